@@ -1,0 +1,176 @@
+r"""Jacobians of a function at many points at once.
+
+A function f: R^n -> R^m that treats the rows of a batch independently has, at each of N points,
+a Jacobian
+
+.. math:: J_{ij} = \frac{\partial f_i}{\partial x_j} \in \mathbb{R}^{m \times n}.
+
+Because no row depends on another, one backward pass from the i-th output of all rows gives the
+i-th row of all N Jacobians, and one forward-mode pass along the j-th input their j-th column: the
+cost is min(m, n) passes over the batch, whatever N is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+__all__ = ["Mode", "batched_jacobian", "differentiable"]
+
+Mode = Literal["auto", "reverse", "forward"]
+
+
+def batched_jacobian(
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    mode: Mode = "auto",
+    chunk_size: int | None = None,
+) -> Tensor:
+    r"""Return the Jacobian of ``function`` at each row of ``inputs``.
+
+    Works inside ``torch.no_grad`` and ``torch.inference_mode``; autocast is switched off. The
+    parameters' ``.grad`` is not touched and nothing of the graph outlives the call. ``function``
+    must treat the rows independently: a module with BatchNorm has to be in evaluation mode.
+
+    Args:
+        function: Maps (N, \*) to (N, \*): its outputs' first dimension is its inputs'.
+        inputs: The points, shape (N, \*), floating. More than one dimension after the first is
+            flattened: n is their product. So is m, for the outputs.
+        mode: ``"reverse"`` costs m backward passes, ``"forward"`` n forward-mode ones and needs
+            their support by every operation in ``function``. ``"auto"`` takes reverse mode
+            unless m > 2 n, and wherever forward mode is not supported: a forward-mode pass costs
+            about twice a backward pass once the forward pass that reverse mode shares is paid.
+        chunk_size: How many points are taken at a time, which bounds the memory; all by default.
+
+    Returns:
+        The Jacobians, shape (N, m, n), in the dtype and on the device of the outputs.
+
+    Raises:
+        TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
+        ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, or the outputs carry no
+            gradient.
+
+    Example:
+        >>> a = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])
+        >>> batched_jacobian(lambda x: x @ a.T, torch.zeros(5, 3)).shape
+        torch.Size([5, 2, 3])
+        >>> batched_jacobian(torch.square, torch.tensor([[1.0, 2.0]]))
+        tensor([[[2., 0.],
+                 [0., 4.]]])
+    """
+    _check_points(inputs)
+    if mode not in get_args(Mode):
+        raise ValueError(
+            f"Expected argument `mode` to be one of {get_args(Mode)}, but got {mode!r}."
+        )
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"Expected argument `chunk_size` to be positive, but got {chunk_size}.")
+    with differentiable(inputs.device.type):
+        chunks = inputs.detach().split(chunk_size or max(len(inputs), 1))
+        return torch.cat([_jacobian_of_chunk(function, chunk, mode) for chunk in chunks])
+
+
+@contextmanager
+def differentiable(device_type: str) -> Iterator[None]:
+    """Make gradients available, and in full precision, wherever the caller stands.
+
+    Args:
+        device_type: Where the work is done, as in ``tensor.device.type``.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device_type, enabled=False),
+    ):
+        yield
+
+
+def _check_points(inputs: Tensor) -> None:
+    if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+        got = inputs.dtype if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise TypeError(f"Expected argument `inputs` to be a floating tensor, but got {got}.")
+    if inputs.ndim < 2:
+        raise ValueError(
+            "Expected argument `inputs` to be of shape (N, n) or (N, *event), but got "
+            f"{tuple(inputs.shape)}."
+        )
+
+
+def _jacobian_of_chunk(function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode) -> Tensor:
+    # A clone, because an inference tensor can never carry a gradient.
+    x = points.clone().requires_grad_()
+    y = _evaluate(function, x)
+    n, m = x[0:1].numel(), y[0:1].numel()
+    if len(x) == 0:
+        return y.new_zeros(0, *(dims.numel() for dims in (y.shape[1:], x.shape[1:])))
+    if mode == "forward":
+        return _forward_mode(function, points, n)
+    if mode == "auto" and m > 2 * n:
+        try:
+            return _forward_mode(function, points, n)
+        except (NotImplementedError, RuntimeError):
+            pass  # an operation without a forward-mode rule: reverse mode serves
+    if not y.requires_grad:
+        raise ValueError(
+            "Expected argument `function` to return a tensor that carries a gradient to its "
+            "input, but it does not: is there a `detach`, a `torch.no_grad` or an operation that "
+            "cannot be differentiated inside?"
+        )
+    return _reverse_mode(x, y, m)
+
+
+def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    y = function(x)
+    if not isinstance(y, Tensor) or not y.is_floating_point():
+        got = y.dtype if isinstance(y, Tensor) else type(y).__name__
+        raise TypeError(
+            f"Expected argument `function` to return a floating tensor, but it returned {got}."
+        )
+    if y.ndim == 0 or len(y) != len(x):
+        raise ValueError(
+            "Expected argument `function` to return one row for each of the "
+            f"{len(x)} points, but it returned shape {tuple(y.shape)}."
+        )
+    return y
+
+
+def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:
+    rows = y.reshape(len(x), m)
+    jacobian = y.new_empty(len(x), m, x[0].numel())
+    for i in range(m):
+        (gradient,) = torch.autograd.grad(
+            rows[:, i].sum(), x, retain_graph=i + 1 < m, allow_unused=True, materialize_grads=True
+        )
+        jacobian[:, i] = gradient.reshape(len(x), -1)
+    return jacobian
+
+
+@cache
+def _load_forward_mode() -> None:
+    """Let torch load its forward-mode rules, which it does at the first use, without its warning."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.filterwarnings(
+            "ignore", message=r".*torch\.jit\.script", category=DeprecationWarning
+        )
+        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
+
+
+def _forward_mode(function: Callable[[Tensor], Tensor], points: Tensor, n: int) -> Tensor:
+    _load_forward_mode()
+    columns = []
+    with torch.no_grad(), forward_ad.dual_level():
+        for j in range(n):
+            tangent = torch.zeros_like(points).reshape(len(points), n)
+            tangent[:, j] = 1
+            dual = forward_ad.make_dual(points.clone(), tangent.reshape(points.shape))
+            y, dy = forward_ad.unpack_dual(_evaluate(function, dual))
+            columns.append(torch.zeros_like(y) if dy is None else dy)
+    return torch.stack([column.reshape(len(points), -1) for column in columns], dim=-1)

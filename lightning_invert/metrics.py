@@ -1,0 +1,201 @@
+"""From the singular values at many points to the numbers that are logged."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from lightning_invert.spectrum import condition_number, effective_rank, numerical_rank
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["LOG10_COND_CAP", "InvertibilityMetric"]
+
+LOG10_COND_CAP = 16.0
+"""Where log10 of a condition number ends: 1 / eps of float64. It keeps what is monitored finite."""
+
+
+class InvertibilityMetric(Metric):
+    r"""Summarise the Jacobian spectra of a map over many points, and over all processes.
+
+    ``compute`` returns a dictionary of scalars, all over the points with a finite Jacobian but for
+    ``nonfinite_fraction``:
+
+    ==========================  =================================================================
+    ``full_rank_fraction``      share of points whose numerical rank is k = min(m, n)
+    ``stable_fraction``         share with :math:`\kappa` < ``bands[0]``
+    ``moderate_fraction``       share with ``bands[0]`` <= :math:`\kappa` <= ``bands[1]``
+    ``ill_conditioned_fraction``  share with ``bands[1]`` < :math:`\kappa` < inf
+    ``singular_fraction``       share with :math:`\kappa` = inf; the four add up to 1
+    ``unresolved_fraction``     share with :math:`\kappa` above what the arithmetic can tell
+    ``nonfinite_fraction``      share of all points whose Jacobian has a NaN or inf
+    ``log10_cond_median``       median of log10 :math:`\kappa`, capped at 16: always finite
+    ``log10_cond_p05``, ``_p95``  its 5th and 95th percentile, likewise
+    ``cond_median``, ``cond_p95``  of :math:`\kappa` itself; may be inf
+    ``sigma_min_median``        median of :math:`\sigma_k`
+    ``sigma_max_median``        median of :math:`\sigma_1`
+    ``effective_rank``          mean of the effective rank
+    ==========================  =================================================================
+
+    Where no point has a finite Jacobian, the shares (but ``nonfinite_fraction``), the singular
+    values and the effective rank are 0, and the condition numbers inf: the worst there is, so that
+    what monitors them is not fooled.
+
+    Args:
+        rank_atol: Absolute threshold of the numerical rank.
+        rank_rtol: Threshold of the numerical rank relative to :math:`\sigma_1`.
+        singular_floor: :math:`\sigma_k` below it makes :math:`\kappa` infinite.
+        bands: Where *stable* ends and where *ill-conditioned* begins.
+        kwargs: See :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If a threshold is negative or ``bands`` are not in ascending order.
+
+    Example:
+        >>> metric = InvertibilityMetric()
+        >>> metric.update(torch.tensor([[2.0, 1.0], [1.0, 0.0], [3.0, 0.02]]))
+        >>> summary = metric.compute()
+        >>> [round(summary[f"{band}_fraction"].item(), 2) for band in ("stable", "moderate")]
+        [0.33, 0.33]
+        >>> summary["cond_median"].item()
+        150.0
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+
+    singular_values: list[Tensor]
+    points: list[Tensor]
+    resolvable: Tensor
+
+    def __init__(
+        self,
+        *,
+        rank_atol: float = 1e-5,
+        rank_rtol: float = 0.0,
+        singular_floor: float = 1e-12,
+        bands: tuple[float, float] = (100.0, 1e4),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_thresholds(rank_atol, rank_rtol, singular_floor, bands)
+        self.rank_atol = rank_atol
+        self.rank_rtol = rank_rtol
+        self.singular_floor = singular_floor
+        self.bands = bands
+        self.add_state("singular_values", [], dist_reduce_fx="cat")
+        self.add_state("points", [], dist_reduce_fx="cat")
+        self.add_state("resolvable", torch.tensor(math.inf), dist_reduce_fx="min")
+
+    def update(
+        self,
+        singular_values: Tensor,
+        *,
+        resolvable: float = math.inf,
+        points: Tensor | None = None,
+    ) -> None:
+        """Add the spectra of some points.
+
+        Args:
+            singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
+            resolvable: The largest condition number that the arithmetic can tell, see
+                :func:`~lightning_invert.spectrum.resolvable_condition`.
+            points: Where they were taken, shape (N, n): kept for the figures.
+
+        Raises:
+            ValueError: If the shapes do not fit.
+        """
+        if singular_values.ndim != 2:
+            raise ValueError(
+                "Expected argument `singular_values` to be of shape (N, k), but got "
+                f"{tuple(singular_values.shape)}."
+            )
+        if points is not None and len(points) != len(singular_values):
+            raise ValueError(
+                f"Expected argument `points` to hold a row for each of the {len(singular_values)} "
+                f"spectra, but got {len(points)}."
+            )
+        self.singular_values.append(singular_values)
+        if points is not None:
+            self.points.append(points)
+        self.resolvable = self.resolvable.clamp(max=resolvable)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the scalars of the table above, each of shape ()."""
+        sigma = dim_zero_cat(self.singular_values)
+        finite = sigma.isfinite().all(-1)
+        total = max(len(sigma), 1)
+        nonfinite = (~finite).sum() / total
+        sigma = sigma[finite]
+        return {**self._summarise(sigma), "nonfinite_fraction": nonfinite}
+
+    def _summarise(self, sigma: Tensor) -> dict[str, Tensor]:
+        count = max(len(sigma), 1)
+        k = sigma.shape[-1]
+        stable, ill = self.bands
+        rank = numerical_rank(sigma, atol=self.rank_atol, rtol=self.rank_rtol)
+        cond = condition_number(sigma, floor=self.singular_floor)
+        infinite = cond.isinf()
+        log10_cond = cond.log10().clamp(max=LOG10_COND_CAP)
+        return {
+            "full_rank_fraction": (rank == k).sum() / count,
+            "stable_fraction": (cond < stable).sum() / count,
+            "moderate_fraction": ((cond >= stable) & (cond <= ill)).sum() / count,
+            "ill_conditioned_fraction": ((cond > ill) & ~infinite).sum() / count,
+            "singular_fraction": infinite.sum() / count,
+            "unresolved_fraction": (cond > self.resolvable).sum() / count,
+            "log10_cond_median": _quantile(log10_cond, 0.5, empty=LOG10_COND_CAP),
+            "log10_cond_p05": _quantile(log10_cond, 0.05, empty=LOG10_COND_CAP),
+            "log10_cond_p95": _quantile(log10_cond, 0.95, empty=LOG10_COND_CAP),
+            "cond_median": _quantile(cond, 0.5, empty=math.inf),
+            "cond_p95": _quantile(cond, 0.95, empty=math.inf),
+            "sigma_min_median": _quantile(sigma[:, -1], 0.5, empty=0.0),
+            "sigma_max_median": _quantile(sigma[:, 0], 0.5, empty=0.0),
+            "effective_rank": effective_rank(sigma).sum() / count,
+        }
+
+    def plot(self) -> tuple[Figure, list[Axes]]:
+        """Draw the histogram of the condition numbers seen so far, with the bands marked."""
+        from lightning_invert.figures import condition_histogram
+
+        cond = condition_number(dim_zero_cat(self.singular_values), floor=self.singular_floor)
+        figure = condition_histogram(
+            cond.cpu(), bands=self.bands, resolution=self.resolvable.item()
+        )
+        return figure, list(figure.axes)
+
+
+def check_thresholds(
+    rank_atol: float, rank_rtol: float, singular_floor: float, bands: tuple[float, float]
+) -> None:
+    """Raise a ValueError that names the threshold that makes no sense."""
+    for name, value in (
+        ("rank_atol", rank_atol),
+        ("rank_rtol", rank_rtol),
+        ("singular_floor", singular_floor),
+    ):
+        if not 0 <= value < math.inf:
+            raise ValueError(f"Expected argument `{name}` to be at least 0, but got {value}.")
+    if len(bands) != 2 or not 1 <= bands[0] < bands[1]:
+        raise ValueError(
+            "Expected argument `bands` to be two condition numbers in ascending order, the first "
+            f"at least 1, but got {bands}."
+        )
+
+
+def _quantile(values: Tensor, q: float, *, empty: float) -> Tensor:
+    """Interpolate linearly like ``torch.quantile``, but let inf be inf rather than NaN."""
+    if len(values) == 0:
+        return values.new_tensor(empty)
+    ordered = values.sort().values
+    position = q * (len(values) - 1)
+    low, high = ordered[math.floor(position)], ordered[math.ceil(position)]
+    return torch.where(low == high, low, low + (high - low) * (position - math.floor(position)))

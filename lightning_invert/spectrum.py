@@ -1,0 +1,150 @@
+r"""What the singular values of a Jacobian say about inverting a function.
+
+Let :math:`\sigma_1 \ge \dots \ge \sigma_k \ge 0`, :math:`k = \min(m, n)`, be the singular values of
+J. The direction of y that is easiest to reach moves by :math:`\sigma_1` for a unit step in x, the
+hardest by :math:`\sigma_k`: the same small change of y costs up to
+:math:`\kappa = \sigma_1 / \sigma_k` times more in one direction than in another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "condition_number",
+    "effective_rank",
+    "numerical_rank",
+    "resolvable_condition",
+    "singular_values",
+]
+
+
+def singular_values(jacobian: Tensor) -> Tensor:
+    r"""Return the singular values of each matrix of a batch.
+
+    Args:
+        jacobian: Shape (\*, m, n), floating.
+
+    Returns:
+        The singular values in descending order, shape (\*, k) with k = min(m, n), in float64
+        (on the CPU where the device has no float64). NaN for a matrix with a non-finite entry.
+
+    Raises:
+        ValueError: If ``jacobian`` is not a batch of non-empty matrices.
+
+    Example:
+        >>> sigma = singular_values(torch.tensor([[[0.0, 3.0, 0.0], [2.0, 0.0, 0.0]]]))
+        >>> sigma.round(decimals=9)
+        tensor([[3., 2.]], dtype=torch.float64)
+    """
+    if jacobian.ndim < 2 or 0 in jacobian.shape[-2:]:
+        raise ValueError(
+            "Expected argument `jacobian` to be of shape (*, m, n) with m, n > 0, but got "
+            f"{tuple(jacobian.shape)}."
+        )
+    if jacobian.device.type == "mps":  # which has neither float64 nor an SVD of its own
+        jacobian = jacobian.cpu()
+    jacobian = jacobian.double()
+    finite = jacobian.isfinite().all(-1).all(-1)
+    # LAPACK refuses the whole batch for one NaN.
+    sigma = torch.linalg.svdvals(torch.where(finite[..., None, None], jacobian, 0.0))
+    return torch.where(finite[..., None], sigma, torch.nan)
+
+
+def numerical_rank(singular_values: Tensor, *, atol: float = 1e-5, rtol: float = 0.0) -> Tensor:
+    r"""Return the number of singular values above max(atol, rtol :math:`\sigma_1`).
+
+    Args:
+        singular_values: Shape (\*, k), descending.
+        atol: Absolute threshold, in the unit of the singular values.
+        rtol: Threshold relative to the largest singular value.
+
+    Returns:
+        The rank, int64, shape (\*,). 0 where the singular values are NaN.
+
+    Raises:
+        ValueError: If a threshold is negative.
+
+    Example:
+        >>> numerical_rank(torch.tensor([[3.0, 1e-3, 1e-6], [3.0, 2.0, 1.0]]))
+        tensor([2, 3])
+    """
+    for name, value in (("atol", atol), ("rtol", rtol)):
+        if not value >= 0:
+            raise ValueError(f"Expected argument `{name}` to be at least 0, but got {value}.")
+    threshold = (rtol * singular_values[..., :1]).clamp(min=atol)
+    return (singular_values > threshold).sum(-1)
+
+
+def condition_number(singular_values: Tensor, *, floor: float = 1e-12) -> Tensor:
+    r"""Return :math:`\kappa = \sigma_1 / \sigma_k`.
+
+    Args:
+        singular_values: Shape (\*, k), descending.
+        floor: Below it, :math:`\sigma_k` counts as zero.
+
+    Returns:
+        The condition number, shape (\*,): inf where :math:`\sigma_k` is below ``floor``, NaN where
+        the singular values are NaN.
+
+    Raises:
+        ValueError: If ``floor`` is negative.
+
+    Example:
+        >>> condition_number(torch.tensor([[3.0, 2.0], [3.0, 0.0]]))
+        tensor([1.5000,    inf])
+    """
+    if not floor >= 0:
+        raise ValueError(f"Expected argument `floor` to be at least 0, but got {floor}.")
+    largest, smallest = singular_values[..., 0], singular_values[..., -1]
+    singular = (smallest < floor) | (smallest == 0)
+    return torch.where(singular, torch.inf, largest / smallest)
+
+
+def effective_rank(singular_values: Tensor) -> Tensor:
+    r"""Return the exponential of the entropy of the normalised singular values.
+
+    .. math:: \exp\Big(-\sum_i p_i \ln p_i\Big), \qquad p_i = \sigma_i / \sum_j \sigma_j
+
+    It runs from 1 (one direction dominates) to k (all are equal) without a threshold.
+    Source: O. Roy and M. Vetterli, *The effective rank: a measure of effective dimensionality*,
+    EUSIPCO 2007.
+
+    Args:
+        singular_values: Shape (\*, k).
+
+    Returns:
+        The effective rank, shape (\*,); 0 for a zero matrix.
+
+    Example:
+        >>> effective_rank(torch.tensor([[1.0, 1.0, 1.0], [5.0, 0.0, 0.0]]))
+        tensor([3., 1.])
+    """
+    total = singular_values.sum(-1, keepdim=True)
+    share = singular_values / torch.where(total == 0, 1.0, total)
+    entropy = torch.special.entr(share).sum(-1)
+    return torch.where(total[..., 0] == 0, 0.0, entropy.exp())
+
+
+def resolvable_condition(dtype: torch.dtype, shape: tuple[int, int]) -> float:
+    r"""Return the largest condition number that the arithmetic can tell from infinity.
+
+    The rounding of a matrix's entries alone moves its singular values by about
+    :math:`\varepsilon \max(m, n) \sigma_1`, the *resolution limit*. A smaller :math:`\sigma_k` is
+    noise: all that is known of such a point is that its condition number is above
+
+    .. math:: 1 / (\varepsilon \max(m, n)).
+
+    Args:
+        dtype: In which the Jacobian was computed.
+        shape: (m, n).
+
+    Returns:
+        The limit; 1.2e6 for a 4 x 7 Jacobian in float32.
+
+    Example:
+        >>> f"{resolvable_condition(torch.float32, (4, 7)):.1e}"
+        '1.2e+06'
+    """
+    return 1.0 / (torch.finfo(dtype).eps * max(shape))

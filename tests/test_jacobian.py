@@ -1,0 +1,155 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.autograd.functional import jacobian as autograd_jacobian
+
+from lightning_invert import batched_jacobian
+
+MODES = ("auto", "reverse", "forward")
+
+
+def point_by_point(function, inputs):
+    """The reference: autograd's own Jacobian, one point at a time."""
+    rows = [autograd_jacobian(lambda x: function(x[None])[0], x) for x in inputs]
+    return torch.stack([r.reshape(-1, x.numel()) for r, x in zip(rows, inputs, strict=True)])
+
+
+def network(n, m):
+    return nn.Sequential(nn.Linear(n, 16), nn.Tanh(), nn.Linear(16, m)).double()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("n", "m"), [(7, 4), (4, 7), (3, 3), (5, 1), (1, 5), (2, 9)])
+def test_equals_autograd_at_every_point(n, m, mode):
+    net, x = network(n, m), torch.randn(6, n, dtype=torch.float64)
+    torch.testing.assert_close(batched_jacobian(net, x, mode=mode), point_by_point(net, x))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("n", "m"), [(7, 4), (4, 7)])
+def test_of_a_linear_map_is_its_matrix(n, m, mode):
+    a = torch.randn(m, n)
+    found = batched_jacobian(lambda x: x @ a.T, torch.randn(5, n), mode=mode)
+    torch.testing.assert_close(found, a.expand(5, m, n))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 6),
+    m=st.integers(1, 6),
+    points=st.integers(1, 9),
+    chunk=st.integers(1, 10),
+    mode=st.sampled_from(MODES),
+)
+def test_does_not_depend_on_chunks_or_mode(n, m, points, chunk, mode):
+    net, x = network(n, m), torch.randn(points, n, dtype=torch.float64)
+    whole = batched_jacobian(net, x, mode="reverse")
+    torch.testing.assert_close(batched_jacobian(net, x, mode=mode, chunk_size=chunk), whole)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_flattens_event_dimensions_of_input_and_output(mode):
+    net = nn.Conv2d(2, 3, 3, padding=1).double()
+    x = torch.randn(4, 2, 5, 5, dtype=torch.float64)
+    found = batched_jacobian(net, x, mode=mode)
+    assert found.shape == (4, 3 * 25, 2 * 25)
+    torch.testing.assert_close(found, point_by_point(net, x))
+
+
+def test_of_no_points_has_the_right_shape():
+    assert batched_jacobian(network(7, 4), torch.zeros(0, 7).double()).shape == (0, 4, 7)
+
+
+def test_of_an_output_without_dimensions_of_its_own_has_one_row():
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(batched_jacobian(lambda x: x.square().sum(1), x), 2 * x[:, None])
+
+
+def test_is_zero_for_outputs_that_ignore_the_input():
+    def half_constant(x):
+        return torch.cat([x, torch.ones_like(x)], dim=1)
+
+    found = batched_jacobian(half_constant, torch.randn(3, 2))
+    torch.testing.assert_close(found, torch.eye(4, 2).expand(3, 4, 2))
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("mode", MODES)
+def test_works_where_gradients_are_off(context, mode):
+    net = network(7, 4)
+    with context():
+        x = torch.randn(5, 7, dtype=torch.float64)
+        found = batched_jacobian(net, x, mode=mode)
+    torch.testing.assert_close(found, point_by_point(net, x.clone()))
+
+
+def test_is_computed_in_full_precision_under_autocast():
+    net, x = network(7, 4).float(), torch.randn(5, 7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = batched_jacobian(net, x)
+    torch.testing.assert_close(found, batched_jacobian(net, x))
+    assert found.dtype == torch.float32
+
+
+def test_leaves_no_gradient_behind_and_accepts_frozen_parameters():
+    net, x = network(7, 4).requires_grad_(False), torch.randn(5, 7, dtype=torch.float64)
+    net[0].requires_grad_(True)
+    torch.testing.assert_close(batched_jacobian(net, x), point_by_point(net, x))
+    assert all(p.grad is None for p in net.parameters())
+    assert not x.requires_grad
+
+
+def test_falls_back_to_reverse_mode_where_forward_mode_is_not_supported():
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (x,) = ctx.saved_tensors
+            return 3 * x**2 * gradient
+
+    def wide(x):
+        return Cube.apply(x).repeat(1, 4)
+
+    x = torch.randn(5, 1, dtype=torch.float64)
+    torch.testing.assert_close(batched_jacobian(wide, x), (3 * x**2).expand(5, 4)[..., None])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "words"),
+    [
+        (
+            torch.zeros(3, 2, dtype=torch.int64),
+            {},
+            TypeError,
+            r"`inputs` .* floating .* torch.int64",
+        ),
+        ([[1.0]], {}, TypeError, "`inputs` .* got list"),
+        (torch.zeros(3), {}, ValueError, r"`inputs` .* \(3,\)"),
+        (torch.zeros(3, 2), {"mode": "sideways"}, ValueError, "`mode` .* 'sideways'"),
+        (torch.zeros(3, 2), {"chunk_size": 0}, ValueError, "`chunk_size` .* 0"),
+    ],
+)
+def test_names_the_argument_that_is_wrong(inputs, options, error, words):
+    with pytest.raises(error, match=words):
+        batched_jacobian(lambda x: x, inputs, **options)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda x: (x, x), TypeError, "`function` .* returned tuple"),
+        (lambda x: x.sum(), ValueError, r"one row for each of the 3 points, .* \(\)"),
+        (lambda x: x[:2], ValueError, r"one row for each of the 3 points, .* \(2, 2\)"),
+        (lambda x: x.detach() * 2, ValueError, "carries a gradient"),
+        (lambda x: x.argmax(1), TypeError, "floating tensor, but it returned torch.int64"),
+    ],
+)
+def test_says_what_is_wrong_with_the_function(function, error, words):
+    with pytest.raises(error, match=words):
+        batched_jacobian(function, torch.randn(3, 2))
