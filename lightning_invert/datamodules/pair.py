@@ -1,0 +1,231 @@
+"""What every source of (x, y) pairs shares: splits, statistics and loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+__all__ = ["PairDataModule", "PairDataset", "Statistics", "Variable"]
+
+
+class Variable(NamedTuple):
+    """A named physical quantity: a column of x or y.
+
+    Attributes:
+        name: The column's name.
+        unit: Its unit, as it is to be printed; empty for a dimensionless or unknown one.
+        low: The lower end of the range in which it is meant to be used, if one is known.
+        high: The upper end of that range.
+    """
+
+    name: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of each column of the training split, in float64.
+
+    Attributes:
+        input_mean: Shape (n,).
+        input_std: Shape (n,), all positive; Bessel's correction applied.
+        output_mean: Shape (m,).
+        output_std: Shape (m,), all positive.
+    """
+
+    input_mean: Tensor
+    input_std: Tensor
+    output_mean: Tensor
+    output_std: Tensor
+
+
+class PairDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Pairs held in two tensors, of which a whole batch is one index operation.
+
+    Args:
+        inputs: Shape (N, n).
+        outputs: Shape (N, m).
+
+    Example:
+        >>> data = PairDataset(torch.arange(6.0).reshape(3, 2), torch.arange(3.0).reshape(3, 1))
+        >>> data.__getitems__([2, 0])
+        (tensor([[4., 5.],
+                [0., 1.]]), tensor([[2.],
+                [0.]]))
+    """
+
+    def __init__(self, inputs: Tensor, outputs: Tensor) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.inputs[index], self.outputs[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return a collated batch: torch's loader calls this with a batch's indices at once."""
+        chosen = torch.as_tensor(indices)
+        return self.inputs[chosen], self.outputs[chosen]
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class PairDataModule(LightningDataModule):
+    """A source of (x, y) pairs, split by seed, with the training split's statistics.
+
+    A subclass names its columns in ``inputs`` and ``outputs`` and gives the rows in ``load``;
+    the rest is here. Batches are in physical units and in torch's default dtype.
+
+    Args:
+        batch_size: Rows a training batch.
+        eval_batch_size: Rows a batch of validation, test and prediction.
+        val_fraction: Share of the rows held out for validation, in (0, 1).
+        test_fraction: Share of the rows held out for the test, in [0, 1).
+        seed: Seed of the split; the same seed always gives the same split.
+        num_workers: Worker processes of each loader. The rows are in memory already and a batch
+            is one index operation, so 0 is fastest for all but very large batches.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    inputs: Sequence[Variable]
+    outputs: Sequence[Variable]
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 16,
+        eval_batch_size: int = 1024,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
+        seed: int = 42,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
+            if size < 1:
+                raise ValueError(f"Expected argument `{name}` to be at least 1, but got {size}.")
+        if not 0 < val_fraction < 1:
+            raise ValueError(
+                f"Expected argument `val_fraction` to be between 0 and 1, but got {val_fraction}."
+            )
+        if not 0 <= test_fraction < 1 - val_fraction:
+            raise ValueError(
+                "Expected argument `test_fraction` to be at least 0 and to leave rows to train on "
+                f"beside val_fraction={val_fraction}, but got {test_fraction}."
+            )
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.seed = seed
+        self.num_workers = num_workers
+        self._splits: dict[str, PairDataset] | None = None
+        self._statistics: Statistics | None = None
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        """Return all rows in physical units, float64: x of shape (N, n), y of shape (N, m)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say where its rows come from.")
+
+    @property
+    def source(self) -> str:
+        """What an error message calls the place that the rows come from."""
+        return type(self).__name__
+
+    @property
+    def statistics(self) -> Statistics:
+        """Mean and spread of the training split's columns; available after ``setup``."""
+        if self._statistics is None:
+            self.setup()
+        assert self._statistics is not None
+        return self._statistics
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the rows and split them, once."""
+        if self._splits is not None:
+            return
+        x, y = self.load()
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
+        num_val = round(self.val_fraction * len(x))
+        num_test = round(self.test_fraction * len(x))
+        val, test, train = order.tensor_split((num_val, num_val + num_test))
+        if len(train) < 2 or len(val) < 1 or (self.test_fraction > 0 and len(test) < 1):
+            raise ValueError(
+                f"Expected {self.source} to hold enough rows for a training split of at least 2 "
+                f"and a row in each other split, but {len(x)} rows give {len(train)} to train on, "
+                f"{len(val)} for validation and {len(test)} for the test."
+            )
+        self._statistics = self._compute_statistics(x[train], y[train])
+        dtype = torch.get_default_dtype()
+        x, y = x.to(dtype), y.to(dtype)
+        self._splits = {
+            "train": PairDataset(x[train], y[train]),
+            "val": PairDataset(x[val], y[val]),
+            "test": PairDataset(x[test], y[test]),
+            "predict": PairDataset(x, y),
+        }
+
+    def _compute_statistics(self, x: Tensor, y: Tensor) -> Statistics:
+        statistics = Statistics(x.mean(0), x.std(0), y.mean(0), y.std(0))
+        for variables, mean, std in (
+            (self.inputs, statistics.input_mean, statistics.input_std),
+            (self.outputs, statistics.output_mean, statistics.output_std),
+        ):
+            for variable, centre, spread in zip(
+                variables, mean.tolist(), std.tolist(), strict=True
+            ):
+                if spread <= 1e-12 * abs(centre) or spread == 0:
+                    raise ValueError(
+                        f"Expected column {variable.name!r} of {self.source} to vary, but it is "
+                        f"{centre:g} in all {len(x)} rows of the training split. Nothing can be "
+                        "learned from a constant column: leave it out."
+                    )
+        return statistics
+
+    def _loader(self, split: str, *, batch_size: int, shuffle: bool = False) -> DataLoader[Tensor]:
+        self.setup()
+        assert self._splits is not None
+        return DataLoader(
+            self._splits[split],  # type: ignore[arg-type]  # a batch, not a row, is what comes out
+            batch_size=batch_size,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=_as_it_is,
+        )
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        """Return shuffled batches of the training split."""
+        return self._loader("train", batch_size=self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        """Return the validation split."""
+        return self._loader("val", batch_size=self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader[Tensor]:
+        """Return the test split.
+
+        Raises:
+            ValueError: If nothing was held out for the test.
+        """
+        if self.test_fraction == 0:
+            raise ValueError(
+                f"Expected argument `test_fraction` of {type(self).__name__} to be positive for a "
+                "test, but it is 0: no rows were held out."
+            )
+        return self._loader("test", batch_size=self.eval_batch_size)
+
+    def predict_dataloader(self) -> DataLoader[Tensor]:
+        """Return all rows, in the order in which they were loaded."""
+        return self._loader("predict", batch_size=self.eval_batch_size)

@@ -1,0 +1,431 @@
+"""Train a forward surrogate and its inverse together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from lightning_invert.architecture import pack, unpack
+from lightning_invert.networks import ResidualMLP, Standardize
+from lightning_invert.objective import AlphaSchedule, ConstantAlpha, PairLoss, pair_loss
+
+__all__ = ["ForwardInverseModule"]
+
+_PARTS = ("forward_net", "inverse_net", "alpha")
+_CHECKPOINT_KEY = "lightning_invert"
+
+
+class ForwardInverseModule(LightningModule):
+    r"""A forward surrogate F: x -> y and an inverse I: y -> x, trained jointly.
+
+    .. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
+                  + \alpha\, \mathrm{MSE}(F(I(y)), y)
+
+    It takes and gives physical units; the networks and the loss work in standardised ones. Mean and
+    standard deviation of the training split come from the data module (its ``statistics``), or are
+    computed from the training loader when fit starts. They are buffers, so that a checkpoint alone
+    predicts correctly; once known they stay, whatever is fitted later. The networks themselves
+    are in the checkpoint too: ``load_from_checkpoint(path)`` needs nothing else.
+
+    Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss`` and its terms
+    ``forward``, ``inverse`` and ``consistency`` before they are weighted; ``mae/{output}``, in
+    physical units; in validation and test ``r2/{output}``. And ``alpha``.
+
+    Args:
+        forward_net: F, any module that maps (N, n) to (N, m) in standardised units. ``None``: a
+            :class:`~lightning_invert.ResidualMLP`, sized by the data module.
+        inverse_net: I, maps (N, m) to (N, n); ``None`` likewise.
+        alpha: Weight of the consistency term: a number in [0, 1], or a schedule over the epochs. It
+            is an attribute and may be changed while training; resuming takes it from the
+            checkpoint.
+        consistency_trains_forward: Let the consistency term's gradient reach F's weights. By
+            default it trains I alone, lest F learn to agree with a wrong I.
+        forward_warmup_epochs: Train F alone for so many epochs first.
+        freeze_forward: Keep a trained F as it is, in evaluation mode. With ``alpha=1`` this is the
+            *tandem* network of inverse design.
+        forward_from: Checkpoint of a ForwardInverseModule whose F and statistics to start from,
+            instead of ``forward_net``.
+        learning_rate: Of Adam.
+        standardize: ``False`` if the data are standardised already: the networks then work in the
+            units of the data.
+
+    Raises:
+        ValueError: If an argument is out of its range or the arguments contradict each other.
+        TypeError: If a network is not an ``nn.Module``.
+
+    Example:
+        >>> from lightning_invert import LinearDecayAlpha, ResidualMLP
+        >>> pair = ForwardInverseModule(
+        ...     ResidualMLP(7, 4), ResidualMLP(4, 7), alpha=LinearDecayAlpha(0.1, epochs=500)
+        ... )
+        >>> y = pair(torch.randn(10, 7))
+        >>> pair.inverse(y).shape, pair.round_trip(y).shape
+        (torch.Size([10, 7]), torch.Size([10, 4]))
+    """
+
+    def __init__(
+        self,
+        forward_net: nn.Module | None = None,
+        inverse_net: nn.Module | None = None,
+        alpha: float | AlphaSchedule = 0.1,
+        consistency_trains_forward: bool = False,
+        forward_warmup_epochs: int = 0,
+        freeze_forward: bool = False,
+        forward_from: str | Path | None = None,
+        learning_rate: float = 1e-3,
+        standardize: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, network in {"forward_net": forward_net, "inverse_net": inverse_net}.items():
+            if network is not None and not isinstance(network, nn.Module):
+                raise TypeError(
+                    f"Expected argument `{name}` to be an nn.Module or None, but got "
+                    f"{type(network).__name__}."
+                )
+        if not learning_rate > 0:
+            raise ValueError(
+                f"Expected argument `learning_rate` to be positive, but got {learning_rate}."
+            )
+        if forward_warmup_epochs < 0:
+            raise ValueError(
+                "Expected argument `forward_warmup_epochs` to be at least 0, but got "
+                f"{forward_warmup_epochs}."
+            )
+        if freeze_forward and forward_warmup_epochs:
+            raise ValueError(
+                "Expected argument `forward_warmup_epochs` to be 0 with `freeze_forward=True`: a "
+                "frozen F has nothing to warm up."
+            )
+        if forward_net is not None and forward_from is not None:
+            raise ValueError("Expected only one of the arguments `forward_net` and `forward_from`.")
+        forward_from = str(forward_from) if forward_from is not None else None
+        # What is not a plain value is packed into the checkpoint by `on_save_checkpoint`.
+        schedule = ("alpha",) if isinstance(alpha, AlphaSchedule) else ()
+        self.save_hyperparameters(ignore=["forward_net", "inverse_net", *schedule])
+        self.forward_net = forward_net
+        self.inverse_net = inverse_net
+        self.alpha = alpha
+        self.consistency_trains_forward = consistency_trains_forward
+        self.forward_warmup_epochs = forward_warmup_epochs
+        self.freeze_forward = freeze_forward
+        self.forward_from = forward_from
+        self.learning_rate = learning_rate
+        self.standardize = standardize
+        self.scale_x = Standardize()
+        self.scale_y = Standardize()
+        self.input_names: tuple[str, ...] | None = None
+        self.output_names: tuple[str, ...] | None = None
+        self.input_units: tuple[str, ...] | None = None
+        self.output_units: tuple[str, ...] | None = None
+        self._sums: dict[str, Tensor] = {}
+
+    # The pair, in physical units.
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict the outcome of settings: F, (N, n) -> (N, m)."""
+        return self.scale_y.inverse(self._net("forward_net")(self.scale_x(x)))
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """Propose settings for a wanted outcome: I, (N, m) -> (N, n)."""
+        return self.scale_x.inverse(self._net("inverse_net")(self.scale_y(y)))
+
+    def round_trip(self, y: Tensor) -> Tensor:
+        """Predict what the proposed settings lead to: F∘I, (N, m) -> (N, m)."""
+        return self.forward(self.inverse(y))
+
+    def invertibility_maps(self) -> dict[str, dict[str, Any]]:
+        """Tell ``InvertibilityCallback`` what to watch: F at x, I and F∘I at y."""
+        x = {"names": self._labels("input"), "scale": self.scale_x.std}
+        y = {"names": self._labels("output"), "scale": self.scale_y.std}
+        return {
+            name: {
+                "module": function,
+                "input": lambda batch, wanted=wanted: _pair(batch)[wanted],
+                "input_names": domain["names"],
+                "input_scale": domain["scale"] if self.standardize else None,
+                "output_names": image["names"],
+                "output_scale": image["scale"] if self.standardize else None,
+            }
+            for name, function, wanted, domain, image in (
+                ("forward", self.forward, 0, x, y),
+                ("inverse", self.inverse, 1, y, x),
+                ("round_trip", self.round_trip, 1, y, y),
+            )
+        }
+
+    @property
+    def alpha(self) -> AlphaSchedule:
+        """The schedule of the weight of the consistency term; set it to a number or a schedule."""
+        return self._alpha
+
+    @alpha.setter
+    def alpha(self, value: float | AlphaSchedule) -> None:
+        self._alpha = value if isinstance(value, AlphaSchedule) else ConstantAlpha(value)
+
+    @property
+    def current_alpha(self) -> float:
+        """The weight in force in the current epoch: 0 while F is warming up."""
+        if self._warming_up:
+            return 0.0
+        epoch = self.current_epoch if self._trainer is not None else 0
+        alpha = self.alpha(epoch)
+        if not 0 <= alpha <= 1:
+            raise ValueError(
+                f"Expected the schedule {type(self.alpha).__name__} to return a number in [0, 1], "
+                f"but it returned {alpha} for epoch {epoch}."
+            )
+        return alpha
+
+    # Training.
+
+    def setup(self, stage: str) -> None:
+        """Take names, sizes and statistics over from the data module."""
+        data = getattr(self.trainer, "datamodule", None)
+        inputs, outputs = getattr(data, "inputs", None), getattr(data, "outputs", None)
+        if inputs and outputs:
+            self.input_names, self.input_units = _names_and_units(inputs)
+            self.output_names, self.output_units = _names_and_units(outputs)
+        if self.forward_from is not None and self.forward_net is None:
+            self._take_forward_from(self.forward_from)
+        self._build_missing()
+        statistics = getattr(data, "statistics", None)
+        if self.standardize and statistics is not None and not self.scale_x.fitted:
+            self._fit_scales(*statistics)
+        if self.freeze_forward:
+            self._net("forward_net").requires_grad_(False).eval()
+
+    def on_fit_start(self) -> None:
+        """Compute statistics from the training loader if no data module gave them."""
+        if self.standardize and not self.scale_x.fitted:
+            self._fit_scales(*self._statistics_of_loader())
+
+    def train(self, mode: bool = True) -> ForwardInverseModule:
+        """Set the mode; a frozen F stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze_forward and self.forward_net is not None:
+            self.forward_net.eval()
+        return self
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return Adam over all weights that are trained."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        # Lightning cannot clip gradients that a fused step unscales by itself.
+        fused = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
+        return Adam(trained, lr=self.learning_rate, fused=fused)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss of a batch of (x, y) in physical units."""
+        loss = self._loss(batch, "train")
+        if self._warming_up:
+            # The inverse gets zero gradients rather than none, which DDP would wait for.
+            return loss.forward + 0.0 * loss.inverse
+        return loss.total
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Add a batch to the epoch's sums."""
+        self._loss(batch, "val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Add a batch to the epoch's sums."""
+        self._loss(batch, "test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        """Return the pair's predictions for a batch of (x, y), in physical units.
+
+        Returns:
+            ``x`` and ``y`` as they came, ``y_hat`` = F(x), ``x_hat`` = I(y) and ``y_round_trip`` =
+            F(I(y)); for a batch that is a mapping with only ``x`` or only ``y``, what follows
+            from it.
+        """
+        x, y = _pair(batch, complete=False)
+        found: dict[str, Tensor] = {}
+        if x is not None:
+            found |= {"x": x, "y_hat": self.forward(x)}
+        if y is not None:
+            x_hat = self.inverse(y)
+            found |= {"y": y, "x_hat": x_hat, "y_round_trip": self.forward(x_hat)}
+        return found
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means and alpha."""
+        self._log_sums("train")
+        self.log("alpha", self.current_alpha, sync_dist=self.trainer.world_size > 1)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        self._log_sums("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the epoch's means."""
+        self._log_sums("test")
+
+    # Checkpoints.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the networks, the schedule and the variables' names beside the weights."""
+        parts = {}
+        for name in _PARTS:
+            try:
+                parts[name] = pack(getattr(self, name))
+            except TypeError as error:
+                rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
+        variables = {
+            f"{side}_{what}": getattr(self, f"{side}_{what}")
+            for side in ("input", "output")
+            for what in ("names", "units")
+        }
+        checkpoint[_CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Rebuild what this module was not given."""
+        kept = checkpoint.get(_CHECKPOINT_KEY, {"parts": {}, "variables": {}})
+        for name, packed in kept["parts"].items():
+            if name == "alpha" or getattr(self, name) is None:
+                setattr(self, name, unpack(packed))
+        for name, value in kept["variables"].items():
+            setattr(self, name, getattr(self, name) or value)
+        self._build_missing()
+
+    # Details.
+
+    @property
+    def _warming_up(self) -> bool:
+        training = self._trainer is not None and self.trainer.state.fn == "fit"
+        return training and self.current_epoch < self.forward_warmup_epochs
+
+    def _net(self, name: str) -> nn.Module:
+        network = getattr(self, name)
+        if network is None:
+            raise ValueError(
+                f"Expected argument `{name}` to be an nn.Module, but it is None and no data module "
+                "with `inputs` and `outputs` was there to size one by."
+            )
+        return network  # type: ignore[no-any-return]
+
+    def _build_missing(self) -> None:
+        if self.freeze_forward and self.forward_net is None:
+            raise ValueError(
+                "Expected a trained F with `freeze_forward=True`: give `forward_net` or "
+                "`forward_from`."
+            )
+        if self.input_names and self.output_names:
+            n, m = len(self.input_names), len(self.output_names)
+            self.forward_net = self.forward_net or ResidualMLP(n, m)
+            self.inverse_net = self.inverse_net or ResidualMLP(m, n)
+        self._net("forward_net")
+        self._net("inverse_net")
+
+    def _take_forward_from(self, path: str) -> None:
+        trained = ForwardInverseModule.load_from_checkpoint(path, map_location="cpu")
+        self.forward_net = trained.forward_net
+        self.scale_x, self.scale_y = trained.scale_x, trained.scale_y
+
+    def _fit_scales(
+        self, input_mean: Tensor, input_std: Tensor, output_mean: Tensor, output_std: Tensor
+    ) -> None:
+        self.scale_x.fit(input_mean, input_std)
+        self.scale_y.fit(output_mean, output_std)
+
+    def _statistics_of_loader(self) -> tuple[Tensor, ...]:
+        """Return mean and standard deviation of x and of y, over all processes' training data."""
+        self.trainer.fit_loop.setup_data()
+        rank_zero_info("ForwardInverseModule reads the training data once for their statistics.")
+        with isolate_rng(include_cuda=False):
+            pairs = [_pair(batch) for batch in self.trainer.train_dataloader or ()]
+        statistics = []
+        for column in zip(*pairs, strict=True):
+            rows = torch.cat([part.to(self.device) for part in column])
+            rows = rows if rows.device.type == "mps" else rows.double()
+            count = self._reduced(torch.full_like(rows[0], float(len(rows))))
+            mean = self._reduced(rows.sum(0)) / count
+            variance = self._reduced((rows - mean).square().sum(0)) / (count - 1)
+            statistics += [mean, variance.sqrt()]
+        return tuple(statistics)
+
+    def _reduced(self, sums: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(sums, reduce_op="sum")
+
+    def _labels(self, side: str) -> list[str] | None:
+        names, units = getattr(self, f"{side}_names"), getattr(self, f"{side}_units")
+        if names is None:
+            return None
+        return [f"{n} [{u}]" if u else n for n, u in zip(names, units, strict=True)]
+
+    def _loss(self, batch: Any, stage: str) -> PairLoss:
+        x, y = _pair(batch)
+        x, y = self.scale_x(x), self.scale_y(y)
+        loss = pair_loss(
+            self._net("forward_net"),
+            self._net("inverse_net"),
+            x,
+            y,
+            alpha=self.current_alpha,
+            consistency_trains_forward=self.consistency_trains_forward,
+        )
+        self._add_to_sums(stage, loss, y)
+        return loss
+
+    @torch.no_grad()
+    def _add_to_sums(self, stage: str, loss: PairLoss, y: Tensor) -> None:
+        # Summed here and logged once an epoch: `self.log` in each step costs more than the step.
+        error = loss.y_hat - y
+        sums = [torch.stack([y.new_ones(()), *loss[:4]]) * len(y), error.abs().sum(0)]
+        if stage != "train":
+            sums += [error.square().sum(0), y.sum(0), y.square().sum(0)]
+        total = torch.cat(sums).float()
+        self._sums[stage] = self._sums[stage] + total if stage in self._sums else total
+
+    def _log_sums(self, stage: str) -> None:
+        total = self._reduced(self._sums.pop(stage))
+        count, losses, by_output = total[0], total[1:5] / total[0], total[5:]
+        columns = by_output.reshape(1 if stage == "train" else 4, -1)
+        names = self.output_names or [str(i) for i in range(columns.shape[1])]
+        logged = dict(zip(("loss", "forward", "inverse", "consistency"), losses, strict=True))
+        if self._warming_up:
+            logged["loss"] = logged["forward"]
+        mae = columns[0] / count * self.scale_y.std
+        logged |= {f"mae/{name}": value for name, value in zip(names, mae, strict=True)}
+        if stage != "train":
+            _, squares, first, second = columns
+            r2 = 1.0 - squares / (second - first.square() / count)
+            logged |= {f"r2/{name}": value for name, value in zip(names, r2, strict=True)}
+        everywhere = self.trainer.world_size > 1
+        loss = logged.pop("loss")
+        self.log(f"{stage}/loss", loss, prog_bar=True, sync_dist=everywhere, batch_size=1)
+        self.log_dict(
+            {f"{stage}/{name}": value for name, value in logged.items()},
+            sync_dist=everywhere,
+            batch_size=1,
+        )
+
+
+def _pair(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
+    """Take (x, y) out of a batch: a sequence of two, or a mapping with the keys x and y."""
+    if isinstance(batch, Mapping):
+        x, y = batch.get("x"), batch.get("y")
+    elif isinstance(batch, Sequence) and len(batch) == 2:
+        x, y = batch
+    else:
+        x = y = None
+    if (complete and (x is None or y is None)) or (x is None and y is None):
+        got = list(batch) if isinstance(batch, Mapping) else type(batch).__name__
+        raise TypeError(
+            "Expected a batch to be a pair (x, y) of tensors or a mapping with the keys 'x' and "
+            f"'y', but got {got}."
+        )
+    return x, y
+
+
+def _names_and_units(variables: Iterable[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read a data module's variables: objects with ``name`` and perhaps ``unit``, or names."""
+    pairs = [(str(getattr(v, "name", v)), str(getattr(v, "unit", ""))) for v in variables]
+    names, units = zip(*pairs, strict=True)
+    return names, units

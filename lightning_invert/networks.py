@@ -1,0 +1,163 @@
+"""Networks for surrogates and inverses, and the scaling between physical and standard units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["LinearPlusNonlinear", "ResidualMLP", "Standardize"]
+
+
+class ResidualMLP(nn.Module):
+    r"""A perceptron with two hidden layers and a linear skip from its input.
+
+    .. math:: f(x) = W_3 \big( h(h(x)) + W_s x \big) + b_3, \qquad
+              h(z) = \mathrm{dropout}(\mathrm{relu}(W z + b))
+
+    The skip keeps a linear path from every input to every output, so that the Jacobian does not
+    lose rank where rectifiers are off.
+
+    Args:
+        in_features: n.
+        out_features: m.
+        width: Units of each hidden layer.
+        dropout: Share of hidden units dropped in training, in [0, 1).
+
+    Example:
+        >>> ResidualMLP(7, 4)(torch.zeros(10, 7)).shape
+        torch.Size([10, 4])
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, width: int = 64, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        _check_sizes(in_features=in_features, out_features=out_features, width=width)
+        self.hidden = nn.Sequential(
+            nn.Linear(in_features, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
+        self.skip = nn.Linear(in_features, width, bias=False)
+        self.head = nn.Linear(width, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_features) to (N, out_features)."""
+        return self.head(self.hidden(x) + self.skip(x))  # type: ignore[no-any-return]
+
+
+class LinearPlusNonlinear(nn.Module):
+    r"""A linear map plus a small sigmoid network.
+
+    .. math:: f(x) = A x + a + W_2 \, \mathrm{dropout}(\mathrm{sigmoid}(W_1 x + b_1)) + b_2
+
+    Args:
+        in_features: n.
+        out_features: m.
+        width: Units of the hidden layer.
+        dropout: Share of hidden units dropped in training, in [0, 1).
+
+    Example:
+        >>> LinearPlusNonlinear(4, 7)(torch.zeros(10, 4)).shape
+        torch.Size([10, 7])
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, width: int = 10, dropout: float = 0.25
+    ) -> None:
+        super().__init__()
+        _check_sizes(in_features=in_features, out_features=out_features, width=width)
+        self.linear = nn.Linear(in_features, out_features)
+        self.nonlinear = nn.Sequential(
+            nn.Linear(in_features, width),
+            nn.Sigmoid(),
+            nn.Dropout(dropout),
+            nn.Linear(width, out_features),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_features) to (N, out_features)."""
+        return self.linear(x) + self.nonlinear(x)  # type: ignore[no-any-return]
+
+
+class Standardize(nn.Module):
+    r"""Scale columns to mean 0 and standard deviation 1, by statistics kept in buffers.
+
+    .. math:: z = (x - \mu) / s
+
+    Until it is fitted it changes nothing. A state dict restores it whatever its size was.
+
+    Args:
+        mean: :math:`\mu`, shape (n,).
+        std: s, shape (n,), positive.
+
+    Raises:
+        ValueError: If only one is given, the shapes differ or ``std`` is not positive and finite.
+
+    Example:
+        >>> scale = Standardize(torch.tensor([10.0, 0.0]), torch.tensor([2.0, 1.0]))
+        >>> scale(torch.tensor([[14.0, 3.0]]))
+        tensor([[2., 3.]])
+        >>> scale.inverse(torch.tensor([[2.0, 3.0]]))
+        tensor([[14.,  3.]])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor | None = None, std: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("std", torch.tensor(1.0))
+        if mean is not None or std is not None:
+            if mean is None or std is None:
+                raise ValueError("Expected arguments `mean` and `std` to be given together.")
+            self.fit(mean, std)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether statistics were given."""
+        return self.mean.ndim > 0
+
+    def fit(self, mean: Tensor, std: Tensor) -> None:
+        """Take over the statistics, each of shape (n,), in the buffers' dtype and device."""
+        if mean.ndim != 1 or mean.shape != std.shape:
+            raise ValueError(
+                "Expected arguments `mean` and `std` to be of one shape (n,), but got "
+                f"{tuple(mean.shape)} and {tuple(std.shape)}."
+            )
+        if not (std > 0).all() or not std.isfinite().all() or not mean.isfinite().all():
+            raise ValueError(
+                f"Expected argument `std` to be positive and both to be finite, but got mean="
+                f"{mean.tolist()}, std={std.tolist()}."
+            )
+        self.mean = mean.detach().to(self.mean)
+        self.std = std.detach().to(self.std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map physical to standard units, shape (*, n)."""
+        return (x - self.mean) / self.std
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Map standard to physical units, shape (*, n)."""
+        return z * self.std + self.mean
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        for name in ("mean", "std"):
+            saved, here = state_dict.get(prefix + name), getattr(self, name)
+            if saved is not None and saved.shape != here.shape:
+                setattr(self, name, here.new_empty(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"Expected argument `{name}` to be at least 1, but got {size}.")

@@ -1,0 +1,183 @@
+r"""The loss of a forward/inverse pair, and how the weight of its consistency term evolves.
+
+.. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
+              + \alpha\, \mathrm{MSE}(F(I(y)), y)
+
+with x and y in standardised units and MSE the mean over batch and components. With F frozen and
+:math:`\alpha = 1` this is the *tandem* network of inverse design: D. Liu, Y. Tan, E. Khoram and
+Z. Yu, *Training deep neural networks for the inverse design of nanophotonic structures*,
+ACS Photonics 5 (2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+__all__ = [
+    "AlphaSchedule",
+    "ConstantAlpha",
+    "LinearDecayAlpha",
+    "PairLoss",
+    "consistency_loss",
+    "pair_loss",
+]
+
+
+class AlphaSchedule:
+    """The weight of the consistency term as a function of the epoch.
+
+    To write your own, subclass it and define ``__call__``; it has to return a number in [0, 1].
+    """
+
+    def __call__(self, epoch: int) -> float:
+        """Return alpha in ``epoch``, counted from 0."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ConstantAlpha(AlphaSchedule):
+    """The same weight in every epoch.
+
+    Args:
+        value: In [0, 1].
+
+    Example:
+        >>> ConstantAlpha(0.3)(epoch=17)
+        0.3
+    """
+
+    value: float
+
+    def __post_init__(self) -> None:
+        _check_share("value", self.value)
+
+    def __call__(self, epoch: int) -> float:
+        """Return ``value``."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class LinearDecayAlpha(AlphaSchedule):
+    r"""A weight that falls linearly to zero: :math:`\alpha_0 \max(0, 1 - t / T)` in epoch t.
+
+    Args:
+        start: :math:`\alpha_0`, in [0, 1].
+        epochs: T, the epoch from which on it is 0.
+
+    Example:
+        >>> schedule = LinearDecayAlpha(0.1, epochs=500)
+        >>> [schedule(epoch) for epoch in (0, 250, 500, 900)]
+        [0.1, 0.05, 0.0, 0.0]
+    """
+
+    start: float = 0.1
+    epochs: int = 500
+
+    def __post_init__(self) -> None:
+        _check_share("start", self.start)
+        if self.epochs < 1:
+            raise ValueError(f"Expected argument `epochs` to be at least 1, but got {self.epochs}.")
+
+    def __call__(self, epoch: int) -> float:
+        """Return the weight in ``epoch``."""
+        return self.start * max(0.0, 1.0 - epoch / self.epochs)
+
+
+class PairLoss(NamedTuple):
+    """The loss and its terms, each of shape () and before it is weighted, and F(x), shape (N, m)."""
+
+    total: Tensor
+    forward: Tensor
+    inverse: Tensor
+    consistency: Tensor
+    y_hat: Tensor
+
+
+def consistency_loss(
+    forward: Callable[[Tensor], Tensor],
+    inverse: Callable[[Tensor], Tensor],
+    y: Tensor,
+) -> Tensor:
+    """Return MSE(F(I(y)), y): how far a proposed setting is from giving what was asked for.
+
+    Args:
+        forward: F, maps (N, n) to (N, m).
+        inverse: I, maps (N, m) to (N, n).
+        y: The wanted outcomes, shape (N, m).
+
+    Returns:
+        The loss, shape ().
+
+    Example:
+        >>> consistency_loss(lambda x: 2 * x, lambda y: y / 2 + 1, torch.zeros(5, 3)).item()
+        4.0
+    """
+    return mse_loss(forward(inverse(y)), y)
+
+
+def pair_loss(
+    forward_net: nn.Module,
+    inverse_net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    alpha: float,
+    consistency_trains_forward: bool = False,
+) -> PairLoss:
+    """Return the joint loss of a pair on a batch in standardised units.
+
+    Args:
+        forward_net: F, maps (N, n) to (N, m).
+        inverse_net: I, maps (N, m) to (N, n).
+        x: Inputs, shape (N, n).
+        y: Outputs, shape (N, m).
+        alpha: Weight of the consistency term, in [0, 1].
+        consistency_trains_forward: Let the gradient of the consistency term reach F's weights.
+            By default it passes through F to I alone, lest F learn to agree with a wrong I.
+
+    Returns:
+        The loss and its terms.
+
+    Example:
+        >>> half, double = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+        >>> loss = pair_loss(half, double, torch.randn(8, 1), torch.randn(8, 1), alpha=0.25)
+        >>> expected = loss.forward + 0.75 * loss.inverse + 0.25 * loss.consistency
+        >>> bool(torch.isclose(loss.total, expected))
+        True
+    """
+    y_hat = forward_net(x)
+    forward = mse_loss(y_hat, y)
+    x_hat = inverse_net(y)
+    inverse = mse_loss(x_hat, x)
+    total = forward + (1.0 - alpha) * inverse
+    if alpha == 0:  # known all the same, but no backward pass is spent on it
+        with torch.no_grad():
+            return PairLoss(total, forward, inverse, mse_loss(forward_net(x_hat), y), y_hat)
+    with _frozen(forward_net, unless=consistency_trains_forward):
+        consistency = mse_loss(forward_net(x_hat), y)
+    return PairLoss(total + alpha * consistency, forward, inverse, consistency, y_hat)
+
+
+@contextmanager
+def _frozen(module: nn.Module, *, unless: bool) -> Iterator[None]:
+    """Let gradients pass through ``module`` without reaching its parameters."""
+    trained = [] if unless else [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"Expected argument `{name}` to be in [0, 1], but got {value}.")

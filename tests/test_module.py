@@ -1,0 +1,285 @@
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_invert import ConstantAlpha, ForwardInverseModule, LinearDecayAlpha, ResidualMLP
+from lightning_invert.objective import AlphaSchedule
+from tests.problems import Smooth, quiet_trainer
+
+
+def nets():
+    return {"forward_net": ResidualMLP(3, 2, width=8), "inverse_net": ResidualMLP(2, 3, width=8)}
+
+
+def fit(module, folder, data=None, **kwargs):
+    trainer = quiet_trainer(folder, **kwargs)
+    trainer.fit(module, datamodule=data or Smooth())
+    return trainer
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A pair trained well enough to be judged, and its trainer."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("trained")
+    module = ForwardInverseModule(alpha=LinearDecayAlpha(0.4, epochs=40), learning_rate=0.01)
+    keep = ModelCheckpoint(folder, save_last=True)
+    trainer = quiet_trainer(folder, max_epochs=30, enable_checkpointing=True, callbacks=[keep])
+    trainer.fit(module, datamodule=Smooth(rows=1000))
+    return module.eval(), trainer, keep.last_model_path
+
+
+def test_it_learns_both_directions(trained):
+    module, trainer, _ = trained
+    metrics = trainer.callback_metrics
+    assert metrics["val/r2/rate"] > 0.95
+    assert metrics["val/r2/gas"] > 0.9
+    _, y = Smooth(rows=1000).val_dataloader().dataset[:]
+    error = (module.round_trip(y) - y) / y.std(0)
+    assert error.square().mean().sqrt() < 0.5  # 1.4 for settings drawn at random
+
+
+def test_it_takes_and_gives_physical_units(trained):
+    module, _, _ = trained
+    x, y = next(iter(Smooth(rows=1000).val_dataloader()))
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    assert ((module(x).mean(0) - mean_y).abs() < 0.2 * y.std(0)).all()
+    assert ((module.inverse(y).mean(0) - mean_x).abs() < 0.3 * x.std(0)).all()
+
+
+def test_statistics_are_those_of_the_training_split_alone(trained):
+    module, trainer, _ = trained
+    x, y = trainer.datamodule.train_dataloader().dataset[:]
+    np.testing.assert_allclose(module.scale_x.mean, x.double().numpy().mean(0), rtol=1e-5)
+    np.testing.assert_allclose(module.scale_y.std, y.double().numpy().std(0, ddof=1), rtol=1e-5)
+
+
+def test_a_checkpoint_alone_predicts_the_same(trained):
+    module, _, path = trained
+    again = ForwardInverseModule.load_from_checkpoint(path).eval()
+    x, y = next(iter(Smooth(rows=1000).val_dataloader()))
+    assert torch.equal(again(x), module(x))
+    assert torch.equal(again.inverse(y), module.inverse(y))
+    assert again.input_names == ("wind", "heat", "load")
+    assert again.alpha == LinearDecayAlpha(0.4, epochs=40)
+
+
+class Own(nn.Module):
+    """A network of a user's own."""
+
+    def __init__(self, n, m, bend):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(n, 4), bend, nn.Linear(4, m))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Steps(AlphaSchedule):
+    """A schedule of a user's own."""
+
+    def __call__(self, epoch):
+        return 0.5 if epoch < 1 else 0.25
+
+
+def test_any_two_networks_and_any_schedule_train_save_and_load(tmp_path):
+    module = ForwardInverseModule(Own(3, 2, nn.GELU()), Own(2, 3, nn.Tanh()), alpha=Steps())
+    trainer = fit(module, tmp_path, max_epochs=2)
+    trainer.save_checkpoint(tmp_path / "own.ckpt")
+    again = ForwardInverseModule.load_from_checkpoint(tmp_path / "own.ckpt")
+    assert isinstance(again.forward_net, Own)
+    assert isinstance(again.alpha, Steps)
+    x = torch.randn(5, 3)
+    assert torch.equal(again(x), module(x))
+
+
+def test_validation_logs_equal_plain_formulas(trained):
+    module, trainer, _ = trained
+    x, y = trainer.datamodule.val_dataloader().dataset[:]
+    f, i = module.forward_net, module.inverse_net
+    u, v = module.scale_x(x), module.scale_y(y)
+    alpha = 0.4 * (1 - 29 / 40)
+    with torch.no_grad():
+        forward, inverse = (f(u) - v).square().mean(), (i(v) - u).square().mean()
+        consistency = (f(i(v)) - v).square().mean()
+        error = (module(x) - y).double()
+    expected = {
+        "val/forward": forward,
+        "val/inverse": inverse,
+        "val/consistency": consistency,
+        "val/loss": forward + (1 - alpha) * inverse + alpha * consistency,
+        "val/mae/rate": error[:, 0].abs().mean(),
+        "val/mae/gas": error[:, 1].abs().mean(),
+        "val/r2/rate": 1 - error[:, 0].square().sum() / (y[:, 0].var() * (len(y) - 1)),
+        "val/r2/gas": 1 - error[:, 1].square().sum() / (y[:, 1].var() * (len(y) - 1)),
+    }
+    for name, value in expected.items():
+        assert trainer.callback_metrics[name].item() == pytest.approx(value.item(), rel=1e-4), name
+    assert trainer.callback_metrics["alpha"].item() == pytest.approx(alpha)
+    assert {"train/loss", "train/forward", "train/mae/gas"} <= set(trainer.callback_metrics)
+
+
+def test_alpha_is_logged_each_epoch_and_goes_on_after_resuming(tmp_path):
+    def run(epochs, **kwargs):
+        module = ForwardInverseModule(**nets(), alpha=LinearDecayAlpha(0.5, epochs=5))
+        logger = CSVLogger(tmp_path, name="", version=str(epochs))
+        trainer = quiet_trainer(tmp_path, max_epochs=epochs, logger=logger)
+        trainer.fit(module, datamodule=Smooth(), **kwargs)
+        logged = np.genfromtxt(tmp_path / str(epochs) / "metrics.csv", delimiter=",", names=True)
+        return trainer, [value for value in logged["alpha"] if not np.isnan(value)]
+
+    first, alphas = run(2)
+    assert alphas == pytest.approx([0.5, 0.4])
+    first.save_checkpoint(tmp_path / "two.ckpt")
+    _, alphas = run(4, ckpt_path=tmp_path / "two.ckpt")
+    assert alphas == pytest.approx([0.3, 0.2])
+
+
+def test_alpha_can_be_changed_and_the_change_survives_resuming(tmp_path):
+    module = ForwardInverseModule(**nets(), alpha=0.1)
+    module.alpha = 0.7
+    fit(module, tmp_path).save_checkpoint(tmp_path / "one.ckpt")
+    resumed = ForwardInverseModule(**nets(), alpha=0.1)
+    quiet_trainer(tmp_path, max_epochs=2).fit(
+        resumed, datamodule=Smooth(), ckpt_path=tmp_path / "one.ckpt"
+    )
+    assert resumed.alpha == ConstantAlpha(0.7)
+
+
+def weights(network):
+    return torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+
+
+def test_warming_up_trains_the_forward_network_alone(tmp_path):
+    module = ForwardInverseModule(**nets(), forward_warmup_epochs=1)
+    forward, inverse = weights(module.forward_net), weights(module.inverse_net)
+    trainer = fit(module, tmp_path)
+    assert not torch.equal(weights(module.forward_net), forward)
+    assert torch.equal(weights(module.inverse_net), inverse)
+    assert trainer.callback_metrics["train/loss"] == trainer.callback_metrics["train/forward"]
+    trainer = fit(module, tmp_path, max_epochs=2)
+    assert not torch.equal(weights(module.inverse_net), inverse)
+
+
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning")  # a frozen F is
+@pytest.mark.parametrize("source", ["forward_net", "forward_from"])
+def test_tandem_keeps_a_trained_forward_network_and_its_units(tmp_path, trained, source):
+    given, _, path = trained
+    before = weights(given.forward_net)
+    forward = {source: given.forward_net if source == "forward_net" else path}
+    module = ForwardInverseModule(**forward, alpha=1.0, freeze_forward=True)
+    trainer = fit(module, tmp_path, Smooth(rows=1000), max_epochs=2)
+    assert torch.equal(weights(module.forward_net), before)
+    assert not module.forward_net.training
+    assert module.inverse_net.training
+    if source == "forward_from":
+        assert torch.equal(module.scale_x.mean, given.scale_x.mean)
+    trainer.save_checkpoint(tmp_path / "tandem.ckpt")
+    again = ForwardInverseModule.load_from_checkpoint(tmp_path / "tandem.ckpt").eval()
+    y = torch.randn(5, 2)
+    assert torch.equal(again.inverse(y), module.eval().inverse(y))
+    given.forward_net.requires_grad_(True)
+
+
+def test_statistics_are_computed_from_a_plain_loader(tmp_path):
+    x, y = Smooth().load()
+    pairs = TensorDataset(x.float(), y.float())
+    module = ForwardInverseModule(**nets())
+    shuffled = DataLoader(pairs, batch_size=16, shuffle=True)
+    quiet_trainer(tmp_path).fit(module, shuffled, DataLoader(pairs, batch_size=64))
+    np.testing.assert_allclose(module.scale_x.mean, x.numpy().mean(0), rtol=1e-5)
+    np.testing.assert_allclose(module.scale_y.std, y.numpy().std(0, ddof=1), rtol=1e-5)
+
+
+def test_standardisation_can_be_switched_off(tmp_path):
+    module = ForwardInverseModule(**nets(), standardize=False)
+    fit(module, tmp_path)
+    assert not module.scale_x.fitted
+    x = torch.randn(5, 3)
+    assert torch.equal(module.eval()(x), module.forward_net(x))
+
+
+def test_predict_gives_both_predictions_and_the_round_trip(tmp_path, trained):
+    module, _, _ = trained
+    batches = quiet_trainer(tmp_path).predict(module, datamodule=Smooth())
+    found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    x, y = (part.float() for part in Smooth().load())
+    torch.testing.assert_close(found["x"], x)
+    torch.testing.assert_close(found["y_hat"], module(x))
+    torch.testing.assert_close(found["x_hat"], module.inverse(y))
+    torch.testing.assert_close(found["y_round_trip"], module.round_trip(y))
+
+
+def test_predict_needs_only_the_wanted_outcomes(trained):
+    module, _, _ = trained
+    found = module.predict_step({"y": torch.randn(3, 2)}, 0)
+    assert sorted(found) == ["x_hat", "y", "y_round_trip"]
+
+
+def test_training_in_double_precision_works(tmp_path):
+    module = ForwardInverseModule(**nets())
+    fit(module, tmp_path, precision="64-true")
+    assert module.scale_x.mean.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"alpha": 1.5}, ValueError, "1.5"),
+        ({"learning_rate": 0.0}, ValueError, "`learning_rate`"),
+        ({"forward_warmup_epochs": -1}, ValueError, "`forward_warmup_epochs`"),
+        ({"forward_net": "net"}, TypeError, "`forward_net` .* got str"),
+        ({"inverse_net": lambda x: x}, TypeError, "`inverse_net` .* got function"),
+        ({"freeze_forward": True, "forward_warmup_epochs": 2}, ValueError, "`freeze_forward"),
+        ({**nets(), "forward_from": "a.ckpt"}, ValueError, "`forward_from`"),
+    ],
+)
+def test_names_the_argument_that_is_wrong(arguments, error, words):
+    with pytest.raises(error, match=words):
+        ForwardInverseModule(**arguments)
+
+
+def test_freezing_needs_a_trained_forward_network(tmp_path):
+    with pytest.raises(ValueError, match="trained F"):
+        fit(ForwardInverseModule(freeze_forward=True), tmp_path)
+
+
+def test_networks_cannot_be_sized_without_a_data_module(tmp_path):
+    module = ForwardInverseModule()
+    with pytest.raises(ValueError, match="`forward_net`"):
+        quiet_trainer(tmp_path).fit(module, Smooth().train_dataloader(), Smooth().val_dataloader())
+
+
+def test_a_batch_of_another_form_is_named():
+    module = ForwardInverseModule(**nets())
+    with pytest.raises(TypeError, match=r"pair \(x, y\).*got \['a'\]"):
+        module.training_step({"a": torch.zeros(3, 3)}, 0)
+
+
+def test_a_schedule_that_leaves_the_unit_interval_is_named():
+    class Wild(AlphaSchedule):
+        def __call__(self, epoch):
+            return 2.0
+
+    module = ForwardInverseModule(**nets(), alpha=Wild())
+    with pytest.raises(ValueError, match=r"Wild .* returned 2.0 for epoch 0"):
+        _ = module.current_alpha
+
+
+def test_a_network_that_cannot_be_kept_is_said_and_can_be_given_again(tmp_path):
+    class Local(Own):
+        pass
+
+    module = ForwardInverseModule(Local(3, 2, nn.Tanh()), ResidualMLP(2, 3))
+    trainer = fit(module, tmp_path)
+    with pytest.warns(UserWarning, match="forward_net="):
+        trainer.save_checkpoint(tmp_path / "local.ckpt")
+    again = ForwardInverseModule.load_from_checkpoint(
+        tmp_path / "local.ckpt", forward_net=Local(3, 2, nn.Tanh())
+    )
+    x = torch.randn(5, 3)
+    assert torch.equal(again.eval()(x), module.eval()(x))

@@ -1,0 +1,82 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_invert import LinearPlusNonlinear, ResidualMLP, Standardize
+
+NETWORKS = [ResidualMLP, LinearPlusNonlinear]
+
+
+def test_residual_mlp_computes_its_formula():
+    net = ResidualMLP(7, 4, width=5).eval()
+    x = torch.randn(10, 7)
+    first, second = net.hidden[0], net.hidden[3]
+    hidden = torch.relu(torch.relu(x @ first.weight.T + first.bias) @ second.weight.T + second.bias)
+    expected = (hidden + x @ net.skip.weight.T) @ net.head.weight.T + net.head.bias
+    torch.testing.assert_close(net(x), expected)
+
+
+def test_linear_plus_nonlinear_computes_its_formula():
+    net = LinearPlusNonlinear(4, 7, width=3).eval()
+    x = torch.randn(10, 4)
+    first, second = net.nonlinear[0], net.nonlinear[3]
+    bent = torch.sigmoid(x @ first.weight.T + first.bias) @ second.weight.T + second.bias
+    torch.testing.assert_close(net(x), x @ net.linear.weight.T + net.linear.bias + bent)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_dropout_acts_in_training_alone(network):
+    net, x = network(7, 4), torch.randn(10, 7)
+    assert not torch.equal(net(x), net(x))
+    net.eval()
+    assert torch.equal(net(x), net(x))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", ["in_features", "out_features", "width"])
+def test_names_the_size_that_is_wrong(network, name):
+    sizes = {"in_features": 7, "out_features": 4, "width": 8, name: 0}
+    with pytest.raises(ValueError, match=f"`{name}` to be at least 1, but got 0"):
+        network(sizes.pop("in_features"), sizes.pop("out_features"), **sizes)
+
+
+def test_standardize_gives_mean_zero_and_spread_one_and_back():
+    x = 5 + 3 * torch.randn(1000, 2, dtype=torch.float64)
+    scale = Standardize().double()
+    scale.fit(x.mean(0), x.std(0))
+    z = scale(x)
+    torch.testing.assert_close(z.mean(0), torch.zeros(2).double())
+    torch.testing.assert_close(z.std(0), torch.ones(2).double())
+    torch.testing.assert_close(scale.inverse(z), x)
+
+
+def test_standardize_changes_nothing_until_fitted():
+    scale, x = Standardize(), torch.randn(3, 2)
+    assert not scale.fitted
+    assert torch.equal(scale(x), x)
+    assert torch.equal(scale.inverse(x), x)
+
+
+def test_standardize_is_restored_by_a_state_dict_whatever_its_size_was():
+    trained = nn.ModuleDict(
+        {"scale": Standardize(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))}
+    )
+    fresh = nn.ModuleDict({"scale": Standardize()})
+    fresh.load_state_dict(trained.state_dict())
+    assert fresh["scale"].fitted
+    assert torch.equal(fresh["scale"].std, torch.tensor([3.0, 4.0]))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        (torch.zeros(2), None),
+        (torch.zeros(2), torch.ones(3)),
+        (torch.zeros(2), torch.tensor([1.0, 0.0])),
+        (torch.zeros(2), torch.tensor([1.0, torch.nan])),
+        (torch.tensor([torch.inf, 0.0]), torch.ones(2)),
+    ],
+)
+def test_standardize_refuses_statistics_that_make_no_sense(mean, std):
+    with pytest.raises(ValueError, match="`std`"):
+        Standardize(mean, std)

@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from lightning_invert import ConstantAlpha, LinearDecayAlpha, consistency_loss
+from lightning_invert.objective import AlphaSchedule, pair_loss
+
+
+@pytest.fixture
+def pair():
+    return nn.Linear(7, 4), nn.Linear(4, 7), torch.randn(16, 7), torch.randn(16, 4)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 1.0])
+def test_loss_is_the_stated_sum(pair, alpha):
+    f, i, x, y = pair
+    loss = pair_loss(f, i, x, y, alpha=alpha)
+    expected = mse_loss(f(x), y) + (1 - alpha) * mse_loss(i(y), x) + alpha * mse_loss(f(i(y)), y)
+    torch.testing.assert_close(loss.total, expected)
+    torch.testing.assert_close(loss.consistency, consistency_loss(f, i, y))
+    torch.testing.assert_close(loss.y_hat, f(x))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_consistency_gradient_reaches_the_inverse_but_not_the_forward_weights(pair, alpha):
+    f, i, x, y = pair
+    pair_loss(f, i, x, y, alpha=alpha).total.backward()
+    for_f = torch.autograd.grad(mse_loss(f(x), y), f.weight)[0]
+    for_i = torch.autograd.grad(
+        (1 - alpha) * mse_loss(i(y), x) + alpha * mse_loss(f(i(y)), y), i.weight
+    )[0]
+    torch.testing.assert_close(f.weight.grad, for_f)
+    torch.testing.assert_close(i.weight.grad, for_i)
+    assert f.weight.requires_grad
+
+
+def test_consistency_trains_forward_when_asked(pair):
+    f, i, x, y = pair
+    pair_loss(f, i, x, y, alpha=0.5, consistency_trains_forward=True).total.backward()
+    expected = torch.autograd.grad(mse_loss(f(x), y) + 0.5 * mse_loss(f(i(y)), y), f.weight)[0]
+    torch.testing.assert_close(f.weight.grad, expected)
+
+
+def test_a_frozen_forward_stays_frozen(pair):
+    f, i, x, y = pair
+    f.requires_grad_(False)
+    pair_loss(f, i, x, y, alpha=1.0).total.backward()
+    assert f.weight.grad is None
+    assert not f.weight.requires_grad
+
+
+def test_forward_weights_are_released_even_if_the_network_fails(pair):
+    f, i, x, y = pair
+
+    class Fails(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.calls = f, 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls == 2:
+                raise RuntimeError("no")
+            return self.inner(x)
+
+    with pytest.raises(RuntimeError, match="no"):
+        pair_loss(Fails(), i, x, y, alpha=0.5)
+    assert f.weight.requires_grad
+
+
+def test_reference_schedule_falls_from_a_tenth_to_zero_in_500_epochs():
+    schedule = LinearDecayAlpha()
+    for epoch in (0, 1, 250, 499, 500, 1000):
+        assert schedule(epoch) == pytest.approx(0.1 * max(0, 1 - epoch / 500))
+
+
+def test_schedules_are_equal_when_their_values_are():
+    assert LinearDecayAlpha(0.2, 10) == LinearDecayAlpha(0.2, 10)
+    assert ConstantAlpha(0.2) != ConstantAlpha(0.3)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: ConstantAlpha(1.5), "`value` .* 1.5"),
+        (lambda: LinearDecayAlpha(start=-0.1), "`start` .* -0.1"),
+        (lambda: LinearDecayAlpha(epochs=0), "`epochs` .* 0"),
+    ],
+)
+def test_names_the_argument_that_is_wrong(build, words):
+    with pytest.raises(ValueError, match=words):
+        build()
+
+
+def test_a_schedule_has_to_say_what_it_does():
+    with pytest.raises(NotImplementedError):
+        AlphaSchedule()(0)
