@@ -1,0 +1,207 @@
+"""Stop training on conditioning."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_invert.callbacks.base import Callback
+from lightning_invert.callbacks.invertibility import InvertibilityCallback
+from lightning_invert.callbacks.tensorboard import logger_step, tensorboard_writers
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+__all__ = ["ConditioningEarlyStopping"]
+
+Reason = Literal["good", "bad", "stalled"]
+
+
+class ConditioningEarlyStopping(Callback):
+    r"""Stop fit when a map's conditioning is good enough, too bad, or no longer improves.
+
+    Needs an :class:`~lightning_invert.callbacks.InvertibilityCallback` in the same trainer, and
+    counts only epochs in which it watched. Each of the three conditions has to hold for
+    ``patience`` watched epochs in a row, and is off unless asked for:
+
+    * ``good_enough``: the monitored value was at least as good: nothing is left to be gained.
+    * ``worst_allowed``: it was worse, or not finite: the map has collapsed.
+    * ``stop_when_stalled``: it has not been better than its best by more than ``min_delta``.
+
+    Args:
+        map: Name of the watched map.
+        monitor: Which of the map's scalars. ``full_rank_fraction``, ``stable_fraction``,
+            ``sigma_min_median`` and ``effective_rank`` are better when larger, all others, like
+            ``log10_cond_p95``, when smaller.
+        good_enough: Limit of the first condition, in the unit of the monitored scalar: 2 means
+            κ = 100 for ``log10_cond_p95``.
+        worst_allowed: Limit of the second condition, likewise.
+        stop_when_stalled: Whether the third condition is on.
+        min_delta: What counts as an improvement.
+        patience: Watched epochs in a row for which a condition has to hold.
+        verbose: Whether to print the reason.
+
+    Attributes:
+        stopped_epoch: The epoch in which fit was stopped, or ``None``.
+        reason: ``"good"``, ``"bad"`` or ``"stalled"``, or ``None``.
+        message: The reason in words, or ``None``.
+
+    Raises:
+        ValueError: If an argument is out of its range, or no condition is on.
+
+    Example:
+        >>> ConditioningEarlyStopping("forward", good_enough=2.0, worst_allowed=6.0, patience=5)
+        ConditioningEarlyStopping('invertibility/forward/log10_cond_p95', patience=5)
+    """
+
+    _LARGER_IS_BETTER = (
+        "full_rank_fraction",
+        "stable_fraction",
+        "sigma_min_median",
+        "effective_rank",
+    )
+
+    def __init__(
+        self,
+        map: str = "forward",
+        monitor: str = "log10_cond_p95",
+        good_enough: float | None = None,
+        worst_allowed: float | None = None,
+        stop_when_stalled: bool = False,
+        min_delta: float = 0.0,
+        patience: int = 3,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__()
+        if patience < 1:
+            raise ValueError(f"Expected argument `patience` to be at least 1, but got {patience}.")
+        if not min_delta >= 0:
+            raise ValueError(
+                f"Expected argument `min_delta` to be at least 0, but got {min_delta}."
+            )
+        if good_enough is None and worst_allowed is None and not stop_when_stalled:
+            raise ValueError(
+                "Expected one of the arguments `good_enough`, `worst_allowed` and `stop_when_stalled` "
+                "to be given, but got none: this would never stop."
+            )
+        self.monitor = f"invertibility/{map}/{monitor}"
+        self.good_enough = good_enough
+        self.worst_allowed = worst_allowed
+        self.stop_when_stalled = stop_when_stalled
+        self.min_delta = min_delta
+        self.patience = patience
+        self.verbose = verbose
+        # Inside, everything is turned so that smaller is better.
+        self._sign = -1.0 if monitor in self._LARGER_IS_BETTER else 1.0
+        self._best = math.inf
+        self._counts: dict[Reason, int] = {"good": 0, "bad": 0, "stalled": 0}
+        self._judged: tuple[int, int] | None = None
+        self.stopped_epoch: int | None = None
+        self.reason: Reason | None = None
+        self.message: str | None = None
+        both = good_enough is not None and worst_allowed is not None
+        if both and self._sign * good_enough > self._sign * worst_allowed:  # type: ignore[operator]
+            raise ValueError(
+                "Expected argument `good_enough` to be better than `worst_allowed` for "
+                f"`monitor={monitor!r}`, but got {good_enough} and {worst_allowed}."
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.monitor!r}, patience={self.patience})"
+
+    @property
+    def state_key(self) -> str:
+        """Tell several of these in one trainer apart."""
+        return self._generate_state_key(
+            monitor=self.monitor, good_enough=self.good_enough, worst_allowed=self.worst_allowed
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed fit needs."""
+        return {
+            "best": self._best,
+            "counts": dict(self._counts),
+            "judged": self._judged,
+            "stopped_epoch": self.stopped_epoch,
+            "reason": self.reason,
+            "message": self.message,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the saved fit was."""
+        self._best = state_dict["best"]
+        self._counts = dict(state_dict["counts"])
+        self._judged = state_dict["judged"]
+        self.stopped_epoch = state_dict["stopped_epoch"]
+        self.reason = state_dict["reason"]
+        self.message = state_dict["message"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make sure that there is something to judge."""
+        if self._watcher(trainer) is None:
+            raise MisconfigurationException(
+                "ConditioningEarlyStopping acts on what InvertibilityCallback logs, but the "
+                "trainer has none: Trainer(callbacks=[InvertibilityCallback(), "
+                "ConditioningEarlyStopping(...)])."
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge the epoch, if it was watched."""
+        watcher = self._watcher(trainer)
+        if trainer.state.fn != "fit" or trainer.sanity_checking or watcher is None:
+            return
+        if watcher.last_watched is None or watcher.last_watched == self._judged:
+            return
+        self._judged = watcher.last_watched
+        if self.monitor not in trainer.callback_metrics:
+            known = [key for key in trainer.callback_metrics if key.startswith("invertibility/")]
+            raise MisconfigurationException(
+                f"Expected arguments `map` and `monitor` of ConditioningEarlyStopping to name one "
+                f"of {', '.join(known)}, but got {self.monitor!r}."
+            )
+        reason = self._judge(float(trainer.callback_metrics[self.monitor]))
+        stop = trainer.strategy.reduce_boolean_decision(reason is not None, all=False)
+        if stop and reason is not None and self.reason is None:
+            self._stop(trainer, reason)
+        trainer.should_stop = trainer.should_stop or stop
+
+    def _watcher(self, trainer: Trainer) -> InvertibilityCallback | None:
+        watchers = [c for c in trainer.callbacks if isinstance(c, InvertibilityCallback)]  # type: ignore[attr-defined]
+        return watchers[0] if watchers else None
+
+    def _judge(self, raw: float) -> Reason | None:
+        """Count how long each condition has held, and return the one that has held long enough."""
+        value = self._sign * raw if math.isfinite(raw) else math.inf
+        improved = value < self._best - self.min_delta
+        holds: dict[Reason, bool] = {
+            "good": self.good_enough is not None and value <= self._sign * self.good_enough,
+            "bad": self.worst_allowed is not None and value > self._sign * self.worst_allowed,
+            "stalled": self.stop_when_stalled and not improved,
+        }
+        if improved:
+            self._best = value
+        for reason, held in holds.items():
+            self._counts[reason] = self._counts[reason] + 1 if held else 0
+        return next((r for r, count in self._counts.items() if count >= self.patience), None)
+
+    def _stop(self, trainer: Trainer, reason: Reason) -> None:
+        self.reason = reason
+        self.stopped_epoch = trainer.current_epoch
+        better, worse = ("at or below", "above") if self._sign > 0 else ("at or above", "below")
+        value = float(trainer.callback_metrics[self.monitor])
+        why = {
+            "good": f"it has been {better} {self.good_enough} (good enough)",
+            "bad": f"it has been {worse} {self.worst_allowed} (too badly conditioned)",
+            "stalled": f"it has not improved on its best, {self._sign * self._best:.4g},",
+        }[reason]
+        self.message = (
+            f"ConditioningEarlyStopping stops fit after epoch {trainer.current_epoch}: "
+            f"{self.monitor} = {value:.4g}; {why} for {self.patience} watched epoch(s)."
+        )
+        if self.verbose:
+            rank_zero_info(self.message)
+        for writer in tensorboard_writers(trainer):
+            writer.add_text("invertibility/early_stopping", self.message, logger_step(trainer))

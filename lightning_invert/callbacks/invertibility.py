@@ -1,0 +1,463 @@
+"""Watch, while training runs, where the maps of a module can be inverted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lightning_invert.callbacks.base import Callback
+from lightning_invert.callbacks.tensorboard import logger_step, tensorboard_writers
+from lightning_invert.jacobian import batched_jacobian, differentiable
+from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
+from lightning_invert.metrics import LOG10_COND_CAP, InvertibilityMetric, check_thresholds
+from lightning_invert.report import MapReport, report_table
+from lightning_invert.sampling import StreamSample
+from lightning_invert.spectrum import (
+    condition_number,
+    numerical_rank,
+    resolvable_condition,
+    singular_values,
+)
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+    from matplotlib.figure import Figure
+
+__all__ = ["InvertibilityCallback"]
+
+DRAWING_SHARE = 0.05
+"""What ``figures="auto"`` may spend on drawing before the end of fit, as a share of its time."""
+
+FIRST_DRAWING_SECONDS = 0.5
+"""What a map's figures are assumed to cost until they have been timed once."""
+
+MOST_INPUTS_KEPT = 1024
+"""With more inputs than that (images), points are not kept for the fragile-zone figure."""
+
+
+class _Observation(NamedTuple):
+    """What one look at one map found, over all processes, on the CPU."""
+
+    watched: WatchedMap
+    report: MapReport
+    scalars: dict[str, Tensor]
+    singular_values: Tensor  # (N, k), finite points only, like the three below
+    condition: Tensor  # (N,)
+    rank: Tensor  # (N,)
+    points: Tensor | None  # (N, n)
+    tag: str
+    step: int
+
+
+class InvertibilityCallback(Callback):
+    r"""Log how much of the data a module's maps can be inverted on.
+
+    Each watched epoch it takes a uniform sample of the validation (or test) points, computes the
+    Jacobian of each map there and logs, under ``invertibility/{map}/``, the share of points at full
+    rank, the distribution of condition numbers and the rest of
+    :class:`~lightning_invert.InvertibilityMetric`. The scalars go through ``log_dict``, so that
+    every logger, the progress bar, ``EarlyStopping`` and ``ModelCheckpoint`` see them; histograms
+    and figures go to TensorBoard. In ``trainer.test`` the tags begin with ``test/``.
+
+    Watching changes nothing in the training: weights, random streams, gradients, BatchNorm
+    statistics and training flags are afterwards what they were.
+
+    Args:
+        maps: What to watch: name -> path of a submodule, or a mapping with ``module`` (a path, a
+            module or a callable), ``input`` and ``output`` (an index, key or callable that picks
+            the map's input out of the batch, and its output out of what the module returns),
+            ``input_names`` and ``output_names``. ``None``: the module's own
+            ``invertibility_maps()``, else its ``forward`` at the first part of the batch.
+        num_points: Points for each map and watched epoch, over all processes together.
+        every_n_epochs: Watch epochs 0, n, 2n, ... and the last one.
+        scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the
+            module's statistics or else by the spread of the sampled points (a column that does
+            not vary is left as it is). ``"physical"``: as the module computes them. ``None``:
+            standardised for a module that has statistics, physical for any other.
+        rank_atol: A singular value counts for the rank if it is above this ...
+        rank_rtol: ... and above this times the largest.
+        singular_floor: The condition number is infinite if the smallest singular value is below.
+        bands: Condition numbers where *stable* ends and *ill-conditioned* begins.
+        precision: ``"native"`` or ``"float64"``: in what the Jacobian is computed. The singular
+            values are always computed in float64.
+        histograms: Whether to write histograms of rank, log10 condition number and singular values.
+        figures: ``True``: every watched epoch. ``"auto"``: after the last epoch and, before it, as
+            often as keeps drawing below 5 % of the time. ``False``: never.
+        seed: Seed of the sample, which is fresh in every epoch.
+        save_figures: Also save the figures as PNG: ``True`` for the folder ``invertibility``
+            beside the logs, or a folder. A later figure of a map replaces the earlier.
+        verbose: Whether to print a summary at the end of fit, validate and test.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> watch = InvertibilityCallback(maps={"encoder": "encoder"}, num_points=512)
+        >>> trainer = Trainer(callbacks=[watch], logger=False, accelerator="cpu")
+    """
+
+    def __init__(
+        self,
+        maps: Mapping[str, Any] | None = None,
+        num_points: int = 256,
+        every_n_epochs: int = 1,
+        scale: Literal["standardized", "physical"] | None = None,
+        rank_atol: float = 1e-5,
+        rank_rtol: float = 0.0,
+        singular_floor: float = 1e-12,
+        bands: tuple[float, float] = (100.0, 1e4),
+        precision: Literal["native", "float64"] = "native",
+        histograms: bool = True,
+        figures: Literal["auto"] | bool = "auto",
+        seed: int = 42,
+        save_figures: bool | str | Path = False,
+        verbose: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, value in {"num_points": num_points, "every_n_epochs": every_n_epochs}.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"Expected argument `{name}` to be at least 1, but got {value}.")
+        _check_choice("scale", scale, (None, "standardized", "physical"))
+        _check_choice("precision", precision, ("native", "float64"))
+        _check_choice("figures", figures, ("auto", True, False))
+        check_thresholds(rank_atol, rank_rtol, singular_floor, bands)
+        self.maps = maps
+        self.num_points = num_points
+        self.every_n_epochs = every_n_epochs
+        self.scale = scale
+        self.rank_atol = rank_atol
+        self.rank_rtol = rank_rtol
+        self.singular_floor = singular_floor
+        self.bands = bands
+        self.precision = precision
+        self.histograms = histograms
+        self.figures = figures
+        self.seed = seed
+        self.save_figures = save_figures
+        self.verbose = verbose
+        self.last_watched: tuple[int, int] | None = None
+        """Epoch and step of the latest look in fit, for callbacks that act on what was logged."""
+        self._maps: list[WatchedMap] = []
+        self._sample: StreamSample | None = None
+        self._seen: list[_Observation] = []
+        self._drawn: list[_Observation] = []
+        self._folder: Path | None = None
+        self._started = time.monotonic()
+        self._spent_drawing = self._last_drawing = 0.0
+        self._warned_nonfinite = False
+
+    # Where the trainer calls.
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out where figures go; every process has to ask."""
+        self._started, self._spent_drawing = time.monotonic(), 0.0
+        self._seen, self._drawn = [], []
+        if self.save_figures is True:
+            self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "invertibility"
+        elif self.save_figures:
+            self._folder = Path(self.save_figures)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Complain about what is not going to work before an epoch has been trained."""
+        self._maps = resolve_maps(self.maps, pl_module)
+        if not trainer.enable_validation:
+            rank_zero_warn(
+                "InvertibilityCallback watches validation points, but this fit has no validation "
+                "loop: nothing will be watched. Give the trainer validation data and the module a "
+                "`validation_step`."
+            )
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a fresh sample if this epoch is watched."""
+        if self._is_watched(trainer):
+            self._begin(trainer, pl_module)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Offer the batch's points to the sample."""
+        self._offer(batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the sampled points and log what is found."""
+        self._watch(trainer, pl_module, tag="invertibility")
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin a fresh sample."""
+        self._begin(trainer, pl_module)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Offer the batch's points to the sample."""
+        self._offer(batch)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the sampled points and log what is found."""
+        self._watch(trainer, pl_module, tag="test/invertibility")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up, after ``trainer.validate``."""
+        if not _fitting(trainer):
+            self._sum_up()
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up."""
+        self._sum_up()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the last look, while the loggers are still open."""
+        if self.figures is not False and self._drawn is not self._seen:
+            self._draw(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up, after the progress bar has gone."""
+        self._sum_up()
+
+    # The way of the data.
+
+    def _is_watched(self, trainer: Trainer) -> bool:
+        if not _fitting(trainer) or trainer.sanity_checking:
+            return True
+        epoch = trainer.current_epoch
+        return epoch % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._maps = resolve_maps(self.maps, pl_module)
+        # Each epoch, step and process draws keys of its own.
+        parts = (self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank)
+        self._sample = StreamSample(
+            self.num_points, seed=int(np.random.SeedSequence(parts).generate_state(1)[0])
+        )
+
+    def _offer(self, batch: Any) -> None:
+        if self._sample is not None:
+            self._sample.add({watched.name: watched.select(batch) for watched in self._maps})
+
+    def _watch(self, trainer: Trainer, pl_module: LightningModule, *, tag: str) -> None:
+        sample, self._sample = self._sample, None
+        if sample is None:
+            return
+        if trainer.world_size > 1:
+            device = pl_module.device
+            sample.merge(lambda keys: torch.stack(gather_all_tensors(keys.to(device))).cpu())
+        if len(sample) == 0:
+            rank_zero_warn("InvertibilityCallback saw no points in this epoch: nothing is logged.")
+            return
+        rows = sample.rows()
+        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+        with isolate_rng(include_cuda=cuda):
+            seen = [self._look(trainer, watched, rows[watched.name], tag) for watched in self._maps]
+        if trainer.sanity_checking:
+            return
+        self._seen = seen
+        if _fitting(trainer):
+            self.last_watched = (trainer.current_epoch, trainer.global_step)
+        scalars = {name: value for one in seen for name, value in one.scalars.items()}
+        pl_module.log_dict(scalars, sync_dist=trainer.world_size > 1, batch_size=1)
+        if self.histograms:
+            self._write_histograms(trainer)
+        if self._may_draw(trainer):
+            self._draw(trainer)
+
+    def _look(self, trainer: Trainer, watched: WatchedMap, x: Tensor, tag: str) -> _Observation:
+        with evaluation_mode([watched.owner]), differentiable(x.device.type):
+            function: WatchedMap = watched
+            if self.precision == "float64":
+                function, x = watched.in_float64(), x.double()
+            jacobian = batched_jacobian(function, x)
+            input_scale, output_scale, scale = self._scales(trainer, function, x)
+            if scale == "standardized":
+                jacobian = jacobian * input_scale / output_scale[:, None]
+            error = self._consistency_error(trainer, function, x, output_scale)
+
+        m, n = jacobian.shape[1:]
+        resolvable = resolvable_condition(jacobian.dtype, (m, n))
+        sigma = singular_values(jacobian)
+        metric = InvertibilityMetric(
+            rank_atol=self.rank_atol,
+            rank_rtol=self.rank_rtol,
+            singular_floor=self.singular_floor,
+            bands=self.bands,
+            sync_on_compute=False,
+        ).to(sigma.device)
+        points = x.detach().flatten(1).to(sigma) if n <= MOST_INPUTS_KEPT else None
+        metric.update(sigma, resolvable=resolvable, points=points)
+        if trainer.world_size > 1:
+            metric.sync()
+        everywhere = dim_zero_cat(metric.singular_values).cpu()
+        points = dim_zero_cat(metric.points).cpu() if points is not None else None
+        scalars = metric.compute()
+        self._warn_of_nonfinite(watched.name, scalars["nonfinite_fraction"].item())
+
+        report = MapReport(
+            watched.name,
+            (m, n),
+            len(everywhere),
+            {name: value.item() for name, value in scalars.items()},
+            resolvable,
+            scale,
+            self.bands,
+        )
+        logged = {f"{tag}/{watched.name}/{name}": value for name, value in scalars.items()}
+        if error is not None:
+            logged[f"{tag}/consistency_error"] = error
+        finite = everywhere.isfinite().all(-1)
+        everywhere = everywhere[finite]
+        return _Observation(
+            watched=watched,
+            report=report,
+            scalars=logged,
+            singular_values=everywhere,
+            condition=condition_number(everywhere, floor=self.singular_floor),
+            rank=numerical_rank(everywhere, atol=self.rank_atol, rtol=self.rank_rtol),
+            points=points[finite] if points is not None else None,
+            tag=f"{tag}/{watched.name}",
+            step=logger_step(trainer),
+        )
+
+    def _scales(
+        self, trainer: Trainer, watched: WatchedMap, x: Tensor
+    ) -> tuple[Tensor, Tensor, str]:
+        """Return the spread of each input and output, and the name of the scale in force."""
+        given = watched.input_scale is not None and watched.output_scale is not None
+        scale = self.scale or ("standardized" if given else "physical")
+        if given:
+            assert watched.input_scale is not None
+            assert watched.output_scale is not None
+            return watched.input_scale, watched.output_scale, scale
+        with torch.no_grad():
+            y = watched(x)
+        return _spread(trainer, x), _spread(trainer, y), scale
+
+    def _consistency_error(
+        self, trainer: Trainer, watched: WatchedMap, y: Tensor, scale: Tensor
+    ) -> Tensor | None:
+        """Return the standardised RMS of F(I(y)) - y, for the map that is F∘I."""
+        if watched.name != "round_trip":
+            return None
+        with torch.no_grad():
+            deviation = ((watched(y) - y).flatten(1) / scale).square()
+        total = torch.stack([deviation.sum(), deviation.new_tensor(float(deviation.numel()))])
+        total = trainer.strategy.reduce(total, reduce_op="sum")
+        return (total[0] / total[1]).sqrt()
+
+    def _warn_of_nonfinite(self, name: str, share: float) -> None:
+        if share > 0 and not self._warned_nonfinite:
+            self._warned_nonfinite = True
+            rank_zero_warn(
+                f"The Jacobian of map {name!r} has a NaN or inf at {share:.1%} of the watched "
+                "points. They are counted in `nonfinite_fraction` and left out of the rest; this "
+                "is said once."
+            )
+
+    # What people see.
+
+    @rank_zero_only
+    def _write_histograms(self, trainer: Trainer) -> None:
+        for writer in tensorboard_writers(trainer):
+            for one in self._seen:
+                if len(one.rank) == 0:
+                    continue
+                log10_cond = one.condition.log10().clamp(max=LOG10_COND_CAP)
+                for name, values in {
+                    "rank": one.rank,
+                    "log10_cond": log10_cond,
+                    "sigma": one.singular_values.flatten(),
+                }.items():
+                    writer.add_histogram(f"{one.tag}/{name}", values, one.step)
+
+    def _may_draw(self, trainer: Trainer) -> bool:
+        if self.figures != "auto" or not _fitting(trainer):
+            return self.figures is not False
+        elapsed = time.monotonic() - self._started
+        per_drawing = FIRST_DRAWING_SECONDS * len(self._seen)
+        if self._drawn:
+            per_drawing = self._last_drawing
+        return self._spent_drawing + per_drawing <= DRAWING_SHARE * elapsed
+
+    @rank_zero_only
+    def _draw(self, trainer: Trainer) -> None:
+        begun = time.monotonic()
+        writers = tensorboard_writers(trainer)
+        if writers or self._folder:
+            try:
+                for one in self._seen:
+                    for name, figure in self._figures(one).items():
+                        self._publish(writers, figure, one, name)
+            except Exception as error:  # noqa: BLE001  # a picture is not worth a training run
+                rank_zero_warn(f"InvertibilityCallback could not draw its figures: {error!r}")
+        self._last_drawing = time.monotonic() - begun
+        self._spent_drawing += self._last_drawing
+        self._drawn = self._seen
+
+    def _figures(self, one: _Observation) -> dict[str, Figure]:
+        from lightning_invert.figures import condition_histogram, fragile_zones, rank_histogram
+
+        title = f"{one.report.name}, step {one.step}"
+        k = min(one.report.shape)
+        figures = {
+            "rank_histogram": rank_histogram(one.rank, full_rank=k, title=title),
+            "condition_histogram": condition_histogram(
+                one.condition, bands=self.bands, resolution=one.report.resolvable, title=title
+            ),
+        }
+        if one.points is not None:
+            figures["fragile_zones"] = fragile_zones(
+                one.points,
+                one.condition,
+                one.rank,
+                full_rank=k,
+                names=one.watched.input_names,
+                bands=self.bands,
+                title=title,
+            )
+        return figures
+
+    def _publish(self, writers: list[Any], figure: Figure, one: _Observation, name: str) -> None:
+        from lightning_invert.figures import to_image, to_png
+
+        for writer in writers:
+            writer.add_image(f"{one.tag}/{name}", to_image(figure), one.step, dataformats="HWC")
+        if self._folder is not None:
+            prefix = "test_" if one.tag.startswith("test/") else ""
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / f"{prefix}{one.report.name}_{name}.png"
+            path.write_bytes(to_png(figure))
+
+    @rank_zero_only
+    def _sum_up(self) -> None:
+        if self.verbose and self._seen:
+            print(report_table([one.report for one in self._seen]))
+            if self._folder is not None and self._drawn:
+                print(f"Figures: {self._folder}")
+
+
+def _fitting(trainer: Trainer) -> bool:
+    return trainer.state.fn == "fit"
+
+
+def _spread(trainer: Trainer, rows: Tensor) -> Tensor:
+    """Return the standard deviation of each column over all processes; 1 where there is none."""
+    rows = rows.detach().flatten(1).double()
+    sums = torch.stack([torch.ones_like(rows).sum(0), rows.sum(0)])
+    count, total = trainer.strategy.reduce(sums, reduce_op="sum")
+    deviations = trainer.strategy.reduce((rows - total / count).square().sum(0), reduce_op="sum")
+    spread = (deviations / (count - 1).clamp(min=1)).sqrt()
+    return torch.where(spread > 0, spread, 1.0)
+
+
+def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if not any(value is choice or value == choice for choice in choices):
+        raise ValueError(f"Expected argument `{name}` to be one of {choices}, but got {value!r}.")

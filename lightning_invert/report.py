@@ -1,0 +1,140 @@
+"""The words and the table in which a watched map is summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+__all__ = ["MapReport", "invertibility_word", "report_table", "verdict"]
+
+
+class MapReport(NamedTuple):
+    """What was found of one map.
+
+    Attributes:
+        name: The map.
+        shape: (m, n) of its Jacobian.
+        num_points: How many points were watched.
+        scalars: What :class:`~lightning_invert.metrics.InvertibilityMetric` computed, as floats.
+        resolvable: The largest condition number that the arithmetic can tell.
+        scale: ``"standardized"`` or ``"physical"``.
+        bands: Where *stable* ends and *ill-conditioned* begins.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    num_points: int
+    scalars: Mapping[str, float]
+    resolvable: float
+    scale: str
+    bands: tuple[float, float]
+
+
+def invertibility_word(shape: tuple[int, int]) -> str:
+    """Say what full rank means for a Jacobian of this shape.
+
+    Args:
+        shape: (m, n).
+
+    Returns:
+        ``"right-invertible"`` for n > m (every small change of the output can be reached, in many
+        ways), ``"left-invertible"`` for n < m (distinct inputs stay distinct), ``"invertible"``
+        for n = m.
+
+    Example:
+        >>> [invertibility_word(shape) for shape in ((4, 7), (7, 4), (4, 4))]
+        ['right-invertible', 'left-invertible', 'invertible']
+    """
+    m, n = shape
+    return "invertible" if m == n else "right-invertible" if n > m else "left-invertible"
+
+
+def verdict(report: MapReport) -> str:
+    """Return one sentence that says how far the map can be trusted."""
+    word = invertibility_word(report.shape)
+    scalars = report.scalars
+    full = scalars["full_rank_fraction"]
+    if scalars["nonfinite_fraction"] > 0:
+        share = _percent(scalars["nonfinite_fraction"])
+        return f"{share} of the points have a NaN or inf in their Jacobian: look there first."
+    head = f"locally {word} at {_percent(full)} of the points"
+    tail = f"95th percentile of κ {_condition(scalars['cond_p95'], report.resolvable)}"
+    if full < 1:
+        return f"{head}: fragile where the rank drops ({tail})."
+    ill = scalars["ill_conditioned_fraction"] + scalars["singular_fraction"]
+    if ill > 0:
+        return f"{head}, but {_percent(ill)} are ill-conditioned ({tail})."
+    if scalars["moderate_fraction"] > 0:
+        return f"{head}, of which {_percent(scalars['stable_fraction'])} are stable ({tail})."
+    return f"{head}, and stable at all of them ({tail})."
+
+
+def report_table(reports: Sequence[MapReport]) -> str:
+    """Lay the reports out as a table for the terminal, with a verdict below.
+
+    Args:
+        reports: One for each map.
+
+    Returns:
+        The text, without a trailing newline.
+
+    Example:
+        >>> shares = {f"{b}_fraction": 0.0 for b in ("moderate", "ill_conditioned", "singular")}
+        >>> rest = {"full_rank_fraction": 1.0, "stable_fraction": 1.0, "unresolved_fraction": 0.0,
+        ...         "nonfinite_fraction": 0.0, "cond_median": 5.2, "cond_p95": 31.0}
+        >>> report = MapReport(
+        ...     "forward", (4, 7), 256, shares | rest, 1.2e6, "standardized", (1e2, 1e4)
+        ... )
+        >>> print(report_table([report]))
+        Local invertibility (κ: condition number; stable: κ < 100; ill-conditioned: κ > 10000)
+        map      n → m  points  full rank  κ median  κ 95 %  stable  moderate  ill-cond.  singular
+        forward  7 → 4  256     100 %      5.2       31      100 %   0 %       0 %        0 %
+        forward (standardized): locally right-invertible at 100 % of the points, and stable at all \
+of them (95th percentile of κ 31).
+    """
+    stable, ill = reports[0].bands
+    header = "map,n → m,points,full rank,κ median,κ 95 %,stable,moderate,ill-cond.,singular"
+    rows = [header.split(","), *(_row(report) for report in reports)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    title = (
+        "Local invertibility (κ: condition number; "
+        f"stable: κ < {stable:g}; ill-conditioned: κ > {ill:g})"
+    )
+    verdicts = [f"{report.name} ({report.scale}): {verdict(report)}" for report in reports]
+    return "\n".join([title, *lines, *verdicts])
+
+
+def _row(report: MapReport) -> list[str]:
+    m, n = report.shape
+    scalars = report.scalars
+    bands = ("stable", "moderate", "ill_conditioned", "singular")
+    return [
+        report.name,
+        f"{n} → {m}",
+        str(report.num_points),
+        _percent(scalars["full_rank_fraction"]),
+        _condition(scalars["cond_median"], report.resolvable),
+        _condition(scalars["cond_p95"], report.resolvable),
+        *(_percent(scalars[f"{band}_fraction"]) for band in bands),
+    ]
+
+
+def _percent(share: float) -> str:
+    """Never round to a 0 % or 100 % that is not exact."""
+    percent = 100 * share
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    if 99.9 < percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.3g} %" if percent < 99.5 or percent == 100 else f"{percent:.1f} %"
+
+
+def _condition(value: float, resolvable: float) -> str:
+    """Show a condition number that drowns in rounding as the bound that is known of it."""
+    if value == float("inf"):
+        return "∞"
+    return f"> {resolvable:.2g}" if value > resolvable else f"{value:.3g}"

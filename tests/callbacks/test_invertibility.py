@@ -1,0 +1,431 @@
+import copy
+import random
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel, DemoModel
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.autograd.functional import jacobian as autograd_jacobian
+
+from lightning_invert import ForwardInverseModule, LinearDecayAlpha
+from lightning_invert.callbacks import InvertibilityCallback
+from tests.problems import Foreign, Smooth, loader, quiet_trainer
+from tests.test_metrics import reference
+
+SCALARS = [
+    "full_rank_fraction",
+    "stable_fraction",
+    "moderate_fraction",
+    "ill_conditioned_fraction",
+    "singular_fraction",
+    "unresolved_fraction",
+    "nonfinite_fraction",
+    "log10_cond_median",
+    "log10_cond_p05",
+    "log10_cond_p95",
+    "cond_median",
+    "cond_p95",
+    "sigma_min_median",
+    "sigma_max_median",
+    "effective_rank",
+]
+HISTOGRAMS = ("rank", "log10_cond", "sigma")
+FIGURES = ("rank_histogram", "condition_histogram", "fragile_zones")
+
+
+class Recorder(InvertibilityCallback):
+    """Remembers the points that were looked at."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.points, self.weights = {}, None
+
+    def _look(self, trainer, watched, x, tag):
+        self.points[watched.name] = x.clone()
+        self.weights = copy.deepcopy(watched.owner.state_dict())
+        return super()._look(trainer, watched, x, tag)
+
+
+def spectra_point_by_point(function, points):
+    """The reference: autograd's Jacobian of each point alone, and NumPy's SVD in float64."""
+    return np.stack(
+        [
+            np.linalg.svd(
+                autograd_jacobian(lambda x: function(x[None])[0], x).double().numpy(),
+                compute_uv=False,
+            )
+            for x in points
+        ]
+    )
+
+
+def fit_foreign(folder, callback, module=None, **kwargs):
+    trainer = quiet_trainer(folder, callbacks=[callback], **kwargs)
+    trainer.fit(module or Foreign(), loader(), loader(rows=100))
+    return trainer
+
+
+def test_logged_numbers_equal_those_computed_point_by_point(tmp_path):
+    callback, module = Recorder(num_points=40), Foreign()
+    trainer = fit_foreign(tmp_path, callback, module)
+    net = Foreign().eval()
+    net.load_state_dict(callback.weights)
+    expected = reference(spectra_point_by_point(net, callback.points["forward"]))
+    del expected["unresolved_fraction"]
+    for name, value in expected.items():
+        found = trainer.callback_metrics[f"invertibility/forward/{name}"].item()
+        assert found == pytest.approx(value, rel=1e-4), name
+
+
+def test_logged_numbers_of_a_pair_equal_those_in_standardised_units(tmp_path):
+    callback, module = Recorder(num_points=40), ForwardInverseModule()
+    trainer = quiet_trainer(tmp_path, callbacks=[callback])
+    trainer.fit(module, datamodule=Smooth())
+    module.eval()
+    f, i = module.forward_net, module.inverse_net
+    for name, function, scale in (
+        ("forward", f, module.scale_x),
+        ("inverse", i, module.scale_y),
+        ("round_trip", lambda v: f(i(v)), module.scale_y),
+    ):
+        standard = scale(callback.points[name])
+        expected = reference(spectra_point_by_point(function, standard))
+        del expected["unresolved_fraction"]
+        for scalar, value in expected.items():
+            found = trainer.callback_metrics[f"invertibility/{name}/{scalar}"].item()
+            assert found == pytest.approx(value, rel=1e-3), (name, scalar)
+    v = module.scale_y(callback.points["round_trip"])
+    error = (f(i(v)) - v).square().mean().sqrt().item()
+    assert trainer.callback_metrics["invertibility/consistency_error"].item() == pytest.approx(
+        error, rel=1e-4
+    )
+
+
+def test_event_files_hold_every_tag_at_the_step_of_the_users_own_curves(tmp_path):
+    logger = TensorBoardLogger(tmp_path, name="", version="run")
+    callback = InvertibilityCallback(num_points=32, figures=True)
+    module = ForwardInverseModule(alpha=LinearDecayAlpha())
+    trainer = quiet_trainer(tmp_path, max_epochs=3, logger=logger, callbacks=[callback])
+    trainer.fit(module, datamodule=Smooth())  # 160 rows in batches of 16: 10 steps an epoch
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0, "histograms": 0})
+    events.Reload()
+    steps = [event.step for event in events.Scalars("val/loss")]
+    assert steps == [9, 19, 29]  # Lightning counts steps from 0
+    for name in ("forward", "inverse", "round_trip"):
+        for scalar in SCALARS:
+            found = events.Scalars(f"invertibility/{name}/{scalar}")
+            assert [event.step for event in found] == steps, scalar
+        for histogram in HISTOGRAMS:
+            found = events.Histograms(f"invertibility/{name}/{histogram}")
+            assert [event.step for event in found] == steps, histogram
+        assert found[-1].histogram_value.num == 32 * min(len(module.input_names), 2)
+        for figure in FIGURES:
+            found = events.Images(f"invertibility/{name}/{figure}")
+            assert [event.step for event in found] == steps, figure
+    assert [e.step for e in events.Scalars("invertibility/consistency_error")] == steps
+
+
+def test_every_logger_gets_the_scalars(tmp_path):
+    loggers = [TensorBoardLogger(tmp_path, name="tb"), CSVLogger(tmp_path, name="csv", version="")]
+    fit_foreign(tmp_path, InvertibilityCallback(), logger=loggers)
+    header = (tmp_path / "csv" / "metrics.csv").read_text().splitlines()[0]
+    assert all(f"invertibility/forward/{scalar}" in header for scalar in SCALARS)
+
+
+class DictBatch(Foreign):
+    def step(self, batch):
+        return nn.functional.mse_loss(self.encoder(batch["x"]), batch["y"])
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+
+class ReturnsTuple(Foreign):
+    def forward(self, x):
+        code = self.encoder(x)
+        return code, code.exp()
+
+    def step(self, batch):
+        return nn.functional.mse_loss(self(batch[0])[0], batch[1])
+
+
+class Autoencoder(Foreign):
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.Linear(3, 5)
+
+    def step(self, batch):
+        return nn.functional.mse_loss(self.decoder(self.encoder(batch[0])), batch[0])
+
+
+class Dicts(torch.utils.data.Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        return {"x": torch.randn(5), "y": torch.randn(3), "name": str(index)}
+
+
+@pytest.mark.parametrize(
+    ("module", "maps", "data", "shape"),
+    [
+        (BoringModel(), None, torch.utils.data.DataLoader(torch.randn(64, 32)), "32 → 2"),
+        (DemoModel(), None, torch.utils.data.DataLoader(torch.randn(64, 32)), "32 → 10"),
+        (Foreign(), None, loader(), "5 → 3"),
+        (Autoencoder(), {"code": "encoder"}, loader(), "5 → 3"),
+        (
+            Autoencoder(),
+            {"decode": {"module": "decoder", "input": lambda batch: batch[0][:, :3]}},
+            loader(),
+            "3 → 5",
+        ),
+        (
+            DictBatch(),
+            {"f": {"module": "encoder", "input": "x"}},
+            torch.utils.data.DataLoader(Dicts(), batch_size=8),
+            "5 → 3",
+        ),
+        (DictBatch(), None, torch.utils.data.DataLoader(Dicts(), batch_size=8), "5 → 3"),
+        (ReturnsTuple(), {"f": {"output": 1}}, loader(), "5 → 3"),
+    ],
+    ids=["Boring", "Demo", "plain", "encoder", "decoder", "dict", "dict, unasked", "tuple"],
+)
+def test_it_is_dropped_into_modules_that_know_nothing_of_it(
+    tmp_path, capsys, module, maps, data, shape
+):
+    if isinstance(module, DemoModel):
+        module.validation_step = lambda batch, batch_idx: None
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(maps, num_points=20)])
+    trainer.fit(module, data, data)
+    name = next(iter(maps)) if maps else "forward"
+    assert {f"invertibility/{name}/{s}" for s in SCALARS} <= set(trainer.callback_metrics)
+    assert shape in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_it_works_outside_fit(tmp_path, capsys, stage):
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()])
+    (logged,) = getattr(trainer, stage)(Foreign(), loader(), verbose=False)
+    prefix = "test/" if stage == "test" else ""
+    assert f"{prefix}invertibility/forward/full_rank_fraction" in logged
+    assert "right-invertible" in capsys.readouterr().out
+
+
+def test_end_of_fit_prints_a_table_with_a_verdict_for_each_map(tmp_path, capsys):
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()])
+    trainer.fit(ForwardInverseModule(), datamodule=Smooth())
+    text = capsys.readouterr().out
+    assert "forward (standardized): locally right-invertible at" in text
+    assert "inverse (standardized): locally left-invertible at" in text
+    assert "round_trip (standardized): locally invertible at" in text
+
+
+def test_early_stopping_and_checkpoints_can_monitor_it(tmp_path):
+    name = "invertibility/forward/log10_cond_p95"
+    stop = EarlyStopping(name, patience=1, min_delta=1e9)
+    keep = ModelCheckpoint(tmp_path, monitor=name, filename="best")
+    trainer = quiet_trainer(
+        tmp_path,
+        max_epochs=50,
+        callbacks=[InvertibilityCallback(), stop, keep],
+        enable_checkpointing=True,
+    )
+    trainer.fit(Foreign(), loader(), loader())
+    assert trainer.current_epoch < 5
+    assert keep.best_model_score.isfinite()
+
+
+def test_every_n_epochs_watches_those_and_the_last(tmp_path):
+    watched = []
+
+    class Counting(InvertibilityCallback):
+        def _watch(self, trainer, pl_module, *, tag):
+            if self._sample is not None and not trainer.sanity_checking:
+                watched.append(trainer.current_epoch)
+            super()._watch(trainer, pl_module, tag=tag)
+
+    fit_foreign(tmp_path, Counting(every_n_epochs=3), max_epochs=9)
+    assert watched == [0, 3, 6, 8]
+
+
+def test_float64_tells_more_than_the_module_s_own_precision(tmp_path):
+    class Collapsed(Foreign):
+        """A map whose last singular value drowns in float32."""
+
+        def forward(self, x):
+            return torch.cat([x[:, :1] * 1e-9 + x[:, 1:2], x[:, 1:2]], dim=1)
+
+        def training_step(self, batch, batch_idx):
+            return super().training_step((batch[0], batch[1][:, :2]), batch_idx)
+
+        def step(self, batch):
+            return self.encoder(batch[0]).sum()
+
+    def share(precision):
+        callback = InvertibilityCallback(precision=precision, rank_atol=0.0)
+        trainer = fit_foreign(tmp_path, callback, Collapsed())
+        return trainer.callback_metrics["invertibility/forward/unresolved_fraction"].item()
+
+    assert share("native") == 1
+    assert share("float64") == 0
+
+
+def test_scale_by_the_spread_of_the_points_makes_units_irrelevant(tmp_path):
+    class InOtherUnits(Foreign):
+        def forward(self, x):
+            return self.encoder(x) * torch.tensor([1e3, 1.0, 1e-3])
+
+    def median(module, **kwargs):
+        callback = InvertibilityCallback(num_points=100, **kwargs)
+        trainer = quiet_trainer(tmp_path, callbacks=[callback])
+        (logged,) = trainer.validate(module, loader(), verbose=False)
+        return logged["invertibility/forward/cond_median"]
+
+    torch.manual_seed(0)
+    one = Foreign()
+    other = InOtherUnits()
+    other.load_state_dict(one.state_dict())
+    assert median(other) > 50 * median(one)
+    assert median(other, scale="standardized") == pytest.approx(
+        median(one, scale="standardized"), rel=1e-3
+    )
+
+
+def test_a_nan_in_the_jacobian_is_counted_and_said_once_and_training_goes_on(tmp_path):
+    class SometimesNaN(Foreign):
+        def forward(self, x):
+            return self.encoder(x) * torch.where(x[:, :1] > 0, torch.nan, 1.0)
+
+        def step(self, batch):
+            return self.encoder(batch[0]).square().sum()
+
+    with pytest.warns(UserWarning, match="NaN or inf") as caught:
+        trainer = fit_foreign(tmp_path, InvertibilityCallback(), SometimesNaN(), max_epochs=3)
+    assert sum("NaN or inf" in str(warning.message) for warning in caught) == 1
+    share = trainer.callback_metrics["invertibility/forward/nonfinite_fraction"]
+    assert 0.3 < share < 0.7
+
+
+class Noisy(Foreign):
+    """Draws from every random stream in its forward, as a variational model does."""
+
+    def forward(self, x):
+        return super().forward(x) + torch.randn(1) * np.random.rand() * random.random()
+
+
+def state_after_fit(folder, callbacks, *, module_class=Noisy):
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    module = module_class()
+    trainer = quiet_trainer(folder, max_epochs=3, callbacks=callbacks)
+    trainer.fit(module, loader(shuffle=True), loader())
+    streams = (torch.rand(1).item(), np.random.rand(), random.random())
+    tensors = list(module.state_dict().values())
+    for group in trainer.optimizers[0].state_dict()["state"].values():
+        tensors += group.values()
+    logged = {k: v for k, v in trainer.callback_metrics.items() if "invertibility" not in k}
+    return streams, tensors, logged, [part.training for part in module.modules()]
+
+
+def test_watching_changes_nothing(tmp_path):
+    with_it = state_after_fit(tmp_path, [InvertibilityCallback(figures=True)])
+    without = state_after_fit(tmp_path, [])
+    assert with_it[0] == without[0]
+    assert all(torch.equal(a, b) for a, b in zip(with_it[1], without[1], strict=True))
+    assert with_it[2:] == without[2:]
+
+
+def test_figures_auto_draws_after_the_last_epoch_and_keeps_to_its_share(tmp_path):
+    folder = tmp_path / "figures"
+    callback = InvertibilityCallback(figures="auto", save_figures=folder)
+    fit_foreign(tmp_path, callback, max_epochs=5)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"forward_{name}.png" for name in FIGURES
+    )
+
+
+def test_figures_can_be_switched_off(tmp_path):
+    callback = InvertibilityCallback(figures=False, save_figures=tmp_path / "figures")
+    fit_foreign(tmp_path, callback)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_fit_without_validation_is_told_so(tmp_path):
+    class NoValidation(Foreign):
+        validation_step = LightningModule.validation_step
+
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()])
+    with pytest.warns(UserWarning, match="no validation loop: nothing will be watched"):
+        trainer.fit(NoValidation(), loader())
+
+
+def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
+    module = Foreign()
+    before = copy.deepcopy(module.state_dict())
+    with pytest.raises(ValueError, match=r"'decoder'.*encoder"):
+        fit_foreign(tmp_path, InvertibilityCallback({"f": "decoder"}), module)
+    assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"num_points": 0}, "num_points"),
+        ({"num_points": -5}, "num_points"),
+        ({"every_n_epochs": 0}, "every_n_epochs"),
+        ({"scale": "metric"}, "scale"),
+        ({"precision": "float128"}, "precision"),
+        ({"figures": "always"}, "figures"),
+        ({"bands": (1e4, 1e2)}, "bands"),
+        ({"rank_atol": -1}, "rank_atol"),
+    ],
+)
+def test_names_the_argument_that_is_wrong(arguments, name):
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        InvertibilityCallback(**arguments)
+
+
+def test_it_serves_a_project_that_uses_pytorch_lightning(tmp_path):
+    project = """
+        import pytorch_lightning as pl, torch
+        from pytorch_lightning.demos.boring_classes import BoringModel
+        from pytorch_lightning.cli import LightningCLI
+        from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
+
+        logger = pl.loggers.TensorBoardLogger(".")
+        stop = ConditioningEarlyStopping(good_enough=16.0, patience=2)
+        trainer = pl.Trainer(
+            accelerator="cpu", max_epochs=5, logger=logger, callbacks=[InvertibilityCallback(), stop],
+            enable_progress_bar=False, limit_val_batches=8, limit_train_batches=2,
+        )
+        trainer.fit(BoringModel())
+        assert "invertibility/forward/full_rank_fraction" in trainer.callback_metrics
+        assert stop.stopped_epoch == 1, stop.stopped_epoch
+        cli = LightningCLI(BoringModel, run=False, args=[
+            "--trainer.callbacks+=lightning_invert.callbacks.InvertibilityCallback",
+            "--trainer.callbacks.num_points=16", "--trainer.logger=false",
+        ])
+        assert any(isinstance(c, InvertibilityCallback) for c in cli.trainer.callbacks)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(project)],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "right-invertible" in done.stdout
+    events = EventAccumulator(str(next(tmp_path.glob("lightning_logs/version_*"))))
+    events.Reload()
+    assert "invertibility/forward/rank" in events.Tags()["histograms"]

@@ -1,0 +1,71 @@
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import lightning_invert
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command, **kwargs):
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=300, **kwargs
+    ).stdout
+
+
+@pytest.mark.parametrize("door", ["callbacks", "datamodules"])
+def test_doors_at_the_front_lead_to_the_package_s_own_folders(door):
+    link = ROOT / door
+    assert link.is_symlink()
+    assert not link.readlink().is_absolute()
+    assert link.resolve() == ROOT / "lightning_invert" / door
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ["matplotlib", "tensorboard", "polars", "onnx", "lightning", "torchmetrics", "torch"]
+    code = f"import sys, lightning_invert; print([m for m in {heavy} if m in sys.modules])"
+    assert run(sys.executable, "-c", code).strip() == "[]"
+
+
+def test_what_needs_torch_alone_imports_torch_alone():
+    heavy = ["matplotlib", "tensorboard", "polars", "onnx", "lightning", "torchmetrics"]
+    code = (
+        "import sys; from lightning_invert import batched_jacobian, singular_values;"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
+    assert run(sys.executable, "-c", code).strip() == "[]"
+
+
+def test_the_command_starts_without_loading_what_only_pictures_and_tables_need():
+    code = (
+        "import sys, lightning_invert.cli;"
+        "print([m for m in ('polars', 'tensorboard', 'onnx') if m in sys.modules])"
+    )
+    assert run(sys.executable, "-c", code).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", lightning_invert.__all__)
+def test_every_public_name_can_be_imported_and_is_documented(name):
+    assert getattr(lightning_invert, name).__doc__
+    assert name in dir(lightning_invert)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = lightning_invert.nonsense
+
+
+@pytest.mark.slow
+def test_a_wheel_installs_one_top_level_package_and_its_types(tmp_path):
+    run(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"lightning_invert"}
+    assert "lightning_invert/py.typed" in names
+    assert "lightning_invert/callbacks/invertibility.py" in names

@@ -1,0 +1,62 @@
+import math
+
+import pytest
+
+from lightning_invert.report import MapReport, report_table, verdict
+
+GOOD = {
+    "full_rank_fraction": 1.0,
+    "stable_fraction": 1.0,
+    "moderate_fraction": 0.0,
+    "ill_conditioned_fraction": 0.0,
+    "singular_fraction": 0.0,
+    "unresolved_fraction": 0.0,
+    "nonfinite_fraction": 0.0,
+    "cond_median": 5.0,
+    "cond_p95": 20.0,
+}
+
+
+def report(shape=(4, 7), **scalars):
+    return MapReport("f", shape, 256, {**GOOD, **scalars}, 1.2e6, "physical", (100.0, 1e4))
+
+
+@pytest.mark.parametrize(
+    ("shape", "word"), [((4, 7), "right-"), ((7, 4), "left-"), ((4, 4), "locally invertible")]
+)
+def test_verdict_says_which_kind_of_invertible(shape, word):
+    assert word in verdict(report(shape))
+
+
+@pytest.mark.parametrize(
+    ("scalars", "words"),
+    [
+        ({}, "at 100 % of the points, and stable at all of them"),
+        ({"full_rank_fraction": 0.9}, "at 90 % of the points: fragile where the rank drops"),
+        ({"ill_conditioned_fraction": 0.04, "singular_fraction": 0.01}, "but 5 % are ill-cond"),
+        ({"moderate_fraction": 0.2, "stable_fraction": 0.8}, "of which 80 % are stable"),
+        ({"nonfinite_fraction": 0.5}, "50 % of the points have a NaN"),
+    ],
+)
+def test_verdict_names_the_worst_that_was_found(scalars, words):
+    assert words in verdict(report(**scalars))
+
+
+@pytest.mark.parametrize(
+    ("scalars", "cell"),
+    [
+        ({"cond_p95": math.inf}, "∞"),
+        ({"cond_p95": 5e8}, "> 1.2e+06"),  # beyond what float32 can tell
+        ({"full_rank_fraction": 0.9999}, "> 99.9 %"),
+        ({"singular_fraction": 1e-5}, "< 0.1 %"),
+    ],
+)
+def test_table_claims_no_more_than_is_known(scalars, cell):
+    assert cell in report_table([report(**scalars)])
+
+
+def test_table_has_a_line_a_map_in_columns():
+    text = report_table([report(), report((7, 4))]).splitlines()
+    assert text[1].index("points") == text[2].index("256") == text[3].index("256")
+    assert "4 → 7" in text[3]
+    assert "physical" in text[4]

@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from lightning_invert.sampling import StreamSample
+
+
+def feed(sample, rows, batch):
+    for part in rows.split(batch):
+        sample.add({"x": part, "index": part[:, :1]})
+    return sample
+
+
+def test_keeps_every_point_when_there_are_fewer_than_asked():
+    rows = torch.randn(10, 3)
+    kept = feed(StreamSample(50, seed=0), rows, 4).rows()["x"]
+    assert sorted(kept[:, 0].tolist()) == sorted(rows[:, 0].tolist())
+
+
+def test_never_keeps_more_than_asked_and_no_point_twice():
+    kept = feed(StreamSample(50, seed=0), torch.arange(1000.0)[:, None], 16).rows()["x"]
+    assert len(kept) == len(kept.unique()) == 50
+
+
+def test_rows_of_all_tensors_stay_together():
+    rows = feed(StreamSample(20, seed=0), torch.randn(500, 3), 7).rows()
+    assert torch.equal(rows["x"][:, :1], rows["index"])
+
+
+@pytest.mark.parametrize("batch", [1, 16, 999])
+def test_does_not_depend_on_the_batches(batch):
+    rows = torch.arange(1000.0)[:, None]
+    expected = feed(StreamSample(50, seed=3), rows, 1000).rows()["x"]
+    assert torch.equal(feed(StreamSample(50, seed=3), rows, batch).rows()["x"], expected)
+
+
+def test_every_position_has_the_same_chance():
+    rows = torch.arange(40.0)[:, None]
+    counts = torch.zeros(40)
+    for seed in range(2000):
+        counts[feed(StreamSample(10, seed=seed), rows, 8).rows()["x"][:, 0].long()] += 1
+    # Chi-square with 39 degrees of freedom (drawn without replacement: even less spread).
+    expected = 2000 * 10 / 40
+    assert ((counts - expected) ** 2 / expected).sum() < 72.1  # the 99.9 % quantile
+
+
+def test_global_random_stream_is_not_touched():
+    before = torch.get_rng_state()
+    feed(StreamSample(10, seed=0), torch.zeros(100, 1), 10)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_samples_of_two_processes_merge_into_one_of_the_asked_size():
+    parts = torch.arange(1000.0)[:, None].split((700, 300))
+    samples = [feed(StreamSample(50, seed=seed), part, 16) for seed, part in enumerate(parts)]
+    padded = torch.cat([sample._keys for sample in samples])
+    for sample in samples:
+        sample.merge(lambda _: padded)
+    assert sum(len(sample) for sample in samples) == 50
+    assert len(samples[0].rows()["x"]) == len(samples[0])
+    # Both sides hold the smallest keys of all.
+    kept = torch.cat([sample._keys for sample in samples])
+    assert torch.equal(kept.sort().values, padded.sort().values[:50])
+
+
+def test_merging_with_an_empty_process_keeps_all_of_the_other():
+    full, empty = feed(StreamSample(50, seed=0), torch.randn(80, 2), 16), StreamSample(50, seed=1)
+    keys = torch.cat([full._keys, torch.full((50,), torch.inf)])
+    for sample in (full, empty):
+        sample.merge(lambda _: keys)
+    assert (len(full), len(empty)) == (50, 0)
+
+
+def test_tensors_of_different_length_are_refused():
+    with pytest.raises(ValueError, match=r"'x': 3, 'y': 4"):
+        StreamSample(10, seed=0).add({"x": torch.zeros(3, 1), "y": torch.zeros(4, 1)})
