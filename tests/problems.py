@@ -51,6 +51,9 @@ class Foreign(LightningModule):
     def test_step(self, batch, batch_idx):
         self.log("test_loss", self.step(batch))
 
+    def predict_step(self, batch, batch_idx):
+        return self(batch[0])
+
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), 0.01)
 

@@ -1,5 +1,6 @@
 """Sources of (x, y) pairs, one file a source."""
 
 from lightning_invert.datamodules.pair import PairDataModule, Statistics, Variable
+from lightning_invert.datamodules.tabular import TabularDataModule
 
-__all__ = ["PairDataModule", "Statistics", "Variable"]
+__all__ = ["PairDataModule", "Statistics", "TabularDataModule", "Variable"]

@@ -1,0 +1,223 @@
+"""Pairs from a table: any CSV or Parquet file with named columns."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from lightning_invert.datamodules.pair import PairDataModule, Variable
+
+if TYPE_CHECKING:
+    import polars
+
+__all__ = ["TabularDataModule"]
+
+_CSV, _PARQUET = (".csv", ".tsv", ".csv.gz"), (".parquet", ".pq")
+
+
+class TabularDataModule(PairDataModule):
+    r"""Pairs (x, y) from the columns of a CSV or Parquet file.
+
+    Only the columns asked for are read. Integers and booleans count as numbers. A constant column
+    and too few rows are errors.
+
+    Args:
+        file: The table: ``.csv``, ``.tsv``, ``.csv.gz``, ``.parquet`` or ``.pq``.
+        inputs: Names of the columns of x.
+        outputs: Names of the columns of y.
+        units: Column -> unit, as it is to be printed; a column may be left out.
+        separator: Between the cells of a CSV file; a ``.tsv`` file has tabs.
+        on_missing: What to do with a row in which one of the columns is empty, NaN or infinite:
+            ``"raise"`` an error, or ``"drop"`` the row and say how many were dropped.
+        batch_size: Rows a training batch.
+        eval_batch_size: Rows a batch of validation, test and prediction.
+        val_fraction: Share of the rows held out for validation, in (0, 1).
+        test_fraction: Share of the rows held out for the test, in [0, 1).
+        seed: Seed of the split.
+        num_workers: Worker processes of each loader.
+
+    Raises:
+        ValueError: If an argument makes no sense; and, when the file is read, if it does not hold
+            the columns, or a cell that is not a finite number.
+        FileNotFoundError: When the file is read, if there is none.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "table.csv"
+        >>> _ = path.write_text("speed,load,heat\n" + "1,2,3\n4,5,6\n7,8,10\n2,2,2\n")
+        >>> data = TabularDataModule(path, inputs=["speed", "load"], outputs=["heat"])
+        >>> x, y = data.load()
+        >>> x.shape, y.shape
+        (torch.Size([4, 2]), torch.Size([4, 1]))
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str],
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        units: Mapping[str, str] | None = None,
+        separator: str = ",",
+        on_missing: Literal["raise", "drop"] = "raise",
+        batch_size: int = 16,
+        eval_batch_size: int = 1024,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
+        seed: int = 42,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        file, inputs, outputs, units = str(file), list(inputs), list(outputs), dict(units or {})
+        _check_columns(inputs, outputs, units)
+        if len(separator.encode()) != 1:
+            raise ValueError(
+                f"Expected argument `separator` to be a single character, but got {separator!r}."
+            )
+        if on_missing not in ("raise", "drop"):
+            raise ValueError(
+                f"Expected argument `on_missing` to be 'raise' or 'drop', but got {on_missing!r}."
+            )
+        self.save_hyperparameters()
+        self.file = Path(file)
+        self.separator = "\t" if self.file.suffix == ".tsv" else separator
+        self.on_missing = on_missing
+        self.inputs = tuple(Variable(name, units.get(name, "")) for name in inputs)
+        self.outputs = tuple(Variable(name, units.get(name, "")) for name in outputs)
+
+    @property
+    def source(self) -> str:
+        """The file."""
+        return repr(str(self.file))
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        """Read the columns: x of shape (N, n) and y of shape (N, m), in float64."""
+        names = [variable.name for variable in (*self.inputs, *self.outputs)]
+        frame = self._read(names)
+        columns = [self._numbers(frame[name]) for name in names]
+        table = torch.stack(columns, dim=1) if len(frame) else torch.zeros(0, len(names))
+        table = self._without_missing(table, names)
+        x, y = table.split((len(self.inputs), len(self.outputs)), dim=1)
+        return x, y
+
+    def _read(self, names: Sequence[str]) -> polars.DataFrame:
+        import polars
+
+        if not self.file.is_file():
+            raise FileNotFoundError(
+                f"Expected argument `file` to be the path of a table, but there is no file "
+                f"{self.source}."
+            )
+        name = self.file.name.lower()
+        if not name.endswith(_CSV + _PARQUET):
+            raise ValueError(
+                f"Expected argument `file` to end in one of {', '.join(_CSV + _PARQUET)}, but got "
+                f"{self.source}."
+            )
+        if self.file.stat().st_size == 0:
+            raise ValueError(f"Expected {self.source} to hold a table, but the file is empty.")
+        if name.endswith(_PARQUET):
+            self._check_there(polars.read_parquet_schema(self.file), names)
+            return polars.read_parquet(self.file, columns=list(names))
+        options: dict[str, Any] = {"separator": self.separator, "infer_schema": False}
+        self._check_there(polars.read_csv(self.file, n_rows=0, **options).columns, names)
+        # Blank lines stay, as rows without values, so that a row is where an editor shows it.
+        return polars.read_csv(self.file, columns=list(names), **options).select(names)
+
+    def _check_there(self, there: Any, names: Sequence[str]) -> None:
+        there = list(there)
+        for name in names:
+            if name in there:
+                continue
+            close = difflib.get_close_matches(name, there, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"Expected {self.source} to have a column {name!r}, but it has "
+                f"{', '.join(map(repr, there))}.{hint}"
+            )
+
+    def _numbers(self, column: polars.Series) -> Tensor:
+        import polars
+
+        numbers = column
+        if column.dtype == polars.String:
+            stripped = column.str.strip_chars()
+            stripped = polars.select(
+                polars.when(stripped == "").then(None).otherwise(stripped).alias(column.name)
+            ).to_series()
+            truth = {"true": "1", "false": "0", "True": "1", "False": "0"}
+            numbers = stripped.replace(truth).cast(polars.Float64, strict=False)
+            wrong = numbers.is_null() & stripped.is_not_null()
+            if wrong.any():
+                first = int(wrong.arg_max() or 0)
+                raise ValueError(
+                    f"Expected column {column.name!r} of {self.source} to hold numbers, but in "
+                    f"{self._row(first)} it has {column[first]!r} "
+                    f"({wrong.sum()} such cell(s) in all)."
+                )
+        elif not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
+            raise ValueError(
+                f"Expected column {column.name!r} of {self.source} to hold numbers, but its type "
+                f"is {column.dtype} (in {self._row(0)}: {column.first()!r})."
+            )
+        values = numbers.cast(polars.Float64).fill_null(float("nan"))
+        return torch.tensor(values.to_numpy())
+
+    def _without_missing(self, table: Tensor, names: Sequence[str]) -> Tensor:
+        missing = ~table.isfinite()
+        if not missing.any():
+            return table
+        rows = missing.any(1)
+        first = int(rows.int().argmax())
+        column = int(missing[first].int().argmax())
+        what = f"{rows.sum()} of {len(table)} rows of {self.source} lack a finite value"
+        if self.on_missing == "raise":
+            raise ValueError(
+                f"{what}: the first is {self._row(first)}, column {names[column]!r} "
+                f"({_named(table[first, column])}). Mend the file, or leave such rows out with "
+                "`on_missing='drop'`."
+            )
+        rank_zero_warn(f"{what} and are left out (`on_missing='drop'`).")
+        return table[~rows]
+
+    def _row(self, index: int) -> str:
+        """Name a row so that it can be found: the line of a text file, the index of a binary one."""
+        if self.file.name.lower().endswith(_PARQUET):
+            return f"row {index} (counted from 0)"
+        return f"line {index + 2}"
+
+
+def _check_columns(inputs: list[str], outputs: list[str], units: dict[str, str]) -> None:
+    for name, columns in {"inputs": inputs, "outputs": outputs}.items():
+        if not columns:
+            raise ValueError(f"Expected argument `{name}` to name at least one column, got none.")
+        twice = sorted({column for column in columns if columns.count(column) > 1})
+        if twice:
+            raise ValueError(f"Expected argument `{name}` to name each column once, got {twice}.")
+    both = sorted(set(inputs) & set(outputs))
+    if both:
+        raise ValueError(
+            f"Expected arguments `inputs` and `outputs` to have no column in common, got {both}."
+        )
+    unknown = sorted(set(units) - {*inputs, *outputs})
+    if unknown:
+        raise ValueError(
+            f"Expected argument `units` to name columns of `inputs` and `outputs`, got {unknown}."
+        )
+
+
+def _named(value: Tensor) -> str:
+    return "empty or NaN" if value.isnan() else str(value.item())

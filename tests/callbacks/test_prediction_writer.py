@@ -1,0 +1,59 @@
+import polars
+import pytest
+import torch
+
+from lightning_invert import ForwardInverseModule, ResidualMLP
+from lightning_invert.callbacks import PredictionWriter
+from tests.problems import Foreign, Smooth, loader, quiet_trainer
+
+
+def predict(folder, module, data, file="predictions.csv"):
+    writer = PredictionWriter(file)
+    trainer = quiet_trainer(folder, callbacks=[writer])
+    found = trainer.predict(module, data)
+    return writer, found
+
+
+def test_rows_are_what_predict_returns_under_the_variables_names(tmp_path, capsys):
+    module = ForwardInverseModule(ResidualMLP(3, 2), ResidualMLP(2, 3))
+    writer, found = predict(tmp_path, module, Smooth(eval_batch_size=64))
+    table = polars.read_csv(writer.written)
+    assert len(table) == 200
+    for name, column, key, index in (
+        ("y_hat/rate", 0, "y_hat", 0),
+        ("x_hat/load", 2, "x_hat", 2),
+        ("y_round_trip/gas", 1, "y_round_trip", 1),
+    ):
+        expected = torch.cat([batch[key] for batch in found])[:, index]
+        torch.testing.assert_close(torch.tensor(table[name].to_numpy()), expected.double())
+        assert column == index
+    assert f"{writer.written} (200 rows)" in capsys.readouterr().out
+
+
+def test_a_bare_tensor_is_written_by_position(tmp_path):
+    writer, _ = predict(tmp_path, Foreign(), loader())
+    assert polars.read_csv(writer.written).columns == [f"prediction/{i}" for i in range(3)]
+
+
+def test_an_existing_file_is_never_replaced(tmp_path):
+    names = [predict(tmp_path, Foreign(), loader())[0].written.name for _ in range(3)]
+    assert names == ["predictions.csv", "predictions-1.csv", "predictions-2.csv"]
+
+
+def test_an_absolute_path_is_taken_as_it_is(tmp_path):
+    writer, _ = predict(tmp_path / "logs", Foreign(), loader(), tmp_path / "elsewhere" / "p.csv")
+    assert writer.written == tmp_path / "elsewhere" / "p.csv"
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    class Text(Foreign):
+        def predict_step(self, batch, batch_idx):
+            return "text"
+
+    with pytest.raises(TypeError, match=r"`predict_step` .* but got str"):
+        predict(tmp_path, Text(), loader())
+
+
+def test_a_file_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match=r"`file` .* 'p.xlsx'"):
+        PredictionWriter("p.xlsx")

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from lightning_invert.datamodules import PairDataModule, Variable
+from tests.problems import Smooth
+
+
+def rows_of(loader):
+    batches = list(loader)
+    return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+
+
+def as_set(rows):
+    return {tuple(row) for row in rows.tolist()}
+
+
+def test_splits_are_disjoint_and_cover_all_rows():
+    data = Smooth(rows=101, val_fraction=0.2, test_fraction=0.1)
+    data.setup()
+    loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
+    sets = [as_set(rows_of(loader)[0]) for loader in loaders]
+    assert [len(part) for part in sets] == [71, 20, 10]
+    assert set.union(*sets) == as_set(data.load()[0].float())
+
+
+def test_the_split_depends_on_the_seed_alone():
+    def val(seed):
+        return as_set(rows_of(Smooth(seed=seed).val_dataloader())[0])
+
+    assert val(1) == val(1)
+    assert val(1) != val(2)
+
+
+def test_every_training_row_is_seen_once_an_epoch_in_a_new_order():
+    loader = Smooth().train_dataloader()
+    first, second = rows_of(loader)[0], rows_of(loader)[0]
+    assert len(as_set(first)) == len(first) == 160
+    assert as_set(first) == as_set(second)
+    assert not torch.equal(first, second)
+
+
+def test_pairs_stay_together():
+    data = Smooth()
+    whole = {tuple(x): tuple(y) for x, y in zip(*(t.float().tolist() for t in data.load()))}  # noqa: B905
+    for x, y in zip(*(t.tolist() for t in rows_of(data.train_dataloader()))):  # noqa: B905
+        assert whole[tuple(x)] == tuple(y)
+
+
+def test_statistics_are_those_of_the_training_rows():
+    data = Smooth()
+    x, y = rows_of(data.train_dataloader())
+    np.testing.assert_allclose(data.statistics.input_mean, x.double().numpy().mean(0), rtol=1e-5)
+    np.testing.assert_allclose(data.statistics.input_std, x.double().numpy().std(0, ddof=1), 1e-5)
+    np.testing.assert_allclose(data.statistics.output_std, y.double().numpy().std(0, ddof=1), 1e-5)
+
+
+def test_batches_have_the_default_dtype_and_size():
+    batches = [x for x, _ in Smooth(batch_size=50).train_dataloader()]
+    assert [len(x) for x in batches] == [50, 50, 50, 10]
+    assert batches[0].dtype == torch.float32
+
+
+def test_prediction_gives_all_rows_in_order():
+    data = Smooth()
+    torch.testing.assert_close(rows_of(data.predict_dataloader())[0], data.load()[0].float())
+
+
+def test_a_distributed_sampler_can_take_the_place_of_the_sampler():
+    dataset = Smooth().train_dataloader().dataset
+    loader = Smooth().train_dataloader()
+    replaced = DataLoader(
+        dataset,
+        batch_size=16,
+        sampler=DistributedSampler(dataset, num_replicas=2, rank=1),
+        collate_fn=loader.collate_fn,
+    )
+    assert [tuple(x.shape) for x, _ in replaced] == [(16, 3)] * 5
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_rows():
+    data = Smooth(num_workers=2)
+    assert as_set(rows_of(data.val_dataloader())[0]) == as_set(
+        rows_of(Smooth().val_dataloader())[0]
+    )
+
+
+class Given(PairDataModule):
+    inputs = (Variable("a"), Variable("b"))
+    outputs = (Variable("c"),)
+
+    def __init__(self, x, **kwargs):
+        super().__init__(**kwargs)
+        self.x = x
+
+    def load(self):
+        return self.x, self.x[:, :1]
+
+
+def test_a_constant_column_is_named():
+    x = torch.randn(50, 2, dtype=torch.float64)
+    x[:, 1] = 7.5
+    with pytest.raises(ValueError, match=r"column 'b' of Given to vary, but it is 7.5"):
+        Given(x).setup()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_too_few_rows_are_counted(rows):
+    with pytest.raises(ValueError, match=f"{rows} rows give"):
+        Given(torch.randn(rows, 2, dtype=torch.float64)).setup()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 0},
+        {"eval_batch_size": -1},
+        {"val_fraction": 0.0},
+        {"val_fraction": 1.0},
+        {"test_fraction": 0.8},
+        {"test_fraction": -0.1},
+    ],
+)
+def test_names_the_argument_that_is_wrong(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        Smooth(**options)
+
+
+def test_a_test_without_rows_is_refused():
+    with pytest.raises(ValueError, match="`test_fraction`"):
+        Smooth().test_dataloader()
+
+
+def test_a_source_has_to_say_where_its_rows_come_from():
+    with pytest.raises(NotImplementedError, match="PairDataModule"):
+        PairDataModule().load()
