@@ -1,6 +1,13 @@
 """Sources of (x, y) pairs, one file a source."""
 
+from lightning_invert.datamodules.blast_furnace import BlastFurnaceDataModule
 from lightning_invert.datamodules.pair import PairDataModule, Statistics, Variable
 from lightning_invert.datamodules.tabular import TabularDataModule
 
-__all__ = ["PairDataModule", "Statistics", "TabularDataModule", "Variable"]
+__all__ = [
+    "BlastFurnaceDataModule",
+    "PairDataModule",
+    "Statistics",
+    "TabularDataModule",
+    "Variable",
+]
