@@ -1,0 +1,140 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_invert import ForwardInverseModule, LinearDecayAlpha
+from lightning_invert.cli import main
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-invert"])
+
+
+def furnace(*options):
+    return [
+        "--config", str(ROOT / "configs" / "blast_furnace.yaml"),
+        "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false",
+        "--data.num_points", "200", *options,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lightning-invert"])
+        main(["fit", *furnace("--trainer.logger.init_args.save_dir", str(folder))])
+    (path,) = folder.rglob("*.ckpt")
+    return path
+
+
+def test_fit_says_where_logs_figures_and_checkpoint_are(tmp_path, capsys):
+    main(["fit", *furnace()])
+    text = capsys.readouterr().out
+    assert "right-invertible" in text
+    for what in ("tensorboard --logdir", "Checkpoint:", "Figures:"):
+        (line,) = re.findall(rf"{what}\s+(\S+)", text)
+        assert Path(line).exists()
+    assert list(tmp_path.rglob("events.out.tfevents*"))
+    assert len(list(tmp_path.rglob("*.png"))) == 9
+
+
+def test_a_checkpoint_of_the_command_loads_alone(checkpoint):
+    module = ForwardInverseModule.load_from_checkpoint(checkpoint)
+    assert module.alpha == LinearDecayAlpha(0.1, epochs=100)
+    assert module(torch.zeros(2, 7)).shape == (2, 4)
+    assert module.input_names[0] == "h2_injection"
+
+
+MOVED = pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
+
+
+@MOVED
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_a_checkpoint_is_judged(command, checkpoint, capsys):
+    main([command, *furnace("--ckpt_path", str(checkpoint))])
+    assert "right-invertible" in capsys.readouterr().out
+
+
+@MOVED
+def test_predictions_are_written(tmp_path, checkpoint):
+    main(["predict", *furnace("--ckpt_path", str(checkpoint))])
+    (path,) = tmp_path.rglob("predictions*.csv")
+    header = path.read_text().splitlines()[0]
+    assert "y_hat/hot_metal_temperature" in header
+    assert "x_hat/wind_rate" in header
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_untrained_networks_are_not_judged(command):
+    with pytest.raises(SystemExit, match="--ckpt_path"):
+        main([command, *furnace()])
+
+
+def test_a_table_is_fitted_from_the_command_line(tmp_path):
+    table = ROOT / "configs" / "tabular.yaml"
+    x = torch.randn(60, 3)
+    rows = torch.cat([x, x.square()[:, :2]], dim=1)
+    columns = yaml.safe_load(table.read_text())["data"]["init_args"]
+    names = [*columns["inputs"], *columns["outputs"]]
+    assert len(names) == 5
+    lines = [",".join(names), *(",".join(map(str, row)) for row in rows.tolist())]
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    main([
+        "fit", "--config", str(table), "--data.file", str(tmp_path / "table.csv"),
+        "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false",
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_config_is_valid_and_names_only_what_exists(path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(path), "--print_config"])
+    assert ended.value.code == 0
+    assert yaml.safe_load(capsys.readouterr().out)["model"]["learning_rate"] > 0
+
+
+def test_a_misspelt_key_is_named(tmp_path, capsys):
+    text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(text.replace("num_points: 256", "num_point: 256"))
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", str(wrong)])
+    assert "num_point" in capsys.readouterr().err
+
+
+def test_help_shows_every_argument_of_the_module(capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--help"])
+    text = capsys.readouterr().out
+    for name in [
+        "forward_net",
+        "inverse_net",
+        "alpha",
+        "consistency_trains_forward",
+        "forward_warmup_epochs",
+        "freeze_forward",
+        "forward_from",
+        "learning_rate",
+        "standardize",
+    ]:
+        assert f"--model.{name}" in text
+    assert "Weight of the consistency term" in text
+
+
+def test_the_installed_command_runs():
+    command = Path(sys.executable).parent / "lightning-invert"
+    done = subprocess.run(
+        [command, "--help"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert "fit" in done.stdout
