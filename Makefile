@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/lightning-invert fit --config configs/blast_furnace.yaml
+	$(BIN)/lightning-invert fit --config configs/blast_furnace.yaml $(ARGS)
 
 test: lint types
 	$(BIN)/python -m pytest -n auto

@@ -429,7 +429,7 @@ def _wrapped(name: str) -> str:
     """Put the unit of a long name on a line of its own, and cut what does not fit all the same."""
     if len(name) > 20 and " [" in name:
         name = name.replace(" [", "\n[")
-    return "\n".join(line if len(line) <= 26 else line[:25] + "…" for line in name.split("\n"))
+    return "\n".join(line if len(line) <= 32 else line[:31] + "…" for line in name.split("\n"))
 
 
 def _nothing(figure: Figure, axes: Axes) -> Figure:

@@ -143,16 +143,17 @@ class ForwardInverseModule(LightningModule):
 
     def invertibility_maps(self) -> dict[str, dict[str, Any]]:
         """Tell ``InvertibilityCallback`` what to watch: F at x, I and F∘I at y."""
-        x = {"names": self._labels("input"), "scale": self.scale_x.std}
-        y = {"names": self._labels("output"), "scale": self.scale_y.std}
+        known = self.standardize and self.scale_x.fitted
+        x = {"names": self._labels("input"), "scale": self.scale_x.std if known else None}
+        y = {"names": self._labels("output"), "scale": self.scale_y.std if known else None}
         return {
             name: {
                 "module": function,
                 "input": lambda batch, wanted=wanted: _pair(batch)[wanted],
                 "input_names": domain["names"],
-                "input_scale": domain["scale"] if self.standardize else None,
+                "input_scale": domain["scale"],
                 "output_names": image["names"],
-                "output_scale": image["scale"] if self.standardize else None,
+                "output_scale": image["scale"],
             }
             for name, function, wanted, domain, image in (
                 ("forward", self.forward, 0, x, y),

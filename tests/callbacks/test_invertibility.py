@@ -228,6 +228,12 @@ def test_end_of_fit_prints_a_table_with_a_verdict_for_each_map(tmp_path, capsys)
     assert "round_trip (standardized): locally invertible at" in text
 
 
+def test_a_pair_without_statistics_is_judged_in_its_own_units(tmp_path, capsys):
+    pair = ForwardInverseModule(nn.Linear(5, 3), nn.Linear(3, 5))
+    quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()]).validate(pair, loader())
+    assert "forward (physical)" in capsys.readouterr().out
+
+
 def test_early_stopping_and_checkpoints_can_monitor_it(tmp_path):
     name = "invertibility/forward/log10_cond_p95"
     stop = EarlyStopping(name, patience=1, min_delta=1e9)

@@ -1,0 +1,85 @@
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_invert import ForwardInverseModule, ResidualMLP
+from tests.problems import quiet_trainer
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+]
+INVERT = [command for command in COMMANDS if command.startswith("lightning-invert")]
+
+
+def run(command, folder):
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    ).stdout
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda s: s.strip().splitlines()[-1][:40])
+def test_every_snippet_runs(snippet, tmp_path):
+    run([sys.executable, "-c", snippet], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What a reader has at hand: the configs, a table and a trained pair."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    names = "temperature,pressure,flow,yield,purity"
+    rows = [",".join(str((i * p) % 17 + p / 10) for p in (1, 3, 5, 7, 11)) for i in range(60)]
+    (folder / "measurements.csv").write_text("\n".join([names, *rows]))
+    pair = ForwardInverseModule(ResidualMLP(7, 4), ResidualMLP(4, 7))
+    trainer = quiet_trainer(folder)
+    trainer.strategy.connect(pair)
+    trainer.save_checkpoint(folder / "pair.ckpt")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", INVERT)
+def test_every_command_runs(command, folder):
+    words = shlex.split(command)
+    if "--config" in words:
+        words += ["--trainer.max_epochs", "1"]
+        words += ["--data.num_points", "100"] if "blast_furnace" in command else []
+    assert run(words, folder)
+
+
+@pytest.mark.slow
+def test_the_demo_runs_shortened_and_tensorboard_reads_what_it_leaves(tmp_path):
+    options = f"--trainer.max_epochs 1 --trainer.logger.init_args.save_dir {tmp_path}"
+    text = run(["make", "demo", f"ARGS={options}"], ROOT)
+    assert "right-invertible" in text
+    assert len(list(tmp_path.rglob("*.png"))) == 9
+    seen = run(["tensorboard", "--inspect", "--logdir", str(tmp_path)], tmp_path)
+    assert "invertibility/forward/full_rank_fraction" in seen
+
+
+def test_no_other_commands_are_promised():
+    others = [command for command in COMMANDS if command not in INVERT]
+    assert others == ["make demo", "make test", "tensorboard --logdir runs"]
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
+def test_every_link_leads_somewhere(link):
+    assert (ROOT / link).exists()
