@@ -58,6 +58,68 @@ def test_flattens_event_dimensions_of_input_and_output(mode):
     torch.testing.assert_close(found, point_by_point(net, x))
 
 
+def test_many_outputs_of_few_points_are_taken_together_to_the_same_result():
+    net, x = network(30, 50), torch.randn(4, 30, dtype=torch.float64)
+    torch.testing.assert_close(batched_jacobian(net, x), point_by_point(net, x))
+
+
+def test_where_backward_passes_cannot_be_batched_they_are_taken_one_by_one():
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (x,) = ctx.saved_tensors
+            return torch.from_numpy(3 * x.detach().numpy() ** 2) * gradient
+
+    x = torch.randn(4, 20, dtype=torch.float64)
+    torch.testing.assert_close(batched_jacobian(Cube.apply, x), torch.diag_embed(3 * x**2))
+
+
+def test_a_large_sample_is_taken_in_chunks_by_default():
+    sizes = []
+
+    def watched(x):
+        sizes.append(len(x))
+        return x.repeat(1, 8)
+
+    assert batched_jacobian(watched, torch.randn(5000, 8), check=False).shape == (5000, 64, 8)
+    assert max(sizes) == 2**16 // 72
+
+
+@pytest.mark.parametrize(
+    "mixes",
+    [
+        nn.BatchNorm1d(3),
+        lambda x: x - x.mean(0),
+        lambda x: torch.softmax(x @ x.T, dim=1) @ x,
+    ],
+    ids=["BatchNorm", "mean", "attention"],
+)
+def test_a_function_that_mixes_points_is_said_to(mixes):
+    x = torch.randn(5, 3)
+    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+        batched_jacobian(mixes, x)
+    batched_jacobian(mixes, x, check=False)
+
+
+def test_a_module_in_evaluation_mode_is_checked_once():
+    calls = []
+    net = nn.BatchNorm1d(3).eval()
+    net.register_forward_hook(lambda *_: calls.append(1))
+    batched_jacobian(net, torch.randn(5, 3))
+    first = len(calls)
+    batched_jacobian(net, torch.randn(5, 3))
+    assert len(calls) == 2 * first - 1
+
+
+def test_a_random_function_is_not_taken_for_one_that_mixes_points():
+    batched_jacobian(lambda x: x + torch.randn_like(x), torch.randn(5, 3))
+
+
 def test_of_no_points_has_the_right_shape():
     assert batched_jacobian(network(7, 4), torch.zeros(0, 7).double()).shape == (0, 4, 7)
 
