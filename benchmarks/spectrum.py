@@ -1,0 +1,184 @@
+"""Singular values of the Jacobians of a whole sample: against the loop, torch.func and JAX.
+
+All contestants run in turns, in one process, on the same network and points; the ratio is of the
+medians. The limit is the time of one forward and min(m, n) backward passes at the measured rate of
+matrix multiplication, plus the time of the eigenvalues alone.
+
+    python benchmarks/spectrum.py [--seconds 3]        # JAX takes part where it is installed
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from torch import nn
+
+from lightning_invert import batched_jacobian, singular_values
+
+SHAPES = [(1000, 7, 4, 64), (20000, 7, 4, 64), (512, 64, 64, 256), (128, 256, 256, 512)]
+
+
+def network(n: int, m: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(n, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, m)
+    ).eval()
+
+
+def convolutional() -> nn.Sequential:
+    """A small image encoder, 1 x 16 x 16 -> 32."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, stride=2, padding=1),
+        nn.Tanh(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(512, 32),
+    ).eval()
+
+
+def ours(net: nn.Module, x: torch.Tensor) -> dict[str, Callable[[], object]]:
+    return {
+        "lightning_invert": lambda: singular_values(batched_jacobian(net, x)),
+        "  its Jacobian": lambda: batched_jacobian(net, x),
+    }
+
+
+def torch_func(net: nn.Module, x: torch.Tensor) -> dict[str, Callable[[], object]]:
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda p: net(p[None])[0].flatten()))
+
+    def run() -> torch.Tensor:
+        with torch.no_grad():
+            return torch.linalg.svdvals(jacobian(x).flatten(2).double())
+
+    return {"torch.func": run}
+
+
+def loop(net: nn.Module, x: torch.Tensor, points: int) -> dict[str, Callable[[], object]]:
+    def run() -> None:
+        for p in x[:points]:
+            jacobian = torch.autograd.functional.jacobian(lambda q: net(q[None])[0].flatten(), p)
+            torch.linalg.svdvals(jacobian.flatten(1))
+
+    return {f"loop ({points} points)": run}
+
+
+def jax_jit(net: nn.Sequential, x: torch.Tensor) -> dict[str, Callable[[], object]]:
+    try:
+        import jax
+    except ImportError:
+        return {}
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    layers = [
+        (jnp.asarray(p.weight.detach().numpy()), jnp.asarray(p.bias.detach().numpy()))
+        for p in net
+        if isinstance(p, nn.Linear)
+    ]
+
+    def forward(p):
+        for i, (weight, bias) in enumerate(layers):
+            p = weight @ p + bias
+            p = jnp.tanh(p) if i + 1 < len(layers) else p
+        return p
+
+    points = jnp.asarray(x.numpy())
+    single = jax.jit(jax.vmap(jax.jacrev(forward)))
+    both = jax.jit(
+        lambda q: jnp.linalg.svd(
+            jax.vmap(jax.jacrev(forward))(q).astype(jnp.float64), compute_uv=False
+        )
+    )
+    return {
+        "JAX jit": lambda: both(points).block_until_ready(),
+        "  JAX's Jacobian": lambda: single(points).block_until_ready(),
+    }
+
+
+def in_turns(contestants: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
+    """Return the median seconds of each, run one after the other, again and again."""
+    for run in contestants.values():
+        run()
+        run()
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[next(iter(times))]) < 5:
+        for name, run in contestants.items():
+            begin = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def matmul_rate(rows: int, width: int) -> float:
+    """Return multiply-adds per second of a product as the passes have it."""
+    a, b = torch.randn(rows, width), torch.randn(width, width)
+    median = in_turns({"matmul": lambda: a @ b}, 0.3)["matmul"]
+    return rows * width * width / median
+
+
+def limit(net: nn.Module, x: torch.Tensor, sigma_count: int, width: int) -> tuple[float, float]:
+    """Return the least seconds of the Jacobian stage and of the eigenvalues."""
+    weights = sum(p.numel() for p in net.parameters() if p.ndim == 2)
+    passes = (1 + sigma_count) * len(x) * weights
+    gram = torch.randn(len(x), sigma_count, sigma_count, dtype=torch.float64)
+    gram = gram @ gram.mT
+    eigenvalues = in_turns({"eig": lambda: torch.linalg.eigvalsh(gram)}, 0.5)["eig"]
+    return passes / matmul_rate(max(len(x), 4096), width), eigenvalues / torch.get_num_threads()
+
+
+def report(title: str, times: dict[str, float], points: int, least: tuple[float, float]) -> None:
+    print(f"\n{title}")
+    best = times["lightning_invert"]
+    for name, seconds in times.items():
+        if name.startswith("loop"):
+            seconds *= points / int(name.split("(")[1].split()[0])
+            name = "loop (scaled)"
+        ratio = f"{seconds / best:8.2f} x" if not name.startswith(" ") else ""
+        print(f"  {name:22s} {1e3 * seconds:10.2f} ms {ratio}")
+    if least[0]:
+        stage = times["  its Jacobian"] / least[0]
+        print(
+            f"  limit                  {1e3 * sum(least):10.2f} ms  (Jacobian {1e3 * least[0]:.2f}: "
+            f"ours is {stage:.2f} x that; eigenvalues {1e3 * least[1]:.2f})"
+        )
+
+
+def versions() -> str:
+    found = []
+    for package in ("torch", "jax", "numpy"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    return ", ".join(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each shape")
+    seconds = parser.parse_args().seconds
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads; {versions()}")
+    for points, n, m, width in SHAPES:
+        torch.manual_seed(0)
+        net, x = network(n, m, width), torch.randn(points, n)
+        few = 50 if n < 64 else 8
+        contestants = {**ours(net, x), **torch_func(net, x), **jax_jit(net, x)}
+        times = in_turns(contestants, seconds) | in_turns(loop(net, x, few), 0.5)
+        title = f"{points} points, {n} -> {m}, width {width}"
+        report(title, times, points, limit(net, x, min(m, n), width))
+    torch.manual_seed(0)
+    image, x = convolutional(), torch.randn(512, 1, 16, 16)
+    contestants = {**ours(image, x), **torch_func(image, x)}
+    times = in_turns(contestants, seconds) | in_turns(loop(image, x, 8), 0.5)
+    report("512 points, convolutional, 1x16x16 -> 32", times, 512, (0.0, 0.0))
+
+
+if __name__ == "__main__":
+    main()
