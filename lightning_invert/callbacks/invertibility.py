@@ -156,6 +156,8 @@ class InvertibilityCallback(Callback):
         self._started = time.monotonic()
         self._spent_drawing = self._last_drawing = 0.0
         self._warned_nonfinite = False
+        self._checked: set[str] = set()
+        """Maps that were looked at before: whether they mix points is asked once."""
 
     # Where the trainer calls.
 
@@ -276,7 +278,8 @@ class InvertibilityCallback(Callback):
             function: WatchedMap = watched
             if self.precision == "float64":
                 function, x = watched.in_float64(), x.double()
-            jacobian = batched_jacobian(function, x)
+            jacobian = batched_jacobian(function, x, check=watched.name not in self._checked)
+            self._checked.add(watched.name)
             input_scale, output_scale, scale = self._scales(trainer, function, x)
             if scale == "standardized":
                 jacobian = jacobian * input_scale / output_scale[:, None]

@@ -1,8 +1,11 @@
 import copy
+import json
+import os
 import random
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +40,7 @@ SCALARS = [
     "sigma_max_median",
     "effective_rank",
 ]
+ROOT = Path(__file__).parents[2]
 HISTOGRAMS = ("rank", "log10_cond", "sigma")
 FIGURES = ("rank_histogram", "condition_histogram", "fragile_zones")
 
@@ -359,6 +363,38 @@ def test_figures_auto_draws_after_the_last_epoch_and_keeps_to_its_share(tmp_path
     )
 
 
+@pytest.mark.parametrize(
+    ("spent", "last", "elapsed", "drawn"),
+    [
+        (0.0, 0.0, 1.0, False),
+        (0.0, 0.0, 20.0, True),
+        (0.5, 0.3, 15.0, False),
+        (0.5, 0.3, 17.0, True),
+    ],
+)
+def test_before_the_end_drawing_keeps_below_a_twentieth_of_the_time(
+    tmp_path, monkeypatch, spent, last, elapsed, drawn
+):
+    callback = InvertibilityCallback()
+    trainer = fit_foreign(tmp_path, callback)
+    callback._drawn = callback._seen if spent else []
+    callback._spent_drawing, callback._last_drawing = spent, last
+    callback._started = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: elapsed)
+    assert callback._may_draw(trainer) is drawn
+
+
+def test_a_figure_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise OSError("no ink")
+
+    monkeypatch.setattr("lightning_invert.figures.rank_histogram", broken)
+    callback = InvertibilityCallback(save_figures=tmp_path / "figures")
+    with pytest.warns(UserWarning, match="could not draw its figures: OSError"):
+        trainer = fit_foreign(tmp_path, callback, max_epochs=2)
+    assert trainer.current_epoch == 2
+
+
 def test_figures_can_be_switched_off(tmp_path):
     callback = InvertibilityCallback(figures=False, save_figures=tmp_path / "figures")
     fit_foreign(tmp_path, callback)
@@ -372,6 +408,18 @@ def test_a_fit_without_validation_is_told_so(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()])
     with pytest.warns(UserWarning, match="no validation loop: nothing will be watched"):
         trainer.fit(NoValidation(), loader())
+
+
+def test_a_map_that_mixes_points_is_said_to_once_and_training_goes_on(tmp_path):
+    class Centred(Foreign):
+        def forward(self, x):
+            code = self.encoder(x)
+            return code - code.mean(0)
+
+    with pytest.warns(UserWarning, match="mixes the points") as caught:
+        trainer = fit_foreign(tmp_path, InvertibilityCallback(), Centred(), max_epochs=3)
+    assert sum("mixes the points" in str(warning.message) for warning in caught) == 1
+    assert trainer.current_epoch == 3
 
 
 def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
@@ -398,6 +446,44 @@ def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
 def test_names_the_argument_that_is_wrong(arguments, name):
     with pytest.raises(ValueError, match=f"`{name}`"):
         InvertibilityCallback(**arguments)
+
+
+@pytest.mark.slow
+def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
+    project = """
+        import json, warnings
+        from pathlib import Path
+        from lightning.pytorch import Trainer
+        from lightning_invert import ForwardInverseModule
+        from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
+        from tests.problems import Smooth
+
+        watch = InvertibilityCallback(num_points=32)
+        stop = ConditioningEarlyStopping(good_enough=16.0, patience=2)
+        trainer = Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_epochs=5, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch, stop],
+        )
+        trainer.fit(ForwardInverseModule(forward_warmup_epochs=1), datamodule=Smooth())
+        logged = {k: v.item() for k, v in trainer.callback_metrics.items() if "invert" in k}
+        logged |= {"points": watch._seen[0].report.num_points, "epochs": trainer.current_epoch}
+        Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(logged))
+    """
+    script = tmp_path / "project.py"
+    script.write_text(textwrap.dedent(project))
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
+    assert first == second
+    assert (first["points"], first["epochs"]) == (32, 2)
 
 
 def test_it_serves_a_project_that_uses_pytorch_lightning(tmp_path):
