@@ -67,9 +67,11 @@ class InvertCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where everything is."""
         trainer = self.trainer
-        if not trainer.is_global_zero or trainer.log_dir is None:
+        folder = trainer.log_dir  # all processes have to ask
+        if not trainer.is_global_zero:
             return
-        print(f"Logs:       tensorboard --logdir {trainer.log_dir}")
+        if trainer.loggers:
+            print(f"Logs:       tensorboard --logdir {folder}")
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if best:
             print(f"Checkpoint: {best}")

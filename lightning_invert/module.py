@@ -169,6 +169,10 @@ class ForwardInverseModule(LightningModule):
 
     @alpha.setter
     def alpha(self, value: float | AlphaSchedule) -> None:
+        if not isinstance(value, AlphaSchedule) and not 0 <= value <= 1:
+            raise ValueError(
+                f"Expected argument `alpha` to be a schedule or a number in [0, 1], but got {value}."
+            )
         self._alpha = value if isinstance(value, AlphaSchedule) else ConstantAlpha(value)
 
     @property

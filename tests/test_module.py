@@ -229,7 +229,7 @@ def test_training_in_double_precision_works(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"alpha": 1.5}, ValueError, "1.5"),
+        ({"alpha": 1.5}, ValueError, r"`alpha` .* 1\.5"),
         ({"learning_rate": 0.0}, ValueError, "`learning_rate`"),
         ({"forward_warmup_epochs": -1}, ValueError, "`forward_warmup_epochs`"),
         ({"forward_net": "net"}, TypeError, "`forward_net` .* got str"),
