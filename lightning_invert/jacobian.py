@@ -155,8 +155,8 @@ def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) ->
 
 
 def _default_chunk(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
-    if inputs.numel() == 0 or 2 * inputs.numel() <= NUMBERS_AT_ONCE:
-        return max(len(inputs), 1)
+    if len(inputs) <= LEAST_CHUNK:
+        return LEAST_CHUNK
     with torch.no_grad():
         m = _evaluate(function, inputs[:2].clone())[0].numel()
     return max(LEAST_CHUNK, NUMBERS_AT_ONCE // (m + inputs[0].numel()))

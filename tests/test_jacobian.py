@@ -90,6 +90,17 @@ def test_a_large_sample_is_taken_in_chunks_by_default():
     assert max(sizes) == 2**16 // 72
 
 
+def test_many_outputs_of_few_inputs_are_taken_in_chunks_too():
+    sizes = []
+
+    def wide(x):
+        sizes.append(len(x))
+        return x.repeat(1, 3000)
+
+    assert batched_jacobian(wide, torch.randn(100, 2), mode="reverse").shape == (100, 6000, 2)
+    assert max(sizes) == 2**16 // 6002
+
+
 @pytest.mark.parametrize(
     "mixes",
     [
