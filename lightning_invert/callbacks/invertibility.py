@@ -280,10 +280,11 @@ class InvertibilityCallback(Callback):
                 function, x = watched.in_float64(), x.double()
             jacobian = batched_jacobian(function, x, check=watched.name not in self._checked)
             self._checked.add(watched.name)
-            input_scale, output_scale, scale = self._scales(trainer, function, x)
+            scale = self._scale_in_force(watched)
             if scale == "standardized":
+                input_scale, output_scale = self._scales(trainer, function, x)
                 jacobian = jacobian * input_scale / output_scale[:, None]
-            error = self._consistency_error(trainer, function, x, output_scale)
+            error = self._consistency_error(trainer, function, x)
 
         m, n = jacobian.shape[1:]
         resolvable = resolvable_condition(jacobian.dtype, (m, n))
@@ -330,26 +331,23 @@ class InvertibilityCallback(Callback):
             step=logger_step(trainer),
         )
 
-    def _scales(
-        self, trainer: Trainer, watched: WatchedMap, x: Tensor
-    ) -> tuple[Tensor, Tensor, str]:
-        """Return the spread of each input and output, and the name of the scale in force."""
+    def _scale_in_force(self, watched: WatchedMap) -> str:
         given = watched.input_scale is not None and watched.output_scale is not None
-        scale = self.scale or ("standardized" if given else "physical")
-        if given:
-            assert watched.input_scale is not None
-            assert watched.output_scale is not None
-            return watched.input_scale, watched.output_scale, scale
+        return self.scale or ("standardized" if given else "physical")
+
+    def _scales(self, trainer: Trainer, watched: WatchedMap, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the spread of each input and of each output."""
+        if watched.input_scale is not None and watched.output_scale is not None:
+            return watched.input_scale, watched.output_scale
         with torch.no_grad():
             y = watched(x)
-        return _spread(trainer, x), _spread(trainer, y), scale
+        return _spread(trainer, x), _spread(trainer, y)
 
-    def _consistency_error(
-        self, trainer: Trainer, watched: WatchedMap, y: Tensor, scale: Tensor
-    ) -> Tensor | None:
+    def _consistency_error(self, trainer: Trainer, watched: WatchedMap, y: Tensor) -> Tensor | None:
         """Return the standardised RMS of F(I(y)) - y, for the map that is F∘I."""
         if watched.name != "round_trip":
             return None
+        _, scale = self._scales(trainer, watched, y)
         with torch.no_grad():
             deviation = ((watched(y) - y).flatten(1) / scale).square()
         total = torch.stack([deviation.sum(), deviation.new_tensor(float(deviation.numel()))])
