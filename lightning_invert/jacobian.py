@@ -7,8 +7,9 @@ a Jacobian
 
 Because no row depends on another, one backward pass from the i-th output of all rows gives the
 i-th row of all N Jacobians, and one forward-mode pass along the j-th input their j-th column: the
-cost is m or n passes over the batch, whatever N is. Where the batch is too small to keep the
-processor busy, several of the backward passes are taken at once.
+cost is m or n passes over the batch, whatever N is. Several of the backward passes are taken at
+once: by :mod:`~lightning_invert.pullback` for perceptrons and the like, and by autograd where the
+batch is too small to keep the processor busy.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lightning_invert.pullback import Pullback
+
 __all__ = ["Mode", "batched_jacobian", "differentiable"]
 
 Mode = Literal["auto", "reverse", "forward"]
@@ -34,10 +37,10 @@ NUMBERS_AT_ONCE = 2**16
 LEAST_CHUNK = 8
 
 ROWS_AT_ONCE = 4096
-"""With fewer points, so many rows are made of several backward passes at once ..."""
+"""So many rows are made of several backward passes at once, where the points are fewer ..."""
 
 LEAST_TOGETHER = 16
-"""... unless they are so few passes that batching them costs more than it saves."""
+"""... and autograd is not asked for fewer passes at once: batching would cost more than it saves."""
 
 _CHECKED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -202,14 +205,21 @@ def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:
     rows = y.reshape(len(x), m)
-    together = min(m, ROWS_AT_ONCE // len(x))
+    together = min(m, max(1, ROWS_AT_ONCE // len(x)))
+    jacobian = y.new_empty(len(x), m, x[0].numel())
+    cotangents = torch.eye(m, dtype=y.dtype, device=y.device)
+    pullback = Pullback(x, rows)
+    if pullback.supported:
+        for some, part in zip(
+            cotangents.split(together), jacobian.split(together, dim=1), strict=True
+        ):
+            part.copy_(pullback(some[:, None]).flatten(2).transpose(0, 1))
+        return jacobian
     if together >= LEAST_TOGETHER:
         try:
             return _cotangents_together(x, rows, together)
         except RuntimeError:
             pass  # an operation whose backward pass cannot be batched: one after the other
-    jacobian = y.new_empty(len(x), m, x[0].numel())
-    cotangents = torch.eye(m, dtype=y.dtype, device=y.device)
     for i in range(m):
         (gradient,) = torch.autograd.grad(
             rows,

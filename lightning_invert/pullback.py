@@ -1,0 +1,162 @@
+r"""Many backward passes at once through the graph that autograd recorded.
+
+One backward pass carries one cotangent g, of the outputs' shape, back to :math:`J^T g`. Autograd's
+own way to carry several, ``is_grads_batched``, dispatches every operation through ``vmap``. For
+what perceptrons are made of there is less to do:
+
+- a linear layer carries all cotangents with one matrix product,
+- an elementwise function scales them with its derivative, which is the same for all of them and is
+  taken once, from autograd's own formula,
+- a cotangent that does not depend on the point stays a single row until it meets a derivative that
+  does: the last layer of a network costs nothing.
+
+A graph with any other operation is left to autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = ["Pullback"]
+
+Node: TypeAlias = Any
+"""A node of the graph, as in ``tensor.grad_fn``: torch has no public type for its attributes."""
+
+Rule: TypeAlias = Callable[[Tensor], Tensor]
+"""Carries cotangents (c, N or 1, \\*) from a node's output to one of its inputs."""
+
+NARROW = 16
+"""MKL multiplies by a matrix of fewer columns twice as fast if it is stored column by column."""
+
+_ELEMENTWISE = frozenset(
+    (  # noqa: SIM905 - forty lines of one word each
+        "Abs Add Addcdiv Addcmul Atan Celu Clamp Cos Cosh Div Elu Erf Exp Expm1 Gelu Hardshrink "
+        "Hardsigmoid Hardswish Hardtanh LeakyRelu Lerp Log Log1P LogSigmoid Maximum Minimum Mish "
+        "Mul Neg Pow PreluKernel Reciprocal Relu Rsqrt Rsub Sigmoid Silu Sin Sinh Softplus "
+        "Softshrink Sqrt Sub Tanh Threshold Where"
+    ).split()
+)
+_SAME = frozenset({("Add", 0), ("Sub", 0), ("Clone", 0)})
+_RESHAPE = frozenset({"Alias", "ReshapeAlias", "Squeeze", "UnsafeView", "Unsqueeze", "View"})
+_LINEAR = frozenset({("Addmm", 1), ("Mm", 0)})
+
+
+class Pullback:
+    r"""Carry cotangents at ``y`` back to ``x``.
+
+    Args:
+        x: A leaf that requires a gradient, shape (N, \*).
+        y: What was computed from it, each row from the same row of ``x``, shape (N, \*).
+
+    Attributes:
+        supported: Whether all operations between ``x`` and ``y`` are known here.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 2.0]]).requires_grad_()
+        >>> pull = Pullback(x, x.square())
+        >>> pull(torch.eye(2)[:, None])
+        tensor([[[2., 0.]],
+        <BLANKLINE>
+                [[0., 4.]]])
+    """
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self._x = x
+        self._root: Node = y.grad_fn
+        self._steps: list[tuple[Node, list[tuple[Node, Rule]]]] = []
+        self.supported = y.grad_fn is not None and self._prepare()
+
+    def __call__(self, cotangents: Tensor) -> Tensor:
+        r"""Return the pulled back cotangents.
+
+        Args:
+            cotangents: Shape (c, N, \*) like ``y``, or (c, 1, \*) if all points have the same.
+
+        Returns:
+            Shape (c, N, \*) like ``x``.
+        """
+        waiting: dict[Node, Tensor] = {self._root: cotangents}
+        with torch.no_grad():
+            for node, rules in self._steps:
+                g = waiting.pop(node)
+                for source, rule in rules:
+                    pulled = rule(g)
+                    waiting[source] = waiting[source] + pulled if source in waiting else pulled
+        (pulled,) = waiting.values()
+        return pulled.expand(len(cotangents), *self._x.shape)
+
+    @torch.no_grad()
+    def _prepare(self) -> bool:
+        """Find a rule for every way from a node to another that leads to ``x``."""
+        order = _on_the_way(self._root, self._x)
+        known = set(order)
+        for node in order:
+            rules = []
+            for index, (source, _) in enumerate(node.next_functions):
+                if source not in known and not _is_leaf(source, self._x):
+                    continue
+                rule = _rule(node, index, source)
+                if rule is None:
+                    return False
+                rules.append((source, rule))
+            self._steps.append((node, rules))
+        return bool(order)
+
+
+def _on_the_way(root: Node, x: Tensor) -> list[Node]:
+    """Return the nodes between ``root`` and ``x``, each after all that hand it a gradient."""
+    leads: dict[Node, bool] = {}
+    finished: list[Node] = []
+    stack = [(root, False)]
+    while stack:
+        node, seen = stack.pop()
+        sources = [source for source, _ in node.next_functions if source is not None]
+        if seen:
+            leads[node] = any(_is_leaf(source, x) or leads[source] for source in sources)
+            if leads[node]:
+                finished.append(node)
+        elif node not in leads:
+            leads[node] = False
+            stack.append((node, True))
+            stack.extend((source, False) for source in sources if source not in leads)
+    return finished[::-1]
+
+
+def _is_leaf(node: Node, x: Tensor) -> bool:
+    return getattr(node, "variable", None) is x
+
+
+def _rule(node: Node, index: int, source: Node) -> Rule | None:
+    name = node.name().partition("Backward")[0]
+    to, of = source._input_metadata[0].shape, node._input_metadata[0].shape
+    if to[0] != of[0]:
+        return None
+    if (name, index) in _LINEAR:
+        return _through_linear(node)
+    if name in _RESHAPE:
+        return lambda g: g.reshape(*g.shape[:2], *to[1:])
+    if to != of:
+        return None
+    if (name, index) in _SAME:
+        return lambda g: g
+    if name in _ELEMENTWISE or (name == "NativeBatchNorm" and not node._saved_training):
+        return _through_elementwise(node, index, of)
+    return None
+
+
+def _through_linear(node: Node) -> Rule:
+    weight = node._saved_mat2.t() * getattr(node, "_saved_alpha", 1)
+    if weight.shape[1] < NARROW:
+        weight = weight.t().contiguous().t()
+    return lambda g: (g.reshape(-1, g.shape[-1]) @ weight).view(*g.shape[:-1], -1)
+
+
+def _through_elementwise(node: Node, index: int, shape: list[int]) -> Rule:
+    metadata = node._input_metadata[0]
+    gradients = node(torch.ones(shape, dtype=metadata.dtype, device=metadata.device))
+    derivative = gradients[index] if isinstance(gradients, tuple) else gradients
+    return lambda g: g * derivative
