@@ -1,8 +1,9 @@
 """Singular values of the Jacobians of a whole sample: against the loop, torch.func and JAX.
 
-All contestants run in turns, in one process, on the same network and points; the ratio is of the
-medians. The limit is the time of one forward and min(m, n) backward passes at the measured rate of
-matrix multiplication, plus the time of the eigenvalues alone.
+All contestants run in turns of 50 ms or one call, in one process, on the same network and points;
+the ratio is of the medians. The limit is the time of one forward pass as measured and of min(m, n)
+backward passes at the measured rate of matrix multiplication, plus the time of the eigenvalues
+alone, shared by all threads.
 
     python benchmarks/spectrum.py [--seconds 3]        # JAX takes part where it is installed
 """
@@ -20,6 +21,8 @@ import torch
 from torch import nn
 
 from lightning_invert import batched_jacobian, singular_values
+
+TURN = 0.05
 
 SHAPES = [(1000, 7, 4, 64), (20000, 7, 4, 64), (512, 64, 64, 256), (128, 256, 256, 512)]
 
@@ -110,27 +113,34 @@ def in_turns(contestants: dict[str, Callable[[], object]], seconds: float) -> di
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[next(iter(times))]) < 5:
         for name, run in contestants.items():
-            begin = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - begin)
+            turn = time.perf_counter() + TURN
+            while True:
+                begin = time.perf_counter()
+                run()
+                now = time.perf_counter()
+                times[name].append(now - begin)
+                if now > turn:
+                    break
     return {name: statistics.median(values) for name, values in times.items()}
-
-
-def matmul_rate(rows: int, width: int) -> float:
-    """Return multiply-adds per second of a product as the passes have it."""
-    a, b = torch.randn(rows, width), torch.randn(width, width)
-    median = in_turns({"matmul": lambda: a @ b}, 0.3)["matmul"]
-    return rows * width * width / median
 
 
 def limit(net: nn.Module, x: torch.Tensor, sigma_count: int, width: int) -> tuple[float, float]:
     """Return the least seconds of the Jacobian stage and of the eigenvalues."""
-    weights = sum(p.numel() for p in net.parameters() if p.ndim == 2)
-    passes = (1 + sigma_count) * len(x) * weights
+    a, b = torch.randn(4096, width), torch.randn(width, width)
     gram = torch.randn(len(x), sigma_count, sigma_count, dtype=torch.float64)
     gram = gram @ gram.mT
-    eigenvalues = in_turns({"eig": lambda: torch.linalg.eigvalsh(gram)}, 0.5)["eig"]
-    return passes / matmul_rate(max(len(x), 4096), width), eigenvalues / torch.get_num_threads()
+    with torch.no_grad():
+        least = in_turns(
+            {
+                "forward": lambda: net(x),
+                "matmul": lambda: a @ b,
+                "eigenvalues": lambda: torch.linalg.eigvalsh(gram),
+            },
+            1.0,
+        )
+    weights = sum(p.numel() for p in net.parameters() if p.ndim == 2)
+    backward = sigma_count * len(x) * weights * least["matmul"] / (a.numel() * width)
+    return least["forward"] + backward, least["eigenvalues"] / torch.get_num_threads()
 
 
 def report(title: str, times: dict[str, float], points: int, least: tuple[float, float]) -> None:

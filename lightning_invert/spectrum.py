@@ -9,8 +9,14 @@ hardest by :math:`\sigma_k`: the same small change of y costs up to
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any
 
+import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 __all__ = [
@@ -24,11 +30,18 @@ __all__ = [
 PROMISE = 1e-6
 """The largest relative error of a singular value that is not left to an SVD."""
 
-SMALLEST = 1e-100
-"""Entries below it, or above its inverse, are left to an SVD: their squares might not be numbers."""
+SMALLEST = 1e-200
+"""A sum of squares below it, or above its inverse, is left to an SVD: squares might be lost in it."""
 
 LARGEST_GRAM = 512
 """Larger matrices are left to an SVD."""
+
+NUMBERS_AT_ONCE = 2**21
+"""Matrices are taken in chunks of so many numbers, 16 MiB in float64: larger blocks of memory are
+given back to the system, and fetched again, at every use."""
+
+LEAST_FOR_THREADS = 2**16
+"""Fewer numbers are done before a thread has started."""
 
 
 def singular_values(jacobian: Tensor) -> Tensor:
@@ -60,42 +73,79 @@ def singular_values(jacobian: Tensor) -> Tensor:
         )
     if jacobian.device.type == "mps":  # which has neither float64 nor an SVD of its own
         jacobian = jacobian.cpu()
-    jacobian = jacobian.double()
-    if jacobian.requires_grad and torch.is_grad_enabled():
-        return _svd(jacobian)
     batch = jacobian.reshape(-1, *jacobian.shape[-2:])
-    finite = batch.isfinite().all(-1).all(-1)
-    # LAPACK refuses the whole batch for one NaN.
-    sigma = _fast(batch if finite.all() else torch.where(finite[:, None, None], batch, 0.0))
-    sigma = torch.where(finite[:, None], sigma, torch.nan)
-    return sigma.reshape(*jacobian.shape[:-2], sigma.shape[-1])
+    k = min(batch.shape[1:])
+    if jacobian.requires_grad and torch.is_grad_enabled():
+        sigma: Tensor = torch.linalg.svdvals(batch.double())
+    else:
+        sigma = _by_gram_or_svd(batch)
+    return sigma.reshape(*jacobian.shape[:-2], k)
 
 
-def _fast(batch: Tensor) -> Tensor:
-    """Take the square roots of the Gram matrix's eigenvalues where they are good enough.
+def _by_gram_or_svd(batch: Tensor) -> Tensor:
+    some = max(1, NUMBERS_AT_ONCE // max(1, batch[:1].numel()))
+    if min(batch.shape[1:]) > LARGEST_GRAM:
+        return torch.cat([_by_svd(part.double()) for part in batch.split(some)])
+    sigmas, goods = zip(*(_by_gram(part.double()) for part in batch.split(some)), strict=True)
+    sigma, good = torch.cat(sigmas), torch.cat(goods)
+    if not good.all():
+        sigma[~good] = torch.cat([_by_svd(part.double()) for part in batch[~good].split(some)])
+    return sigma
+
+
+def _by_gram(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the square roots of the Gram matrix's eigenvalues, and say which are good enough.
 
     The Gram matrix squares the condition number: the relative error of sigma_k is about
     eps * kappa^2. Rounding errors that are independent of each other add up like the square root of
     their number (N. J. Higham and T. Mary, SIAM J. Sci. Comput. 41, 2019), hence the factor.
     """
     m, n = batch.shape[1:]
-    if min(m, n) > LARGEST_GRAM:
-        return _svd(batch)
-    size = batch.abs().amax((1, 2))
-    moderate = (size > SMALLEST) & (size < 1.0 / SMALLEST)
-    safe = batch if moderate.all() else torch.where(moderate[:, None, None], batch, 0.0)
-    squares = torch.linalg.eigvalsh(safe @ safe.mT if m <= n else safe.mT @ safe).flip(-1)
+    gram = batch @ batch.mT if m <= n else batch.mT @ batch
+    trace = gram.diagonal(dim1=1, dim2=2).sum(1)
+    usable = (trace > SMALLEST) & (trace < 1.0 / SMALLEST)  # so not NaN
+    if not usable.all():
+        gram[~usable] = 0.0
+    squares = _eigenvalues(gram).flip(-1)
     error = 4.0 * math.sqrt(max(m, n)) * torch.finfo(squares.dtype).eps * squares[:, 0]
-    good = moderate & (error <= PROMISE * squares[:, -1])
-    sigma: Tensor = squares.clamp(min=0.0).sqrt()
-    if not good.all():
-        sigma[~good] = _svd(batch[~good])
-    return sigma
+    # The square root halves a relative error.
+    good = usable & (error <= 2.0 * PROMISE * squares[:, -1])
+    return squares.clamp(min=0.0).sqrt(), good
 
 
-def _svd(batch: Tensor) -> Tensor:
-    sigma: Tensor = torch.linalg.svdvals(batch)
-    return sigma
+def _eigenvalues(symmetric: Tensor) -> Tensor:
+    """Return the eigenvalues of each matrix of a batch, in ascending order."""
+    return _shared(torch.linalg.eigvalsh, np.linalg.eigvalsh, symmetric)
+
+
+def _by_svd(batch: Tensor) -> Tensor:
+    finite = batch.isfinite().all(-1).all(-1)
+    # LAPACK refuses the whole batch for one NaN.
+    batch = torch.where(finite[:, None, None], batch, 0.0)
+    sigma = _shared(torch.linalg.svdvals, partial(np.linalg.svd, compute_uv=False), batch)
+    return torch.where(finite[:, None], sigma, torch.nan)
+
+
+def _shared(
+    by_torch: Callable[[Tensor], Tensor], by_numpy: Callable[[Any], Any], batch: Tensor
+) -> Tensor:
+    """Decompose each matrix of a batch, which several threads share if that is worth the while.
+
+    LAPACK takes one matrix after the other, and gains little from threads within one. The threads
+    go through NumPy, because PyTorch's operations would start a team of OpenMP threads in each of
+    them, and more teams than processors slow the whole process down from then.
+    """
+    threads = min(torch.get_num_threads(), len(batch))
+    if batch.device.type != "cpu" or threads < 2 or batch.numel() < LEAST_FOR_THREADS:
+        return by_torch(batch)
+    parts = np.array_split(batch.detach().numpy(), threads)
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        return torch.from_numpy(np.concatenate(list(pool.map(by_numpy, parts))))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def numerical_rank(singular_values: Tensor, *, atol: float = 1e-5, rtol: float = 0.0) -> Tensor:
