@@ -149,7 +149,9 @@ def _rule(node: Node, index: int, source: Node) -> Rule | None:
 
 
 def _through_linear(node: Node) -> Rule:
-    weight = node._saved_mat2.t() * getattr(node, "_saved_alpha", 1)
+    weight, alpha = node._saved_mat2.t(), getattr(node, "_saved_alpha", 1)
+    if alpha != 1:
+        weight = alpha * weight
     if weight.shape[1] < NARROW:
         weight = weight.t().contiguous().t()
     return lambda g: (g.reshape(-1, g.shape[-1]) @ weight).view(*g.shape[:-1], -1)
