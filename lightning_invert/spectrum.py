@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +20,14 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 __all__ = [
+    "WeakestDirections",
     "condition_number",
     "effective_rank",
+    "log_volume",
     "numerical_rank",
     "resolvable_condition",
     "singular_values",
+    "weakest_directions",
 ]
 
 PROMISE = 1e-6
@@ -66,13 +69,7 @@ def singular_values(jacobian: Tensor) -> Tensor:
         >>> sigma.round(decimals=9)
         tensor([[3., 2.]], dtype=torch.float64)
     """
-    if jacobian.ndim < 2 or 0 in jacobian.shape[-2:]:
-        raise ValueError(
-            "Expected argument `jacobian` to be of shape (*, m, n) with m, n > 0, but got "
-            f"{tuple(jacobian.shape)}."
-        )
-    if jacobian.device.type == "mps":  # which has neither float64 nor an SVD of its own
-        jacobian = jacobian.cpu()
+    jacobian = _checked(jacobian)
     batch = jacobian.reshape(-1, *jacobian.shape[-2:])
     k = min(batch.shape[1:])
     if jacobian.requires_grad and torch.is_grad_enabled():
@@ -221,6 +218,83 @@ def effective_rank(singular_values: Tensor) -> Tensor:
     share = singular_values / torch.where(total == 0, 1.0, total)
     entropy = torch.special.entr(share).sum(-1)
     return torch.where(total[..., 0] == 0, 0.0, entropy.exp())
+
+
+def log_volume(singular_values: Tensor) -> Tensor:
+    r"""Return :math:`\sum_i \ln \sigma_i`.
+
+    It is the logarithm of the factor by which the map changes volumes; :math:`\ln |\det J|` for a
+    square Jacobian, which normalising flows call their log-determinant.
+
+    Args:
+        singular_values: Shape (\*, k).
+
+    Returns:
+        The logarithm, shape (\*,): -inf where a singular value is 0.
+
+    Example:
+        >>> log_volume(torch.tensor([[2.0, 0.5], [1.0, 0.0]]))
+        tensor([0., -inf])
+    """
+    return singular_values.log().sum(-1)
+
+
+class WeakestDirections(NamedTuple):
+    r"""The singular vectors of the smallest singular value.
+
+    Attributes:
+        sigma: :math:`\sigma_k`, shape (\*,).
+        inputs: v, the direction in x along which the outputs move least: of unit length, shape
+            (\*, n). For n > m there are directions besides along which they do not move at all;
+            this is the least of those that move them.
+        outputs: u, the direction in y that is the most expensive to reach: of unit length, shape
+            (\*, m). A step along it takes a step of :math:`1 / \sigma_k` along v.
+    """
+
+    sigma: Tensor
+    inputs: Tensor
+    outputs: Tensor
+
+
+def weakest_directions(jacobian: Tensor) -> WeakestDirections:
+    r"""Return the direction in y that is the most expensive to reach, and where to go in x for it.
+
+    By a float64 SVD, whatever the condition number. The signs are such that the largest component
+    of u is positive, and :math:`J v = \sigma_k u`. Where :math:`\sigma_k` is shared by several
+    directions, or is zero, these are one choice among many.
+
+    Args:
+        jacobian: Shape (\*, m, n), floating.
+
+    Returns:
+        The smallest singular value and its vectors, in float64 (on the CPU where the device has no
+        float64). NaN for a matrix with a non-finite entry.
+
+    Raises:
+        ValueError: If ``jacobian`` is not a batch of non-empty matrices.
+
+    Example:
+        >>> weakest = weakest_directions(torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.0, 0.5]]))
+        >>> weakest.sigma.item(), weakest.outputs.tolist(), weakest.inputs.abs().tolist()
+        (0.5, [0.0, 1.0], [0.0, 0.0, 1.0])
+    """
+    jacobian = _checked(jacobian).double()
+    finite = jacobian.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    u, sigma, vh = torch.linalg.svd(torch.where(finite, jacobian, 0.0), full_matrices=False)
+    y, x, finite = u[..., -1], vh[..., -1, :], finite[..., 0]
+    largest = y.gather(-1, y.abs().argmax(-1, keepdim=True))
+    sign = torch.where(finite, largest.sign(), torch.nan)
+    return WeakestDirections(sigma[..., -1] * sign[..., 0].abs(), x * sign, y * sign)
+
+
+def _checked(jacobian: Tensor) -> Tensor:
+    if jacobian.ndim < 2 or 0 in jacobian.shape[-2:]:
+        raise ValueError(
+            "Expected argument `jacobian` to be of shape (*, m, n) with m, n > 0, but got "
+            f"{tuple(jacobian.shape)}."
+        )
+    # MPS has neither float64 nor an SVD of its own.
+    return jacobian.cpu() if jacobian.device.type == "mps" else jacobian
 
 
 def resolvable_condition(dtype: torch.dtype, shape: tuple[int, int]) -> float:

@@ -5,8 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_invert import condition_number, numerical_rank, singular_values
-from lightning_invert.spectrum import effective_rank, resolvable_condition
+from lightning_invert import condition_number, numerical_rank, singular_values, spectrum
+from lightning_invert.spectrum import (
+    effective_rank,
+    log_volume,
+    resolvable_condition,
+    weakest_directions,
+)
 
 SHAPES = [(4, 7), (7, 4), (3, 3), (1, 5), (5, 1)]
 
@@ -71,6 +76,85 @@ def test_the_fast_way_is_never_further_from_an_svd_than_promised(shape, decades,
     # The reference itself is good to eps * sigma_1 only.
     limit = 1e-6 * expected + 1e-15 * expected[:, :1]
     assert (np.abs(singular_values(jacobian).numpy() - expected) <= limit).all()
+
+
+@pytest.fixture
+def _two_threads():
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("_two_threads")
+@pytest.mark.parametrize("decades", [2, 8])  # by the Gram matrix, and by an SVD
+@pytest.mark.parametrize("shape", [(3000, 5, 7), (40, 60, 50)])
+def test_threads_find_the_same_in_the_same_order(shape, decades, monkeypatch):
+    rows = torch.logspace(0, -decades, shape[1], dtype=torch.float64)
+    jacobian = torch.randn(shape, dtype=torch.float64) * rows[:, None]
+    monkeypatch.setattr(spectrum, "LEAST_FOR_THREADS", 1)
+    shared = singular_values(jacobian)
+    monkeypatch.setattr(spectrum, "LEAST_FOR_THREADS", 2**60)
+    torch.testing.assert_close(shared, singular_values(jacobian), rtol=2e-6, atol=1e-15)
+
+
+@pytest.mark.parametrize("decades", [2, 8])
+def test_chunks_find_the_same_in_the_same_order(decades, monkeypatch):
+    rows = torch.logspace(0, -decades, 4, dtype=torch.float64)
+    jacobian = torch.randn(50, 4, 7, dtype=torch.float64) * rows[:, None]
+    jacobian[17] *= torch.nan
+    whole = singular_values(jacobian)
+    monkeypatch.setattr(spectrum, "NUMBERS_AT_ONCE", 100)
+    torch.testing.assert_close(singular_values(jacobian), whole, equal_nan=True)
+
+
+@pytest.mark.parametrize("decades", [0.0, 1.0, 4.0, 7.0, 10.0, 14.0])
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_up_to_condition_numbers_of_1e14_equals_fifty_digits(decades, repeated, dtype):
+    generator = torch.Generator().manual_seed(round(10 * decades))
+    u = torch.linalg.qr(torch.randn(3, 5, 5, generator=generator, dtype=torch.float64)).Q
+    v = torch.linalg.qr(torch.randn(3, 8, 5, generator=generator, dtype=torch.float64)).Q
+    sigma = torch.logspace(0, -decades, 5, dtype=torch.float64)
+    if repeated:
+        sigma[1:4] = sigma[2]
+    jacobian = ((u * sigma) @ v.mT).to(dtype)
+    found = singular_values(jacobian)
+    with mpmath.workdps(50):
+        for matrix, values in zip(jacobian.tolist(), found.tolist(), strict=True):
+            exact = [float(s) for s in mpmath.svd_r(mpmath.matrix(matrix), compute_uv=False)]
+            # As promised, or within the rounding of an SVD: eps * sigma_1.
+            np.testing.assert_allclose(values, exact, rtol=1e-6, atol=4e-16)
+
+
+def test_log_volume_of_a_square_matrix_is_the_logarithm_of_its_determinant():
+    jacobian = torch.randn(20, 5, 5, dtype=torch.float64)
+    expected = torch.linalg.slogdet(jacobian).logabsdet
+    torch.testing.assert_close(log_volume(singular_values(jacobian)), expected)
+    assert log_volume(singular_values(torch.zeros(3, 3))) == -torch.inf
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_weakest_directions_are_numpys_singular_vectors(shape):
+    jacobian = torch.randn(20, *shape, dtype=torch.float64)
+    weakest = weakest_directions(jacobian)
+    u, sigma, vh = np.linalg.svd(jacobian.numpy(), full_matrices=False)
+    np.testing.assert_allclose(weakest.sigma, sigma[:, -1])
+    for found, expected in ((weakest.inputs, vh[:, -1]), (weakest.outputs, u[:, :, -1])):
+        overlap = (found.numpy() * expected).sum(1)
+        np.testing.assert_allclose(np.abs(overlap), 1)
+    reached = (jacobian @ weakest.inputs[:, :, None])[:, :, 0]
+    torch.testing.assert_close(reached, weakest.sigma[:, None] * weakest.outputs)
+    assert (weakest.outputs.gather(1, weakest.outputs.abs().argmax(1, keepdim=True)) > 0).all()
+
+
+def test_weakest_directions_of_a_nan_are_nan_and_spoil_no_others():
+    jacobian = torch.randn(3, 4, 7)
+    clean = weakest_directions(jacobian)
+    jacobian[1, 0, 0] = torch.nan
+    found = weakest_directions(jacobian)
+    for now, before in zip(found, clean, strict=True):
+        assert now[1].isnan().all()
+        torch.testing.assert_close(now[[0, 2]], before[[0, 2]])
 
 
 def test_no_matrices_have_no_singular_values():
@@ -169,6 +253,7 @@ def test_beyond_the_resolvable_condition_rounding_alone_makes_the_smallest_singu
     [
         (lambda: singular_values(torch.zeros(3)), r"`jacobian` .* \(3,\)"),
         (lambda: singular_values(torch.zeros(2, 0, 3)), r"`jacobian` .* \(2, 0, 3\)"),
+        (lambda: weakest_directions(torch.zeros(3)), r"`jacobian` .* \(3,\)"),
         (lambda: numerical_rank(torch.ones(2), atol=-1.0), "`atol` .* -1.0"),
         (lambda: numerical_rank(torch.ones(2), rtol=-1.0), "`rtol` .* -1.0"),
         (lambda: condition_number(torch.ones(2), floor=-1.0), "`floor` .* -1.0"),
