@@ -14,10 +14,11 @@ batch is too small to keep the processor busy.
 
 from __future__ import annotations
 
+import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Literal, get_args
 
@@ -55,7 +56,8 @@ def batched_jacobian(
 ) -> Tensor:
     r"""Return the Jacobian of ``function`` at each row of ``inputs``.
 
-    Works inside ``torch.no_grad`` and ``torch.inference_mode``; autocast is switched off. The
+    Works inside ``torch.no_grad`` and ``torch.inference_mode``; autocast is switched off, and what
+    ``torch.compile`` made runs uncompiled. The
     parameters' ``.grad`` is not touched and nothing of the graph outlives the call. ``function``
     must treat the rows independently: a module with BatchNorm has to be in evaluation mode.
 
@@ -114,6 +116,8 @@ def batched_jacobian(
 def differentiable(device_type: str) -> Iterator[None]:
     """Make gradients available, and in full precision, wherever the caller stands.
 
+    What was compiled runs uncompiled: the backward pass of a compiled function is made for one use.
+
     Args:
         device_type: Where the work is done, as in ``tensor.device.type``.
     """
@@ -121,6 +125,8 @@ def differentiable(device_type: str) -> Iterator[None]:
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.autocast(device_type, enabled=False),
+        # Where Dynamo is not loaded nothing has been compiled, and loading it takes seconds.
+        torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext(),
     ):
         yield
 

@@ -166,6 +166,30 @@ def test_is_computed_in_full_precision_under_autocast():
     assert found.dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("mode", MODES)
+def test_of_weights_in_half_precision_is_that_of_the_same_weights_to_their_precision(dtype, mode):
+    net, x = network(7, 4).to(dtype), torch.randn(20, 7).to(dtype)
+    found = batched_jacobian(net, x, mode=mode)
+    assert found.dtype == dtype
+    exact = point_by_point(net.double(), x.double())
+    assert (found - exact).abs().max() < 4 * torch.finfo(dtype).eps * exact.abs().max()
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_of_a_compiled_module_is_that_of_the_module_and_compiles_nothing(backend):
+    net, x = network(7, 20), torch.randn(5, 7, dtype=torch.float64)
+    expected = point_by_point(net, x)
+    compiled = torch.compile(net, backend=backend)
+    compiled(x)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        torch.testing.assert_close(batched_jacobian(compiled, x), expected)
+        compiled(x)
+    in_place = network(7, 4)
+    in_place.compile(backend=backend)
+    assert batched_jacobian(in_place, x).shape == (5, 4, 7)
+
+
 def test_leaves_no_gradient_behind_and_accepts_frozen_parameters():
     net, x = network(7, 4).requires_grad_(False), torch.randn(5, 7, dtype=torch.float64)
     net[0].requires_grad_(True)
