@@ -126,7 +126,9 @@ def differentiable(device_type: str) -> Iterator[None]:
         torch.enable_grad(),
         torch.autocast(device_type, enabled=False),
         # Where Dynamo is not loaded nothing has been compiled, and loading it takes seconds.
-        torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext(),
+        torch.compiler.set_stance("force_eager")
+        if "torch._dynamo" in sys.modules
+        else nullcontext(),
     ):
         yield
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -53,13 +54,36 @@ class WatchedMap:
         return self.function(x)
 
     def in_float64(self) -> WatchedMap:
-        """Return the same map with parameters and buffers cast; the module itself keeps its own."""
+        """Return the same map with parameters and buffers cast; the module itself keeps its own.
+
+        Its outputs are float64; calling it raises a TypeError where the module insists on a dtype.
+        """
         wrapper = _Owned(self.owner, self.function)
         cast = {
             name: tensor.detach().double() if tensor.is_floating_point() else tensor
             for name, tensor in (*wrapper.named_parameters(), *wrapper.named_buffers())
         }
-        return replace(self, function=lambda x: functional_call(wrapper, cast, (x.double(),)))
+
+        def evaluate(x: Tensor) -> Tensor:
+            try:
+                y = functional_call(wrapper, cast, (x.double(),))
+            except RuntimeError as error:
+                if "dtype" not in str(error) and "scalar type" not in str(error):
+                    raise
+                raise TypeError(self._insists(f"torch says: {error}")) from error
+            if isinstance(y, Tensor) and y.is_floating_point() and y.dtype != torch.float64:
+                raise TypeError(self._insists(f"it returns {y.dtype}"))
+            return y  # type: ignore[no-any-return]
+
+        return replace(self, function=evaluate)
+
+    def _insists(self, how: str) -> str:
+        return (
+            f"Expected map {self.name!r} to follow its input into float64 with "
+            f"`precision='float64'`, but {type(self.owner).__name__} insists on a dtype of its own "
+            f"somewhere ({how}). Look for `.float()`, `.to(torch.float32)` or a tensor that is not "
+            "a buffer, or use `precision='native'`."
+        )
 
 
 class _Owned(nn.Module):

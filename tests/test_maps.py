@@ -91,6 +91,36 @@ def test_in_float64_the_map_is_that_of_a_double_module_and_the_module_keeps_its_
     assert net.encoder.weight.dtype == torch.float32
 
 
+class Insists(nn.Module):
+    def __init__(self, insist):
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.insist = insist
+
+    def forward(self, x):
+        return self.insist(self.linear, x)
+
+
+@pytest.mark.parametrize(
+    ("insist", "words"),
+    [
+        (lambda linear, x: linear(x.float()), "torch says: .*dtype"),
+        (lambda linear, x: linear(x).float(), r"it returns torch\.float32"),
+        (lambda linear, x: linear(x) @ torch.ones(2, 2), "torch says: .*dtype"),
+    ],
+)
+def test_a_module_that_insists_on_a_dtype_is_named_in_float64(insist, words):
+    watched = only({"f": ""}, Insists(insist)).in_float64()
+    with pytest.raises(TypeError, match=rf"'f'.*Insists.*{words}.*precision='native'"):
+        watched(X)
+
+
+def test_any_other_error_in_float64_is_the_module_s_own():
+    watched = only({"f": ""}, Insists(lambda linear, x: linear(x[:, :2]))).in_float64()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        watched(X)
+
+
 def test_evaluation_mode_puts_every_flag_back_as_it_was():
     net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()), nn.BatchNorm1d(3))
     net.train()
