@@ -2,10 +2,17 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+import zuko
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_invert import condition_number, numerical_rank, singular_values, spectrum
+from lightning_invert import (
+    batched_jacobian,
+    condition_number,
+    numerical_rank,
+    singular_values,
+    spectrum,
+)
 from lightning_invert.spectrum import (
     effective_rank,
     log_volume,
@@ -131,6 +138,14 @@ def test_log_volume_of_a_square_matrix_is_the_logarithm_of_its_determinant():
     expected = torch.linalg.slogdet(jacobian).logabsdet
     torch.testing.assert_close(log_volume(singular_values(jacobian)), expected)
     assert log_volume(singular_values(torch.zeros(3, 3))) == -torch.inf
+
+
+@pytest.mark.parametrize("flow", ["MAF", "NSF", "RealNVP", "GF"])
+def test_log_volume_of_a_normalising_flow_is_its_own_log_determinant(flow):
+    transform = getattr(zuko.flows, flow)(features=4, transforms=2).double().eval()().transform
+    x = torch.randn(20, 4, dtype=torch.float64)
+    found = log_volume(singular_values(batched_jacobian(lambda x: transform(x), x)))
+    torch.testing.assert_close(found, transform.call_and_ladj(x)[1])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
