@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_invert.analysis import analyze
     from lightning_invert.jacobian import batched_jacobian
     from lightning_invert.metrics import InvertibilityMetric
     from lightning_invert.module import ForwardInverseModule
@@ -25,6 +26,7 @@ __all__ = [
     "LinearPlusNonlinear",
     "ResidualMLP",
     "Standardize",
+    "analyze",
     "batched_jacobian",
     "condition_number",
     "consistency_loss",
@@ -35,6 +37,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "analysis": ("analyze",),
     "jacobian": ("batched_jacobian",),
     "metrics": ("InvertibilityMetric",),
     "module": ("ForwardInverseModule",),

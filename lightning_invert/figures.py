@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["condition_histogram", "fragile_zones", "rank_histogram", "to_image", "to_png"]
+    from lightning_invert.report import MapReport
+
+__all__ = [
+    "condition_histogram",
+    "fragile_zones",
+    "map_figures",
+    "rank_histogram",
+    "to_image",
+    "to_png",
+]
 
 Array = npt.NDArray[Any]
 
@@ -252,6 +261,41 @@ def fragile_zones(
         _colour_bar(bars[0], "Blues", -0.3 * darkest, darkest, "column share (%)")
         _colour_bar(bars[1], "Reds", 0, 1, f"rank < {full_rank} (%)")
         return figure
+
+
+def map_figures(
+    report: MapReport,
+    condition: Any,
+    rank: Any,
+    inputs: Any = None,
+    names: Sequence[str] | None = None,
+    title: str = "",
+) -> dict[str, Figure]:
+    """Draw all figures of a map.
+
+    Args:
+        report: Of the map.
+        condition: Condition numbers, shape (N,).
+        rank: Shape (N,).
+        inputs: The points, shape (N, n), for the fragile zones; ``None``: not drawn.
+        names: Of the inputs.
+        title: What was watched; by default the map's name.
+
+    Returns:
+        ``rank_histogram``, ``condition_histogram`` and ``fragile_zones``.
+    """
+    k, title = min(report.shape), title or report.name
+    figures = {
+        "rank_histogram": rank_histogram(rank, full_rank=k, title=title),
+        "condition_histogram": condition_histogram(
+            condition, bands=report.bands, resolution=report.resolvable, title=title
+        ),
+    }
+    if inputs is not None:
+        figures["fragile_zones"] = fragile_zones(
+            inputs, condition, rank, full_rank=k, names=names, bands=report.bands, title=title
+        )
+    return figures
 
 
 def to_png(figure: Figure) -> bytes:

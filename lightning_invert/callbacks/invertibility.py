@@ -393,38 +393,22 @@ class InvertibilityCallback(Callback):
         begun = time.monotonic()
         writers = tensorboard_writers(trainer)
         if writers or self._folder:
+            from lightning_invert.figures import map_figures
+
             try:
                 for one in self._seen:
-                    for name, figure in self._figures(one).items():
+                    title = f"{one.report.name}, step {one.step}"
+                    names = one.watched.input_names
+                    figures = map_figures(
+                        one.report, one.condition, one.rank, one.points, names, title
+                    )
+                    for name, figure in figures.items():
                         self._publish(writers, figure, one, name)
             except Exception as error:  # noqa: BLE001  # a picture is not worth a training run
                 rank_zero_warn(f"InvertibilityCallback could not draw its figures: {error!r}")
         self._last_drawing = time.monotonic() - begun
         self._spent_drawing += self._last_drawing
         self._drawn = self._seen
-
-    def _figures(self, one: _Observation) -> dict[str, Figure]:
-        from lightning_invert.figures import condition_histogram, fragile_zones, rank_histogram
-
-        title = f"{one.report.name}, step {one.step}"
-        k = min(one.report.shape)
-        figures = {
-            "rank_histogram": rank_histogram(one.rank, full_rank=k, title=title),
-            "condition_histogram": condition_histogram(
-                one.condition, bands=self.bands, resolution=one.report.resolvable, title=title
-            ),
-        }
-        if one.points is not None:
-            figures["fragile_zones"] = fragile_zones(
-                one.points,
-                one.condition,
-                one.rank,
-                full_rank=k,
-                names=one.watched.input_names,
-                bands=self.bands,
-                title=title,
-            )
-        return figures
 
     def _publish(self, writers: list[Any], figure: Figure, one: _Observation, name: str) -> None:
         from lightning_invert.figures import to_image, to_png

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from lightning_invert.callbacks.base import Callback
+from lightning_invert.tables import unused
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -56,10 +57,7 @@ class PredictionWriter(Callback):
         if trainer.global_rank > 0:
             path = path.with_stem(f"{path.stem}.rank{trainer.global_rank}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        number, self.written = 1, path
-        while self.written.exists():
-            self.written = path.with_stem(f"{path.stem}-{number}")
-            number += 1
+        self.written = unused(path)
         self._open = self.written.open("x", newline="", encoding="utf-8")
         self._rows = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_invert.datamodules.pair import PairDataModule, Variable
+from lightning_invert.tables import check_columns
 
 if TYPE_CHECKING:
     import polars
@@ -130,24 +130,12 @@ class TabularDataModule(PairDataModule):
         if self.file.stat().st_size == 0:
             raise ValueError(f"Expected {self.source} to hold a table, but the file is empty.")
         if name.endswith(_PARQUET):
-            self._check_there(polars.read_parquet_schema(self.file), names)
+            check_columns(self.source, list(polars.read_parquet_schema(self.file)), names)
             return polars.read_parquet(self.file, columns=list(names))
         options: dict[str, Any] = {"separator": self.separator, "infer_schema": False}
-        self._check_there(polars.read_csv(self.file, n_rows=0, **options).columns, names)
+        check_columns(self.source, polars.read_csv(self.file, n_rows=0, **options).columns, names)
         # Blank lines stay, as rows without values, so that a row is where an editor shows it.
         return polars.read_csv(self.file, columns=list(names), **options).select(names)
-
-    def _check_there(self, there: Any, names: Sequence[str]) -> None:
-        there = list(there)
-        for name in names:
-            if name in there:
-                continue
-            close = difflib.get_close_matches(name, there, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"Expected {self.source} to have a column {name!r}, but it has "
-                f"{', '.join(map(repr, there))}.{hint}"
-            )
 
     def _numbers(self, column: polars.Series) -> Tensor:
         import polars

@@ -1,0 +1,222 @@
+import numpy as np
+import polars
+import pytest
+import torch
+from torch import nn
+from torch.autograd.functional import jacobian as autograd_jacobian
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_invert import ForwardInverseModule, ResidualMLP, analysis, analyze
+from lightning_invert.maps import resolve_maps
+
+
+def network():
+    return nn.Sequential(nn.Linear(7, 16), nn.Tanh(), nn.Dropout(0.5), nn.Linear(16, 4)).double()
+
+
+def by_numpy(net, x):
+    """The reference: autograd's Jacobian point by point, and NumPy's SVD."""
+    net.eval()
+    jacobians = [autograd_jacobian(lambda p: net(p[None])[0], p).numpy() for p in x]
+    net.train()
+    return np.linalg.svd(np.stack(jacobians))
+
+
+POINTS = torch.randn(50, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def read(path):
+    return polars.read_csv(path) if path.suffix == ".csv" else polars.read_parquet(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_the_table_has_for_each_point_what_autograd_and_numpy_find(kind, tmp_path):
+    net = network()
+    found = analyze(net, POINTS, table=tmp_path / f"points.{kind}", directions=True)
+    table = read(found.table)
+    u, sigma, vh = by_numpy(net, POINTS)
+    np.testing.assert_allclose(table.select("^sigma_.*$").to_numpy(), sigma)
+    np.testing.assert_allclose(table["condition_number"], sigma[:, 0] / sigma[:, -1])
+    np.testing.assert_allclose(table["log_volume"], np.log(sigma).sum(1))
+    np.testing.assert_allclose(table.select("^input/.*$").to_numpy(), POINTS.numpy())
+    np.testing.assert_allclose(
+        table.select("^output/.*$").to_numpy(), net.eval()(POINTS).detach().numpy()
+    )
+    assert (table["rank"] == (sigma > 1e-5).sum(1)).all()
+    assert set(table["band"]) == {"stable"}
+    assert not table["unresolved"].any()
+    for columns, expected in (
+        ("^weakest_input/.*$", vh[:, 3]),
+        ("^weakest_output/.*$", u[:, :, 3]),
+    ):
+        overlap = (table.select(columns).to_numpy() * expected).sum(1)
+        np.testing.assert_allclose(np.abs(overlap), 1)
+
+
+def test_the_summary_is_that_of_all_points():
+    net = network()
+    found = analyze(net, POINTS)
+    _, sigma, _ = by_numpy(net, POINTS)
+    cond = sigma[:, 0] / sigma[:, -1]
+    scalars = found.report.scalars
+    np.testing.assert_allclose(scalars["cond_median"], np.median(cond))
+    np.testing.assert_allclose(scalars["log10_cond_p95"], np.quantile(np.log10(cond), 0.95))
+    np.testing.assert_allclose(scalars["sigma_min_median"], np.median(sigma[:, -1]))
+    np.testing.assert_allclose(found.condition, cond)
+    assert scalars["full_rank_fraction"] == scalars["stable_fraction"] == 1
+    assert torch.equal(found.inputs, POINTS)
+    assert "right-invertible at 100 %" in str(found)
+
+
+def fragile(x):
+    """Singular for x0 < -1, ill-conditioned below 0, moderate below 1, not finite above 2."""
+    weak = torch.where(x < -1, 0.0, torch.where(x < 0, 1e-5, torch.where(x < 1, 1e-3, 1.0)))
+    weak = torch.where(x > 2, torch.nan, weak)
+    return torch.stack([x[:, 1], (weak * (x - x.detach()))[:, 0]], dim=1)
+
+
+def test_bands_ranks_and_points_without_a_number_are_told_apart(tmp_path):
+    x = torch.zeros(5, 2, dtype=torch.float64)
+    x[:, 0] = torch.tensor([-1.5, -0.5, 0.5, 1.5, 2.5])
+    found = analyze(fragile, x, table=tmp_path / "points.parquet", rank_atol=1e-4)
+    table = read(found.table)
+    bands = ["singular", "ill-conditioned", "moderate", "stable", "nonfinite"]
+    assert table["band"].to_list() == bands
+    assert table["rank"].to_list() == [1, 1, 2, 2, 0]
+    scalars = found.report.scalars
+    assert scalars["nonfinite_fraction"] == pytest.approx(0.2)
+    assert scalars["full_rank_fraction"] == pytest.approx(0.5)
+    for band in ("stable", "moderate", "ill_conditioned", "singular"):
+        assert scalars[f"{band}_fraction"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_pieces_change_nothing_but_the_memory(kind, tmp_path, monkeypatch):
+    net = network()
+    whole = analyze(net, POINTS, table=tmp_path / f"whole.{kind}")
+    monkeypatch.setattr(analysis, "POINTS_AT_ONCE", 20)
+    monkeypatch.setattr(analysis, "NUMBERS_AT_ONCE", 28 * 7)
+    pieces = analyze(net, POINTS, table=tmp_path / f"pieces.{kind}")
+    assert pieces.report.scalars == pytest.approx(dict(whole.report.scalars))
+    torch.testing.assert_close(pieces.singular_values, whole.singular_values)
+    assert read(pieces.table)["band"].to_list() == read(whole.table)["band"].to_list()
+    np.testing.assert_allclose(
+        read(pieces.table).select("^sigma.*$"), read(whole.table).select("^sigma.*$")
+    )
+
+
+def test_of_more_points_than_are_kept_the_shares_are_of_all(monkeypatch, tmp_path):
+    x = torch.randn(400, 2, dtype=torch.float64)
+    whole = analyze(fragile, x)
+    monkeypatch.setattr(analysis, "KEPT", 100)
+    some = analyze(fragile, x, table=tmp_path / "all.parquet")
+    assert some.report.num_points == len(read(some.table)) == 400
+    assert len(some.inputs) == len(some.condition) == len(some.rank) == 100
+    for name, value in whole.report.scalars.items():
+        if name.endswith("_fraction") or name == "effective_rank":
+            assert some.report.scalars[name] == pytest.approx(value)
+
+
+def test_batches_of_a_loader_are_taken_as_they_come():
+    net = network()
+    loader = DataLoader(TensorDataset(POINTS, torch.zeros(50, 4)), batch_size=16)
+    torch.testing.assert_close(analyze(net, loader).condition, analyze(net, POINTS).condition)
+    generator = (POINTS[i : i + 10] for i in range(0, 50, 10))
+    torch.testing.assert_close(analyze(net, generator).condition, analyze(net, POINTS).condition)
+    torch.testing.assert_close(
+        analyze(net, POINTS.numpy()).condition, analyze(net, POINTS).condition
+    )
+
+
+def test_points_follow_the_module_s_dtype_and_precision_overrules_it():
+    net = network().float()
+    assert analyze(net, POINTS).inputs.dtype == torch.float32
+    assert analyze(net, POINTS).report.resolvable < 1e7
+    found = analyze(net, POINTS, precision="float64")
+    assert found.report.resolvable > 1e14
+    np.testing.assert_allclose(found.singular_values, by_numpy(net.double(), POINTS)[1])
+
+
+def test_standardized_by_the_spread_of_the_points(monkeypatch):
+    monkeypatch.setattr(analysis, "POINTS_AT_ONCE", 7)
+    net = network()
+    x = POINTS * torch.logspace(0, -2, 7) + 0.1
+    x[:, 5] = 1.0
+    found = analyze(net, x, scale="standardized")
+    spread_x = x.numpy().std(0, ddof=1)
+    spread_x[5] = 1
+    spread_y = net.eval()(x).detach().numpy().std(0, ddof=1)
+    u, sigma, vh = by_numpy(net, x)
+    jacobians = (u * sigma[:, None]) @ vh[:, :4]
+    expected = np.linalg.svd(jacobians * spread_x / spread_y[:, None], compute_uv=False)
+    np.testing.assert_allclose(found.singular_values, expected, rtol=1e-6)
+    assert found.report.scale == "standardized"
+
+
+def test_a_pair_is_judged_by_its_own_statistics_names_and_maps():
+    pair = ForwardInverseModule(ResidualMLP(3, 2), ResidualMLP(2, 3)).double()
+    pair.scale_x.fit(torch.zeros(3), torch.tensor([1.0, 10.0, 100.0]))
+    pair.scale_y.fit(torch.zeros(2), torch.tensor([5.0, 0.1]))
+    pair.input_names, pair.output_names = ("wind", "heat", "load"), ("rate", "gas")
+    pair.input_units, pair.output_units = ("m3/h", "K", ""), ("t/d", "K")
+    forward, *_ = resolve_maps(None, pair)
+    x = torch.randn(20, 3, dtype=torch.float64)
+    found = analyze(forward, x)
+    assert found.input_names == ("wind [m3/h]", "heat [K]", "load")
+    _, sigma, _ = by_numpy(pair.forward_net, x / torch.tensor([1.0, 10.0, 100.0]))
+    np.testing.assert_allclose(found.singular_values, sigma, rtol=1e-6)
+
+
+def test_a_module_is_afterwards_as_it_was():
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    analyze(net, POINTS, scale="standardized", precision="float64")
+    assert all(part.training for part in net.modules())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_figures_are_saved_under_the_map_s_name(tmp_path):
+    files = analyze(network(), POINTS, name="surrogate").save_figures(tmp_path / "figures")
+    assert [file.name for file in files] == [
+        "surrogate_rank_histogram.png",
+        "surrogate_condition_histogram.png",
+        "surrogate_fragile_zones.png",
+    ]
+    assert all(file.stat().st_size > 5000 for file in files)
+
+
+def test_images_are_points_too():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(18, 3))
+    found = analyze(net, torch.randn(5, 1, 7, 7))
+    assert found.singular_values.shape == (5, 3)
+    assert found.inputs.shape == (5, 1, 7, 7)
+
+
+def test_an_existing_table_is_not_replaced(tmp_path):
+    first = analyze(network(), POINTS, table=tmp_path / "points.csv").table
+    second = analyze(network(), POINTS, table=tmp_path / "points.csv").table
+    assert (first.name, second.name) == ("points.csv", "points-1.csv")
+
+
+@pytest.mark.parametrize(
+    ("function", "points", "options", "error", "words"),
+    [
+        (3, POINTS, {}, TypeError, "`function` .* got int"),
+        (fragile, 3, {}, TypeError, "`points` .* got int"),
+        (fragile, POINTS.long(), {}, TypeError, "`points` .* torch.int64"),
+        (fragile, torch.zeros(3), {}, TypeError, r"`points` .* \(3,\)"),
+        (fragile, torch.zeros(0, 2), {}, ValueError, "at least one point"),
+        (fragile, [], {"scale": "standardized"}, ValueError, "at least one point"),
+        (fragile, iter([POINTS]), {"scale": "standardized"}, ValueError, "read twice"),
+        (fragile, POINTS, {"scale": "log"}, ValueError, "`scale` .* 'log'"),
+        (fragile, POINTS, {"precision": "half"}, ValueError, "`precision` .* 'half'"),
+        (fragile, POINTS, {"bands": (5.0, 2.0)}, ValueError, "`bands`"),
+        (fragile, POINTS, {"table": "points.xlsx"}, ValueError, r"\.csv or \.parquet"),
+        (fragile, POINTS, {"input_names": ["a"]}, ValueError, "`input_names` .* 7 inputs, .* 1"),
+        (fragile, POINTS, {"output_names": ["a"]}, ValueError, "`output_names` .* 2 outputs"),
+    ],
+)
+def test_names_the_argument_that_is_wrong(function, points, options, error, words):
+    with pytest.raises(error, match=words):
+        analyze(function, points, **options)
