@@ -1,7 +1,8 @@
-"""The ``lightning-invert`` command: fit, validate, test and predict a forward/inverse pair."""
+"""The ``lightning-invert`` command: fit, validate, test, predict and analyze."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -9,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningCLI
 
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows them by their short names
+from lightning_invert import cli_analyze
 from lightning_invert.callbacks import PredictionWriter
 from lightning_invert.module import ForwardInverseModule
 
@@ -20,6 +22,11 @@ Train a forward surrogate and its inverse together, and watch where they can be 
   lightning-invert fit      --config configs/blast_furnace.yaml
   lightning-invert test     --config configs/blast_furnace.yaml --ckpt_path <checkpoint>
   lightning-invert predict  --config configs/blast_furnace.yaml --ckpt_path <checkpoint>
+
+And measure where any trained map can be inverted:
+
+  lightning-invert analyze  --ckpt <checkpoint> --data measurements.csv
+  lightning-invert analyze  --help
 """
 
 
@@ -34,7 +41,7 @@ class InvertCLI(LightningCLI):
             seed_everything_default=42,
             # A second run into the same folder replaces the record of the first's settings.
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"description": DESCRIPTION},
+            parser_kwargs={"description": DESCRIPTION, "formatter_class": cli_analyze.AsWritten},
             args=args,
             **kwargs,
         )
@@ -90,7 +97,11 @@ def main(args: ArgsType = None) -> None:
     Args:
         args: The arguments; by default those of the process.
     """
-    InvertCLI(args)
+    given = sys.argv[1:] if args is None else args
+    if isinstance(given, list) and given[:1] == ["analyze"]:
+        cli_analyze.main(given[1:])
+    else:
+        InvertCLI(args)
 
 
 if __name__ == "__main__":

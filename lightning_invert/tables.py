@@ -163,13 +163,10 @@ class TableWriter:
             raise ValueError(
                 f"Expected the name of a table to end in .csv or .parquet, but got {str(path)!r}."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = unused(path)
         self.rows = 0
         # Parquet files cannot grow: pieces are kept beside the file and put together at the end.
         self._pieces: tempfile.TemporaryDirectory[str] | None = None
-        if path.suffix == ".parquet":
-            self._pieces = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-")
 
     def __enter__(self) -> Self:
         return self
@@ -183,7 +180,12 @@ class TableWriter:
         import polars
 
         piece = polars.DataFrame(columns)
-        if self._pieces is not None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.suffix == ".parquet":
+            if self._pieces is None:
+                self._pieces = tempfile.TemporaryDirectory(
+                    dir=self.path.parent, prefix=f".{self.path.stem}-"
+                )
             piece.write_parquet(Path(self._pieces.name, f"{self.rows:015d}.parquet"))
         else:
             with self.path.open("ab") as file:
@@ -199,6 +201,5 @@ class TableWriter:
         import polars
 
         if self._pieces is not None:
-            if self.rows:
-                polars.scan_parquet(Path(self._pieces.name, "*.parquet")).sink_parquet(self.path)
+            polars.scan_parquet(Path(self._pieces.name, "*.parquet")).sink_parquet(self.path)
             self._pieces.cleanup()

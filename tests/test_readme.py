@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
 from tests.problems import quiet_trainer
@@ -52,6 +53,11 @@ def folder(tmp_path_factory):
     trainer = quiet_trainer(folder)
     trainer.strategy.connect(pair)
     trainer.save_checkpoint(folder / "pair.ckpt")
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(
+        ResidualMLP(3, 2).eval(), (torch.zeros(8, 3),), dynamic_shapes={"x": {0: batch}}
+    )
+    torch.export.save(program, folder / "surrogate.pt2")
     return folder
 
 

@@ -1,0 +1,277 @@
+"""The command ``lightning-invert analyze``: where can a trained map be inverted?"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+
+from lightning_invert.analysis import Analysis, analyze
+from lightning_invert.maps import WatchedMap, resolve_maps
+from lightning_invert.module import ForwardInverseModule
+from lightning_invert.report import report_table
+from lightning_invert.tables import read_table, unused
+
+__all__ = ["AsWritten", "main"]
+
+DESCRIPTION = """\
+Measure where a trained map can be inverted, at all points of a file.
+
+  lightning-invert analyze --ckpt pair.ckpt --data measurements.csv
+  lightning-invert analyze --export surrogate.pt2 --data points.npy
+  lightning-invert analyze --function package.module:name --data points.parquet --inputs a,b,c
+"""
+
+
+class AsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Leave the lines of a description as they are."""
+
+
+def analyze_map(
+    data: str,
+    ckpt: str | None = None,
+    export: str | None = None,
+    function: str | None = None,
+    maps: str | None = None,
+    inputs: str | None = None,
+    outputs: str | None = None,
+    folder: str = "analysis",
+    table: Literal["parquet", "csv", "none"] = "parquet",
+    figures: bool = True,
+    directions: bool = True,
+    scale: Literal["standardized", "physical"] | None = None,
+    precision: Literal["native", "float64"] = "native",
+    rank_atol: float = 1e-5,
+    rank_rtol: float = 0.0,
+    singular_floor: float = 1e-12,
+    bands: tuple[float, float] = (100.0, 1e4),
+    progress: bool = True,
+) -> None:
+    """Analyse the maps of a checkpoint, an exported program or a function of one's own.
+
+    Args:
+        data: Where the points come from: a .csv, .tsv or .parquet file, a .npy file with an array
+            of shape (N, ...), or ``package.module:name`` of a data module, whose validation points
+            are taken, or of a tensor or an iterable of batches.
+        ckpt: Checkpoint of a ForwardInverseModule.
+        export: File that ``torch.export.save`` wrote, exported with a dynamic batch dimension.
+        function: ``package.module:name`` of a module or function (N, n) -> (N, m).
+        maps: Which maps of a checkpoint: some of forward,inverse,round_trip; by default all.
+        inputs: Columns of the file that go in, separated by commas. By default those of the names
+            that the checkpoint knows, else all columns.
+        outputs: Names of the outputs, separated by commas.
+        folder: Where to write the tables, figures and summary.json. An existing folder is not
+            touched: a number is added to the name.
+        table: Kind of the tables with a row for each point.
+        figures: Whether to draw.
+        directions: Whether the tables name the weakest directions, which takes an SVD a point.
+        scale: In what units; by default standardised where the map has statistics.
+        precision: In what the Jacobians are computed.
+        rank_atol: A singular value counts for the rank if it is above this ...
+        rank_rtol: ... and above this times the largest.
+        singular_floor: The condition number is infinite if the smallest singular value is below.
+        bands: Condition numbers where *stable* ends and *ill-conditioned* begins.
+        progress: Show progress bars, if the output is a terminal.
+    """
+    names = (_listed(inputs), _listed(outputs))
+    tasks = _tasks(ckpt, export, function, _listed(maps), *names)
+    where = unused(Path(folder))
+    found: list[Analysis] = []
+    for task in tasks:
+        found.append(
+            analyze(
+                task.watched,
+                _points(data, task),
+                scale=scale,
+                rank_atol=rank_atol,
+                rank_rtol=rank_rtol,
+                singular_floor=singular_floor,
+                bands=bands,
+                precision=precision,
+                table=None if table == "none" else where / f"{task.watched.name}.{table}",
+                directions=directions,
+                progress=progress,
+            )
+        )
+        if figures:
+            found[-1].save_figures(where)
+    where.mkdir(parents=True, exist_ok=True)
+    (where / "summary.json").write_text(_summary(found), encoding="utf-8")
+    print(report_table([one.report for one in found]))
+    print(f"Tables, figures, summary: {where}")
+
+
+@dataclass(frozen=True)
+class _Task:
+    watched: WatchedMap
+    columns: tuple[str, ...] | None
+
+
+def _tasks(
+    ckpt: str | None,
+    export: str | None,
+    function: str | None,
+    maps: tuple[str, ...] | None,
+    inputs: tuple[str, ...] | None,
+    outputs: tuple[str, ...] | None,
+) -> list[_Task]:
+    given = [name for name in (ckpt, export, function) if name is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"Expected exactly one of --ckpt, --export and --function, but got {len(given)} of them."
+        )
+    if ckpt is not None:
+        return _of_pair(ckpt, maps, inputs, outputs)
+    if maps is not None:
+        raise ValueError("Expected --maps only with --ckpt: there is one map without.")
+    if export is not None:
+        name, (found, root) = Path(export).stem, _exported(export)
+    else:
+        name, found = str(function).rpartition(":")[2], _imported(str(function))
+        root = found if isinstance(found, nn.Module) else nn.Module()
+    if not callable(found):
+        raise TypeError(
+            f"Expected --function to name a module or a function, but {function} is of type "
+            f"{type(found).__name__}."
+        )
+    spec = {"module": found, "input_names": inputs, "output_names": outputs}
+    (watched,) = resolve_maps({name: spec}, root)
+    return [_Task(watched, inputs)]
+
+
+def _of_pair(
+    ckpt: str,
+    maps: tuple[str, ...] | None,
+    inputs: tuple[str, ...] | None,
+    outputs: tuple[str, ...] | None,
+) -> list[_Task]:
+    if not Path(ckpt).is_file():
+        raise FileNotFoundError(
+            f"Expected --ckpt to name a checkpoint, but there is no file {ckpt!r}."
+        )
+    pair = ForwardInverseModule.load_from_checkpoint(ckpt, map_location="cpu").eval()
+    inputs, outputs = inputs or pair.input_names, outputs or pair.output_names
+    known = {watched.name: watched for watched in resolve_maps(None, pair)}
+    unknown = sorted(set(maps or ()) - set(known))
+    if unknown:
+        raise ValueError(f"Expected --maps to be some of {','.join(known)}, but got {unknown}.")
+    columns = {"forward": inputs, "inverse": outputs, "round_trip": outputs}
+    return [_Task(known[name], columns[name]) for name in maps or known]
+
+
+def _exported(file: str) -> tuple[Callable[[Tensor], Tensor], nn.Module]:
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"Expected --export to name a file, but there is no {file!r}.")
+    program = torch.export.load(file).module()
+
+    def evaluate(x: Tensor) -> Tensor:
+        try:
+            return program(x)  # type: ignore[no-any-return]
+        except AssertionError as error:
+            raise ValueError(
+                f"Expected {file!r} to take batches of any length, but it refused {len(x)} points "
+                f"({error}). Export it with a dynamic batch dimension: dynamic_shapes="
+                "({0: torch.export.Dim('batch')},)."
+            ) from error
+
+    return evaluate, program
+
+
+def _imported(name: str) -> Any:
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(f"Expected package.module:name, but got {name!r}.")
+    sys.path.insert(0, "")  # what lies in the current folder, as `python -m` has it
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Expected {name!r} to be importable, but: {error}") from error
+    finally:
+        sys.path.remove("")
+    return found
+
+
+def _points(data: str, task: _Task) -> Any:
+    if data.endswith(".npy"):
+        # A copy on write, so that no more of it is in memory than is looked at.
+        return torch.from_numpy(np.load(data, mmap_mode="c"))
+    if ":" not in data or Path(data).exists():
+        # A function without weights of its own is given what its author would have given it.
+        module = any(True for _ in task.watched.owner.parameters())
+        return _Batches(data, task.columns, None if module else torch.get_default_dtype())
+    points = _imported(data)
+    if isinstance(points, type) and issubclass(points, LightningDataModule):
+        points = points()
+    if isinstance(points, LightningDataModule):
+        points.prepare_data()
+        points.setup("validate")
+        return points.val_dataloader()
+    return points() if callable(points) else points
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The rows of a file; unlike a generator it can be read again."""
+
+    file: str
+    columns: Sequence[str] | None
+    dtype: torch.dtype | None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for piece in read_table(self.file, self.columns):
+            yield piece.to_torch().to(self.dtype)
+
+
+def _listed(text: str | None) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in text.split(",")) if text else None
+
+
+def _summary(found: Sequence[Analysis]) -> str:
+    def plain(value: float) -> float | str:
+        return value if math.isfinite(value) else str(value)  # JSON has no infinity
+
+    return json.dumps(
+        {
+            one.report.name: {
+                "outputs": one.report.shape[0],
+                "inputs": one.report.shape[1],
+                "points": one.report.num_points,
+                "scale": one.report.scale,
+                "bands": list(one.report.bands),
+                **{name: plain(value) for name, value in one.report.scalars.items()},
+            }
+            for one in found
+        },
+        indent=2,
+    )
+
+
+def main(args: Sequence[str]) -> None:
+    """Run the command.
+
+    Args:
+        args: The arguments after ``analyze``.
+    """
+    parser = ArgumentParser(
+        prog="lightning-invert analyze", description=DESCRIPTION, formatter_class=AsWritten
+    )
+    parser.add_function_arguments(analyze_map)
+    settings = parser.parse_args(list(args))
+    try:
+        analyze_map(**settings.as_dict())
+    except (ValueError, TypeError, OSError) as error:
+        raise SystemExit(f"lightning-invert analyze: {error}") from error
