@@ -28,7 +28,7 @@ from torch.autograd import forward_ad
 
 from lightning_invert.pullback import Pullback
 
-__all__ = ["Mode", "batched_jacobian", "differentiable"]
+__all__ = ["Mode", "batched_jacobian", "differentiable", "evaluate"]
 
 Mode = Literal["auto", "reverse", "forward"]
 
@@ -149,7 +149,7 @@ def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) ->
     if len(inputs) < 2 or (isinstance(function, nn.Module) and function in _CHECKED):
         return
     x = inputs[:3].clone().requires_grad_()
-    y = _evaluate(function, x)
+    y = evaluate(function, x)
     if not y.requires_grad:
         return
     (gradient,) = torch.autograd.grad(y[0].sum(), x, allow_unused=True, materialize_grads=True)
@@ -169,14 +169,14 @@ def _default_chunk(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     if len(inputs) <= LEAST_CHUNK:
         return LEAST_CHUNK
     with torch.no_grad():
-        m = _evaluate(function, inputs[:2].clone())[0].numel()
+        m = evaluate(function, inputs[:2].clone())[0].numel()
     return max(LEAST_CHUNK, NUMBERS_AT_ONCE // (m + inputs[0].numel()))
 
 
 def _jacobian_of_chunk(function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode) -> Tensor:
     # A clone, because an inference tensor can never carry a gradient.
     x = points.clone().requires_grad_()
-    y = _evaluate(function, x)
+    y = evaluate(function, x)
     n, m = x[0:1].numel(), y[0:1].numel()
     if len(x) == 0:
         return y.new_zeros(0, *(dims.numel() for dims in (y.shape[1:], x.shape[1:])))
@@ -196,7 +196,8 @@ def _jacobian_of_chunk(function: Callable[[Tensor], Tensor], points: Tensor, mod
     return _reverse_mode(x, y, m)
 
 
-def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return ``function(x)``, after making sure that it is one floating row for each point."""
     y = function(x)
     if not isinstance(y, Tensor) or not y.is_floating_point():
         got = y.dtype if isinstance(y, Tensor) else type(y).__name__
@@ -276,6 +277,6 @@ def _forward_mode(function: Callable[[Tensor], Tensor], points: Tensor, n: int) 
             tangent = torch.zeros_like(points).reshape(len(points), n)
             tangent[:, j] = 1
             dual = forward_ad.make_dual(points.clone(), tangent.reshape(points.shape))
-            y, dy = forward_ad.unpack_dual(_evaluate(function, dual))
+            y, dy = forward_ad.unpack_dual(evaluate(function, dual))
             columns.append(torch.zeros_like(y) if dy is None else dy)
     return torch.stack([column.reshape(len(points), -1) for column in columns], dim=-1)
