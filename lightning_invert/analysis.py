@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lightning_invert.jacobian import batched_jacobian, differentiable
+from lightning_invert.jacobian import differentiable
 from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
 from lightning_invert.metrics import InvertibilityMetric
 from lightning_invert.report import MapReport, report_table
 from lightning_invert.sampling import StreamSample
-from lightning_invert.spectrum import (
-    WeakestDirections,
-    condition_number,
-    log_volume,
-    numerical_rank,
-    resolvable_condition,
-    singular_values,
-    weakest_directions,
-)
+from lightning_invert.spectra import Spectra, measure_spectra
+from lightning_invert.spectrum import condition_number, log_volume, numerical_rank
 from lightning_invert.tables import TableWriter
 
 if TYPE_CHECKING:
@@ -37,9 +32,9 @@ __all__ = ["Analysis", "analyze"]
 KEPT = 2**18
 """So many points are kept for quantiles and figures: of more, a uniform sample."""
 
+MOST_NUMBERS_KEPT = 2**26
+
 POINTS_AT_ONCE = 2**15
-NUMBERS_AT_ONCE = 2**24
-"""And never more points at once than have so many entries in their Jacobians."""
 
 BANDS = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
 
@@ -54,6 +49,7 @@ class Analysis:
         inputs: The points, shape (N, \*), in the order in which they came; of more than 262 144 a
             uniform sample of so many, like the three below.
         singular_values: Shape (N, k), descending, float64; NaN where the Jacobian was not finite.
+            Of Jacobians too large to be formed shape (N, 2): bounds of the largest and smallest.
         condition: :math:`\kappa`, shape (N,).
         rank: Shape (N,).
         input_names: Of the n inputs.
@@ -128,9 +124,11 @@ def analyze(
     The points pass in pieces: neither they nor the table have to fit into memory.
 
     The table has a row for each point, in the order in which they came: ``input/{name}``,
-    ``output/{name}``, ``rank``, ``condition_number``, ``band`` (stable, moderate, ill-conditioned,
-    singular or nonfinite), ``unresolved`` (whether :math:`\kappa` is beyond what the arithmetic can
-    tell), ``log_volume`` and ``sigma_1``, ``sigma_2``, ... With ``directions`` also
+    ``output/{name}``, ``condition_number``, ``band`` (stable, moderate, ill-conditioned, singular
+    or nonfinite), ``unresolved`` (whether :math:`\kappa` is beyond what the arithmetic can tell),
+    ``rank``, ``log_volume`` and ``sigma_1``, ``sigma_2``, ... Where a Jacobian is too large to be
+    formed (see :func:`~lightning_invert.spectra.measure_spectra`), these are ``rank_at_least``,
+    ``sigma_max``, ``sigma_max_error``, ``sigma_min`` and ``sigma_min_error``. With ``directions`` also
     ``weakest_input/{name}`` and ``weakest_output/{name}``: the components of the singular vectors
     of :math:`\sigma_k`, see :func:`~lightning_invert.spectrum.weakest_directions`.
 
@@ -195,21 +193,22 @@ def analyze(
     ):
         scales = _scales(watched, pieces) if scale == "standardized" else None
         for x in pieces:
-            for found in _look(watched, x, scales, directions, check=tally.last is None):
-                tally.add(found)
-                if writer is not None:
-                    writer.write(_rows(found, metric))
+            found = _look(watched, x, scales, directions, check=tally.last is None)
+            tally.add(found)
+            if writer is not None:
+                writer.write(_rows(found, metric))
     if tally.last is None:
         raise ValueError("Expected argument `points` to hold at least one point, but got none.")
     inputs, sigma = tally.kept()
     report = MapReport(
         watched.name,
-        (len(tally.last.output_names), len(tally.last.input_names)),
+        tally.last.spectra.shape,
         tally.total,
         tally.scalars(sigma),
-        tally.last.resolvable,
+        tally.last.spectra.resolvable,
         scale,
         bands,
+        tally.last.spectra.complete,
     )
     return Analysis(
         report,
@@ -229,9 +228,7 @@ class _Found:
 
     inputs: Tensor  # (N, *)
     outputs: Tensor  # (N, m)
-    singular_values: Tensor  # (N, k)
-    weakest: WeakestDirections | None
-    resolvable: float
+    spectra: Spectra
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
 
@@ -334,28 +331,17 @@ def _look(
     directions: bool,
     *,
     check: bool,
-) -> Iterator[_Found]:
+) -> _Found:
     with differentiable(x.device.type):
         x = x.detach().clone()
         with torch.no_grad():
             y = watched(x).reshape(len(x), -1)
         n, m = x[:1].numel(), y.shape[1]
-        names = (_names("input", watched.input_names, n), _names("output", watched.output_names, m))
-        some = max(1, NUMBERS_AT_ONCE // max(1, n * m))
-        for inputs, outputs in zip(x.split(some), y.split(some), strict=True):
-            jacobian = batched_jacobian(watched, inputs, check=check)
-            check = False
-            if scales is not None:
-                jacobian = jacobian * scales[0] / scales[1][:, None]
-            weakest = weakest_directions(jacobian) if directions else None
-            yield _Found(
-                inputs.cpu(),
-                outputs.cpu(),
-                singular_values(jacobian).cpu(),
-                weakest and WeakestDirections(*(part.cpu() for part in weakest)),
-                resolvable_condition(y.dtype, (m, n)),
-                *names,
-            )
+        input_names = _names("input", watched.input_names, n)
+        output_names = _names("output", watched.output_names, m)
+        spectra = measure_spectra(watched, x, scales=scales, directions=directions, check=check)
+    x, y, spectra = apply_to_collection((x, y, spectra), Tensor, Tensor.cpu)
+    return _Found(x, y, spectra, input_names, output_names)
 
 
 def _names(side: str, given: Sequence[str] | None, count: int) -> tuple[str, ...]:
@@ -373,7 +359,9 @@ def _rows(found: _Found, metric: InvertibilityMetric) -> dict[str, Any]:
     """Return the columns of the table."""
     import polars
 
-    sigma = found.singular_values
+    spectra = found.spectra
+    sigma = spectra.singular_values
+    rank = partial(numerical_rank, atol=metric.rank_atol, rtol=metric.rank_rtol)
     cond = condition_number(sigma, floor=metric.singular_floor)
     stable, ill = metric.bands
     band = (cond >= stable).int() + (cond > ill).int() + cond.isinf().int()
@@ -381,16 +369,27 @@ def _rows(found: _Found, metric: InvertibilityMetric) -> dict[str, Any]:
     columns = {
         **_by_name("input", found.input_names, found.inputs.flatten(1)),
         **_by_name("output", found.output_names, found.outputs),
-        "rank": numerical_rank(sigma, atol=metric.rank_atol, rtol=metric.rank_rtol).numpy(),
         "condition_number": cond.numpy(),
         "band": polars.Series(BANDS, dtype=polars.Enum(BANDS)).gather(band.numpy()),
-        "unresolved": (cond > found.resolvable).numpy(),
-        "log_volume": log_volume(sigma).numpy(),
-        **{f"sigma_{i}": values for i, values in enumerate(sigma.numpy().T, start=1)},
+        "unresolved": (cond > spectra.resolvable).numpy(),
     }
-    if found.weakest is not None:
-        columns |= _by_name("weakest_input", found.input_names, found.weakest.inputs)
-        columns |= _by_name("weakest_output", found.output_names, found.weakest.outputs)
+    if spectra.extremes is None:
+        columns |= {
+            "rank": rank(sigma).numpy(),
+            "log_volume": log_volume(sigma).numpy(),
+            **{f"sigma_{i}": values for i, values in enumerate(sigma.numpy().T, start=1)},
+        }
+    else:
+        columns |= {
+            "rank_at_least": rank(spectra.extremes.lower_bounds).numpy(),
+            "sigma_max": spectra.extremes.largest.numpy(),
+            "sigma_max_error": spectra.extremes.largest_error.numpy(),
+            "sigma_min": spectra.extremes.smallest.numpy(),
+            "sigma_min_error": spectra.extremes.smallest_error.numpy(),
+        }
+    if spectra.weakest is not None:
+        columns |= _by_name("weakest_input", found.input_names, spectra.weakest.inputs)
+        columns |= _by_name("weakest_output", found.output_names, spectra.weakest.outputs)
     return columns
 
 
@@ -411,14 +410,14 @@ class _Tally:
         self.sample: StreamSample | None = None
 
     def add(self, found: _Found) -> None:
-        sigma = found.singular_values
+        sigma = found.spectra.singular_values
         if self.sample is None:
             numbers = found.inputs[:1].numel() + sigma.shape[1]
-            self.sample = StreamSample(min(KEPT, 4 * NUMBERS_AT_ONCE // numbers), seed=self.seed)
+            self.sample = StreamSample(min(KEPT, MOST_NUMBERS_KEPT // numbers), seed=self.seed)
         order = torch.arange(self.total, self.total + len(sigma))
         self.sample.add({"order": order, "inputs": found.inputs, "sigma": sigma})
         finite = int(sigma.isfinite().all(1).sum())
-        for name, value in self._compute(sigma, found.resolvable).items():
+        for name, value in self._compute(sigma, found.spectra).items():
             if name.endswith("_fraction") or name == "effective_rank":
                 weight = len(sigma) if name == "nonfinite_fraction" else finite
                 self.shares[name] = self.shares.get(name, 0.0) + weight * value
@@ -436,13 +435,13 @@ class _Tally:
     def scalars(self, sigma: Tensor) -> dict[str, float]:
         """Return the summary: shares and means of all points, quantiles of those that were kept."""
         assert self.last is not None
-        scalars = self._compute(sigma, self.last.resolvable)
+        scalars = self._compute(sigma, self.last.spectra)
         for name, total in self.shares.items():
             count = self.total if name == "nonfinite_fraction" else self.finite
             scalars[name] = total / max(1, count)
         return scalars
 
-    def _compute(self, sigma: Tensor, resolvable: float) -> dict[str, float]:
+    def _compute(self, sigma: Tensor, spectra: Spectra) -> dict[str, float]:
         self.metric.reset()
-        self.metric.update(sigma, resolvable=resolvable)
+        self.metric.update(sigma, resolvable=spectra.resolvable, complete=spectra.complete)
         return {name: value.item() for name, value in self.metric.compute().items()}

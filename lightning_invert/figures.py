@@ -284,9 +284,12 @@ def map_figures(
     Returns:
         ``rank_histogram``, ``condition_histogram`` and ``fragile_zones``.
     """
-    k, title = min(report.shape), title or report.name
-    figures = {
-        "rank_histogram": rank_histogram(rank, full_rank=k, title=title),
+    # Of a Jacobian too large to be formed there are two singular values.
+    k, title = min(report.shape) if report.complete else 2, title or report.name
+    figures = {}
+    if report.complete:
+        figures["rank_histogram"] = rank_histogram(rank, full_rank=k, title=title)
+    figures |= {
         "condition_histogram": condition_histogram(
             condition, bands=report.bands, resolution=report.resolvable, title=title
         ),

@@ -40,8 +40,10 @@ class ExtremeSingularValues(NamedTuple):
         smallest: :math:`\theta_s \ge \sigma_k`, shape (N,). An upper bound and no more, unless
             its error is small: in the middle of a spectrum there is much to be close to.
         smallest_error: There is a singular value this close to it.
-        rank_at_least: Number of :math:`\theta_i` above the threshold: no more than ``steps``.
-        complete: Whether the space was exhausted (k <= steps): then all of it is exact to rounding.
+        lower_bounds: :math:`\theta_i \le \sigma_i`, descending, shape (N, s): the rank is at least
+            the number of them above a threshold.
+        complete: Whether the space was exhausted (k <= steps): then ``lower_bounds`` are all
+            singular values, and everything is exact to rounding.
         input_direction: v, unit vector in x, shape (N, n). For n <= m, J v is of length
             ``smallest``.
         output_direction: u, unit vector in y, shape (N, m). For n > m, :math:`J^T u` is of length
@@ -52,7 +54,7 @@ class ExtremeSingularValues(NamedTuple):
     largest_error: Tensor
     smallest: Tensor
     smallest_error: Tensor
-    rank_at_least: Tensor
+    lower_bounds: Tensor
     complete: bool
     input_direction: Tensor
     output_direction: Tensor
@@ -63,8 +65,6 @@ def extreme_singular_values(
     inputs: Tensor,
     *,
     steps: int = 32,
-    rank_atol: float = 1e-5,
-    rank_rtol: float = 0.0,
     seed: int = 0,
 ) -> ExtremeSingularValues:
     r"""Estimate the largest and the smallest singular value of the Jacobian at each point.
@@ -77,8 +77,6 @@ def extreme_singular_values(
         inputs: The points, shape (N, \*), floating.
         steps: Of the bidiagonalisation: each costs two products with J and its transpose, about as
             much as four backward passes, and its vectors stay in memory.
-        rank_atol: A singular value counts for the rank if it is above this ...
-        rank_rtol: ... and above this times the largest.
         seed: Of the start vectors. The global random stream is not touched.
 
     Returns:
@@ -101,7 +99,7 @@ def extreme_singular_values(
             outputs = evaluate(function, inputs[:1].clone())
         numbers = min(steps, inputs[0].numel()) * (inputs[0].numel() + outputs[0].numel())
         parts = [
-            _bidiagonalise(function, part, steps, rank_atol, rank_rtol, seed + i)
+            _bidiagonalise(function, part, steps, seed + i)
             for i, part in enumerate(inputs.split(max(1, NUMBERS_AT_ONCE // numbers)))
         ]
     if len(parts) == 1:
@@ -146,8 +144,6 @@ def _bidiagonalise(
     function: Callable[[Tensor], Tensor],
     points: Tensor,
     steps: int,
-    rank_atol: float,
-    rank_rtol: float,
     seed: int,
 ) -> ExtremeSingularValues:
     operator = _Operator(function, points)
@@ -166,9 +162,11 @@ def _bidiagonalise(
         if j + 1 < k:
             v, beta = _normalised(at(u), right[:, : j + 1], generator)
             right[:, j + 1], b[:, j, j + 1] = v, beta
+    finite = b.isfinite().all(-1).all(-1)[:, None, None]
+    b = torch.where(finite, b, 0.0)  # LAPACK refuses the whole batch for one NaN
     u, theta, vh = torch.linalg.svd(b[:, :, :steps])
+    theta = torch.where(finite[..., 0], theta, torch.nan)
     error = (b[:, -1, -1, None] * u[:, -1]).abs()
-    threshold = (rank_rtol * theta[:, :1]).clamp(min=rank_atol)
     long = (left.mT.double().cpu() @ u[:, :, -1:])[..., 0]
     short = (right[:, :steps].mT.double().cpu() @ vh[:, -1, :, None])[..., 0]
     return ExtremeSingularValues(
@@ -176,7 +174,7 @@ def _bidiagonalise(
         error[:, 0],
         theta[:, -1],
         error[:, -1],
-        (theta > threshold).sum(1),
+        theta,
         steps == k,
         *((short, long) if n <= m else (long, short)),
     )

@@ -41,7 +41,7 @@ class InvertibilityMetric(Metric):
     ``cond_median``, ``cond_p95``  of :math:`\kappa` itself; may be inf
     ``sigma_min_median``        median of :math:`\sigma_k`
     ``sigma_max_median``        median of :math:`\sigma_1`
-    ``effective_rank``          mean of the effective rank
+    ``effective_rank``          mean of the effective rank; not of incomplete spectra
     ==========================  =================================================================
 
     Where no point has a finite Jacobian, the shares (but ``nonfinite_fraction``), the singular
@@ -75,6 +75,7 @@ class InvertibilityMetric(Metric):
     singular_values: list[Tensor]
     points: list[Tensor]
     resolvable: Tensor
+    complete: Tensor
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class InvertibilityMetric(Metric):
         self.add_state("singular_values", [], dist_reduce_fx="cat")
         self.add_state("points", [], dist_reduce_fx="cat")
         self.add_state("resolvable", torch.tensor(math.inf), dist_reduce_fx="min")
+        self.add_state("complete", torch.tensor(1.0), dist_reduce_fx="min")
 
     def update(
         self,
@@ -101,14 +103,17 @@ class InvertibilityMetric(Metric):
         *,
         resolvable: float = math.inf,
         points: Tensor | None = None,
+        complete: bool = True,
     ) -> None:
-        """Add the spectra of some points.
+        r"""Add the spectra of some points.
 
         Args:
             singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
             resolvable: The largest condition number that the arithmetic can tell, see
                 :func:`~lightning_invert.spectrum.resolvable_condition`.
             points: Where they were taken, shape (N, n): kept for the figures.
+            complete: ``False`` if only bounds of :math:`\sigma_1` and :math:`\sigma_k` are known,
+                shape (N, 2): *full rank* then means not shown to be deficient.
 
         Raises:
             ValueError: If the shapes do not fit.
@@ -127,6 +132,7 @@ class InvertibilityMetric(Metric):
         if points is not None:
             self.points.append(points)
         self.resolvable = self.resolvable.clamp(max=resolvable)
+        self.complete = self.complete.clamp(max=float(complete))
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scalars of the table above, each of shape ()."""
@@ -134,8 +140,10 @@ class InvertibilityMetric(Metric):
         finite = sigma.isfinite().all(-1)
         total = max(len(sigma), 1)
         nonfinite = (~finite).sum() / total
-        sigma = sigma[finite]
-        return {**self._summarise(sigma), "nonfinite_fraction": nonfinite}
+        summary = {**self._summarise(sigma[finite]), "nonfinite_fraction": nonfinite}
+        if not self.complete:
+            del summary["effective_rank"]
+        return summary
 
     def _summarise(self, sigma: Tensor) -> dict[str, Tensor]:
         count = max(len(sigma), 1)

@@ -19,6 +19,8 @@ class MapReport(NamedTuple):
         resolvable: The largest condition number that the arithmetic can tell.
         scale: ``"standardized"`` or ``"physical"``.
         bands: Where *stable* ends and *ill-conditioned* begins.
+        complete: ``False`` if the Jacobian was too large to be formed: condition numbers are then
+            lower bounds, and *full rank* means not shown to be deficient.
     """
 
     name: str
@@ -28,6 +30,7 @@ class MapReport(NamedTuple):
     resolvable: float
     scale: str
     bands: tuple[float, float]
+    complete: bool = True
 
 
 def invertibility_word(shape: tuple[int, int]) -> str:
@@ -58,7 +61,10 @@ def verdict(report: MapReport) -> str:
         share = _percent(scalars["nonfinite_fraction"])
         return f"{share} of the points have a NaN or inf in their Jacobian: look there first."
     head = f"locally {word} at {_percent(full)} of the points"
-    tail = f"95th percentile of κ {_condition(scalars['cond_p95'], report.resolvable)}"
+    least = "" if report.complete else "at least "
+    tail = f"95th percentile of κ {least}{_condition(scalars['cond_p95'], report.resolvable)}"
+    if not report.complete and full == 1:
+        return f"not shown to lose rank at any point ({tail}): too large for more."
     if full < 1:
         return f"{head}: fragile where the rank drops ({tail})."
     ill = scalars["ill_conditioned_fraction"] + scalars["singular_fraction"]

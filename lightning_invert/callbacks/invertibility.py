@@ -17,17 +17,13 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.tensorboard import logger_step, tensorboard_writers
-from lightning_invert.jacobian import batched_jacobian, differentiable
+from lightning_invert.jacobian import differentiable
 from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
 from lightning_invert.metrics import LOG10_COND_CAP, InvertibilityMetric, check_thresholds
 from lightning_invert.report import MapReport, report_table
 from lightning_invert.sampling import StreamSample
-from lightning_invert.spectrum import (
-    condition_number,
-    numerical_rank,
-    resolvable_condition,
-    singular_values,
-)
+from lightning_invert.spectra import measure_spectra
+from lightning_invert.spectrum import condition_number, numerical_rank
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -68,6 +64,10 @@ class InvertibilityCallback(Callback):
     :class:`~lightning_invert.InvertibilityMetric`. The scalars go through ``log_dict``, so that
     every logger, the progress bar, ``EarlyStopping`` and ``ModelCheckpoint`` see them; histograms
     and figures go to TensorBoard. In ``trainer.test`` the tags begin with ``test/``.
+
+    A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed. Its condition
+    number is then a lower bound, there is no effective rank, and *full rank* means not shown to be
+    deficient: see :func:`~lightning_invert.matrix_free.extreme_singular_values`.
 
     Watching changes nothing in the training: weights, random streams, gradients, BatchNorm
     statistics and training flags are afterwards what they were.
@@ -278,17 +278,17 @@ class InvertibilityCallback(Callback):
             function: WatchedMap = watched
             if self.precision == "float64":
                 function, x = watched.in_float64(), x.double()
-            jacobian = batched_jacobian(function, x, check=watched.name not in self._checked)
-            self._checked.add(watched.name)
             scale = self._scale_in_force(watched)
-            if scale == "standardized":
-                input_scale, output_scale = self._scales(trainer, function, x)
-                jacobian = jacobian * input_scale / output_scale[:, None]
+            spectra = measure_spectra(
+                function,
+                x,
+                scales=self._scales(trainer, function, x) if scale == "standardized" else None,
+                check=watched.name not in self._checked,
+            )
+            self._checked.add(watched.name)
             error = self._consistency_error(trainer, function, x)
 
-        m, n = jacobian.shape[1:]
-        resolvable = resolvable_condition(jacobian.dtype, (m, n))
-        sigma = singular_values(jacobian)
+        sigma, resolvable = spectra.singular_values, spectra.resolvable
         metric = InvertibilityMetric(
             rank_atol=self.rank_atol,
             rank_rtol=self.rank_rtol,
@@ -296,8 +296,8 @@ class InvertibilityCallback(Callback):
             bands=self.bands,
             sync_on_compute=False,
         ).to(sigma.device)
-        points = x.detach().flatten(1).to(sigma) if n <= MOST_INPUTS_KEPT else None
-        metric.update(sigma, resolvable=resolvable, points=points)
+        points = x.detach().flatten(1).to(sigma) if x[0].numel() <= MOST_INPUTS_KEPT else None
+        metric.update(sigma, resolvable=resolvable, points=points, complete=spectra.complete)
         if trainer.world_size > 1:
             metric.sync()
         everywhere = dim_zero_cat(metric.singular_values).cpu()
@@ -307,12 +307,13 @@ class InvertibilityCallback(Callback):
 
         report = MapReport(
             watched.name,
-            (m, n),
+            spectra.shape,
             len(everywhere),
             {name: value.item() for name, value in scalars.items()},
             resolvable,
             scale,
             self.bands,
+            spectra.complete,
         )
         logged = {f"{tag}/{watched.name}/{name}": value for name, value in scalars.items()}
         if error is not None:
@@ -372,11 +373,10 @@ class InvertibilityCallback(Callback):
                 if len(one.rank) == 0:
                     continue
                 log10_cond = one.condition.log10().clamp(max=LOG10_COND_CAP)
-                for name, values in {
-                    "rank": one.rank,
-                    "log10_cond": log10_cond,
-                    "sigma": one.singular_values.flatten(),
-                }.items():
+                kinds = {"log10_cond": log10_cond, "sigma": one.singular_values.flatten()}
+                if one.report.complete:
+                    kinds["rank"] = one.rank
+                for name, values in kinds.items():
                     writer.add_histogram(f"{one.tag}/{name}", values, one.step)
 
     def _may_draw(self, trainer: Trainer) -> bool:
