@@ -28,7 +28,7 @@ from torch.autograd import forward_ad
 
 from lightning_invert.pullback import Pullback
 
-__all__ = ["Mode", "batched_jacobian", "differentiable", "evaluate"]
+__all__ = ["Mode", "batched_jacobian", "default_chunk", "differentiable", "evaluate"]
 
 Mode = Literal["auto", "reverse", "forward"]
 
@@ -105,8 +105,11 @@ def batched_jacobian(
         if check:
             _check_independence(function, inputs)
         inputs = inputs.detach()
-        if chunk_size is None:
-            chunk_size = _default_chunk(function, inputs)
+        if chunk_size is None and len(inputs) > LEAST_CHUNK:
+            with torch.no_grad():
+                output = evaluate(function, inputs[:2].clone())[0]
+            chunk_size = default_chunk(inputs[0].numel() + output.numel())
+        chunk_size = chunk_size or LEAST_CHUNK
         chunks = inputs.split(chunk_size) if len(inputs) > chunk_size else (inputs,)
         parts = [_jacobian_of_chunk(function, chunk, mode) for chunk in chunks]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -165,12 +168,9 @@ def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) ->
         _CHECKED.add(function)
 
 
-def _default_chunk(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
-    if len(inputs) <= LEAST_CHUNK:
-        return LEAST_CHUNK
-    with torch.no_grad():
-        m = evaluate(function, inputs[:2].clone())[0].numel()
-    return max(LEAST_CHUNK, NUMBERS_AT_ONCE // (m + inputs[0].numel()))
+def default_chunk(numbers: int) -> int:
+    """Return how many points are taken at a time that have so many inputs and outputs."""
+    return max(LEAST_CHUNK, NUMBERS_AT_ONCE // numbers)
 
 
 def _jacobian_of_chunk(function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode) -> Tensor:

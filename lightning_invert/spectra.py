@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.jacobian import batched_jacobian, differentiable, evaluate
+from lightning_invert.jacobian import batched_jacobian, default_chunk, differentiable, evaluate
 from lightning_invert.matrix_free import ExtremeSingularValues, extreme_singular_values
 from lightning_invert.spectrum import (
     WeakestDirections,
@@ -97,7 +97,7 @@ def measure_spectra(
         return Spectra(ends, found, weakest, (m, n), limit)
     sigmas, weakests = [], []
     for points in inputs.split(max(1, NUMBERS_AT_ONCE // max(1, m * n))):
-        jacobian = batched_jacobian(function, points, check=check)
+        jacobian = batched_jacobian(function, points, chunk_size=default_chunk(m + n), check=check)
         check = False
         if scales is not None:
             jacobian = jacobian * scales[0] / scales[1][:, None]
