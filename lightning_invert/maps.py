@@ -105,14 +105,14 @@ class _Owned(nn.Module):
 def evaluation_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Switch off dropout and the like, and put every submodule's own flag back afterwards."""
     # The flags are set one by one: a module's own `train` may do more than set them.
-    flags = {part: part.training for module in modules for part in module.modules()}
-    for part in flags:
+    training = {part for module in modules for part in module.modules() if part.training}
+    for part in training:
         part.training = False
     try:
         yield
     finally:
-        for part, flag in flags.items():
-            part.training = flag
+        for part in training:
+            part.training = True
 
 
 def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[WatchedMap]:

@@ -152,7 +152,8 @@ class InvertibilityMetric(Metric):
         rank = numerical_rank(sigma, atol=self.rank_atol, rtol=self.rank_rtol)
         cond = condition_number(sigma, floor=self.singular_floor)
         infinite = cond.isinf()
-        log10_cond = cond.log10().clamp(max=LOG10_COND_CAP)
+        ordered = cond.sort().values
+        log10_ordered = ordered.log10().clamp(max=LOG10_COND_CAP)
         return {
             "full_rank_fraction": (rank == k).sum() / count,
             "stable_fraction": (cond < stable).sum() / count,
@@ -160,13 +161,13 @@ class InvertibilityMetric(Metric):
             "ill_conditioned_fraction": ((cond > ill) & ~infinite).sum() / count,
             "singular_fraction": infinite.sum() / count,
             "unresolved_fraction": (cond > self.resolvable).sum() / count,
-            "log10_cond_median": _quantile(log10_cond, 0.5, empty=LOG10_COND_CAP),
-            "log10_cond_p05": _quantile(log10_cond, 0.05, empty=LOG10_COND_CAP),
-            "log10_cond_p95": _quantile(log10_cond, 0.95, empty=LOG10_COND_CAP),
-            "cond_median": _quantile(cond, 0.5, empty=math.inf),
-            "cond_p95": _quantile(cond, 0.95, empty=math.inf),
-            "sigma_min_median": _quantile(sigma[:, -1], 0.5, empty=0.0),
-            "sigma_max_median": _quantile(sigma[:, 0], 0.5, empty=0.0),
+            "log10_cond_median": _quantile(log10_ordered, 0.5, empty=LOG10_COND_CAP),
+            "log10_cond_p05": _quantile(log10_ordered, 0.05, empty=LOG10_COND_CAP),
+            "log10_cond_p95": _quantile(log10_ordered, 0.95, empty=LOG10_COND_CAP),
+            "cond_median": _quantile(ordered, 0.5, empty=math.inf),
+            "cond_p95": _quantile(ordered, 0.95, empty=math.inf),
+            "sigma_min_median": _quantile(sigma[:, -1].sort().values, 0.5, empty=0.0),
+            "sigma_max_median": _quantile(sigma[:, 0].sort().values, 0.5, empty=0.0),
             "effective_rank": effective_rank(sigma).sum() / count,
         }
 
@@ -199,11 +200,10 @@ def check_thresholds(
         )
 
 
-def _quantile(values: Tensor, q: float, *, empty: float) -> Tensor:
+def _quantile(ordered: Tensor, q: float, *, empty: float) -> Tensor:
     """Interpolate linearly like ``torch.quantile``, but let inf be inf rather than NaN."""
-    if len(values) == 0:
-        return values.new_tensor(empty)
-    ordered = values.sort().values
-    position = q * (len(values) - 1)
+    if len(ordered) == 0:
+        return ordered.new_tensor(empty)
+    position = q * (len(ordered) - 1)
     low, high = ordered[math.floor(position)], ordered[math.ceil(position)]
     return torch.where(low == high, low, low + (high - low) * (position - math.floor(position)))

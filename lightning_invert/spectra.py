@@ -58,6 +58,7 @@ def measure_spectra(
     *,
     scales: tuple[Tensor, Tensor] | None = None,
     directions: bool = False,
+    outputs: int | None = None,
     check: bool = True,
 ) -> Spectra:
     r"""Return the singular values of the Jacobian at each point.
@@ -71,6 +72,7 @@ def measure_spectra(
         scales: Standard units of the inputs, shape (n,), and of the outputs, shape (m,): the
             Jacobian is that between inputs and outputs in these units.
         directions: Whether to find the weakest directions.
+        outputs: m, if it is known: by default it is found by evaluating the function at a point.
         check: As in :func:`~lightning_invert.batched_jacobian`.
 
     Returns:
@@ -83,11 +85,12 @@ def measure_spectra(
         >>> measure_spectra(torch.square, torch.ones(1, 2000)).complete
         False
     """
-    with differentiable(inputs.device.type), torch.no_grad():
-        output = evaluate(function, inputs[:1].clone())
-    m, n = output.numel(), inputs[0].numel()
-    limit = resolvable_condition(output.dtype, (m, n))
+    if outputs is None:
+        with differentiable(inputs.device.type), torch.no_grad():
+            outputs = evaluate(function, inputs[:1].clone()).numel()
+    m, n = outputs, inputs[0].numel()
     if min(m, n) > MOST_SINGULAR_VALUES or m * n > MOST_ENTRIES:
+        limit = resolvable_condition(inputs.dtype, (m, n))
         found = extreme_singular_values(*_in_units(function, inputs, scales))
         v, u = found.input_direction, found.output_direction
         weakest = WeakestDirections(found.smallest, v, u) if directions else None
@@ -98,7 +101,7 @@ def measure_spectra(
     sigmas, weakests = [], []
     for points in inputs.split(max(1, NUMBERS_AT_ONCE // max(1, m * n))):
         jacobian = batched_jacobian(function, points, chunk_size=default_chunk(m + n), check=check)
-        check = False
+        check, limit = False, resolvable_condition(jacobian.dtype, (m, n))
         if scales is not None:
             jacobian = jacobian * scales[0] / scales[1][:, None]
         sigmas.append(singular_values(jacobian))

@@ -48,6 +48,12 @@ def test_without_the_jacobian_the_same_is_found_where_the_space_is_exhausted(sca
         torch.testing.assert_close((now * then).sum(1).abs(), torch.ones(9, dtype=torch.float64))
 
 
+def test_units_in_float64_do_not_make_a_jacobian_in_float32_more_precise():
+    net, x = network().float(), torch.randn(9, 6)
+    scales = tuple(scale.double() for scale in SCALES)
+    assert measure_spectra(net, x, scales=scales).resolvable < 1e7
+
+
 def test_chunks_change_nothing(monkeypatch):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
     whole = measure_spectra(net, x, directions=True)

@@ -163,15 +163,16 @@ class InvertibilityCallback(Callback):
         self._started = time.monotonic()
         self._spent_drawing = self._last_drawing = 0.0
         self._warned_nonfinite = False
-        self._checked: set[str] = set()
-        """Maps that were looked at before: whether they mix points is asked once."""
+        self._outputs: dict[str, int] = {}
+        """Of maps that were looked at before: how many there are, and whether points mix, is asked
+        once."""
 
     # Where the trainer calls.
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find out where figures go; every process has to ask."""
         self._started, self._spent_drawing = time.monotonic(), 0.0
-        self._seen, self._drawn = [], []
+        self._seen, self._drawn, self._outputs = [], [], {}
         if self.save_figures is True:
             self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "invertibility"
         elif self.save_figures:
@@ -305,9 +306,10 @@ class InvertibilityCallback(Callback):
                 function,
                 x,
                 scales=self._scales(trainer, function, x) if scale == "standardized" else None,
-                check=watched.name not in self._checked,
+                outputs=self._outputs.get(watched.name),
+                check=watched.name not in self._outputs,
             )
-            self._checked.add(watched.name)
+            self._outputs[watched.name] = spectra.shape[0]
             error = self._consistency_error(trainer, function, x)
 
         sigma, resolvable = spectra.singular_values, spectra.resolvable
