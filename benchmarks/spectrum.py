@@ -11,18 +11,13 @@ alone, shared by all threads.
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from common import in_turns, machine
 from torch import nn
 
 from lightning_invert import batched_jacobian, singular_values
-
-TURN = 0.05
 
 SHAPES = [(1000, 7, 4, 64), (20000, 7, 4, 64), (512, 64, 64, 256), (128, 256, 256, 512)]
 
@@ -104,26 +99,6 @@ def jax_jit(net: nn.Sequential, x: torch.Tensor) -> dict[str, Callable[[], objec
     }
 
 
-def in_turns(contestants: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Return the median seconds of each, run one after the other, again and again."""
-    for run in contestants.values():
-        run()
-        run()
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[next(iter(times))]) < 5:
-        for name, run in contestants.items():
-            turn = time.perf_counter() + TURN
-            while True:
-                begin = time.perf_counter()
-                run()
-                now = time.perf_counter()
-                times[name].append(now - begin)
-                if now > turn:
-                    break
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def limit(net: nn.Module, x: torch.Tensor, sigma_count: int, width: int) -> tuple[float, float]:
     """Return the least seconds of the Jacobian stage and of the eigenvalues."""
     a, b = torch.randn(4096, width), torch.randn(width, width)
@@ -160,21 +135,11 @@ def report(title: str, times: dict[str, float], points: int, least: tuple[float,
         )
 
 
-def versions() -> str:
-    found = []
-    for package in ("torch", "jax", "numpy"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"no {package}")
-    return ", ".join(found)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each shape")
     seconds = parser.parse_args().seconds
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads; {versions()}")
+    print(machine("jax"))
     for points, n, m, width in SHAPES:
         torch.manual_seed(0)
         net, x = network(n, m, width), torch.randn(points, n)
