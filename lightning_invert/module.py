@@ -20,6 +20,9 @@ from lightning_invert.objective import AlphaSchedule, ConstantAlpha, PairLoss, p
 __all__ = ["ForwardInverseModule"]
 
 _PARTS = ("forward_net", "inverse_net", "alpha")
+STEPS_AT_ONCE = 64
+"""So many steps' losses and predictions are kept until they are summed."""
+
 _CHECKPOINT_KEY = "lightning_invert"
 
 
@@ -125,6 +128,7 @@ class ForwardInverseModule(LightningModule):
         self.output_names: tuple[str, ...] | None = None
         self.input_units: tuple[str, ...] | None = None
         self.output_units: tuple[str, ...] | None = None
+        self._kept: dict[str, list[tuple[Tensor, ...]]] = {}
         self._sums: dict[str, Tensor] = {}
 
     # The pair, in physical units.
@@ -190,6 +194,14 @@ class ForwardInverseModule(LightningModule):
         return alpha
 
     # Training.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes here which hook runs, forty times a step. nn.Module would look each time
+        # whether it is a parameter, a module or a buffer.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def setup(self, stage: str) -> None:
         """Take names, sizes and statistics over from the data module."""
@@ -303,8 +315,9 @@ class ForwardInverseModule(LightningModule):
 
     @property
     def _warming_up(self) -> bool:
-        training = self._trainer is not None and self.trainer.state.fn == "fit"
-        return training and self.current_epoch < self.forward_warmup_epochs
+        if self.forward_warmup_epochs == 0 or self._trainer is None:
+            return False
+        return self.trainer.state.fn == "fit" and self.current_epoch < self.forward_warmup_epochs
 
     def _net(self, name: str) -> nn.Module:
         network = getattr(self, name)
@@ -375,20 +388,32 @@ class ForwardInverseModule(LightningModule):
             alpha=self.current_alpha,
             consistency_trains_forward=self.consistency_trains_forward,
         )
-        self._add_to_sums(stage, loss, y)
+        self._keep(stage, loss, y)
         return loss
 
-    @torch.no_grad()
-    def _add_to_sums(self, stage: str, loss: PairLoss, y: Tensor) -> None:
-        # Summed here and logged once an epoch: `self.log` in each step costs more than the step.
-        error = loss.y_hat - y
-        sums = [torch.stack([y.new_ones(()), *loss[:4]]) * len(y), error.abs().sum(0)]
+    def _keep(self, stage: str, loss: PairLoss, y: Tensor) -> None:
+        # Summed now and then and logged once an epoch: either in each step costs more than the step.
+        kept = self._kept.setdefault(stage, [])
+        kept.append((*(part.detach() for part in loss), y))
+        if len(kept) >= STEPS_AT_ONCE:
+            self._sum(stage)
+
+    def _sum(self, stage: str) -> None:
+        kept = self._kept.pop(stage, [])
+        if not kept:
+            return
+        y_hat, y = (torch.cat([step[i] for step in kept]).float() for i in (-2, -1))
+        sizes = y.new_tensor([len(step[-1]) for step in kept])
+        losses = torch.stack([step[i] for step in kept for i in range(4)]).float().view(-1, 4)
+        error = y_hat - y
+        sums = [sizes.sum()[None], sizes @ losses, error.abs().sum(0)]
         if stage != "train":
             sums += [error.square().sum(0), y.sum(0), y.square().sum(0)]
-        total = torch.cat(sums).float()
+        total = torch.cat(sums)
         self._sums[stage] = self._sums[stage] + total if stage in self._sums else total
 
     def _log_sums(self, stage: str) -> None:
+        self._sum(stage)
         total = self._reduced(self._sums.pop(stage))
         count, losses, by_output = total[0], total[1:5] / total[0], total[5:]
         columns = by_output.reshape(1 if stage == "train" else 4, -1)

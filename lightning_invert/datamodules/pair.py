@@ -205,6 +205,15 @@ class PairDataModule(LightningDataModule):
             collate_fn=_as_it_is,
         )
 
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Move a batch to the device, unless it is a pair of tensors that are there."""
+        there = isinstance(batch, tuple) and all(
+            isinstance(part, Tensor) and part.device == device for part in batch
+        )
+        return batch if there else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Return shuffled batches of the training split."""
         return self._loader("train", batch_size=self.batch_size, shuffle=True)
