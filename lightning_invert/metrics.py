@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -153,7 +154,12 @@ class InvertibilityMetric(Metric):
         cond = condition_number(sigma, floor=self.singular_floor)
         infinite = cond.isinf()
         ordered = cond.sort().values
-        log10_ordered = ordered.log10().clamp(max=LOG10_COND_CAP)
+        _, median, high = _quantiles(ordered, (0.05, 0.5, 0.95), empty=math.inf)
+        log10_low, log10_median, log10_high = _quantiles(
+            ordered.log10().clamp(max=LOG10_COND_CAP), (0.05, 0.5, 0.95), empty=LOG10_COND_CAP
+        )
+        ends = sigma[:, [0, -1]].sort(0).values
+        ((largest, smallest),) = _quantiles(ends, (0.5,), empty=0.0)
         return {
             "full_rank_fraction": (rank == k).sum() / count,
             "stable_fraction": (cond < stable).sum() / count,
@@ -161,13 +167,13 @@ class InvertibilityMetric(Metric):
             "ill_conditioned_fraction": ((cond > ill) & ~infinite).sum() / count,
             "singular_fraction": infinite.sum() / count,
             "unresolved_fraction": (cond > self.resolvable).sum() / count,
-            "log10_cond_median": _quantile(log10_ordered, 0.5, empty=LOG10_COND_CAP),
-            "log10_cond_p05": _quantile(log10_ordered, 0.05, empty=LOG10_COND_CAP),
-            "log10_cond_p95": _quantile(log10_ordered, 0.95, empty=LOG10_COND_CAP),
-            "cond_median": _quantile(ordered, 0.5, empty=math.inf),
-            "cond_p95": _quantile(ordered, 0.95, empty=math.inf),
-            "sigma_min_median": _quantile(sigma[:, -1].sort().values, 0.5, empty=0.0),
-            "sigma_max_median": _quantile(sigma[:, 0].sort().values, 0.5, empty=0.0),
+            "log10_cond_median": log10_median,
+            "log10_cond_p05": log10_low,
+            "log10_cond_p95": log10_high,
+            "cond_median": median,
+            "cond_p95": high,
+            "sigma_min_median": smallest,
+            "sigma_max_median": largest,
             "effective_rank": effective_rank(sigma).sum() / count,
         }
 
@@ -200,10 +206,12 @@ def check_thresholds(
         )
 
 
-def _quantile(ordered: Tensor, q: float, *, empty: float) -> Tensor:
+def _quantiles(ordered: Tensor, shares: Sequence[float], *, empty: float) -> Tensor:
     """Interpolate linearly like ``torch.quantile``, but let inf be inf rather than NaN."""
     if len(ordered) == 0:
-        return ordered.new_tensor(empty)
-    position = q * (len(ordered) - 1)
-    low, high = ordered[math.floor(position)], ordered[math.ceil(position)]
-    return torch.where(low == high, low, low + (high - low) * (position - math.floor(position)))
+        return ordered.new_full((len(shares), *ordered.shape[1:]), empty)
+    positions = [share * (len(ordered) - 1) for share in shares]
+    low, high = ordered[[*map(math.floor, positions)]], ordered[[*map(math.ceil, positions)]]
+    weight = ordered.new_tensor([position % 1.0 for position in positions])
+    weight = weight.reshape(-1, *(1 for _ in ordered.shape[1:]))
+    return torch.where(low == high, low, low + (high - low) * weight)

@@ -313,7 +313,9 @@ class InvertibilityCallback(Callback):
             error = self._consistency_error(trainer, function, x)
 
         sigma, resolvable = spectra.singular_values, spectra.resolvable
-        metric = self._metric.to(sigma.device)
+        metric = self._metric
+        if metric.device != sigma.device:
+            metric.to(sigma.device)
         metric.reset()
         points = x.detach().flatten(1).to(sigma) if x[0].numel() <= MOST_INPUTS_KEPT else None
         metric.update(sigma, resolvable=resolvable, points=points, complete=spectra.complete)
@@ -409,7 +411,8 @@ class InvertibilityCallback(Callback):
         per_drawing = FIRST_DRAWING_SECONDS * len(self._seen)
         if self._drawn:
             per_drawing = self._last_drawing
-        return self._spent_drawing + per_drawing <= DRAWING_SHARE * elapsed
+        # The last look is drawn in any case.
+        return self._spent_drawing + 2 * per_drawing <= DRAWING_SHARE * elapsed
 
     @rank_zero_only
     def _draw(self, trainer: Trainer) -> None:

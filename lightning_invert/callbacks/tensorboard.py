@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
+    from torch import Tensor
 
 __all__ = ["histogram", "logger_step", "tensorboard_writers"]
 
@@ -37,7 +37,7 @@ def histogram(
     ``add_histogram`` would take fifteen hundred bins of its own choice, and a hundred times as long.
 
     Args:
-        values: Any shape; finite.
+        values: Any shape, on the CPU; finite.
         low: Where the first bin begins; by default at the least value.
         high: Where the last bin ends; by default at the greatest.
         bins: How many, of equal width. Values beyond the ends are counted in the nearest.
@@ -46,21 +46,22 @@ def histogram(
         The arguments of ``add_histogram_raw``.
 
     Example:
+        >>> import torch
         >>> histogram(torch.tensor([0, 2, 2]), -0.5, 2.5, bins=3)["bucket_counts"]
-        [1.0, 0.0, 2.0]
+        [1, 0, 2]
     """
-    values = values.double()
-    least, most = values.min().item(), values.max().item()
+    array = values.double().numpy()
+    least, most = float(array.min()), float(array.max())
     low, high = least if low is None else low, most if high is None else high
     if not low < high:
         high = low + 1.0
-    counts = torch.histc(values.clamp(low, high), bins=bins, min=low, max=high)
+    counts, edges = np.histogram(array.clip(low, high), bins, (low, high))
     return {
         "min": least,
         "max": most,
-        "num": values.numel(),
-        "sum": values.sum().item(),
-        "sum_squares": values.square().sum().item(),
-        "bucket_limits": torch.linspace(low, high, bins + 1, dtype=torch.float64)[1:].tolist(),
+        "num": array.size,
+        "sum": float(array.sum()),
+        "sum_squares": float((array**2).sum()),
+        "bucket_limits": edges[1:].tolist(),
         "bucket_counts": counts.tolist(),
     }

@@ -366,13 +366,13 @@ def test_figures_auto_draws_after_the_last_epoch_and_keeps_to_its_share(tmp_path
 @pytest.mark.parametrize(
     ("spent", "last", "elapsed", "drawn"),
     [
-        (0.0, 0.0, 1.0, False),
-        (0.0, 0.0, 20.0, True),
-        (0.5, 0.3, 15.0, False),
-        (0.5, 0.3, 17.0, True),
+        (0.0, 0.0, 19.0, False),
+        (0.0, 0.0, 21.0, True),
+        (0.5, 0.3, 21.0, False),
+        (0.5, 0.3, 23.0, True),
     ],
 )
-def test_before_the_end_drawing_keeps_below_a_twentieth_of_the_time(
+def test_drawing_keeps_below_a_twentieth_of_the_time_with_the_last_look_counted_in(
     tmp_path, monkeypatch, spent, last, elapsed, drawn
 ):
     callback = InvertibilityCallback()

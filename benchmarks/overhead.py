@@ -1,0 +1,109 @@
+"""What watching costs: seconds of the callback as a share of an epoch of the reference recipe.
+
+256 points of three maps, TensorBoard, histograms on. All hooks of the callback are timed, in the
+run that they are part of; the share is of the whole fit, drawing at its end included. The limit is
+the spectra alone: Jacobians and singular values of the same maps at as many points.
+
+    python benchmarks/overhead.py [--epochs 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from typing import Any
+
+import torch
+from common import in_turns, machine
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from lightning_invert import (
+    ForwardInverseModule,
+    LinearDecayAlpha,
+    ResidualMLP,
+    batched_jacobian,
+    singular_values,
+)
+from lightning_invert.callbacks import InvertibilityCallback
+from lightning_invert.datamodules import BlastFurnaceDataModule
+
+
+def timed(epochs: int, **options: Any) -> tuple[ForwardInverseModule, float, list[float], float]:
+    """Return the module, the seconds of fit, those of each watched epoch, and of all hooks."""
+    with tempfile.TemporaryDirectory() as folder:
+        watch = InvertibilityCallback(verbose=False, **options)
+        spent: dict[str, list[float]] = {}
+        for name in dir(watch):
+            if name.startswith("on_") or name == "setup":
+                setattr(watch, name, clocked(getattr(watch, name), spent.setdefault(name, [])))
+        trainer = Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            logger=TensorBoardLogger(folder),
+            callbacks=[watch],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        torch.manual_seed(42)
+        module = ForwardInverseModule(
+            ResidualMLP(7, 4), ResidualMLP(4, 7), alpha=LinearDecayAlpha(0.1, epochs=500)
+        )
+        begin = time.perf_counter()
+        trainer.fit(module, datamodule=BlastFurnaceDataModule())
+        seconds = time.perf_counter() - begin
+    return module, seconds, spent["on_validation_epoch_end"][1:], sum(map(sum, spent.values()))
+
+
+def clocked(hook: Any, spent: list[float]) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        begin = time.perf_counter()
+        try:
+            return hook(*args, **kwargs)
+        finally:
+            spent.append(time.perf_counter() - begin)
+
+    return run
+
+
+def spectra_alone(module: ForwardInverseModule) -> float:
+    module.eval()
+    x = torch.randn(256, 7) * module.scale_x.std + module.scale_x.mean
+    y = module(x).detach()
+    maps = [(module.forward, x), (module.inverse, y), (module.round_trip, y)]
+
+    def run() -> None:
+        for function, points in maps:
+            singular_values(batched_jacobian(function, points, check=False))
+
+    return in_turns({"spectra": run}, 2.0)["spectra"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=60)
+    epochs = parser.parse_args().epochs
+    warnings.simplefilter("ignore")
+    for name in ("lightning.pytorch", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    print(machine("lightning"))
+    for title, options in {
+        "figures off": {"figures": False},
+        'figures="auto"': {"figures": "auto"},
+        "figures and histograms off": {"figures": False, "histograms": False},
+    }.items():
+        module, seconds, watched, total = timed(epochs, **options)
+        print(
+            f"  {title:28s} epoch {1e3 * seconds / epochs:6.1f} ms, watching "
+            f"{1e3 * statistics.median(watched):5.1f} ms of it; all hooks {total / seconds:6.2%}"
+        )
+    print(f"  {'limit: spectra alone':28s} {1e3 * spectra_alone(module):5.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
