@@ -43,7 +43,8 @@ ROWS_AT_ONCE = 4096
 LEAST_TOGETHER = 16
 """... and autograd is not asked for fewer passes at once: batching would cost more than it saves."""
 
-_CHECKED: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_CHECKED: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+"""Modules that were seen to treat rows independently, with the number of their outputs."""
 
 
 def batched_jacobian(
@@ -105,11 +106,8 @@ def batched_jacobian(
         if check:
             _check_independence(function, inputs)
         inputs = inputs.detach()
-        if chunk_size is None and len(inputs) > LEAST_CHUNK:
-            with torch.no_grad():
-                output = evaluate(function, inputs[:2].clone())[0]
-            chunk_size = default_chunk(inputs[0].numel() + output.numel())
-        chunk_size = chunk_size or LEAST_CHUNK
+        if chunk_size is None:
+            chunk_size = default_chunk(inputs[:1].numel() + _outputs(function, inputs))
         chunks = inputs.split(chunk_size) if len(inputs) > chunk_size else (inputs,)
         parts = [_jacobian_of_chunk(function, chunk, mode) for chunk in chunks]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -165,7 +163,16 @@ def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) ->
             stacklevel=3,
         )
     elif isinstance(function, nn.Module) and not function.training:
-        _CHECKED.add(function)
+        _CHECKED[function] = y[0].numel()
+
+
+def _outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
+    if len(inputs) <= LEAST_CHUNK:
+        return 1  # there is nothing to be split
+    if isinstance(function, nn.Module) and function in _CHECKED:
+        return _CHECKED[function]
+    with torch.no_grad():
+        return evaluate(function, inputs[:2].clone())[0].numel()
 
 
 def default_chunk(numbers: int) -> int:

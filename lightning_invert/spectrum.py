@@ -43,8 +43,9 @@ NUMBERS_AT_ONCE = 2**21
 """Matrices are taken in chunks of so many numbers, 16 MiB in float64: larger blocks of memory are
 given back to the system, and fetched again, at every use."""
 
-LEAST_FOR_THREADS = 2**16
-"""Fewer numbers are done before a thread has started."""
+LEAST_FOR_THREADS = 2**20
+"""Fewer numbers are done while PyTorch's own threads, which wait for work in a loop for some
+milliseconds, still occupy the processors."""
 
 
 def singular_values(jacobian: Tensor) -> Tensor:
