@@ -145,13 +145,13 @@ def main() -> None:
         net, x = network(n, m, width), torch.randn(points, n)
         few = 50 if n < 64 else 8
         contestants = {**ours(net, x), **torch_func(net, x), **jax_jit(net, x)}
-        times = in_turns(contestants, seconds) | in_turns(loop(net, x, few), 0.5)
+        times = in_turns(contestants, seconds) | in_turns(loop(net, x, few), seconds / 6)
         title = f"{points} points, {n} -> {m}, width {width}"
         report(title, times, points, limit(net, x, min(m, n), width))
     torch.manual_seed(0)
     image, x = convolutional(), torch.randn(512, 1, 16, 16)
     contestants = {**ours(image, x), **torch_func(image, x)}
-    times = in_turns(contestants, seconds) | in_turns(loop(image, x, 8), 0.5)
+    times = in_turns(contestants, seconds) | in_turns(loop(image, x, 8), seconds / 6)
     report("512 points, convolutional, 1x16x16 -> 32", times, 512, (0.0, 0.0))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,6 +54,9 @@ class Analysis:
         rank: Shape (N,).
         input_names: Of the n inputs.
         output_names: Of the m outputs.
+        weakest_inputs: Share of each input in the direction of :math:`\sigma_k`, if the directions
+            were asked for: the mean square of its component, over all points. They add up to 1.
+        weakest_outputs: Likewise of each output.
         table: The file with a row for each point, if one was asked for.
     """
 
@@ -64,10 +67,19 @@ class Analysis:
     rank: Tensor
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    weakest_inputs: dict[str, float] | None
+    weakest_outputs: dict[str, float] | None
     table: Path | None
 
     def __str__(self) -> str:
-        return report_table([self.report])
+        return "\n".join([report_table([self.report]), *self.directions()])
+
+    def directions(self) -> list[str]:
+        """Say which outcome is the most expensive to reach, if the directions were asked for."""
+        if self.weakest_inputs is None or self.weakest_outputs is None:
+            return []
+        outputs, inputs = _largest(self.weakest_outputs), _largest(self.weakest_inputs)
+        return [f"{self.report.name}: most expensive to reach: {outputs}; it takes: {inputs}"]
 
     def figures(self) -> dict[str, Figure]:
         """Draw the histograms of rank and condition number and, of up to 1024 inputs, the zones."""
@@ -218,6 +230,8 @@ def analyze(
         numerical_rank(sigma, atol=rank_atol, rtol=rank_rtol),
         tally.last.input_names,
         tally.last.output_names,
+        tally.weakest(0),
+        tally.weakest(1),
         writer.path if writer is not None else None,
     )
 
@@ -355,6 +369,11 @@ def _names(side: str, given: Sequence[str] | None, count: int) -> tuple[str, ...
     return tuple(given)
 
 
+def _largest(shares: Mapping[str, float], most: int = 3) -> str:
+    ordered = sorted(shares.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"{name} ({share:.0%})" for name, share in ordered if share >= 0.005)
+
+
 def _rows(found: _Found, metric: InvertibilityMetric) -> dict[str, Any]:
     """Return the columns of the table."""
     import polars
@@ -408,6 +427,7 @@ class _Tally:
         self.last: _Found | None = None
         self.shares: dict[str, float] = {}
         self.sample: StreamSample | None = None
+        self.squares: list[Tensor] | None = None
 
     def add(self, found: _Found) -> None:
         sigma = found.spectra.singular_values
@@ -421,9 +441,22 @@ class _Tally:
             if name.endswith("_fraction") or name == "effective_rank":
                 weight = len(sigma) if name == "nonfinite_fraction" else finite
                 self.shares[name] = self.shares.get(name, 0.0) + weight * value
+        if found.spectra.weakest is not None:
+            ends = (found.spectra.weakest.inputs, found.spectra.weakest.outputs)
+            squares = [part.double().square().nan_to_num(0.0).sum(0) for part in ends]
+            before = self.squares or [torch.zeros(()), torch.zeros(())]
+            self.squares = [old + new for old, new in zip(before, squares, strict=True)]
         self.total += len(sigma)
         self.finite += finite
         self.last = found
+
+    def weakest(self, side: int) -> dict[str, float] | None:
+        """Return the share of each input (side 0) or output (side 1) in the weakest direction."""
+        if self.squares is None or self.last is None:
+            return None
+        shares = self.squares[side] / max(1, self.finite)
+        names = (self.last.input_names, self.last.output_names)[side]
+        return dict(zip(names, shares.tolist(), strict=True))
 
     def kept(self) -> tuple[Tensor, Tensor]:
         """Return the points and singular values that were kept, in the order in which they came."""

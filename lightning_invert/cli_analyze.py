@@ -110,6 +110,8 @@ def analyze_map(
     where.mkdir(parents=True, exist_ok=True)
     (where / "summary.json").write_text(_summary(found), encoding="utf-8")
     print(report_table([one.report for one in found]))
+    for one in found:
+        print("\n".join(one.directions()), end="\n" if directions else "")
     print(f"Tables, figures, summary: {where}")
 
 
@@ -253,6 +255,8 @@ def _summary(found: Sequence[Analysis]) -> str:
                 "scale": one.report.scale,
                 "bands": list(one.report.bands),
                 **{name: plain(value) for name, value in one.report.scalars.items()},
+                "weakest_inputs": one.weakest_inputs,
+                "weakest_outputs": one.weakest_outputs,
             }
             for one in found
         },

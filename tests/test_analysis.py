@@ -68,6 +68,23 @@ def test_the_summary_is_that_of_all_points():
     assert "right-invertible at 100 %" in str(found)
 
 
+def test_the_most_expensive_outcome_is_named(monkeypatch):
+    monkeypatch.setattr(analysis, "POINTS_AT_ONCE", 20)
+    net = network()
+    names = {"input_names": list("abcdefg"), "output_names": ["rate", "gas", "heat", "ash"]}
+    found = analyze(net, POINTS, directions=True, **names)
+    u, _, vh = by_numpy(net, POINTS)
+    for shares, vectors in (
+        (found.weakest_inputs, vh[:, 3]),
+        (found.weakest_outputs, u[:, :, 3]),
+    ):
+        np.testing.assert_allclose(list(shares.values()), (vectors**2).mean(0))
+    first = max(found.weakest_outputs, key=found.weakest_outputs.get)
+    assert f"most expensive to reach: {first} (" in str(found)
+    assert analyze(net, POINTS).weakest_inputs is None
+    assert "most expensive" not in str(analyze(net, POINTS))
+
+
 def fragile(x):
     """Singular for x0 < -1, ill-conditioned below 0, moderate below 1, not finite above 2."""
     weak = torch.where(x < -1, 0.0, torch.where(x < 0, 1e-5, torch.where(x < 1, 1e-3, 1.0)))

@@ -1,0 +1,31 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+COMMANDS = {
+    "spectrum.py": ["--seconds", "0.01"],
+    "overhead.py": ["--epochs", "2"],
+    "training.py": ["--epochs", "1", "--turns", "1"],
+}
+
+
+def test_every_benchmark_is_run_here():
+    assert {path.name for path in FOLDER.glob("*.py")} == {*COMMANDS, "common.py"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_benchmark_names_machine_versions_and_limit(name):
+    done = subprocess.run(
+        [sys.executable, FOLDER / name, *COMMANDS[name]],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    for word in ("threads; torch ", "limit"):
+        assert word in done.stdout
