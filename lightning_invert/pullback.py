@@ -10,7 +10,7 @@ what perceptrons are made of there is less to do:
 - a cotangent that does not depend on the point stays a single row until it meets a derivative that
   does: the last layer of a network costs nothing.
 
-A graph with any other operation is left to autograd.
+A graph with any other operation is left to autograd. Hooks on the tensors in between do not run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 __all__ = ["Pullback"]
 
@@ -65,7 +66,8 @@ class Pullback:
     """
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
-        self._x = x
+        self._shape = x.shape
+        self._leaf: Node = get_gradient_edge(x).node
         self._root: Node = y.grad_fn
         self._steps: list[tuple[Node, list[tuple[Node, Rule]]]] = []
         self.supported = y.grad_fn is not None and self._prepare()
@@ -87,17 +89,17 @@ class Pullback:
                     pulled = rule(g)
                     waiting[source] = waiting[source] + pulled if source in waiting else pulled
         (pulled,) = waiting.values()
-        return pulled.expand(len(cotangents), *self._x.shape)
+        return pulled.expand(len(cotangents), *self._shape)
 
     @torch.no_grad()
     def _prepare(self) -> bool:
         """Find a rule for every way from a node to another that leads to ``x``."""
-        order = _on_the_way(self._root, self._x)
-        known = set(order)
+        order = _on_the_way(self._root, self._leaf)
+        known = {*order, self._leaf}
         for node in order:
             rules = []
             for index, (source, _) in enumerate(node.next_functions):
-                if source not in known and not _is_leaf(source, self._x):
+                if source not in known:
                     continue
                 rule = _rule(node, index, source)
                 if rule is None:
@@ -107,16 +109,16 @@ class Pullback:
         return bool(order)
 
 
-def _on_the_way(root: Node, x: Tensor) -> list[Node]:
-    """Return the nodes between ``root`` and ``x``, each after all that hand it a gradient."""
-    leads: dict[Node, bool] = {}
+def _on_the_way(root: Node, leaf: Node) -> list[Node]:
+    """Return the nodes between ``root`` and ``leaf``, each after all that hand it a gradient."""
+    leads: dict[Node, bool] = {leaf: True}
     finished: list[Node] = []
     stack = [(root, False)]
     while stack:
         node, seen = stack.pop()
         sources = [source for source, _ in node.next_functions if source is not None]
         if seen:
-            leads[node] = any(_is_leaf(source, x) or leads[source] for source in sources)
+            leads[node] = any(leads[source] for source in sources)
             if leads[node]:
                 finished.append(node)
         elif node not in leads:
@@ -126,12 +128,8 @@ def _on_the_way(root: Node, x: Tensor) -> list[Node]:
     return finished[::-1]
 
 
-def _is_leaf(node: Node, x: Tensor) -> bool:
-    return getattr(node, "variable", None) is x
-
-
 def _rule(node: Node, index: int, source: Node) -> Rule | None:
-    name = node.name().partition("Backward")[0]
+    name = node.name().rstrip("0123456789").removesuffix("Backward")
     to, of = source._input_metadata[0].shape, node._input_metadata[0].shape
     if to[0] != of[0]:
         return None

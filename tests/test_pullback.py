@@ -60,6 +60,7 @@ UNKNOWN = {
     "points among the rows": lambda x: nn.Linear(1, 2)(x[:, :, None]).flatten(1),
     "BatchNorm in training mode": nn.BatchNorm1d(5),
     "the same points": lambda x: x,
+    "a gradient of its own": lambda x: torch.autograd.grad(x.tanh().sum(), x, create_graph=True)[0],
 }
 
 
