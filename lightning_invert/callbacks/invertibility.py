@@ -61,9 +61,9 @@ class InvertibilityCallback(Callback):
     Each watched epoch it takes a uniform sample of the validation (or test) points, computes the
     Jacobian of each map there and logs, under ``invertibility/{map}/``, the share of points at full
     rank, the distribution of condition numbers and the rest of
-    :class:`~lightning_invert.InvertibilityMetric`. The scalars go through ``log_dict``, so that
-    every logger, the progress bar, ``EarlyStopping`` and ``ModelCheckpoint`` see them; histograms
-    and figures go to TensorBoard. In ``trainer.test`` the tags begin with ``test/``.
+    :class:`~lightning_invert.InvertibilityMetric`. The scalars go to every logger and to
+    ``trainer.callback_metrics``, where ``EarlyStopping`` and ``ModelCheckpoint`` find them;
+    histograms and figures go to TensorBoard. In ``trainer.test`` the tags begin with ``test/``.
 
     A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed. Its condition
     number is then a lower bound, there is no effective rank, and *full rank* means not shown to be
