@@ -324,7 +324,7 @@ def _scales(watched: WatchedMap, pieces: _Pieces) -> tuple[Tensor, Tensor]:
     for x in pieces:
         with torch.no_grad():
             y = watched(x)
-        rows = torch.cat([x.flatten(1).double().cpu(), y.reshape(len(x), -1).double().cpu()], 1)
+        rows = torch.cat([x.flatten(1), y.reshape(len(x), -1)], 1).cpu().double()
         # The update of T. F. Chan, G. H. Golub and R. J. LeVeque (1979): no large squares cancel.
         total, shift = count + len(rows), rows.mean(0) - mean
         squares = squares + (rows - rows.mean(0)).square().sum(0)

@@ -167,8 +167,8 @@ def _bidiagonalise(
     u, theta, vh = torch.linalg.svd(b[:, :, :steps])
     theta = torch.where(finite[..., 0], theta, torch.nan)
     error = (b[:, -1, -1, None] * u[:, -1]).abs()
-    long = (left.mT.double().cpu() @ u[:, :, -1:])[..., 0]
-    short = (right[:, :steps].mT.double().cpu() @ vh[:, -1, :, None])[..., 0]
+    long = (left.mT.cpu().double() @ u[:, :, -1:])[..., 0]
+    short = (right[:, :steps].mT.cpu().double() @ vh[:, -1, :, None])[..., 0]
     return ExtremeSingularValues(
         theta[:, 0],
         error[:, 0],
@@ -192,7 +192,7 @@ def _normalised(w: Tensor, basis: Tensor, generator: torch.Generator) -> tuple[T
     if gone.any() and basis.shape[1] < basis.shape[2]:
         w = torch.where(gone[:, None], _fresh(basis, generator), w)
     norm = torch.where(gone, 1.0, length)
-    return w / norm[:, None], torch.where(gone, 0.0, length).double().cpu()
+    return w / norm[:, None], torch.where(gone, 0.0, length).cpu().double()
 
 
 def _fresh(basis: Tensor, generator: torch.Generator) -> Tensor:

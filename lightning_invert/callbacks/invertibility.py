@@ -461,7 +461,8 @@ def _fitting(trainer: Trainer) -> bool:
 
 def _spread(trainer: Trainer, rows: Tensor) -> Tensor:
     """Return the standard deviation of each column over all processes; 1 where there is none."""
-    rows = rows.detach().flatten(1).double()
+    rows = rows.detach().flatten(1)
+    rows = rows if rows.device.type == "mps" else rows.double()  # MPS has no float64
     sums = torch.stack([torch.ones_like(rows).sum(0), rows.sum(0)])
     count, total = trainer.strategy.reduce(sums, reduce_op="sum")
     deviations = trainer.strategy.reduce((rows - total / count).square().sum(0), reduce_op="sum")
