@@ -80,7 +80,7 @@ def extreme_singular_values(
         seed: Of the start vectors. The global random stream is not touched.
 
     Returns:
-        The estimates and their errors, in float64.
+        The estimates and their errors, in float64 (on the CPU where the device has none).
 
     Raises:
         TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
@@ -154,21 +154,22 @@ def _bidiagonalise(
     generator = torch.Generator().manual_seed(seed)
     left = points.new_zeros(len(points), steps, p)
     right = points.new_zeros(len(points), steps + 1, k)
-    b = torch.zeros(len(points), steps, steps + 1, dtype=torch.float64)
+    home = "cpu" if points.device.type == "mps" else points.device  # MPS has no float64
+    b = torch.zeros(len(points), steps, steps + 1, dtype=torch.float64, device=home)
     right[:, 0] = _fresh(right[:, :0], generator)
     for j in range(steps):
         u, alpha = _normalised(a(right[:, j]), left[:, :j], generator)
-        left[:, j], b[:, j, j] = u, alpha
+        left[:, j], b[:, j, j] = u, alpha.to(home)
         if j + 1 < k:
             v, beta = _normalised(at(u), right[:, : j + 1], generator)
-            right[:, j + 1], b[:, j, j + 1] = v, beta
+            right[:, j + 1], b[:, j, j + 1] = v, beta.to(home)
     finite = b.isfinite().all(-1).all(-1)[:, None, None]
     b = torch.where(finite, b, 0.0)  # LAPACK refuses the whole batch for one NaN
     u, theta, vh = torch.linalg.svd(b[:, :, :steps])
     theta = torch.where(finite[..., 0], theta, torch.nan)
     error = (b[:, -1, -1, None] * u[:, -1]).abs()
-    long = (left.mT.cpu().double() @ u[:, :, -1:])[..., 0]
-    short = (right[:, :steps].mT.cpu().double() @ vh[:, -1, :, None])[..., 0]
+    long = (left.mT.to(home).double() @ u[:, :, -1:])[..., 0]
+    short = (right[:, :steps].mT.to(home).double() @ vh[:, -1, :, None])[..., 0]
     return ExtremeSingularValues(
         theta[:, 0],
         error[:, 0],
@@ -192,7 +193,7 @@ def _normalised(w: Tensor, basis: Tensor, generator: torch.Generator) -> tuple[T
     if gone.any() and basis.shape[1] < basis.shape[2]:
         w = torch.where(gone[:, None], _fresh(basis, generator), w)
     norm = torch.where(gone, 1.0, length)
-    return w / norm[:, None], torch.where(gone, 0.0, length).cpu().double()
+    return w / norm[:, None], torch.where(gone, 0.0, length)
 
 
 def _fresh(basis: Tensor, generator: torch.Generator) -> Tensor:

@@ -74,7 +74,7 @@ class PredictionWriter(Callback):
                 for name, table in tables.items()
                 for column in _columns(pl_module, name, table.shape[1])
             )
-        parts = [table.double().cpu().tolist() for table in tables.values()]
+        parts = [table.cpu().double().tolist() for table in tables.values()]
         rows = [[value for part in row for value in part] for row in zip(*parts, strict=True)]
         writer.writerows(rows)
         self._rows += len(rows)
