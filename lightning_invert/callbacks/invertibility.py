@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -267,7 +268,7 @@ class InvertibilityCallback(Callback):
             return
         rows = sample.rows()
         cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-        with isolate_rng(include_cuda=cuda):
+        with isolate_rng(include_cuda=cuda), _silent(pl_module):
             seen = [self._look(trainer, watched, rows[watched.name], tag) for watched in self._maps]
         if trainer.sanity_checking:
             return
@@ -453,6 +454,21 @@ class InvertibilityCallback(Callback):
             print(report_table([one.report for one in self._seen]))
             if self._folder is not None and self._drawn:
                 print(f"Figures: {self._folder}")
+
+
+@contextmanager
+def _silent(module: LightningModule) -> Iterator[None]:
+    """Let what a module logs in its forward go nowhere: these are not steps of its own."""
+    own = dict(vars(module))
+    for name in ("log", "log_dict"):
+        vars(module)[name] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        for name in ("log", "log_dict"):
+            vars(module).pop(name)
+            if name in own:
+                vars(module)[name] = own[name]
 
 
 def _fitting(trainer: Trainer) -> bool:

@@ -1,7 +1,6 @@
 import copy
 import json
 import os
-import random
 import subprocess
 import sys
 import textwrap
@@ -322,36 +321,6 @@ def test_a_nan_in_the_jacobian_is_counted_and_said_once_and_training_goes_on(tmp
     assert sum("NaN or inf" in str(warning.message) for warning in caught) == 1
     share = trainer.callback_metrics["invertibility/forward/nonfinite_fraction"]
     assert 0.3 < share < 0.7
-
-
-class Noisy(Foreign):
-    """Draws from every random stream in its forward, as a variational model does."""
-
-    def forward(self, x):
-        return super().forward(x) + torch.randn(1) * np.random.rand() * random.random()
-
-
-def state_after_fit(folder, callbacks, *, module_class=Noisy):
-    torch.manual_seed(3)
-    np.random.seed(3)
-    random.seed(3)
-    module = module_class()
-    trainer = quiet_trainer(folder, max_epochs=3, callbacks=callbacks)
-    trainer.fit(module, loader(shuffle=True), loader())
-    streams = (torch.rand(1).item(), np.random.rand(), random.random())
-    tensors = list(module.state_dict().values())
-    for group in trainer.optimizers[0].state_dict()["state"].values():
-        tensors += group.values()
-    logged = {k: v for k, v in trainer.callback_metrics.items() if "invertibility" not in k}
-    return streams, tensors, logged, [part.training for part in module.modules()]
-
-
-def test_watching_changes_nothing(tmp_path):
-    with_it = state_after_fit(tmp_path, [InvertibilityCallback(figures=True)])
-    without = state_after_fit(tmp_path, [])
-    assert with_it[0] == without[0]
-    assert all(torch.equal(a, b) for a, b in zip(with_it[1], without[1], strict=True))
-    assert with_it[2:] == without[2:]
 
 
 def test_figures_auto_draws_after_the_last_epoch_and_keeps_to_its_share(tmp_path):
