@@ -74,7 +74,6 @@ class InvertibilityMetric(Metric):
     full_state_update = False
 
     singular_values: list[Tensor]
-    points: list[Tensor]
     resolvable: Tensor
     complete: Tensor
 
@@ -94,7 +93,6 @@ class InvertibilityMetric(Metric):
         self.singular_floor = singular_floor
         self.bands = bands
         self.add_state("singular_values", [], dist_reduce_fx="cat")
-        self.add_state("points", [], dist_reduce_fx="cat")
         self.add_state("resolvable", torch.tensor(math.inf), dist_reduce_fx="min")
         self.add_state("complete", torch.tensor(1.0), dist_reduce_fx="min")
 
@@ -103,7 +101,6 @@ class InvertibilityMetric(Metric):
         singular_values: Tensor,
         *,
         resolvable: float = math.inf,
-        points: Tensor | None = None,
         complete: bool = True,
     ) -> None:
         r"""Add the spectra of some points.
@@ -112,7 +109,6 @@ class InvertibilityMetric(Metric):
             singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
             resolvable: The largest condition number that the arithmetic can tell, see
                 :func:`~lightning_invert.spectrum.resolvable_condition`.
-            points: Where they were taken, shape (N, n): kept for the figures.
             complete: ``False`` if only bounds of :math:`\sigma_1` and :math:`\sigma_k` are known,
                 shape (N, 2): *full rank* then means not shown to be deficient.
 
@@ -124,14 +120,7 @@ class InvertibilityMetric(Metric):
                 "Expected argument `singular_values` to be of shape (N, k), but got "
                 f"{tuple(singular_values.shape)}."
             )
-        if points is not None and len(points) != len(singular_values):
-            raise ValueError(
-                f"Expected argument `points` to hold a row for each of the {len(singular_values)} "
-                f"spectra, but got {len(points)}."
-            )
         self.singular_values.append(singular_values)
-        if points is not None:
-            self.points.append(points)
         self.resolvable = self.resolvable.clamp(max=resolvable)
         self.complete = self.complete.clamp(max=float(complete))
 

@@ -96,17 +96,22 @@ class Pullback:
         """Find a rule for every way from a node to another that leads to ``x``."""
         order = _on_the_way(self._root, self._leaf)
         known = {*order, self._leaf}
+        plan = []
         for node in order:
-            rules = []
+            makers = []
             for index, (source, _) in enumerate(node.next_functions):
-                if source not in known:
-                    continue
-                rule = _rule(node, index, source)
-                if rule is None:
-                    return False
-                rules.append((source, rule))
-            self._steps.append((node, rules))
-        return bool(order)
+                if source in known:
+                    make = _maker(node, index, source)
+                    if make is None:
+                        return False
+                    makers.append((source, make))
+            plan.append((node, makers))
+        # What the nodes saved is not touched before all are known: sharded weights (FSDP) are only
+        # there while autograd itself runs, and bring nodes of their own.
+        self._steps = [
+            (node, [(source, make()) for source, make in makers]) for node, makers in plan
+        ]
+        return bool(plan)
 
 
 def _on_the_way(root: Node, leaf: Node) -> list[Node]:
@@ -128,21 +133,22 @@ def _on_the_way(root: Node, leaf: Node) -> list[Node]:
     return finished[::-1]
 
 
-def _rule(node: Node, index: int, source: Node) -> Rule | None:
+def _maker(node: Node, index: int, source: Node) -> Callable[[], Rule] | None:
+    """Return what makes the rule from a node's output to one of its inputs, if it is known."""
     name = node.name().rstrip("0123456789").removesuffix("Backward")
     to, of = source._input_metadata[0].shape, node._input_metadata[0].shape
     if to[0] != of[0]:
         return None
     if (name, index) in _LINEAR:
-        return _through_linear(node)
+        return lambda: _through_linear(node)
     if name in _RESHAPE:
-        return lambda g: g.reshape(*g.shape[:2], *to[1:])
+        return lambda: lambda g: g.reshape(*g.shape[:2], *to[1:])
     if to != of:
         return None
     if (name, index) in _SAME:
-        return lambda g: g
+        return lambda: lambda g: g
     if name in _ELEMENTWISE or (name == "NativeBatchNorm" and not node._saved_training):
-        return _through_elementwise(node, index, of)
+        return lambda: _through_elementwise(node, index, of)
     return None
 
 

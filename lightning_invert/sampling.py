@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,22 +65,27 @@ class StreamSample:
         """Return the rows kept, name -> (N, *), in an order that is random but reproducible."""
         return dict(self._rows)
 
-    def merge(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Reduce the samples of several processes to one of ``num_points`` over all of them.
-
-        Each keeps those of its rows that belong to the common sample.
+    def merge(self, gather: Callable[[Any], Sequence[Any]]) -> None:
+        """Make one sample of ``num_points`` of those of several processes, the same on each.
 
         Args:
-            gather: Returns the concatenation of all processes' tensors of shape (num_points,).
+            gather: Returns what every process passed to it, in the same order on each: as
+                ``torch.distributed.all_gather_object`` finds it.
         """
-        padded = torch.full((self.num_points,), torch.inf, dtype=torch.float64)
-        padded[: len(self)] = self._keys
-        everywhere = gather(padded).flatten().sort().values
-        if len(everywhere) <= self.num_points:
-            return
-        chosen = self._keys < everywhere[self.num_points]
-        self._keys = self._keys[chosen]
-        self._rows = {n: rows[chosen.to(rows.device)] for n, rows in self._rows.items()}
+        everywhere = torch.cat(list(gather(self._keys))).sort().values
+        if len(everywhere) > self.num_points:
+            # What does not belong to the common sample need not travel.
+            self._choose((self._keys < everywhere[self.num_points]).nonzero()[:, 0])
+        parts = gather((self._keys, {name: rows.cpu() for name, rows in self._rows.items()}))
+        self._keys = torch.cat([keys for keys, _ in parts])
+        full = [rows for keys, rows in parts if len(keys)]
+        names = full[0] if full else ()
+        self._rows = {name: torch.cat([rows[name] for rows in full]) for name in names}
+        self._choose(self._keys.argsort())
+
+    def _choose(self, order: Tensor) -> None:
+        self._keys = self._keys[order]
+        self._rows = {name: rows[order.to(rows.device)] for name, rows in self._rows.items()}
 
     def _keep(self, keys: Tensor, new: Mapping[str, Tensor]) -> None:
         held = len(self._keys)

@@ -1,3 +1,7 @@
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -49,25 +53,43 @@ def test_global_random_stream_is_not_touched():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_samples_of_two_processes_merge_into_one_of_the_asked_size():
-    parts = torch.arange(1000.0)[:, None].split((700, 300))
-    samples = [feed(StreamSample(50, seed=seed), part, 16) for seed, part in enumerate(parts)]
-    padded = torch.cat([sample._keys for sample in samples])
-    for sample in samples:
-        sample.merge(lambda _: padded)
-    assert sum(len(sample) for sample in samples) == 50
-    assert len(samples[0].rows()["x"]) == len(samples[0])
-    # Both sides hold the smallest keys of all.
-    kept = torch.cat([sample._keys for sample in samples])
-    assert torch.equal(kept.sort().values, padded.sort().values[:50])
+def merged(*samples):
+    """Merge as processes do: each waits for the others wherever something is gathered."""
+    passed, barrier = {}, threading.Barrier(len(samples))
+
+    def run(rank, sample):
+        turns = itertools.count()
+
+        def gather(mine):
+            turn = next(turns)
+            passed[turn, rank] = mine
+            barrier.wait(timeout=10)
+            return [passed[turn, other] for other in range(len(samples))]
+
+        sample.merge(gather)
+
+    with ThreadPoolExecutor(len(samples)) as pool:
+        list(pool.map(run, range(len(samples)), samples))
+    return samples
 
 
-def test_merging_with_an_empty_process_keeps_all_of_the_other():
-    full, empty = feed(StreamSample(50, seed=0), torch.randn(80, 2), 16), StreamSample(50, seed=1)
-    keys = torch.cat([full._keys, torch.full((50,), torch.inf)])
-    for sample in (full, empty):
-        sample.merge(lambda _: keys)
-    assert (len(full), len(empty)) == (50, 0)
+@pytest.mark.parametrize("sizes", [(700, 300), (30, 970), (10, 20), (1000, 0), (0, 5), (0, 0)])
+def test_samples_of_processes_merge_into_one_that_each_of_them_has(sizes):
+    parts = torch.arange(float(sum(sizes)))[:, None].split(sizes)
+    samples = [
+        feed(StreamSample(50, seed=seed), part, 16) if len(part) else StreamSample(50, seed=seed)
+        for seed, part in enumerate(parts)
+    ]
+    keys = torch.cat([sample._keys for sample in samples]).sort().values[:50]
+    one, other = merged(*samples)
+    assert torch.equal(one._keys, keys)
+    assert torch.equal(other._keys, keys)
+    assert len(one) == min(50, sum(sizes))
+    if sum(sizes):
+        assert torch.equal(one.rows()["x"], other.rows()["x"])
+        assert torch.equal(one.rows()["x"][:, :1], one.rows()["index"])
+    else:
+        assert one.rows() == {}
 
 
 def test_tensors_of_different_length_are_refused():

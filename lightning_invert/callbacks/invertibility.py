@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,8 +14,6 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.tensorboard import histogram, logger_step, tensorboard_writers
@@ -154,7 +153,7 @@ class InvertibilityCallback(Callback):
             rank_rtol=rank_rtol,
             singular_floor=singular_floor,
             bands=bands,
-            sync_on_compute=False,
+            sync_on_compute=False,  # every process has all points
         )
         self._maps: list[WatchedMap] = []
         self._sample: StreamSample | None = None
@@ -261,15 +260,19 @@ class InvertibilityCallback(Callback):
         if sample is None:
             return
         if trainer.world_size > 1:
-            device = pl_module.device
-            sample.merge(lambda keys: torch.stack(gather_all_tensors(keys.to(device))).cpu())
+            # Every process looks at all points of the common sample: it is small, and processes that
+            # share a module's weights (FSDP) have to call it equally often.
+            sample.merge(partial(_gather, trainer.world_size))
         if len(sample) == 0:
             rank_zero_warn("InvertibilityCallback saw no points in this epoch: nothing is logged.")
             return
         rows = sample.rows()
         cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
         with isolate_rng(include_cuda=cuda), _silent(pl_module):
-            seen = [self._look(trainer, watched, rows[watched.name], tag) for watched in self._maps]
+            seen = [
+                self._look(trainer, watched, rows[watched.name].to(pl_module.device), tag)
+                for watched in self._maps
+            ]
         if trainer.sanity_checking:
             return
         self._seen = seen
@@ -306,31 +309,28 @@ class InvertibilityCallback(Callback):
             spectra = measure_spectra(
                 function,
                 x,
-                scales=self._scales(trainer, function, x) if scale == "standardized" else None,
+                scales=self._scales(function, x) if scale == "standardized" else None,
                 outputs=self._outputs.get(watched.name),
                 check=watched.name not in self._outputs,
             )
             self._outputs[watched.name] = spectra.shape[0]
-            error = self._consistency_error(trainer, function, x)
+            error = self._consistency_error(function, x)
 
         sigma, resolvable = spectra.singular_values, spectra.resolvable
         metric = self._metric
         if metric.device != sigma.device:
             metric.to(sigma.device)
         metric.reset()
-        points = x.detach().flatten(1).to(sigma) if x[0].numel() <= MOST_INPUTS_KEPT else None
-        metric.update(sigma, resolvable=resolvable, points=points, complete=spectra.complete)
-        if trainer.world_size > 1:
-            metric.sync()
-        everywhere = dim_zero_cat(metric.singular_values).cpu()
-        points = dim_zero_cat(metric.points).cpu() if points is not None else None
+        metric.update(sigma, resolvable=resolvable, complete=spectra.complete)
         scalars = metric.compute()
+        sigma = sigma.cpu()
+        points = x.detach().flatten(1).cpu() if x[0].numel() <= MOST_INPUTS_KEPT else None
         self._warn_of_nonfinite(watched.name, scalars["nonfinite_fraction"].item())
 
         report = MapReport(
             watched.name,
             spectra.shape,
-            len(everywhere),
+            len(sigma),
             {name: value.item() for name, value in scalars.items()},
             resolvable,
             scale,
@@ -340,15 +340,15 @@ class InvertibilityCallback(Callback):
         logged = {f"{tag}/{watched.name}/{name}": value for name, value in scalars.items()}
         if error is not None:
             logged[f"{tag}/consistency_error"] = error
-        finite = everywhere.isfinite().all(-1)
-        everywhere = everywhere[finite]
+        finite = sigma.isfinite().all(-1)
+        sigma = sigma[finite]
         return _Observation(
             watched=watched,
             report=report,
             scalars=logged,
-            singular_values=everywhere,
-            condition=condition_number(everywhere, floor=self.singular_floor),
-            rank=numerical_rank(everywhere, atol=self.rank_atol, rtol=self.rank_rtol),
+            singular_values=sigma,
+            condition=condition_number(sigma, floor=self.singular_floor),
+            rank=numerical_rank(sigma, atol=self.rank_atol, rtol=self.rank_rtol),
             points=points[finite] if points is not None else None,
             tag=f"{tag}/{watched.name}",
             step=logger_step(trainer),
@@ -358,24 +358,22 @@ class InvertibilityCallback(Callback):
         given = watched.input_scale is not None and watched.output_scale is not None
         return self.scale or ("standardized" if given else "physical")
 
-    def _scales(self, trainer: Trainer, watched: WatchedMap, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _scales(self, watched: WatchedMap, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spread of each input and of each output."""
         if watched.input_scale is not None and watched.output_scale is not None:
             return watched.input_scale, watched.output_scale
         with torch.no_grad():
             y = watched(x)
-        return _spread(trainer, x), _spread(trainer, y)
+        return _spread(x), _spread(y)
 
-    def _consistency_error(self, trainer: Trainer, watched: WatchedMap, y: Tensor) -> Tensor | None:
+    def _consistency_error(self, watched: WatchedMap, y: Tensor) -> Tensor | None:
         """Return the standardised RMS of F(I(y)) - y, for the map that is F∘I."""
         if watched.name != "round_trip":
             return None
-        _, scale = self._scales(trainer, watched, y)
+        _, scale = self._scales(watched, y)
         with torch.no_grad():
-            deviation = ((watched(y) - y).flatten(1) / scale).square()
-        total = torch.stack([deviation.sum(), deviation.new_tensor(float(deviation.numel()))])
-        total = trainer.strategy.reduce(total, reduce_op="sum")
-        return (total[0] / total[1]).sqrt()
+            deviation = (watched(y) - y).flatten(1) / scale
+        return deviation.square().mean().sqrt()
 
     def _warn_of_nonfinite(self, name: str, share: float) -> None:
         if share > 0 and not self._warned_nonfinite:
@@ -475,14 +473,18 @@ def _fitting(trainer: Trainer) -> bool:
     return trainer.state.fn == "fit"
 
 
-def _spread(trainer: Trainer, rows: Tensor) -> Tensor:
-    """Return the standard deviation of each column over all processes; 1 where there is none."""
+def _gather(world_size: int, mine: Any) -> list[Any]:
+    """Return what every process passes here."""
+    everywhere: list[Any] = [None] * world_size
+    torch.distributed.all_gather_object(everywhere, mine)
+    return everywhere
+
+
+def _spread(rows: Tensor) -> Tensor:
+    """Return the standard deviation of each column; 1 where there is none."""
     rows = rows.detach().flatten(1)
     rows = rows if rows.device.type == "mps" else rows.double()  # MPS has no float64
-    sums = torch.stack([torch.ones_like(rows).sum(0), rows.sum(0)])
-    count, total = trainer.strategy.reduce(sums, reduce_op="sum")
-    deviations = trainer.strategy.reduce((rows - total / count).square().sum(0), reduce_op="sum")
-    spread = (deviations / (count - 1).clamp(min=1)).sqrt()
+    spread = rows.std(0) if len(rows) > 1 else torch.zeros_like(rows[0])
     return torch.where(spread > 0, spread, 1.0)
 
 

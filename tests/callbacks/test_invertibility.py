@@ -1,6 +1,4 @@
 import copy
-import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -415,44 +413,6 @@ def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
 def test_names_the_argument_that_is_wrong(arguments, name):
     with pytest.raises(ValueError, match=f"`{name}`"):
         InvertibilityCallback(**arguments)
-
-
-@pytest.mark.slow
-def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
-    project = """
-        import json, warnings
-        from pathlib import Path
-        from lightning.pytorch import Trainer
-        from lightning_invert import ForwardInverseModule
-        from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-        from tests.problems import Smooth
-
-        watch = InvertibilityCallback(num_points=32)
-        stop = ConditioningEarlyStopping(good_enough=16.0, patience=2)
-        trainer = Trainer(
-            accelerator="cpu", devices=2, strategy="ddp", max_epochs=5, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch, stop],
-        )
-        trainer.fit(ForwardInverseModule(forward_warmup_epochs=1), datamodule=Smooth())
-        logged = {k: v.item() for k, v in trainer.callback_metrics.items() if "invert" in k}
-        logged |= {"points": watch._seen[0].report.num_points, "epochs": trainer.current_epoch}
-        Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(logged))
-    """
-    script = tmp_path / "project.py"
-    script.write_text(textwrap.dedent(project))
-    done = subprocess.run(
-        [sys.executable, script],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
-    assert first == second
-    assert (first["points"], first["epochs"]) == (32, 2)
 
 
 def test_it_serves_a_project_that_uses_pytorch_lightning(tmp_path):

@@ -1,0 +1,142 @@
+"""Several processes: the summary is of all their points, the same on each, and that of one."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+PROJECT = """
+    import json, sys
+    from pathlib import Path
+    import torch
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.strategies import ModelParallelStrategy
+    from torch import nn
+    from torch.distributed.fsdp import fully_shard
+    from torch.utils.data import DataLoader, IterableDataset
+    from lightning_invert.callbacks import InvertibilityCallback
+
+    strategy, devices, num_points, *shards = sys.argv[1], *map(int, sys.argv[2:])
+    X = torch.randn(sum(shards), 5, generator=torch.Generator().manual_seed(0))
+
+    class Shard(IterableDataset):
+        def __iter__(self):
+            if torch.distributed.is_initialized():
+                yield from X.split(shards)[torch.distributed.get_rank()]
+            else:
+                yield from X
+
+    class Net(LightningModule):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(1)
+            self.net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+
+        def configure_model(self):
+            if strategy == "fsdp2":
+                for layer in (self.net[0], self.net[2], self.net):
+                    fully_shard(layer, mesh=self.device_mesh["data_parallel"])
+
+        def forward(self, x):
+            return self.net(x)
+
+        def training_step(self, x):
+            return self(x).square().mean()
+
+        def validation_step(self, x):
+            pass
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.0)
+
+    watch = InvertibilityCallback(num_points=num_points, precision=PRECISION, scale=SCALE)
+    trainer = Trainer(
+        accelerator="cpu", devices=devices, max_epochs=2, logger=False,
+        strategy={"ddp": "ddp", "fsdp2": ModelParallelStrategy(), "one": "auto"}[strategy],
+        enable_checkpointing=False, enable_progress_bar=False, use_distributed_sampler=False,
+        enable_model_summary=False, callbacks=[watch],
+    )
+    trainer.fit(Net(), DataLoader(X[:4], 2), DataLoader(Shard(), 4))
+    found = {k: v.item() for k, v in trainer.callback_metrics.items()}
+    found["points"] = watch._seen[0].report.num_points
+    Path(f"{strategy}{trainer.global_rank}.json").write_text(json.dumps(found))
+"""
+
+
+def run(folder, project, *arguments, **values):
+    for name, value in values.items():
+        project = project.replace(name, repr(value))
+    script = folder / "project.py"
+    script.write_text(textwrap.dedent(project))
+    done = subprocess.run(
+        [sys.executable, script, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def read(folder, name):
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+@pytest.mark.parametrize(
+    ("shards", "num_points", "scale"),
+    [
+        ((20, 20), 64, None),
+        ((30, 7), 64, "standardized"),
+        ((24, 0), 64, None),
+        ((20, 20), 1, None),
+    ],
+    ids=["even", "uneven", "a process without points", "a point less than processes"],
+)
+def test_processes_find_the_same_as_one_on_the_same_points(
+    strategy, shards, num_points, scale, tmp_path
+):
+    values = {"PRECISION": "native", "SCALE": scale}
+    run(tmp_path, PROJECT, strategy, 2, num_points, *shards, **values)
+    first, second = read(tmp_path, f"{strategy}0"), read(tmp_path, f"{strategy}1")
+    assert first == second
+    assert first["points"] == min(num_points, sum(shards))
+    if num_points > sum(shards):
+        run(tmp_path, PROJECT, "one", 1, num_points, *shards, **values)
+        assert first == pytest.approx(read(tmp_path, "one0"), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
+    project = """
+        import json, warnings
+        from pathlib import Path
+        from lightning.pytorch import Trainer
+        from lightning_invert import ForwardInverseModule
+        from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
+        from tests.problems import Smooth
+
+        watch = InvertibilityCallback(num_points=32)
+        stop = ConditioningEarlyStopping(good_enough=16.0, patience=2)
+        trainer = Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_epochs=5, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch, stop],
+        )
+        trainer.fit(ForwardInverseModule(forward_warmup_epochs=1), datamodule=Smooth())
+        logged = {k: v.item() for k, v in trainer.callback_metrics.items() if "invert" in k}
+        logged |= {"points": watch._seen[0].report.num_points, "epochs": trainer.current_epoch}
+        Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(logged))
+    """
+    run(tmp_path, project)
+    first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
+    assert first == second
+    assert (first["points"], first["epochs"]) == (32, 2)
