@@ -57,7 +57,15 @@ class WatchedMap:
         """Return the same map with parameters and buffers cast; the module itself keeps its own.
 
         Its outputs are float64; calling it raises a TypeError where the module insists on a dtype.
+
+        Raises:
+            ValueError: If the weights are sharded over processes: they cannot be substituted.
         """
+        if any(hasattr(parameter, "full_tensor") for parameter in self.owner.parameters()):
+            raise ValueError(
+                f"Expected `precision='native'` for map {self.name!r}: the weights of "
+                f"{type(self.owner).__name__} are sharded over processes, and cannot be cast."
+            )
         wrapper = _Owned(self.owner, self.function)
         cast = {
             name: tensor.detach().double() if tensor.is_floating_point() else tensor

@@ -116,6 +116,12 @@ def test_processes_find_the_same_as_one_on_the_same_points(
 
 
 @pytest.mark.slow
+def test_sharded_weights_in_float64_are_refused_in_words(tmp_path):
+    with pytest.raises(AssertionError, match="weights of Net are sharded over processes"):
+        run(tmp_path, PROJECT, "fsdp2", 2, 64, 20, 20, PRECISION="float64", SCALE=None)
+
+
+@pytest.mark.slow
 def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
     project = """
         import json, warnings
