@@ -94,6 +94,8 @@ class InvertibilityCallback(Callback):
         figures: ``True``: every watched epoch. ``"auto"``: after the last epoch and, before it, as
             often as keeps drawing below 5 % of the time. ``False``: never.
         seed: Seed of the sample, which is fresh in every epoch.
+        dataloaders: Of several validation dataloaders: ``"merged"`` watches a sample of all their
+            points, ``"separate"`` one of each, under ``invertibility/dataloader_{i}/{map}/``.
         save_figures: Also save the figures as PNG: ``True`` for the folder ``invertibility``
             beside the logs, or a folder. A later figure of a map replaces the earlier.
         verbose: Whether to print a summary at the end of fit, validate and test.
@@ -121,6 +123,7 @@ class InvertibilityCallback(Callback):
         histograms: bool = True,
         figures: Literal["auto"] | bool = "auto",
         seed: int = 42,
+        dataloaders: Literal["merged", "separate"] = "merged",
         save_figures: bool | str | Path = False,
         verbose: bool = True,
     ) -> None:
@@ -131,6 +134,7 @@ class InvertibilityCallback(Callback):
         _check_choice("scale", scale, (None, "standardized", "physical"))
         _check_choice("precision", precision, ("native", "float64"))
         _check_choice("figures", figures, ("auto", True, False))
+        _check_choice("dataloaders", dataloaders, ("merged", "separate"))
         check_thresholds(rank_atol, rank_rtol, singular_floor, bands)
         self.maps = maps
         self.num_points = num_points
@@ -144,6 +148,7 @@ class InvertibilityCallback(Callback):
         self.histograms = histograms
         self.figures = figures
         self.seed = seed
+        self.dataloaders = dataloaders
         self.save_figures = save_figures
         self.verbose = verbose
         self.last_watched: tuple[int, int] | None = None
@@ -156,7 +161,8 @@ class InvertibilityCallback(Callback):
             sync_on_compute=False,  # every process has all points
         )
         self._maps: list[WatchedMap] = []
-        self._sample: StreamSample | None = None
+        self._samples: list[StreamSample] = []
+        """One, or one of each dataloader; none where nothing is watched."""
         self._seen: list[_Observation] = []
         self._drawn: list[_Observation] = []
         self._folder: Path | None = None
@@ -191,13 +197,20 @@ class InvertibilityCallback(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a fresh sample if this epoch is watched."""
         if self._is_watched(trainer):
-            self._begin(trainer, pl_module)
+            batches = trainer.num_sanity_val_batches if trainer.sanity_checking else None
+            self._begin(trainer, pl_module, len(batches or trainer.num_val_batches))
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Offer the batch's points to the sample."""
-        self._offer(batch)
+        self._offer(batch, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the sampled points and log what is found."""
@@ -205,13 +218,19 @@ class InvertibilityCallback(Callback):
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a fresh sample."""
-        self._begin(trainer, pl_module)
+        self._begin(trainer, pl_module, len(trainer.num_test_batches))
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Offer the batch's points to the sample."""
-        self._offer(batch)
+        self._offer(batch, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the sampled points and log what is found."""
@@ -243,37 +262,29 @@ class InvertibilityCallback(Callback):
         epoch = trainer.current_epoch
         return epoch % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs
 
-    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: int) -> None:
         self._maps = resolve_maps(self.maps, pl_module)
-        # Each epoch, step and process draws keys of its own.
+        # Each epoch, step, process and dataloader draws keys of its own.
         parts = (self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank)
-        self._sample = StreamSample(
-            self.num_points, seed=int(np.random.SeedSequence(parts).generate_state(1)[0])
+        seeds = np.random.SeedSequence(parts).generate_state(
+            loaders if self.dataloaders == "separate" else 1
         )
+        self._samples = [StreamSample(self.num_points, seed=int(seed)) for seed in seeds]
 
-    def _offer(self, batch: Any) -> None:
-        if self._sample is not None:
-            self._sample.add({watched.name: watched.select(batch) for watched in self._maps})
+    def _offer(self, batch: Any, dataloader_idx: int) -> None:
+        if self._samples:
+            sample = self._samples[dataloader_idx if self.dataloaders == "separate" else 0]
+            sample.add({watched.name: watched.select(batch) for watched in self._maps})
 
     def _watch(self, trainer: Trainer, pl_module: LightningModule, *, tag: str) -> None:
-        sample, self._sample = self._sample, None
-        if sample is None:
+        samples, self._samples = self._samples, []
+        if not samples:
             return
-        if trainer.world_size > 1:
-            # Every process looks at all points of the common sample: it is small, and processes that
-            # share a module's weights (FSDP) have to call it equally often.
-            sample.merge(partial(_gather, trainer.world_size))
-        if len(sample) == 0:
-            rank_zero_warn("InvertibilityCallback saw no points in this epoch: nothing is logged.")
-            return
-        rows = sample.rows()
-        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-        with isolate_rng(include_cuda=cuda), _silent(pl_module):
-            seen = [
-                self._look(trainer, watched, rows[watched.name].to(pl_module.device), tag)
-                for watched in self._maps
-            ]
-        if trainer.sanity_checking:
+        seen: list[_Observation] = []
+        for number, sample in enumerate(samples):
+            part = f"dataloader_{number}" if len(samples) > 1 else ""
+            seen += self._look_at(trainer, pl_module, sample, tag, part)
+        if trainer.sanity_checking or not seen:
             return
         self._seen = seen
         if _fitting(trainer):
@@ -284,6 +295,33 @@ class InvertibilityCallback(Callback):
             self._write_histograms(trainer)
         if self._may_draw(trainer):
             self._draw(trainer)
+
+    def _look_at(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        sample: StreamSample,
+        tag: str,
+        part: str,
+    ) -> list[_Observation]:
+        """Look at all maps at the points of a sample."""
+        if trainer.world_size > 1:
+            # Every process looks at all points of the common sample: it is small, and processes that
+            # share a module's weights (FSDP) have to call it equally often.
+            sample.merge(partial(_gather, trainer.world_size))
+        if len(sample) == 0:
+            where = f" of {part}" if part else ""
+            rank_zero_warn(
+                f"InvertibilityCallback saw no points{where} in this epoch: nothing is logged."
+            )
+            return []
+        rows = sample.rows()
+        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+        with isolate_rng(include_cuda=cuda), _silent(pl_module):
+            return [
+                self._look(trainer, watched, rows[watched.name].to(pl_module.device), tag, part)
+                for watched in self._maps
+            ]
 
     def _log(
         self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, Tensor]
@@ -300,7 +338,9 @@ class InvertibilityCallback(Callback):
         for logger in trainer.loggers:
             logger.log_metrics({**values, "epoch": trainer.current_epoch}, logger_step(trainer))
 
-    def _look(self, trainer: Trainer, watched: WatchedMap, x: Tensor, tag: str) -> _Observation:
+    def _look(
+        self, trainer: Trainer, watched: WatchedMap, x: Tensor, tag: str, part: str
+    ) -> _Observation:
         with evaluation_mode([watched.owner]), differentiable(x.device.type):
             function: WatchedMap = watched
             if self.precision == "float64":
@@ -327,8 +367,9 @@ class InvertibilityCallback(Callback):
         points = x.detach().flatten(1).cpu() if x[0].numel() <= MOST_INPUTS_KEPT else None
         self._warn_of_nonfinite(watched.name, scalars["nonfinite_fraction"].item())
 
+        tag = f"{tag}/{part}" if part else tag
         report = MapReport(
-            watched.name,
+            f"{watched.name}_{part}" if part else watched.name,
             spectra.shape,
             len(sigma),
             {name: value.item() for name, value in scalars.items()},

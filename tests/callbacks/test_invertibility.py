@@ -49,10 +49,10 @@ class Recorder(InvertibilityCallback):
         super().__init__(*args, **kwargs)
         self.points, self.weights = {}, None
 
-    def _look(self, trainer, watched, x, tag):
+    def _look(self, trainer, watched, x, *where):
         self.points[watched.name] = x.clone()
         self.weights = copy.deepcopy(watched.owner.state_dict())
-        return super()._look(trainer, watched, x, tag)
+        return super()._look(trainer, watched, x, *where)
 
 
 def spectra_point_by_point(function, points):
@@ -255,7 +255,7 @@ def test_every_n_epochs_watches_those_and_the_last(tmp_path):
 
     class Counting(InvertibilityCallback):
         def _watch(self, trainer, pl_module, *, tag):
-            if self._sample is not None and not trainer.sanity_checking:
+            if self._samples and not trainer.sanity_checking:
                 watched.append(trainer.current_epoch)
             super()._watch(trainer, pl_module, tag=tag)
 
