@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
@@ -168,7 +168,7 @@ class InvertibilityCallback(Callback):
         self._folder: Path | None = None
         self._started = time.monotonic()
         self._spent_drawing = self._last_drawing = 0.0
-        self._warned_nonfinite = False
+        self._warned_nonfinite = self._said_fewer = False
         self._outputs: dict[str, int] = {}
         """Of maps that were looked at before: how many there are, and whether points mix, is asked
         once."""
@@ -315,6 +315,12 @@ class InvertibilityCallback(Callback):
                 f"InvertibilityCallback saw no points{where} in this epoch: nothing is logged."
             )
             return []
+        if len(sample) < self.num_points and not (self._said_fewer or trainer.sanity_checking):
+            self._said_fewer = True
+            rank_zero_info(
+                f"InvertibilityCallback watches {len(sample)} points, all that there are, and not "
+                f"the {self.num_points} it was asked for."
+            )
         rows = sample.rows()
         cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
         with isolate_rng(include_cuda=cuda), _silent(pl_module):
@@ -346,13 +352,17 @@ class InvertibilityCallback(Callback):
             if self.precision == "float64":
                 function, x = watched.in_float64(), x.double()
             scale = self._scale_in_force(watched)
-            spectra = measure_spectra(
-                function,
-                x,
-                scales=self._scales(function, x) if scale == "standardized" else None,
-                outputs=self._outputs.get(watched.name),
-                check=watched.name not in self._outputs,
-            )
+            try:
+                spectra = measure_spectra(
+                    function,
+                    x,
+                    scales=self._scales(function, x) if scale == "standardized" else None,
+                    outputs=self._outputs.get(watched.name),
+                    check=watched.name not in self._outputs,
+                )
+            except (TypeError, ValueError) as why:
+                problem = f"InvertibilityCallback cannot watch map {watched.name!r}: {why}"
+                raise type(why)(problem) from why
             self._outputs[watched.name] = spectra.shape[0]
             error = self._consistency_error(function, x)
 

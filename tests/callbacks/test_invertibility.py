@@ -389,6 +389,37 @@ def test_a_map_that_mixes_points_is_said_to_once_and_training_goes_on(tmp_path):
     assert trainer.current_epoch == 3
 
 
+class Wrong(Foreign):
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong = wrong
+
+    def watched(self, x):
+        return self.wrong(self.encoder(x))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (torch.sum, ValueError, "one row for each"),
+        (torch.detach, ValueError, "carries a gradient"),
+        (lambda y: y.argmax(1), TypeError, "floating tensor, but it returned torch.int64"),
+        (lambda y: (y, y), TypeError, "floating tensor, but it returned tuple"),
+    ],
+)
+def test_a_map_that_cannot_be_watched_is_named_with_the_reason(tmp_path, wrong, error, words):
+    module = Wrong(wrong)
+    watch = InvertibilityCallback(maps={"mine": module.watched})
+    with pytest.raises(error, match=rf"cannot watch map 'mine': .*{words}"):
+        fit_foreign(tmp_path, watch, module)
+
+
+def test_fewer_points_than_asked_are_used_and_said_once(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        fit_foreign(tmp_path, InvertibilityCallback(num_points=101), max_epochs=3)
+    assert caplog.text.count("watches 100 points, all that there are, and not the 101") == 1
+
+
 def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
     module = Foreign()
     before = copy.deepcopy(module.state_dict())
