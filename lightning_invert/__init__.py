@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_invert.analysis import analyze
     from lightning_invert.jacobian import batched_jacobian
+    from lightning_invert.matrix_free import extreme_singular_values
     from lightning_invert.metrics import InvertibilityMetric
     from lightning_invert.module import ForwardInverseModule
     from lightning_invert.networks import LinearPlusNonlinear, ResidualMLP, Standardize
     from lightning_invert.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
-    from lightning_invert.spectrum import condition_number, numerical_rank, singular_values
+    from lightning_invert.spectrum import (
+        condition_number,
+        effective_rank,
+        log_volume,
+        numerical_rank,
+        singular_values,
+        weakest_directions,
+    )
 
 __all__ = [
     "ConstantAlpha",
@@ -30,8 +38,12 @@ __all__ = [
     "batched_jacobian",
     "condition_number",
     "consistency_loss",
+    "effective_rank",
+    "extreme_singular_values",
+    "log_volume",
     "numerical_rank",
     "singular_values",
+    "weakest_directions",
 ]
 
 __version__ = "0.1.0"
@@ -39,11 +51,19 @@ __version__ = "0.1.0"
 _HOMES = {
     "analysis": ("analyze",),
     "jacobian": ("batched_jacobian",),
+    "matrix_free": ("extreme_singular_values",),
     "metrics": ("InvertibilityMetric",),
     "module": ("ForwardInverseModule",),
     "networks": ("LinearPlusNonlinear", "ResidualMLP", "Standardize"),
     "objective": ("ConstantAlpha", "LinearDecayAlpha", "consistency_loss"),
-    "spectrum": ("condition_number", "numerical_rank", "singular_values"),
+    "spectrum": (
+        "condition_number",
+        "effective_rank",
+        "log_volume",
+        "numerical_rank",
+        "singular_values",
+        "weakest_directions",
+    ),
 }
 
 

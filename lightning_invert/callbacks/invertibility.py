@@ -220,17 +220,7 @@ class InvertibilityCallback(Callback):
         """Begin a fresh sample."""
         self._begin(trainer, pl_module, len(trainer.num_test_batches))
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Offer the batch's points to the sample."""
-        self._offer(batch, dataloader_idx)
+    on_test_batch_end = on_validation_batch_end
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the sampled points and log what is found."""
