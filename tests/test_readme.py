@@ -14,7 +14,8 @@ from tests.problems import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+DOCS = (ROOT / "docs" / "callback.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT + DOCS, re.DOTALL)
 COMMANDS = [
     line.split("#")[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
@@ -86,6 +87,13 @@ def test_no_other_commands_are_promised():
     assert others == ["make demo", "make test", "tensorboard --logdir runs"]
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
-def test_every_link_leads_somewhere(link):
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize(
+    ("folder", "link"),
+    [
+        (folder, link)
+        for folder, text in ((ROOT, TEXT), (ROOT / "docs", DOCS))
+        for link in re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    ],
+)
+def test_every_link_leads_somewhere(folder, link):
+    assert (folder / link).exists()
