@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from lightning_invert.intervals import quantile_ranks, wilson_interval
 from lightning_invert.spectrum import condition_number, effective_rank, numerical_rank
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class InvertibilityMetric(Metric):
     ``sigma_min_median``        median of :math:`\sigma_k`
     ``sigma_max_median``        median of :math:`\sigma_1`
     ``effective_rank``          mean of the effective rank; not of incomplete spectra
+    ``full_rank_fraction_low``, ``_high``  ends of its 95 % interval (Wilson's)
+    ``log10_cond_median_low``, ``_high``, ``log10_cond_p95_low``, ``_high``  likewise, by the order
+                                statistics; 0 or 16 where the points are too few to tell
     ==========================  =================================================================
 
     Where no point has a finite Jacobian, the shares (but ``nonfinite_fraction``), the singular
@@ -149,8 +153,14 @@ class InvertibilityMetric(Metric):
         )
         ends = sigma[:, [0, -1]].sort(0).values
         ((largest, smallest),) = _quantiles(ends, (0.5,), empty=0.0)
+        full_rank = (rank == k).sum() / count
+        intervals = {
+            "full_rank_fraction": wilson_interval(full_rank.item(), len(sigma)),
+            "log10_cond_median": _interval(ordered, 0.5),
+            "log10_cond_p95": _interval(ordered, 0.95),
+        }
         return {
-            "full_rank_fraction": (rank == k).sum() / count,
+            "full_rank_fraction": full_rank,
             "stable_fraction": (cond < stable).sum() / count,
             "moderate_fraction": ((cond >= stable) & (cond <= ill)).sum() / count,
             "ill_conditioned_fraction": ((cond > ill) & ~infinite).sum() / count,
@@ -164,6 +174,11 @@ class InvertibilityMetric(Metric):
             "sigma_min_median": smallest,
             "sigma_max_median": largest,
             "effective_rank": effective_rank(sigma).sum() / count,
+            **{
+                f"{name}_{end}": sigma.new_tensor(value)
+                for name, ends in intervals.items()
+                for end, value in zip(("low", "high"), ends, strict=True)
+            },
         }
 
     def plot(self) -> tuple[Figure, list[Axes]]:
@@ -204,3 +219,10 @@ def _quantiles(ordered: Tensor, shares: Sequence[float], *, empty: float) -> Ten
     weight = ordered.new_tensor([position % 1.0 for position in positions])
     weight = weight.reshape(-1, *(1 for _ in ordered.shape[1:]))
     return torch.where(low == high, low, low + (high - low) * weight)
+
+
+def _interval(ordered: Tensor, q: float) -> tuple[float, float]:
+    """Return the ends, as log10, of the 95 % interval of a quantile of condition numbers."""
+    ranks = quantile_ranks(len(ordered), q)
+    low, high = (r if r is None else min(ordered[r].log10().item(), LOG10_COND_CAP) for r in ranks)
+    return 0.0 if low is None else low, LOG10_COND_CAP if high is None else high

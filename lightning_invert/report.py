@@ -21,6 +21,9 @@ class MapReport(NamedTuple):
         bands: Where *stable* ends and *ill-conditioned* begins.
         complete: ``False`` if the Jacobian was too large to be formed: condition numbers are then
             lower bounds, and *full rank* means not shown to be deficient.
+        rank_atol: Threshold of the rank.
+        rank_rtol: Likewise, relative to the largest singular value.
+        singular_floor: Below it, the smallest singular value makes the condition number infinite.
     """
 
     name: str
@@ -31,6 +34,9 @@ class MapReport(NamedTuple):
     scale: str
     bands: tuple[float, float]
     complete: bool = True
+    rank_atol: float = 1e-5
+    rank_rtol: float = 0.0
+    singular_floor: float = 1e-12
 
 
 def invertibility_word(shape: tuple[int, int]) -> str:
@@ -78,6 +84,8 @@ def verdict(report: MapReport) -> str:
 def report_table(reports: Sequence[MapReport]) -> str:
     """Lay the reports out as a table for the terminal, with a verdict below.
 
+    In brackets: 95 % intervals, of the share at full rank and of the 95th percentile of κ.
+
     Args:
         reports: One for each map.
 
@@ -87,14 +95,18 @@ def report_table(reports: Sequence[MapReport]) -> str:
     Example:
         >>> shares = {f"{b}_fraction": 0.0 for b in ("moderate", "ill_conditioned", "singular")}
         >>> rest = {"full_rank_fraction": 1.0, "stable_fraction": 1.0, "unresolved_fraction": 0.0,
-        ...         "nonfinite_fraction": 0.0, "cond_median": 5.2, "cond_p95": 31.0}
+        ...         "nonfinite_fraction": 0.0, "cond_median": 5.2, "cond_p95": 31.0,
+        ...         "full_rank_fraction_low": 0.985, "full_rank_fraction_high": 1.0,
+        ...         "log10_cond_p95_low": 1.4, "log10_cond_p95_high": 1.6}
         >>> report = MapReport(
         ...     "forward", (4, 7), 256, shares | rest, 1.2e6, "standardized", (1e2, 1e4)
         ... )
         >>> print(report_table([report]))
         Local invertibility (κ: condition number; stable: κ < 100; ill-conditioned: κ > 10000)
-        map      n → m  points  full rank  κ median  κ 95 %  stable  moderate  ill-cond.  singular
-        forward  7 → 4  256     100 %      5.2       31      100 %   0 %       0 %        0 %
+        map      n → m  points  full rank          κ median  κ 95 %           stable  moderate  \
+ill-cond.  singular
+        forward  7 → 4  256     100 % [98.5, 100]  5.2       31 [25.1, 39.8]  100 %   0 %       \
+0 %        0 %
         forward (standardized): locally right-invertible at 100 % of the points, and stable at all \
 of them (95th percentile of κ 31).
     """
@@ -122,9 +134,9 @@ def _row(report: MapReport) -> list[str]:
         report.name,
         f"{n} → {m}",
         str(report.num_points),
-        _percent(scalars["full_rank_fraction"]),
+        _percent(scalars["full_rank_fraction"]) + _share_interval(scalars),
         _condition(scalars["cond_median"], report.resolvable),
-        _condition(scalars["cond_p95"], report.resolvable),
+        _condition(scalars["cond_p95"], report.resolvable) + _condition_interval(scalars),
         *(_percent(scalars[f"{band}_fraction"]) for band in bands),
     ]
 
@@ -137,6 +149,16 @@ def _percent(share: float) -> str:
     if 99.9 < percent < 100:
         return "> 99.9 %"
     return f"{percent:.3g} %" if percent < 99.5 or percent == 100 else f"{percent:.1f} %"
+
+
+def _share_interval(scalars: Mapping[str, float]) -> str:
+    low, high = (scalars[f"full_rank_fraction_{end}"] for end in ("low", "high"))
+    return f" [{100 * low:.3g}, {100 * high:.3g}]"
+
+
+def _condition_interval(scalars: Mapping[str, float]) -> str:
+    low, high = (10 ** scalars[f"log10_cond_p95_{end}"] for end in ("low", "high"))
+    return f" [{low:.3g}, {'∞' if high >= 1e16 else f'{high:.3g}'}]"
 
 
 def _condition(value: float, resolvable: float) -> str:

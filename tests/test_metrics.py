@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch.multiprocessing import spawn
 
 from lightning_invert import InvertibilityMetric
@@ -27,9 +28,22 @@ def reference(sigma):
         quantile = np.quantile(huge, q)
         return np.inf if quantile > 1e290 else quantile
 
+    def interval(q):
+        ends = stats.quantile_test(log10_cond, p=q).confidence_interval(0.95)
+        return np.nan_to_num(ends.low, nan=0.0), np.nan_to_num(ends.high, nan=16.0)
+
     share = sigma / sigma.sum(1, keepdims=True)
+    full_rank = (sigma > 1e-5).sum(1) == sigma.shape[1]
+    wilson = stats.binomtest(int(full_rank.sum()), len(sigma)).proportion_ci(method="wilson")
+    ends = {
+        "full_rank_fraction": (wilson.low, wilson.high),
+        "log10_cond_median": interval(0.5),
+        "log10_cond_p95": interval(0.95),
+    }
     return {
-        "full_rank_fraction": np.mean((sigma > 1e-5).sum(1) == sigma.shape[1]),
+        "full_rank_fraction": np.mean(full_rank),
+        **{f"{name}_low": low for name, (low, _) in ends.items()},
+        **{f"{name}_high": high for name, (_, high) in ends.items()},
         "stable_fraction": np.mean(cond < 100),
         "moderate_fraction": np.mean((cond >= 100) & (cond <= 1e4)),
         "ill_conditioned_fraction": np.mean((cond > 1e4) & np.isfinite(cond)),

@@ -14,6 +14,10 @@ GOOD = {
     "nonfinite_fraction": 0.0,
     "cond_median": 5.0,
     "cond_p95": 20.0,
+    "full_rank_fraction_low": 0.985,
+    "full_rank_fraction_high": 1.0,
+    "log10_cond_p95_low": 1.2,
+    "log10_cond_p95_high": 1.4,
 }
 
 

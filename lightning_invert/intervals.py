@@ -1,0 +1,75 @@
+"""How far a share or a quantile of a sample may be from that of what it was drawn from."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+
+__all__ = ["quantile_ranks", "wilson_interval"]
+
+
+def wilson_interval(share: float, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    r"""Return Wilson's score interval of a share.
+
+    .. math:: \frac{p + z^2 / 2N \pm z \sqrt{p (1 - p) / N + z^2 / 4N^2}}{1 + z^2 / N}
+
+    Unlike the usual :math:`p \pm z \sqrt{p (1 - p) / N}` it does not shrink to nothing at 0 and 1,
+    where the share of points at full rank mostly is. (E. B. Wilson, *Probable inference, the law of
+    succession, and statistical inference*, JASA 22, 1927.)
+
+    Args:
+        share: p, in [0, 1].
+        total: N, of how many points.
+        confidence: With what probability the interval contains the true share.
+
+    Returns:
+        Its lower and upper end; (0, 1) if there are no points.
+
+    Example:
+        >>> low, high = wilson_interval(1.0, 256)
+        >>> round(low, 3), high
+        (0.985, 1.0)
+    """
+    if total == 0:
+        return 0.0, 1.0
+    z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2 / total
+    middle, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    low, high = (middle - half) / (1 + z2), (middle + half) / (1 + z2)
+    return (max(low, 0.0) if share > 0 else 0.0), (min(high, 1.0) if share < 1 else 1.0)
+
+
+@lru_cache(maxsize=256)
+def quantile_ranks(
+    total: int, q: float, *, confidence: float = 0.95
+) -> tuple[int | None, int | None]:
+    r"""Return which two of the ordered values of a sample enclose a quantile.
+
+    How many of N values lie below the q-quantile follows the binomial law B(N, q), whatever the law
+    of the values. (H. A. David and H. N. Nagaraja, *Order Statistics*, 3rd ed., section 7.1.)
+
+    Args:
+        total: N.
+        q: In (0, 1).
+        confidence: With what probability, at least, the interval contains the quantile.
+
+    Returns:
+        Their indices, counted from 0; ``None`` where no value of so small a sample is an end.
+
+    Example:
+        >>> quantile_ranks(256, 0.5), quantile_ranks(256, 0.95), quantile_ranks(20, 0.95)
+        ((111, 144), (235, 250), (16, None))
+    """
+    if total == 0:
+        return None, None
+    k = np.arange(total)
+    steps = np.log((total - k) / (k + 1)) + math.log(q / (1 - q))
+    log_mass = np.concatenate([[0.0], np.cumsum(steps)])
+    mass = np.exp(log_mass - log_mass.max())
+    below = np.cumsum(mass) / mass.sum()
+    tail = (1 - confidence) / 2
+    low = int(np.searchsorted(below, tail))  # the tail's quantile of B(N, q)
+    high = int(np.searchsorted(below, 1 - tail))
+    return (low - 1 if low > 0 else None), (high if high < total else None)
