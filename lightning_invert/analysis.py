@@ -21,7 +21,13 @@ from lightning_invert.metrics import InvertibilityMetric
 from lightning_invert.report import MapReport, report_table
 from lightning_invert.sampling import StreamSample
 from lightning_invert.spectra import Spectra, measure_spectra
-from lightning_invert.spectrum import condition_number, log_volume, numerical_rank
+from lightning_invert.spectrum import (
+    BANDS,
+    band_index,
+    condition_number,
+    log_volume,
+    numerical_rank,
+)
 from lightning_invert.tables import TableWriter
 
 if TYPE_CHECKING:
@@ -35,8 +41,6 @@ KEPT = 2**18
 MOST_NUMBERS_KEPT = 2**26
 
 POINTS_AT_ONCE = 2**15
-
-BANDS = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
 
 
 @dataclass(frozen=True)
@@ -82,13 +86,12 @@ class Analysis:
         return [f"{self.report.name}: most expensive to reach: {outputs}; it takes: {inputs}"]
 
     def figures(self) -> dict[str, Figure]:
-        """Draw the histograms of rank and condition number and, of up to 1024 inputs, the zones."""
+        """Draw all figures of the map; those that show where, of up to 1024 inputs."""
         from lightning_invert.figures import map_figures
 
         return map_figures(
             self.report,
-            self.condition,
-            self.rank,
+            self.singular_values,
             self.inputs.flatten(1) if len(self.input_names) <= 1024 else None,
             self.input_names,
         )
@@ -221,6 +224,9 @@ def analyze(
         scale,
         bands,
         tally.last.spectra.complete,
+        rank_atol,
+        rank_rtol,
+        singular_floor,
     )
     return Analysis(
         report,
@@ -382,9 +388,7 @@ def _rows(found: _Found, metric: InvertibilityMetric) -> dict[str, Any]:
     sigma = spectra.singular_values
     rank = partial(numerical_rank, atol=metric.rank_atol, rtol=metric.rank_rtol)
     cond = condition_number(sigma, floor=metric.singular_floor)
-    stable, ill = metric.bands
-    band = (cond >= stable).int() + (cond > ill).int() + cond.isinf().int()
-    band[cond.isnan()] = BANDS.index("nonfinite")
+    band = band_index(cond, metric.bands)
     columns = {
         **_by_name("input", found.input_names, found.inputs.flatten(1)),
         **_by_name("output", found.output_names, found.outputs),

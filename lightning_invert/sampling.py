@@ -24,6 +24,7 @@ class StreamSample:
     Args:
         num_points: How many rows to keep at most.
         seed: Seed of the keys.
+        first: Keep the first rows instead: of several processes, about as many of each.
 
     Example:
         >>> sample = StreamSample(3, seed=0)
@@ -33,9 +34,12 @@ class StreamSample:
         torch.Size([3, 1])
     """
 
-    def __init__(self, num_points: int, *, seed: int) -> None:
+    def __init__(self, num_points: int, *, seed: int, first: bool = False) -> None:
         self.num_points = num_points
+        self.first = first
+        self._passed = 0
         self._generator = torch.Generator().manual_seed(seed)
+        self._tie_break = seed % 2**40 / 2**40
         self._keys = torch.empty(0, dtype=torch.float64)
         self._rows: dict[str, Tensor] = {}
 
@@ -66,7 +70,12 @@ class StreamSample:
                     "{'module': ..., 'input': <callable>}}."
                 )
         size = next(iter(lengths.values()))
-        keys = torch.rand(size, generator=self._generator, dtype=torch.float64)
+        if self.first:
+            # Seeds differ between processes, and so do their keys.
+            keys = self._passed + self._tie_break + torch.arange(size, dtype=torch.float64)
+        else:
+            keys = torch.rand(size, generator=self._generator, dtype=torch.float64)
+        self._passed += size
         self._keep(torch.cat([self._keys, keys]), {n: rows.detach() for n, rows in batch.items()})
 
     def rows(self) -> dict[str, Tensor]:

@@ -38,6 +38,8 @@ class Spectra(NamedTuple):
         weakest: The singular vectors of the smallest singular value, if they were asked for.
         shape: (m, n) of the Jacobian.
         resolvable: The largest condition number that the arithmetic can tell.
+        deviation: How far each Jacobian is from the identity, :math:`\|J - 1\|_F / \sqrt{m}`,
+            shape (N,), if that was asked for and it was formed.
     """
 
     singular_values: Tensor
@@ -45,6 +47,7 @@ class Spectra(NamedTuple):
     weakest: WeakestDirections | None
     shape: tuple[int, int]
     resolvable: float
+    deviation: Tensor | None = None
 
     @property
     def complete(self) -> bool:
@@ -58,6 +61,7 @@ def measure_spectra(
     *,
     scales: tuple[Tensor, Tensor] | None = None,
     directions: bool = False,
+    identity: bool = False,
     outputs: int | None = None,
     check: bool = True,
 ) -> Spectra:
@@ -72,6 +76,7 @@ def measure_spectra(
         scales: Standard units of the inputs, shape (n,), and of the outputs, shape (m,): the
             Jacobian is that between inputs and outputs in these units.
         directions: Whether to find the weakest directions.
+        identity: Whether to find how far the Jacobian, which is to be square, is from the identity.
         outputs: m, if it is known: by default it is found by evaluating the function at a point.
         check: As in :func:`~lightning_invert.batched_jacobian`.
 
@@ -98,7 +103,7 @@ def measure_spectra(
             return Spectra(found.lower_bounds, None, weakest, (m, n), limit)
         ends = torch.stack([found.largest, found.smallest], dim=1)
         return Spectra(ends, found, weakest, (m, n), limit)
-    sigmas, weakests = [], []
+    sigmas, weakests, deviations = [], [], []
     for points in inputs.split(max(1, NUMBERS_AT_ONCE // max(1, m * n))):
         jacobian = batched_jacobian(function, points, chunk_size=default_chunk(m + n), check=check)
         check, limit = False, resolvable_condition(jacobian.dtype, (m, n))
@@ -107,10 +112,14 @@ def measure_spectra(
         sigmas.append(singular_values(jacobian))
         if directions:
             weakests.append(weakest_directions(jacobian))
+        if identity:
+            off = jacobian - torch.eye(m, dtype=jacobian.dtype, device=jacobian.device)
+            deviations.append(off.square().sum((1, 2)).div(m).sqrt())
     weakest = (
         WeakestDirections(*map(torch.cat, zip(*weakests, strict=True))) if directions else None
     )
-    return Spectra(torch.cat(sigmas), None, weakest, (m, n), limit)
+    deviation = torch.cat(deviations) if identity else None
+    return Spectra(torch.cat(sigmas), None, weakest, (m, n), limit, deviation)
 
 
 def _in_units(

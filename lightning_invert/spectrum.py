@@ -20,7 +20,9 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 __all__ = [
+    "BANDS",
     "WeakestDirections",
+    "band_index",
     "condition_number",
     "effective_rank",
     "log_volume",
@@ -29,6 +31,8 @@ __all__ = [
     "singular_values",
     "weakest_directions",
 ]
+
+BANDS = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
 
 PROMISE = 1e-6
 """The largest relative error of a singular value that is not left to an SVD."""
@@ -194,6 +198,26 @@ def condition_number(singular_values: Tensor, *, floor: float = 1e-12) -> Tensor
     largest, smallest = singular_values[..., 0], singular_values[..., -1]
     singular = (smallest < floor) | (smallest == 0)
     return torch.where(singular, torch.inf, largest / smallest)
+
+
+def band_index(condition: Tensor, bands: tuple[float, float] = (100.0, 1e4)) -> Tensor:
+    r"""Return the band of each condition number, as an index into ``BANDS``.
+
+    Args:
+        condition: :math:`\kappa`, any shape.
+        bands: Where *stable* ends and *ill-conditioned* begins; both limits are *moderate*.
+
+    Returns:
+        Integers of the same shape.
+
+    Example:
+        >>> kappa = torch.tensor([3.0, 100.0, 1e5, torch.inf, torch.nan])
+        >>> [BANDS[i] for i in band_index(kappa)]
+        ['stable', 'moderate', 'ill-conditioned', 'singular', 'nonfinite']
+    """
+    stable, ill = bands
+    index = (condition >= stable).int() + (condition > ill).int() + condition.isinf().int()
+    return index.masked_fill(condition.isnan(), BANDS.index("nonfinite"))
 
 
 def effective_rank(singular_values: Tensor) -> Tensor:

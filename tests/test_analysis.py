@@ -198,7 +198,10 @@ def test_figures_are_saved_under_the_map_s_name(tmp_path):
     assert [file.name for file in files] == [
         "surrogate_rank_histogram.png",
         "surrogate_condition_histogram.png",
+        "surrogate_singular_spectrum.png",
         "surrogate_fragile_zones.png",
+        "surrogate_zone_map.png",
+        "surrogate_worst_points.png",
     ]
     assert all(file.stat().st_size > 5000 for file in files)
 

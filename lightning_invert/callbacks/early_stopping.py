@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
-from lightning_invert.callbacks.tensorboard import logger_step, tensorboard_writers
+from lightning_invert.callbacks.loggers import galleries, logger_step
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -203,5 +203,5 @@ class ConditioningEarlyStopping(Callback):
         )
         if self.verbose:
             rank_zero_info(self.message)
-        for writer in tensorboard_writers(trainer):
-            writer.add_text("invertibility/early_stopping", self.message, logger_step(trainer))
+        for gallery in galleries(trainer):
+            gallery.text("invertibility/early_stopping", self.message, logger_step(trainer))

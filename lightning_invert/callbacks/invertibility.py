@@ -7,52 +7,35 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_invert.callbacks.base import Callback
-from lightning_invert.callbacks.tensorboard import histogram, logger_step, tensorboard_writers
+from lightning_invert.callbacks.display import Display
+from lightning_invert.callbacks.loggers import declare_metrics, logger_step
+from lightning_invert.callbacks.schedule import Budget, Schedule
+from lightning_invert.history import Look, remember
 from lightning_invert.jacobian import differentiable
 from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
-from lightning_invert.metrics import LOG10_COND_CAP, InvertibilityMetric, check_thresholds
-from lightning_invert.report import MapReport, report_table
+from lightning_invert.metrics import InvertibilityMetric, check_thresholds
+from lightning_invert.observation import Observation
+from lightning_invert.report import MapReport
 from lightning_invert.sampling import StreamSample
-from lightning_invert.spectra import measure_spectra
+from lightning_invert.spectra import Spectra, measure_spectra
 from lightning_invert.spectrum import condition_number, numerical_rank
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
-    from matplotlib.figure import Figure
 
 __all__ = ["InvertibilityCallback"]
 
-DRAWING_SHARE = 0.05
-"""What ``figures="auto"`` may spend on drawing before the end of fit, as a share of its time."""
-
-FIRST_DRAWING_SECONDS = 0.5
-"""What a map's figures are assumed to cost until they have been timed once."""
-
 MOST_INPUTS_KEPT = 1024
 """With more inputs than that (images), points are not kept for the fragile-zone figure."""
-
-
-class _Observation(NamedTuple):
-    """What one look at one map found, over all processes, on the CPU."""
-
-    watched: WatchedMap
-    report: MapReport
-    scalars: dict[str, Tensor]
-    singular_values: Tensor  # (N, k), finite points only, like the three below
-    condition: Tensor  # (N,)
-    rank: Tensor  # (N,)
-    points: Tensor | None  # (N, n)
-    tag: str
-    step: int
 
 
 class InvertibilityCallback(Callback):
@@ -63,7 +46,8 @@ class InvertibilityCallback(Callback):
     rank, the distribution of condition numbers and the rest of
     :class:`~lightning_invert.InvertibilityMetric`. The scalars go to every logger and to
     ``trainer.callback_metrics``, where ``EarlyStopping`` and ``ModelCheckpoint`` find them;
-    histograms and figures go to TensorBoard. In ``trainer.test`` the tags begin with ``test/``.
+    histograms and figures go to the loggers that can show them (TensorBoard, Weights & Biases;
+    MLflow the figures). In ``trainer.test`` the tags begin with ``test/``.
 
     A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed. Its condition
     number is then a lower bound, there is no effective rank, and *full rank* means not shown to be
@@ -79,7 +63,8 @@ class InvertibilityCallback(Callback):
             ``input_names`` and ``output_names``. ``None``: the module's own
             ``invertibility_maps()``, else its ``forward`` at the first part of the batch.
         num_points: Points for each map and watched epoch, over all processes together.
-        every_n_epochs: Watch epochs 0, n, 2n, ... and the last one.
+        every_n_epochs: Watch epochs 0, n, 2n, ... and the last one. Where such an epoch has no
+            validation, the next that has.
         scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the
             module's statistics or else by the spread of the sampled points (a column that does
             not vary is left as it is). ``"physical"``: as the module computes them. ``None``:
@@ -93,12 +78,25 @@ class InvertibilityCallback(Callback):
         histograms: Whether to write histograms of rank, log10 condition number and singular values.
         figures: ``True``: every watched epoch. ``"auto"``: after the last epoch and, before it, as
             often as keeps drawing below 5 % of the time. ``False``: never.
-        seed: Seed of the sample, which is fresh in every epoch.
+        seed: Seed of the sample.
         dataloaders: Of several validation dataloaders: ``"merged"`` watches a sample of all their
             points, ``"separate"`` one of each, under ``invertibility/dataloader_{i}/{map}/``.
         save_figures: Also save the figures as PNG: ``True`` for the folder ``invertibility``
             beside the logs, or a folder. A later figure of a map replaces the earlier.
         verbose: Whether to print a summary at the end of fit, validate and test.
+        sampling: ``"reservoir"``: a uniform sample of the points, fresh in every epoch.
+            ``"fixed"``: the same one in every epoch, so that a curve does not move because the
+            points do. ``"first"``: the first points. The latter two hold for loaders that do not
+            shuffle, as those of validation should not.
+        epochs: Watch these epochs and the last one, or ``"log"``: 0, 1, 2, 4, 8, ...
+        max_overhead: What share of the time watching may take. Where it takes more, fewer points
+            are watched, down to 16, and then fewer epochs; this is said.
+        worst_points: Rows of the table of the worst points, ``invertibility/{map}_worst_points.csv``
+            beside the logs; 0: no table.
+
+    Attributes:
+        history: Name of a map -> its looks in fit, each a dictionary of plain numbers: see
+            :class:`~lightning_invert.history.Look`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -126,33 +124,47 @@ class InvertibilityCallback(Callback):
         dataloaders: Literal["merged", "separate"] = "merged",
         save_figures: bool | str | Path = False,
         verbose: bool = True,
+        sampling: Literal["reservoir", "fixed", "first"] = "reservoir",
+        epochs: Literal["log"] | list[int] | None = None,
+        max_overhead: float | None = None,
+        worst_points: int = 20,
     ) -> None:
         super().__init__()
-        for name, value in {"num_points": num_points, "every_n_epochs": every_n_epochs}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Expected argument `{name}` to be at least 1, but got {value}.")
         _check_choice("scale", scale, (None, "standardized", "physical"))
         _check_choice("precision", precision, ("native", "float64"))
         _check_choice("figures", figures, ("auto", True, False))
         _check_choice("dataloaders", dataloaders, ("merged", "separate"))
+        _check_choice("sampling", sampling, ("reservoir", "fixed", "first"))
         check_thresholds(rank_atol, rank_rtol, singular_floor, bands)
+        if not isinstance(worst_points, int) or worst_points < 0:
+            raise ValueError(
+                f"Expected argument `worst_points` to be at least 0, but got {worst_points}."
+            )
         self.maps = maps
         self.num_points = num_points
-        self.every_n_epochs = every_n_epochs
         self.scale = scale
         self.rank_atol = rank_atol
         self.rank_rtol = rank_rtol
         self.singular_floor = singular_floor
         self.bands = bands
         self.precision = precision
-        self.histograms = histograms
         self.figures = figures
         self.seed = seed
         self.dataloaders = dataloaders
-        self.save_figures = save_figures
-        self.verbose = verbose
+        self.sampling = sampling
+        self.max_overhead = max_overhead
+        self.history: dict[str, list[Look]] = {}
         self.last_watched: tuple[int, int] | None = None
         """Epoch and step of the latest look in fit, for callbacks that act on what was logged."""
+        self._schedule = Schedule(every_n_epochs, epochs)
+        self._budget = Budget(num_points, max_overhead)
+        self._display = Display(
+            histograms=histograms,
+            figures=figures,
+            save_figures=save_figures,
+            worst_points=worst_points,
+            verbose=verbose,
+        )
         self._metric = InvertibilityMetric(
             rank_atol=rank_atol,
             rank_rtol=rank_rtol,
@@ -163,30 +175,52 @@ class InvertibilityCallback(Callback):
         self._maps: list[WatchedMap] = []
         self._samples: list[StreamSample] = []
         """One, or one of each dataloader; none where nothing is watched."""
-        self._seen: list[_Observation] = []
-        self._drawn: list[_Observation] = []
-        self._folder: Path | None = None
-        self._started = time.monotonic()
-        self._spent_drawing = self._last_drawing = 0.0
+        self._offering_seconds = 0.0
+        self._failure: Exception | None = None
         self._warned_nonfinite = self._said_fewer = False
         self._outputs: dict[str, int] = {}
         """Of maps that were looked at before: how many there are, and whether points mix, is asked
         once."""
 
+    # What a checkpoint keeps.
+
+    @property
+    def state_key(self) -> str:
+        """Tell several of these in one trainer apart."""
+        names = None if self.maps is None else sorted(self.maps)
+        return self._generate_state_key(maps=names, scale=self.scale, precision=self.precision)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed fit needs to go on as if it had not been interrupted."""
+        return {
+            "history": {name: list(looks) for name, looks in self.history.items()},
+            "num_points": self._budget.num_points,
+            "last_epoch": self._schedule.last,
+            "last_watched": self.last_watched,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the saved fit was."""
+        self.history = {name: list(looks) for name, looks in state_dict["history"].items()}
+        self._budget.num_points = min(self.num_points, state_dict["num_points"])
+        self._schedule.last = state_dict["last_epoch"]
+        self.last_watched = state_dict["last_watched"]
+
     # Where the trainer calls.
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out where figures go; every process has to ask."""
-        self._started, self._spent_drawing = time.monotonic(), 0.0
-        self._seen, self._drawn, self._outputs = [], [], {}
-        if self.save_figures is True:
-            self._folder = Path(trainer.log_dir or trainer.default_root_dir) / "invertibility"
-        elif self.save_figures:
-            self._folder = Path(self.save_figures)
+        """Begin anew, unless a fit goes on."""
+        self._outputs = {}
+        self._display.begin(trainer)
+        if stage == "fit" and trainer.current_epoch == 0:
+            self.history, self.last_watched, self._schedule.last = {}, None, -1
+            self._budget.num_points = self.num_points
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Complain about what is not going to work before an epoch has been trained."""
         self._maps = resolve_maps(self.maps, pl_module)
+        self._budget.begin()
+        declare_metrics(trainer, pl_module, [watched.name for watched in self._maps])
         if not trainer.enable_validation:
             rank_zero_warn(
                 "InvertibilityCallback watches validation points, but this fit has no validation "
@@ -195,7 +229,7 @@ class InvertibilityCallback(Callback):
             )
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a fresh sample if this epoch is watched."""
+        """Begin a sample if this epoch is watched."""
         if self._is_watched(trainer):
             batches = trainer.num_sanity_val_batches if trainer.sanity_checking else None
             self._begin(trainer, pl_module, len(batches or trainer.num_val_batches))
@@ -210,14 +244,22 @@ class InvertibilityCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Offer the batch's points to the sample."""
-        self._offer(batch, dataloader_idx)
+        if self._samples and self._failure is None:
+            begun = time.monotonic()
+            try:
+                self._offer(batch, dataloader_idx)
+            except Exception as error:
+                if trainer.world_size == 1:
+                    raise
+                self._failure = error  # The other processes are told when they gather.
+            self._offering_seconds += time.monotonic() - begun
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the sampled points and log what is found."""
         self._watch(trainer, pl_module, tag="invertibility")
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin a fresh sample."""
+        """Begin a sample."""
         self._begin(trainer, pl_module, len(trainer.num_test_batches))
 
     on_test_batch_end = on_validation_batch_end
@@ -229,62 +271,103 @@ class InvertibilityCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up, after ``trainer.validate``."""
         if not _fitting(trainer):
-            self._sum_up()
+            self._display.finish(trainer, {})
+            self._display.sum_up()
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up."""
-        self._sum_up()
+        self._display.finish(trainer, {})
+        self._display.sum_up()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the last look, while the loggers are still open."""
-        if self.figures is not False and self._drawn is not self._seen:
-            self._draw(trainer)
+        """Show the last look, while the loggers are still open."""
+        self._display.finish(trainer, self.history)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up, after the progress bar has gone."""
-        self._sum_up()
+        self._display.sum_up()
 
     # The way of the data.
 
     def _is_watched(self, trainer: Trainer) -> bool:
         if not _fitting(trainer) or trainer.sanity_checking:
             return True
-        epoch = trainer.current_epoch
-        return epoch % self.every_n_epochs == 0 or epoch + 1 == trainer.max_epochs
+        epoch, end = trainer.current_epoch, trainer.max_epochs or -1
+        if epoch < end <= epoch + (trainer.check_val_every_n_epoch or 1):
+            return True  # the last one
+        if not self._schedule.is_due(epoch):
+            return False
+        allowed = self._budget.allows()
+        if self.max_overhead is not None:
+            allowed = trainer.strategy.broadcast(allowed)
+        return allowed
 
     def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: int) -> None:
         self._maps = resolve_maps(self.maps, pl_module)
-        # Each epoch, step, process and dataloader draws keys of its own.
-        parts = (self.seed, trainer.current_epoch, trainer.global_step, trainer.global_rank)
-        seeds = np.random.SeedSequence(parts).generate_state(
+        self._offering_seconds, self._failure = 0.0, None
+        # Each process and dataloader draws keys of its own; and each epoch and step fresh ones.
+        fresh = (trainer.current_epoch, trainer.global_step)
+        when = fresh if self.sampling == "reservoir" else ()
+        seeds = np.random.SeedSequence((self.seed, *when, trainer.global_rank)).generate_state(
             loaders if self.dataloaders == "separate" else 1
         )
-        self._samples = [StreamSample(self.num_points, seed=int(seed)) for seed in seeds]
+        num_points, first = self._budget.num_points, self.sampling == "first"
+        self._samples = [StreamSample(num_points, seed=int(s), first=first) for s in seeds]
 
     def _offer(self, batch: Any, dataloader_idx: int) -> None:
-        if self._samples:
-            sample = self._samples[dataloader_idx if self.dataloaders == "separate" else 0]
-            sample.add({watched.name: watched.select(batch) for watched in self._maps})
+        sample = self._samples[dataloader_idx if self.dataloaders == "separate" else 0]
+        sample.add({watched.name: watched.select(batch) for watched in self._maps})
 
     def _watch(self, trainer: Trainer, pl_module: LightningModule, *, tag: str) -> None:
+        begun, drawing = time.monotonic(), self._display.seconds_drawing
         samples, self._samples = self._samples, []
         if not samples:
             return
-        seen: list[_Observation] = []
-        for number, sample in enumerate(samples):
-            part = f"dataloader_{number}" if len(samples) > 1 else ""
-            seen += self._look_at(trainer, pl_module, sample, tag, part)
+        warm = bool(self._outputs)
+        seen: list[Observation] = []
+        with _together(trainer, self._failure):
+            for number, sample in enumerate(samples):
+                part = f"dataloader_{number}" if len(samples) > 1 else ""
+                seen += self._look_at(trainer, pl_module, sample, tag, part)
         if trainer.sanity_checking or not seen:
             return
-        self._seen = seen
         if _fitting(trainer):
-            self.last_watched = (trainer.current_epoch, trainer.global_step)
+            self._take_down(trainer, seen)
         scalars = {name: value for one in seen for name, value in one.scalars.items()}
         self._log(trainer, pl_module, scalars)
-        if self.histograms:
-            self._write_histograms(trainer)
-        if self._may_draw(trainer):
-            self._draw(trainer)
+        self._display.show(trainer, seen, self.history, draw=self._may_draw(trainer))
+        if _fitting(trainer):
+            drawn = self._display.seconds_drawing - drawing
+            seconds = time.monotonic() - begun - drawn + self._offering_seconds
+            # The first look has more to do than those that follow.
+            self._account(trainer, seconds if warm else 0.0)
+
+    def _take_down(self, trainer: Trainer, seen: list[Observation]) -> None:
+        """Remember what was seen when."""
+        self.last_watched = (trainer.current_epoch, trainer.global_step)
+        self._schedule.last = trainer.current_epoch
+        for one in seen:
+            looks = self.history.setdefault(one.report.name, [])
+            looks.append(remember(one, trainer.current_epoch))
+
+    def _may_draw(self, trainer: Trainer) -> bool:
+        if self.figures != "auto" or not _fitting(trainer):
+            return self.figures is not False
+        return self._display.may_draw(self.max_overhead)
+
+    def _account(self, trainer: Trainer, seconds: float) -> None:
+        before = self._budget.num_points
+        self._budget.account(seconds)
+        if self.max_overhead is None:
+            return
+        # The clocks of the processes differ: the first decides.
+        self._budget.num_points = trainer.strategy.broadcast(self._budget.num_points)
+        if self._budget.num_points < before:
+            rank_zero_info(
+                f"InvertibilityCallback took {1e3 * seconds:.3g} ms in epoch "
+                f"{trainer.current_epoch}, more than max_overhead={self.max_overhead:g} allows: it "
+                f"watches {self._budget.num_points} points from now on, not {before}."
+            )
 
     def _look_at(
         self,
@@ -293,7 +376,7 @@ class InvertibilityCallback(Callback):
         sample: StreamSample,
         tag: str,
         part: str,
-    ) -> list[_Observation]:
+    ) -> list[Observation]:
         """Look at all maps at the points of a sample."""
         if trainer.world_size > 1:
             # Every process looks at all points of the common sample: it is small, and processes that
@@ -305,11 +388,11 @@ class InvertibilityCallback(Callback):
                 f"InvertibilityCallback saw no points{where} in this epoch: nothing is logged."
             )
             return []
-        if len(sample) < self.num_points and not (self._said_fewer or trainer.sanity_checking):
+        if len(sample) < sample.num_points and not (self._said_fewer or trainer.sanity_checking):
             self._said_fewer = True
             rank_zero_info(
                 f"InvertibilityCallback watches {len(sample)} points, all that there are, and not "
-                f"the {self.num_points} it was asked for."
+                f"the {sample.num_points} it was asked for."
             )
         rows = sample.rows()
         cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
@@ -336,7 +419,7 @@ class InvertibilityCallback(Callback):
 
     def _look(
         self, trainer: Trainer, watched: WatchedMap, x: Tensor, tag: str, part: str
-    ) -> _Observation:
+    ) -> Observation:
         with evaluation_mode([watched.owner]), differentiable(x.device.type):
             function: WatchedMap = watched
             if self.precision == "float64":
@@ -347,6 +430,7 @@ class InvertibilityCallback(Callback):
                     function,
                     x,
                     scales=self._scales(function, x) if scale == "standardized" else None,
+                    identity=watched.name == "round_trip",
                     outputs=self._outputs.get(watched.name),
                     check=watched.name not in self._outputs,
                 )
@@ -354,7 +438,7 @@ class InvertibilityCallback(Callback):
                 problem = f"InvertibilityCallback cannot watch map {watched.name!r}: {why}"
                 raise type(why)(problem) from why
             self._outputs[watched.name] = spectra.shape[0]
-            error = self._consistency_error(function, x)
+            of_pair = self._errors_of_pair(function, x, spectra)
 
         sigma, resolvable = spectra.singular_values, spectra.resolvable
         metric = self._metric
@@ -377,13 +461,15 @@ class InvertibilityCallback(Callback):
             scale,
             self.bands,
             spectra.complete,
+            self.rank_atol,
+            self.rank_rtol,
+            self.singular_floor,
         )
         logged = {f"{tag}/{watched.name}/{name}": value for name, value in scalars.items()}
-        if error is not None:
-            logged[f"{tag}/consistency_error"] = error
+        logged |= {f"{tag}/{name}": value for name, value in of_pair.items()}
         finite = sigma.isfinite().all(-1)
         sigma = sigma[finite]
-        return _Observation(
+        return Observation(
             watched=watched,
             report=report,
             scalars=logged,
@@ -407,14 +493,20 @@ class InvertibilityCallback(Callback):
             y = watched(x)
         return _spread(x), _spread(y)
 
-    def _consistency_error(self, watched: WatchedMap, y: Tensor) -> Tensor | None:
-        """Return the standardised RMS of F(I(y)) - y, for the map that is F∘I."""
+    def _errors_of_pair(
+        self, watched: WatchedMap, y: Tensor, spectra: Spectra
+    ) -> dict[str, Tensor]:
+        """Return how far F∘I is from the identity, in value and in slope, in standard units."""
         if watched.name != "round_trip":
-            return None
+            return {}
         _, scale = self._scales(watched, y)
         with torch.no_grad():
             deviation = (watched(y) - y).flatten(1) / scale
-        return deviation.square().mean().sqrt()
+        errors = {"consistency_error": deviation.square().mean().sqrt()}
+        if spectra.deviation is not None:
+            finite = spectra.deviation[spectra.deviation.isfinite()]
+            errors["jacobian_consistency_error"] = finite.square().mean().sqrt()
+        return errors
 
     def _warn_of_nonfinite(self, name: str, share: float) -> None:
         if share > 0 and not self._warned_nonfinite:
@@ -424,75 +516,6 @@ class InvertibilityCallback(Callback):
                 "points. They are counted in `nonfinite_fraction` and left out of the rest; this "
                 "is said once."
             )
-
-    # What people see.
-
-    @rank_zero_only
-    def _write_histograms(self, trainer: Trainer) -> None:
-        for writer in tensorboard_writers(trainer):
-            for one in self._seen:
-                if len(one.rank) == 0:
-                    continue
-                log10_cond = one.condition.log10().clamp(max=LOG10_COND_CAP)
-                kinds = {
-                    "log10_cond": histogram(log10_cond, 0.0, LOG10_COND_CAP),
-                    "sigma": histogram(one.singular_values.flatten()),
-                }
-                if one.report.complete:
-                    k = min(one.report.shape)
-                    kinds["rank"] = histogram(one.rank, -0.5, k + 0.5, bins=k + 1)
-                for name, counts in kinds.items():
-                    writer.add_histogram_raw(f"{one.tag}/{name}", **counts, global_step=one.step)
-
-    def _may_draw(self, trainer: Trainer) -> bool:
-        if self.figures != "auto" or not _fitting(trainer):
-            return self.figures is not False
-        elapsed = time.monotonic() - self._started
-        per_drawing = FIRST_DRAWING_SECONDS * len(self._seen)
-        if self._drawn:
-            per_drawing = self._last_drawing
-        # The last look is drawn in any case.
-        return self._spent_drawing + 2 * per_drawing <= DRAWING_SHARE * elapsed
-
-    @rank_zero_only
-    def _draw(self, trainer: Trainer) -> None:
-        begun = time.monotonic()
-        writers = tensorboard_writers(trainer)
-        if writers or self._folder:
-            from lightning_invert.figures import map_figures
-
-            try:
-                for one in self._seen:
-                    title = f"{one.report.name}, step {one.step}"
-                    names = one.watched.input_names
-                    figures = map_figures(
-                        one.report, one.condition, one.rank, one.points, names, title
-                    )
-                    for name, figure in figures.items():
-                        self._publish(writers, figure, one, name)
-            except Exception as error:  # noqa: BLE001  # a picture is not worth a training run
-                rank_zero_warn(f"InvertibilityCallback could not draw its figures: {error!r}")
-        self._last_drawing = time.monotonic() - begun
-        self._spent_drawing += self._last_drawing
-        self._drawn = self._seen
-
-    def _publish(self, writers: list[Any], figure: Figure, one: _Observation, name: str) -> None:
-        from lightning_invert.figures import to_image, to_png
-
-        for writer in writers:
-            writer.add_image(f"{one.tag}/{name}", to_image(figure), one.step, dataformats="HWC")
-        if self._folder is not None:
-            prefix = "test_" if one.tag.startswith("test/") else ""
-            self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / f"{prefix}{one.report.name}_{name}.png"
-            path.write_bytes(to_png(figure))
-
-    @rank_zero_only
-    def _sum_up(self) -> None:
-        if self.verbose and self._seen:
-            print(report_table([one.report for one in self._seen]))
-            if self._folder is not None and self._drawn:
-                print(f"Figures: {self._folder}")
 
 
 @contextmanager
@@ -508,6 +531,31 @@ def _silent(module: LightningModule) -> Iterator[None]:
             vars(module).pop(name)
             if name in own:
                 vars(module)[name] = own[name]
+
+
+@contextmanager
+def _together(trainer: Trainer, failure: Exception | None) -> Iterator[None]:
+    """Fail in every process if one fails: those left alone would wait for it without end."""
+    _agree(trainer, failure)
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        if trainer.world_size == 1:
+            raise
+        failure = error
+    _agree(trainer, failure)
+
+
+def _agree(trainer: Trainer, failure: Exception | None) -> None:
+    if trainer.world_size > 1:
+        failures = _gather(trainer.world_size, failure and f"{type(failure).__name__}: {failure}")
+        others = [(rank, text) for rank, text in enumerate(failures) if text]
+        if others and failure is None:
+            rank, text = others[0]
+            raise RuntimeError(f"InvertibilityCallback failed in process {rank}: {text}")
+    if failure is not None:
+        raise failure
 
 
 def _fitting(trainer: Trainer) -> bool:

@@ -36,10 +36,23 @@ SCALARS = [
     "sigma_min_median",
     "sigma_max_median",
     "effective_rank",
+    "full_rank_fraction_low",
+    "full_rank_fraction_high",
+    "log10_cond_median_low",
+    "log10_cond_median_high",
+    "log10_cond_p95_low",
+    "log10_cond_p95_high",
 ]
 ROOT = Path(__file__).parents[2]
 HISTOGRAMS = ("rank", "log10_cond", "sigma")
-FIGURES = ("rank_histogram", "condition_histogram", "fragile_zones")
+FIGURES = (
+    "rank_histogram",
+    "condition_histogram",
+    "singular_spectrum",
+    "fragile_zones",
+    "zone_map",
+    "worst_points",
+)
 
 
 class Recorder(InvertibilityCallback):
@@ -325,16 +338,16 @@ def test_figures_auto_draws_after_the_last_epoch_and_keeps_to_its_share(tmp_path
     folder = tmp_path / "figures"
     callback = InvertibilityCallback(figures="auto", save_figures=folder)
     fit_foreign(tmp_path, callback, max_epochs=5)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(
-        f"forward_{name}.png" for name in FIGURES
+    assert sorted(path.name for path in folder.glob("*.png")) == sorted(
+        f"forward_{name}.png" for name in (*FIGURES, "evolution")
     )
 
 
 @pytest.mark.parametrize(
     ("spent", "last", "elapsed", "drawn"),
     [
-        (0.0, 0.0, 19.0, False),
-        (0.0, 0.0, 21.0, True),
+        (0.0, 0.0, 39.0, False),
+        (0.0, 0.0, 41.0, True),
         (0.5, 0.3, 21.0, False),
         (0.5, 0.3, 23.0, True),
     ],
@@ -344,9 +357,10 @@ def test_drawing_keeps_below_a_twentieth_of_the_time_with_the_last_look_counted_
 ):
     callback = InvertibilityCallback()
     trainer = fit_foreign(tmp_path, callback)
-    callback._drawn = callback._seen if spent else []
-    callback._spent_drawing, callback._last_drawing = spent, last
-    callback._started = 0.0
+    display = callback._display
+    display._drawn = display._seen if spent else ()
+    display.seconds_drawing, display._last_drawing = spent, last
+    display._started = 0.0
     monkeypatch.setattr("time.monotonic", lambda: elapsed)
     assert callback._may_draw(trainer) is drawn
 
@@ -365,7 +379,7 @@ def test_a_figure_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):
 def test_figures_can_be_switched_off(tmp_path):
     callback = InvertibilityCallback(figures=False, save_figures=tmp_path / "figures")
     fit_foreign(tmp_path, callback)
-    assert not (tmp_path / "figures").exists()
+    assert not list((tmp_path / "figures").glob("*.png"))
 
 
 def test_a_fit_without_validation_is_told_so(tmp_path):
@@ -434,6 +448,12 @@ def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
         ({"num_points": 0}, "num_points"),
         ({"num_points": -5}, "num_points"),
         ({"every_n_epochs": 0}, "every_n_epochs"),
+        ({"every_n_epochs": 2, "epochs": "log"}, "every_n_epochs"),
+        ({"epochs": "sometimes"}, "epochs"),
+        ({"epochs": [-1]}, "epochs"),
+        ({"sampling": "last"}, "sampling"),
+        ({"max_overhead": 2}, "max_overhead"),
+        ({"worst_points": -1}, "worst_points"),
         ({"scale": "metric"}, "scale"),
         ({"precision": "float128"}, "precision"),
         ({"figures": "always"}, "figures"),

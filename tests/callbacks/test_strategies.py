@@ -64,7 +64,7 @@ PROJECT = """
     )
     trainer.fit(Net(), DataLoader(X[:4], 2), DataLoader(Shard(), 4))
     found = {k: v.item() for k, v in trainer.callback_metrics.items()}
-    found["points"] = watch._seen[0].report.num_points
+    found["points"] = watch._display._seen[0].report.num_points
     Path(f"{strategy}{trainer.global_rank}.json").write_text(json.dumps(found))
 """
 
@@ -139,7 +139,7 @@ def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
         )
         trainer.fit(ForwardInverseModule(forward_warmup_epochs=1), datamodule=Smooth())
         logged = {k: v.item() for k, v in trainer.callback_metrics.items() if "invert" in k}
-        logged |= {"points": watch._seen[0].report.num_points, "epochs": trainer.current_epoch}
+        logged |= {"points": watch._display._seen[0].report.num_points, "epochs": trainer.current_epoch}
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(logged))
     """
     run(tmp_path, project)

@@ -1,0 +1,227 @@
+"""What all figures share: their look, their words, and how they become pictures.
+
+Colours are those that the colour-blind can tell apart (M. Okabe and K. Ito, *Color universal
+design*, 2008). Sizes are inches.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+
+CAP = 16.0
+"""Where log10 of a condition number ends."""
+
+GREEN, ORANGE, RED, BLACK, BLUE = "#009E73", "#E69F00", "#D55E00", "#000000", "#0072B2"
+BANDS = (("stable", GREEN), ("moderate", ORANGE), ("ill-conditioned", RED))
+
+STYLE = {
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "figure.dpi": 110,
+    "hatch.linewidth": 0.6,
+}
+
+SUPERSCRIPT = str.maketrans("+-0123456789", "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+CARD = (4.6, 2.75)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return the figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    with styled():
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def to_image(figure: Figure) -> npt.NDArray[np.uint8]:
+    """Return the figure as an image, shape (height, width, 3)."""
+    with styled():
+        figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
+
+
+# What is drawn in more than one figure.
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw alike on every machine, whatever its matplotlib is set to."""
+    import matplotlib
+
+    settings: Any = {**matplotlib.rcParamsDefault, **STYLE}
+    settings.pop("backend")  # naming one would choose it
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def headed(width: float, height: float, title: str, facts: Sequence[str]) -> tuple[Figure, float]:
+    """Return a figure with a heading above ``height`` inches of room, and its whole height."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # A fact is not broken where that can be helped.
+    whole_facts = " · ".join(fact.replace(" ", "\u00a0") for fact in facts if fact)
+    lines = [line.replace("\u00a0", " ") for line in textwrap.wrap(whole_facts, int(15.5 * width))]
+    above = 0.38 + 0.15 * len(lines)
+    figure = Figure(figsize=(width, height + above))
+    FigureCanvasAgg(figure)
+    whole = height + above
+    figure.text(
+        0.12 / width, 1 - 0.1 / whole, cut(title, int(12.5 * width)),
+        fontsize=9.5, fontweight="bold", va="top",
+    )  # fmt: skip
+    figure.text(0.12 / width, 1 - 0.3 / whole, "\n".join(lines), fontsize=8, color="0.3", va="top")
+    return figure, whole
+
+
+def card(title: str, facts: Sequence[str]) -> tuple[Figure, Axes]:
+    """Return a figure of the usual size with one pair of axes."""
+    width, room = CARD
+    figure, height = headed(width, room, title, facts)
+    below, left, right = 0.55, 0.58, 0.12
+    box = (left / width, below / height, 1 - (left + right) / width, (room - below) / height)
+    return figure, figure.add_axes(box)
+
+
+def nothing(figure: Figure, axes: Axes, what: str = "no points") -> Figure:
+    """Say that there is nothing to draw."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, what, ha="center", va="center", transform=axes.transAxes)
+    return figure
+
+
+def decades(log10_cond: Array, *shown: float) -> int:
+    """Return up to which power of ten the values, and whatever else is to be seen, reach."""
+    wanted = [math.log10(value) for value in shown]
+    highest = max([1.0, *wanted, float(log10_cond.max(initial=0.0))])
+    return math.ceil(min(highest, CAP) - 1e-9)
+
+
+def kappa_ticks(axis: Any, high: int, infinite: float | None, label: str = "∞") -> None:
+    """Label an axis of log10 κ by powers of ten, and ∞ where it is."""
+    # Plain text: typesetting a formula takes longer than all else in a figure.
+    ticks = [float(tick) for tick in range(0, high + 1, math.ceil(high / 6))]
+    labels = [power(int(tick)) for tick in ticks]
+    if infinite is not None:
+        if infinite - ticks[-1] < 0.14 * high and len(ticks) > 1:
+            ticks, labels = ticks[:-1], labels[:-1]
+        ticks, labels = [*ticks, infinite], [*labels, label]
+    axis.set_ticks(ticks, labels)
+
+
+def ticks(low: float, high: float, number: int = 3) -> list[tuple[float, str]]:
+    """Return round values between the ends of an axis, and how they are written."""
+    from matplotlib.ticker import MaxNLocator
+
+    values = np.asarray(MaxNLocator(nbins=number, steps=[1, 2, 5, 10]).tick_values(low, high))
+    digits = max(4, math.floor(math.log10(max(abs(low), abs(high)) / (values[1] - values[0]))) + 2)
+    return [(float(t), short(float(t), digits)) for t in values if low <= t <= high]
+
+
+def power(exponent: int) -> str:
+    """Write a power of ten."""
+    return f"10{str(exponent).translate(SUPERSCRIPT)}"
+
+
+def percent(share: float) -> str:
+    """Write a share."""
+    return f"{100 * share:.3g} %"
+
+
+def short(number: float, digits: int = 4) -> str:
+    """Write a number in few letters."""
+    if math.isinf(number):
+        return "∞"
+    text = f"{float(f'{number:.{digits}g}'):.{max(6, digits)}g}"
+    if "e" not in text:
+        return text
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPT)}"
+
+
+def points(count: int) -> str:
+    """Write how many points there are."""
+    return "1 point" if count == 1 else f"{count} points"
+
+
+def left_out(count: int) -> str:
+    """Write how many points there would have been besides."""
+    return f"{count} not finite, left out" if count else ""
+
+
+def cut(text: str, letters: int) -> str:
+    """Shorten a text to so many letters."""
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def wrapped(name: str, letters: int) -> str:
+    """Break a name behind its underscores and spaces; what is cut of a long one is not its unit."""
+    lines = [""]
+    for word in re.findall(r".+?(?:[_ ]+|$)", name):
+        if lines[-1] and len(lines[-1] + word.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += word
+    lines = [cut(line.rstrip(), letters) for line in lines]
+    if len(lines) <= 3:
+        return "\n".join(lines)
+    unit = re.search(r" \[[^]]*\]$", name)
+    ending = unit[0] if unit and len(unit[0]) < letters - 1 else ""
+    return "\n".join([*lines[:2], lines[2][: letters - 1 - len(ending)] + "…" + ending])
+
+
+# What comes in.
+
+
+def column(name: str, values: Any) -> Array:
+    """Return values as an array of shape (N,), or complain."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"Expected argument `{name}` to be of shape (N,), but got {array.shape}.")
+    return array
+
+
+def ranks(rank: Any, full_rank: int) -> Array:
+    """Return numerical ranks as integers of shape (N,), or complain."""
+    rank = column("rank", rank)
+    if not ((rank >= 0) & (rank <= full_rank)).all():
+        raise ValueError(
+            f"Expected argument `rank` to be between 0 and full_rank={full_rank}, but got "
+            f"{rank.min()} to {rank.max()}."
+        )
+    return np.asarray(rank, dtype=int)
+
+
+def log10(condition: Any) -> Array:
+    """Return log10 of condition numbers, capped at 16."""
+    return np.asarray(np.log10(np.clip(condition, 1.0, 10**CAP)))
+
+
+def quantile(condition: Array, q: float) -> float:
+    """Interpolate like ``np.quantile``, but let inf be inf rather than NaN."""
+    ordered = np.sort(condition)
+    position = q * (len(ordered) - 1)
+    below, above = ordered[math.floor(position)], ordered[math.ceil(position)]
+    if below == above or math.isinf(above):
+        return float(above)
+    return float(below + (above - below) * (position % 1))

@@ -1,0 +1,188 @@
+"""Every logger gets what it can show, and says what it cannot."""
+
+import csv
+import os
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from lightning_invert import ForwardInverseModule
+from lightning_invert.callbacks import InvertibilityCallback
+from lightning_invert.callbacks.loggers import count
+from tests.problems import Foreign, Smooth, loader, quiet_trainer
+
+FULL_RANK = "invertibility/forward/full_rank_fraction"
+
+
+def fit(folder, logger, *, epochs=2, module=None, callback=None, **options):
+    callback = callback or InvertibilityCallback(num_points=32, figures=True)
+    trainer = quiet_trainer(
+        folder, max_epochs=epochs, logger=logger, callbacks=[callback], **options
+    )
+    if module is None:
+        trainer.fit(Foreign(), loader(), loader())
+    else:
+        trainer.fit(module, datamodule=Smooth())
+    return trainer
+
+
+def events(folder):
+    found = EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0})
+    return found.Reload()
+
+
+@pytest.fixture
+def mlflow_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    logger = MLFlowLogger(experiment_name="e", tracking_uri=f"file:{tmp_path / 'mlruns'}")
+    fit(tmp_path, logger)
+    return logger
+
+
+@pytest.fixture
+def wandb_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logger = WandbLogger(save_dir=tmp_path, offline=True, project="p")
+    fit(tmp_path, logger)
+    summary = dict(logger.experiment.summary)
+    logger.experiment.finish()
+    return summary
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_wandb_gets_scalars_histograms_figures_and_the_worst_points(wandb_run):
+    assert 0 <= wandb_run[FULL_RANK] <= 1
+    assert wandb_run["trainer/global_step"] == 7  # 4 steps an epoch, counted from 0
+    assert wandb_run["invertibility/forward/log10_cond"]["_type"] == "histogram"
+    assert wandb_run["invertibility/forward/fragile_zones"]["_type"] == "images/separated"
+    assert wandb_run["invertibility/forward/worst_points"]["_type"] == "table-file"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_mlflow_gets_scalars_at_their_steps_figures_and_the_worst_points(mlflow_run):
+    client, run = mlflow_run.experiment, mlflow_run.run_id
+    history = client.get_metric_history(run, FULL_RANK)
+    assert [metric.step for metric in history] == [3, 7]
+    shown = "invertibility/forward"
+    files = {file.path for file in client.list_artifacts(run, f"{shown}/fragile_zones")}
+    assert files == {f"{shown}/fragile_zones/step_{step}.png" for step in (3, 7)}
+    assert f"{shown}/worst_points.csv" in {f.path for f in client.list_artifacts(run, shown)}
+
+
+def test_several_loggers_get_the_same(tmp_path):
+    loggers = [
+        TensorBoardLogger(tmp_path, "tb", version=""),
+        CSVLogger(tmp_path, "csv", version=""),
+    ]
+    fit(tmp_path, loggers)
+    with (tmp_path / "csv" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row[FULL_RANK]]
+    found = events(tmp_path / "tb").Scalars(FULL_RANK)
+    assert [int(row["step"]) for row in rows] == [event.step for event in found]
+    assert [float(row[FULL_RANK]) for row in rows] == pytest.approx([e.value for e in found])
+
+
+def test_no_logger_is_no_hindrance(tmp_path):
+    trainer = fit(tmp_path, False)
+    assert FULL_RANK in trainer.callback_metrics
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_logger_without_pictures_says_so_once(tmp_path, caplog):
+    fit(tmp_path, CSVLogger(tmp_path), epochs=3)
+    said = [r.message for r in caplog.records if "cannot show" in r.message]
+    assert said == [
+        "InvertibilityCallback: CSVLogger gets the scalars, but cannot show histograms or figures."
+    ]
+
+
+def test_what_was_not_asked_for_is_not_missed(tmp_path, caplog):
+    watch = InvertibilityCallback(histograms=False, figures=False)
+    fit(tmp_path, CSVLogger(tmp_path), callback=watch)
+    assert "cannot show" not in caplog.text
+
+
+def test_custom_scalars_open_on_the_charts_of_every_map(tmp_path):
+    fit(tmp_path, TensorBoardLogger(tmp_path, "", version=""), module=ForwardInverseModule())
+    (event,) = events(tmp_path).Tensors("custom_scalars__config__")
+    layout = Layout()
+    layout.ParseFromString(event.tensor_proto.string_val[0])
+    (category,) = layout.category
+    assert category.title == "invertibility"
+    assert len(category.chart) == 9
+    tags = events(tmp_path).Tags()["scalars"]
+    for chart in category.chart:
+        shown = [*chart.multiline.tag]
+        shown += [tag for m in chart.margin.series for tag in (m.value, m.lower, m.upper)]
+        assert shown
+        assert set(shown) <= set(tags)
+
+
+def declared(folder):
+    metadata = events(folder).PluginTagToContent("hparams")
+    data = plugin_data_pb2.HParamsPluginData.FromString(metadata["_hparams_/experiment"])
+    start = plugin_data_pb2.HParamsPluginData.FromString(metadata["_hparams_/session_start_info"])
+    metrics = {info.name.tag for info in data.experiment.metric_infos}
+    return metrics, dict(start.session_start_info.hparams)
+
+
+def test_the_table_of_hyperparameters_compares_runs_by_how_their_maps_end(tmp_path):
+    fit(tmp_path, TensorBoardLogger(tmp_path, "", version=""), module=ForwardInverseModule())
+    metrics, params = declared(tmp_path)
+    assert {FULL_RANK, "invertibility/round_trip/log10_cond_p95", "hp_metric"} <= metrics
+    assert "learning_rate" in params
+    # The plugin takes a metric's last value: no curve has a point that was put there for it.
+    assert [event.step for event in events(tmp_path).Scalars(FULL_RANK)] == [9, 19]
+
+
+def test_metrics_that_a_project_declares_itself_are_not_shadowed(tmp_path):
+    class Declares(ForwardInverseModule):
+        def on_train_start(self):
+            self.logger.log_hyperparams(self.hparams, {"my/metric": 0.0})
+
+    logger = TensorBoardLogger(tmp_path, "", version="", default_hp_metric=False)
+    fit(tmp_path, logger, module=Declares())
+    assert declared(tmp_path)[0] == {"my/metric"}
+
+
+def test_a_prefix_of_the_logger_is_before_every_tag(tmp_path):
+    fit(tmp_path, TensorBoardLogger(tmp_path, "", version="", prefix="run"))
+    tags = events(tmp_path).Tags()
+    for kind, name in (("scalars", "full_rank_fraction"), ("histograms", "rank"),
+                       ("images", "fragile_zones")):  # fmt: skip
+        assert f"run-invertibility/forward/{name}" in tags[kind]
+
+
+def test_the_worst_points_are_a_table_beside_the_logs(tmp_path):
+    watch = InvertibilityCallback(worst_points=7, figures=False)
+    trainer = fit(tmp_path, CSVLogger(tmp_path), callback=watch)
+    file = os.path.join(trainer.log_dir, "invertibility", "forward_worst_points.csv")
+    with open(file) as table:
+        rows = list(csv.DictReader(table))
+    cond = [float(row["condition_number"]) for row in rows]
+    assert len(rows) == 7
+    assert cond == sorted(cond, reverse=True)
+    assert {"input/x0", "rank", "band", "sigma_3"} <= set(rows[0])
+
+
+def test_the_table_can_be_switched_off(tmp_path):
+    trainer = fit(tmp_path, CSVLogger(tmp_path), callback=InvertibilityCallback(worst_points=0))
+    assert not os.path.exists(os.path.join(trainer.log_dir, "invertibility"))
+
+
+def test_counts_are_numpys():
+    values = torch.randn(1000, dtype=torch.float64)
+    found = count(values, -5.0, 5.0, bins=20)
+    expected, edges = np.histogram(values.numpy(), 20, (-5, 5))
+    np.testing.assert_array_equal(found.counts, expected)
+    np.testing.assert_allclose(found.edges, edges)
+    assert (found.least, found.most) == (values.min(), values.max())
+    assert found.squares == pytest.approx((values**2).sum().item())

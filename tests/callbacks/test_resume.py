@@ -1,0 +1,70 @@
+"""A fit that was interrupted ends as one that was not."""
+
+import pytest
+import torch
+
+from lightning_invert.callbacks import InvertibilityCallback
+from tests.problems import Foreign, loader, quiet_trainer
+
+
+def fit(folder, until, *, resume=None, **options):
+    torch.manual_seed(4)
+    watch = InvertibilityCallback(num_points=20, **options)
+    trainer = quiet_trainer(folder, max_epochs=until, callbacks=[watch])
+    module = Foreign()
+    module.encoder[3] = torch.nn.Identity()  # its dropout would differ after an interruption
+    trainer.fit(module, loader(), loader(), ckpt_path=resume)
+    trainer.save_checkpoint(folder / "last.ckpt")
+    return watch
+
+
+@pytest.mark.parametrize("options", [{}, {"sampling": "fixed"}, {"epochs": "log"}], ids=str)
+def test_a_resumed_fit_looks_at_the_same_points_and_keeps_its_history(tmp_path, options):
+    whole = fit(tmp_path, 6, **options)
+    # The epoch in which a fit ends is watched in any case: stop where one is due.
+    fit(tmp_path, 3, **options)
+    resumed = fit(tmp_path, 6, resume=tmp_path / "last.ckpt", **options)
+    assert resumed.history == whole.history
+    assert len(whole.history["forward"]) >= 4
+
+
+def test_a_resumed_fit_draws_the_evolution_from_its_beginning(tmp_path):
+    fit(tmp_path, 3)
+    resumed = fit(tmp_path, 4, resume=tmp_path / "last.ckpt", save_figures=tmp_path / "figures")
+    assert [look["epoch"] for look in resumed.history["forward"]] == [0, 1, 2, 3]
+    assert (tmp_path / "figures" / "forward_evolution.png").exists()
+
+
+def test_points_that_a_budget_took_away_stay_away(tmp_path):
+    fit(tmp_path, 3, max_overhead=1e-9)
+    resumed = fit(tmp_path, 4, resume=tmp_path / "last.ckpt", max_overhead=1e-9)
+    assert resumed.history["forward"][-1]["num_points"] == 16
+
+
+def test_a_second_fit_has_a_history_of_its_own(tmp_path):
+    watch = InvertibilityCallback(num_points=20)
+    for _ in range(2):
+        quiet_trainer(tmp_path, max_epochs=2, callbacks=[watch]).fit(Foreign(), loader(), loader())
+    assert [look["epoch"] for look in watch.history["forward"]] == [0, 1]
+
+
+def test_a_fit_that_goes_on_keeps_its_history(tmp_path):
+    watch = InvertibilityCallback(num_points=20)
+    trainer, module = quiet_trainer(tmp_path, max_epochs=2, callbacks=[watch]), Foreign()
+    trainer.fit(module, loader(), loader())
+    trainer.fit_loop.max_epochs = 4
+    trainer.fit(module, loader(), loader())
+    assert [look["epoch"] for look in watch.history["forward"]] == [0, 1, 2, 3]
+
+
+def test_two_watchers_in_a_trainer_have_states_of_their_own(tmp_path):
+    watchers = [
+        InvertibilityCallback({"a": "encoder"}, num_points=8),
+        InvertibilityCallback({"b": "encoder"}, num_points=9),
+    ]
+    trainer = quiet_trainer(tmp_path, callbacks=watchers)
+    trainer.fit(Foreign(), loader(), loader())
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    states = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
+    found = [state for key, state in states.items() if "InvertibilityCallback" in key]
+    assert sorted(state["num_points"] for state in found) == [8, 9]

@@ -1,0 +1,58 @@
+"""Points to draw, and how to read what was drawn."""
+
+import numpy as np
+
+RNG = np.random.default_rng(0)
+X = RNG.uniform(size=(256, 7))
+CONDITION = 10 ** (6 * X[:, 6] * RNG.uniform(size=256))
+RANK = np.where(X[:, 6] > 0.8, 3, 4)
+ZERO_INFLATED = np.where(X < 0.5, 0.0, X)
+COLLAPSED = np.where(X[:, 6] > 0.8, np.inf, CONDITION)
+LONG = [f"the_very_long_name_of_input_{j}_measured_at_the_top [Nm³/(t·h)]" for j in range(7)]
+
+
+def words(figure):
+    texts = [*figure.texts, *(t for axes in figure.axes for t in axes.texts)]
+    return " ".join(text.get_text() for text in texts)
+
+
+def bars(figure):
+    """Heights of the histogram, which is one artist."""
+    (steps,) = (p for p in figure.axes[0].patches if hasattr(p, "get_data"))
+    return steps.get_data().values
+
+
+def density(panel):
+    return np.ma.filled(panel.images[1].get_array(), np.nan)
+
+
+def strip(panel):
+    return np.ma.filled(panel.images[2].get_array(), np.nan)[0]
+
+
+def medians(panel):
+    return panel.patches[-1].get_data().values
+
+
+def look(condition, epoch=0, rank=None, **more):
+    """What is kept of a look at these points, of full rank 4 unless told otherwise."""
+    known = np.asarray(condition)[~np.isnan(condition)]
+    log10 = np.minimum(np.log10(known), 16) if len(known) else np.full(1, 16.0)
+    quantiles = np.quantile(log10, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
+    rank = np.full(max(len(known), 1), 4) if rank is None else rank
+    share = [float(np.mean(rank == r)) for r in (4, 3, 2, 1, 0)]
+    return {
+        "epoch": epoch,
+        "step": 10 * epoch + 9,
+        "num_points": len(known),
+        "rank_shares": share,
+        "log10_cond": quantiles.tolist(),
+        "full_rank_interval": [max(0.0, share[0] - 0.05), min(1.0, share[0] + 0.05)],
+        "median_interval": [quantiles[3] - 0.1, quantiles[3] + 0.1],
+        "p95_interval": [quantiles[5] - 0.1, 16.0],
+        **more,
+    }
+
+
+def looks(condition, epochs=range(0, 20, 2), **more):
+    return [look(condition, epoch, **more) for epoch in epochs]
