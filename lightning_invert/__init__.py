@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lightning_invert.module import ForwardInverseModule
     from lightning_invert.networks import LinearPlusNonlinear, ResidualMLP, Standardize
     from lightning_invert.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
+    from lightning_invert.penalty import ConditioningPenalty, JacobianConsistency
     from lightning_invert.spectrum import (
         condition_number,
         effective_rank,
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ConditioningPenalty",
     "ConstantAlpha",
     "ForwardInverseModule",
     "InvertibilityMetric",
+    "JacobianConsistency",
     "LinearDecayAlpha",
     "LinearPlusNonlinear",
     "ResidualMLP",
@@ -56,6 +59,7 @@ _HOMES = {
     "module": ("ForwardInverseModule",),
     "networks": ("LinearPlusNonlinear", "ResidualMLP", "Standardize"),
     "objective": ("ConstantAlpha", "LinearDecayAlpha", "consistency_loss"),
+    "penalty": ("ConditioningPenalty", "JacobianConsistency"),
     "spectrum": (
         "condition_number",
         "effective_rank",

@@ -15,11 +15,12 @@ from torch.optim import Adam, Optimizer
 
 from lightning_invert.architecture import pack, unpack
 from lightning_invert.networks import ResidualMLP, Standardize
-from lightning_invert.objective import AlphaSchedule, ConstantAlpha, PairLoss, pair_loss
+from lightning_invert.objective import AlphaSchedule, ConstantAlpha, PairLoss, frozen, pair_loss
+from lightning_invert.penalty import ConditioningPenalty, JacobianConsistency
 
 __all__ = ["ForwardInverseModule"]
 
-_PARTS = ("forward_net", "inverse_net", "alpha")
+_PARTS = ("forward_net", "inverse_net", "alpha", "conditioning_penalty", "jacobian_consistency")
 STEPS_AT_ONCE = 64
 """So many steps' losses and predictions are kept until they are summed."""
 
@@ -40,7 +41,8 @@ class ForwardInverseModule(LightningModule):
 
     Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss`` and its terms
     ``forward``, ``inverse`` and ``consistency`` before they are weighted; ``mae/{output}``, in
-    physical units; in validation and test ``r2/{output}``. And ``alpha``.
+    physical units; in validation and test ``r2/{output}``. And ``alpha``, and under ``train/`` the
+    penalties that were asked for, which are minimised too but are no part of ``loss``.
 
     Args:
         forward_net: F, any module that maps (N, n) to (N, m) in standardised units. ``None``: a
@@ -59,6 +61,10 @@ class ForwardInverseModule(LightningModule):
         learning_rate: Of Adam.
         standardize: ``False`` if the data are standardised already: the networks then work in the
             units of the data.
+        conditioning_penalty: A term that keeps the condition number of F low, in standardised
+            units; ``None``: none.
+        jacobian_consistency: A term that asks the slope of F∘I to be that of the identity, and
+            trains I alone unless ``consistency_trains_forward``; ``None``: none.
 
     Raises:
         ValueError: If an argument is out of its range or the arguments contradict each other.
@@ -85,6 +91,8 @@ class ForwardInverseModule(LightningModule):
         forward_from: str | Path | None = None,
         learning_rate: float = 1e-3,
         standardize: bool = True,
+        conditioning_penalty: ConditioningPenalty | None = None,
+        jacobian_consistency: JacobianConsistency | None = None,
     ) -> None:
         super().__init__()
         for name, network in {"forward_net": forward_net, "inverse_net": inverse_net}.items():
@@ -107,12 +115,18 @@ class ForwardInverseModule(LightningModule):
                 "Expected argument `forward_warmup_epochs` to be 0 with `freeze_forward=True`: a "
                 "frozen F has nothing to warm up."
             )
+        if freeze_forward and conditioning_penalty is not None:
+            raise ValueError(
+                "Expected argument `conditioning_penalty` to be None with `freeze_forward=True`: it "
+                "trains F, which is frozen."
+            )
         if forward_net is not None and forward_from is not None:
             raise ValueError("Expected only one of the arguments `forward_net` and `forward_from`.")
         forward_from = str(forward_from) if forward_from is not None else None
         # What is not a plain value is packed into the checkpoint by `on_save_checkpoint`.
         schedule = ("alpha",) if isinstance(alpha, AlphaSchedule) else ()
-        self.save_hyperparameters(ignore=["forward_net", "inverse_net", *schedule])
+        penalties = ("conditioning_penalty", "jacobian_consistency")
+        self.save_hyperparameters(ignore=["forward_net", "inverse_net", *penalties, *schedule])
         self.forward_net = forward_net
         self.inverse_net = inverse_net
         self.alpha = alpha
@@ -122,6 +136,8 @@ class ForwardInverseModule(LightningModule):
         self.forward_from = forward_from
         self.learning_rate = learning_rate
         self.standardize = standardize
+        self.conditioning_penalty = conditioning_penalty
+        self.jacobian_consistency = jacobian_consistency
         self.scale_x = Standardize()
         self.scale_y = Standardize()
         self.input_names: tuple[str, ...] | None = None
@@ -130,6 +146,7 @@ class ForwardInverseModule(LightningModule):
         self.output_units: tuple[str, ...] | None = None
         self._kept: dict[str, list[tuple[Tensor, ...]]] = {}
         self._sums: dict[str, Tensor] = {}
+        self._penalties: dict[str, list[Tensor]] = {}
 
     # The pair, in physical units.
 
@@ -240,19 +257,21 @@ class ForwardInverseModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch of (x, y) in physical units."""
-        loss = self._loss(batch, "train")
+        x, y = self._standardized(batch)
+        loss = self._loss(x, y, "train")
+        penalty = self._penalty(x, y)
         if self._warming_up:
             # The inverse gets zero gradients rather than none, which DDP would wait for.
-            return loss.forward + 0.0 * loss.inverse
-        return loss.total
+            return loss.forward + 0.0 * loss.inverse + penalty
+        return loss.total + penalty
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the epoch's sums."""
-        self._loss(batch, "val")
+        self._loss(*self._standardized(batch), "val")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the epoch's sums."""
-        self._loss(batch, "test")
+        self._loss(*self._standardized(batch), "test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return the pair's predictions for a batch of (x, y), in physical units.
@@ -274,6 +293,10 @@ class ForwardInverseModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means and alpha."""
         self._log_sums("train")
+        for name, terms in self._penalties.items():
+            mean = torch.stack(terms).mean()
+            self.log(f"train/{name}", mean, sync_dist=self.trainer.world_size > 1)
+        self._penalties.clear()
         self.log("alpha", self.current_alpha, sync_dist=self.trainer.world_size > 1)
 
     def on_validation_epoch_end(self) -> None:
@@ -377,9 +400,11 @@ class ForwardInverseModule(LightningModule):
             return None
         return [f"{n} [{u}]" if u else n for n, u in zip(names, units, strict=True)]
 
-    def _loss(self, batch: Any, stage: str) -> PairLoss:
+    def _standardized(self, batch: Any) -> tuple[Tensor, Tensor]:
         x, y = _pair(batch)
-        x, y = self.scale_x(x), self.scale_y(y)
+        return self.scale_x(x), self.scale_y(y)
+
+    def _loss(self, x: Tensor, y: Tensor, stage: str) -> PairLoss:
         loss = pair_loss(
             self._net("forward_net"),
             self._net("inverse_net"),
@@ -390,6 +415,18 @@ class ForwardInverseModule(LightningModule):
         )
         self._keep(stage, loss, y)
         return loss
+
+    def _penalty(self, x: Tensor, y: Tensor) -> Tensor | float:
+        f, i = self._net("forward_net"), self._net("inverse_net")
+        terms: dict[str, Tensor] = {}
+        if self.conditioning_penalty is not None:
+            terms["conditioning_penalty"] = self.conditioning_penalty(f, x)
+        if self.jacobian_consistency is not None and not self._warming_up:
+            with frozen(f, unless=self.consistency_trains_forward):
+                terms["jacobian_consistency"] = self.jacobian_consistency(f, i, y)
+        for name, term in terms.items():
+            self._penalties.setdefault(name, []).append(term.detach())
+        return sum(terms.values())
 
     def _keep(self, stage: str, loss: PairLoss, y: Tensor) -> None:
         # Summed now and then and logged once an epoch: either in each step costs more than the step.

@@ -26,6 +26,7 @@ __all__ = [
     "LinearDecayAlpha",
     "PairLoss",
     "consistency_loss",
+    "frozen",
     "pair_loss",
 ]
 
@@ -160,13 +161,13 @@ def pair_loss(
     if alpha == 0:  # known all the same, but no backward pass is spent on it
         with torch.no_grad():
             return PairLoss(total, forward, inverse, mse_loss(forward_net(x_hat), y), y_hat)
-    with _frozen(forward_net, unless=consistency_trains_forward):
+    with frozen(forward_net, unless=consistency_trains_forward):
         consistency = mse_loss(forward_net(x_hat), y)
     return PairLoss(total + alpha * consistency, forward, inverse, consistency, y_hat)
 
 
 @contextmanager
-def _frozen(module: nn.Module, *, unless: bool) -> Iterator[None]:
+def frozen(module: nn.Module, *, unless: bool) -> Iterator[None]:
     """Let gradients pass through ``module`` without reaching its parameters."""
     trained = [] if unless else [p for p in module.parameters() if p.requires_grad]
     for parameter in trained:

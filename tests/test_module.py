@@ -1,12 +1,19 @@
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_invert import ConstantAlpha, ForwardInverseModule, LinearDecayAlpha, ResidualMLP
+from lightning_invert import (
+    ConditioningPenalty,
+    ConstantAlpha,
+    ForwardInverseModule,
+    JacobianConsistency,
+    LinearDecayAlpha,
+    ResidualMLP,
+)
 from lightning_invert.objective import AlphaSchedule
 from tests.problems import Smooth, quiet_trainer
 
@@ -283,3 +290,60 @@ def test_a_network_that_cannot_be_kept_is_said_and_can_be_given_again(tmp_path):
     )
     x = torch.randn(5, 3)
     assert torch.equal(again.eval()(x), module.eval()(x))
+
+
+class PenaltyOnly(ForwardInverseModule):
+    """Trained by the penalties alone, so that their gradients can be told apart."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * 0.0 + self._penalty(
+            *self._standardized(batch)
+        )
+
+
+@pytest.mark.parametrize(
+    ("penalties", "trained"),
+    [
+        ({"conditioning_penalty": ConditioningPenalty(1.0, limit=1.0)}, {"forward_net"}),
+        ({"jacobian_consistency": JacobianConsistency(1.0)}, {"inverse_net"}),
+        (
+            {"jacobian_consistency": JacobianConsistency(1.0), "consistency_trains_forward": True},
+            {"forward_net", "inverse_net"},
+        ),
+    ],
+    ids=["conditioning", "slope", "slope, through F"],
+)
+def test_a_penalty_trains_the_network_it_is_meant_for(tmp_path, penalties, trained):
+    module = PenaltyOnly(alpha=0.0, **penalties)
+    seen = set()
+
+    def note(trainer, pl_module, *_):
+        for name in ("forward_net", "inverse_net"):
+            net = getattr(pl_module, name)
+            if any(p.grad is not None and p.grad.any() for p in net.parameters()):
+                seen.add(name)
+
+    watch = LambdaCallback(on_before_optimizer_step=note)
+    trainer = quiet_trainer(tmp_path, callbacks=[watch])
+    trainer.fit(module, datamodule=Smooth())
+    assert seen == trained
+    names = {"conditioning_penalty", "jacobian_consistency"} & set(penalties)
+    assert {f"train/{name}" for name in names} <= set(trainer.callback_metrics)
+
+
+def test_penalties_are_in_the_checkpoint(tmp_path):
+    module = ForwardInverseModule(
+        conditioning_penalty=ConditioningPenalty(0.5, limit=7.0),
+        jacobian_consistency=JacobianConsistency(0.25),
+    )
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(module, datamodule=Smooth())
+    trainer.save_checkpoint(tmp_path / "pair.ckpt")
+    loaded = ForwardInverseModule.load_from_checkpoint(tmp_path / "pair.ckpt")
+    assert (loaded.conditioning_penalty.weight, loaded.conditioning_penalty.limit) == (0.5, 7.0)
+    assert loaded.jacobian_consistency.weight == 0.25
+
+
+def test_a_penalty_on_a_frozen_network_is_refused():
+    with pytest.raises(ValueError, match="`conditioning_penalty` to be None"):
+        ForwardInverseModule(freeze_forward=True, conditioning_penalty=ConditioningPenalty())

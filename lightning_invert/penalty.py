@@ -1,0 +1,163 @@
+r"""Terms of a loss that make a map easier to invert.
+
+Both take the Jacobian at a few points of a batch, with a graph: one forward and one backward pass
+of as many rows as there are points times outputs, and whatever the optimizer's backward pass takes
+through them. They are for maps with few outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lightning_invert.maps import evaluation_mode
+
+__all__ = ["ConditioningPenalty", "JacobianConsistency"]
+
+SMALLEST_SHARE = 1e-6
+"""Of the largest singular value: what is below is taken for this, lest gradients be infinite."""
+
+
+class ConditioningPenalty(nn.Module):
+    r"""Penalise condition numbers above a limit.
+
+    .. math:: w \cdot \frac{1}{N} \sum_i \max(0, \ln \kappa(J_i) - \ln \kappa_0)^2
+
+    with :math:`\kappa = \sigma_1 / \sqrt{\sigma_k^2 + (10^{-6} \sigma_1)^2}`, which is differentiable
+    where the map is singular too. In training the map's Jacobian is that in evaluation mode,
+    without dropout: the one that is watched.
+
+    Args:
+        weight: w.
+        limit: :math:`\kappa_0`: what is below costs nothing.
+        num_points: N: the penalty is taken at the first so many points of a batch.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> penalty = ConditioningPenalty(weight=1.0, limit=10.0)
+        >>> x = torch.zeros(5, 2)
+        >>> penalty(lambda x: x * torch.tensor([1.0, 0.2]), x).item()  # κ = 5
+        0.0
+        >>> round(penalty(lambda x: x * torch.tensor([1.0, 0.01]), x).item(), 3)  # ln(100 / 10)²
+        5.302
+    """
+
+    def __init__(self, weight: float = 0.01, limit: float = 10.0, num_points: int = 8) -> None:
+        super().__init__()
+        _check(weight, num_points)
+        if not 1 <= limit < 1 / SMALLEST_SHARE:
+            raise ValueError(
+                "Expected argument `limit` to be a condition number from 1 to "
+                f"{1 / SMALLEST_SHARE:g}, but got {limit}."
+            )
+        self.weight = weight
+        self.limit = limit
+        self.num_points = num_points
+
+    def extra_repr(self) -> str:
+        """Show the arguments."""
+        return f"weight={self.weight}, limit={self.limit}, num_points={self.num_points}"
+
+    def forward(self, function: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        r"""Return the penalty.
+
+        Args:
+            function: The map, (N, \*) -> (N, \*), each row by itself. A module is evaluated in
+                evaluation mode.
+            x: Points, shape (N, \*).
+
+        Returns:
+            The weighted penalty, shape (), with a graph to the map's weights.
+        """
+        jacobian = _jacobian(function, x[: self.num_points])
+        sigma = torch.linalg.svdvals(jacobian)
+        largest, smallest = sigma[:, 0], sigma[:, -1]
+        tiny = torch.finfo(sigma.dtype).tiny
+        floored = smallest.square() + (SMALLEST_SHARE * largest).square() + tiny
+        log_cond = (largest.square() + tiny).log() / 2 - floored.log() / 2
+        excess = (log_cond - math.log(self.limit)).clamp(min=0)
+        penalty: Tensor = self.weight * excess.square().mean()
+        return penalty
+
+
+class JacobianConsistency(nn.Module):
+    r"""Penalise a round trip whose slope is not that of the identity.
+
+    .. math:: w \cdot \frac{1}{N m} \sum_i \lVert J_F(I(y_i))\, J_I(y_i) - 1 \rVert_F^2
+
+    The consistency term asks that F(I(y)) be y; this one, that a small change of the wanted outcome
+    be answered by the right change of the settings.
+
+    Args:
+        weight: w.
+        num_points: N: it is taken at the first so many points of a batch.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> term = JacobianConsistency(weight=1.0)
+        >>> term(lambda x: 2 * x, lambda y: 0.75 * y, torch.zeros(3, 4)).item()  # (1.5 - 1)²
+        0.25
+    """
+
+    def __init__(self, weight: float = 0.01, num_points: int = 8) -> None:
+        super().__init__()
+        _check(weight, num_points)
+        self.weight = weight
+        self.num_points = num_points
+
+    def extra_repr(self) -> str:
+        """Show the arguments."""
+        return f"weight={self.weight}, num_points={self.num_points}"
+
+    def forward(
+        self,
+        forward: nn.Module | Callable[[Tensor], Tensor],
+        inverse: nn.Module | Callable[[Tensor], Tensor],
+        y: Tensor,
+    ) -> Tensor:
+        """Return the penalty.
+
+        Args:
+            forward: F, (N, n) -> (N, m). Freeze its weights to train I alone.
+            inverse: I, (N, m) -> (N, n).
+            y: Wanted outcomes, shape (N, m).
+
+        Returns:
+            The weighted penalty, shape (), with a graph to the weights.
+        """
+        with evaluation_mode([f for f in (forward, inverse) if isinstance(f, nn.Module)]):
+            jacobian = _jacobian(lambda y: forward(inverse(y)), y[: self.num_points])
+        m = jacobian.shape[1]
+        off = jacobian - torch.eye(m, dtype=jacobian.dtype, device=jacobian.device)
+        penalty: Tensor = self.weight * off.square().sum((1, 2)).mean() / m
+        return penalty
+
+
+def _jacobian(function: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return the Jacobian at each point, shape (N, m, n), with a graph."""
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        modules = [function] if isinstance(function, nn.Module) else []
+        with evaluation_mode(modules):
+            with torch.no_grad():
+                m = function(x[:1]).numel()
+            # Each point once for every output, so that one backward pass finds all rows.
+            repeated = x.detach().repeat_interleave(m, 0).requires_grad_()
+            y = function(repeated).flatten(1)
+        each = torch.eye(m, dtype=y.dtype, device=y.device).repeat(len(x), 1)
+        (rows,) = torch.autograd.grad(y, repeated, each, create_graph=True)
+    rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+    return rows.reshape(len(x), m, -1)
+
+
+def _check(weight: float, num_points: int) -> None:
+    if not weight >= 0:
+        raise ValueError(f"Expected argument `weight` to be at least 0, but got {weight}.")
+    if not isinstance(num_points, int) or num_points < 1:
+        raise ValueError(f"Expected argument `num_points` to be at least 1, but got {num_points}.")
