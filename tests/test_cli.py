@@ -46,7 +46,7 @@ def test_fit_says_where_logs_figures_and_checkpoint_are(tmp_path, capsys):
         (line,) = re.findall(rf"{what}\s+(\S+)", text)
         assert Path(line).exists()
     assert list(tmp_path.rglob("events.out.tfevents*"))
-    assert len(list(tmp_path.rglob("*.png"))) == 9
+    assert len(list(tmp_path.rglob("*.png"))) == 3 * 6
 
 
 def test_a_checkpoint_of_the_command_loads_alone(checkpoint):

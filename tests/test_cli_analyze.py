@@ -49,7 +49,10 @@ def analyzed(*args):
 def test_of_a_checkpoint_every_map_gets_a_table_figures_and_a_line(checkpoint, tmp_path, capsys):
     main(["analyze", "--ckpt", checkpoint, "--data", "points.csv"])
     names = {path.name for path in (tmp_path / "analysis").iterdir()}
-    figures = ("rank_histogram", "condition_histogram", "fragile_zones")
+    figures = (
+        "rank_histogram", "condition_histogram", "singular_spectrum", "fragile_zones", "zone_map",
+        "worst_points",
+    )  # fmt: skip
     maps = ("forward", "inverse", "round_trip")
     assert names == {
         "summary.json",

@@ -117,6 +117,11 @@ def test_logged_numbers_of_a_pair_equal_those_in_standardised_units(tmp_path):
             found = trainer.callback_metrics[f"invertibility/{name}/{scalar}"].item()
             assert found == pytest.approx(value, rel=1e-3), (name, scalar)
     v = module.scale_y(callback.points["round_trip"])
+    slopes = [autograd_jacobian(lambda row: f(i(row[None]))[0], row) for row in v]
+    off = (torch.stack(slopes) - torch.eye(2)).square().sum((1, 2)).mean() / 2
+    assert trainer.callback_metrics[
+        "invertibility/jacobian_consistency_error"
+    ].item() == pytest.approx(off.sqrt().item(), rel=1e-4)
     error = (f(i(v)) - v).square().mean().sqrt().item()
     assert trainer.callback_metrics["invertibility/consistency_error"].item() == pytest.approx(
         error, rel=1e-4

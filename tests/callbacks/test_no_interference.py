@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert.callbacks import InvertibilityCallback
@@ -82,6 +82,7 @@ def everything_after_fit(folder, watch, *, module=Noisy, callbacks=(), num_worke
         {"gradient_clip_val": 0.1},
         {"module": Compiled},
         {"callbacks": [AverageOfWeights]},
+        {"callbacks": [EMAWeightAveraging]},
         {"num_sanity_val_steps": 0},
         {"val_check_interval": 2},
     ],

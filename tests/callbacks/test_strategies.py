@@ -83,7 +83,7 @@ def run(folder, project, *arguments, **values):
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-20000:]
 
 
 def read(folder, name):
@@ -146,3 +146,38 @@ def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
     first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
     assert first == second
     assert (first["points"], first["epochs"]) == (32, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["batch", "look"])
+def test_a_process_that_fails_does_not_leave_the_others_waiting(tmp_path, where):
+    project = """
+        import torch
+        from lightning.pytorch import Trainer
+        from lightning_invert.callbacks import InvertibilityCallback
+        from tests.problems import Foreign, loader
+
+        class Breaks(InvertibilityCallback):
+            def on_validation_epoch_start(self, trainer, pl_module):
+                self.breaks = trainer.global_rank == 1 and not trainer.sanity_checking
+                super().on_validation_epoch_start(trainer, pl_module)
+
+            def _offer(self, batch, dataloader_idx):
+                if WHERE == "batch" and self.breaks:
+                    raise ValueError("a broken batch")
+                super()._offer(batch, dataloader_idx)
+
+            def _look(self, *arguments):
+                if WHERE == "look" and self.breaks:
+                    raise ValueError("out of memory, say")
+                return super()._look(*arguments)
+
+        trainer = Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, callbacks=[Breaks()],
+        )
+        trainer.fit(Foreign(), loader(), loader())
+    """
+    why = "a broken batch" if where == "batch" else "out of memory, say"
+    with pytest.raises(AssertionError, match=f"failed in process 1: ValueError: {why}"):
+        run(tmp_path, project, WHERE=where)
