@@ -166,6 +166,8 @@ def test_says_what_is_wrong_with_maps(maps, root, error, words):
         (None, {"a": X, "b": X}, ValueError, r"keys \['a', 'b'\].*'input': <key>"),
         (None, [torch.zeros(5, 3).long(), X], TypeError, r"dtype torch.int64.*'input'"),
         (None, ["text"], TypeError, "got a str"),
+        (None, [(X, X), X], TypeError, r"got a tuple of length 2.*'input'"),
+        (None, None, TypeError, "got a NoneType"),
         (None, torch.zeros(5), TypeError, r"shape \(5,\)"),
         ({"f": {"input": 2}}, (X, X), ValueError, "tuple of length 2, but got 2"),
         ({"f": {"input": "y"}}, {"x": X}, ValueError, r"keys \['x'\], but got 'y'"),

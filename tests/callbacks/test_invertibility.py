@@ -422,6 +422,7 @@ class Wrong(Foreign):
     [
         (torch.sum, ValueError, "one row for each"),
         (torch.detach, ValueError, "carries a gradient"),
+        (lambda y: (y > 0).float(), ValueError, "operation that cannot be differentiated"),
         (lambda y: y.argmax(1), TypeError, "floating tensor, but it returned torch.int64"),
         (lambda y: (y, y), TypeError, "floating tensor, but it returned tuple"),
     ],
@@ -431,6 +432,32 @@ def test_a_map_that_cannot_be_watched_is_named_with_the_reason(tmp_path, wrong, 
     watch = InvertibilityCallback(maps={"mine": module.watched})
     with pytest.raises(error, match=rf"cannot watch map 'mine': .*{words}"):
         fit_foreign(tmp_path, watch, module)
+
+
+def test_a_forward_without_gradients_is_named_with_the_reason(tmp_path):
+    class WithoutGradients(Foreign):
+        def forward(self, x):
+            with torch.no_grad():
+                return self.encoder(x)
+
+        def step(self, batch):
+            return self.encoder(batch[0]).sum()
+
+    with pytest.raises(ValueError, match=r"map 'forward': .*torch\.no_grad"):
+        fit_foreign(tmp_path, InvertibilityCallback(), WithoutGradients())
+
+
+def test_weights_that_are_nan_are_reported_as_the_worst_there_is_and_do_not_end_the_fit(tmp_path):
+    module = Foreign()
+    with torch.no_grad():
+        module.encoder[0].weight.fill_(torch.nan)
+    watch = InvertibilityCallback(figures=True, save_figures=tmp_path / "figures")
+    with pytest.warns(UserWarning, match=r"NaN or inf at 100\.0% of the watched points"):
+        trainer = fit_foreign(tmp_path, watch, module, max_epochs=2)
+    logged = trainer.callback_metrics
+    assert logged["invertibility/forward/nonfinite_fraction"] == 1
+    assert logged["invertibility/forward/full_rank_fraction"] == 0
+    assert logged["invertibility/forward/log10_cond_p95"] == 16
 
 
 def test_fewer_points_than_asked_are_used_and_said_once(tmp_path, caplog):
