@@ -12,16 +12,18 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lightning_invert.intervals import quantile_ranks, wilson_interval
-from lightning_invert.spectrum import condition_number, effective_rank, numerical_rank
+from lightning_invert.spectrum import (
+    LOG10_COND_CAP,
+    condition_number,
+    effective_rank,
+    numerical_rank,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LOG10_COND_CAP", "InvertibilityMetric"]
-
-LOG10_COND_CAP = 16.0
-"""Where log10 of a condition number ends: 1 / eps of float64. It keeps what is monitored finite."""
+__all__ = ["InvertibilityMetric"]
 
 
 class InvertibilityMetric(Metric):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from lightning_invert.spectrum import LOG10_COND_CAP
+
 __all__ = ["MapReport", "invertibility_word", "report_table", "verdict"]
 
 
@@ -157,8 +159,9 @@ def _share_interval(scalars: Mapping[str, float]) -> str:
 
 
 def _condition_interval(scalars: Mapping[str, float]) -> str:
-    low, high = (10 ** scalars[f"log10_cond_p95_{end}"] for end in ("low", "high"))
-    return f" [{low:.3g}, {'∞' if high >= 1e16 else f'{high:.3g}'}]"
+    ends = (scalars[f"log10_cond_p95_{end}"] for end in ("low", "high"))
+    low, high = ("∞" if end >= LOG10_COND_CAP else f"{10**end:.3g}" for end in ends)
+    return f" [{low}, {high}]"
 
 
 def _condition(value: float, resolvable: float) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 __all__ = [
     "BANDS",
+    "LOG10_COND_CAP",
     "WeakestDirections",
     "band_index",
     "condition_number",
@@ -31,6 +32,9 @@ __all__ = [
     "singular_values",
     "weakest_directions",
 ]
+
+LOG10_COND_CAP = 16.0
+"""Where log10 of a condition number ends: 1 / eps of float64. It keeps what is monitored finite."""
 
 BANDS = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
 

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lightning_invert.spectrum import LOG10_COND_CAP
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = npt.NDArray[Any]
 
-CAP = 16.0
-"""Where log10 of a condition number ends."""
+CAP = LOG10_COND_CAP
 
 GREEN, ORANGE, RED, BLACK, BLUE = "#009E73", "#E69F00", "#D55E00", "#000000", "#0072B2"
 BANDS = (("stable", GREEN), ("moderate", ORANGE), ("ill-conditioned", RED))

@@ -111,8 +111,9 @@ def _draw(
         if len(inside):
             median[r, c] = np.median(inside)
     colours: dict[str, Any] = {"cmap": COLOURS, "vmin": limits[0], "vmax": limits[1]}
+    size = float(np.clip(2500 / len(x), 3, 9))
     axes.pcolormesh(x_edges, y_edges, median, **colours, alpha=0.75, lw=0)
-    axes.scatter(x, y, c=log10, **colours, s=9, lw=0.35, edgecolors="white")
+    axes.scatter(x, y, c=log10, **colours, s=size, lw=0.04 * size, edgecolors="white")
     axes.scatter(x[deficient], y[deficient], marker="x", c=style.RED, s=15, lw=1.1)
     axes.set_xlim(x_edges[0], x_edges[-1])
     axes.set_ylim(y_edges[0], y_edges[-1])
