@@ -15,6 +15,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lightning_invert.intervals import wilson_interval
 from lightning_invert.jacobian import differentiable
 from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
 from lightning_invert.metrics import InvertibilityMetric
@@ -476,6 +477,8 @@ class _Tally:
         for name, total in self.shares.items():
             count = self.total if name == "nonfinite_fraction" else self.finite
             scalars[name] = total / max(1, count)
+        ends = wilson_interval(scalars["full_rank_fraction"], self.finite)
+        scalars["full_rank_fraction_low"], scalars["full_rank_fraction_high"] = ends
         return scalars
 
     def _compute(self, sigma: Tensor, spectra: Spectra) -> dict[str, float]:

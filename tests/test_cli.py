@@ -138,3 +138,14 @@ def test_the_installed_command_runs():
         [command, "--help"], capture_output=True, text=True, check=True, timeout=120
     )
     assert "fit" in done.stdout
+
+
+def test_which_points_and_epochs_are_watched_can_be_said_in_yaml(tmp_path):
+    given = {"sampling": "fixed", "epochs": "log", "max_overhead": 0.5, "worst_points": 3}
+    options = "".join(f"        {name}: {value}\n" for name, value in given.items())
+    text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
+    config = tmp_path / "mine.yaml"
+    config.write_text(text.replace("        num_points: 256\n", options))
+    main(["fit", "--config", str(config), *furnace()[2:]])
+    (table,) = tmp_path.rglob("forward_worst_points.csv")
+    assert len(table.read_text().splitlines()) == 4

@@ -65,7 +65,7 @@ class Display:
         self._pictures: Path | None = None
         self._tables: Path | None = None
         self._started = time.monotonic()
-        self._arranged = False
+        self._arranged = self._noticed = False
 
     def begin(self, trainer: Trainer) -> None:
         """Find out where files go; every process has to ask."""
@@ -77,7 +77,9 @@ class Display:
             given = None if self.save_figures is True else Path(self.save_figures)
             self._pictures = given or (beside or Path(trainer.default_root_dir)) / FOLDER
         self._tables = self._pictures or (beside / FOLDER if beside else None)
-        notice(trainer, histograms=self.histograms, images=self.figures is not False)
+        if not self._noticed:
+            notice(trainer, histograms=self.histograms, images=self.figures is not False)
+        self._noticed = True
 
     def show(
         self,

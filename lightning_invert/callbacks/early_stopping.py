@@ -87,6 +87,7 @@ class ConditioningEarlyStopping(Callback):
                 "Expected one of the arguments `good_enough`, `worst_allowed` and `stop_when_stalled` "
                 "to be given, but got none: this would never stop."
             )
+        self.map = map
         self.monitor = f"invertibility/{map}/{monitor}"
         self.good_enough = good_enough
         self.worst_allowed = worst_allowed
@@ -170,7 +171,9 @@ class ConditioningEarlyStopping(Callback):
 
     def _watcher(self, trainer: Trainer) -> InvertibilityCallback | None:
         watchers = [c for c in trainer.callbacks if isinstance(c, InvertibilityCallback)]  # type: ignore[attr-defined]
-        return watchers[0] if watchers else None
+        # Of several, the one that watches the map.
+        mine = [watcher for watcher in watchers if self.map in watcher.history]
+        return next(iter([*mine, *watchers]), None)
 
     def _judge(self, raw: float) -> Reason | None:
         """Count how long each condition has held, and return the one that has held long enough."""

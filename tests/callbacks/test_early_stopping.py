@@ -131,3 +131,14 @@ def test_a_map_that_is_not_watched_is_named(tmp_path):
 
 def test_it_is_a_callback():
     assert isinstance(ConditioningEarlyStopping(good_enough=2.0), Callback)
+
+
+def test_of_several_watchers_it_follows_the_one_that_watches_its_map(tmp_path):
+    watchers = [
+        InvertibilityCallback({"code": "encoder"}, epochs=[], figures=False),
+        InvertibilityCallback({"whole": "encoder"}, figures=False),
+    ]
+    stop = ConditioningEarlyStopping("whole", good_enough=16.0, patience=3)
+    trainer = quiet_trainer(tmp_path, max_epochs=10, callbacks=[*watchers, stop])
+    trainer.fit(Foreign(), loader(), loader())
+    assert stop.stopped_epoch == 2

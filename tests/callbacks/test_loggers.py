@@ -97,7 +97,8 @@ def test_no_logger_is_no_hindrance(tmp_path):
 
 
 def test_a_logger_without_pictures_says_so_once(tmp_path, caplog):
-    fit(tmp_path, CSVLogger(tmp_path), epochs=3)
+    trainer = fit(tmp_path, CSVLogger(tmp_path), epochs=3)
+    trainer.test(Foreign(), loader(), verbose=False)
     said = [r.message for r in caplog.records if "cannot show" in r.message]
     assert said == [
         "InvertibilityCallback: CSVLogger gets the scalars, but cannot show histograms or figures."
