@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Display"]
 
-DRAWING_SHARE = 0.05
+DRAWING_SHARE = 0.01
 """What ``figures="auto"`` may spend on drawing before the end of fit, as a share of its time."""
 
 FIRST_DRAWING_SECONDS = 1.0
@@ -99,13 +99,11 @@ class Display:
         if draw:
             self._draw(trainer, history)
 
-    def may_draw(self, max_overhead: float | None = None) -> bool:
+    def may_draw(self, maps: int, max_overhead: float | None = None) -> bool:
         """Tell whether a drawing, and one more at the end, keep to their share of the time."""
         share = min(DRAWING_SHARE, max_overhead or 1.0)
         elapsed = time.monotonic() - self._started
-        per_drawing = FIRST_DRAWING_SECONDS * len(self._seen)
-        if self._drawn:
-            per_drawing = self._last_drawing
+        per_drawing = self._last_drawing if self._drawn else FIRST_DRAWING_SECONDS * maps
         # The last look is drawn in any case.
         return self.seconds_drawing + 2 * per_drawing <= share * elapsed
 

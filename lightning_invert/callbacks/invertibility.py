@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.display import Display
-from lightning_invert.callbacks.loggers import declare_metrics, logger_step
+from lightning_invert.callbacks.loggers import declare_metrics, galleries, logger_step
 from lightning_invert.callbacks.schedule import Budget, Schedule
 from lightning_invert.history import Look, remember
 from lightning_invert.jacobian import differentiable
@@ -77,7 +77,7 @@ class InvertibilityCallback(Callback):
             values are always computed in float64.
         histograms: Whether to write histograms of rank, log10 condition number and singular values.
         figures: ``True``: every watched epoch. ``"auto"``: after the last epoch and, before it, as
-            often as keeps drawing below 5 % of the time. ``False``: never.
+            often as keeps drawing below 1 % of the time. ``False``: never.
         seed: Seed of the sample.
         dataloaders: Of several validation dataloaders: ``"merged"`` watches a sample of all their
             points, ``"separate"`` one of each, under ``invertibility/dataloader_{i}/{map}/``.
@@ -335,7 +335,7 @@ class InvertibilityCallback(Callback):
             self._take_down(trainer, seen)
         scalars = {name: value for one in seen for name, value in one.scalars.items()}
         self._log(trainer, pl_module, scalars)
-        self._display.show(trainer, seen, self.history, draw=self._may_draw(trainer))
+        self._display.show(trainer, seen, self.history, draw=self._may_draw(trainer, len(seen)))
         if _fitting(trainer):
             drawn = self._display.seconds_drawing - drawing
             seconds = time.monotonic() - begun - drawn + self._offering_seconds
@@ -350,10 +350,10 @@ class InvertibilityCallback(Callback):
             looks = self.history.setdefault(one.report.name, [])
             looks.append(remember(one, trainer.current_epoch))
 
-    def _may_draw(self, trainer: Trainer) -> bool:
+    def _may_draw(self, trainer: Trainer, maps: int) -> bool:
         if self.figures != "auto" or not _fitting(trainer):
             return self.figures is not False
-        return self._display.may_draw(self.max_overhead)
+        return self._display.may_draw(maps, self.max_overhead)
 
     def _account(self, trainer: Trainer, seconds: float) -> None:
         before = self._budget.num_points
@@ -414,8 +414,8 @@ class InvertibilityCallback(Callback):
         trainer.callback_metrics.update(scalars)
         trainer.logged_metrics.update(scalars)
         values = {name: value.item() for name, value in scalars.items()}
-        for logger in trainer.loggers:
-            logger.log_metrics({**values, "epoch": trainer.current_epoch}, logger_step(trainer))
+        for gallery in galleries(trainer):
+            gallery.scalars({**values, "epoch": trainer.current_epoch}, logger_step(trainer))
 
     def _look(
         self, trainer: Trainer, watched: WatchedMap, x: Tensor, tag: str, part: str

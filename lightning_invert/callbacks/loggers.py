@@ -1,4 +1,4 @@
-"""How each logger shows what is not a scalar, and where on its axis."""
+"""How each logger shows what was seen, and where on its axis."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def count(
 
 
 class Gallery:
-    """The place where a logger shows histograms, pictures and words; here, none of them."""
+    """The place where a logger shows things; here, one that has nothing but scalars."""
 
     histograms = False
     images = False
@@ -76,6 +76,10 @@ class Gallery:
     def __init__(self, logger: Any) -> None:
         self.logger = logger
         self._prefix = f"{logger._prefix}-" if getattr(logger, "_prefix", "") else ""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Show scalars."""
+        self.logger.log_metrics(dict(values), step)
 
     def histogram(self, tag: str, counts: Counts, step: int) -> None:
         """Show a histogram."""
@@ -98,6 +102,21 @@ class TensorBoardGallery(Gallery):
 
     histograms = True
     images = True
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Show them under *Scalars*."""
+        writer = self.logger.experiment
+        if type(writer).__module__ != "torch.utils.tensorboard.writer":  # tensorboardX
+            super().scalars(values, step)
+            return
+        # All in one event: the queue before the file holds ten, and then one waits for the disk.
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        shown = [
+            Summary.Value(tag=self._prefix + tag, simple_value=value)
+            for tag, value in values.items()
+        ]
+        writer._get_file_writer().add_summary(Summary(value=shown), step)
 
     def histogram(self, tag: str, counts: Counts, step: int) -> None:
         """Show it under *Histograms* and *Distributions*."""

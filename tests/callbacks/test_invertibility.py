@@ -339,10 +339,14 @@ def test_a_nan_in_the_jacobian_is_counted_and_said_once_and_training_goes_on(tmp
     assert 0.3 < share < 0.7
 
 
-def test_figures_auto_draws_after_the_last_epoch_and_keeps_to_its_share(tmp_path):
+def test_figures_auto_draws_a_short_fit_once_after_its_last_epoch(tmp_path):
     folder = tmp_path / "figures"
     callback = InvertibilityCallback(figures="auto", save_figures=folder)
-    fit_foreign(tmp_path, callback, max_epochs=5)
+    logger = TensorBoardLogger(tmp_path, name="", version="run")
+    fit_foreign(tmp_path, callback, max_epochs=5, logger=logger)
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0}).Reload()
+    drawn = events.Images("invertibility/forward/rank_histogram")
+    assert [event.step for event in drawn] == [19]
     assert sorted(path.name for path in folder.glob("*.png")) == sorted(
         f"forward_{name}.png" for name in (*FIGURES, "evolution")
     )
@@ -351,13 +355,13 @@ def test_figures_auto_draws_after_the_last_epoch_and_keeps_to_its_share(tmp_path
 @pytest.mark.parametrize(
     ("spent", "last", "elapsed", "drawn"),
     [
-        (0.0, 0.0, 39.0, False),
-        (0.0, 0.0, 41.0, True),
-        (0.5, 0.3, 21.0, False),
-        (0.5, 0.3, 23.0, True),
+        (0.0, 0.0, 199.0, False),
+        (0.0, 0.0, 201.0, True),
+        (0.5, 0.3, 109.0, False),
+        (0.5, 0.3, 111.0, True),
     ],
 )
-def test_drawing_keeps_below_a_twentieth_of_the_time_with_the_last_look_counted_in(
+def test_drawing_keeps_below_a_hundredth_of_the_time_with_the_last_look_counted_in(
     tmp_path, monkeypatch, spent, last, elapsed, drawn
 ):
     callback = InvertibilityCallback()
@@ -367,7 +371,7 @@ def test_drawing_keeps_below_a_twentieth_of_the_time_with_the_last_look_counted_
     display.seconds_drawing, display._last_drawing = spent, last
     display._started = 0.0
     monkeypatch.setattr("time.monotonic", lambda: elapsed)
-    assert callback._may_draw(trainer) is drawn
+    assert callback._may_draw(trainer, 1) is drawn
 
 
 def test_a_figure_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):
