@@ -103,6 +103,7 @@ def condition_histogram(
     condition = style.column("condition", condition).astype(float)
     known = condition[~np.isnan(condition)]
     facts = [style.points(len(known)), style.left_out(len(condition) - len(known))]
+    facts += ["grey: 95 % intervals"] if len(known) else []
     with style.styled():
         figure, axes = style.card(title or "condition number", facts)
         if len(known) == 0:
