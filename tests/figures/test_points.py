@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from lightning_invert.figures.points import (
+    correlation_ratio,
+    most_telling,
+    most_telling_pair,
+    parted,
+)
+
+RNG = np.random.default_rng(5)
+
+
+def test_the_correlation_ratio_is_that_of_an_analysis_of_variance():
+    cell, values = RNG.integers(0, 4, size=300), RNG.normal(size=300)
+    values += cell
+    f = stats.f_oneway(*(values[cell == c] for c in range(4))).statistic
+    # F = (eta^2 / (groups - 1)) / ((1 - eta^2) / (N - groups))
+    expected = 3 * f / (3 * f + 296)
+    assert correlation_ratio(cell, values) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("values", [np.zeros(10), np.full(10, 3.0)])
+def test_values_that_do_not_vary_are_not_explained(values):
+    assert correlation_ratio(np.arange(10) % 2, values) == 0
+
+
+def test_parts_hold_about_as_many_points():
+    counts = np.bincount(parted(RNG.exponential(size=1000)))
+    assert len(counts) == 4
+    assert counts.min() > 240
+
+
+def test_the_inputs_are_in_their_order():
+    x = RNG.uniform(size=(500, 5))
+    assert most_telling([parted(c) for c in x.T], 3 * x[:, 4] + x[:, 1], 2) == [1, 4]
+
+
+def test_a_pair_is_found_that_tells_only_together():
+    x = RNG.uniform(-1, 1, size=(500, 8))
+    i, j, ratio = most_telling_pair(x, np.sign(x[:, 2] * x[:, 7]))
+    assert (i, j) == (2, 7)
+    assert ratio > 0.9

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from lightning_invert import condition_number, numerical_rank
+from lightning_invert.history import QUANTILES, remember
+from lightning_invert.observation import Observation
+from lightning_invert.report import MapReport
+
+ENDS = {
+    f"{name}_{end}": value
+    for name in ("full_rank_fraction", "log10_cond_median", "log10_cond_p95")
+    for end, value in (("low", 0.25), ("high", 0.75))
+}
+
+
+def observed(sigma, *, complete=True, shape=None):
+    sigma = torch.as_tensor(sigma, dtype=torch.float64)
+    shape = shape or (sigma.shape[1], sigma.shape[1])
+    report = MapReport("f", shape, len(sigma), ENDS, 1e6, "physical", (100.0, 1e4), complete)
+    return Observation(
+        watched=None,
+        report=report,
+        scalars={},
+        singular_values=sigma,
+        condition=condition_number(sigma),
+        rank=numerical_rank(sigma),
+        points=None,
+        tag="invertibility/f",
+        step=7,
+    )
+
+
+def test_what_is_kept_is_numpys_and_plain():
+    generator = np.random.default_rng(0)
+    sigma = np.sort(10 ** generator.uniform(-9, 1, size=(200, 3)))[:, ::-1].copy()
+    look = remember(observed(sigma), epoch=4)
+    rank = (sigma > 1e-5).sum(1)
+    assert look["rank_shares"] == pytest.approx([np.mean(rank == r) for r in (3, 2, 1, 0)])
+    log10_cond = np.log10(sigma[:, 0] / sigma[:, -1])
+    assert look["log10_cond"] == pytest.approx(np.quantile(log10_cond, QUANTILES))
+    assert (look["epoch"], look["step"], look["num_points"]) == (4, 7, 200)
+    assert look["p95_interval"] == [0.25, 0.75]
+    kinds = {
+        type(v) for value in look.values() for v in (value if isinstance(value, list) else [value])
+    }
+    assert kinds <= {int, float}
+
+
+def test_the_last_share_of_a_wide_map_stands_for_all_lower_ranks():
+    sigma = np.ones((10, 64))
+    sigma[:3, 10:] = 0.0
+    assert remember(observed(sigma), 0)["rank_shares"] == pytest.approx([0.7, 0, 0, 0, 0.3])
+
+
+def test_infinity_is_kept_as_sixteen():
+    look = remember(observed([[1.0, 0.0], [1.0, 0.0]]), 0)
+    assert look["log10_cond"] == [16.0] * 7
+
+
+def test_no_finite_point_is_the_worst_there_is():
+    look = remember(observed(np.ones((0, 2))), 0)
+    assert look["num_points"] == 0
+    assert look["rank_shares"] == [0, 0, 0]
+    assert look["log10_cond"] == [16.0] * 7
+
+
+def test_of_a_jacobian_too_large_to_be_formed_there_are_two_singular_values():
+    look = remember(observed([[1.0, 0.5], [1.0, 0.0]], complete=False, shape=(4000, 4000)), 0)
+    assert look["rank_shares"] == [0.5, 0.5, 0.0]
