@@ -201,23 +201,27 @@ class Display:
 
     @rank_zero_only
     def _write_tables(self, trainer: Trainer) -> None:
-        for one in self._seen if self.worst_points else ():
-            table = worst_table(
-                one.singular_values,
-                one.condition,
-                one.rank,
-                one.points,
-                one.watched.input_names,
-                bands=one.report.bands,
-                rows=self.worst_points,
-            )
-            try:
-                if self._tables is not None:
-                    self._file(self._tables, one, "worst_points.csv").write_text(to_csv(table))
-                for gallery in galleries(trainer):
-                    gallery.table(f"{one.tag}/worst_points", table, one.step)
-            except Exception as error:  # noqa: BLE001  # nor is a table
-                rank_zero_warn(f"InvertibilityCallback could not write the worst points: {error!r}")
+        try:
+            for one in self._seen if self.worst_points else ():
+                self._write_table(trainer, one)
+        except Exception as error:  # noqa: BLE001  # nor is a table
+            rank_zero_warn(f"InvertibilityCallback could not write the worst points: {error!r}")
+
+    def _write_table(self, trainer: Trainer, one: Observation) -> None:
+        table = worst_table(
+            one.singular_values,
+            one.condition,
+            one.rank,
+            one.points,
+            one.watched.input_names,
+            bands=one.report.bands,
+            rows=self.worst_points,
+        )
+        if self._tables is not None:
+            file = self._file(self._tables, one, "worst_points.csv")
+            file.write_text(to_csv(table), encoding="utf-8")
+        for gallery in galleries(trainer):
+            gallery.table(f"{one.tag}/worst_points", table, one.step)
 
     def _file(self, folder: Path, one: Observation, name: str) -> Path:
         prefix = "test_" if one.tag.startswith("test/") else ""

@@ -385,6 +385,17 @@ def test_a_figure_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):
     assert trainer.current_epoch == 2
 
 
+def test_a_table_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("lightning_invert.callbacks.display.to_csv", broken)
+    callback = InvertibilityCallback(save_figures=tmp_path / "figures")
+    with pytest.warns(UserWarning, match="could not write the worst points: OSError"):
+        trainer = fit_foreign(tmp_path, callback, max_epochs=2)
+    assert trainer.current_epoch == 2
+
+
 def test_figures_can_be_switched_off(tmp_path):
     callback = InvertibilityCallback(figures=False, save_figures=tmp_path / "figures")
     fit_foreign(tmp_path, callback)

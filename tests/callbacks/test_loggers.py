@@ -187,3 +187,11 @@ def test_counts_are_numpys():
     np.testing.assert_allclose(found.edges, edges)
     assert (found.least, found.most) == (values.min(), values.max())
     assert found.squares == pytest.approx((values**2).sum().item())
+
+
+def test_a_fast_development_run_logs_nothing_and_complains_of_nothing(tmp_path, caplog):
+    logger = TensorBoardLogger(tmp_path, "", version="")
+    trainer = fit(tmp_path, logger, fast_dev_run=True)
+    assert FULL_RANK in trainer.callback_metrics
+    assert "cannot show" not in caplog.text
+    assert not list(tmp_path.iterdir())
