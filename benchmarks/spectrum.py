@@ -138,9 +138,11 @@ def report(title: str, times: dict[str, float], points: int, least: tuple[float,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each shape")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="so many of them")
+    options = parser.parse_args()
+    seconds = options.seconds
     print(machine("jax"))
-    for points, n, m, width in SHAPES:
+    for points, n, m, width in SHAPES[: options.shapes]:
         torch.manual_seed(0)
         net, x = network(n, m, width), torch.randn(points, n)
         few = 50 if n < 64 else 8

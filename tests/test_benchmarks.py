@@ -7,7 +7,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
 COMMANDS = {
-    "spectrum.py": ["--seconds", "0.01"],
+    "spectrum.py": ["--seconds", "0.01", "--shapes", "1"],
     "overhead.py": ["--epochs", "2"],
     "training.py": ["--epochs", "1", "--turns", "1"],
 }
