@@ -186,9 +186,19 @@ def wrapped(name: str, letters: int) -> str:
     lines = [cut(line.rstrip(), letters) for line in lines]
     if len(lines) <= 3:
         return "\n".join(lines)
+    return "\n".join([*lines[:2], _with_unit(lines[2] + "…", name, letters)])
+
+
+def in_a_line(name: str, letters: int) -> str:
+    """Shorten a name to so many letters; what is cut of it is not its unit."""
+    return name if len(name) <= letters else _with_unit(name, name, letters)
+
+
+def _with_unit(text: str, name: str, letters: int) -> str:
+    """Cut a text so that the unit of a name has room behind it."""
     unit = re.search(r" \[[^]]*\]$", name)
     ending = unit[0] if unit and len(unit[0]) < letters - 1 else ""
-    return "\n".join([*lines[:2], lines[2][: letters - 1 - len(ending)] + "…" + ending])
+    return text.removesuffix("…")[: letters - 1 - len(ending)] + "…" + ending
 
 
 # What comes in.

@@ -91,8 +91,8 @@ def zone_map(
         axes = figure.add_axes((*box, *size))
         limits = _limits(log10)
         _draw(axes, inputs[:, i], y, log10, deficient, limits)
-        axes.set_xlabel(style.cut(names[i], 40))
-        axes.set_ylabel(style.cut(names[j], 26))
+        axes.set_xlabel(style.in_a_line(names[i], 40))
+        axes.set_ylabel(style.in_a_line(names[j], 26))
         bar = figure.add_axes((1 - 0.85 / width, below / height, 0.12 / width, size[1]))
         _colours(bar, limits, bands)
         return figure

@@ -43,3 +43,9 @@ def test_many_inputs_are_no_hindrance():
     condition = 10 ** (3 * x[:, 123] + x[:, 321])
     figure = zone_map(x, condition, np.full(300, 4), full_rank=4)
     assert labels(figure) == ("x123", "x321")
+
+
+def test_a_name_that_is_cut_keeps_its_unit():
+    names = [f"the_very_long_name_of_a_temperature_at_the_top_number_{j} [°C]" for j in range(7)]
+    shown = labels(zone_map(X, CONDITION, RANK, full_rank=4, names=names))
+    assert all(label.endswith("… [°C]") for label in shown)
