@@ -67,6 +67,10 @@ PROJECT = """
     found = {k: v.item() for k, v in trainer.callback_metrics.items()}
     found["points"] = watch._display._seen[0].report.num_points
     Path(f"{strategy}{trainer.global_rank}.json").write_text(json.dumps(found))
+    if torch.distributed.is_initialized():
+        # Else the threads of gloo may still run when the process ends, and abort it.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 """
 
 
@@ -138,8 +142,9 @@ def test_sharded_weights_in_float64_are_refused_in_words(tmp_path):
 @pytest.mark.slow
 def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
     project = """
-        import json, warnings
+        import json
         from pathlib import Path
+        import torch
         from lightning.pytorch import Trainer
         from lightning_invert import ForwardInverseModule
         from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
@@ -155,6 +160,8 @@ def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
         logged = {k: v.item() for k, v in trainer.callback_metrics.items() if "invert" in k}
         logged |= {"points": watch._display._seen[0].report.num_points, "epochs": trainer.current_epoch}
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(logged))
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     """
     run(tmp_path, project)
     first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
