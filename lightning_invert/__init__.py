@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_invert.analysis import analyze
-    from lightning_invert.jacobian import batched_jacobian
-    from lightning_invert.matrix_free import extreme_singular_values
-    from lightning_invert.metrics import InvertibilityMetric
-    from lightning_invert.module import ForwardInverseModule
-    from lightning_invert.networks import LinearPlusNonlinear, ResidualMLP, Standardize
-    from lightning_invert.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
-    from lightning_invert.penalty import ConditioningPenalty, JacobianConsistency
-    from lightning_invert.spectrum import (
+    from lightning_invert.jacobians.jacobian import batched_jacobian
+    from lightning_invert.jacobians.lanczos import extreme_singular_values
+    from lightning_invert.jacobians.singular_values import (
         condition_number,
         effective_rank,
         log_volume,
@@ -26,6 +21,11 @@ if TYPE_CHECKING:
         singular_values,
         weakest_directions,
     )
+    from lightning_invert.metrics import InvertibilityMetric
+    from lightning_invert.module import ForwardInverseModule
+    from lightning_invert.networks import LinearPlusNonlinear, ResidualMLP, Standardize
+    from lightning_invert.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
+    from lightning_invert.penalty import ConditioningPenalty, JacobianConsistency
 
 __all__ = [
     "ConditioningPenalty",
@@ -52,30 +52,32 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "analysis": ("analyze",),
-    "jacobian": ("batched_jacobian",),
-    "matrix_free": ("extreme_singular_values",),
-    "metrics": ("InvertibilityMetric",),
-    "module": ("ForwardInverseModule",),
-    "networks": ("LinearPlusNonlinear", "ResidualMLP", "Standardize"),
-    "objective": ("ConstantAlpha", "LinearDecayAlpha", "consistency_loss"),
-    "penalty": ("ConditioningPenalty", "JacobianConsistency"),
-    "spectrum": (
-        "condition_number",
-        "effective_rank",
-        "log_volume",
-        "numerical_rank",
-        "singular_values",
-        "weakest_directions",
-    ),
+    "ConditioningPenalty": "penalty",
+    "ConstantAlpha": "objective",
+    "ForwardInverseModule": "module",
+    "InvertibilityMetric": "metrics",
+    "JacobianConsistency": "penalty",
+    "LinearDecayAlpha": "objective",
+    "LinearPlusNonlinear": "networks",
+    "ResidualMLP": "networks",
+    "Standardize": "networks",
+    "analyze": "analysis",
+    "batched_jacobian": "jacobians.jacobian",
+    "condition_number": "jacobians.singular_values",
+    "consistency_loss": "objective",
+    "effective_rank": "jacobians.singular_values",
+    "extreme_singular_values": "jacobians.lanczos",
+    "log_volume": "jacobians.singular_values",
+    "numerical_rank": "jacobians.singular_values",
+    "singular_values": "jacobians.singular_values",
+    "weakest_directions": "jacobians.singular_values",
 }
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

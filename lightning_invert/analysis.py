@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lightning_invert.intervals import wilson_interval
-from lightning_invert.jacobian import differentiable
-from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
-from lightning_invert.metrics import InvertibilityMetric
-from lightning_invert.report import MapReport, report_table
-from lightning_invert.sampling import StreamSample
-from lightning_invert.spectra import Spectra, measure_spectra
-from lightning_invert.spectrum import (
+from lightning_invert.jacobians.jacobian import differentiable
+from lightning_invert.jacobians.singular_values import (
     BANDS,
     band_index,
     condition_number,
     log_volume,
     numerical_rank,
 )
+from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
+from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
+from lightning_invert.metrics import InvertibilityMetric
+from lightning_invert.report import MapReport, report_table
+from lightning_invert.sampling import StreamSample
 from lightning_invert.tables import TableWriter
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ def analyze(
     ``output/{name}``, ``condition_number``, ``band`` (stable, moderate, ill-conditioned, singular
     or nonfinite), ``unresolved`` (whether :math:`\kappa` is beyond what the arithmetic can tell),
     ``rank``, ``log_volume`` and ``sigma_1``, ``sigma_2``, ... Where a Jacobian is too large to be
-    formed (see :func:`~lightning_invert.spectra.measure_spectra`), these are ``rank_at_least``,
+    formed (see :func:`~lightning_invert.jacobians.spectrum.measure_spectra`), these are ``rank_at_least``,
     ``sigma_max``, ``sigma_max_error``, ``sigma_min`` and ``sigma_min_error``. With ``directions`` also
     ``weakest_input/{name}`` and ``weakest_output/{name}``: the components of the singular vectors
-    of :math:`\sigma_k`, see :func:`~lightning_invert.spectrum.weakest_directions`.
+    of :math:`\sigma_k`, see :func:`~lightning_invert.jacobians.singular_values.weakest_directions`.
 
     Args:
         function: Maps (N, \*) to (N, \*), each row by itself. A module is evaluated in evaluation

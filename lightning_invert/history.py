@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from lightning_invert.spectrum import LOG10_COND_CAP
+from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
 
 if TYPE_CHECKING:
     from lightning_invert.observation import Observation

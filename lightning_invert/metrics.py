@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lightning_invert.intervals import quantile_ranks, wilson_interval
-from lightning_invert.spectrum import (
+from lightning_invert.jacobians.singular_values import (
     LOG10_COND_CAP,
     condition_number,
     effective_rank,
@@ -114,7 +114,7 @@ class InvertibilityMetric(Metric):
         Args:
             singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
             resolvable: The largest condition number that the arithmetic can tell, see
-                :func:`~lightning_invert.spectrum.resolvable_condition`.
+                :func:`~lightning_invert.jacobians.singular_values.resolvable_condition`.
             complete: ``False`` if only bounds of :math:`\sigma_1` and :math:`\sigma_k` are known,
                 shape (N, 2): *full rank* then means not shown to be deficient.
 

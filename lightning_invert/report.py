@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_invert.spectrum import LOG10_COND_CAP
+from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
 
 __all__ = ["MapReport", "invertibility_word", "report_table", "verdict"]
 

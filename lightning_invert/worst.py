@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lightning_invert.spectrum import BANDS, band_index
+from lightning_invert.jacobians.singular_values import BANDS, band_index
 
 __all__ = ["to_csv", "worst_first", "worst_table"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lightning_invert.callbacks.loggers import Gallery, count, galleries, notice
+from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
 from lightning_invert.report import report_table
-from lightning_invert.spectrum import LOG10_COND_CAP
 from lightning_invert.worst import to_csv, worst_table
 
 if TYPE_CHECKING:

@@ -20,14 +20,14 @@ from lightning_invert.callbacks.display import Display
 from lightning_invert.callbacks.loggers import declare_metrics, galleries, logger_step
 from lightning_invert.callbacks.schedule import Budget, Schedule
 from lightning_invert.history import Look, remember
-from lightning_invert.jacobian import differentiable
+from lightning_invert.jacobians.jacobian import differentiable
+from lightning_invert.jacobians.singular_values import condition_number, numerical_rank
+from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
 from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
 from lightning_invert.metrics import InvertibilityMetric, check_thresholds
 from lightning_invert.observation import Observation
 from lightning_invert.report import MapReport
 from lightning_invert.sampling import StreamSample
-from lightning_invert.spectra import Spectra, measure_spectra
-from lightning_invert.spectrum import condition_number, numerical_rank
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -51,7 +51,7 @@ class InvertibilityCallback(Callback):
 
     A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed. Its condition
     number is then a lower bound, there is no effective rank, and *full rank* means not shown to be
-    deficient: see :func:`~lightning_invert.matrix_free.extreme_singular_values`.
+    deficient: see :func:`~lightning_invert.jacobians.lanczos.extreme_singular_values`.
 
     Watching changes nothing in the training: weights, random streams, gradients, BatchNorm
     statistics and training flags are afterwards what they were.

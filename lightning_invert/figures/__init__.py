@@ -16,7 +16,7 @@ from lightning_invert.figures.style import to_image, to_png
 from lightning_invert.figures.worst_points import worst_points
 from lightning_invert.figures.zone_map import zone_map
 from lightning_invert.figures.zones import fragile_zones
-from lightning_invert.spectrum import condition_number, numerical_rank
+from lightning_invert.jacobians.singular_values import condition_number, numerical_rank
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lightning_invert.spectrum import LOG10_COND_CAP
+from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.jacobian import differentiable, evaluate
+from lightning_invert.jacobians.jacobian import differentiable, evaluate
 
 __all__ = ["ExtremeSingularValues", "extreme_singular_values"]
 

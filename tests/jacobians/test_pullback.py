@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lightning_invert import LinearPlusNonlinear, ResidualMLP, Standardize
-from lightning_invert.pullback import Pullback
+from lightning_invert.jacobians.pullback import Pullback
 
 KNOWN = {
     **{

@@ -5,7 +5,7 @@ from torch import nn
 
 from lightning_invert import analyze, batched_jacobian
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.spectra import measure_spectra
+from lightning_invert.jacobians.spectrum import measure_spectra
 from tests.problems import Foreign, loader, quiet_trainer
 
 OF_LARGE_MAPS = {"condition_histogram", "fragile_zones", "zone_map", "worst_points"}
@@ -13,7 +13,7 @@ OF_LARGE_MAPS = {"condition_histogram", "fragile_zones", "zone_map", "worst_poin
 
 @pytest.fixture
 def _large_from_two(monkeypatch):
-    monkeypatch.setattr("lightning_invert.spectra.MOST_SINGULAR_VALUES", 2)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MOST_SINGULAR_VALUES", 2)
 
 
 def network(n=6, m=5):
@@ -43,7 +43,7 @@ def test_without_the_jacobian_the_same_is_found_where_the_space_is_exhausted(sca
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
     found = measure_spectra(net, x, scales=scales, directions=True)
     assert found.complete
-    monkeypatch.setattr("lightning_invert.spectra.MOST_SINGULAR_VALUES", 1000)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MOST_SINGULAR_VALUES", 1000)
     expected = measure_spectra(net, x, scales=scales, directions=True)
     torch.testing.assert_close(found.singular_values, expected.singular_values)
     for now, then in zip(found.weakest[1:], expected.weakest[1:], strict=True):
@@ -59,7 +59,7 @@ def test_units_in_float64_do_not_make_a_jacobian_in_float32_more_precise():
 def test_chunks_change_nothing(monkeypatch):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
     whole = measure_spectra(net, x, directions=True)
-    monkeypatch.setattr("lightning_invert.spectra.NUMBERS_AT_ONCE", 60)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.NUMBERS_AT_ONCE", 60)
     parts = measure_spectra(net, x, directions=True)
     torch.testing.assert_close(parts.singular_values, whole.singular_values)
     torch.testing.assert_close(parts.weakest.outputs, whole.weakest.outputs)

@@ -8,9 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.jacobian import batched_jacobian, default_chunk, differentiable, evaluate
-from lightning_invert.matrix_free import ExtremeSingularValues, extreme_singular_values
-from lightning_invert.spectrum import (
+from lightning_invert.jacobians.jacobian import (
+    batched_jacobian,
+    default_chunk,
+    differentiable,
+    evaluate,
+)
+from lightning_invert.jacobians.lanczos import ExtremeSingularValues, extreme_singular_values
+from lightning_invert.jacobians.singular_values import (
     WeakestDirections,
     resolvable_condition,
     singular_values,
@@ -68,7 +73,7 @@ def measure_spectra(
     r"""Return the singular values of the Jacobian at each point.
 
     A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed: see
-    :func:`~lightning_invert.matrix_free.extreme_singular_values`.
+    :func:`~lightning_invert.jacobians.lanczos.extreme_singular_values`.
 
     Args:
         function: Maps (N, \*) to (N, \*), each row by itself.

@@ -8,7 +8,7 @@ a Jacobian
 Because no row depends on another, one backward pass from the i-th output of all rows gives the
 i-th row of all N Jacobians, and one forward-mode pass along the j-th input their j-th column: the
 cost is m or n passes over the batch, whatever N is. Several of the backward passes are taken at
-once: by :mod:`~lightning_invert.pullback` for perceptrons and the like, and by autograd where the
+once: by :mod:`~lightning_invert.jacobians.pullback` for perceptrons and the like, and by autograd where the
 batch is too small to keep the processor busy.
 """
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from lightning_invert.pullback import Pullback
+from lightning_invert.jacobians.pullback import Pullback
 
 __all__ = ["Mode", "batched_jacobian", "default_chunk", "differentiable", "evaluate"]
 
