@@ -21,11 +21,11 @@ if TYPE_CHECKING:
         singular_values,
         weakest_directions,
     )
-    from lightning_invert.metrics import InvertibilityMetric
     from lightning_invert.module import ForwardInverseModule
     from lightning_invert.networks import LinearPlusNonlinear, ResidualMLP, Standardize
     from lightning_invert.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
     from lightning_invert.penalty import ConditioningPenalty, JacobianConsistency
+    from lightning_invert.watch.metric import InvertibilityMetric
 
 __all__ = [
     "ConditioningPenalty",
@@ -55,7 +55,7 @@ _HOMES = {
     "ConditioningPenalty": "penalty",
     "ConstantAlpha": "objective",
     "ForwardInverseModule": "module",
-    "InvertibilityMetric": "metrics",
+    "InvertibilityMetric": "watch.metric",
     "JacobianConsistency": "penalty",
     "LinearDecayAlpha": "objective",
     "LinearPlusNonlinear": "networks",

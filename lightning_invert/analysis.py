@@ -15,7 +15,6 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lightning_invert.intervals import wilson_interval
 from lightning_invert.jacobians.jacobian import differentiable
 from lightning_invert.jacobians.singular_values import (
     BANDS,
@@ -25,11 +24,12 @@ from lightning_invert.jacobians.singular_values import (
     numerical_rank,
 )
 from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
-from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
-from lightning_invert.metrics import InvertibilityMetric
 from lightning_invert.report import MapReport, report_table
-from lightning_invert.sampling import StreamSample
 from lightning_invert.tables import TableWriter
+from lightning_invert.watch.intervals import wilson_interval
+from lightning_invert.watch.maps import WatchedMap, evaluation_mode, resolve_maps
+from lightning_invert.watch.metric import InvertibilityMetric
+from lightning_invert.watch.sampling import StreamSample
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,10 +19,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis import Analysis, analyze
-from lightning_invert.maps import WatchedMap, resolve_maps
 from lightning_invert.module import ForwardInverseModule
 from lightning_invert.report import report_table
 from lightning_invert.tables import read_table, unused
+from lightning_invert.watch.maps import WatchedMap, resolve_maps
 
 __all__ = ["AsWritten", "main"]
 

@@ -17,7 +17,7 @@ class MapReport(NamedTuple):
         name: The map.
         shape: (m, n) of its Jacobian.
         num_points: How many points were watched.
-        scalars: What :class:`~lightning_invert.metrics.InvertibilityMetric` computed, as floats.
+        scalars: What :class:`~lightning_invert.watch.metric.InvertibilityMetric` computed, as floats.
         resolvable: The largest condition number that the arithmetic can tell.
         scale: ``"standardized"`` or ``"physical"``.
         bands: Where *stable* ends and *ill-conditioned* begins.

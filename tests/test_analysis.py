@@ -7,7 +7,7 @@ from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import ForwardInverseModule, ResidualMLP, analysis, analyze
-from lightning_invert.maps import resolve_maps
+from lightning_invert.watch.maps import resolve_maps
 
 
 def network():

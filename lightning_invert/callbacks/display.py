@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
     from matplotlib.figure import Figure
 
-    from lightning_invert.history import Look
-    from lightning_invert.observation import Observation
+    from lightning_invert.watch.history import Look
+    from lightning_invert.watch.observation import Observation
 
 __all__ = ["Display"]
 

@@ -18,16 +18,16 @@ from torch import Tensor
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.display import Display
 from lightning_invert.callbacks.loggers import declare_metrics, galleries, logger_step
-from lightning_invert.callbacks.schedule import Budget, Schedule
-from lightning_invert.history import Look, remember
 from lightning_invert.jacobians.jacobian import differentiable
 from lightning_invert.jacobians.singular_values import condition_number, numerical_rank
 from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
-from lightning_invert.maps import WatchedMap, evaluation_mode, resolve_maps
-from lightning_invert.metrics import InvertibilityMetric, check_thresholds
-from lightning_invert.observation import Observation
 from lightning_invert.report import MapReport
-from lightning_invert.sampling import StreamSample
+from lightning_invert.watch.history import Look, remember
+from lightning_invert.watch.maps import WatchedMap, evaluation_mode, resolve_maps
+from lightning_invert.watch.metric import InvertibilityMetric, check_thresholds
+from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.sampling import StreamSample
+from lightning_invert.watch.schedule import Budget, Schedule
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -96,7 +96,7 @@ class InvertibilityCallback(Callback):
 
     Attributes:
         history: Name of a map -> its looks in fit, each a dictionary of plain numbers: see
-            :class:`~lightning_invert.history.Look`.
+            :class:`~lightning_invert.watch.history.Look`.
 
     Raises:
         ValueError: If an argument is out of its range.

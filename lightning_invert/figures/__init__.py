@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from lightning_invert.history import Look
     from lightning_invert.report import MapReport
+    from lightning_invert.watch.history import Look
 
 __all__ = [
     "condition_histogram",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lightning_invert.history import Look
+    from lightning_invert.watch.history import Look
 
 __all__ = ["evolution"]
 

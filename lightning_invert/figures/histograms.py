@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_invert.figures import style
 from lightning_invert.figures.style import Array
-from lightning_invert.intervals import quantile_ranks, wilson_interval
+from lightning_invert.watch.intervals import quantile_ranks, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from lightning_invert.sampling import StreamSample
+from lightning_invert.watch.sampling import StreamSample
 
 
 def feed(sample, rows, batch):

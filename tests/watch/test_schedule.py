@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.callbacks.schedule import LEAST_POINTS, Budget, Schedule
+from lightning_invert.watch.schedule import LEAST_POINTS, Budget, Schedule
 from tests.problems import Foreign, loader, quiet_trainer
 
 

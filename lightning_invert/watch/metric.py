@@ -11,13 +11,13 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_invert.intervals import quantile_ranks, wilson_interval
 from lightning_invert.jacobians.singular_values import (
     LOG10_COND_CAP,
     condition_number,
     effective_rank,
     numerical_rank,
 )
+from lightning_invert.watch.intervals import quantile_ranks, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

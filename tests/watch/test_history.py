@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from lightning_invert import condition_number, numerical_rank
-from lightning_invert.history import QUANTILES, remember
-from lightning_invert.observation import Observation
 from lightning_invert.report import MapReport
+from lightning_invert.watch.history import QUANTILES, remember
+from lightning_invert.watch.observation import Observation
 
 ENDS = {
     f"{name}_{end}": value

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
 
 if TYPE_CHECKING:
-    from lightning_invert.observation import Observation
+    from lightning_invert.watch.observation import Observation
 
 __all__ = ["QUANTILES", "RANKS_KEPT", "Look", "remember"]
 

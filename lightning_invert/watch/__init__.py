@@ -1,0 +1,1 @@
+"""Watching a module's maps, without Lightning: which maps, at which points, when, and what is seen."""
