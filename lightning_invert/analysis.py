@@ -24,7 +24,7 @@ from lightning_invert.jacobians.singular_values import (
     numerical_rank,
 )
 from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
-from lightning_invert.report import MapReport, report_table
+from lightning_invert.report.words import MapReport, report_table
 from lightning_invert.tables import TableWriter
 from lightning_invert.watch.intervals import wilson_interval
 from lightning_invert.watch.maps import WatchedMap, evaluation_mode, resolve_maps
@@ -88,7 +88,7 @@ class Analysis:
 
     def figures(self) -> dict[str, Figure]:
         """Draw all figures of the map; those that show where, of up to 1024 inputs."""
-        from lightning_invert.figures import map_figures
+        from lightning_invert.report.figures import map_figures
 
         return map_figures(
             self.report,
@@ -106,7 +106,7 @@ class Analysis:
         Returns:
             The files.
         """
-        from lightning_invert.figures import to_png
+        from lightning_invert.report.figures import to_png
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

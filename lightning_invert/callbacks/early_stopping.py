@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
-from lightning_invert.callbacks.loggers import galleries, logger_step
+from lightning_invert.report.loggers import galleries, logger_step
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

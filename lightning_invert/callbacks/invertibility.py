@@ -16,12 +16,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_invert.callbacks.base import Callback
-from lightning_invert.callbacks.display import Display
-from lightning_invert.callbacks.loggers import declare_metrics, galleries, logger_step
 from lightning_invert.jacobians.jacobian import differentiable
 from lightning_invert.jacobians.singular_values import condition_number, numerical_rank
 from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
-from lightning_invert.report import MapReport
+from lightning_invert.report.display import Display
+from lightning_invert.report.loggers import declare_metrics, galleries, logger_step
+from lightning_invert.report.words import MapReport
 from lightning_invert.watch.history import Look, remember
 from lightning_invert.watch.maps import WatchedMap, evaluation_mode, resolve_maps
 from lightning_invert.watch.metric import InvertibilityMetric, check_thresholds

@@ -185,7 +185,7 @@ class InvertibilityMetric(Metric):
 
     def plot(self) -> tuple[Figure, list[Axes]]:
         """Draw the histogram of the condition numbers seen so far, with the bands marked."""
-        from lightning_invert.figures import condition_histogram
+        from lightning_invert.report.figures import condition_histogram
 
         cond = condition_number(dim_zero_cat(self.singular_values), floor=self.singular_floor)
         figure = condition_histogram(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lightning_invert.report import MapReport
+    from lightning_invert.report.words import MapReport
     from lightning_invert.watch.maps import WatchedMap
 
 __all__ = ["Observation"]

@@ -378,7 +378,7 @@ def test_a_figure_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise OSError("no ink")
 
-    monkeypatch.setattr("lightning_invert.figures.rank_histogram", broken)
+    monkeypatch.setattr("lightning_invert.report.figures.rank_histogram", broken)
     callback = InvertibilityCallback(save_figures=tmp_path / "figures")
     with pytest.warns(UserWarning, match="could not draw its figures: OSError"):
         trainer = fit_foreign(tmp_path, callback, max_epochs=2)
@@ -389,7 +389,7 @@ def test_a_table_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr("lightning_invert.callbacks.display.to_csv", broken)
+    monkeypatch.setattr("lightning_invert.report.display.to_csv", broken)
     callback = InvertibilityCallback(save_figures=tmp_path / "figures")
     with pytest.warns(UserWarning, match="could not write the worst points: OSError"):
         trainer = fit_foreign(tmp_path, callback, max_epochs=2)

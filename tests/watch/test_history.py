@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from lightning_invert import condition_number, numerical_rank
-from lightning_invert.report import MapReport
+from lightning_invert.report.words import MapReport
 from lightning_invert.watch.history import QUANTILES, remember
 from lightning_invert.watch.observation import Observation
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_invert.figures import fragile_zones
-from tests.figures.drawing import (
+from lightning_invert.report.figures import fragile_zones
+from tests.report.figures.drawing import (
     COLLAPSED,
     CONDITION,
     LONG,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from lightning_invert.callbacks.loggers import Gallery, count, galleries, notice
 from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
-from lightning_invert.report import report_table
-from lightning_invert.worst import to_csv, worst_table
+from lightning_invert.report.loggers import Gallery, count, galleries, notice
+from lightning_invert.report.words import report_table
+from lightning_invert.report.worst_points import to_csv, worst_table
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -168,7 +168,7 @@ class Display:
         begun = time.monotonic()
         shown = [gallery for gallery in galleries(trainer) if gallery.images]
         if shown or self._pictures:
-            from lightning_invert.figures import map_figures
+            from lightning_invert.report.figures import map_figures
 
             try:
                 for one in self._seen:
@@ -191,7 +191,7 @@ class Display:
     def _publish(
         self, shown: Sequence[Gallery], figure: Figure, one: Observation, name: str
     ) -> None:
-        from lightning_invert.figures import to_image, to_png
+        from lightning_invert.report.figures import to_image, to_png
 
         for gallery in shown:
             gallery.image(f"{one.tag}/{name}", to_image(figure), one.step)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lightning_invert.figures import style
-from lightning_invert.figures.style import Array
+from lightning_invert.report.figures import style
+from lightning_invert.report.figures.style import Array
 
 __all__ = ["Points", "checked", "correlation_ratio", "most_telling", "most_telling_pair", "parted"]
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_invert.figures.evolution import evolution
-from lightning_invert.figures.histograms import condition_histogram, rank_histogram
-from lightning_invert.figures.singular_spectrum import singular_spectrum
-from lightning_invert.figures.style import to_image, to_png
-from lightning_invert.figures.worst_points import worst_points
-from lightning_invert.figures.zone_map import zone_map
-from lightning_invert.figures.zones import fragile_zones
 from lightning_invert.jacobians.singular_values import condition_number, numerical_rank
+from lightning_invert.report.figures.evolution import evolution
+from lightning_invert.report.figures.histograms import condition_histogram, rank_histogram
+from lightning_invert.report.figures.singular_spectrum import singular_spectrum
+from lightning_invert.report.figures.style import to_image, to_png
+from lightning_invert.report.figures.worst_points import worst_points
+from lightning_invert.report.figures.zone_map import zone_map
+from lightning_invert.report.figures.zones import fragile_zones
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from lightning_invert.report import MapReport
+    from lightning_invert.report.words import MapReport
     from lightning_invert.watch.history import Look
 
 __all__ = [

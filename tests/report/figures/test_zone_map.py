@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_invert.figures import zone_map
-from tests.figures.drawing import CONDITION, RANK, RNG, X, words
+from lightning_invert.report.figures import zone_map
+from tests.report.figures.drawing import CONDITION, RANK, RNG, X, words
 
 
 def labels(figure):

@@ -3,7 +3,7 @@ import io
 
 import torch
 
-from lightning_invert.worst import to_csv, worst_table
+from lightning_invert.report.worst_points import to_csv, worst_table
 
 SIGMA = torch.tensor([[4.0, 2.0], [4.0, 1e-3], [4.0, 1e-14], [4.0, 0.0]], dtype=torch.float64)
 CONDITION = torch.tensor([2.0, 4000.0, torch.inf, torch.inf], dtype=torch.float64)

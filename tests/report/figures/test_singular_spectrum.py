@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_invert.figures import singular_spectrum, to_image
-from tests.figures.drawing import RNG, words
+from lightning_invert.report.figures import singular_spectrum, to_image
+from tests.report.figures.drawing import RNG, words
 
 SIGMA = np.sort(10 ** RNG.uniform(-4, 2, size=(100, 5)))[:, ::-1]
 

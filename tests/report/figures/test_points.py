@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lightning_invert.figures.points import (
+from lightning_invert.report.figures.points import (
     correlation_ratio,
     most_telling,
     most_telling_pair,

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from lightning_invert.report import MapReport, report_table, verdict
+from lightning_invert.report.words import MapReport, report_table, verdict
 
 GOOD = {
     "full_rank_fraction": 1.0,

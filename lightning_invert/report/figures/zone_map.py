@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_invert.figures import style
-from lightning_invert.figures.points import checked, most_telling_pair
-from lightning_invert.figures.style import Array
+from lightning_invert.report.figures import style
+from lightning_invert.report.figures.points import checked, most_telling_pair
+from lightning_invert.report.figures.style import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

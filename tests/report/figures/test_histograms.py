@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_invert.figures import condition_histogram, rank_histogram
-from tests.figures.drawing import CONDITION, RANK, bars, words
+from lightning_invert.report.figures import condition_histogram, rank_histogram
+from tests.report.figures.drawing import CONDITION, RANK, bars, words
 
 
 def test_rank_histogram_shows_the_share_of_every_rank():

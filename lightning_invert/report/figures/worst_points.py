@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_invert.figures import style
-from lightning_invert.figures.points import checked, most_telling, parted
-from lightning_invert.figures.style import Array
-from lightning_invert.worst import worst_first
+from lightning_invert.report.figures import style
+from lightning_invert.report.figures.points import checked, most_telling, parted
+from lightning_invert.report.figures.style import Array
+from lightning_invert.report.worst_points import worst_first
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

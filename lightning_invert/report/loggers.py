@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from lightning_invert.worst import to_csv
+from lightning_invert.report.worst_points import to_csv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

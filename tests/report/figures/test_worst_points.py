@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_invert.figures import style, worst_points
-from tests.figures.drawing import CONDITION, RANK, X, words
+from lightning_invert.report.figures import style, worst_points
+from tests.report.figures.drawing import CONDITION, RANK, X, words
 
 
 def lines(figure, dashed=False):

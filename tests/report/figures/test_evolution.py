@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_invert.figures import evolution, to_image
-from tests.figures.drawing import CONDITION, RANK, look, looks, words
+from lightning_invert.report.figures import evolution, to_image
+from tests.report.figures.drawing import CONDITION, RANK, look, looks, words
 
 
 def test_areas_are_the_shares_of_the_ranks():

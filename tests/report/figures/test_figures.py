@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_invert.figures import (
+from lightning_invert.report.figures import (
     condition_histogram,
     evolution,
     fragile_zones,
@@ -20,7 +20,7 @@ from lightning_invert.figures import (
     worst_points,
     zone_map,
 )
-from tests.figures.drawing import (
+from tests.report.figures.drawing import (
     COLLAPSED,
     CONDITION,
     LONG,
@@ -145,7 +145,7 @@ def test_drawing_leaves_no_trace():
     code = """
 import random, sys
 import numpy as np
-import lightning_invert.figures as figures
+import lightning_invert.report.figures as figures
 assert "matplotlib" not in sys.modules
 import matplotlib
 matplotlib.rcParams["font.size"] = 33

@@ -1,0 +1,1 @@
+"""How it is shown what was seen: words, tables, pictures, and where each logger puts them."""
