@@ -21,10 +21,10 @@ if TYPE_CHECKING:
         singular_values,
         weakest_directions,
     )
-    from lightning_invert.module import ForwardInverseModule
-    from lightning_invert.networks import LinearPlusNonlinear, ResidualMLP, Standardize
-    from lightning_invert.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
-    from lightning_invert.penalty import ConditioningPenalty, JacobianConsistency
+    from lightning_invert.pair.module import ForwardInverseModule
+    from lightning_invert.pair.networks import LinearPlusNonlinear, ResidualMLP, Standardize
+    from lightning_invert.pair.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
+    from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
     from lightning_invert.watch.metric import InvertibilityMetric
 
 __all__ = [
@@ -52,19 +52,19 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ConditioningPenalty": "penalty",
-    "ConstantAlpha": "objective",
-    "ForwardInverseModule": "module",
+    "ConditioningPenalty": "pair.penalty",
+    "ConstantAlpha": "pair.objective",
+    "ForwardInverseModule": "pair.module",
     "InvertibilityMetric": "watch.metric",
-    "JacobianConsistency": "penalty",
-    "LinearDecayAlpha": "objective",
-    "LinearPlusNonlinear": "networks",
-    "ResidualMLP": "networks",
-    "Standardize": "networks",
+    "JacobianConsistency": "pair.penalty",
+    "LinearDecayAlpha": "pair.objective",
+    "LinearPlusNonlinear": "pair.networks",
+    "ResidualMLP": "pair.networks",
+    "Standardize": "pair.networks",
     "analyze": "analysis",
     "batched_jacobian": "jacobians.jacobian",
     "condition_number": "jacobians.singular_values",
-    "consistency_loss": "objective",
+    "consistency_loss": "pair.objective",
     "effective_rank": "jacobians.singular_values",
     "extreme_singular_values": "jacobians.lanczos",
     "log_volume": "jacobians.singular_values",

@@ -12,7 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningCLI
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows them by their short names
 from lightning_invert import cli_analyze
 from lightning_invert.callbacks import PredictionWriter
-from lightning_invert.module import ForwardInverseModule
+from lightning_invert.pair.module import ForwardInverseModule
 
 __all__ = ["InvertCLI", "main"]
 

@@ -19,7 +19,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis import Analysis, analyze
-from lightning_invert.module import ForwardInverseModule
+from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused
 from lightning_invert.watch.maps import WatchedMap, resolve_maps

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from lightning_invert import LinearDecayAlpha, ResidualMLP
-from lightning_invert.architecture import pack, unpack
+from lightning_invert.pair.checkpoint import pack, unpack
 
 
 class Bent(nn.Module):

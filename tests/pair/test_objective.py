@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from lightning_invert import ConstantAlpha, LinearDecayAlpha, consistency_loss
-from lightning_invert.objective import AlphaSchedule, pair_loss
+from lightning_invert.pair.objective import AlphaSchedule, pair_loss
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from lightning_invert import (
     LinearDecayAlpha,
     ResidualMLP,
 )
-from lightning_invert.objective import AlphaSchedule
+from lightning_invert.pair.objective import AlphaSchedule
 from tests.problems import Smooth, quiet_trainer
 
 

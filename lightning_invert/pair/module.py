@@ -13,10 +13,16 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from lightning_invert.architecture import pack, unpack
-from lightning_invert.networks import ResidualMLP, Standardize
-from lightning_invert.objective import AlphaSchedule, ConstantAlpha, PairLoss, frozen, pair_loss
-from lightning_invert.penalty import ConditioningPenalty, JacobianConsistency
+from lightning_invert.pair.checkpoint import pack, unpack
+from lightning_invert.pair.networks import ResidualMLP, Standardize
+from lightning_invert.pair.objective import (
+    AlphaSchedule,
+    ConstantAlpha,
+    PairLoss,
+    frozen,
+    pair_loss,
+)
+from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 
 __all__ = ["ForwardInverseModule"]
 

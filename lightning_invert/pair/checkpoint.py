@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.objective import AlphaSchedule
+from lightning_invert.pair.objective import AlphaSchedule
 
 __all__ = ["pack", "unpack"]
 

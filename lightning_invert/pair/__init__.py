@@ -1,0 +1,1 @@
+"""A forward surrogate and its inverse, trained together."""
