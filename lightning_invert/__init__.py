@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_invert.analysis import analyze
+    from lightning_invert.analysis.analyze import analyze
     from lightning_invert.jacobians.jacobian import batched_jacobian
     from lightning_invert.jacobians.lanczos import extreme_singular_values
     from lightning_invert.jacobians.singular_values import (
@@ -61,7 +61,7 @@ _HOMES = {
     "LinearPlusNonlinear": "pair.networks",
     "ResidualMLP": "pair.networks",
     "Standardize": "pair.networks",
-    "analyze": "analysis",
+    "analyze": "analysis.analyze",
     "batched_jacobian": "jacobians.jacobian",
     "condition_number": "jacobians.singular_values",
     "consistency_loss": "pair.objective",

@@ -41,7 +41,7 @@ def test_what_needs_torch_alone_imports_torch_alone():
 
 def test_the_command_starts_without_loading_what_only_pictures_and_tables_need():
     code = (
-        "import sys, lightning_invert.cli;"
+        "import sys, lightning_invert.cli.main;"
         "print([m for m in ('polars', 'tensorboard', 'onnx') if m in sys.modules])"
     )
     assert run(sys.executable, "-c", code).strip() == "[]"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
-from tests.problems import quiet_trainer
+from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.distributions import Beta
 from torch.utils.data import DataLoader
 
-from lightning_invert.datamodules.furnace_balance import true_forward
 from lightning_invert.datamodules.pair import PairDataModule, PairDataset, Variable
+from lightning_invert.problems.furnace_balance import true_forward
 
 __all__ = ["INPUTS", "OUTPUTS", "BlastFurnaceDataModule", "sample_inputs"]
 

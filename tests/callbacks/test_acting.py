@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_invert import ConditioningPenalty, ForwardInverseModule, JacobianConsistency
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.datamodules import BlastFurnaceDataModule
-from tests.problems import Foreign, Smooth, loader, quiet_trainer
+from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
 P95 = "invertibility/forward/log10_cond_p95"

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import batched_jacobian
 from lightning_invert.callbacks import InvertibilityCallback
-from tests.problems import Foreign, loader, quiet_trainer
+from tests.projects import Foreign, loader, quiet_trainer
 
 
 class SeveralLoaders(Foreign):

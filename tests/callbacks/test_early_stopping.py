@@ -5,7 +5,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-from tests.problems import Foreign, loader, quiet_trainer
+from tests.projects import Foreign, loader, quiet_trainer
 
 
 class Pretend(InvertibilityCallback):

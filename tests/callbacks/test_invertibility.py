@@ -17,7 +17,7 @@ from torch.autograd.functional import jacobian as autograd_jacobian
 
 from lightning_invert import ForwardInverseModule, LinearDecayAlpha
 from lightning_invert.callbacks import InvertibilityCallback
-from tests.problems import Foreign, Smooth, loader, quiet_trainer
+from tests.projects import Foreign, Smooth, loader, quiet_trainer
 from tests.watch.test_metric import reference
 
 SCALARS = [

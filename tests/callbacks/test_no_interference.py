@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAver
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert.callbacks import InvertibilityCallback
-from tests.problems import Foreign, quiet_trainer
+from tests.projects import Foreign, quiet_trainer
 
 
 class Noisy(Foreign):

@@ -4,7 +4,7 @@ import torch
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
 from lightning_invert.callbacks import PredictionWriter
-from tests.problems import Foreign, Smooth, loader, quiet_trainer
+from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 
 def predict(folder, module, data, file="predictions.csv"):

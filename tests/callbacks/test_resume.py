@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_invert.callbacks import InvertibilityCallback
-from tests.problems import Foreign, loader, quiet_trainer
+from tests.projects import Foreign, loader, quiet_trainer
 
 
 def fit(folder, until, *, resume=None, **options):

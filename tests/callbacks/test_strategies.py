@@ -148,7 +148,7 @@ def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
         from lightning.pytorch import Trainer
         from lightning_invert import ForwardInverseModule
         from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-        from tests.problems import Smooth
+        from tests.projects import Smooth
 
         watch = InvertibilityCallback(num_points=32)
         stop = ConditioningEarlyStopping(good_enough=16.0, patience=2)
@@ -176,7 +176,7 @@ def test_a_process_that_fails_does_not_leave_the_others_waiting(tmp_path, where)
         import torch
         from lightning.pytorch import Trainer
         from lightning_invert.callbacks import InvertibilityCallback
-        from tests.problems import Foreign, loader
+        from tests.projects import Foreign, loader
 
         class Breaks(InvertibilityCallback):
             def on_validation_epoch_start(self, trainer, pl_module):

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_invert.datamodules import PairDataModule, Variable
-from tests.problems import Smooth
+from tests.projects import Smooth
 
 
 def rows_of(loader):

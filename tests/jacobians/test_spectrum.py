@@ -6,7 +6,7 @@ from torch import nn
 from lightning_invert import analyze, batched_jacobian
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.jacobians.spectrum import measure_spectra
-from tests.problems import Foreign, loader, quiet_trainer
+from tests.projects import Foreign, loader, quiet_trainer
 
 OF_LARGE_MAPS = {"condition_histogram", "fragile_zones", "zone_map", "worst_points"}
 

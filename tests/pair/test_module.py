@@ -15,7 +15,7 @@ from lightning_invert import (
     ResidualMLP,
 )
 from lightning_invert.pair.objective import AlphaSchedule
-from tests.problems import Smooth, quiet_trainer
+from tests.projects import Smooth, quiet_trainer
 
 
 def nets():

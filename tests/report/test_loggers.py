@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.report.loggers import count
-from tests.problems import Foreign, Smooth, loader, quiet_trainer
+from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
 

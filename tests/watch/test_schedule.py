@@ -3,7 +3,7 @@ import torch
 
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.watch.schedule import LEAST_POINTS, Budget, Schedule
-from tests.problems import Foreign, loader, quiet_trainer
+from tests.projects import Foreign, loader, quiet_trainer
 
 
 def watched_epochs(folder, max_epochs, options):

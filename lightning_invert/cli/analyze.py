@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from lightning_invert.analysis import Analysis, analyze
+from lightning_invert.analysis.analyze import Analysis, analyze
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused

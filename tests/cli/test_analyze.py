@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lightning_invert import ForwardInverseModule
-from lightning_invert.cli import main
-from tests.problems import Smooth, quiet_trainer
+from lightning_invert.cli.main import main
+from tests.projects import Smooth, quiet_trainer
 
 COLUMNS = ["wind", "heat", "load", "rate", "gas"]
 
@@ -82,7 +82,7 @@ def test_the_summary_is_json_and_says_how_it_was_measured(checkpoint):
 
 
 def test_a_data_module_gives_its_validation_points(checkpoint):
-    summary = analyzed("--ckpt", checkpoint, "--data", "tests.problems:Smooth")
+    summary = analyzed("--ckpt", checkpoint, "--data", "tests.projects:Smooth")
     assert summary["inverse"]["points"] == 40
 
 

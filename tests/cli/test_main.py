@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from lightning_invert import ForwardInverseModule, LinearDecayAlpha
-from lightning_invert.cli import main
+from lightning_invert.cli.main import main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningCLI
 
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows them by their short names
-from lightning_invert import cli_analyze
 from lightning_invert.callbacks import PredictionWriter
+from lightning_invert.cli import analyze as analyze_command
 from lightning_invert.pair.module import ForwardInverseModule
 
 __all__ = ["InvertCLI", "main"]
@@ -41,7 +41,10 @@ class InvertCLI(LightningCLI):
             seed_everything_default=42,
             # A second run into the same folder replaces the record of the first's settings.
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"description": DESCRIPTION, "formatter_class": cli_analyze.AsWritten},
+            parser_kwargs={
+                "description": DESCRIPTION,
+                "formatter_class": analyze_command.AsWritten,
+            },
             args=args,
             **kwargs,
         )
@@ -99,7 +102,7 @@ def main(args: ArgsType = None) -> None:
     """
     given = sys.argv[1:] if args is None else args
     if isinstance(given, list) and given[:1] == ["analyze"]:
-        cli_analyze.main(given[1:])
+        analyze_command.main(given[1:])
     else:
         InvertCLI(args)
 

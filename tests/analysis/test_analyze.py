@@ -6,7 +6,8 @@ from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_invert import ForwardInverseModule, ResidualMLP, analysis, analyze
+from lightning_invert import ForwardInverseModule, ResidualMLP, analyze
+from lightning_invert.analysis import analyze as home
 from lightning_invert.watch.maps import resolve_maps
 
 
@@ -69,7 +70,7 @@ def test_the_summary_is_that_of_all_points():
 
 
 def test_the_most_expensive_outcome_is_named(monkeypatch):
-    monkeypatch.setattr(analysis, "POINTS_AT_ONCE", 20)
+    monkeypatch.setattr(home, "POINTS_AT_ONCE", 20)
     net = network()
     names = {"input_names": list("abcdefg"), "output_names": ["rate", "gas", "heat", "ash"]}
     found = analyze(net, POINTS, directions=True, **names)
@@ -111,7 +112,7 @@ def test_bands_ranks_and_points_without_a_number_are_told_apart(tmp_path):
 def test_pieces_change_nothing_but_the_memory(kind, tmp_path, monkeypatch):
     net = network()
     whole = analyze(net, POINTS, table=tmp_path / f"whole.{kind}")
-    monkeypatch.setattr(analysis, "POINTS_AT_ONCE", 20)
+    monkeypatch.setattr(home, "POINTS_AT_ONCE", 20)
     monkeypatch.setattr("lightning_invert.jacobians.spectrum.NUMBERS_AT_ONCE", 28 * 7)
     pieces = analyze(net, POINTS, table=tmp_path / f"pieces.{kind}")
     assert pieces.report.scalars == pytest.approx(dict(whole.report.scalars))
@@ -125,7 +126,7 @@ def test_pieces_change_nothing_but_the_memory(kind, tmp_path, monkeypatch):
 def test_of_more_points_than_are_kept_the_shares_are_of_all(monkeypatch, tmp_path):
     x = torch.randn(400, 2, dtype=torch.float64)
     whole = analyze(fragile, x)
-    monkeypatch.setattr(analysis, "KEPT", 100)
+    monkeypatch.setattr(home, "KEPT", 100)
     some = analyze(fragile, x, table=tmp_path / "all.parquet")
     assert some.report.num_points == len(read(some.table)) == 400
     assert len(some.inputs) == len(some.condition) == len(some.rank) == 100
@@ -155,7 +156,7 @@ def test_points_follow_the_module_s_dtype_and_precision_overrules_it():
 
 
 def test_standardized_by_the_spread_of_the_points(monkeypatch):
-    monkeypatch.setattr(analysis, "POINTS_AT_ONCE", 7)
+    monkeypatch.setattr(home, "POINTS_AT_ONCE", 7)
     net = network()
     x = POINTS * torch.logspace(0, -2, 7) + 0.1
     x[:, 5] = 1.0

@@ -1,0 +1,1 @@
+"""The ``lightning-invert`` command, one file a command."""
