@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from lightning_invert.jacobians.jacobian import batched_jacobian
     from lightning_invert.jacobians.lanczos import extreme_singular_values
     from lightning_invert.jacobians.singular_values import (
-        condition_number,
         effective_rank,
         log_volume,
-        numerical_rank,
         singular_values,
         weakest_directions,
     )
+    from lightning_invert.jacobians.thresholds import Thresholds, condition_number, numerical_rank
     from lightning_invert.pair.module import ForwardInverseModule
     from lightning_invert.pair.networks import LinearPlusNonlinear, ResidualMLP, Standardize
     from lightning_invert.pair.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
@@ -37,6 +36,7 @@ __all__ = [
     "LinearPlusNonlinear",
     "ResidualMLP",
     "Standardize",
+    "Thresholds",
     "analyze",
     "batched_jacobian",
     "condition_number",
@@ -61,14 +61,15 @@ _HOMES = {
     "LinearPlusNonlinear": "pair.networks",
     "ResidualMLP": "pair.networks",
     "Standardize": "pair.networks",
+    "Thresholds": "jacobians.thresholds",
     "analyze": "analysis.analyze",
     "batched_jacobian": "jacobians.jacobian",
-    "condition_number": "jacobians.singular_values",
+    "condition_number": "jacobians.thresholds",
     "consistency_loss": "pair.objective",
     "effective_rank": "jacobians.singular_values",
     "extreme_singular_values": "jacobians.lanczos",
     "log_volume": "jacobians.singular_values",
-    "numerical_rank": "jacobians.singular_values",
+    "numerical_rank": "jacobians.thresholds",
     "singular_values": "jacobians.singular_values",
     "weakest_directions": "jacobians.singular_values",
 }

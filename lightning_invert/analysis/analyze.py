@@ -15,19 +15,19 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lightning_invert.jacobians.jacobian import differentiable
-from lightning_invert.jacobians.singular_values import (
-    BANDS,
-    band_index,
+from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.singular_values import log_volume
+from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
+from lightning_invert.jacobians.thresholds import (
+    BAND_NAMES,
+    Thresholds,
     condition_number,
-    log_volume,
     numerical_rank,
 )
-from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
 from lightning_invert.report.words import MapReport, report_table
 from lightning_invert.tables import TableWriter
 from lightning_invert.watch.intervals import wilson_interval
-from lightning_invert.watch.maps import WatchedMap, evaluation_mode, resolve_maps
+from lightning_invert.watch.maps import WatchedMap, resolve_maps
 from lightning_invert.watch.metric import InvertibilityMetric
 from lightning_invert.watch.sampling import StreamSample
 
@@ -389,12 +389,12 @@ def _rows(found: _Found, metric: InvertibilityMetric) -> dict[str, Any]:
     sigma = spectra.singular_values
     rank = partial(numerical_rank, atol=metric.rank_atol, rtol=metric.rank_rtol)
     cond = condition_number(sigma, floor=metric.singular_floor)
-    band = band_index(cond, metric.bands)
+    band = Thresholds(bands=metric.bands).band(cond)
     columns = {
         **_by_name("input", found.input_names, found.inputs.flatten(1)),
         **_by_name("output", found.output_names, found.outputs),
         "condition_number": cond.numpy(),
-        "band": polars.Series(BANDS, dtype=polars.Enum(BANDS)).gather(band.numpy()),
+        "band": polars.Series(BAND_NAMES, dtype=polars.Enum(BAND_NAMES)).gather(band.numpy()),
         "unresolved": (cond > spectra.resolvable).numpy(),
     }
     if spectra.extremes is None:

@@ -16,15 +16,15 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from lightning_invert.callbacks.base import Callback
-from lightning_invert.jacobians.jacobian import differentiable
-from lightning_invert.jacobians.singular_values import condition_number, numerical_rank
+from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
+from lightning_invert.jacobians.thresholds import Thresholds, condition_number, numerical_rank
 from lightning_invert.report.display import Display
 from lightning_invert.report.loggers import declare_metrics, galleries, logger_step
 from lightning_invert.report.words import MapReport
 from lightning_invert.watch.history import Look, remember
-from lightning_invert.watch.maps import WatchedMap, evaluation_mode, resolve_maps
-from lightning_invert.watch.metric import InvertibilityMetric, check_thresholds
+from lightning_invert.watch.maps import WatchedMap, resolve_maps
+from lightning_invert.watch.metric import InvertibilityMetric
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.sampling import StreamSample
 from lightning_invert.watch.schedule import Budget, Schedule
@@ -135,7 +135,7 @@ class InvertibilityCallback(Callback):
         _check_choice("figures", figures, ("auto", True, False))
         _check_choice("dataloaders", dataloaders, ("merged", "separate"))
         _check_choice("sampling", sampling, ("reservoir", "fixed", "first"))
-        check_thresholds(rank_atol, rank_rtol, singular_floor, bands)
+        Thresholds(rank_atol, rank_rtol, singular_floor, bands)
         if not isinstance(worst_points, int) or worst_points < 0:
             raise ValueError(
                 f"Expected argument `worst_points` to be at least 0, but got {worst_points}."

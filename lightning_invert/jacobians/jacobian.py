@@ -14,11 +14,9 @@ batch is too small to keep the processor busy.
 
 from __future__ import annotations
 
-import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from functools import cache
 from typing import Literal, get_args
 
@@ -26,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.pullback import Pullback
 
-__all__ = ["Mode", "batched_jacobian", "default_chunk", "differentiable", "evaluate"]
+__all__ = ["Mode", "batched_jacobian", "default_chunk", "evaluate"]
 
 Mode = Literal["auto", "reverse", "forward"]
 
@@ -111,27 +110,6 @@ def batched_jacobian(
         chunks = inputs.split(chunk_size) if len(inputs) > chunk_size else (inputs,)
         parts = [_jacobian_of_chunk(function, chunk, mode) for chunk in chunks]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-@contextmanager
-def differentiable(device_type: str) -> Iterator[None]:
-    """Make gradients available, and in full precision, wherever the caller stands.
-
-    What was compiled runs uncompiled: the backward pass of a compiled function is made for one use.
-
-    Args:
-        device_type: Where the work is done, as in ``tensor.device.type``.
-    """
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device_type, enabled=False),
-        # Where Dynamo is not loaded nothing has been compiled, and loading it takes seconds.
-        torch.compiler.set_stance("force_eager")
-        if "torch._dynamo" in sys.modules
-        else nullcontext(),
-    ):
-        yield
 
 
 def _check_points(inputs: Tensor) -> None:

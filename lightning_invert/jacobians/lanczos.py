@@ -22,7 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.jacobians.jacobian import differentiable, evaluate
+from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.jacobian import evaluate
 
 __all__ = ["ExtremeSingularValues", "extreme_singular_values"]
 

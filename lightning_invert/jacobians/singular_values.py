@@ -1,10 +1,4 @@
-r"""What the singular values of a Jacobian say about inverting a function.
-
-Let :math:`\sigma_1 \ge \dots \ge \sigma_k \ge 0`, :math:`k = \min(m, n)`, be the singular values of
-J. The direction of y that is easiest to reach moves by :math:`\sigma_1` for a unit step in x, the
-hardest by :math:`\sigma_k`: the same small change of y costs up to
-:math:`\kappa = \sigma_1 / \sigma_k` times more in one direction than in another.
-"""
+"""The singular values of many small matrices, their weakest directions, and what sums them up."""
 
 from __future__ import annotations
 
@@ -20,38 +14,27 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 __all__ = [
-    "BANDS",
-    "LOG10_COND_CAP",
     "WeakestDirections",
-    "band_index",
-    "condition_number",
     "effective_rank",
     "log_volume",
-    "numerical_rank",
-    "resolvable_condition",
     "singular_values",
     "weakest_directions",
 ]
 
-LOG10_COND_CAP = 16.0
-"""Where log10 of a condition number ends: 1 / eps of float64. It keeps what is monitored finite."""
-
-BANDS = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
-
-PROMISE = 1e-6
+MAX_ERROR = 1e-6
 """The largest relative error of a singular value that is not left to an SVD."""
 
-SMALLEST = 1e-200
+MIN_SQUARES = 1e-200
 """A sum of squares below it, or above its inverse, is left to an SVD: squares might be lost in it."""
 
-LARGEST_GRAM = 512
+MAX_GRAM_SIZE = 512
 """Larger matrices are left to an SVD."""
 
-NUMBERS_AT_ONCE = 2**21
+MAX_NUMBERS_AT_ONCE = 2**21
 """Matrices are taken in chunks of so many numbers, 16 MiB in float64: larger blocks of memory are
 given back to the system, and fetched again, at every use."""
 
-LEAST_FOR_THREADS = 2**20
+MIN_NUMBERS_FOR_THREADS = 2**20
 """Fewer numbers are done while PyTorch's own threads, which wait for work in a loop for some
 milliseconds, still occupy the processors."""
 
@@ -89,8 +72,8 @@ def singular_values(jacobian: Tensor) -> Tensor:
 
 
 def _by_gram_or_svd(batch: Tensor) -> Tensor:
-    some = max(1, NUMBERS_AT_ONCE // max(1, batch[:1].numel()))
-    if min(batch.shape[1:]) > LARGEST_GRAM:
+    some = max(1, MAX_NUMBERS_AT_ONCE // max(1, batch[:1].numel()))
+    if min(batch.shape[1:]) > MAX_GRAM_SIZE:
         return torch.cat([_by_svd(part.double()) for part in batch.split(some)])
     sigmas, goods = zip(*(_by_gram(part.double()) for part in batch.split(some)), strict=True)
     sigma, good = torch.cat(sigmas), torch.cat(goods)
@@ -109,13 +92,13 @@ def _by_gram(batch: Tensor) -> tuple[Tensor, Tensor]:
     m, n = batch.shape[1:]
     gram = batch @ batch.mT if m <= n else batch.mT @ batch
     trace = gram.diagonal(dim1=1, dim2=2).sum(1)
-    usable = (trace > SMALLEST) & (trace < 1.0 / SMALLEST)  # so not NaN
+    usable = (trace > MIN_SQUARES) & (trace < 1.0 / MIN_SQUARES)  # so not NaN
     if not usable.all():
         gram[~usable] = 0.0
     squares = _eigenvalues(gram).flip(-1)
     error = 4.0 * math.sqrt(max(m, n)) * torch.finfo(squares.dtype).eps * squares[:, 0]
     # The square root halves a relative error.
-    good = usable & (error <= 2.0 * PROMISE * squares[:, -1])
+    good = usable & (error <= 2.0 * MAX_ERROR * squares[:, -1])
     return squares.clamp(min=0.0).sqrt(), good
 
 
@@ -142,7 +125,7 @@ def _shared(
     them, and more teams than processors slow the whole process down from then.
     """
     threads = min(torch.get_num_threads(), len(batch))
-    if batch.device.type != "cpu" or threads < 2 or batch.numel() < LEAST_FOR_THREADS:
+    if batch.device.type != "cpu" or threads < 2 or batch.numel() < MIN_NUMBERS_FOR_THREADS:
         return by_torch(batch)
     parts = np.array_split(batch.detach().numpy(), threads)
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
@@ -152,76 +135,6 @@ def _shared(
 @cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
-
-
-def numerical_rank(singular_values: Tensor, *, atol: float = 1e-5, rtol: float = 0.0) -> Tensor:
-    r"""Return the number of singular values above max(atol, rtol :math:`\sigma_1`).
-
-    Args:
-        singular_values: Shape (\*, k), descending.
-        atol: Absolute threshold, in the unit of the singular values.
-        rtol: Threshold relative to the largest singular value.
-
-    Returns:
-        The rank, int64, shape (\*,). 0 where the singular values are NaN.
-
-    Raises:
-        ValueError: If a threshold is negative.
-
-    Example:
-        >>> numerical_rank(torch.tensor([[3.0, 1e-3, 1e-6], [3.0, 2.0, 1.0]]))
-        tensor([2, 3])
-    """
-    for name, value in (("atol", atol), ("rtol", rtol)):
-        if not value >= 0:
-            raise ValueError(f"Expected argument `{name}` to be at least 0, but got {value}.")
-    threshold = (rtol * singular_values[..., :1]).clamp(min=atol)
-    return (singular_values > threshold).sum(-1)
-
-
-def condition_number(singular_values: Tensor, *, floor: float = 1e-12) -> Tensor:
-    r"""Return :math:`\kappa = \sigma_1 / \sigma_k`.
-
-    Args:
-        singular_values: Shape (\*, k), descending.
-        floor: Below it, :math:`\sigma_k` counts as zero.
-
-    Returns:
-        The condition number, shape (\*,): inf where :math:`\sigma_k` is below ``floor``, NaN where
-        the singular values are NaN.
-
-    Raises:
-        ValueError: If ``floor`` is negative.
-
-    Example:
-        >>> condition_number(torch.tensor([[3.0, 2.0], [3.0, 0.0]]))
-        tensor([1.5000,    inf])
-    """
-    if not floor >= 0:
-        raise ValueError(f"Expected argument `floor` to be at least 0, but got {floor}.")
-    largest, smallest = singular_values[..., 0], singular_values[..., -1]
-    singular = (smallest < floor) | (smallest == 0)
-    return torch.where(singular, torch.inf, largest / smallest)
-
-
-def band_index(condition: Tensor, bands: tuple[float, float] = (100.0, 1e4)) -> Tensor:
-    r"""Return the band of each condition number, as an index into ``BANDS``.
-
-    Args:
-        condition: :math:`\kappa`, any shape.
-        bands: Where *stable* ends and *ill-conditioned* begins; both limits are *moderate*.
-
-    Returns:
-        Integers of the same shape.
-
-    Example:
-        >>> kappa = torch.tensor([3.0, 100.0, 1e5, torch.inf, torch.nan])
-        >>> [BANDS[i] for i in band_index(kappa)]
-        ['stable', 'moderate', 'ill-conditioned', 'singular', 'nonfinite']
-    """
-    stable, ill = bands
-    index = (condition >= stable).int() + (condition > ill).int() + condition.isinf().int()
-    return index.masked_fill(condition.isnan(), BANDS.index("nonfinite"))
 
 
 def effective_rank(singular_values: Tensor) -> Tensor:
@@ -324,26 +237,3 @@ def _checked(jacobian: Tensor) -> Tensor:
         )
     # MPS has neither float64 nor an SVD of its own.
     return jacobian.cpu() if jacobian.device.type == "mps" else jacobian
-
-
-def resolvable_condition(dtype: torch.dtype, shape: tuple[int, int]) -> float:
-    r"""Return the largest condition number that the arithmetic can tell from infinity.
-
-    The rounding of a matrix's entries alone moves its singular values by about
-    :math:`\varepsilon \max(m, n) \sigma_1`, the *resolution limit*. A smaller :math:`\sigma_k` is
-    noise: all that is known of such a point is that its condition number is above
-
-    .. math:: 1 / (\varepsilon \max(m, n)).
-
-    Args:
-        dtype: In which the Jacobian was computed.
-        shape: (m, n).
-
-    Returns:
-        The limit; 1.2e6 for a 4 x 7 Jacobian in float32.
-
-    Example:
-        >>> f"{resolvable_condition(torch.float32, (4, 7)):.1e}"
-        '1.2e+06'
-    """
-    return 1.0 / (torch.finfo(dtype).eps * max(shape))

@@ -8,19 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.jacobian import (
     batched_jacobian,
     default_chunk,
-    differentiable,
     evaluate,
 )
 from lightning_invert.jacobians.lanczos import ExtremeSingularValues, extreme_singular_values
 from lightning_invert.jacobians.singular_values import (
     WeakestDirections,
-    resolvable_condition,
     singular_values,
     weakest_directions,
 )
+from lightning_invert.jacobians.thresholds import condition_limit
 
 __all__ = ["Spectra", "measure_spectra"]
 
@@ -100,7 +100,7 @@ def measure_spectra(
             outputs = evaluate(function, inputs[:1].clone()).numel()
     m, n = outputs, inputs[0].numel()
     if min(m, n) > MOST_SINGULAR_VALUES or m * n > MOST_ENTRIES:
-        limit = resolvable_condition(inputs.dtype, (m, n))
+        limit = condition_limit(inputs.dtype, (m, n))
         found = extreme_singular_values(*_in_units(function, inputs, scales))
         v, u = found.input_direction, found.output_direction
         weakest = WeakestDirections(found.smallest, v, u) if directions else None
@@ -111,7 +111,7 @@ def measure_spectra(
     sigmas, weakests, deviations = [], [], []
     for points in inputs.split(max(1, NUMBERS_AT_ONCE // max(1, m * n))):
         jacobian = batched_jacobian(function, points, chunk_size=default_chunk(m + n), check=check)
-        check, limit = False, resolvable_condition(jacobian.dtype, (m, n))
+        check, limit = False, condition_limit(jacobian.dtype, (m, n))
         if scales is not None:
             jacobian = jacobian * scales[0] / scales[1][:, None]
         sigmas.append(singular_values(jacobian))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.watch.maps import evaluation_mode
+from lightning_invert.jacobians.contexts import evaluation_mode
 
 __all__ = ["ConditioningPenalty", "JacobianConsistency"]
 

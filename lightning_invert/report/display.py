@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
-from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
+from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.loggers import Gallery, count, galleries, notice
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
@@ -134,9 +134,9 @@ class Display:
         for one in self._seen if shown else ():
             if len(one.rank) == 0:
                 continue
-            log10_cond = one.condition.log10().clamp(max=LOG10_COND_CAP)
+            log10_cond = one.condition.log10().clamp(max=MAX_LOG10_COND)
             kinds = {
-                "log10_cond": count(log10_cond, 0.0, LOG10_COND_CAP),
+                "log10_cond": count(log10_cond, 0.0, MAX_LOG10_COND),
                 "sigma": count(one.singular_values.flatten()),
             }
             if one.report.complete:

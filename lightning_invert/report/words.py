@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
+from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 
 __all__ = ["MapReport", "invertibility_word", "report_table", "verdict"]
 
@@ -160,7 +160,7 @@ def _share_interval(scalars: Mapping[str, float]) -> str:
 
 def _condition_interval(scalars: Mapping[str, float]) -> str:
     ends = (scalars[f"log10_cond_p95_{end}"] for end in ("low", "high"))
-    low, high = ("∞" if end >= LOG10_COND_CAP else f"{10**end:.3g}" for end in ends)
+    low, high = ("∞" if end >= MAX_LOG10_COND else f"{10**end:.3g}" for end in ends)
     return f" [{low}, {high}]"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lightning_invert.jacobians.singular_values import BANDS, band_index
+from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
 
 __all__ = ["to_csv", "worst_first", "worst_table"]
 
@@ -73,7 +73,9 @@ def worst_table(
         columns |= {f"input/{name}": column for name, column in zip(names, values, strict=True)}
     columns["rank"] = rank[worst].tolist()
     columns["condition_number"] = condition[worst].tolist()
-    columns["band"] = [BANDS[i] for i in band_index(condition[worst], bands).tolist()]
+    columns["band"] = [
+        BAND_NAMES[i] for i in Thresholds(bands=bands).band(condition[worst]).tolist()
+    ]
     kept = {f"sigma_{i + 1}": i for i in range(k)} if k <= MOST_SIGMAS else {}
     for name, i in (kept or {"sigma_max": 0, "sigma_min": k - 1}).items():
         columns[name] = singular_values[worst, i].tolist()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
+from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
@@ -45,8 +45,8 @@ def remember(one: Observation, epoch: int) -> Look:
     k = one.full_rank
     rank = k - one.rank.numpy()
     shares = np.bincount(rank.clip(max=RANKS_KEPT - 1), minlength=min(k + 1, RANKS_KEPT))
-    log10_cond = one.condition.log10().clamp(max=LOG10_COND_CAP).numpy()
-    quantiles = np.quantile(log10_cond, QUANTILES) if len(rank) else np.full(7, LOG10_COND_CAP)
+    log10_cond = one.condition.log10().clamp(max=MAX_LOG10_COND).numpy()
+    quantiles = np.quantile(log10_cond, QUANTILES) if len(rank) else np.full(7, MAX_LOG10_COND)
     return Look(
         epoch=epoch,
         step=one.step,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["WatchedMap", "evaluation_mode", "resolve_maps"]
+__all__ = ["WatchedMap", "resolve_maps"]
 
 _KEYS = (
     "module",
@@ -107,20 +106,6 @@ class _Owned(nn.Module):
         if self.function is None:
             return self.owner(x)  # type: ignore[no-any-return]
         return self.function(x)
-
-
-@contextmanager
-def evaluation_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Switch off dropout and the like, and put every submodule's own flag back afterwards."""
-    # The flags are set one by one: a module's own `train` may do more than set them.
-    training = {part for module in modules for part in module.modules() if part.training}
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[WatchedMap]:

@@ -11,10 +11,11 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_invert.jacobians.singular_values import (
-    LOG10_COND_CAP,
+from lightning_invert.jacobians.singular_values import effective_rank
+from lightning_invert.jacobians.thresholds import (
+    MAX_LOG10_COND,
+    Thresholds,
     condition_number,
-    effective_rank,
     numerical_rank,
 )
 from lightning_invert.watch.intervals import quantile_ranks, wilson_interval
@@ -93,7 +94,7 @@ class InvertibilityMetric(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_thresholds(rank_atol, rank_rtol, singular_floor, bands)
+        Thresholds(rank_atol, rank_rtol, singular_floor, bands)
         self.rank_atol = rank_atol
         self.rank_rtol = rank_rtol
         self.singular_floor = singular_floor
@@ -114,7 +115,7 @@ class InvertibilityMetric(Metric):
         Args:
             singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
             resolvable: The largest condition number that the arithmetic can tell, see
-                :func:`~lightning_invert.jacobians.singular_values.resolvable_condition`.
+                :func:`~lightning_invert.jacobians.thresholds.condition_limit`.
             complete: ``False`` if only bounds of :math:`\sigma_1` and :math:`\sigma_k` are known,
                 shape (N, 2): *full rank* then means not shown to be deficient.
 
@@ -151,7 +152,7 @@ class InvertibilityMetric(Metric):
         ordered = cond.sort().values
         _, median, high = _quantiles(ordered, (0.05, 0.5, 0.95), empty=math.inf)
         log10_low, log10_median, log10_high = _quantiles(
-            ordered.log10().clamp(max=LOG10_COND_CAP), (0.05, 0.5, 0.95), empty=LOG10_COND_CAP
+            ordered.log10().clamp(max=MAX_LOG10_COND), (0.05, 0.5, 0.95), empty=MAX_LOG10_COND
         )
         ends = sigma[:, [0, -1]].sort(0).values
         ((largest, smallest),) = _quantiles(ends, (0.5,), empty=0.0)
@@ -194,24 +195,6 @@ class InvertibilityMetric(Metric):
         return figure, list(figure.axes)
 
 
-def check_thresholds(
-    rank_atol: float, rank_rtol: float, singular_floor: float, bands: tuple[float, float]
-) -> None:
-    """Raise a ValueError that names the threshold that makes no sense."""
-    for name, value in (
-        ("rank_atol", rank_atol),
-        ("rank_rtol", rank_rtol),
-        ("singular_floor", singular_floor),
-    ):
-        if not 0 <= value < math.inf:
-            raise ValueError(f"Expected argument `{name}` to be at least 0, but got {value}.")
-    if len(bands) != 2 or not 1 <= bands[0] < bands[1]:
-        raise ValueError(
-            "Expected argument `bands` to be two condition numbers in ascending order, the first "
-            f"at least 1, but got {bands}."
-        )
-
-
 def _quantiles(ordered: Tensor, shares: Sequence[float], *, empty: float) -> Tensor:
     """Interpolate linearly like ``torch.quantile``, but let inf be inf rather than NaN."""
     if len(ordered) == 0:
@@ -226,5 +209,5 @@ def _quantiles(ordered: Tensor, shares: Sequence[float], *, empty: float) -> Ten
 def _interval(ordered: Tensor, q: float) -> tuple[float, float]:
     """Return the ends, as log10, of the 95 % interval of a quantile of condition numbers."""
     ranks = quantile_ranks(len(ordered), q)
-    low, high = (r if r is None else min(ordered[r].log10().item(), LOG10_COND_CAP) for r in ranks)
-    return 0.0 if low is None else low, LOG10_COND_CAP if high is None else high
+    low, high = (r if r is None else min(ordered[r].log10().item(), MAX_LOG10_COND) for r in ranks)
+    return 0.0 if low is None else low, MAX_LOG10_COND if high is None else high

@@ -16,9 +16,9 @@ from lightning_invert.jacobians import singular_values as home
 from lightning_invert.jacobians.singular_values import (
     effective_rank,
     log_volume,
-    resolvable_condition,
     weakest_directions,
 )
+from lightning_invert.jacobians.thresholds import condition_limit
 
 SHAPES = [(4, 7), (7, 4), (3, 3), (1, 5), (5, 1)]
 
@@ -98,9 +98,9 @@ def _two_threads():
 def test_threads_find_the_same_in_the_same_order(shape, decades, monkeypatch):
     rows = torch.logspace(0, -decades, shape[1], dtype=torch.float64)
     jacobian = torch.randn(shape, dtype=torch.float64) * rows[:, None]
-    monkeypatch.setattr(home, "LEAST_FOR_THREADS", 1)
+    monkeypatch.setattr(home, "MIN_NUMBERS_FOR_THREADS", 1)
     shared = singular_values(jacobian)
-    monkeypatch.setattr(home, "LEAST_FOR_THREADS", 2**60)
+    monkeypatch.setattr(home, "MIN_NUMBERS_FOR_THREADS", 2**60)
     torch.testing.assert_close(shared, singular_values(jacobian), rtol=2e-6, atol=1e-15)
 
 
@@ -110,7 +110,7 @@ def test_chunks_find_the_same_in_the_same_order(decades, monkeypatch):
     jacobian = torch.randn(50, 4, 7, dtype=torch.float64) * rows[:, None]
     jacobian[17] *= torch.nan
     whole = singular_values(jacobian)
-    monkeypatch.setattr(home, "NUMBERS_AT_ONCE", 100)
+    monkeypatch.setattr(home, "MAX_NUMBERS_AT_ONCE", 100)
     torch.testing.assert_close(singular_values(jacobian), whole, equal_nan=True)
 
 
@@ -260,7 +260,7 @@ def test_beyond_the_resolvable_condition_rounding_alone_makes_the_smallest_singu
     exact = torch.randn(200, 4, 3, dtype=torch.float64) @ torch.randn(200, 3, 7).double()
     rounded = singular_values(exact.float())
     noise = condition_number(rounded)
-    assert (noise > resolvable_condition(torch.float32, (4, 7))).all()
+    assert (noise > condition_limit(torch.float32, (4, 7))).all()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from lightning_invert import batched_jacobian
-from lightning_invert.watch.maps import evaluation_mode, resolve_maps
+from lightning_invert.jacobians.contexts import evaluation_mode
+from lightning_invert.watch.maps import resolve_maps
 
 X = torch.randn(5, 3)
 

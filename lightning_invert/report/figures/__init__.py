@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_invert.jacobians.singular_values import condition_number, numerical_rank
+from lightning_invert.jacobians.thresholds import condition_number, numerical_rank
 from lightning_invert.report.figures.evolution import evolution
 from lightning_invert.report.figures.histograms import condition_histogram, rank_histogram
 from lightning_invert.report.figures.singular_spectrum import singular_spectrum

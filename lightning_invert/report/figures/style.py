@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lightning_invert.jacobians.singular_values import LOG10_COND_CAP
+from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-CAP = LOG10_COND_CAP
+CAP = MAX_LOG10_COND
 
 GREEN, ORANGE, RED, BLACK, BLUE = "#009E73", "#E69F00", "#D55E00", "#000000", "#0072B2"
 BANDS = (("stable", GREEN), ("moderate", ORANGE), ("ill-conditioned", RED))

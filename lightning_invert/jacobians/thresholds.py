@@ -1,0 +1,177 @@
+r"""Where a Jacobian counts as deficient, ill-conditioned or singular.
+
+Let :math:`\sigma_1 \ge \dots \ge \sigma_k \ge 0`, :math:`k = \min(m, n)`, be the singular values of
+J. The direction of y that is easiest to reach moves by :math:`\sigma_1` for a unit step in x, the
+hardest by :math:`\sigma_k`: the same small change of y costs up to
+:math:`\kappa = \sigma_1 / \sigma_k` times more in one direction than in another.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "BAND_NAMES",
+    "MAX_LOG10_COND",
+    "Thresholds",
+    "condition_limit",
+    "condition_number",
+    "numerical_rank",
+]
+
+MAX_LOG10_COND = 16.0
+"""Where log10 of a condition number ends: 1 / eps of float64. It keeps what is monitored finite."""
+
+BAND_NAMES = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    r"""What counts as full rank, as singular, and as well or ill-conditioned.
+
+    Args:
+        rank_atol: A singular value counts for the rank if it is above this ...
+        rank_rtol: ... and above this times the largest.
+        singular_floor: The condition number is infinite if the smallest singular value is below.
+        bands: Condition numbers where *stable* ends and *ill-conditioned* begins; both limits are
+            *moderate*.
+
+    Raises:
+        ValueError: If a threshold is negative or not finite, or ``bands`` are not two condition
+            numbers in ascending order.
+
+    Example:
+        >>> thresholds = Thresholds()
+        >>> sigma = torch.tensor([[3.0, 2.0], [3.0, 1e-3], [3.0, 0.0]])
+        >>> kappa = thresholds.condition(sigma)
+        >>> thresholds.rank(sigma).tolist(), [BAND_NAMES[i] for i in thresholds.band(kappa)]
+        ([2, 2, 1], ['stable', 'moderate', 'singular'])
+    """
+
+    rank_atol: float = 1e-5
+    rank_rtol: float = 0.0
+    singular_floor: float = 1e-12
+    bands: tuple[float, float] = (100.0, 1e4)
+
+    def __post_init__(self) -> None:
+        for name in ("rank_atol", "rank_rtol", "singular_floor"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise ValueError(f"Expected argument `{name}` to be at least 0, but got {value}.")
+        bands = tuple(self.bands)
+        if len(bands) != 2 or not 1 <= bands[0] < bands[1]:
+            raise ValueError(
+                "Expected argument `bands` to be two condition numbers in ascending order, the "
+                f"first at least 1, but got {self.bands}."
+            )
+        object.__setattr__(self, "bands", bands)  # a list, as YAML has it, would not be hashable
+
+    def rank(self, singular_values: Tensor) -> Tensor:
+        r"""Return the numerical rank: see :func:`numerical_rank`."""
+        return numerical_rank(singular_values, atol=self.rank_atol, rtol=self.rank_rtol)
+
+    def condition(self, singular_values: Tensor) -> Tensor:
+        r"""Return the condition number: see :func:`condition_number`."""
+        return condition_number(singular_values, floor=self.singular_floor)
+
+    def band(self, condition: Tensor) -> Tensor:
+        r"""Return the band of each condition number, as an index into ``BAND_NAMES``.
+
+        Args:
+            condition: :math:`\kappa`, any shape.
+
+        Returns:
+            Integers of the same shape.
+
+        Example:
+            >>> kappa = torch.tensor([3.0, 100.0, 1e5, torch.inf, torch.nan])
+            >>> [BAND_NAMES[i] for i in Thresholds().band(kappa)]
+            ['stable', 'moderate', 'ill-conditioned', 'singular', 'nonfinite']
+        """
+        stable, ill = self.bands
+        index = (condition >= stable).int() + (condition > ill).int() + condition.isinf().int()
+        return index.masked_fill(condition.isnan(), BAND_NAMES.index("nonfinite"))
+
+
+def numerical_rank(
+    singular_values: Tensor,
+    *,
+    atol: float = Thresholds.rank_atol,
+    rtol: float = Thresholds.rank_rtol,
+) -> Tensor:
+    r"""Return the number of singular values above max(atol, rtol :math:`\sigma_1`).
+
+    Args:
+        singular_values: Shape (\*, k), descending.
+        atol: Absolute threshold, in the unit of the singular values.
+        rtol: Threshold relative to the largest singular value.
+
+    Returns:
+        The rank, int64, shape (\*,). 0 where the singular values are NaN.
+
+    Raises:
+        ValueError: If a threshold is negative.
+
+    Example:
+        >>> numerical_rank(torch.tensor([[3.0, 1e-3, 1e-6], [3.0, 2.0, 1.0]]))
+        tensor([2, 3])
+    """
+    for name, value in (("atol", atol), ("rtol", rtol)):
+        if not value >= 0:
+            raise ValueError(f"Expected argument `{name}` to be at least 0, but got {value}.")
+    threshold = (rtol * singular_values[..., :1]).clamp(min=atol)
+    return (singular_values > threshold).sum(-1)
+
+
+def condition_number(
+    singular_values: Tensor, *, floor: float = Thresholds.singular_floor
+) -> Tensor:
+    r"""Return :math:`\kappa = \sigma_1 / \sigma_k`.
+
+    Args:
+        singular_values: Shape (\*, k), descending.
+        floor: Below it, :math:`\sigma_k` counts as zero.
+
+    Returns:
+        The condition number, shape (\*,): inf where :math:`\sigma_k` is below ``floor``, NaN where
+        the singular values are NaN.
+
+    Raises:
+        ValueError: If ``floor`` is negative.
+
+    Example:
+        >>> condition_number(torch.tensor([[3.0, 2.0], [3.0, 0.0]]))
+        tensor([1.5000,    inf])
+    """
+    if not floor >= 0:
+        raise ValueError(f"Expected argument `floor` to be at least 0, but got {floor}.")
+    largest, smallest = singular_values[..., 0], singular_values[..., -1]
+    singular = (smallest < floor) | (smallest == 0)
+    return torch.where(singular, torch.inf, largest / smallest)
+
+
+def condition_limit(dtype: torch.dtype, shape: tuple[int, int]) -> float:
+    r"""Return the largest condition number that the arithmetic can tell from infinity.
+
+    The rounding of a matrix's entries alone moves its singular values by about
+    :math:`\varepsilon \max(m, n) \sigma_1`, the *resolution limit*. A smaller :math:`\sigma_k` is
+    noise: all that is known of such a point is that its condition number is above
+
+    .. math:: 1 / (\varepsilon \max(m, n)).
+
+    Args:
+        dtype: In which the Jacobian was computed.
+        shape: (m, n).
+
+    Returns:
+        The limit; 1.2e6 for a 4 x 7 Jacobian in float32.
+
+    Example:
+        >>> f"{condition_limit(torch.float32, (4, 7)):.1e}"
+        '1.2e+06'
+    """
+    return 1.0 / (torch.finfo(dtype).eps * max(shape))
