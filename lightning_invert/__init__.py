@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lightning_invert.pair.networks import LinearPlusNonlinear, ResidualMLP, Standardize
     from lightning_invert.pair.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
     from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
+    from lightning_invert.variables import Variable
     from lightning_invert.watch.metric import InvertibilityMetric
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ResidualMLP",
     "Standardize",
     "Thresholds",
+    "Variable",
     "analyze",
     "batched_jacobian",
     "condition_number",
@@ -62,6 +64,7 @@ _HOMES = {
     "ResidualMLP": "pair.networks",
     "Standardize": "pair.networks",
     "Thresholds": "jacobians.thresholds",
+    "Variable": "variables",
     "analyze": "analysis.analyze",
     "batched_jacobian": "jacobians.jacobian",
     "condition_number": "jacobians.thresholds",

@@ -5,7 +5,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_invert.datamodules import PairDataModule, Variable
+from lightning_invert import Variable
+from lightning_invert.datamodules import PairDataModule
 
 
 class Smooth(PairDataModule):

@@ -1,7 +1,7 @@
 """Sources of (x, y) pairs, one file a source."""
 
 from lightning_invert.datamodules.blast_furnace import BlastFurnaceDataModule
-from lightning_invert.datamodules.pair import PairDataModule, Statistics, Variable
+from lightning_invert.datamodules.pair import PairDataModule, Statistics
 from lightning_invert.datamodules.tabular import TabularDataModule
 
 __all__ = [
@@ -9,5 +9,4 @@ __all__ = [
     "PairDataModule",
     "Statistics",
     "TabularDataModule",
-    "Variable",
 ]

@@ -10,23 +10,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["PairDataModule", "PairDataset", "Statistics", "Variable"]
+from lightning_invert.variables import ColumnStatistics, Variable
 
-
-class Variable(NamedTuple):
-    """A named physical quantity: a column of x or y.
-
-    Attributes:
-        name: The column's name.
-        unit: Its unit, as it is to be printed; empty for a dimensionless or unknown one.
-        low: The lower end of the range in which it is meant to be used, if one is known.
-        high: The upper end of that range.
-    """
-
-    name: str
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
+__all__ = ["PairDataModule", "PairDataset", "Statistics"]
 
 
 class Statistics(NamedTuple):
@@ -177,7 +163,10 @@ class PairDataModule(LightningDataModule):
         }
 
     def _compute_statistics(self, x: Tensor, y: Tensor) -> Statistics:
-        statistics = Statistics(x.mean(0), x.std(0), y.mean(0), y.std(0))
+        of_x, of_y = ColumnStatistics(), ColumnStatistics()
+        of_x.add(x)
+        of_y.add(y)
+        statistics = Statistics(of_x.mean, of_x.std, of_y.mean, of_y.std)
         for variables, mean, std in (
             (self.inputs, statistics.input_mean, statistics.input_std),
             (self.outputs, statistics.output_mean, statistics.output_std),

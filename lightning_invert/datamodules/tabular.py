@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_invert.datamodules.pair import PairDataModule, Variable
+from lightning_invert.datamodules.pair import PairDataModule
 from lightning_invert.tables import check_columns
+from lightning_invert.variables import Variable
 
 if TYPE_CHECKING:
     import polars

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_invert.datamodules import BlastFurnaceDataModule
-from lightning_invert.datamodules.blast_furnace import INPUTS, sample_inputs
+from lightning_invert.problems.blast_furnace import INPUTS, sample_inputs
 
 
 @pytest.mark.parametrize(

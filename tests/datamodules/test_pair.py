@@ -4,7 +4,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from lightning_invert.datamodules import PairDataModule, Variable
+from lightning_invert import Variable
+from lightning_invert.datamodules import PairDataModule
 from tests.projects import Smooth
 
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from lightning_invert import batched_jacobian, condition_number, numerical_rank, singular_values
-from lightning_invert.datamodules.blast_furnace import INPUTS, sample_inputs
 from lightning_invert.problems import furnace_balance as furnace
+from lightning_invert.problems.blast_furnace import INPUTS, sample_inputs
 
 X = sample_inputs(400, seed=5)
 TYPICAL = torch.tensor([12.5, 18.6, 41.3, 25.6, 900.0, 1400.0, 199.0], dtype=torch.float64)

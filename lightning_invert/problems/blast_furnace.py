@@ -1,0 +1,88 @@
+"""Where a blast furnace with hydrogen injection is run: 7 settings, and what they are drawn from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Beta
+
+from lightning_invert.problems.furnace_balance import true_forward
+from lightning_invert.variables import Variable
+
+__all__ = ["INPUTS", "OUTPUTS", "sample_inputs"]
+
+INPUTS = (
+    Variable("h2_injection", "kg/tHM", 0.0, 100.0),
+    Variable("pulverised_coal", "kg/tHM", 0.0, 300.0),
+    Variable("natural_gas", "kg/tHM", 0.0, 300.0),
+    Variable("o2_fraction", "% of the blast", 21.0, 40.0),
+    Variable("h2_temperature", "°C", 0.0, 1500.0),
+    Variable("hot_blast_temperature", "°C", 1200.0, 1500.0),
+    Variable("wind_rate", "thousand Nm³/h", 150.0, 250.0),
+)
+OUTPUTS = (
+    Variable("top_gas_temperature", "°C"),
+    Variable("hot_metal_temperature", "°C"),
+    Variable("production_rate", "t/day"),
+    Variable("adiabatic_flame_temperature", "°C"),
+)
+
+# Of each input: in which share of the operating points it is used at all, and the two parameters of
+# a beta distribution over its range there. They give the means and spreads of the reference data.
+_USED = {"h2_injection": 0.6, "pulverised_coal": 0.25, "natural_gas": 0.65}
+_BETA = {
+    "h2_injection": (1.40, 5.33),
+    "pulverised_coal": (0.78, 2.36),
+    "natural_gas": (1.44, 5.36),
+    "o2_fraction": (1.23, 3.84),
+    "h2_temperature": (0.74, 1.71),
+    "hot_blast_temperature": (2.46, 0.64),
+    "wind_rate": (1.19, 1.24),
+}
+_COLD = 25.0  # °C: of H2 that is not preheated
+_COLDEST_FLAME = 1700.0  # °C: below which no operator would let the flame fall
+
+
+def sample_inputs(num_points: int, *, seed: int) -> Tensor:
+    """Return operating points as a plant would choose them.
+
+    Each input has the mean and spread of the reference data inside its range. Injectants are off in
+    a share of the points, and more oxygen is blown where more is injected, as operators do to hold
+    the flame; points whose flame would fall below 1700 °C all the same are drawn again.
+
+    Args:
+        num_points: How many.
+        seed: The same seed gives the same points.
+
+    Returns:
+        Shape (num_points, 7), float64, in the order and units of ``INPUTS``.
+
+    Example:
+        >>> sample_inputs(5, seed=0).shape
+        torch.Size([5, 7])
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        drawn = [torch.zeros(0, len(INPUTS), dtype=torch.float64)]
+        while sum(map(len, drawn)) < num_points:
+            x = _draw(num_points)
+            drawn.append(x[true_forward(x)[:, 3] >= _COLDEST_FLAME])
+    return torch.cat(drawn)[:num_points]
+
+
+def _draw(num_points: int) -> Tensor:
+    columns = {}
+    for variable in INPUTS:
+        assert variable.low is not None
+        assert variable.high is not None
+        a, b = torch.tensor(_BETA[variable.name], dtype=torch.float64)
+        value = variable.low + (variable.high - variable.low) * Beta(a, b).sample((num_points,))
+        used = torch.rand(num_points) < _USED.get(variable.name, 1.0)
+        columns[variable.name] = torch.where(used, value, variable.low)
+    h2, warm = columns["h2_injection"], columns["h2_temperature"]
+    columns["h2_temperature"] = torch.where(h2 > 0, warm.clamp(min=_COLD), 0.0)
+    injected = 2.0 * h2 + columns["natural_gas"] + 0.5 * columns["pulverised_coal"]
+    # The values of the oxygen keep their distribution; only who gets which is decided here.
+    order = (injected / 100.0 + torch.rand(num_points)).argsort().argsort()
+    columns["o2_fraction"] = columns["o2_fraction"].sort().values[order]
+    return torch.stack([columns[variable.name] for variable in INPUTS], dim=1)
