@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
 
 from lightning_invert.callbacks.base import Callback
-from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
-from lightning_invert.jacobians.spectrum import Spectra, measure_spectra
-from lightning_invert.jacobians.thresholds import Thresholds, condition_number, numerical_rank
+from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.report.display import Display
 from lightning_invert.report.loggers import declare_metrics, galleries, logger_step
-from lightning_invert.report.words import MapReport
-from lightning_invert.watch.history import Look, remember
-from lightning_invert.watch.maps import WatchedMap, resolve_maps
-from lightning_invert.watch.metric import InvertibilityMetric
+from lightning_invert.report.tags import scalars_by_tag
+from lightning_invert.watch.history import Record, record
 from lightning_invert.watch.observation import Observation
-from lightning_invert.watch.sampling import StreamSample
 from lightning_invert.watch.schedule import Budget, Schedule
+from lightning_invert.watch.watcher import Watcher
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 __all__ = ["InvertibilityCallback"]
-
-MOST_INPUTS_KEPT = 1024
-"""With more inputs than that (images), points are not kept for the fragile-zone figure."""
 
 
 class InvertibilityCallback(Callback):
@@ -95,8 +84,12 @@ class InvertibilityCallback(Callback):
             beside the logs; 0: no table.
 
     Attributes:
+        watcher: What watches; it knows nothing of Lightning.
+        observations: What the latest look found, one for each map.
         history: Name of a map -> its looks in fit, each a dictionary of plain numbers: see
-            :class:`~lightning_invert.watch.history.Look`.
+            :class:`~lightning_invert.watch.history.Record`.
+        last_watched: Epoch and step of the latest look in fit, for callbacks that act on what was
+            logged.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -113,10 +106,10 @@ class InvertibilityCallback(Callback):
         num_points: int = 256,
         every_n_epochs: int = 1,
         scale: Literal["standardized", "physical"] | None = None,
-        rank_atol: float = 1e-5,
-        rank_rtol: float = 0.0,
-        singular_floor: float = 1e-12,
-        bands: tuple[float, float] = (100.0, 1e4),
+        rank_atol: float = Thresholds.rank_atol,
+        rank_rtol: float = Thresholds.rank_rtol,
+        singular_floor: float = Thresholds.singular_floor,
+        bands: tuple[float, float] = Thresholds.bands,
         precision: Literal["native", "float64"] = "native",
         histograms: bool = True,
         figures: Literal["auto"] | bool = "auto",
@@ -135,27 +128,26 @@ class InvertibilityCallback(Callback):
         _check_choice("figures", figures, ("auto", True, False))
         _check_choice("dataloaders", dataloaders, ("merged", "separate"))
         _check_choice("sampling", sampling, ("reservoir", "fixed", "first"))
-        Thresholds(rank_atol, rank_rtol, singular_floor, bands)
         if not isinstance(worst_points, int) or worst_points < 0:
             raise ValueError(
                 f"Expected argument `worst_points` to be at least 0, but got {worst_points}."
             )
-        self.maps = maps
         self.num_points = num_points
-        self.scale = scale
-        self.rank_atol = rank_atol
-        self.rank_rtol = rank_rtol
-        self.singular_floor = singular_floor
-        self.bands = bands
-        self.precision = precision
         self.figures = figures
-        self.seed = seed
-        self.dataloaders = dataloaders
-        self.sampling = sampling
         self.max_overhead = max_overhead
-        self.history: dict[str, list[Look]] = {}
+        self.watcher = Watcher(
+            maps,
+            num_points=num_points,
+            thresholds=Thresholds(rank_atol, rank_rtol, singular_floor, bands),
+            scale=scale,
+            precision=precision,
+            seed=seed,
+            sampling=sampling,
+            dataloaders=dataloaders,
+        )
+        self.observations: Sequence[Observation] = ()
+        self.history: dict[str, list[Record]] = {}
         self.last_watched: tuple[int, int] | None = None
-        """Epoch and step of the latest look in fit, for callbacks that act on what was logged."""
         self._schedule = Schedule(every_n_epochs, epochs)
         self._budget = Budget(num_points, max_overhead)
         self._display = Display(
@@ -165,30 +157,16 @@ class InvertibilityCallback(Callback):
             worst_points=worst_points,
             verbose=verbose,
         )
-        self._metric = InvertibilityMetric(
-            rank_atol=rank_atol,
-            rank_rtol=rank_rtol,
-            singular_floor=singular_floor,
-            bands=bands,
-            sync_on_compute=False,  # every process has all points
-        )
-        self._maps: list[WatchedMap] = []
-        self._samples: list[StreamSample] = []
-        """One, or one of each dataloader; none where nothing is watched."""
-        self._offering_seconds = 0.0
-        self._failure: Exception | None = None
-        self._warned_nonfinite = self._said_fewer = False
-        self._outputs: dict[str, int] = {}
-        """Of maps that were looked at before: how many there are, and whether points mix, is asked
-        once."""
 
     # What a checkpoint keeps.
 
     @property
     def state_key(self) -> str:
         """Tell several of these in one trainer apart."""
-        names = None if self.maps is None else sorted(self.maps)
-        return self._generate_state_key(maps=names, scale=self.scale, precision=self.precision)
+        names = None if self.watcher.maps is None else sorted(self.watcher.maps)
+        return self._generate_state_key(
+            maps=names, scale=self.watcher.scale, precision=self.watcher.precision
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed fit needs to go on as if it had not been interrupted."""
@@ -210,7 +188,8 @@ class InvertibilityCallback(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin anew, unless a fit goes on."""
-        self._outputs = {}
+        self.watcher.forget()
+        self.observations = ()
         self._display.begin(trainer)
         if stage == "fit" and trainer.current_epoch == 0:
             self.history, self.last_watched, self._schedule.last = {}, None, -1
@@ -218,9 +197,9 @@ class InvertibilityCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Complain about what is not going to work before an epoch has been trained."""
-        self._maps = resolve_maps(self.maps, pl_module)
+        self.watcher.resolve(pl_module)
         self._budget.begin()
-        declare_metrics(trainer, pl_module, [watched.name for watched in self._maps])
+        declare_metrics(trainer, pl_module, self.watcher.names)
         if not trainer.enable_validation:
             rank_zero_warn(
                 "InvertibilityCallback watches validation points, but this fit has no validation "
@@ -244,19 +223,11 @@ class InvertibilityCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Offer the batch's points to the sample."""
-        if self._samples and self._failure is None:
-            begun = time.monotonic()
-            try:
-                self._offer(batch, dataloader_idx)
-            except Exception as error:
-                if trainer.world_size == 1:
-                    raise
-                self._failure = error  # The other processes are told when they gather.
-            self._offering_seconds += time.monotonic() - begun
+        self.watcher.offer(batch, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the sampled points and log what is found."""
-        self._watch(trainer, pl_module, tag="invertibility")
+        self._look(trainer, pl_module, prefix="invertibility")
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a sample."""
@@ -266,7 +237,7 @@ class InvertibilityCallback(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the sampled points and log what is found."""
-        self._watch(trainer, pl_module, tag="test/invertibility")
+        self._look(trainer, pl_module, prefix="test/invertibility")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up, after ``trainer.validate``."""
@@ -287,7 +258,7 @@ class InvertibilityCallback(Callback):
         """Sum up, after the progress bar has gone."""
         self._display.sum_up()
 
-    # The way of the data.
+    # What they lead to.
 
     def _is_watched(self, trainer: Trainer) -> bool:
         if not _fitting(trainer) or trainer.sanity_checking:
@@ -302,53 +273,42 @@ class InvertibilityCallback(Callback):
             allowed = trainer.strategy.broadcast(allowed)
         return allowed
 
-    def _begin(self, trainer: Trainer, pl_module: LightningModule, loaders: int) -> None:
-        self._maps = resolve_maps(self.maps, pl_module)
-        self._offering_seconds, self._failure = 0.0, None
-        # Each process and dataloader draws keys of its own; and each epoch and step fresh ones.
-        fresh = (trainer.current_epoch, trainer.global_step)
-        when = fresh if self.sampling == "reservoir" else ()
-        seeds = np.random.SeedSequence((self.seed, *when, trainer.global_rank)).generate_state(
-            loaders if self.dataloaders == "separate" else 1
+    def _begin(self, trainer: Trainer, pl_module: LightningModule, dataloaders: int) -> None:
+        self.watcher.num_points = self._budget.num_points
+        self.watcher.begin(
+            pl_module,
+            dataloaders=dataloaders,
+            when=(trainer.current_epoch, trainer.global_step),
+            process=trainer.global_rank,
+            gather=partial(_gather, trainer.world_size) if trainer.world_size > 1 else None,
         )
-        num_points, first = self._budget.num_points, self.sampling == "first"
-        self._samples = [StreamSample(num_points, seed=int(s), first=first) for s in seeds]
 
-    def _offer(self, batch: Any, dataloader_idx: int) -> None:
-        sample = self._samples[dataloader_idx if self.dataloaders == "separate" else 0]
-        sample.add({watched.name: watched.select(batch) for watched in self._maps})
-
-    def _watch(self, trainer: Trainer, pl_module: LightningModule, *, tag: str) -> None:
+    def _look(self, trainer: Trainer, pl_module: LightningModule, *, prefix: str) -> None:
         begun, drawing = time.monotonic(), self._display.seconds_drawing
-        samples, self._samples = self._samples, []
-        if not samples:
-            return
-        warm = bool(self._outputs)
-        seen: list[Observation] = []
-        with _together(trainer, self._failure):
-            for number, sample in enumerate(samples):
-                part = f"dataloader_{number}" if len(samples) > 1 else ""
-                seen += self._look_at(trainer, pl_module, sample, tag, part)
+        warm = self.watcher.warm
+        seen = self.watcher.look(pl_module.device)
         if trainer.sanity_checking or not seen:
             return
+        self.observations = seen
+        self.watcher.say_fewer(seen)
         if _fitting(trainer):
             self._take_down(trainer, seen)
-        scalars = {name: value for one in seen for name, value in one.scalars.items()}
-        self._log(trainer, pl_module, scalars)
-        self._display.show(trainer, seen, self.history, draw=self._may_draw(trainer, len(seen)))
+        self._log(trainer, pl_module, scalars_by_tag(seen, prefix))
+        draw = self._may_draw(trainer, len(seen))
+        self._display.show(trainer, seen, self.history, prefix=prefix, draw=draw)
         if _fitting(trainer):
             drawn = self._display.seconds_drawing - drawing
-            seconds = time.monotonic() - begun - drawn + self._offering_seconds
+            seconds = time.monotonic() - begun - drawn + self.watcher.seconds_offering
             # The first look has more to do than those that follow.
             self._account(trainer, seconds if warm else 0.0)
 
-    def _take_down(self, trainer: Trainer, seen: list[Observation]) -> None:
+    def _take_down(self, trainer: Trainer, seen: Sequence[Observation]) -> None:
         """Remember what was seen when."""
-        self.last_watched = (trainer.current_epoch, trainer.global_step)
-        self._schedule.last = trainer.current_epoch
+        epoch = self._schedule.last = trainer.current_epoch
+        self.last_watched = (epoch, trainer.global_step)
         for one in seen:
-            looks = self.history.setdefault(one.report.name, [])
-            looks.append(remember(one, trainer.current_epoch))
+            kept = record(one, epoch=epoch, step=logger_step(trainer))
+            self.history.setdefault(one.label, []).append(kept)
 
     def _may_draw(self, trainer: Trainer, maps: int) -> bool:
         if self.figures != "auto" or not _fitting(trainer):
@@ -369,193 +329,19 @@ class InvertibilityCallback(Callback):
                 f"watches {self._budget.num_points} points from now on, not {before}."
             )
 
-    def _look_at(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        sample: StreamSample,
-        tag: str,
-        part: str,
-    ) -> list[Observation]:
-        """Look at all maps at the points of a sample."""
-        if trainer.world_size > 1:
-            # Every process looks at all points of the common sample: it is small, and processes that
-            # share a module's weights (FSDP) have to call it equally often.
-            sample.merge(partial(_gather, trainer.world_size))
-        if len(sample) == 0:
-            where = f" of {part}" if part else ""
-            rank_zero_warn(
-                f"InvertibilityCallback saw no points{where} in this epoch: nothing is logged."
-            )
-            return []
-        if len(sample) < sample.num_points and not (self._said_fewer or trainer.sanity_checking):
-            self._said_fewer = True
-            rank_zero_info(
-                f"InvertibilityCallback watches {len(sample)} points, all that there are, and not "
-                f"the {sample.num_points} it was asked for."
-            )
-        rows = sample.rows()
-        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-        with isolate_rng(include_cuda=cuda), _silent(pl_module):
-            return [
-                self._look(trainer, watched, rows[watched.name].to(pl_module.device), tag, part)
-                for watched in self._maps
-            ]
-
-    def _log(
-        self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, Tensor]
-    ) -> None:
+    def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float]) -> None:
         if not _fitting(trainer):
             # Then `trainer.validate` and `trainer.test` return and print them too.
             pl_module.log_dict(scalars, sync_dist=trainer.world_size > 1, batch_size=1)
             return
         # As Lightning's own LearningRateMonitor does it: `log_dict` takes 0.3 ms for each scalar,
         # which for three maps would be more than all the rest of watching.
-        trainer.callback_metrics.update(scalars)
-        trainer.logged_metrics.update(scalars)
-        values = {name: value.item() for name, value in scalars.items()}
+        values = torch.tensor(list(scalars.values()), dtype=torch.float64)
+        tensors = dict(zip(scalars, values, strict=True))
+        trainer.callback_metrics.update(tensors)
+        trainer.logged_metrics.update(tensors)
         for gallery in galleries(trainer):
-            gallery.scalars({**values, "epoch": trainer.current_epoch}, logger_step(trainer))
-
-    def _look(
-        self, trainer: Trainer, watched: WatchedMap, x: Tensor, tag: str, part: str
-    ) -> Observation:
-        with evaluation_mode([watched.owner]), differentiable(x.device.type):
-            function: WatchedMap = watched
-            if self.precision == "float64":
-                function, x = watched.in_float64(), x.double()
-            scale = self._scale_in_force(watched)
-            try:
-                spectra = measure_spectra(
-                    function,
-                    x,
-                    scales=self._scales(function, x) if scale == "standardized" else None,
-                    identity=watched.name == "round_trip",
-                    outputs=self._outputs.get(watched.name),
-                    check=watched.name not in self._outputs,
-                )
-            except (TypeError, ValueError) as why:
-                problem = f"InvertibilityCallback cannot watch map {watched.name!r}: {why}"
-                raise type(why)(problem) from why
-            self._outputs[watched.name] = spectra.shape[0]
-            of_pair = self._errors_of_pair(function, x, spectra)
-
-        sigma, resolvable = spectra.singular_values, spectra.resolvable
-        metric = self._metric
-        if metric.device != sigma.device:
-            metric.to(sigma.device)
-        metric.reset()
-        metric.update(sigma, resolvable=resolvable, complete=spectra.complete)
-        scalars = metric.compute()
-        sigma = sigma.cpu()
-        points = x.detach().flatten(1).cpu() if x[0].numel() <= MOST_INPUTS_KEPT else None
-        self._warn_of_nonfinite(watched.name, scalars["nonfinite_fraction"].item())
-
-        tag = f"{tag}/{part}" if part else tag
-        report = MapReport(
-            f"{watched.name}_{part}" if part else watched.name,
-            spectra.shape,
-            len(sigma),
-            {name: value.item() for name, value in scalars.items()},
-            resolvable,
-            scale,
-            self.bands,
-            spectra.complete,
-            self.rank_atol,
-            self.rank_rtol,
-            self.singular_floor,
-        )
-        logged = {f"{tag}/{watched.name}/{name}": value for name, value in scalars.items()}
-        logged |= {f"{tag}/{name}": value for name, value in of_pair.items()}
-        finite = sigma.isfinite().all(-1)
-        sigma = sigma[finite]
-        return Observation(
-            watched=watched,
-            report=report,
-            scalars=logged,
-            singular_values=sigma,
-            condition=condition_number(sigma, floor=self.singular_floor),
-            rank=numerical_rank(sigma, atol=self.rank_atol, rtol=self.rank_rtol),
-            points=points[finite] if points is not None else None,
-            tag=f"{tag}/{watched.name}",
-            step=logger_step(trainer),
-        )
-
-    def _scale_in_force(self, watched: WatchedMap) -> str:
-        given = watched.input_scale is not None and watched.output_scale is not None
-        return self.scale or ("standardized" if given else "physical")
-
-    def _scales(self, watched: WatchedMap, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the spread of each input and of each output."""
-        if watched.input_scale is not None and watched.output_scale is not None:
-            return watched.input_scale, watched.output_scale
-        with torch.no_grad():
-            y = watched(x)
-        return _spread(x), _spread(y)
-
-    def _errors_of_pair(
-        self, watched: WatchedMap, y: Tensor, spectra: Spectra
-    ) -> dict[str, Tensor]:
-        """Return how far F∘I is from the identity, in value and in slope, in standard units."""
-        if watched.name != "round_trip":
-            return {}
-        _, scale = self._scales(watched, y)
-        with torch.no_grad():
-            deviation = (watched(y) - y).flatten(1) / scale
-        errors = {"consistency_error": deviation.square().mean().sqrt()}
-        if spectra.deviation is not None:
-            finite = spectra.deviation[spectra.deviation.isfinite()]
-            errors["jacobian_consistency_error"] = finite.square().mean().sqrt()
-        return errors
-
-    def _warn_of_nonfinite(self, name: str, share: float) -> None:
-        if share > 0 and not self._warned_nonfinite:
-            self._warned_nonfinite = True
-            rank_zero_warn(
-                f"The Jacobian of map {name!r} has a NaN or inf at {share:.1%} of the watched "
-                "points. They are counted in `nonfinite_fraction` and left out of the rest; this "
-                "is said once."
-            )
-
-
-@contextmanager
-def _silent(module: LightningModule) -> Iterator[None]:
-    """Let what a module logs in its forward go nowhere: these are not steps of its own."""
-    own = dict(vars(module))
-    for name in ("log", "log_dict"):
-        vars(module)[name] = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        for name in ("log", "log_dict"):
-            vars(module).pop(name)
-            if name in own:
-                vars(module)[name] = own[name]
-
-
-@contextmanager
-def _together(trainer: Trainer, failure: Exception | None) -> Iterator[None]:
-    """Fail in every process if one fails: those left alone would wait for it without end."""
-    _agree(trainer, failure)
-    failure = None
-    try:
-        yield
-    except Exception as error:
-        if trainer.world_size == 1:
-            raise
-        failure = error
-    _agree(trainer, failure)
-
-
-def _agree(trainer: Trainer, failure: Exception | None) -> None:
-    if trainer.world_size > 1:
-        failures = _gather(trainer.world_size, failure and f"{type(failure).__name__}: {failure}")
-        others = [(rank, text) for rank, text in enumerate(failures) if text]
-        if others and failure is None:
-            rank, text = others[0]
-            raise RuntimeError(f"InvertibilityCallback failed in process {rank}: {text}")
-    if failure is not None:
-        raise failure
+            gallery.scalars({**scalars, "epoch": trainer.current_epoch}, logger_step(trainer))
 
 
 def _fitting(trainer: Trainer) -> bool:
@@ -567,14 +353,6 @@ def _gather(world_size: int, mine: Any) -> list[Any]:
     everywhere: list[Any] = [None] * world_size
     torch.distributed.all_gather_object(everywhere, mine)
     return everywhere
-
-
-def _spread(rows: Tensor) -> Tensor:
-    """Return the standard deviation of each column; 1 where there is none."""
-    rows = rows.detach().flatten(1)
-    rows = rows if rows.device.type == "mps" else rows.double()  # MPS has no float64
-    spread = rows.std(0) if len(rows) > 1 else torch.zeros_like(rows[0])
-    return torch.where(spread > 0, spread, 1.0)
 
 
 def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

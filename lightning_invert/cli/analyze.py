@@ -19,6 +19,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis.analyze import Analysis, analyze
+from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused
@@ -53,10 +54,10 @@ def analyze_map(
     directions: bool = True,
     scale: Literal["standardized", "physical"] | None = None,
     precision: Literal["native", "float64"] = "native",
-    rank_atol: float = 1e-5,
-    rank_rtol: float = 0.0,
-    singular_floor: float = 1e-12,
-    bands: tuple[float, float] = (100.0, 1e4),
+    rank_atol: float = Thresholds.rank_atol,
+    rank_rtol: float = Thresholds.rank_rtol,
+    singular_floor: float = Thresholds.singular_floor,
+    bands: tuple[float, float] = Thresholds.bands,
     progress: bool = True,
 ) -> None:
     """Analyse the maps of a checkpoint, an exported program or a function of one's own.
@@ -109,7 +110,7 @@ def analyze_map(
             found[-1].save_figures(where)
     where.mkdir(parents=True, exist_ok=True)
     (where / "summary.json").write_text(_summary(found), encoding="utf-8")
-    print(report_table([one.report for one in found]))
+    print(report_table(found))
     for one in found:
         print("\n".join(one.directions()), end="\n" if directions else "")
     print(f"Tables, figures, summary: {where}")
@@ -248,13 +249,13 @@ def _summary(found: Sequence[Analysis]) -> str:
 
     return json.dumps(
         {
-            one.report.name: {
-                "outputs": one.report.shape[0],
-                "inputs": one.report.shape[1],
-                "points": one.report.num_points,
-                "scale": one.report.scale,
-                "bands": list(one.report.bands),
-                **{name: plain(value) for name, value in one.report.scalars.items()},
+            one.name: {
+                "outputs": one.shape[0],
+                "inputs": one.shape[1],
+                "points": one.num_points,
+                "scale": one.scale,
+                "bands": list(one.thresholds.bands),
+                **{name: plain(value) for name, value in one.scalars.items()},
                 "weakest_inputs": one.weakest_inputs,
                 "weakest_outputs": one.weakest_outputs,
             }

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.jacobian import (
-    batched_jacobian,
-    default_chunk,
-    evaluate,
-)
+from lightning_invert.jacobians.jacobian import batched_jacobian, default_chunk, evaluate
 from lightning_invert.jacobians.lanczos import ExtremeSingularValues, extreme_singular_values
 from lightning_invert.jacobians.singular_values import (
     WeakestDirections,
@@ -22,37 +18,39 @@ from lightning_invert.jacobians.singular_values import (
 )
 from lightning_invert.jacobians.thresholds import condition_limit
 
-__all__ = ["Spectra", "measure_spectra"]
+__all__ = ["Spectrum", "measure_spectrum"]
 
-MOST_SINGULAR_VALUES = 1024
-MOST_ENTRIES = 2**22
+MAX_SINGULAR_VALUES = 1024
+MAX_ENTRIES = 2**22
 """A Jacobian with more than either is not formed."""
 
-NUMBERS_AT_ONCE = 2**24
+MAX_ENTRIES_AT_ONCE = 2**24
 """Entries of the Jacobians that are in memory together."""
 
 
-class Spectra(NamedTuple):
+class Spectrum(NamedTuple):
     r"""The singular values of a map at some points.
 
     Attributes:
         singular_values: Shape (N, k), descending, float64; NaN where the Jacobian is not finite.
             Where it was too large to be formed, shape (N, 2): a lower bound of :math:`\sigma_1`,
             mostly to all digits, and an upper bound of :math:`\sigma_k`, mostly not.
+        outputs: What the map makes of the points, shape (N, m).
+        shape: (m, n) of the Jacobian.
+        condition_limit: The largest condition number that the arithmetic can tell.
         extremes: More about those two, if the Jacobian was too large to be formed.
         weakest: The singular vectors of the smallest singular value, if they were asked for.
-        shape: (m, n) of the Jacobian.
-        resolvable: The largest condition number that the arithmetic can tell.
-        deviation: How far each Jacobian is from the identity, :math:`\|J - 1\|_F / \sqrt{m}`,
+        identity_error: How far each Jacobian is from the identity, :math:`\|J - 1\|_F^2 / m`,
             shape (N,), if that was asked for and it was formed.
     """
 
     singular_values: Tensor
-    extremes: ExtremeSingularValues | None
-    weakest: WeakestDirections | None
+    outputs: Tensor
     shape: tuple[int, int]
-    resolvable: float
-    deviation: Tensor | None = None
+    condition_limit: float
+    extremes: ExtremeSingularValues | None = None
+    weakest: WeakestDirections | None = None
+    identity_error: Tensor | None = None
 
     @property
     def complete(self) -> bool:
@@ -60,16 +58,16 @@ class Spectra(NamedTuple):
         return self.extremes is None
 
 
-def measure_spectra(
+def measure_spectrum(
     function: Callable[[Tensor], Tensor],
     inputs: Tensor,
     *,
-    scales: tuple[Tensor, Tensor] | None = None,
+    stds: tuple[Tensor, Tensor] | None = None,
     directions: bool = False,
     identity: bool = False,
-    outputs: int | None = None,
+    num_outputs: int | None = None,
     check: bool = True,
-) -> Spectra:
+) -> Spectrum:
     r"""Return the singular values of the Jacobian at each point.
 
     A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed: see
@@ -78,62 +76,69 @@ def measure_spectra(
     Args:
         function: Maps (N, \*) to (N, \*), each row by itself.
         inputs: The points, shape (N, \*), floating, at least one.
-        scales: Standard units of the inputs, shape (n,), and of the outputs, shape (m,): the
-            Jacobian is that between inputs and outputs in these units.
+        stds: Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,): the
+            Jacobian is that between standardised inputs and outputs.
         directions: Whether to find the weakest directions.
         identity: Whether to find how far the Jacobian, which is to be square, is from the identity.
-        outputs: m, if it is known: by default it is found by evaluating the function at a point.
+        num_outputs: m, if it is known: by default it is found by evaluating the function at a point.
         check: As in :func:`~lightning_invert.batched_jacobian`.
 
     Returns:
-        The spectra.
+        The spectrum.
+
+    Raises:
+        ValueError: If the Jacobian is not square, though it is to be compared with the identity.
 
     Example:
-        >>> found = measure_spectra(torch.square, torch.tensor([[1.0, 2.0]]))
+        >>> found = measure_spectrum(torch.square, torch.tensor([[1.0, 2.0]]))
         >>> found.singular_values.tolist(), found.complete
         ([[4.0, 2.0]], True)
-        >>> measure_spectra(torch.square, torch.ones(1, 2000)).complete
+        >>> measure_spectrum(torch.square, torch.ones(1, 2000)).complete
         False
     """
-    if outputs is None:
-        with differentiable(inputs.device.type), torch.no_grad():
-            outputs = evaluate(function, inputs[:1].clone()).numel()
-    m, n = outputs, inputs[0].numel()
-    if min(m, n) > MOST_SINGULAR_VALUES or m * n > MOST_ENTRIES:
+    with differentiable(inputs.device.type), torch.no_grad():
+        outputs = evaluate(function, inputs.clone()).detach().reshape(len(inputs), -1)
+    m, n = outputs.shape[1], inputs[0].numel()
+    if identity and m != n:
+        raise ValueError(
+            f"Expected a round trip to have as many outputs as inputs, but it maps {n} to {m}. "
+            "Leave `identity` out where a map does not end where it began."
+        )
+    if min(m, n) > MAX_SINGULAR_VALUES or m * n > MAX_ENTRIES:
         limit = condition_limit(inputs.dtype, (m, n))
-        found = extreme_singular_values(*_in_units(function, inputs, scales))
+        found = extreme_singular_values(*_standardized(function, inputs, stds))
         v, u = found.input_direction, found.output_direction
         weakest = WeakestDirections(found.smallest, v, u) if directions else None
         if found.complete:
-            return Spectra(found.lower_bounds, None, weakest, (m, n), limit)
+            return Spectrum(found.lower_bounds, outputs, (m, n), limit, None, weakest)
         ends = torch.stack([found.largest, found.smallest], dim=1)
-        return Spectra(ends, found, weakest, (m, n), limit)
-    sigmas, weakests, deviations = [], [], []
-    for points in inputs.split(max(1, NUMBERS_AT_ONCE // max(1, m * n))):
+        return Spectrum(ends, outputs, (m, n), limit, found, weakest)
+    sigmas, weakests, errors = [], [], []
+    for points in inputs.split(max(1, MAX_ENTRIES_AT_ONCE // max(1, m * n))):
         jacobian = batched_jacobian(function, points, chunk_size=default_chunk(m + n), check=check)
         check, limit = False, condition_limit(jacobian.dtype, (m, n))
-        if scales is not None:
-            jacobian = jacobian * scales[0] / scales[1][:, None]
+        if stds is not None:
+            jacobian = jacobian * stds[0] / stds[1][:, None]
         sigmas.append(singular_values(jacobian))
         if directions:
             weakests.append(weakest_directions(jacobian))
         if identity:
             off = jacobian - torch.eye(m, dtype=jacobian.dtype, device=jacobian.device)
-            deviations.append(off.square().sum((1, 2)).div(m).sqrt())
+            errors.append(off.square().sum((1, 2)).div(m))
     weakest = (
         WeakestDirections(*map(torch.cat, zip(*weakests, strict=True))) if directions else None
     )
-    deviation = torch.cat(deviations) if identity else None
-    return Spectra(torch.cat(sigmas), None, weakest, (m, n), limit, deviation)
+    error = torch.cat(errors) if identity else None
+    return Spectrum(torch.cat(sigmas), outputs, (m, n), limit, None, weakest, error)
 
 
-def _in_units(
-    function: Callable[[Tensor], Tensor], inputs: Tensor, scales: tuple[Tensor, Tensor] | None
+def _standardized(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, stds: tuple[Tensor, Tensor] | None
 ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """Return the function between inputs and outputs in other units, and the inputs in them."""
-    if scales is None:
+    """Return the function between standardised inputs and outputs, and the inputs so."""
+    if stds is None:
         return function, inputs
-    of_x, of_y = (scale.to(inputs) for scale in scales)
+    of_x, of_y = (std.to(inputs) for std in stds)
 
     def scaled(z: Tensor) -> Tensor:
         return function((z * of_x).reshape(-1, *inputs.shape[1:])).flatten(1) / of_y

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from lightning_invert.pair.checkpoint import pack, unpack
+from lightning_invert.pair.epoch_sums import EpochSums
 from lightning_invert.pair.networks import ResidualMLP, Standardize
 from lightning_invert.pair.objective import (
     AlphaSchedule,
@@ -23,13 +25,11 @@ from lightning_invert.pair.objective import (
     pair_loss,
 )
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
+from lightning_invert.variables import ColumnStatistics, Variable
 
 __all__ = ["ForwardInverseModule"]
 
 _PARTS = ("forward_net", "inverse_net", "alpha", "conditioning_penalty", "jacobian_consistency")
-STEPS_AT_ONCE = 64
-"""So many steps' losses and predictions are kept until they are summed."""
-
 _CHECKPOINT_KEY = "lightning_invert"
 
 
@@ -146,12 +146,9 @@ class ForwardInverseModule(LightningModule):
         self.jacobian_consistency = jacobian_consistency
         self.scale_x = Standardize()
         self.scale_y = Standardize()
-        self.input_names: tuple[str, ...] | None = None
-        self.output_names: tuple[str, ...] | None = None
-        self.input_units: tuple[str, ...] | None = None
-        self.output_units: tuple[str, ...] | None = None
-        self._kept: dict[str, list[tuple[Tensor, ...]]] = {}
-        self._sums: dict[str, Tensor] = {}
+        self.inputs: tuple[Variable, ...] | None = None
+        self.outputs: tuple[Variable, ...] | None = None
+        self._sums: defaultdict[str, EpochSums] = defaultdict(EpochSums)
         self._penalties: dict[str, list[Tensor]] = {}
 
     # The pair, in physical units.
@@ -171,16 +168,17 @@ class ForwardInverseModule(LightningModule):
     def invertibility_maps(self) -> dict[str, dict[str, Any]]:
         """Tell ``InvertibilityCallback`` what to watch: F at x, I and F∘I at y."""
         known = self.standardize and self.scale_x.fitted
-        x = {"names": self._labels("input"), "scale": self.scale_x.std if known else None}
-        y = {"names": self._labels("output"), "scale": self.scale_y.std if known else None}
+        x = (_labels(self.inputs), self.scale_x.std if known else None)
+        y = (_labels(self.outputs), self.scale_y.std if known else None)
         return {
             name: {
                 "module": function,
                 "input": lambda batch, wanted=wanted: _pair(batch)[wanted],
-                "input_names": domain["names"],
-                "input_scale": domain["scale"],
-                "output_names": image["names"],
-                "output_scale": image["scale"],
+                "input_names": domain[0],
+                "input_std": domain[1],
+                "output_names": image[0],
+                "output_std": image[1],
+                "identity": name == "round_trip",
             }
             for name, function, wanted, domain, image in (
                 ("forward", self.forward, 0, x, y),
@@ -188,6 +186,16 @@ class ForwardInverseModule(LightningModule):
                 ("round_trip", self.round_trip, 1, y, y),
             )
         }
+
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        """Names of the settings, where the data module or the checkpoint has them."""
+        return None if self.inputs is None else tuple(variable.name for variable in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """Names of the outcomes, likewise."""
+        return None if self.outputs is None else tuple(variable.name for variable in self.outputs)
 
     @property
     def alpha(self) -> AlphaSchedule:
@@ -218,21 +226,13 @@ class ForwardInverseModule(LightningModule):
 
     # Training.
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes here which hook runs, forty times a step. nn.Module would look each time
-        # whether it is a parameter, a module or a buffer.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
     def setup(self, stage: str) -> None:
         """Take names, sizes and statistics over from the data module."""
         data = getattr(self.trainer, "datamodule", None)
         inputs, outputs = getattr(data, "inputs", None), getattr(data, "outputs", None)
         if inputs and outputs:
-            self.input_names, self.input_units = _names_and_units(inputs)
-            self.output_names, self.output_units = _names_and_units(outputs)
+            self.inputs = tuple(map(Variable.of, inputs))
+            self.outputs = tuple(map(Variable.of, outputs))
         if self.forward_from is not None and self.forward_net is None:
             self._take_forward_from(self.forward_from)
         self._build_missing()
@@ -298,7 +298,7 @@ class ForwardInverseModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means and alpha."""
-        self._log_sums("train")
+        self._log_means("train")
         for name, terms in self._penalties.items():
             mean = torch.stack(terms).mean()
             self.log(f"train/{name}", mean, sync_dist=self.trainer.world_size > 1)
@@ -307,11 +307,11 @@ class ForwardInverseModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's means."""
-        self._log_sums("val")
+        self._log_means("val")
 
     def on_test_epoch_end(self) -> None:
         """Log the epoch's means."""
-        self._log_sums("test")
+        self._log_means("test")
 
     # Checkpoints.
 
@@ -323,10 +323,10 @@ class ForwardInverseModule(LightningModule):
                 parts[name] = pack(getattr(self, name))
             except TypeError as error:
                 rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
+        # Plain tuples: the restricted reader admits no classes.
         variables = {
-            f"{side}_{what}": getattr(self, f"{side}_{what}")
-            for side in ("input", "output")
-            for what in ("names", "units")
+            side: [tuple(variable) for variable in getattr(self, side) or ()]
+            for side in ("inputs", "outputs")
         }
         checkpoint[_CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
 
@@ -336,8 +336,9 @@ class ForwardInverseModule(LightningModule):
         for name, packed in kept["parts"].items():
             if name == "alpha" or getattr(self, name) is None:
                 setattr(self, name, unpack(packed))
-        for name, value in kept["variables"].items():
-            setattr(self, name, getattr(self, name) or value)
+        for side, variables in kept["variables"].items():
+            given = getattr(self, side)
+            setattr(self, side, given or tuple(Variable(*v) for v in variables) or None)
         self._build_missing()
 
     # Details.
@@ -363,8 +364,8 @@ class ForwardInverseModule(LightningModule):
                 "Expected a trained F with `freeze_forward=True`: give `forward_net` or "
                 "`forward_from`."
             )
-        if self.input_names and self.output_names:
-            n, m = len(self.input_names), len(self.output_names)
+        if self.inputs and self.outputs:
+            n, m = len(self.inputs), len(self.outputs)
             self.forward_net = self.forward_net or ResidualMLP(n, m)
             self.inverse_net = self.inverse_net or ResidualMLP(m, n)
         self._net("forward_net")
@@ -387,24 +388,17 @@ class ForwardInverseModule(LightningModule):
         rank_zero_info("ForwardInverseModule reads the training data once for their statistics.")
         with isolate_rng(include_cuda=False):
             pairs = [_pair(batch) for batch in self.trainer.train_dataloader or ()]
-        statistics = []
+        statistics: list[Tensor] = []
         for column in zip(*pairs, strict=True):
-            rows = torch.cat([part.to(self.device) for part in column])
-            rows = rows if rows.device.type == "mps" else rows.double()
-            count = self._reduced(torch.full_like(rows[0], float(len(rows))))
-            mean = self._reduced(rows.sum(0)) / count
-            variance = self._reduced((rows - mean).square().sum(0)) / (count - 1)
-            statistics += [mean, variance.sqrt()]
+            mine = ColumnStatistics()
+            for rows in column:
+                mine.add(rows.to(self.device))
+            everywhere = mine.summed(self._reduced)
+            statistics += [everywhere.mean, everywhere.std]
         return tuple(statistics)
 
     def _reduced(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums, reduce_op="sum")
-
-    def _labels(self, side: str) -> list[str] | None:
-        names, units = getattr(self, f"{side}_names"), getattr(self, f"{side}_units")
-        if names is None:
-            return None
-        return [f"{n} [{u}]" if u else n for n, u in zip(names, units, strict=True)]
 
     def _standardized(self, batch: Any) -> tuple[Tensor, Tensor]:
         x, y = _pair(batch)
@@ -419,7 +413,7 @@ class ForwardInverseModule(LightningModule):
             alpha=self.current_alpha,
             consistency_trains_forward=self.consistency_trains_forward,
         )
-        self._keep(stage, loss, y)
+        self._sums[stage].add(loss, y)
         return loss
 
     def _penalty(self, x: Tensor, y: Tensor) -> Tensor | float:
@@ -434,42 +428,16 @@ class ForwardInverseModule(LightningModule):
             self._penalties.setdefault(name, []).append(term.detach())
         return sum(terms.values())
 
-    def _keep(self, stage: str, loss: PairLoss, y: Tensor) -> None:
-        # Summed now and then and logged once an epoch: either in each step costs more than the step.
-        kept = self._kept.setdefault(stage, [])
-        kept.append((*(part.detach() for part in loss), y))
-        if len(kept) >= STEPS_AT_ONCE:
-            self._sum(stage)
-
-    def _sum(self, stage: str) -> None:
-        kept = self._kept.pop(stage, [])
-        if not kept:
-            return
-        y_hat, y = (torch.cat([step[i] for step in kept]).float() for i in (-2, -1))
-        sizes = y.new_tensor([len(step[-1]) for step in kept])
-        losses = torch.stack([step[i] for step in kept for i in range(4)]).float().view(-1, 4)
-        error = y_hat - y
-        sums = [sizes.sum()[None], sizes @ losses, error.abs().sum(0)]
-        if stage != "train":
-            sums += [error.square().sum(0), y.sum(0), y.square().sum(0)]
-        total = torch.cat(sums)
-        self._sums[stage] = self._sums[stage] + total if stage in self._sums else total
-
-    def _log_sums(self, stage: str) -> None:
-        self._sum(stage)
-        total = self._reduced(self._sums.pop(stage))
-        count, losses, by_output = total[0], total[1:5] / total[0], total[5:]
-        columns = by_output.reshape(1 if stage == "train" else 4, -1)
-        names = self.output_names or [str(i) for i in range(columns.shape[1])]
-        logged = dict(zip(("loss", "forward", "inverse", "consistency"), losses, strict=True))
+    def _log_means(self, stage: str) -> None:
+        means = self._sums[stage].means(self._reduced)
+        names = self.output_names or tuple(str(i) for i in range(len(means.mae)))
+        logged = dict(means.losses)
         if self._warming_up:
             logged["loss"] = logged["forward"]
-        mae = columns[0] / count * self.scale_y.std
+        mae = means.mae * self.scale_y.std
         logged |= {f"mae/{name}": value for name, value in zip(names, mae, strict=True)}
         if stage != "train":
-            _, squares, first, second = columns
-            r2 = 1.0 - squares / (second - first.square() / count)
-            logged |= {f"r2/{name}": value for name, value in zip(names, r2, strict=True)}
+            logged |= {f"r2/{name}": value for name, value in zip(names, means.r2, strict=True)}
         everywhere = self.trainer.world_size > 1
         loss = logged.pop("loss")
         self.log(f"{stage}/loss", loss, prog_bar=True, sync_dist=everywhere, batch_size=1)
@@ -497,8 +465,5 @@ def _pair(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
     return x, y
 
 
-def _names_and_units(variables: Iterable[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Read a data module's variables: objects with ``name`` and perhaps ``unit``, or names."""
-    pairs = [(str(getattr(v, "name", v)), str(getattr(v, "unit", ""))) for v in variables]
-    names, units = zip(*pairs, strict=True)
-    return names, units
+def _labels(variables: Sequence[Variable] | None) -> list[str] | None:
+    return None if variables is None else [variable.label for variable in variables]

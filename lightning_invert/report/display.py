@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
-from lightning_invert.report.loggers import Gallery, count, galleries, notice
+from lightning_invert.report.loggers import Gallery, count, galleries, logger_step, notice
+from lightning_invert.report.tags import tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
     from matplotlib.figure import Figure
 
-    from lightning_invert.watch.history import Look
+    from lightning_invert.watch.history import Record
     from lightning_invert.watch.observation import Observation
 
 __all__ = ["Display"]
@@ -59,9 +60,12 @@ class Display:
         self.worst_points = worst_points
         self.verbose = verbose
         self.seconds_drawing = 0.0
+        """What drawing has cost since ``begin``."""
+        self.seconds_of_last = 0.0
+        """What the latest drawing cost."""
         self._seen: Sequence[Observation] = ()
         self._drawn: Sequence[Observation] = ()
-        self._last_drawing = 0.0
+        self._prefix, self._step = "", 0
         self._pictures: Path | None = None
         self._tables: Path | None = None
         self._started = time.monotonic()
@@ -85,12 +89,14 @@ class Display:
         self,
         trainer: Trainer,
         seen: Sequence[Observation],
-        history: Mapping[str, list[Look]],
+        history: Mapping[str, list[Record]],
         *,
+        prefix: str,
         draw: bool,
     ) -> None:
         """Show what was seen: at once what is cheap, and pictures if they are wanted now."""
-        self._seen = seen
+        self._seen = [one.finite() for one in seen]
+        self._prefix, self._step = prefix, logger_step(trainer)
         if self.histograms:
             self._write_histograms(trainer)
         if not self._arranged:
@@ -103,11 +109,11 @@ class Display:
         """Tell whether a drawing, and one more at the end, keep to their share of the time."""
         share = min(DRAWING_SHARE, max_overhead or 1.0)
         elapsed = time.monotonic() - self._started
-        per_drawing = self._last_drawing if self._drawn else FIRST_DRAWING_SECONDS * maps
+        per_drawing = self.seconds_of_last if self._drawn else FIRST_DRAWING_SECONDS * maps
         # The last look is drawn in any case.
         return self.seconds_drawing + 2 * per_drawing <= share * elapsed
 
-    def finish(self, trainer: Trainer, history: Mapping[str, list[Look]]) -> None:
+    def finish(self, trainer: Trainer, history: Mapping[str, list[Record]]) -> None:
         """Draw the last look and write its table, while the loggers are still open."""
         if self.figures is not False and self._drawn is not self._seen:
             self._draw(trainer, history)
@@ -117,7 +123,7 @@ class Display:
     def sum_up(self) -> None:
         """Print the summary of the last look."""
         if self.verbose and self._seen:
-            print(report_table([one.report for one in self._seen]))
+            print(report_table(self._seen))
             if self._pictures is not None and self._drawn:
                 print(f"Figures: {self._pictures}")
 
@@ -139,32 +145,34 @@ class Display:
                 "log10_cond": count(log10_cond, 0.0, MAX_LOG10_COND),
                 "sigma": count(one.singular_values.flatten()),
             }
-            if one.report.complete:
+            if one.complete:
                 k = one.full_rank
                 kinds["rank"] = count(one.rank, -0.5, k + 0.5, bins=k + 1)
             for name, counts in kinds.items():
                 for gallery in shown:
-                    gallery.histogram(f"{one.tag}/{name}", counts, one.step)
+                    gallery.histogram(f"{self._tag(one)}/{name}", counts, self._step)
 
     @rank_zero_only
     def _arrange(self, trainer: Trainer) -> None:
         charts = {}
         for one in self._seen:
-            name = one.report.name
             with_ends = {
                 "share at full rank": [f"full_rank_fraction{end}" for end in ("", "_low", "_high")],
                 "log10 κ": [f"log10_cond_{part}" for part in ("median", "p05", "p95")],
             }
             bands = ("stable", "moderate", "ill_conditioned", "singular")
             for title, scalars in with_ends.items():
-                charts[f"{name}: {title}"] = ("Margin", [f"{one.tag}/{s}" for s in scalars])
-            shares = [f"{one.tag}/{band}_fraction" for band in bands]
-            charts[f"{name}: bands of κ"] = ("Multiline", shares)
+                charts[f"{one.label}: {title}"] = (
+                    "Margin",
+                    [f"{self._tag(one)}/{s}" for s in scalars],
+                )
+            shares = [f"{self._tag(one)}/{band}_fraction" for band in bands]
+            charts[f"{one.label}: bands of κ"] = ("Multiline", shares)
         for gallery in galleries(trainer):
             gallery.layout(charts)
 
     @rank_zero_only
-    def _draw(self, trainer: Trainer, history: Mapping[str, list[Look]]) -> None:
+    def _draw(self, trainer: Trainer, history: Mapping[str, list[Record]]) -> None:
         begun = time.monotonic()
         shown = [gallery for gallery in galleries(trainer) if gallery.images]
         if shown or self._pictures:
@@ -173,19 +181,16 @@ class Display:
             try:
                 for one in self._seen:
                     figures = map_figures(
-                        one.report,
-                        one.singular_values,
-                        one.points,
-                        one.watched.input_names,
-                        history=history.get(one.report.name, ()),
-                        title=f"{one.report.name}, step {one.step}",
+                        one,
+                        history=history.get(one.label, ()),
+                        title=f"{one.label}, step {self._step}",
                     )
                     for name, figure in figures.items():
                         self._publish(shown, figure, one, name)
             except Exception as error:  # noqa: BLE001  # a picture is not worth a training run
                 rank_zero_warn(f"InvertibilityCallback could not draw its figures: {error!r}")
-        self._last_drawing = time.monotonic() - begun
-        self.seconds_drawing += self._last_drawing
+        self.seconds_of_last = time.monotonic() - begun
+        self.seconds_drawing += self.seconds_of_last
         self._drawn = self._seen
 
     def _publish(
@@ -194,7 +199,7 @@ class Display:
         from lightning_invert.report.figures import to_image, to_png
 
         for gallery in shown:
-            gallery.image(f"{one.tag}/{name}", to_image(figure), one.step)
+            gallery.image(f"{self._tag(one)}/{name}", to_image(figure), self._step)
         if self._pictures is not None:
             path = self._file(self._pictures, one, f"{name}.png")
             path.write_bytes(to_png(figure))
@@ -208,22 +213,17 @@ class Display:
             rank_zero_warn(f"InvertibilityCallback could not write the worst points: {error!r}")
 
     def _write_table(self, trainer: Trainer, one: Observation) -> None:
-        table = worst_table(
-            one.singular_values,
-            one.condition,
-            one.rank,
-            one.points,
-            one.watched.input_names,
-            bands=one.report.bands,
-            rows=self.worst_points,
-        )
+        table = worst_table(one, rows=self.worst_points)
         if self._tables is not None:
             file = self._file(self._tables, one, "worst_points.csv")
             file.write_text(to_csv(table), encoding="utf-8")
         for gallery in galleries(trainer):
-            gallery.table(f"{one.tag}/worst_points", table, one.step)
+            gallery.table(f"{self._tag(one)}/worst_points", table, self._step)
 
     def _file(self, folder: Path, one: Observation, name: str) -> Path:
-        prefix = "test_" if one.tag.startswith("test/") else ""
+        test = "test_" if self._prefix.startswith("test/") else ""
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{prefix}{one.report.name}_{name}"
+        return folder / f"{test}{one.label}_{name}"
+
+    def _tag(self, one: Observation) -> str:
+        return tag_of(one, self._prefix)

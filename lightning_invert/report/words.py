@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 
-__all__ = ["MapReport", "invertibility_word", "report_table", "verdict"]
+if TYPE_CHECKING:
+    from lightning_invert.watch.observation import Observation
 
-
-class MapReport(NamedTuple):
-    """What was found of one map.
-
-    Attributes:
-        name: The map.
-        shape: (m, n) of its Jacobian.
-        num_points: How many points were watched.
-        scalars: What :class:`~lightning_invert.watch.metric.InvertibilityMetric` computed, as floats.
-        resolvable: The largest condition number that the arithmetic can tell.
-        scale: ``"standardized"`` or ``"physical"``.
-        bands: Where *stable* ends and *ill-conditioned* begins.
-        complete: ``False`` if the Jacobian was too large to be formed: condition numbers are then
-            lower bounds, and *full rank* means not shown to be deficient.
-        rank_atol: Threshold of the rank.
-        rank_rtol: Likewise, relative to the largest singular value.
-        singular_floor: Below it, the smallest singular value makes the condition number infinite.
-    """
-
-    name: str
-    shape: tuple[int, int]
-    num_points: int
-    scalars: Mapping[str, float]
-    resolvable: float
-    scale: str
-    bands: tuple[float, float]
-    complete: bool = True
-    rank_atol: float = 1e-5
-    rank_rtol: float = 0.0
-    singular_floor: float = 1e-12
+__all__ = ["invertibility_word", "report_table", "verdict"]
 
 
 def invertibility_word(shape: tuple[int, int]) -> str:
@@ -60,18 +32,18 @@ def invertibility_word(shape: tuple[int, int]) -> str:
     return "invertible" if m == n else "right-invertible" if n > m else "left-invertible"
 
 
-def verdict(report: MapReport) -> str:
+def verdict(one: Observation) -> str:
     """Return one sentence that says how far the map can be trusted."""
-    word = invertibility_word(report.shape)
-    scalars = report.scalars
+    word = invertibility_word(one.shape)
+    scalars = one.scalars
     full = scalars["full_rank_fraction"]
     if scalars["nonfinite_fraction"] > 0:
         share = _percent(scalars["nonfinite_fraction"])
         return f"{share} of the points have a NaN or inf in their Jacobian: look there first."
     head = f"locally {word} at {_percent(full)} of the points"
-    least = "" if report.complete else "at least "
-    tail = f"95th percentile of κ {least}{_condition(scalars['cond_p95'], report.resolvable)}"
-    if not report.complete and full == 1:
+    least = "" if one.complete else "at least "
+    tail = f"95th percentile of κ {least}{_condition(scalars['cond_p95'], one.condition_limit)}"
+    if not one.complete and full == 1:
         return f"not shown to lose rank at any point ({tail}): too large for more."
     if full < 1:
         return f"{head}: fragile where the rank drops ({tail})."
@@ -83,38 +55,33 @@ def verdict(report: MapReport) -> str:
     return f"{head}, and stable at all of them ({tail})."
 
 
-def report_table(reports: Sequence[MapReport]) -> str:
-    """Lay the reports out as a table for the terminal, with a verdict below.
+def report_table(seen: Sequence[Observation]) -> str:
+    """Lay observations out as a table for the terminal, with a verdict below.
 
     In brackets: 95 % intervals, of the share at full rank and of the 95th percentile of κ.
 
     Args:
-        reports: One for each map.
+        seen: One observation for each map.
 
     Returns:
         The text, without a trailing newline.
 
     Example:
-        >>> shares = {f"{b}_fraction": 0.0 for b in ("moderate", "ill_conditioned", "singular")}
-        >>> rest = {"full_rank_fraction": 1.0, "stable_fraction": 1.0, "unresolved_fraction": 0.0,
-        ...         "nonfinite_fraction": 0.0, "cond_median": 5.2, "cond_p95": 31.0,
-        ...         "full_rank_fraction_low": 0.985, "full_rank_fraction_high": 1.0,
-        ...         "log10_cond_p95_low": 1.4, "log10_cond_p95_high": 1.6}
-        >>> report = MapReport(
-        ...     "forward", (4, 7), 256, shares | rest, 1.2e6, "standardized", (1e2, 1e4)
-        ... )
-        >>> print(report_table([report]))
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> sigma = torch.linspace(20, 1, 100)[:, None] * torch.tensor([1.0, 0.5])
+        >>> print(report_table([Observation.of(sigma, name="forward", shape=(2, 5))]))
         Local invertibility (κ: condition number; stable: κ < 100; ill-conditioned: κ > 10000)
-        map      n → m  points  full rank          κ median  κ 95 %           stable  moderate  \
-ill-cond.  singular
-        forward  7 → 4  256     100 % [98.5, 100]  5.2       31 [25.1, 39.8]  100 %   0 %       \
-0 %        0 %
-        forward (standardized): locally right-invertible at 100 % of the points, and stable at all \
-of them (95th percentile of κ 31).
+        map      n → m  points  full rank          κ median  κ 95 %    stable  moderate  ill-cond.  \
+singular
+        forward  5 → 2  100     100 % [96.3, 100]  2         2 [2, 2]  100 %   0 %       0 %        \
+0 %
+        forward (physical): locally right-invertible at 100 % of the points, and stable at all of \
+them (95th percentile of κ 2).
     """
-    stable, ill = reports[0].bands
+    stable, ill = seen[0].thresholds.bands
     header = "map,n → m,points,full rank,κ median,κ 95 %,stable,moderate,ill-cond.,singular"
-    rows = [header.split(","), *(_row(report) for report in reports)]
+    rows = [header.split(","), *(_row(one) for one in seen)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -124,21 +91,21 @@ of them (95th percentile of κ 31).
         "Local invertibility (κ: condition number; "
         f"stable: κ < {stable:g}; ill-conditioned: κ > {ill:g})"
     )
-    verdicts = [f"{report.name} ({report.scale}): {verdict(report)}" for report in reports]
+    verdicts = [f"{one.label} ({one.scale}): {verdict(one)}" for one in seen]
     return "\n".join([title, *lines, *verdicts])
 
 
-def _row(report: MapReport) -> list[str]:
-    m, n = report.shape
-    scalars = report.scalars
+def _row(one: Observation) -> list[str]:
+    m, n = one.shape
+    scalars = one.scalars
     bands = ("stable", "moderate", "ill_conditioned", "singular")
     return [
-        report.name,
+        one.label,
         f"{n} → {m}",
-        str(report.num_points),
+        str(one.num_points),
         _percent(scalars["full_rank_fraction"]) + _share_interval(scalars),
-        _condition(scalars["cond_median"], report.resolvable),
-        _condition(scalars["cond_p95"], report.resolvable) + _condition_interval(scalars),
+        _condition(scalars["cond_median"], one.condition_limit),
+        _condition(scalars["cond_p95"], one.condition_limit) + _condition_interval(scalars),
         *(_percent(scalars[f"{band}_fraction"]) for band in bands),
     ]
 

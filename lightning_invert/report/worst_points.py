@@ -5,16 +5,21 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
-from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
+from lightning_invert.jacobians.thresholds import BAND_NAMES
 
-__all__ = ["to_csv", "worst_first", "worst_table"]
+if TYPE_CHECKING:
+    from lightning_invert.watch.observation import Observation
 
-MOST_SIGMAS = 16
+__all__ = ["MAX_INPUTS_SHOWN", "to_csv", "worst_first", "worst_table"]
+
+MAX_SIGMAS = 16
+
+MAX_INPUTS_SHOWN = 1024
+"""With more inputs than that (images), no table or figure shows where."""
 
 
 def worst_first(condition: Any, smallest: Any) -> np.ndarray[Any, Any]:
@@ -32,26 +37,14 @@ def worst_first(condition: Any, smallest: Any) -> np.ndarray[Any, Any]:
     return np.lexsort((np.asarray(smallest), -np.asarray(condition)))
 
 
-def worst_table(
-    singular_values: Tensor,
-    condition: Tensor,
-    rank: Tensor,
-    inputs: Tensor | None = None,
-    names: Sequence[str] | None = None,
-    *,
-    bands: tuple[float, float] = (100.0, 1e4),
-    rows: int = 20,
-) -> dict[str, list[Any]]:
+def worst_table(one: Observation, *, rows: int = 20) -> dict[str, list[Any]]:
     r"""Tabulate the worst points.
 
+    With more than 16 singular values, only the largest and the smallest get a column; more than
+    1024 inputs get none.
+
     Args:
-        singular_values: Shape (N, k), descending, finite. With more than 16, only the largest and
-            the smallest get a column.
-        condition: Condition numbers, shape (N,).
-        rank: Shape (N,).
-        inputs: The points, shape (N, n), in the units of the data.
-        names: Of the inputs, with units; ``x0``, ``x1``, ... by default.
-        bands: Where *stable* ends and *ill-conditioned* begins.
+        one: What was found of a map.
         rows: How many at most.
 
     Returns:
@@ -59,26 +52,27 @@ def worst_table(
 
     Example:
         >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
         >>> sigma, x = torch.tensor([[2.0, 1.0], [3.0, 0.02]]), torch.tensor([[0.5], [0.25]])
-        >>> table = worst_table(sigma, sigma[:, 0] / sigma[:, 1], torch.tensor([2, 2]), x, ["heat"])
+        >>> table = worst_table(Observation.of(sigma, inputs=x, input_names=["heat"]))
         >>> table["input/heat"], table["band"]
         ([0.25, 0.5], ['moderate', 'stable'])
     """
-    k = singular_values.shape[1]
-    worst = worst_first(condition, singular_values[:, -1])[:rows].tolist()
+    one = one.finite()
+    sigma, k = one.singular_values, one.full_rank
+    worst = worst_first(one.condition, sigma[:, -1])[:rows].tolist()
     columns: dict[str, list[Any]] = {}
-    if inputs is not None:
-        names = names or [f"x{j}" for j in range(inputs.shape[1])]
-        values = inputs[worst].double().T.tolist()
-        columns |= {f"input/{name}": column for name, column in zip(names, values, strict=True)}
-    columns["rank"] = rank[worst].tolist()
-    columns["condition_number"] = condition[worst].tolist()
-    columns["band"] = [
-        BAND_NAMES[i] for i in Thresholds(bands=bands).band(condition[worst]).tolist()
-    ]
-    kept = {f"sigma_{i + 1}": i for i in range(k)} if k <= MOST_SIGMAS else {}
+    if len(one.input_names) <= MAX_INPUTS_SHOWN:
+        values = one.inputs.flatten(1)[worst].double().T.tolist()
+        names = [f"input/{name}" for name in one.input_names]
+        columns |= dict(zip(names, values, strict=True))
+    columns["rank"] = one.rank[worst].tolist()
+    columns["condition_number"] = one.condition[worst].tolist()
+    bands = one.thresholds.band(one.condition[worst]).tolist()
+    columns["band"] = [BAND_NAMES[i] for i in bands]
+    kept = {f"sigma_{i + 1}": i for i in range(k)} if k <= MAX_SIGMAS else {}
     for name, i in (kept or {"sigma_max": 0, "sigma_min": k - 1}).items():
-        columns[name] = singular_values[worst, i].tolist()
+        columns[name] = sigma[worst, i].tolist()
     return columns
 
 

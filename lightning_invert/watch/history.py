@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
+from lightning_invert.watch.quantiles import quantiles
 
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["QUANTILES", "RANKS_KEPT", "Look", "remember"]
+__all__ = ["MAX_RANKS", "QUANTILES", "Record", "record"]
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 """Of log10 of the condition numbers."""
 
-RANKS_KEPT = 5
+MAX_RANKS = 5
 """Full rank, one less, ...; the last stands for all that are lower."""
 
 
-class Look(TypedDict):
-    """One look at a map, in plain numbers: a checkpoint holds them.
+class Record(TypedDict):
+    """What is kept of a look at a map, in plain numbers: a checkpoint holds them.
 
     ``rank_shares``: shares of the points at rank k, k - 1, ..., the last with all that are lower.
     ``log10_cond``: the quantiles of :data:`QUANTILES`, infinite ones as 16. The others: ends of 95 %
@@ -39,20 +40,19 @@ class Look(TypedDict):
     p95_interval: list[float]
 
 
-def remember(one: Observation, epoch: int) -> Look:
+def record(one: Observation, *, epoch: int, step: int) -> Record:
     """Return what is kept of an observation."""
-    scalars = one.report.scalars
+    scalars, one = one.scalars, one.finite()
     k = one.full_rank
     rank = k - one.rank.numpy()
-    shares = np.bincount(rank.clip(max=RANKS_KEPT - 1), minlength=min(k + 1, RANKS_KEPT))
-    log10_cond = one.condition.log10().clamp(max=MAX_LOG10_COND).numpy()
-    quantiles = np.quantile(log10_cond, QUANTILES) if len(rank) else np.full(7, MAX_LOG10_COND)
-    return Look(
+    shares = np.bincount(rank.clip(max=MAX_RANKS - 1), minlength=min(k + 1, MAX_RANKS))
+    log10_cond = np.sort(one.condition.log10().clamp(max=MAX_LOG10_COND).numpy())
+    return Record(
         epoch=epoch,
-        step=one.step,
+        step=step,
         num_points=len(rank),
         rank_shares=(shares / max(len(rank), 1)).tolist(),
-        log10_cond=quantiles.tolist(),
+        log10_cond=quantiles(log10_cond, QUANTILES, empty=MAX_LOG10_COND),
         full_rank_interval=_interval(scalars, "full_rank_fraction"),
         median_interval=_interval(scalars, "log10_cond_median"),
         p95_interval=_interval(scalars, "log10_cond_p95"),

@@ -19,8 +19,9 @@ _KEYS = (
     "output",
     "input_names",
     "output_names",
-    "input_scale",
-    "output_scale",
+    "input_std",
+    "output_std",
+    "identity",
 )
 
 
@@ -35,8 +36,10 @@ class WatchedMap:
         owner: The module whose parameters the function uses.
         input_names: Names of the n inputs, for the figures.
         output_names: Names of the m outputs.
-        input_scale: Standard deviation of each input in the training data, shape (n,).
-        output_scale: Standard deviation of each output, shape (m,).
+        input_std: Standard deviation of each input in the training data, shape (n,).
+        output_std: Standard deviation of each output, shape (m,).
+        identity: Whether it is a round trip, which is to end where it began: then it is watched
+            how far it is from the identity, in value and in slope.
     """
 
     name: str
@@ -45,8 +48,16 @@ class WatchedMap:
     owner: nn.Module
     input_names: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
-    input_scale: Tensor | None = None
-    output_scale: Tensor | None = None
+    input_std: Tensor | None = None
+    output_std: Tensor | None = None
+    identity: bool = False
+
+    @property
+    def stds(self) -> tuple[Tensor, Tensor] | None:
+        """The standard deviations of inputs and outputs, if both are known."""
+        if self.input_std is None or self.output_std is None:
+            return None
+        return self.input_std, self.output_std
 
     def __call__(self, x: Tensor) -> Tensor:
         """Evaluate the map."""
@@ -114,7 +125,7 @@ def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[Watche
     Args:
         maps: Name -> a path to a submodule ("" is ``root`` itself), a module, a callable, or a
             mapping with ``module`` (one of those), ``input`` and ``output`` (index, key or
-            callable), ``input_names``, ``output_names``, ``input_scale`` and ``output_scale``.
+            callable), ``input_names``, ``output_names``, ``input_std``, ``output_std`` and ``identity``.
             ``None``: what ``root.invertibility_maps()`` returns, else ``root`` itself.
         root: The module that paths start from.
 

@@ -1,9 +1,8 @@
-"""From the singular values at many points to the numbers that are logged."""
+"""The summary of many spectra as a torchmetrics metric, over batches and processes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,14 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_invert.jacobians.singular_values import effective_rank
-from lightning_invert.jacobians.thresholds import (
-    MAX_LOG10_COND,
-    Thresholds,
-    condition_number,
-    numerical_rank,
-)
-from lightning_invert.watch.intervals import quantile_ranks, wilson_interval
+from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.watch.observation import Observation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,40 +74,36 @@ class InvertibilityMetric(Metric):
     full_state_update = False
 
     singular_values: list[Tensor]
-    resolvable: Tensor
+    condition_limit: Tensor
     complete: Tensor
 
     def __init__(
         self,
         *,
-        rank_atol: float = 1e-5,
-        rank_rtol: float = 0.0,
-        singular_floor: float = 1e-12,
-        bands: tuple[float, float] = (100.0, 1e4),
+        rank_atol: float = Thresholds.rank_atol,
+        rank_rtol: float = Thresholds.rank_rtol,
+        singular_floor: float = Thresholds.singular_floor,
+        bands: tuple[float, float] = Thresholds.bands,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        Thresholds(rank_atol, rank_rtol, singular_floor, bands)
-        self.rank_atol = rank_atol
-        self.rank_rtol = rank_rtol
-        self.singular_floor = singular_floor
-        self.bands = bands
+        self.thresholds = Thresholds(rank_atol, rank_rtol, singular_floor, bands)
         self.add_state("singular_values", [], dist_reduce_fx="cat")
-        self.add_state("resolvable", torch.tensor(math.inf), dist_reduce_fx="min")
+        self.add_state("condition_limit", torch.tensor(math.inf), dist_reduce_fx="min")
         self.add_state("complete", torch.tensor(1.0), dist_reduce_fx="min")
 
     def update(
         self,
         singular_values: Tensor,
         *,
-        resolvable: float = math.inf,
+        condition_limit: float = math.inf,
         complete: bool = True,
     ) -> None:
         r"""Add the spectra of some points.
 
         Args:
             singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
-            resolvable: The largest condition number that the arithmetic can tell, see
+            condition_limit: The largest condition number that the arithmetic can tell, see
                 :func:`~lightning_invert.jacobians.thresholds.condition_limit`.
             complete: ``False`` if only bounds of :math:`\sigma_1` and :math:`\sigma_k` are known,
                 shape (N, 2): *full rank* then means not shown to be deficient.
@@ -128,86 +117,25 @@ class InvertibilityMetric(Metric):
                 f"{tuple(singular_values.shape)}."
             )
         self.singular_values.append(singular_values)
-        self.resolvable = self.resolvable.clamp(max=resolvable)
+        self.condition_limit = self.condition_limit.clamp(max=condition_limit)
         self.complete = self.complete.clamp(max=float(complete))
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scalars of the table above, each of shape ()."""
-        sigma = dim_zero_cat(self.singular_values)
-        finite = sigma.isfinite().all(-1)
-        total = max(len(sigma), 1)
-        nonfinite = (~finite).sum() / total
-        summary = {**self._summarise(sigma[finite]), "nonfinite_fraction": nonfinite}
-        if not self.complete:
-            del summary["effective_rank"]
-        return summary
-
-    def _summarise(self, sigma: Tensor) -> dict[str, Tensor]:
-        count = max(len(sigma), 1)
-        k = sigma.shape[-1]
-        stable, ill = self.bands
-        rank = numerical_rank(sigma, atol=self.rank_atol, rtol=self.rank_rtol)
-        cond = condition_number(sigma, floor=self.singular_floor)
-        infinite = cond.isinf()
-        ordered = cond.sort().values
-        _, median, high = _quantiles(ordered, (0.05, 0.5, 0.95), empty=math.inf)
-        log10_low, log10_median, log10_high = _quantiles(
-            ordered.log10().clamp(max=MAX_LOG10_COND), (0.05, 0.5, 0.95), empty=MAX_LOG10_COND
-        )
-        ends = sigma[:, [0, -1]].sort(0).values
-        ((largest, smallest),) = _quantiles(ends, (0.5,), empty=0.0)
-        full_rank = (rank == k).sum() / count
-        intervals = {
-            "full_rank_fraction": wilson_interval(full_rank.item(), len(sigma)),
-            "log10_cond_median": _interval(ordered, 0.5),
-            "log10_cond_p95": _interval(ordered, 0.95),
-        }
-        return {
-            "full_rank_fraction": full_rank,
-            "stable_fraction": (cond < stable).sum() / count,
-            "moderate_fraction": ((cond >= stable) & (cond <= ill)).sum() / count,
-            "ill_conditioned_fraction": ((cond > ill) & ~infinite).sum() / count,
-            "singular_fraction": infinite.sum() / count,
-            "unresolved_fraction": (cond > self.resolvable).sum() / count,
-            "log10_cond_median": log10_median,
-            "log10_cond_p05": log10_low,
-            "log10_cond_p95": log10_high,
-            "cond_median": median,
-            "cond_p95": high,
-            "sigma_min_median": smallest,
-            "sigma_max_median": largest,
-            "effective_rank": effective_rank(sigma).sum() / count,
-            **{
-                f"{name}_{end}": sigma.new_tensor(value)
-                for name, ends in intervals.items()
-                for end, value in zip(("low", "high"), ends, strict=True)
-            },
-        }
+        found = self._observation()
+        return {name: found.singular_values.new_tensor(x) for name, x in found.scalars.items()}
 
     def plot(self) -> tuple[Figure, list[Axes]]:
         """Draw the histogram of the condition numbers seen so far, with the bands marked."""
         from lightning_invert.report.figures import condition_histogram
 
-        cond = condition_number(dim_zero_cat(self.singular_values), floor=self.singular_floor)
-        figure = condition_histogram(
-            cond.cpu(), bands=self.bands, resolution=self.resolvable.item()
-        )
+        figure = condition_histogram(self._observation())
         return figure, list(figure.axes)
 
-
-def _quantiles(ordered: Tensor, shares: Sequence[float], *, empty: float) -> Tensor:
-    """Interpolate linearly like ``torch.quantile``, but let inf be inf rather than NaN."""
-    if len(ordered) == 0:
-        return ordered.new_full((len(shares), *ordered.shape[1:]), empty)
-    positions = [share * (len(ordered) - 1) for share in shares]
-    low, high = ordered[[*map(math.floor, positions)]], ordered[[*map(math.ceil, positions)]]
-    weight = ordered.new_tensor([position % 1.0 for position in positions])
-    weight = weight.reshape(-1, *(1 for _ in ordered.shape[1:]))
-    return torch.where(low == high, low, low + (high - low) * weight)
-
-
-def _interval(ordered: Tensor, q: float) -> tuple[float, float]:
-    """Return the ends, as log10, of the 95 % interval of a quantile of condition numbers."""
-    ranks = quantile_ranks(len(ordered), q)
-    low, high = (r if r is None else min(ordered[r].log10().item(), MAX_LOG10_COND) for r in ranks)
-    return 0.0 if low is None else low, MAX_LOG10_COND if high is None else high
+    def _observation(self) -> Observation:
+        return Observation.of(
+            dim_zero_cat(self.singular_values),
+            thresholds=self.thresholds,
+            condition_limit=self.condition_limit.item(),
+            complete=bool(self.complete),
+        )

@@ -1,45 +1,314 @@
-"""What one look at one map found."""
+"""From a map and points to what was found there: the one way that everything goes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.spectrum import measure_spectrum
+from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.variables import ColumnStatistics
+from lightning_invert.watch.summary import summarise
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from lightning_invert.report.words import MapReport
+    from lightning_invert.jacobians.lanczos import ExtremeSingularValues
+    from lightning_invert.jacobians.singular_values import WeakestDirections
     from lightning_invert.watch.maps import WatchedMap
 
-__all__ = ["Observation"]
+__all__ = ["Observation", "Precision", "Scale", "column_stds", "observe", "scale_in_force"]
+
+Scale = Literal["standardized", "physical"]
+Precision = Literal["native", "float64"]
 
 
-class Observation(NamedTuple):
-    """What one look at one map found, over all processes, on the CPU.
+@dataclass(frozen=True)
+class Observation:
+    r"""What was found of a map at some points, on the CPU.
+
+    Figures, tables and loggers take it whole.
 
     Attributes:
-        watched: The map.
-        report: Its summary.
-        scalars: What is logged, tag -> tensor of shape ().
-        singular_values: Shape (N, k), like the three below without the points whose Jacobian is
-            not finite.
-        condition: Condition numbers, shape (N,).
+        name: The map.
+        shape: (m, n) of its Jacobian.
+        num_points: How many points there were; the tensors may hold a sample of them.
+        inputs: The points, shape (N, \*), in the units of the data.
+        outputs: What the map makes of them, shape (N, m), likewise.
+        singular_values: Shape (N, k), descending, float64; NaN where the Jacobian was not finite.
+            Where it was too large to be formed, shape (N, 2): see
+            :class:`~lightning_invert.jacobians.spectrum.Spectrum`.
+        condition: :math:`\kappa`, shape (N,); NaN where the Jacobian was not finite.
         rank: Shape (N,).
-        points: The inputs, shape (N, n), unless they are too many.
-        tag: Under which it is shown.
-        step: On the loggers' axis.
+        scalars: The summary: see :class:`~lightning_invert.InvertibilityMetric`.
+        round_trip_errors: Of a map that says it is a round trip: ``consistency_error``, the root
+            mean square of its deviation from the identity, in standard units, and
+            ``jacobian_consistency_error``, that of its slope.
+        thresholds: What counts as full rank, as singular, as ill-conditioned.
+        condition_limit: The largest condition number that the arithmetic can tell.
+        complete: ``False`` if the Jacobian was too large to be formed: condition numbers are then
+            lower bounds, and *full rank* means not shown to be deficient.
+        scale: In what units: ``"standardized"`` or ``"physical"``.
+        input_names: Of the n inputs, with units.
+        output_names: Of the m outputs.
+        extremes: More about the two singular values of a Jacobian that was not formed.
+        weakest: The singular vectors of the smallest singular value, if they were asked for.
+        part: Which of several dataloaders the points come from, where each is watched for itself.
     """
 
-    watched: WatchedMap
-    report: MapReport
-    scalars: dict[str, Tensor]
+    name: str
+    shape: tuple[int, int]
+    num_points: int
+    inputs: Tensor
+    outputs: Tensor
     singular_values: Tensor
     condition: Tensor
     rank: Tensor
-    points: Tensor | None
-    tag: str
-    step: int
+    scalars: dict[str, float]
+    thresholds: Thresholds
+    condition_limit: float
+    complete: bool = True
+    scale: str = "physical"
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    round_trip_errors: dict[str, float] = field(default_factory=dict)
+    extremes: ExtremeSingularValues | None = None
+    weakest: WeakestDirections | None = None
+    part: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        singular_values: Tensor,
+        *,
+        inputs: Tensor | None = None,
+        outputs: Tensor | None = None,
+        name: str = "map",
+        shape: tuple[int, int] | None = None,
+        thresholds: Thresholds | None = None,
+        condition_limit: float = float("inf"),
+        complete: bool = True,
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+        **known: Any,
+    ) -> Self:
+        r"""Judge singular values: the condition number and rank of each point, and the summary.
+
+        Args:
+            singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
+            inputs: The points, shape (N, \*); by default of no input at all.
+            outputs: Shape (N, m), likewise.
+            name: Of the map.
+            shape: (m, n); by default as many of each as there are singular values.
+            thresholds: By default those of :class:`~lightning_invert.Thresholds`.
+            condition_limit: The largest condition number that the arithmetic can tell.
+            complete: Whether these are all singular values.
+            input_names: By default x0, x1, ...
+            output_names: By default y0, y1, ...
+            known: Any other of the attributes.
+
+        Returns:
+            The observation.
+
+        Raises:
+            ValueError: If there are more or fewer names than inputs or outputs.
+
+        Example:
+            >>> found = Observation.of(torch.tensor([[2.0, 1.0], [3.0, 0.0]]))
+            >>> found.rank.tolist(), found.scalars["singular_fraction"]
+            ([2, 1], 0.5)
+        """
+        thresholds = thresholds or Thresholds()
+        sigma = singular_values.detach().cpu()
+        count, k = sigma.shape
+        inputs = sigma.new_zeros(count, 0) if inputs is None else inputs.detach().cpu()
+        outputs = sigma.new_zeros(count, 0) if outputs is None else outputs.detach().cpu()
+        condition, rank = thresholds.condition(sigma), thresholds.rank(sigma)
+        return cls(
+            name=name,
+            shape=shape or (k, k),
+            num_points=count,
+            inputs=inputs,
+            outputs=outputs,
+            singular_values=sigma,
+            condition=condition,
+            rank=rank,
+            scalars=summarise(
+                sigma,
+                condition,
+                rank,
+                bands=thresholds.bands,
+                condition_limit=condition_limit,
+                complete=complete,
+            ),
+            thresholds=thresholds,
+            condition_limit=condition_limit,
+            complete=complete,
+            input_names=_names("input", input_names, inputs[:1].flatten(1).shape[1]),
+            output_names=_names("output", output_names, outputs.shape[1]),
+            **known,
+        )
+
+    @property
+    def label(self) -> str:
+        """The map's name, and of which dataloader it is."""
+        return f"{self.name}_{self.part}" if self.part else self.name
 
     @property
     def full_rank(self) -> int:
         """The number of singular values that were found: of a large Jacobian, two."""
-        return min(self.report.shape) if self.report.complete else 2
+        return self.singular_values.shape[1]
+
+    def finite(self) -> Self:
+        """Return the same without the points whose Jacobian is not finite; the summary stays."""
+        kept = self.singular_values.isfinite().all(1)
+        if kept.all():
+            return self
+        parts = ("inputs", "outputs", "singular_values", "condition", "rank")
+        return replace(self, **{part: getattr(self, part)[kept] for part in parts})
+
+
+def observe(
+    watched: WatchedMap,
+    inputs: Tensor,
+    *,
+    thresholds: Thresholds | None = None,
+    scale: Scale | None = None,
+    stds: tuple[Tensor, Tensor] | None = None,
+    precision: Precision = "native",
+    directions: bool = False,
+    num_outputs: int | None = None,
+    check: bool = True,
+    part: str = "",
+) -> Observation:
+    r"""Look at a map at some points.
+
+    The map's module is in evaluation mode meanwhile, and afterwards as it was.
+
+    Args:
+        watched: The map.
+        inputs: The points, shape (N, \*), floating, at least one.
+        thresholds: By default those of :class:`~lightning_invert.Thresholds`.
+        scale: ``"standardized"``: Jacobians between standardised inputs and outputs.
+            ``"physical"``: as the map computes them. ``None``: standardised for a map that has
+            statistics, physical for any other.
+        stds: Standard deviations of the inputs, shape (n,), and outputs, shape (m,), to
+            standardise by; by default the map's own, or else those of the points.
+        precision: In what the Jacobian is computed: ``"native"`` or ``"float64"``.
+        directions: Whether to find the weakest directions.
+        num_outputs: m, if it is known.
+        check: As in :func:`~lightning_invert.batched_jacobian`.
+        part: Which of several dataloaders the points come from.
+
+    Returns:
+        What was found.
+
+    Raises:
+        TypeError: If the map does not return a floating tensor.
+        ValueError: If shapes do not fit, the outputs carry no gradient, or a map that says it is a
+            round trip has not as many outputs as inputs.
+
+    Example:
+        >>> from lightning_invert.watch.maps import resolve_maps
+        >>> (watched,) = resolve_maps({"code": "0"}, torch.nn.Sequential(torch.nn.Linear(7, 4)))
+        >>> found = observe(watched, torch.randn(100, 7))
+        >>> found.shape, found.scalars["full_rank_fraction"]
+        ((4, 7), 1.0)
+    """
+    function = watched.in_float64() if precision == "float64" else watched
+    x = inputs.detach()
+    x = x.double() if precision == "float64" else x
+    with evaluation_mode([watched.owner]), differentiable(x.device.type):
+        scale = scale_in_force(watched, scale)
+        if stds is None and (scale == "standardized" or watched.identity):
+            stds = column_stds(watched, [x], function)
+        spectrum = measure_spectrum(
+            function,
+            x,
+            stds=stds if scale == "standardized" else None,
+            directions=directions,
+            identity=watched.identity,
+            num_outputs=num_outputs,
+            check=check,
+        )
+    errors = {}
+    if watched.identity and stds is not None:
+        deviation = (spectrum.outputs - x.flatten(1)) / stds[1]
+        errors["consistency_error"] = _root_mean(deviation.square())
+        if spectrum.identity_error is not None:
+            errors["jacobian_consistency_error"] = _root_mean(spectrum.identity_error)
+    return Observation.of(
+        spectrum.singular_values,
+        inputs=x,
+        outputs=spectrum.outputs,
+        name=watched.name,
+        shape=spectrum.shape,
+        thresholds=thresholds,
+        condition_limit=spectrum.condition_limit,
+        complete=spectrum.complete,
+        scale=scale,
+        input_names=watched.input_names,
+        output_names=watched.output_names,
+        round_trip_errors=errors,
+        extremes=_on_cpu(spectrum.extremes),
+        weakest=_on_cpu(spectrum.weakest),
+        part=part,
+    )
+
+
+def scale_in_force(watched: WatchedMap, scale: Scale | None) -> Scale:
+    """Return the scale, which by default depends on whether the map has statistics."""
+    return scale or ("standardized" if watched.stds is not None else "physical")
+
+
+def column_stds(
+    watched: WatchedMap, pieces: Any, function: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    r"""Return what inputs and outputs are to be standardised by.
+
+    Args:
+        watched: The map: if it has statistics, these are taken.
+        pieces: The points, an iterable of tensors (N, \*).
+        function: What to evaluate instead of the map.
+
+    Returns:
+        Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,); 1 for a
+        column that does not vary.
+    """
+    if watched.stds is not None:
+        return watched.stds
+    of_x, of_y = ColumnStatistics(), ColumnStatistics()
+    with evaluation_mode([watched.owner]), torch.no_grad():
+        for x in pieces:
+            y = (function or watched)(x).reshape(len(x), -1)
+            finite = y.isfinite().all(1) & x.flatten(1).isfinite().all(1)
+            of_x.add(x[finite])
+            of_y.add(y[finite])
+    return of_x.spread, of_y.spread
+
+
+def _names(side: str, given: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    if given is None:
+        return tuple(f"{'x' if side == 'input' else 'y'}{i}" for i in range(count))
+    if len(given) != count:
+        raise ValueError(
+            f"Expected argument `{side}_names` to name the {count} {side}s, but got {len(given)}: "
+            f"{list(given)}."
+        )
+    return tuple(given)
+
+
+def _root_mean(squares: Tensor) -> float:
+    return float(squares[squares.isfinite()].double().mean().sqrt())
+
+
+def _on_cpu(found: Any) -> Any:
+    if found is None:
+        return None
+    return found._replace(
+        **{k: v.cpu() for k, v in found._asdict().items() if isinstance(v, Tensor)}
+    )

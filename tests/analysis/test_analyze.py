@@ -6,8 +6,7 @@ from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_invert import ForwardInverseModule, ResidualMLP, analyze
-from lightning_invert.analysis import analyze as home
+from lightning_invert import ForwardInverseModule, ResidualMLP, Variable, analyze
 from lightning_invert.watch.maps import resolve_maps
 
 
@@ -59,7 +58,7 @@ def test_the_summary_is_that_of_all_points():
     found = analyze(net, POINTS)
     _, sigma, _ = by_numpy(net, POINTS)
     cond = sigma[:, 0] / sigma[:, -1]
-    scalars = found.report.scalars
+    scalars = found.scalars
     np.testing.assert_allclose(scalars["cond_median"], np.median(cond))
     np.testing.assert_allclose(scalars["log10_cond_p95"], np.quantile(np.log10(cond), 0.95))
     np.testing.assert_allclose(scalars["sigma_min_median"], np.median(sigma[:, -1]))
@@ -70,7 +69,7 @@ def test_the_summary_is_that_of_all_points():
 
 
 def test_the_most_expensive_outcome_is_named(monkeypatch):
-    monkeypatch.setattr(home, "POINTS_AT_ONCE", 20)
+    monkeypatch.setattr("lightning_invert.analysis.points.MAX_POINTS_AT_ONCE", 20)
     net = network()
     names = {"input_names": list("abcdefg"), "output_names": ["rate", "gas", "heat", "ash"]}
     found = analyze(net, POINTS, directions=True, **names)
@@ -101,7 +100,7 @@ def test_bands_ranks_and_points_without_a_number_are_told_apart(tmp_path):
     bands = ["singular", "ill-conditioned", "moderate", "stable", "nonfinite"]
     assert table["band"].to_list() == bands
     assert table["rank"].to_list() == [1, 1, 2, 2, 0]
-    scalars = found.report.scalars
+    scalars = found.scalars
     assert scalars["nonfinite_fraction"] == pytest.approx(0.2)
     assert scalars["full_rank_fraction"] == pytest.approx(0.5)
     for band in ("stable", "moderate", "ill_conditioned", "singular"):
@@ -112,10 +111,10 @@ def test_bands_ranks_and_points_without_a_number_are_told_apart(tmp_path):
 def test_pieces_change_nothing_but_the_memory(kind, tmp_path, monkeypatch):
     net = network()
     whole = analyze(net, POINTS, table=tmp_path / f"whole.{kind}")
-    monkeypatch.setattr(home, "POINTS_AT_ONCE", 20)
-    monkeypatch.setattr("lightning_invert.jacobians.spectrum.NUMBERS_AT_ONCE", 28 * 7)
+    monkeypatch.setattr("lightning_invert.analysis.points.MAX_POINTS_AT_ONCE", 20)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_ENTRIES_AT_ONCE", 28 * 7)
     pieces = analyze(net, POINTS, table=tmp_path / f"pieces.{kind}")
-    assert pieces.report.scalars == pytest.approx(dict(whole.report.scalars))
+    assert pieces.scalars == pytest.approx(dict(whole.scalars))
     torch.testing.assert_close(pieces.singular_values, whole.singular_values)
     assert read(pieces.table)["band"].to_list() == read(whole.table)["band"].to_list()
     np.testing.assert_allclose(
@@ -126,13 +125,13 @@ def test_pieces_change_nothing_but_the_memory(kind, tmp_path, monkeypatch):
 def test_of_more_points_than_are_kept_the_shares_are_of_all(monkeypatch, tmp_path):
     x = torch.randn(400, 2, dtype=torch.float64)
     whole = analyze(fragile, x)
-    monkeypatch.setattr(home, "KEPT", 100)
+    monkeypatch.setattr("lightning_invert.analysis.tally.MAX_KEPT", 100)
     some = analyze(fragile, x, table=tmp_path / "all.parquet")
-    assert some.report.num_points == len(read(some.table)) == 400
+    assert some.num_points == len(read(some.table)) == 400
     assert len(some.inputs) == len(some.condition) == len(some.rank) == 100
-    for name, value in whole.report.scalars.items():
+    for name, value in whole.scalars.items():
         if name.endswith("_fraction") or name == "effective_rank":
-            assert some.report.scalars[name] == pytest.approx(value)
+            assert some.scalars[name] == pytest.approx(value)
 
 
 def test_batches_of_a_loader_are_taken_as_they_come():
@@ -149,14 +148,14 @@ def test_batches_of_a_loader_are_taken_as_they_come():
 def test_points_follow_the_module_s_dtype_and_precision_overrules_it():
     net = network().float()
     assert analyze(net, POINTS).inputs.dtype == torch.float32
-    assert analyze(net, POINTS).report.resolvable < 1e7
+    assert analyze(net, POINTS).condition_limit < 1e7
     found = analyze(net, POINTS, precision="float64")
-    assert found.report.resolvable > 1e14
+    assert found.condition_limit > 1e14
     np.testing.assert_allclose(found.singular_values, by_numpy(net.double(), POINTS)[1])
 
 
 def test_standardized_by_the_spread_of_the_points(monkeypatch):
-    monkeypatch.setattr(home, "POINTS_AT_ONCE", 7)
+    monkeypatch.setattr("lightning_invert.analysis.points.MAX_POINTS_AT_ONCE", 7)
     net = network()
     x = POINTS * torch.logspace(0, -2, 7) + 0.1
     x[:, 5] = 1.0
@@ -168,15 +167,15 @@ def test_standardized_by_the_spread_of_the_points(monkeypatch):
     jacobians = (u * sigma[:, None]) @ vh[:, :4]
     expected = np.linalg.svd(jacobians * spread_x / spread_y[:, None], compute_uv=False)
     np.testing.assert_allclose(found.singular_values, expected, rtol=1e-6)
-    assert found.report.scale == "standardized"
+    assert found.scale == "standardized"
 
 
 def test_a_pair_is_judged_by_its_own_statistics_names_and_maps():
     pair = ForwardInverseModule(ResidualMLP(3, 2), ResidualMLP(2, 3)).double()
     pair.scale_x.fit(torch.zeros(3), torch.tensor([1.0, 10.0, 100.0]))
     pair.scale_y.fit(torch.zeros(2), torch.tensor([5.0, 0.1]))
-    pair.input_names, pair.output_names = ("wind", "heat", "load"), ("rate", "gas")
-    pair.input_units, pair.output_units = ("m3/h", "K", ""), ("t/d", "K")
+    pair.inputs = (Variable("wind", "m3/h"), Variable("heat", "K"), Variable("load"))
+    pair.outputs = (Variable("rate", "t/d"), Variable("gas", "K"))
     forward, *_ = resolve_maps(None, pair)
     x = torch.randn(20, 3, dtype=torch.float64)
     found = analyze(forward, x)

@@ -55,19 +55,6 @@ FIGURES = (
 )
 
 
-class Recorder(InvertibilityCallback):
-    """Remembers the points that were looked at."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.points, self.weights = {}, None
-
-    def _look(self, trainer, watched, x, *where):
-        self.points[watched.name] = x.clone()
-        self.weights = copy.deepcopy(watched.owner.state_dict())
-        return super()._look(trainer, watched, x, *where)
-
-
 def spectra_point_by_point(function, points):
     """The reference: autograd's Jacobian of each point alone, and NumPy's SVD in float64."""
     return np.stack(
@@ -88,11 +75,10 @@ def fit_foreign(folder, callback, module=None, **kwargs):
 
 
 def test_logged_numbers_equal_those_computed_point_by_point(tmp_path):
-    callback, module = Recorder(num_points=40), Foreign()
+    callback, module = InvertibilityCallback(num_points=40), Foreign()
     trainer = fit_foreign(tmp_path, callback, module)
-    net = Foreign().eval()
-    net.load_state_dict(callback.weights)
-    expected = reference(spectra_point_by_point(net, callback.points["forward"]))
+    (one,) = callback.observations
+    expected = reference(spectra_point_by_point(module.eval(), one.inputs))
     del expected["unresolved_fraction"]
     for name, value in expected.items():
         found = trainer.callback_metrics[f"invertibility/forward/{name}"].item()
@@ -100,23 +86,24 @@ def test_logged_numbers_equal_those_computed_point_by_point(tmp_path):
 
 
 def test_logged_numbers_of_a_pair_equal_those_in_standardised_units(tmp_path):
-    callback, module = Recorder(num_points=40), ForwardInverseModule()
+    callback, module = InvertibilityCallback(num_points=40), ForwardInverseModule()
     trainer = quiet_trainer(tmp_path, callbacks=[callback])
     trainer.fit(module, datamodule=Smooth())
     module.eval()
+    points = {one.name: one.inputs for one in callback.observations}
     f, i = module.forward_net, module.inverse_net
     for name, function, scale in (
         ("forward", f, module.scale_x),
         ("inverse", i, module.scale_y),
         ("round_trip", lambda v: f(i(v)), module.scale_y),
     ):
-        standard = scale(callback.points[name])
+        standard = scale(points[name])
         expected = reference(spectra_point_by_point(function, standard))
         del expected["unresolved_fraction"]
         for scalar, value in expected.items():
             found = trainer.callback_metrics[f"invertibility/{name}/{scalar}"].item()
             assert found == pytest.approx(value, rel=1e-3), (name, scalar)
-    v = module.scale_y(callback.points["round_trip"])
+    v = module.scale_y(points["round_trip"])
     slopes = [autograd_jacobian(lambda row: f(i(row[None]))[0], row) for row in v]
     off = (torch.stack(slopes) - torch.eye(2)).square().sum((1, 2)).mean() / 2
     assert trainer.callback_metrics[
@@ -269,16 +256,9 @@ def test_early_stopping_and_checkpoints_can_monitor_it(tmp_path):
 
 
 def test_every_n_epochs_watches_those_and_the_last(tmp_path):
-    watched = []
-
-    class Counting(InvertibilityCallback):
-        def _watch(self, trainer, pl_module, *, tag):
-            if self._samples and not trainer.sanity_checking:
-                watched.append(trainer.current_epoch)
-            super()._watch(trainer, pl_module, tag=tag)
-
-    fit_foreign(tmp_path, Counting(every_n_epochs=3), max_epochs=9)
-    assert watched == [0, 3, 6, 8]
+    callback = InvertibilityCallback(every_n_epochs=3)
+    fit_foreign(tmp_path, callback, max_epochs=9)
+    assert [look["epoch"] for look in callback.history["forward"]] == [0, 3, 6, 8]
 
 
 def test_float64_tells_more_than_the_module_s_own_precision(tmp_path):
@@ -350,28 +330,6 @@ def test_figures_auto_draws_a_short_fit_once_after_its_last_epoch(tmp_path):
     assert sorted(path.name for path in folder.glob("*.png")) == sorted(
         f"forward_{name}.png" for name in (*FIGURES, "evolution")
     )
-
-
-@pytest.mark.parametrize(
-    ("spent", "last", "elapsed", "drawn"),
-    [
-        (0.0, 0.0, 199.0, False),
-        (0.0, 0.0, 201.0, True),
-        (0.5, 0.3, 109.0, False),
-        (0.5, 0.3, 111.0, True),
-    ],
-)
-def test_drawing_keeps_below_a_hundredth_of_the_time_with_the_last_look_counted_in(
-    tmp_path, monkeypatch, spent, last, elapsed, drawn
-):
-    callback = InvertibilityCallback()
-    trainer = fit_foreign(tmp_path, callback)
-    display = callback._display
-    display._drawn = display._seen if spent else ()
-    display.seconds_drawing, display._last_drawing = spent, last
-    display._started = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: elapsed)
-    assert callback._may_draw(trainer, 1) is drawn
 
 
 def test_a_figure_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from torch import nn
 
 from lightning_invert import analyze, batched_jacobian
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.jacobians.spectrum import measure_spectra
+from lightning_invert.jacobians.spectrum import measure_spectrum
 from tests.projects import Foreign, loader, quiet_trainer
 
 OF_LARGE_MAPS = {"condition_histogram", "fragile_zones", "zone_map", "worst_points"}
@@ -13,23 +13,23 @@ OF_LARGE_MAPS = {"condition_histogram", "fragile_zones", "zone_map", "worst_poin
 
 @pytest.fixture
 def _large_from_two(monkeypatch):
-    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MOST_SINGULAR_VALUES", 2)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_SINGULAR_VALUES", 2)
 
 
 def network(n=6, m=5):
     return nn.Sequential(nn.Linear(n, 20), nn.Tanh(), nn.Linear(20, m)).double()
 
 
-SCALES = (torch.tensor([1.0, 2, 3, 4, 5, 6]), torch.tensor([5.0, 4, 3, 2, 1]))
+STDS = (torch.tensor([1.0, 2, 3, 4, 5, 6]), torch.tensor([5.0, 4, 3, 2, 1]))
 
 
-@pytest.mark.parametrize("scales", [None, SCALES])
-def test_spectra_and_directions_are_numpys_of_the_jacobian_in_these_units(scales):
+@pytest.mark.parametrize("stds", [None, STDS])
+def test_spectra_and_directions_are_numpys_of_the_jacobian_in_these_units(stds):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
-    found = measure_spectra(net, x, scales=scales, directions=True)
+    found = measure_spectrum(net, x, stds=stds, directions=True)
     jacobian = batched_jacobian(net, x).numpy()
-    if scales is not None:
-        jacobian = jacobian * scales[0].numpy() / scales[1].numpy()[:, None]
+    if stds is not None:
+        jacobian = jacobian * stds[0].numpy() / stds[1].numpy()[:, None]
     u, sigma, vh = np.linalg.svd(jacobian, full_matrices=False)
     np.testing.assert_allclose(found.singular_values, sigma)
     np.testing.assert_allclose(np.abs((found.weakest.inputs.numpy() * vh[:, -1]).sum(1)), 1)
@@ -38,13 +38,13 @@ def test_spectra_and_directions_are_numpys_of_the_jacobian_in_these_units(scales
 
 
 @pytest.mark.usefixtures("_large_from_two")
-@pytest.mark.parametrize("scales", [None, SCALES])
-def test_without_the_jacobian_the_same_is_found_where_the_space_is_exhausted(scales, monkeypatch):
+@pytest.mark.parametrize("stds", [None, STDS])
+def test_without_the_jacobian_the_same_is_found_where_the_space_is_exhausted(stds, monkeypatch):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
-    found = measure_spectra(net, x, scales=scales, directions=True)
+    found = measure_spectrum(net, x, stds=stds, directions=True)
     assert found.complete
-    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MOST_SINGULAR_VALUES", 1000)
-    expected = measure_spectra(net, x, scales=scales, directions=True)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_SINGULAR_VALUES", 1000)
+    expected = measure_spectrum(net, x, stds=stds, directions=True)
     torch.testing.assert_close(found.singular_values, expected.singular_values)
     for now, then in zip(found.weakest[1:], expected.weakest[1:], strict=True):
         torch.testing.assert_close((now * then).sum(1).abs(), torch.ones(9, dtype=torch.float64))
@@ -52,15 +52,15 @@ def test_without_the_jacobian_the_same_is_found_where_the_space_is_exhausted(sca
 
 def test_units_in_float64_do_not_make_a_jacobian_in_float32_more_precise():
     net, x = network().float(), torch.randn(9, 6)
-    scales = tuple(scale.double() for scale in SCALES)
-    assert measure_spectra(net, x, scales=scales).resolvable < 1e7
+    stds = tuple(scale.double() for scale in STDS)
+    assert measure_spectrum(net, x, stds=stds).condition_limit < 1e7
 
 
 def test_chunks_change_nothing(monkeypatch):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
-    whole = measure_spectra(net, x, directions=True)
-    monkeypatch.setattr("lightning_invert.jacobians.spectrum.NUMBERS_AT_ONCE", 60)
-    parts = measure_spectra(net, x, directions=True)
+    whole = measure_spectrum(net, x, directions=True)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_ENTRIES_AT_ONCE", 60)
+    parts = measure_spectrum(net, x, directions=True)
     torch.testing.assert_close(parts.singular_values, whole.singular_values)
     torch.testing.assert_close(parts.weakest.outputs, whole.weakest.outputs)
 
@@ -71,7 +71,7 @@ def test_an_image_autoencoder_is_measured_without_its_jacobian():
         nn.SiLU(),
         nn.ConvTranspose2d(8, 3, 4, stride=2, padding=1),
     ).eval()
-    found = measure_spectra(net, torch.randn(2, 3, 64, 64))
+    found = measure_spectrum(net, torch.randn(2, 3, 64, 64))
     assert not found.complete
     assert found.shape == (12288, 12288)
     assert (found.extremes.largest_error < 1e-2 * found.extremes.largest).all()
@@ -118,5 +118,5 @@ def test_the_table_has_bounds_and_their_errors(tmp_path):
     nearest = np.abs(sigma - table["sigma_min"].to_numpy()[:, None]).min(1)
     assert (nearest <= table["sigma_min_error"].to_numpy() + 1e-6).all()
     assert (table["rank_at_least"] == 32).all()
-    assert "effective_rank" not in found.report.scalars
+    assert "effective_rank" not in found.scalars
     assert set(found.figures()) == OF_LARGE_MAPS

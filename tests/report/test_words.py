@@ -1,8 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
+import torch
 
-from lightning_invert.report.words import MapReport, report_table, verdict
+from lightning_invert.report.words import report_table, verdict
+from lightning_invert.watch.observation import Observation
 
 GOOD = {
     "full_rank_fraction": 1.0,
@@ -22,7 +25,8 @@ GOOD = {
 
 
 def report(shape=(4, 7), **scalars):
-    return MapReport("f", shape, 256, {**GOOD, **scalars}, 1.2e6, "physical", (100.0, 1e4))
+    one = Observation.of(torch.ones(256, 4), name="f", shape=shape, condition_limit=1.2e6)
+    return replace(one, scalars={**GOOD, **scalars})
 
 
 @pytest.mark.parametrize(

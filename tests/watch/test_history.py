@@ -1,34 +1,19 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from lightning_invert import condition_number, numerical_rank
-from lightning_invert.report.words import MapReport
-from lightning_invert.watch.history import QUANTILES, remember
+from lightning_invert.watch.history import QUANTILES, record
 from lightning_invert.watch.observation import Observation
-
-ENDS = {
-    f"{name}_{end}": value
-    for name in ("full_rank_fraction", "log10_cond_median", "log10_cond_p95")
-    for end, value in (("low", 0.25), ("high", 0.75))
-}
 
 
 def observed(sigma, *, complete=True, shape=None):
     sigma = torch.as_tensor(sigma, dtype=torch.float64)
-    shape = shape or (sigma.shape[1], sigma.shape[1])
-    report = MapReport("f", shape, len(sigma), ENDS, 1e6, "physical", (100.0, 1e4), complete)
-    return Observation(
-        watched=None,
-        report=report,
-        scalars={},
-        singular_values=sigma,
-        condition=condition_number(sigma),
-        rank=numerical_rank(sigma),
-        points=None,
-        tag="invertibility/f",
-        step=7,
-    )
+    return Observation.of(sigma, name="f", complete=complete, shape=shape)
+
+
+def remember(one, epoch=0):
+    return record(one, epoch=epoch, step=7)
 
 
 def test_what_is_kept_is_numpys_and_plain():
@@ -40,7 +25,8 @@ def test_what_is_kept_is_numpys_and_plain():
     log10_cond = np.log10(sigma[:, 0] / sigma[:, -1])
     assert look["log10_cond"] == pytest.approx(np.quantile(log10_cond, QUANTILES))
     assert (look["epoch"], look["step"], look["num_points"]) == (4, 7, 200)
-    assert look["p95_interval"] == [0.25, 0.75]
+    ends = stats.quantile_test(log10_cond, p=0.95).confidence_interval(0.95)
+    assert look["p95_interval"] == pytest.approx([ends.low, ends.high])
     kinds = {
         type(v) for value in look.values() for v in (value if isinstance(value, list) else [value])
     }

@@ -64,7 +64,7 @@ def reference(sigma):
 def test_summary_equals_numpys():
     sigma = spectra()
     metric = InvertibilityMetric()
-    metric.update(sigma, resolvable=1e6)
+    metric.update(sigma, condition_limit=1e6)
     found = {name: value.item() for name, value in metric.compute().items()}
     assert found == pytest.approx(reference(sigma), rel=1e-6)
 
@@ -72,7 +72,7 @@ def test_summary_equals_numpys():
 def test_batches_add_up():
     metric = InvertibilityMetric()
     for part in spectra().split(37):
-        metric.update(part, resolvable=1e6)
+        metric.update(part, condition_limit=1e6)
     found = {name: value.item() for name, value in metric.compute().items()}
     assert found == pytest.approx(reference(spectra()), rel=1e-6)
 
@@ -106,7 +106,7 @@ def test_points_with_a_nan_are_counted_and_left_out():
     sigma = spectra()
     sigma[:50] = torch.nan
     metric = InvertibilityMetric()
-    metric.update(sigma, resolvable=1e6)
+    metric.update(sigma, condition_limit=1e6)
     found = {name: value.item() for name, value in metric.compute().items()}
     assert found == pytest.approx({**reference(sigma[50:]), "nonfinite_fraction": 0.25}, rel=1e-6)
 
@@ -166,7 +166,9 @@ def _one_process(rank, port, world_size):
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
     metric = InvertibilityMetric()
     # Uneven shards, as a distributed sampler leaves them.
-    metric.update(spectra()[:70] if rank == 0 else spectra()[70:], resolvable=10.0 ** (6 + rank))
+    metric.update(
+        spectra()[:70] if rank == 0 else spectra()[70:], condition_limit=10.0 ** (6 + rank)
+    )
     found = {name: value.item() for name, value in metric.compute().items()}
     assert found == pytest.approx(reference(spectra()), rel=1e-6)
     torch.distributed.destroy_process_group()

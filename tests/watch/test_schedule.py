@@ -1,5 +1,6 @@
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.watch.schedule import LEAST_POINTS, Budget, Schedule
@@ -112,13 +113,12 @@ def samples(folder, **options):
     """The points of each look in a fit of three epochs."""
     found = []
 
-    class Recorder(InvertibilityCallback):
-        def _look(self, trainer, watched, x, *where):
-            if not trainer.sanity_checking:
-                found.append(x.clone())
-            return super()._look(trainer, watched, x, *where)
+    class Recorder(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            found.extend(one.inputs for one in watch.observations)
 
-    trainer = quiet_trainer(folder, max_epochs=3, callbacks=[Recorder(num_points=20, **options)])
+    watch = InvertibilityCallback(num_points=20, **options)
+    trainer = quiet_trainer(folder, max_epochs=3, callbacks=[watch, Recorder()])
     trainer.fit(Foreign(), loader(), loader())
     return found
 

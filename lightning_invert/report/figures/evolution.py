@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lightning_invert.watch.history import Look
+    from lightning_invert.watch.history import Record
 
 __all__ = ["evolution"]
 
@@ -31,10 +32,10 @@ LEGEND = (
 
 
 def evolution(
-    history: Sequence[Look],
+    history: Sequence[Record],
     *,
     full_rank: int | None,
-    bands: tuple[float, float] = (100.0, 1e4),
+    bands: tuple[float, float] = Thresholds.bands,
     title: str = "",
 ) -> Figure:
     r"""Draw the shares of the ranks and the quantiles of the condition number over the epochs.
@@ -98,7 +99,7 @@ def evolution(
         return figure
 
 
-def _draw_ranks(axes: Axes, x: Array, history: Sequence[Look], full_rank: int | None) -> None:
+def _draw_ranks(axes: Axes, x: Array, history: Sequence[Record], full_rank: int | None) -> None:
     shares = 100 * np.array([look["rank_shares"] for look in history]).T
     ends = 100 * np.array([look["full_rank_interval"] for look in history]).T
     axes.stackplot(x, shares, colors=RANK_COLOURS[: len(shares)], lw=0)
@@ -129,12 +130,14 @@ def _rank_names(shares: int, full_rank: int | None) -> list[str]:
 
 
 def _draw_quantiles(
-    axes: Axes, x: Array, history: Sequence[Look], bands: tuple[float, float]
+    axes: Axes, x: Array, history: Sequence[Record], bands: tuple[float, float]
 ) -> None:
     quantiles = np.array([look["log10_cond"] for look in history]).T
     high = style.decades(quantiles, 10 * bands[0])
     limits = np.minimum([0.0, *np.log10(bands), high], high)
-    for (name, colour), begin, stop in zip(style.BANDS, limits[:-1], limits[1:], strict=True):
+    for (name, colour), begin, stop in zip(
+        style.BAND_COLOURS, limits[:-1], limits[1:], strict=True
+    ):
         axes.axhspan(begin, stop, color=colour, alpha=0.16, lw=0)
         if stop - begin > 0.07 * high:
             _key(axes, (begin + stop) / 2 / high, colour, name)

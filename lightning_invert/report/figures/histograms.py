@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
-from lightning_invert.watch.intervals import quantile_ranks, wilson_interval
+from lightning_invert.watch.quantiles import quantile_ranks, quantiles, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lightning_invert.watch.observation import Observation
+
 __all__ = ["condition_histogram", "rank_histogram"]
 
-MOST_RANKS = 30
+MAX_RANKS = 30
 BINS_A_DECADE = 4
 
 
-def rank_histogram(rank: Any, *, full_rank: int, title: str = "") -> Figure:
+def rank_histogram(one: Observation, *, title: str = "") -> Figure:
     """Draw how many points have which numerical rank.
 
     Args:
-        rank: Shape (N,), integers from 0 to ``full_rank``.
-        full_rank: k = min(m, n). Above 30, the lower ranks share the leftmost bar.
+        one: What was found of a map. With more than 30 singular values, the lower ranks share the
+            leftmost bar.
         title: What was watched.
 
     Returns:
         The figure; the bars are shares of the points in %.
 
-    Raises:
-        ValueError: If ``rank`` is not of shape (N,) or not between 0 and ``full_rank``.
-
     Example:
-        >>> figure = rank_histogram(np.array([4, 4, 3]), full_rank=4)
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> sigma = torch.tensor([[2.0, 1.0], [2.0, 1.0], [2.0, 0.0]])
+        >>> figure = rank_histogram(Observation.of(sigma))
         >>> [round(bar.get_height()) for bar in figure.axes[0].patches]
-        [0, 0, 0, 33, 67]
+        [0, 33, 67]
     """
-    rank = style.ranks(rank, full_rank)
+    rank, full_rank = one.finite().rank.numpy(), one.full_rank
     facts = [style.points(len(rank))]
     if len(rank):
         at_full_rank = float(np.mean(rank == full_rank))
@@ -51,7 +53,7 @@ def rank_histogram(rank: Any, *, full_rank: int, title: str = "") -> Figure:
         figure, axes = style.card(title or "numerical rank", facts)
         if len(rank) == 0:
             return style.nothing(figure, axes)
-        lowest = max(0, full_rank - MOST_RANKS)
+        lowest = max(0, full_rank - MAX_RANKS)
         ranks = np.arange(lowest, full_rank + 1)
         share = np.bincount(rank.clip(lowest) - lowest, minlength=len(ranks)) / len(rank)
         axes.bar(ranks, 100 * share, color=[*[style.RED] * (len(ranks) - 1), style.BLUE], width=0.8)
@@ -72,35 +74,30 @@ def rank_histogram(rank: Any, *, full_rank: int, title: str = "") -> Figure:
         return figure
 
 
-def condition_histogram(
-    condition: Any,
-    *,
-    bands: tuple[float, float] = (100.0, 1e4),
-    resolution: float | None = None,
-    title: str = "",
-) -> Figure:
+def condition_histogram(one: Observation, *, title: str = "") -> Figure:
     r"""Draw the distribution of condition numbers, with the bands and their shares marked.
 
+    Infinite ones are drawn in a bar of their own; what is beyond the arithmetic is hatched.
+
     Args:
-        condition: :math:`\kappa`, shape (N,); inf is drawn in a bar of its own, NaN left out.
-        bands: Where *stable* ends and *ill-conditioned* begins.
-        resolution: The largest :math:`\kappa` that the arithmetic can tell; hatched beyond.
+        one: What was found of a map.
         title: What was watched.
 
     Returns:
         The figure; the bars are shares of the points in %, four a decade. The grey spans are 95 %
         intervals of the median and of the 95th percentile.
 
-    Raises:
-        ValueError: If ``condition`` is not of shape (N,).
-
     Example:
-        >>> figure = condition_histogram(np.array([3.0, 5.0, np.inf]))
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> sigma = torch.tensor([[3.0, 1.0], [5.0, 1.0], [1.0, 0.0]])
+        >>> figure = condition_histogram(Observation.of(sigma))
         >>> finite, singular = figure.axes[0].patches[-2:]
         >>> round(sum(finite.get_data().values)), round(singular.get_height())
         (67, 33)
     """
-    condition = style.column("condition", condition).astype(float)
+    condition, bands = one.condition.double().numpy(), one.thresholds.bands
+    limit = one.condition_limit
     known = condition[~np.isnan(condition)]
     facts = [style.points(len(known)), style.left_out(len(condition) - len(known))]
     facts += ["grey: 95 % intervals"] if len(known) else []
@@ -110,9 +107,9 @@ def condition_histogram(
             return style.nothing(figure, axes)
         singular = float(np.mean(np.isinf(known)))
         finite = style.log10(known[np.isfinite(known)])
-        unresolved = 0.0 if resolution is None else float(np.mean(known > resolution))
+        unresolved = float(np.mean(known > limit))
         room = 100 if singular else 10  # for the name of the last band
-        beyond = 10 * resolution if resolution and unresolved else 1
+        beyond = 10 * limit if unresolved else 1
         high = style.decades(finite, room * bands[1], beyond)
         counts, edges = np.histogram(finite, bins=BINS_A_DECADE * high, range=(0, high))
         share = 100 * counts / len(known)
@@ -121,8 +118,8 @@ def condition_histogram(
         # The bars leave the upper part to the words.
         top = max(share.max(), 100 * singular) / 0.66
         _shade_bands(axes, known, bands, high, end)
-        if resolution is not None and (unresolved or math.log10(resolution) < high):
-            _hatch_unresolved(axes, resolution, unresolved, end)
+        if unresolved or math.log10(limit) < high:
+            _hatch_unresolved(axes, limit, unresolved, end)
         for q in (0.5, 0.95):
             ends = _interval(known, q, bar, high)
             axes.axvspan(*ends, ymax=0.7, color=style.BLACK, alpha=0.15, lw=0)
@@ -138,7 +135,7 @@ def condition_histogram(
             ("median", 0.5, "-", 0.82),
             ("95th percentile", 0.95, "--", 0.73),
         ):
-            value = style.quantile(known, q)
+            (value,) = quantiles(np.sort(known), (q,))
             where = bar if value == math.inf else min(float(style.log10(value)), high)
             _mark(axes, where / end, f"{name}: {style.short(value, 3)}", line, height)
         style.kappa_ticks(axes.xaxis, high, bar if singular else None, "singular\n(∞)")
@@ -158,7 +155,7 @@ def _shade_bands(
     shares = (stable, moderate & ~stable, ~moderate & np.isfinite(condition))
     limits = np.minimum([0.0, *np.log10(bands), high], high)
     for (name, colour), inside, begin, stop in zip(
-        style.BANDS, shares, limits[:-1], limits[1:], strict=True
+        style.BAND_COLOURS, shares, limits[:-1], limits[1:], strict=True
     ):
         axes.axvspan(begin, stop, color=colour, alpha=0.18, lw=0)
         if style.CARD[0] * 0.85 * (stop - begin) / end > 0.05 * len(name):
@@ -181,10 +178,10 @@ def _band_name(axes: Axes, name: str, share: float, where: float) -> None:
     )  # fmt: skip
 
 
-def _hatch_unresolved(axes: Axes, resolution: float, share: float, end: float) -> None:
-    begin = max(math.log10(max(resolution, 1.0)), 0.0)
+def _hatch_unresolved(axes: Axes, limit: float, share: float, end: float) -> None:
+    begin = max(math.log10(max(limit, 1.0)), 0.0)
     axes.axvspan(begin, end, facecolor="none", edgecolor="0.6", hatch="////", lw=0)
-    text = f"unresolved: κ > {style.short(resolution, 2)}"
+    text = f"unresolved: κ > {style.short(limit, 2)}"
     if share:
         text += f" ({style.percent(share)})"
     axes.text(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
 
-__all__ = ["Points", "checked", "correlation_ratio", "most_telling", "most_telling_pair", "parted"]
+if TYPE_CHECKING:
+    from lightning_invert.watch.observation import Observation
 
-MOST_PAIRED = 12
+__all__ = ["Points", "correlation_ratio", "drawable", "most_telling", "most_telling_pair", "parted"]
+
+MAX_PAIRED = 12
 PARTS = 4
 """Of each of two inputs: a cell holds about a sixteenth of the points."""
 
@@ -28,27 +31,13 @@ class Points(NamedTuple):
     facts: list[str]
 
 
-def checked(
-    inputs: Any, condition: Any, rank: Any, full_rank: int, names: Sequence[str] | None
-) -> Points:
-    """Leave out what is not finite, and complain of what does not fit together."""
-    condition, rank = (
-        style.column("condition", condition).astype(float),
-        style.ranks(rank, full_rank),
-    )
-    inputs = np.asarray(inputs, dtype=float)
-    if inputs.ndim != 2 or not len(inputs) == len(condition) == len(rank):
-        raise ValueError(
-            "Expected arguments `inputs`, `condition` and `rank` to be of shapes (N, n), (N,) and "
-            f"(N,), but got {inputs.shape}, {condition.shape} and {rank.shape}."
-        )
-    n = inputs.shape[1]
-    names = list(names) if names is not None else [f"x{j}" for j in range(n)]
-    if len(names) != n:
-        raise ValueError(f"Expected argument `names` to name {n} inputs, but got {len(names)}.")
+def drawable(one: Observation) -> Points:
+    """Leave out the points that are not finite, and count them."""
+    inputs, condition = one.inputs.flatten(1).double().numpy(), one.condition.double().numpy()
     kept = ~np.isnan(condition) & np.isfinite(inputs).all(1)
     facts = [style.points(int(kept.sum())), style.left_out(int((~kept).sum()))]
-    return Points(inputs[kept], condition[kept], rank[kept] < full_rank, names, facts)
+    deficient = one.rank.numpy()[kept] < one.full_rank
+    return Points(inputs[kept], condition[kept], deficient, list(one.input_names), facts)
 
 
 def parted(x: Array, parts: int = PARTS) -> Array:
@@ -86,7 +75,7 @@ def most_telling_pair(inputs: Array, values: Array) -> tuple[int, int, float]:
     Of more than twelve inputs, pairs are made of the twelve that tell most by themselves.
     """
     cells = [parted(x) for x in inputs.T]
-    candidates = most_telling(cells, values, MOST_PAIRED)
+    candidates = most_telling(cells, values, MAX_PAIRED)
     found = [
         (correlation_ratio(PARTS * cells[i] + cells[j], values), i, j)
         for i, j in combinations(candidates, 2)

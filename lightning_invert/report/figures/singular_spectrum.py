@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,23 +14,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lightning_invert.watch.observation import Observation
+
 __all__ = ["singular_spectrum"]
 
-LOWEST = 1e-17
+MIN_SIGMA = 1e-17
 """What is smaller is drawn here."""
 
-MOST_BARS = 24
+MAX_BARS = 24
 RANGES = ((0.0, 1.0, "#CFE3F1", 0.5), (0.05, 0.95, "#9CC6E2", 0.5), (0.25, 0.75, "#5FA3CE", 0.5))
 
 
-def singular_spectrum(
-    singular_values: Any,
-    *,
-    rank_atol: float = 1e-5,
-    rank_rtol: float = 0.0,
-    resolution: float | None = None,
-    title: str = "",
-) -> Figure:
+def singular_spectrum(one: Observation, *, title: str = "") -> Figure:
     r"""Draw how each singular value is distributed over the points.
 
     For each index the ranges of all points, of 90 % and of 50 % of them, and the median as a line.
@@ -38,28 +33,20 @@ def singular_spectrum(
     zero are those of a point with the median :math:`\sigma_1`.
 
     Args:
-        singular_values: Shape (N, k), descending; rows with NaN are left out.
-        rank_atol: Absolute threshold of the numerical rank.
-        rank_rtol: Threshold relative to :math:`\sigma_1`.
-        resolution: The largest condition number that the arithmetic can tell.
+        one: What was found of a map.
         title: What was watched.
 
     Returns:
         The figure.
 
-    Raises:
-        ValueError: If ``singular_values`` is not of shape (N, k).
-
     Example:
-        >>> figure = singular_spectrum(np.array([[3.0, 1.0, 1e-7], [2.0, 0.5, 1e-6]]))
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> figure = singular_spectrum(Observation.of(torch.tensor([[3.0, 1.0, 1e-7]])))
         >>> figure.axes[0].get_xlabel()
         'index of the singular value'
     """
-    sigma = np.asarray(singular_values, dtype=float)
-    if sigma.ndim != 2:
-        raise ValueError(
-            f"Expected argument `singular_values` to be of shape (N, k), but got {sigma.shape}."
-        )
+    sigma, thresholds = one.singular_values.double().numpy(), one.thresholds
     finite = sigma[np.isfinite(sigma).all(1)]
     facts = [style.points(len(finite)), style.left_out(len(sigma) - len(finite))]
     with style.styled():
@@ -68,10 +55,12 @@ def singular_spectrum(
         figure, axes = style.card(title or "singular values", facts)
         if finite.size == 0:
             return style.nothing(figure, axes)
-        log10 = np.log10(np.maximum(finite, LOWEST))
+        log10 = np.log10(np.maximum(finite, MIN_SIGMA))
         largest = float(np.median(finite[:, 0]))
-        threshold = math.log10(max(rank_atol, rank_rtol * largest, LOWEST))
-        limit = math.log10(max(largest / resolution, LOWEST)) if resolution else None
+        threshold = math.log10(max(thresholds.rank_atol, thresholds.rank_rtol * largest, MIN_SIGMA))
+        limit = None
+        if math.isfinite(one.condition_limit):
+            limit = math.log10(max(largest / one.condition_limit, MIN_SIGMA))
         bottom = min(float(log10.min()), threshold, threshold if limit is None else limit)
         low, high = math.floor(bottom - 0.5), max(math.ceil(float(log10.max()) + 0.2), 0)
         _draw(axes, log10)
@@ -82,7 +71,7 @@ def singular_spectrum(
             _label(axes, limit, low, high, "unresolved: rounding noise", "0.3", "top")
         axes.set_ylim(low, high)
         axes.set_xlim(0.4, finite.shape[1] + 0.6)
-        _ticks(axes, low, high, zero=bool((finite < LOWEST).any()))
+        _ticks(axes, low, high, zero=bool((finite < MIN_SIGMA).any()))
         axes.set_xlabel("index of the singular value")
         axes.set_ylabel("singular value σ")
         return figure
@@ -94,11 +83,11 @@ def _draw(axes: Axes, log10: Array) -> None:
     median = np.median(log10, axis=0)
     for below, above, colour, width in RANGES:
         lower, upper = np.quantile(log10, (below, above), axis=0)
-        if k > MOST_BARS:
+        if k > MAX_BARS:
             axes.fill_between(index, lower, upper, color=colour, lw=0)
         else:
             axes.bar(index, np.maximum(upper - lower, 0.02), width, lower, color=colour)
-    if k > MOST_BARS:
+    if k > MAX_BARS:
         axes.plot(index, median, color=style.BLACK, lw=1.3)
         return
     axes.hlines(median, index - 0.3, index + 0.3, color=style.BLACK, lw=1.5)
@@ -118,7 +107,7 @@ def _ticks(axes: Axes, low: int, high: int, *, zero: bool) -> None:
     ticks = [float(t) for t in range(high, low - 1, -max(1, math.ceil((high - low) / 6)))]
     labels = [style.power(int(t)) for t in ticks]
     if zero:
-        while ticks[-1] < math.log10(LOWEST) + 0.1 * (high - low):
+        while ticks[-1] < math.log10(MIN_SIGMA) + 0.1 * (high - low):
             ticks, labels = ticks[:-1], labels[:-1]
-        ticks, labels = [*ticks, math.log10(LOWEST)], [*labels, "0"]
+        ticks, labels = [*ticks, math.log10(MIN_SIGMA)], [*labels, "0"]
     axes.set_yticks(ticks, labels)

@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 CAP = MAX_LOG10_COND
 
 GREEN, ORANGE, RED, BLACK, BLUE = "#009E73", "#E69F00", "#D55E00", "#000000", "#0072B2"
-BANDS = (("stable", GREEN), ("moderate", ORANGE), ("ill-conditioned", RED))
+BAND_COLOURS = (("stable", GREEN), ("moderate", ORANGE), ("ill-conditioned", RED))
 
 STYLE = {
     "font.size": 8.5,
@@ -201,38 +201,6 @@ def _with_unit(text: str, name: str, letters: int) -> str:
     return text.removesuffix("…")[: letters - 1 - len(ending)] + "…" + ending
 
 
-# What comes in.
-
-
-def column(name: str, values: Any) -> Array:
-    """Return values as an array of shape (N,), or complain."""
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise ValueError(f"Expected argument `{name}` to be of shape (N,), but got {array.shape}.")
-    return array
-
-
-def ranks(rank: Any, full_rank: int) -> Array:
-    """Return numerical ranks as integers of shape (N,), or complain."""
-    rank = column("rank", rank)
-    if not ((rank >= 0) & (rank <= full_rank)).all():
-        raise ValueError(
-            f"Expected argument `rank` to be between 0 and full_rank={full_rank}, but got "
-            f"{rank.min()} to {rank.max()}."
-        )
-    return np.asarray(rank, dtype=int)
-
-
 def log10(condition: Any) -> Array:
     """Return log10 of condition numbers, capped at 16."""
     return np.asarray(np.log10(np.clip(condition, 1.0, 10**CAP)))
-
-
-def quantile(condition: Array, q: float) -> float:
-    """Interpolate like ``np.quantile``, but let inf be inf rather than NaN."""
-    ordered = np.sort(condition)
-    position = q * (len(ordered) - 1)
-    below, above = ordered[math.floor(position)], ordered[math.ceil(position)]
-    if below == above or math.isinf(above):
-        return float(above)
-    return float(below + (above - below) * (position % 1))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.points import checked, most_telling, parted
+from lightning_invert.report.figures.points import drawable, most_telling, parted
 from lightning_invert.report.figures.style import Array
 from lightning_invert.report.worst_points import worst_first
 
@@ -16,21 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lightning_invert.watch.observation import Observation
+
 __all__ = ["worst_points"]
 
-MOST_OTHERS = 150
+MAX_OTHERS = 150
 GAP = 0.12
 """Between the highest number and ∞, as a share of the axis."""
 
 
 def worst_points(
-    inputs: Any,
-    condition: Any,
-    rank: Any,
+    one: Observation,
     *,
-    full_rank: int,
-    names: Sequence[str] | None = None,
-    bands: tuple[float, float] = (100.0, 1e4),
     title: str = "",
     top: int = 20,
     max_inputs: int = 10,
@@ -42,12 +38,7 @@ def worst_points(
     are grey. Where the red lines run together, the map is fragile.
 
     Args:
-        inputs: Shape (N, n); rows with NaN or inf are left out.
-        condition: :math:`\kappa`, shape (N,); rows with NaN are left out.
-        rank: Shape (N,), integers from 0 to ``full_rank``.
-        full_rank: k = min(m, n).
-        names: Of the inputs, with units; ``x0``, ``x1``, ... by default.
-        bands: Where *stable* ends and *ill-conditioned* begins.
+        one: What was found of a map; points that are not finite are left out.
         title: What was watched.
         top: How many are red.
         max_inputs: How many axes at most: those that explain the most of log10 :math:`\kappa`.
@@ -59,12 +50,16 @@ def worst_points(
         ValueError: If the shapes do not fit, or a rank is not between 0 and ``full_rank``.
 
     Example:
-        >>> x = np.random.default_rng(0).uniform(size=(50, 3))
-        >>> figure = worst_points(x, 10 ** (4 * x[:, 0]), np.full(50, 2), full_rank=2, top=5)
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> x = torch.rand(200, 3)
+        >>> sigma = torch.stack([torch.ones(200), 10 ** (-4 * x[:, 0])], dim=1)
+        >>> figure = worst_points(Observation.of(sigma, inputs=x), top=5)
         >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
         ['x0', 'x1', 'x2', 'κ']
     """
-    inputs, condition, deficient, names, facts = checked(inputs, condition, rank, full_rank, names)
+    full_rank, bands = one.full_rank, one.thresholds.bands
+    inputs, condition, deficient, names, facts = drawable(one)
     title, n = title or "worst points", inputs.shape[1]
     with style.styled():
         if inputs.size == 0:
@@ -104,7 +99,7 @@ def _draw(
     position = np.where(high > low, (table - low) / width, 0.5)
     where = np.arange(table.shape[1])
     others = np.setdiff1d(np.arange(len(table)), worst)
-    others = others[:: max(1, len(others) // MOST_OTHERS)]
+    others = others[:: max(1, len(others) // MAX_OTHERS)]
     from matplotlib.collections import LineCollection
 
     def lines(rows: Array) -> list[Array]:

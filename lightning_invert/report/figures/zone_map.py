@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.points import checked, most_telling_pair
+from lightning_invert.report.figures.points import drawable, most_telling_pair
 from lightning_invert.report.figures.style import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lightning_invert.watch.observation import Observation
+
 __all__ = ["zone_map"]
 
 COLOURS = "cividis"
 NICE = (1, 1.5, 2, 3, 4, 5, 7)
 POINTS_A_CELL = 6
-MOST_CELLS = 8
+MAX_CELLS = 8
 """Along each input."""
 
 
 def zone_map(
-    inputs: Any,
-    condition: Any,
-    rank: Any,
+    one: Observation,
     *,
-    full_rank: int,
-    names: Sequence[str] | None = None,
-    bands: tuple[float, float] = (100.0, 1e4),
     title: str = "",
 ) -> Figure:
     r"""Draw the condition number over the two inputs that tell most about it.
@@ -43,12 +39,7 @@ def zone_map(
     not of full rank.
 
     Args:
-        inputs: Shape (N, n), n > 1; rows with NaN or inf are left out.
-        condition: :math:`\kappa`, shape (N,); rows with NaN are left out.
-        rank: Shape (N,), integers from 0 to ``full_rank``.
-        full_rank: k = min(m, n).
-        names: Of the inputs, with units; ``x0``, ``x1``, ... by default.
-        bands: Where *stable* ends and *ill-conditioned* begins, marked beside the colours.
+        one: What was found of a map; points that are not finite are left out.
         title: What was watched.
 
     Returns:
@@ -59,12 +50,16 @@ def zone_map(
             and ``full_rank``.
 
     Example:
-        >>> x = np.random.default_rng(0).uniform(size=(200, 4))
-        >>> figure = zone_map(x, 10 ** (4 * x[:, 1] * x[:, 3]), np.full(200, 2), full_rank=2)
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> x = torch.rand(200, 4)
+        >>> sigma = torch.stack([torch.ones(200), 10 ** (-4 * x[:, 1] * x[:, 3])], dim=1)
+        >>> figure = zone_map(Observation.of(sigma, inputs=x))
         >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
         ('x1', 'x3')
     """
-    inputs, condition, deficient, names, facts = checked(inputs, condition, rank, full_rank, names)
+    full_rank, bands = one.full_rank, one.thresholds.bands
+    inputs, condition, deficient, names, facts = drawable(one)
     if inputs.shape[1] < 2:
         raise ValueError(
             f"Expected argument `inputs` to be of shape (N, n) with n > 1, but got {inputs.shape}."
@@ -101,7 +96,7 @@ def zone_map(
 def _draw(
     axes: Axes, x: Array, y: Array, log10: Array, deficient: Array, limits: tuple[float, float]
 ) -> None:
-    cells = int(np.clip(np.sqrt(len(x) / POINTS_A_CELL), 1, MOST_CELLS))
+    cells = int(np.clip(np.sqrt(len(x) / POINTS_A_CELL), 1, MAX_CELLS))
     x_edges, y_edges = _edges(x, cells), _edges(y, cells)
     column = np.clip(np.searchsorted(x_edges, x, side="right") - 1, 0, len(x_edges) - 2)
     row = np.clip(np.searchsorted(y_edges, y, side="right") - 1, 0, len(y_edges) - 2)

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.points import checked, most_telling
+from lightning_invert.report.figures.points import drawable, most_telling
 from lightning_invert.report.figures.style import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lightning_invert.watch.observation import Observation
+
 __all__ = ["fragile_zones"]
 
-MOST_COLUMNS = 10
+MAX_COLUMNS = 10
 ROWS = 16
 """Cells of the density along the condition number, without the one for ∞."""
 
 
 def fragile_zones(
-    inputs: Any,
-    condition: Any,
-    rank: Any,
+    one: Observation,
     *,
-    full_rank: int,
-    names: Sequence[str] | None = None,
-    bands: tuple[float, float] = (100.0, 1e4),
     title: str = "",
     max_inputs: int = 12,
 ) -> Figure:
@@ -45,12 +42,7 @@ def fragile_zones(
     K. Pearson, 1905).
 
     Args:
-        inputs: Shape (N, n); rows with NaN or inf are left out.
-        condition: :math:`\kappa`, shape (N,); rows with NaN are left out.
-        rank: Shape (N,), integers from 0 to ``full_rank``.
-        full_rank: k = min(m, n).
-        names: Of the inputs, with units; ``x0``, ``x1``, ... by default.
-        bands: Where *stable* ends and *ill-conditioned* begins.
+        one: What was found of a map; points that are not finite are left out.
         title: What was watched.
         max_inputs: How many panels at most.
 
@@ -62,14 +54,18 @@ def fragile_zones(
             ``max_inputs`` is not positive.
 
     Example:
-        >>> x = np.random.default_rng(0).uniform(size=(50, 3))
-        >>> figure = fragile_zones(x, 10 ** (4 * x[:, 0]), np.full(50, 2), full_rank=2)
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> x = torch.rand(200, 3)
+        >>> sigma = torch.stack([torch.ones(200), 10 ** (-4 * x[:, 0])], dim=1)
+        >>> figure = fragile_zones(Observation.of(sigma, inputs=x))
         >>> [axes.get_xlabel() for axes in figure.axes[:3]]
         ['x0', 'x1', 'x2']
     """
+    full_rank, bands = one.full_rank, one.thresholds.bands
     if max_inputs < 1:
         raise ValueError(f"Expected argument `max_inputs` to be at least 1, but got {max_inputs}.")
-    points = checked(inputs, condition, rank, full_rank, names)
+    points = drawable(one)
     inputs, condition, deficient, names, facts = points
     n = inputs.shape[1]
     title = title or "κ and rank along the inputs"
@@ -80,7 +76,7 @@ def fragile_zones(
         shown = most_telling([c.column for c in columns], style.log10(condition), max_inputs)
         if len(shown) < n:
             facts.append(f"the {len(shown)} of {n} inputs that explain κ most")
-        scale = _Scale.of(condition, bands)
+        scale = _Axis.of(condition, bands)
         zones = [_zone(columns[j], scale.level(condition), deficient, scale) for j in shown]
         facts += [
             f"{style.percent(1 - deficient.mean())} at full rank ({full_rank})",
@@ -108,7 +104,7 @@ class _Columns(NamedTuple):
     ticks: list[tuple[float, str]]
 
 
-class _Scale(NamedTuple):
+class _Axis(NamedTuple):
     """The axis of κ: its decades, and where ∞ is."""
 
     high: int
@@ -117,7 +113,7 @@ class _Scale(NamedTuple):
     bands: tuple[float, float]
 
     @classmethod
-    def of(cls, condition: Array, bands: tuple[float, float]) -> _Scale:
+    def of(cls, condition: Array, bands: tuple[float, float]) -> _Axis:
         singular = np.isinf(condition)
         high = style.decades(style.log10(condition[~singular]), bands[0])
         return cls(high, high / ROWS, bool(singular.any()), bands)
@@ -148,7 +144,7 @@ class _Zone(NamedTuple):
     deficient: Array  # (C,), NaN where there is no point
 
 
-def _zone(columns: _Columns, level: Array, deficient: Array, scale: _Scale) -> _Zone:
+def _zone(columns: _Columns, level: Array, deficient: Array, scale: _Axis) -> _Zone:
     number = len(columns.edges) - 1
     count = np.bincount(columns.column, minlength=number)
     middles = np.arange(number + 1) - 0.5
@@ -169,7 +165,7 @@ def _columns(x: Array) -> _Columns:
         half = max(abs(low), 1.0) / 2
         edges = np.array([low - half, low + half])
         return _Columns(edges, np.zeros(len(x), dtype=int), [(low, style.short(low))])
-    most = min(MOST_COLUMNS, max(2, round(math.sqrt(len(x)))))
+    most = min(MAX_COLUMNS, max(2, round(math.sqrt(len(x)))))
     values = np.unique(x)
     if len(values) <= most:
         inner = (values[:-1] + values[1:]) / 2
@@ -249,7 +245,7 @@ def _grid(
     return figure, panels, [axes(at, 0, 0.1, tall), axes(at, tall + 0.17, 0.1, tall)]
 
 
-def _draw_zone(axes: Axes, zone: _Zone, scale: _Scale, darkest: float) -> None:
+def _draw_zone(axes: Axes, zone: _Zone, scale: _Axis, darkest: float) -> None:
     edges = zone.columns.edges
     strip = 0.09 * scale.high
     top = scale.edges[-1]
@@ -272,13 +268,13 @@ def _draw_zone(axes: Axes, zone: _Zone, scale: _Scale, darkest: float) -> None:
         axes.set_yticks([])
 
 
-def _tint(axes: Axes, edges: Array, scale: _Scale) -> None:
+def _tint(axes: Axes, edges: Array, scale: _Axis) -> None:
     """Colour the bands as in the histogram, all in one image: artists are what takes time."""
     from matplotlib.colors import to_rgba_array
 
     limits = np.minimum(np.log10(scale.bands), scale.high)
     heights = np.array([0.0, *limits, scale.high, *scale.edges[-2:]])
-    colours = to_rgba_array([*(colour for _, colour in style.BANDS), "none", style.BLACK])
+    colours = to_rgba_array([*(colour for _, colour in style.BAND_COLOURS), "none", style.BLACK])
     colours[:, 3] *= [0.18, 0.18, 0.18, 0, 0.12]
     drawn = 5 if scale.singular else 3
     seen = np.diff(heights[: drawn + 1]) > 0
@@ -288,7 +284,7 @@ def _tint(axes: Axes, edges: Array, scale: _Scale) -> None:
     inside = limits < scale.high
     axes.hlines(
         limits[inside], edges[0], edges[-1], lw=0.8,
-        colors=[colour for (_, colour), there in zip(style.BANDS, inside, strict=False) if there],
+        colors=[colour for (_, colour), there in zip(style.BAND_COLOURS, inside, strict=False) if there],
     )  # fmt: skip
 
 

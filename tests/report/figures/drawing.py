@@ -1,6 +1,13 @@
 """Points to draw, and how to read what was drawn."""
 
+from dataclasses import replace
+
 import numpy as np
+import torch
+
+from lightning_invert import Thresholds
+from lightning_invert.report import figures
+from lightning_invert.watch.observation import Observation
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(size=(256, 7))
@@ -56,3 +63,44 @@ def look(condition, epoch=0, rank=None, **more):
 
 def looks(condition, epochs=range(0, 20, 2), **more):
     return [look(condition, epoch, **more) for epoch in epochs]
+
+
+def seen(inputs, condition, rank=None, *, full_rank=4, names=None, **known):
+    """What would have been found where the condition numbers and ranks were these."""
+    condition = torch.as_tensor(np.asarray(condition, dtype=float))
+    rank = np.full(len(condition), full_rank) if rank is None else rank
+    sigma = torch.ones(len(condition), full_rank, dtype=torch.float64)
+    sigma[:, -1] = 1 / condition
+    one = Observation.of(sigma, inputs=torch.as_tensor(inputs), input_names=names, **known)
+    return replace(one, condition=condition, rank=torch.as_tensor(rank))
+
+
+def rank_histogram(rank, *, full_rank, title=""):
+    one = seen(np.zeros((len(rank), 0)), np.ones(len(rank)), rank, full_rank=full_rank)
+    return figures.rank_histogram(one, title=title)
+
+
+def condition_histogram(condition, *, limit=np.inf, title=""):
+    one = seen(np.zeros((len(condition), 0)), condition, condition_limit=limit)
+    return figures.condition_histogram(one, title=title)
+
+
+def singular_spectrum(sigma, *, limit=np.inf, title="", **thresholds):
+    sigma = torch.as_tensor(np.array(sigma))
+    one = Observation.of(sigma, condition_limit=limit, thresholds=Thresholds(**thresholds))
+    return figures.singular_spectrum(one, title=title)
+
+
+def fragile_zones(inputs, condition, rank, *, full_rank=4, names=None, **options):
+    one = seen(inputs, condition, rank, full_rank=full_rank, names=names)
+    return figures.fragile_zones(one, **options)
+
+
+def zone_map(inputs, condition, rank, *, full_rank=4, names=None, **options):
+    one = seen(inputs, condition, rank, full_rank=full_rank, names=names)
+    return figures.zone_map(one, **options)
+
+
+def worst_points(inputs, condition, rank, *, full_rank=4, names=None, **options):
+    one = seen(inputs, condition, rank, full_rank=full_rank, names=names)
+    return figures.worst_points(one, **options)

@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
 
-from lightning_invert.report.figures import condition_histogram, rank_histogram
-from tests.report.figures.drawing import CONDITION, RANK, bars, words
+from tests.report.figures.drawing import (
+    CONDITION,
+    RANK,
+    bars,
+    condition_histogram,
+    rank_histogram,
+    words,
+)
 
 
 def test_rank_histogram_shows_the_share_of_every_rank():
@@ -70,15 +76,15 @@ def test_the_shares_of_the_bands_are_written_in_them_and_add_up():
 
 
 def test_what_cannot_be_resolved_is_hatched_where_in_view_or_exceeded():
-    def hatched(condition, resolution):
-        figure = condition_histogram(condition, resolution=resolution)
+    def hatched(condition, limit):
+        figure = condition_histogram(condition, limit=limit)
         assert ("unresolved" in words(figure)) == any(p.get_hatch() for p in figure.axes[0].patches)
         return "unresolved" in words(figure)
 
     assert hatched(CONDITION, 1e3)
     assert not hatched(CONDITION, 1e12)
     assert hatched(np.array([5.0, np.inf]), 1e9)
-    assert "κ > 1·10⁶ (25 %)" in words(condition_histogram([1, 2, 3, 1e7], resolution=1e6))
+    assert "κ > 1·10⁶ (25 %)" in words(condition_histogram([1, 2, 3, 1e7], limit=1e6))
 
 
 def test_condition_numbers_beyond_1e16_are_drawn_in_the_last_bin():

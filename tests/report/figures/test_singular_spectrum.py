@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_invert.report.figures import singular_spectrum, to_image
-from tests.report.figures.drawing import RNG, words
+from lightning_invert.report.figures import to_image
+from tests.report.figures.drawing import RNG, singular_spectrum, words
 
 SIGMA = np.sort(10 ** RNG.uniform(-4, 2, size=(100, 5)))[:, ::-1]
 
@@ -22,7 +22,7 @@ def test_the_threshold_of_the_rank_is_drawn(options, threshold):
 
 
 def test_what_cannot_be_resolved_is_hatched():
-    figure = singular_spectrum(SIGMA, resolution=1.2e6)
+    figure = singular_spectrum(SIGMA, limit=1.2e6)
     (hatched,) = (patch for patch in figure.axes[0].patches if patch.get_hatch())
     assert hatched.get_extents().ymax == pytest.approx(
         figure.axes[0].transData.transform((0, np.log10(np.median(SIGMA[:, 0]) / 1.2e6)))[1]

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from lightning_invert.report.figures import style, worst_points
-from tests.report.figures.drawing import CONDITION, RANK, X, words
+from lightning_invert.report.figures import style
+from tests.report.figures.drawing import CONDITION, RANK, X, words, worst_points
 
 
 def lines(figure, dashed=False):

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from lightning_invert.report.figures import zone_map
-from tests.report.figures.drawing import CONDITION, RANK, RNG, X, words
+from tests.report.figures.drawing import CONDITION, RANK, RNG, X, words, zone_map
 
 
 def labels(figure):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from lightning_invert.report.figures import fragile_zones
 from tests.report.figures.drawing import (
     COLLAPSED,
     CONDITION,
@@ -10,6 +9,7 @@ from tests.report.figures.drawing import (
     RNG,
     X,
     density,
+    fragile_zones,
     medians,
     strip,
     words,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lightning_invert.watch.intervals import quantile_ranks, wilson_interval
+from lightning_invert.watch.quantiles import quantile_ranks, wilson_interval
 
 
 @pytest.mark.parametrize("total", [1, 7, 100, 256, 10_000])

@@ -1,14 +1,41 @@
-"""How far a share or a quantile of a sample may be from that of what it was drawn from."""
+"""Quantiles, and how far a share or a quantile of a sample may be from that of its source."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
-__all__ = ["quantile_ranks", "wilson_interval"]
+__all__ = ["quantile_ranks", "quantiles", "wilson_interval"]
+
+
+def quantiles(
+    ordered: npt.NDArray[np.float64], shares: Sequence[float], *, empty: float = math.nan
+) -> list[float]:
+    """Interpolate linearly like ``numpy.quantile``, but let inf be inf rather than NaN.
+
+    Args:
+        ordered: Ascending, shape (N,), without NaN.
+        shares: Which quantiles, in [0, 1].
+        empty: What is returned for each if N = 0.
+
+    Returns:
+        The quantiles.
+
+    Example:
+        >>> quantiles(np.array([1.0, 2.0, np.inf, np.inf]), (0.0, 0.5, 1.0))
+        [1.0, inf, inf]
+    """
+    found = []
+    for share in shares if len(ordered) else ():
+        position = share * (len(ordered) - 1)
+        low, high = ordered[math.floor(position)], ordered[math.ceil(position)]
+        found.append(float(low if low == high else low + (high - low) * (position % 1.0)))
+    return found or [empty] * len(shares)
 
 
 def wilson_interval(share: float, total: int, *, confidence: float = 0.95) -> tuple[float, float]:

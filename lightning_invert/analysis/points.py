@@ -1,0 +1,79 @@
+"""Points of whatever kind, piece by piece, as a map takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_invert.watch.maps import WatchedMap
+
+__all__ = ["PointSource"]
+
+MAX_POINTS_AT_ONCE = 2**15
+
+
+class PointSource:
+    r"""Points, (N, \*) at a time, on the device and in the dtype of the map's module.
+
+    Args:
+        points: A tensor, an array, or an iterable of batches, such as a ``DataLoader``.
+        watched: The map: of a batch with several parts its input is taken.
+        double: Whether the points are to be float64.
+
+    Attributes:
+        total: How many there are, if that is known.
+
+    Raises:
+        TypeError: If it is neither; when it is read, if the points are not floating.
+        ValueError: When it is read, if they are not of shape (N, n) or there are none.
+    """
+
+    def __init__(self, points: Any, watched: WatchedMap, *, double: bool) -> None:
+        if isinstance(points, np.ndarray):
+            points = torch.from_numpy(points)
+        if isinstance(points, Tensor):
+            points = [points]
+        if not isinstance(points, Iterable):
+            raise TypeError(
+                "Expected argument `points` to be a tensor, an array or an iterable of batches, "
+                f"but got {type(points).__name__}."
+            )
+        self._watched, self._batches = watched, points
+        whole = isinstance(points, list) and all(isinstance(part, Tensor) for part in points)
+        self.total = sum(map(len, points)) if whole else None
+        own = (*watched.owner.parameters(), *watched.owner.buffers())
+        floating = [tensor for tensor in own if tensor.is_floating_point()]
+        self._device = floating[0].device if floating else None
+        self._dtype = torch.float64 if double else floating[0].dtype if floating else None
+
+    def check_rereadable(self) -> None:
+        """Complain if the points can be read only once.
+
+        Raises:
+            ValueError: If they can.
+        """
+        if isinstance(self._batches, Iterator):
+            raise ValueError(  # noqa: TRY004  # its type is right, its state is not
+                "Expected argument `points` to be something that can be read twice with "
+                "`scale='standardized'`, but got an iterator: give a tensor, a list or a "
+                "DataLoader."
+            )
+
+    def __iter__(self) -> Iterator[Tensor]:
+        some = False
+        for batch in self._batches:
+            x = batch if isinstance(batch, Tensor) else self._watched.select(batch)
+            if not x.is_floating_point() or x.ndim < 2:
+                raise TypeError(
+                    "Expected argument `points` to be floating, of shape (N, n), but got "
+                    f"{x.dtype} of shape {tuple(x.shape)}."
+                )
+            for piece in x.split(MAX_POINTS_AT_ONCE) if len(x) else ():
+                some = True
+                yield piece.to(device=self._device, dtype=self._dtype)
+        if not some:
+            raise ValueError("Expected argument `points` to hold at least one point, but got none.")

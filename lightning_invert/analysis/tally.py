@@ -1,0 +1,116 @@
+"""What is kept of all points that pass: exact shares, and a sample for the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.quantiles import wilson_interval
+from lightning_invert.watch.sampling import StreamSample
+
+__all__ = ["Tally"]
+
+MAX_KEPT = 2**18
+"""So many points are kept for quantiles and figures: of more, a uniform sample."""
+
+MAX_NUMBERS_KEPT = 2**26
+
+_MEANS = ("_fraction", "effective_rank")
+"""What such scalars end in is a mean over the points, and so known of all of them."""
+
+
+class Tally:
+    """Put observations of the same map together.
+
+    Args:
+        thresholds: With which they were made.
+        seed: Of the sample that is kept of more than 262 144 points.
+    """
+
+    def __init__(self, thresholds: Thresholds, seed: int) -> None:
+        self._thresholds = thresholds
+        self._seed = seed
+        self._total = self._finite = 0
+        self._last: Observation | None = None
+        self._shares: dict[str, float] = {}
+        self._round_trip: dict[str, float] = {}
+        self._sample: StreamSample | None = None
+        self._squares: list[Tensor] | None = None
+
+    @property
+    def num_outputs(self) -> int | None:
+        """How many outputs the map has, once that is known."""
+        return None if self._last is None else self._last.shape[0]
+
+    def add(self, one: Observation) -> None:
+        """Take an observation in."""
+        sigma = one.singular_values
+        if self._sample is None:
+            numbers = one.inputs[:1].numel() + one.outputs[:1].numel() + sigma.shape[1]
+            size = min(MAX_KEPT, MAX_NUMBERS_KEPT // numbers)
+            self._sample = StreamSample(size, seed=self._seed)
+        order = torch.arange(self._total, self._total + len(sigma))
+        rows = {"order": order, "inputs": one.inputs, "outputs": one.outputs, "sigma": sigma}
+        self._sample.add(rows)
+        finite = int(sigma.isfinite().all(1).sum())
+        for name, value in one.scalars.items():
+            if name.endswith(_MEANS):
+                weight = len(sigma) if name == "nonfinite_fraction" else finite
+                self._shares[name] = self._shares.get(name, 0.0) + weight * value
+        for name, value in one.round_trip_errors.items():
+            self._round_trip[name] = self._round_trip.get(name, 0.0) + len(sigma) * value**2
+        if one.weakest is not None:
+            ends = (one.weakest.inputs, one.weakest.outputs)
+            squares = [part.double().square().nan_to_num(0.0).sum(0) for part in ends]
+            before = self._squares or [torch.zeros(()), torch.zeros(())]
+            self._squares = [old + new for old, new in zip(before, squares, strict=True)]
+        self._total += len(sigma)
+        self._finite += finite
+        self._last = one
+
+    def kept(self) -> Observation:
+        """Return the points that were kept, in the order in which they came, with the summary.
+
+        Shares and means are of all points, quantiles of those that were kept.
+        """
+        assert self._last is not None
+        assert self._sample is not None
+        rows, last = self._sample.rows(), self._last
+        order = rows["order"].argsort()
+        found = Observation.of(
+            rows["sigma"][order],
+            inputs=rows["inputs"][order],
+            outputs=rows["outputs"][order],
+            name=last.name,
+            shape=last.shape,
+            thresholds=self._thresholds,
+            condition_limit=last.condition_limit,
+            complete=last.complete,
+            input_names=last.input_names,
+            output_names=last.output_names,
+            scale=last.scale,
+            round_trip_errors={
+                name: (total / self._total) ** 0.5 for name, total in self._round_trip.items()
+            },
+        )
+        scalars = dict(found.scalars)
+        for name, total in self._shares.items():
+            count = self._total if name == "nonfinite_fraction" else self._finite
+            scalars[name] = total / max(1, count)
+        ends = wilson_interval(scalars["full_rank_fraction"], self._finite)
+        scalars["full_rank_fraction_low"], scalars["full_rank_fraction_high"] = ends
+        return replace(found, num_points=self._total, scalars=scalars)
+
+    def weakest(self) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+        """Return the share of each input, and of each output, in the weakest direction."""
+        if self._squares is None or self._last is None:
+            return None, None
+        x, y = (squares / max(1, self._finite) for squares in self._squares)
+        return (
+            dict(zip(self._last.input_names, x.tolist(), strict=True)),
+            dict(zip(self._last.output_names, y.tolist(), strict=True)),
+        )

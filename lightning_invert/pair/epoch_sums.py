@@ -1,0 +1,90 @@
+"""The sums of an epoch's steps, from which its means and scores follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_invert.pair.objective import PairLoss
+
+__all__ = ["EpochMeans", "EpochSums"]
+
+MAX_STEPS_KEPT = 64
+"""So many steps' losses and predictions are kept until they are summed: once a step would take
+longer than the step."""
+
+
+class EpochMeans(NamedTuple):
+    """The means over the rows of an epoch.
+
+    Attributes:
+        losses: ``loss``, ``forward``, ``inverse`` and ``consistency``, each of shape ().
+        mae: Mean absolute error of each output, shape (m,).
+        r2: Coefficient of determination of each output, shape (m,).
+    """
+
+    losses: dict[str, Tensor]
+    mae: Tensor
+    r2: Tensor
+
+
+class EpochSums:
+    """Add up the steps of an epoch.
+
+    Example:
+        >>> sums, y = EpochSums(), torch.tensor([[1.0], [3.0]])
+        >>> loss = PairLoss(*torch.tensor([4.0, 3.0, 2.0, 1.0]), y_hat=y + 0.5)
+        >>> sums.add(loss, y)
+        >>> means = sums.means(lambda total: total)
+        >>> means.losses["forward"].item(), means.mae.item(), means.r2.item()
+        (3.0, 0.5, 0.75)
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Tensor, ...]] = []
+        self._total: Tensor | None = None
+
+    def add(self, loss: PairLoss, y: Tensor) -> None:
+        """Take a step in.
+
+        Args:
+            loss: The step's.
+            y: What F was to predict, shape (N, m).
+        """
+        self._kept.append((*(part.detach() for part in loss), y))
+        if len(self._kept) >= MAX_STEPS_KEPT:
+            self._sum()
+
+    def means(self, reduce: Callable[[Tensor], Tensor]) -> EpochMeans:
+        """Return the means of the steps that were added, and begin anew.
+
+        Args:
+            reduce: Returns the sum over the processes of what each passes.
+        """
+        self._sum()
+        assert self._total is not None
+        total, self._total = reduce(self._total), None
+        count, losses = total[0], total[1:5] / total[0]
+        absolute, squares, first, second = total[5:].reshape(4, -1)
+        names = ("loss", "forward", "inverse", "consistency")
+        return EpochMeans(
+            dict(zip(names, losses, strict=True)),
+            absolute / count,
+            1.0 - squares / (second - first.square() / count),
+        )
+
+    def _sum(self) -> None:
+        kept, self._kept = self._kept, []
+        if not kept:
+            return
+        y_hat, y = (torch.cat([step[i] for step in kept]).float() for i in (-2, -1))
+        sizes = y.new_tensor([len(step[-1]) for step in kept])
+        losses = torch.stack([step[i] for step in kept for i in range(4)]).float().view(-1, 4)
+        error = y_hat - y
+        by_output = (error.abs(), error.square(), y, y.square())
+        sums = [sizes.sum()[None], sizes @ losses, *(part.sum(0) for part in by_output)]
+        total = torch.cat(sums)
+        self._total = total if self._total is None else self._total + total

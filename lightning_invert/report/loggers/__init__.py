@@ -1,0 +1,64 @@
+"""How each logger shows what was seen, one file a logger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+
+from lightning_invert.report.loggers.base import Counts, Gallery, count, logger_step
+from lightning_invert.report.loggers.mlflow import MLFlowGallery
+from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
+from lightning_invert.report.loggers.wandb import WandbGallery
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+__all__ = ["Counts", "Gallery", "count", "declare_metrics", "galleries", "logger_step", "notice"]
+
+COMPARED = ("full_rank_fraction", "stable_fraction", "log10_cond_median", "log10_cond_p95")
+"""What a table of runs compares them by."""
+
+_KINDS: dict[str, type[Gallery]] = {
+    "TensorBoardLogger": TensorBoardGallery,
+    "WandbLogger": WandbGallery,
+    "MLFlowLogger": MLFlowGallery,
+}
+
+
+def galleries(trainer: Trainer) -> list[Gallery]:
+    """Return one for each of the trainer's loggers."""
+    # By name, because `lightning` and `pytorch_lightning` each have classes of their own, and
+    # because none of these packages is to be imported for nothing.
+    return [
+        next((_KINDS[c.__name__] for c in type(one).__mro__ if c.__name__ in _KINDS), Gallery)(one)
+        for one in trainer.loggers
+    ]
+
+
+def notice(trainer: Trainer, *, histograms: bool, images: bool) -> None:
+    """Say once what a logger is not going to show, though it was asked for."""
+    for gallery in galleries(trainer):
+        name = type(gallery.logger).__name__
+        missing = [
+            what
+            for what, asked, shown in (
+                ("histograms", histograms, gallery.histograms),
+                ("figures", images, gallery.images),
+            )
+            if asked and not shown
+        ]
+        if missing and name != "DummyLogger":
+            rank_zero_info(
+                f"InvertibilityCallback: {name} gets the scalars, but cannot show "
+                f"{' or '.join(missing)}."
+            )
+
+
+@rank_zero_only
+def declare_metrics(trainer: Trainer, module: LightningModule, maps: Sequence[str]) -> None:
+    """Let loggers compare runs by how their maps end."""
+    tags = [f"invertibility/{name}/{scalar}" for name in maps for scalar in COMPARED]
+    for gallery in galleries(trainer):
+        gallery.declare(trainer, module, tags)

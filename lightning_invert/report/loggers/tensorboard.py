@@ -1,0 +1,105 @@
+"""TensorBoard shows everything. Its private names, and those of Lightning's logger, are here alone."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from lightning_invert.report.loggers.base import Counts, Gallery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    from lightning.pytorch import LightningModule, Trainer
+
+__all__ = ["TensorBoardGallery"]
+
+
+class TensorBoardGallery(Gallery):
+    """TensorBoard shows everything."""
+
+    histograms = True
+    images = True
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Show them under *Scalars*."""
+        file = self._file
+        if not hasattr(file, "add_summary"):
+            super().scalars(values, step)
+            return
+        # All in one event: the queue before the file holds ten, and then one waits for the disk.
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        shown = [
+            Summary.Value(tag=self._prefix + tag, simple_value=value)
+            for tag, value in values.items()
+        ]
+        file.add_summary(Summary(value=shown), step)
+
+    def histogram(self, tag: str, counts: Counts, step: int) -> None:
+        """Show it under *Histograms* and *Distributions*."""
+        self.logger.experiment.add_histogram_raw(
+            self._prefix + tag,
+            min=counts.least,
+            max=counts.most,
+            num=int(counts.counts.sum()),
+            sum=counts.total,
+            sum_squares=counts.squares,
+            bucket_limits=counts.edges[1:].tolist(),
+            bucket_counts=counts.counts.tolist(),
+            global_step=step,
+        )
+
+    def image(self, tag: str, image: npt.NDArray[np.uint8], step: int) -> None:
+        """Show it under *Images*."""
+        self.logger.experiment.add_image(self._prefix + tag, image, step, dataformats="HWC")
+
+    def text(self, tag: str, words: str, step: int) -> None:
+        """Show them under *Text*."""
+        self.logger.experiment.add_text(self._prefix + tag, words, step)
+
+    def layout(self, charts: Mapping[str, tuple[str, list[str]]]) -> None:
+        """Open *Custom scalars* on the charts."""
+        named = {
+            title: [kind, [self._prefix + tag for tag in tags]]
+            for title, (kind, tags) in charts.items()
+        }
+        self.logger.experiment.add_custom_scalars({"invertibility": named})
+
+    def declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None:
+        """Let the table of hyperparameters compare runs by these scalars."""
+        # The first declaration in a run counts, and Lightning is about to make one of `hp_metric`
+        # alone. Who has switched that off makes one of their own, which is not to be shadowed.
+        if not getattr(self.logger, "_default_hp_metric", False):
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        parts = [p for p in (module, data) if getattr(p, "_log_hyperparams", False)]
+        params = {k: v for part in parts for k, v in part.hparams_initial.items()}
+        params.pop("_class_path", None)
+        if not params:
+            return
+        # What Lightning makes of parameters that TensorBoard does not take is its own affair; and
+        # without a private name that is gone, there is no table.
+        with suppress(Exception):
+            from torch.utils.tensorboard.summary import hparams
+
+            flat = self.logger._sanitize_params(_flat(params))
+            declared = dict.fromkeys(["hp_metric", *(self._prefix + tag for tag in tags)], 0.0)
+            for summary in hparams(flat, declared):
+                self._file.add_summary(summary)
+
+    @property
+    def _file(self) -> Any:
+        """What writes events, or ``None`` where it is not torch's (but tensorboardX's)."""
+        writer = self.logger.experiment
+        if type(writer).__module__ != "torch.utils.tensorboard.writer":
+            return None
+        return getattr(writer, "_get_file_writer", lambda: None)()
+
+
+def _flat(params: dict[str, Any]) -> dict[str, Any]:
+    from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
+
+    return _flatten_dict(_convert_params(params))
