@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import gzip
 import io
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +18,30 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import Self
 
-__all__ = ["TableWriter", "check_columns", "read_table", "unused"]
+__all__ = ["TableWriter", "read_table", "row_name", "unused"]
 
-ROWS_AT_ONCE = 65536
+TEXT, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
+
+MAX_ROWS_AT_ONCE = 65536
+MAX_LINES_OF_A_ROW = 65536
 
 
 def read_table(
-    file: str | Path, columns: Sequence[str] | None = None, *, rows_at_once: int = ROWS_AT_ONCE
+    file: str | Path,
+    columns: Sequence[str] | None = None,
+    *,
+    separator: str = ",",
+    rows_at_once: int = MAX_ROWS_AT_ONCE,
 ) -> Iterator[polars.DataFrame]:
     r"""Read columns of numbers from a CSV, TSV or Parquet file, piece by piece.
 
+    Integers and booleans count as numbers, in text also true and false. A blank line is a row
+    without values.
+
     Args:
-        file: Its name ends in .csv, .tsv or .parquet.
+        file: Its name ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq.
         columns: Which, in this order; by default all.
+        separator: Between the cells of a CSV file; a TSV file has tabs.
         rows_at_once: Rows of a piece.
 
     Yields:
@@ -36,8 +49,8 @@ def read_table(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of another kind, is empty, lacks a column or has a cell that is
-            not a number.
+        ValueError: If the file is of another kind, is empty or damaged, lacks a column or has it
+            twice, or has a cell that is not a number.
 
     Example:
         >>> import tempfile
@@ -47,19 +60,57 @@ def read_table(
         >>> [piece.rows() for piece in read_table(file, ["b"])]
         [[(2.0,), (4.0,)]]
     """
+    from polars.exceptions import PolarsError
+
     file = Path(file)
     if not file.is_file():
         raise FileNotFoundError(f"Expected a table, but there is no file {str(file)!r}.")
-    if file.stat().st_size == 0:
-        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
-    if file.suffix == ".parquet":
-        yield from _read_parquet(file, columns, rows_at_once)
-    elif file.suffix in (".csv", ".tsv"):
-        yield from _read_csv(file, columns, rows_at_once)
-    else:
+    if not file.name.lower().endswith(TEXT + PARQUET):
         raise ValueError(
-            f"Expected the name of a table to end in .csv, .tsv or .parquet, but got {str(file)!r}."
+            f"Expected the name of a table to end in one of {', '.join(TEXT + PARQUET)}, but got "
+            f"{str(file)!r}."
         )
+    if _is_parquet(file):
+        pieces = _read_parquet(file, columns, rows_at_once)
+    else:
+        pieces = _read_text(file, columns, separator, rows_at_once)
+    try:
+        for piece in pieces:
+            yield piece.fill_null(float("nan"))
+    except (PolarsError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        # What follows the first line is advice on the arguments of Polars.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"Expected {str(file)!r} to hold a table, but it cannot be read: {reason}"
+        ) from error
+
+
+def row_name(file: str | Path, index: int) -> str:
+    r"""Name a row so that it can be found.
+
+    Args:
+        file: The table.
+        index: Of the row, from 0.
+
+    Returns:
+        The line at which it begins in a text file; the index in a Parquet file.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "points.csv")
+        >>> file.write_text('a,note\n1,"two\nlines"\n3,one\n')
+        27
+        >>> row_name(file, 1), row_name("points.parquet", 1)
+        ('line 4', 'row 1 (counted from 0)')
+    """
+    if _is_parquet(Path(file)):
+        return f"row {index} (counted from 0)"
+    # A second look, so that no line numbers need to be kept for all that goes well.
+    return f"line {next(islice(_rows(Path(file)), index + 1, None))[0]}"
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.name.lower().endswith(PARQUET)
 
 
 def _read_parquet(
@@ -67,62 +118,113 @@ def _read_parquet(
 ) -> Iterator[polars.DataFrame]:
     import polars
 
-    table = polars.scan_parquet(file)
-    there = table.collect_schema().names()
-    check_columns(repr(str(file)), there, columns or [])
-    table = table.select(columns or there)
+    table = polars.scan_parquet(file, glob=False)
+    types = table.collect_schema()
+    columns = columns or types.names()
+    _check_columns(file, types.names(), columns)
+    for name in columns:
+        # A column without any value has a type of its own.
+        if not (types[name].is_numeric() or types[name] in (polars.Boolean, polars.Null)):
+            raise ValueError(
+                f"Expected column {name!r} of {str(file)!r} to hold numbers, but its type is "
+                f"{types[name]}."
+            )
+    table = table.select(polars.col(columns).cast(polars.Float64))
     begin = 0
     while len(piece := table.slice(begin, rows_at_once).collect()):
-        yield _as_numbers(piece, file, f"row {begin} (counted from 0) or below")
+        yield piece
         begin += len(piece)
 
 
-def _read_csv(
-    file: Path, columns: Sequence[str] | None, rows_at_once: int
+def _read_text(
+    file: Path, columns: Sequence[str] | None, separator: str, rows_at_once: int
 ) -> Iterator[polars.DataFrame]:
     import polars
 
-    separator = "\t" if file.suffix == ".tsv" else ","
-    with file.open("rb") as lines:
-        header = next(lines)
-        there = polars.read_csv(io.BytesIO(header), separator=separator).columns
-        check_columns(repr(str(file)), there, columns or [])
-        begin = 2
-        while some := list(islice(lines, rows_at_once)):
-            piece = polars.read_csv(
-                io.BytesIO(b"".join([header, *some])),
-                columns=list(columns or there),
-                separator=separator,
-                infer_schema=False,
-            ).select(columns or there)
-            yield _as_numbers(piece, file, f"line {begin} or below")
-            begin += len(some)
+    texts = _texts(file, columns, separator, rows_at_once)
+    begin = 0
+    for text in texts:
+        numbers = text.cast(polars.Float64, strict=False)
+        for name in text.columns:
+            wrong = numbers[name].is_null() & text[name].is_not_null()
+            if wrong.any():
+                index = int(wrong.arg_max() or 0)
+                count = sum(_count_wrong(some[name]) for some in chain([text], texts))
+                raise ValueError(
+                    f"Expected column {name!r} of {str(file)!r} to hold numbers, but in "
+                    f"{row_name(file, begin + index)} it has {text[name][index]!r} ({count} such "
+                    "cell(s) in all)."
+                )
+        yield numbers
+        begin += len(text)
 
 
-def _as_numbers(piece: polars.DataFrame, file: Path, where: str) -> polars.DataFrame:
+def _count_wrong(cells: polars.Series) -> int:
     import polars
 
-    numbers = piece.select(polars.all().cast(polars.Float64, strict=False))
-    for name in piece.columns:
-        wrong = numbers[name].is_null() & piece[name].is_not_null()
-        if wrong.any():
-            cell = piece[name][int(wrong.arg_max() or 0)]
-            raise ValueError(
-                f"Expected column {name!r} of {str(file)!r} to hold numbers, but it has {cell!r} "
-                f"in {where}."
-            )
-    return numbers.fill_null(float("nan"))
+    return cells.cast(polars.Float64, strict=False).null_count() - cells.null_count()
 
 
-def check_columns(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise a ValueError, with the nearest name, if a table lacks a column that is wanted."""
+def _texts(
+    file: Path, columns: Sequence[str] | None, separator: str, rows_at_once: int
+) -> Iterator[polars.DataFrame]:
+    import polars
+
+    separator = "\t" if file.name.lower().endswith((".tsv", ".tsv.gz")) else separator
+    rows = _rows(file)
+    _, header = next(rows, (0, b""))
+    if not header:
+        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
+    options: dict[str, Any] = {"separator": separator, "infer_schema": False}
+    names = polars.read_csv(io.BytesIO(header), has_header=False, **options).row(0)
+    there = [name or "" for name in names]
+    columns = columns or there
+    _check_columns(file, there, columns)
+    # Places for names, as Polars would rename a column whose name is there twice.
+    places = {name: str(there.index(name)) for name in columns}
+    header = separator.join(map(str, range(len(there)))).encode() + b"\n"
+    cells = [polars.col(places[name]).str.strip_chars().alias(name) for name in columns]
+    meant = {"": None, "true": "1", "false": "0", "True": "1", "False": "0"}
+    while some := [row for _, row in islice(rows, rows_at_once)]:
+        piece = polars.read_csv(
+            io.BytesIO(b"".join([header, *some])), columns=list(places.values()), **options
+        )
+        yield piece.select(cells).with_columns(polars.all().replace(meant))
+
+
+def _rows(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the number of the first line and the text of the header and of each row."""
+    with (gzip.open if file.suffix.lower() == ".gz" else open)(file, "rb") as lines:
+        begin, row, inside = 0, list[bytes](), False
+        for number, line in dropwhile(lambda pair: not pair[1].strip(), enumerate(lines, 1)):
+            begin = begin if row else number
+            row.append(line)
+            # Two quotes within a cell stand for one, so that only an odd one opens or closes it.
+            inside ^= line.count(b'"') % 2 == 1
+            if not inside:
+                yield begin, b"".join(row)
+                row.clear()
+            elif len(row) > MAX_LINES_OF_A_ROW:
+                break
+    if inside:
+        raise ValueError(
+            f"Expected {str(file)!r} to close every quote, but that of line {begin} stays open."
+        )
+
+
+def _check_columns(file: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
+        if there.count(name) > 1:
+            raise ValueError(
+                f"Expected {str(file)!r} to have one column {name!r}, but it has "
+                f"{there.count(name)} of that name."
+            )
         if name in there:
             continue
         close = difflib.get_close_matches(name, there, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"Expected {source} to have a column {name!r}, but it has "
+            f"Expected {str(file)!r} to have a column {name!r}, but it has "
             f"{', '.join(map(repr, there))}.{hint}"
         )
 

@@ -63,9 +63,9 @@ def analyze_map(
     """Analyse the maps of a checkpoint, an exported program or a function of one's own.
 
     Args:
-        data: Where the points come from: a .csv, .tsv or .parquet file, a .npy file with an array
-            of shape (N, ...), or ``package.module:name`` of a data module, whose validation points
-            are taken, or of a tensor or an iterable of batches.
+        data: Where the points come from: a .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq file, a
+            .npy file with an array of shape (N, ...), or ``package.module:name`` of a data module,
+            whose validation points are taken, or of a tensor or an iterable of batches.
         ckpt: Checkpoint of a ForwardInverseModule.
         export: File that ``torch.export.save`` wrote, exported with a dynamic batch dimension.
         function: ``package.module:name`` of a module or function (N, n) -> (N, m).

@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_invert.datamodules.pair import PairDataModule
-from lightning_invert.tables import check_columns
+from lightning_invert.tables import read_table, row_name
 from lightning_invert.variables import Variable
 
-if TYPE_CHECKING:
-    import polars
-
 __all__ = ["TabularDataModule"]
-
-_CSV, _PARQUET = (".csv", ".tsv", ".csv.gz"), (".parquet", ".pq")
 
 
 class TabularDataModule(PairDataModule):
@@ -30,11 +25,11 @@ class TabularDataModule(PairDataModule):
     and too few rows are errors.
 
     Args:
-        file: The table: ``.csv``, ``.tsv``, ``.csv.gz``, ``.parquet`` or ``.pq``.
+        file: The table: ``.csv``, ``.tsv``, either also as ``.gz``, ``.parquet`` or ``.pq``.
         inputs: Names of the columns of x.
         outputs: Names of the columns of y.
         units: Column -> unit, as it is to be printed; a column may be left out.
-        separator: Between the cells of a CSV file; a ``.tsv`` file has tabs.
+        separator: Between the cells of a CSV file; a TSV file has tabs.
         on_missing: What to do with a row in which one of the columns is empty, NaN or infinite:
             ``"raise"`` an error, or ``"drop"`` the row and say how many were dropped.
         batch_size: Rows a training batch.
@@ -94,7 +89,7 @@ class TabularDataModule(PairDataModule):
             )
         self.save_hyperparameters()
         self.file = Path(file)
-        self.separator = "\t" if self.file.suffix == ".tsv" else separator
+        self.separator = separator
         self.on_missing = on_missing
         self.inputs = tuple(Variable(name, units.get(name, "")) for name in inputs)
         self.outputs = tuple(Variable(name, units.get(name, "")) for name in outputs)
@@ -107,63 +102,12 @@ class TabularDataModule(PairDataModule):
     def load(self) -> tuple[Tensor, Tensor]:
         """Read the columns: x of shape (N, n) and y of shape (N, m), in float64."""
         names = [variable.name for variable in (*self.inputs, *self.outputs)]
-        frame = self._read(names)
-        columns = [self._numbers(frame[name]) for name in names]
-        table = torch.stack(columns, dim=1) if len(frame) else torch.zeros(0, len(names))
+        pieces = read_table(self.file, names, separator=self.separator)
+        nothing = torch.zeros(0, len(names), dtype=torch.float64)
+        table = torch.cat([nothing, *(piece.to_torch() for piece in pieces)])
         table = self._without_missing(table, names)
         x, y = table.split((len(self.inputs), len(self.outputs)), dim=1)
         return x, y
-
-    def _read(self, names: Sequence[str]) -> polars.DataFrame:
-        import polars
-
-        if not self.file.is_file():
-            raise FileNotFoundError(
-                f"Expected argument `file` to be the path of a table, but there is no file "
-                f"{self.source}."
-            )
-        name = self.file.name.lower()
-        if not name.endswith(_CSV + _PARQUET):
-            raise ValueError(
-                f"Expected argument `file` to end in one of {', '.join(_CSV + _PARQUET)}, but got "
-                f"{self.source}."
-            )
-        if self.file.stat().st_size == 0:
-            raise ValueError(f"Expected {self.source} to hold a table, but the file is empty.")
-        if name.endswith(_PARQUET):
-            check_columns(self.source, list(polars.read_parquet_schema(self.file)), names)
-            return polars.read_parquet(self.file, columns=list(names))
-        options: dict[str, Any] = {"separator": self.separator, "infer_schema": False}
-        check_columns(self.source, polars.read_csv(self.file, n_rows=0, **options).columns, names)
-        # Blank lines stay, as rows without values, so that a row is where an editor shows it.
-        return polars.read_csv(self.file, columns=list(names), **options).select(names)
-
-    def _numbers(self, column: polars.Series) -> Tensor:
-        import polars
-
-        numbers = column
-        if column.dtype == polars.String:
-            stripped = column.str.strip_chars()
-            stripped = polars.select(
-                polars.when(stripped == "").then(None).otherwise(stripped).alias(column.name)
-            ).to_series()
-            truth = {"true": "1", "false": "0", "True": "1", "False": "0"}
-            numbers = stripped.replace(truth).cast(polars.Float64, strict=False)
-            wrong = numbers.is_null() & stripped.is_not_null()
-            if wrong.any():
-                first = int(wrong.arg_max() or 0)
-                raise ValueError(
-                    f"Expected column {column.name!r} of {self.source} to hold numbers, but in "
-                    f"{self._row(first)} it has {column[first]!r} "
-                    f"({wrong.sum()} such cell(s) in all)."
-                )
-        elif not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
-            raise ValueError(
-                f"Expected column {column.name!r} of {self.source} to hold numbers, but its type "
-                f"is {column.dtype} (in {self._row(0)}: {column.first()!r})."
-            )
-        values = numbers.cast(polars.Float64).fill_null(float("nan"))
-        return torch.tensor(values.to_numpy())
 
     def _without_missing(self, table: Tensor, names: Sequence[str]) -> Tensor:
         missing = ~table.isfinite()
@@ -175,18 +119,12 @@ class TabularDataModule(PairDataModule):
         what = f"{rows.sum()} of {len(table)} rows of {self.source} lack a finite value"
         if self.on_missing == "raise":
             raise ValueError(
-                f"{what}: the first is {self._row(first)}, column {names[column]!r} "
+                f"{what}: the first is {row_name(self.file, first)}, column {names[column]!r} "
                 f"({_named(table[first, column])}). Mend the file, or leave such rows out with "
                 "`on_missing='drop'`."
             )
         rank_zero_warn(f"{what} and are left out (`on_missing='drop'`).")
         return table[~rows]
-
-    def _row(self, index: int) -> str:
-        """Name a row so that it can be found: the line of a text file, the index of a binary one."""
-        if self.file.name.lower().endswith(_PARQUET):
-            return f"row {index} (counted from 0)"
-        return f"line {index + 2}"
 
 
 def _check_columns(inputs: list[str], outputs: list[str], units: dict[str, str]) -> None:

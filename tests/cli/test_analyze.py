@@ -1,3 +1,4 @@
+import gzip
 import json
 import sys
 
@@ -96,6 +97,14 @@ def test_an_exported_program_is_analysed_like_the_module_it_was(data):
     table = polars.read_csv("analysis/net.csv")
     expected = net(points.to_torch().float()).detach().numpy()
     np.testing.assert_allclose(table.select("^output/.*$").to_numpy(), expected, rtol=1e-5)
+
+
+def test_a_compressed_table_is_read_like_a_plain_one(checkpoint, tmp_path):
+    with open("points.csv", "rb") as plain, gzip.open("points.csv.gz", "wb") as packed:
+        packed.write(plain.read())
+    found = analyzed("--ckpt", checkpoint, "--data", "points.csv.gz", "--maps", "forward")
+    (tmp_path / "analysis").rename(tmp_path / "packed")
+    assert found == analyzed("--ckpt", checkpoint, "--data", "points.csv", "--maps", "forward")
 
 
 def test_a_program_of_a_fixed_batch_is_refused_with_the_remedy():
