@@ -12,7 +12,11 @@ from lightning_invert.datamodules import PairDataModule
 class Smooth(PairDataModule):
     """Three inputs, two outputs, in units of very different size."""
 
-    inputs = (Variable("wind", "m3/h"), Variable("heat", "K"), Variable("load"))
+    inputs = (
+        Variable("wind", "m3/h", 500.0, 1500.0),
+        Variable("heat", "K", 290.0),
+        Variable("load"),
+    )
     outputs = (Variable("rate", "t/d"), Variable("gas", "K"))
 
     def __init__(self, rows=200, **kwargs):

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import importlib
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+import lightning_invert
 from lightning_invert.pair.objective import AlphaSchedule
+from lightning_invert.variables import Variable
 
-__all__ = ["pack", "unpack"]
+__all__ = ["pack", "pack_variables", "unpack", "unpack_variables"]
 
 _FUNCTIONS = ("torch.nn.functional", "torch._C._nn")  # the homes of relu and of gelu
 
@@ -49,19 +52,49 @@ def unpack(packed: Tensor) -> Any:
             class that cannot be imported.
     """
     buffer = io.BytesIO(packed.cpu().numpy().tobytes())
-    with torch.serialization.safe_globals(_admitted(buffer)):
+    # By the names that the file has for them, which may be older than where they live now.
+    with torch.serialization.safe_globals(_admitted(buffer)):  # type: ignore[arg-type]
         return torch.load(buffer, map_location="cpu", weights_only=True)
 
 
-def _admitted(buffer: io.BytesIO) -> list[Any]:
+def pack_variables(variables: Sequence[Variable] | None) -> list[tuple[Any, ...]]:
+    """Return variables as plain tuples: the restricted reader admits no classes."""
+    return [tuple(variable) for variable in variables or ()]
+
+
+def unpack_variables(kept: Mapping[str, Any], side: str) -> tuple[Variable, ...] | None:
+    """Return the variables that a checkpoint keeps.
+
+    Args:
+        kept: ``inputs`` and ``outputs``, as :func:`pack_variables` returned them; or what version
+            0.1 kept, which were names and units.
+        side: ``"input"`` or ``"output"``.
+
+    Returns:
+        The variables; ``None`` if there are none.
+
+    Example:
+        >>> unpack_variables({"inputs": pack_variables([Variable("heat", "K", 0.0)])}, "input")
+        (Variable(name='heat', unit='K', low=0.0, high=None),)
+    """
+    if f"{side}_names" in kept:
+        pairs = zip(kept[f"{side}_names"] or (), kept[f"{side}_units"] or (), strict=True)
+        return tuple(Variable(name, unit) for name, unit in pairs) or None
+    return tuple(Variable(*variable) for variable in kept.get(f"{side}s", ())) or None
+
+
+def _admitted(buffer: io.BytesIO) -> list[tuple[Any, str]]:
     buffer.seek(0)
     names = torch.serialization.get_unsafe_globals_in_checkpoint(buffer)
     buffer.seek(0)
-    return [_import(name) for name in names]
+    return [(_import(name), name) for name in names]
 
 
 def _import(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
+    if module.startswith("lightning_invert.") and attribute in lightning_invert.__all__:
+        # What is public is found at the front: where it lives may have moved since.
+        module = "lightning_invert"
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from lightning_invert.pair.checkpoint import pack, unpack
+from lightning_invert.pair.checkpoint import pack, pack_variables, unpack, unpack_variables
 from lightning_invert.pair.epoch_sums import EpochSums
 from lightning_invert.pair.networks import ResidualMLP, Standardize
 from lightning_invert.pair.objective import (
@@ -323,11 +323,7 @@ class ForwardInverseModule(LightningModule):
                 parts[name] = pack(getattr(self, name))
             except TypeError as error:
                 rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
-        # Plain tuples: the restricted reader admits no classes.
-        variables = {
-            side: [tuple(variable) for variable in getattr(self, side) or ()]
-            for side in ("inputs", "outputs")
-        }
+        variables = {side: pack_variables(getattr(self, side)) for side in ("inputs", "outputs")}
         checkpoint[_CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -336,9 +332,8 @@ class ForwardInverseModule(LightningModule):
         for name, packed in kept["parts"].items():
             if name == "alpha" or getattr(self, name) is None:
                 setattr(self, name, unpack(packed))
-        for side, variables in kept["variables"].items():
-            given = getattr(self, side)
-            setattr(self, side, given or tuple(Variable(*v) for v in variables) or None)
+        self.inputs = self.inputs or unpack_variables(kept["variables"], "input")
+        self.outputs = self.outputs or unpack_variables(kept["variables"], "output")
         self._build_missing()
 
     # Details.

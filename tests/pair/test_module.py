@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lightning_invert import (
     JacobianConsistency,
     LinearDecayAlpha,
     ResidualMLP,
+    Variable,
 )
 from lightning_invert.pair.objective import AlphaSchedule
 from tests.projects import Smooth, quiet_trainer
@@ -71,7 +74,8 @@ def test_a_checkpoint_alone_predicts_the_same(trained):
     x, y = next(iter(Smooth(rows=1000).val_dataloader()))
     assert torch.equal(again(x), module(x))
     assert torch.equal(again.inverse(y), module.inverse(y))
-    assert again.input_names == ("wind", "heat", "load")
+    assert again.inputs == Smooth.inputs
+    assert again.outputs == Smooth.outputs
     assert again.alpha == LinearDecayAlpha(0.4, epochs=40)
 
 
@@ -347,3 +351,14 @@ def test_penalties_are_in_the_checkpoint(tmp_path):
 def test_a_penalty_on_a_frozen_network_is_refused():
     with pytest.raises(ValueError, match="`conditioning_penalty` to be None"):
         ForwardInverseModule(freeze_forward=True, conditioning_penalty=ConditioningPenalty())
+
+
+def test_a_checkpoint_of_the_first_version_loads():
+    # Trained with 0.1, whose classes lived elsewhere, and which kept names and units alone.
+    pair = ForwardInverseModule.load_from_checkpoint(Path(__file__).parent / "pair_0_1.ckpt")
+    x = torch.tensor([[1000.0, 300.0, 0.5], [1100.0, 301.0, 0.51]])
+    expected = torch.tensor([[7805.912, 378.893], [7229.850, 370.950]])
+    torch.testing.assert_close(pair.eval()(x), expected)
+    assert pair.inputs == (Variable("wind", "m3/h"), Variable("heat", "K"), Variable("load"))
+    assert pair.alpha == LinearDecayAlpha(0.4, epochs=40)
+    assert pair.conditioning_penalty.limit == 7.0
