@@ -27,8 +27,8 @@ class ConditioningEarlyStopping(Callback):
     counts only epochs in which it watched. Each of the three conditions has to hold for
     ``patience`` watched epochs in a row, and is off unless asked for:
 
-    * ``good_enough``: the monitored value was at least as good: nothing is left to be gained.
-    * ``worst_allowed``: it was worse, or not finite: the map has collapsed.
+    * ``stopping_threshold``: the monitored value was at least as good: nothing is left to be gained.
+    * ``divergence_threshold``: it was worse, or not finite: the map has collapsed.
     * ``stop_when_stalled``: it has not been better than its best by more than ``min_delta``.
 
     Args:
@@ -36,9 +36,9 @@ class ConditioningEarlyStopping(Callback):
         monitor: Which of the map's scalars. ``full_rank_fraction``, ``stable_fraction``,
             ``sigma_min_median`` and ``effective_rank`` are better when larger, all others, like
             ``log10_cond_p95``, when smaller.
-        good_enough: Limit of the first condition, in the unit of the monitored scalar: 2 means
+        stopping_threshold: Limit of the first condition, in the unit of the monitored scalar: 2 means
             κ = 100 for ``log10_cond_p95``.
-        worst_allowed: Limit of the second condition, likewise.
+        divergence_threshold: Limit of the second condition, likewise.
         stop_when_stalled: Whether the third condition is on.
         min_delta: What counts as an improvement.
         patience: Watched epochs in a row for which a condition has to hold.
@@ -46,14 +46,14 @@ class ConditioningEarlyStopping(Callback):
 
     Attributes:
         stopped_epoch: The epoch in which fit was stopped, or ``None``.
-        reason: ``"good"``, ``"bad"`` or ``"stalled"``, or ``None``.
-        message: The reason in words, or ``None``.
+        stopping_reason: ``"good"``, ``"bad"`` or ``"stalled"``, or ``None``.
+        stopping_reason_message: The reason in words, or ``None``.
 
     Raises:
         ValueError: If an argument is out of its range, or no condition is on.
 
     Example:
-        >>> ConditioningEarlyStopping("forward", good_enough=2.0, worst_allowed=6.0, patience=5)
+        >>> ConditioningEarlyStopping("forward", stopping_threshold=2.0, divergence_threshold=6.0, patience=5)
         ConditioningEarlyStopping('invertibility/forward/log10_cond_p95', patience=5)
     """
 
@@ -68,8 +68,8 @@ class ConditioningEarlyStopping(Callback):
         self,
         map: str = "forward",
         monitor: str = "log10_cond_p95",
-        good_enough: float | None = None,
-        worst_allowed: float | None = None,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
         stop_when_stalled: bool = False,
         min_delta: float = 0.0,
         patience: int = 3,
@@ -82,15 +82,15 @@ class ConditioningEarlyStopping(Callback):
             raise ValueError(
                 f"Expected argument `min_delta` to be at least 0, but got {min_delta}."
             )
-        if good_enough is None and worst_allowed is None and not stop_when_stalled:
+        if stopping_threshold is None and divergence_threshold is None and not stop_when_stalled:
             raise ValueError(
-                "Expected one of the arguments `good_enough`, `worst_allowed` and `stop_when_stalled` "
+                "Expected one of the arguments `stopping_threshold`, `divergence_threshold` and `stop_when_stalled` "
                 "to be given, but got none: this would never stop."
             )
         self.map = map
         self.monitor = f"invertibility/{map}/{monitor}"
-        self.good_enough = good_enough
-        self.worst_allowed = worst_allowed
+        self.stopping_threshold = stopping_threshold
+        self.divergence_threshold = divergence_threshold
         self.stop_when_stalled = stop_when_stalled
         self.min_delta = min_delta
         self.patience = patience
@@ -101,13 +101,13 @@ class ConditioningEarlyStopping(Callback):
         self._counts: dict[Reason, int] = {"good": 0, "bad": 0, "stalled": 0}
         self._judged: tuple[int, int] | None = None
         self.stopped_epoch: int | None = None
-        self.reason: Reason | None = None
-        self.message: str | None = None
-        both = good_enough is not None and worst_allowed is not None
-        if both and self._sign * good_enough > self._sign * worst_allowed:  # type: ignore[operator]
+        self.stopping_reason: Reason | None = None
+        self.stopping_reason_message: str | None = None
+        both = stopping_threshold is not None and divergence_threshold is not None
+        if both and self._sign * stopping_threshold > self._sign * divergence_threshold:  # type: ignore[operator]
             raise ValueError(
-                "Expected argument `good_enough` to be better than `worst_allowed` for "
-                f"`monitor={monitor!r}`, but got {good_enough} and {worst_allowed}."
+                "Expected argument `stopping_threshold` to be better than `divergence_threshold` for "
+                f"`monitor={monitor!r}`, but got {stopping_threshold} and {divergence_threshold}."
             )
 
     def __repr__(self) -> str:
@@ -117,7 +117,9 @@ class ConditioningEarlyStopping(Callback):
     def state_key(self) -> str:
         """Tell several of these in one trainer apart."""
         return self._generate_state_key(
-            monitor=self.monitor, good_enough=self.good_enough, worst_allowed=self.worst_allowed
+            monitor=self.monitor,
+            stopping_threshold=self.stopping_threshold,
+            divergence_threshold=self.divergence_threshold,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -127,8 +129,8 @@ class ConditioningEarlyStopping(Callback):
             "counts": dict(self._counts),
             "judged": self._judged,
             "stopped_epoch": self.stopped_epoch,
-            "reason": self.reason,
-            "message": self.message,
+            "stopping_reason": self.stopping_reason,
+            "stopping_reason_message": self.stopping_reason_message,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -137,8 +139,8 @@ class ConditioningEarlyStopping(Callback):
         self._counts = dict(state_dict["counts"])
         self._judged = state_dict["judged"]
         self.stopped_epoch = state_dict["stopped_epoch"]
-        self.reason = state_dict["reason"]
-        self.message = state_dict["message"]
+        self.stopping_reason = state_dict["stopping_reason"]
+        self.stopping_reason_message = state_dict["stopping_reason_message"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make sure that there is something to judge."""
@@ -165,7 +167,7 @@ class ConditioningEarlyStopping(Callback):
             )
         reason = self._judge(float(trainer.callback_metrics[self.monitor]))
         stop = trainer.strategy.reduce_boolean_decision(reason is not None, all=False)
-        if stop and reason is not None and self.reason is None:
+        if stop and reason is not None and self.stopping_reason is None:
             self._stop(trainer, reason)
         trainer.should_stop = trainer.should_stop or stop
 
@@ -180,8 +182,10 @@ class ConditioningEarlyStopping(Callback):
         value = self._sign * raw if math.isfinite(raw) else math.inf
         improved = value < self._best - self.min_delta
         holds: dict[Reason, bool] = {
-            "good": self.good_enough is not None and value <= self._sign * self.good_enough,
-            "bad": self.worst_allowed is not None and value > self._sign * self.worst_allowed,
+            "good": self.stopping_threshold is not None
+            and value <= self._sign * self.stopping_threshold,
+            "bad": self.divergence_threshold is not None
+            and value > self._sign * self.divergence_threshold,
             "stalled": self.stop_when_stalled and not improved,
         }
         if improved:
@@ -191,20 +195,22 @@ class ConditioningEarlyStopping(Callback):
         return next((r for r, count in self._counts.items() if count >= self.patience), None)
 
     def _stop(self, trainer: Trainer, reason: Reason) -> None:
-        self.reason = reason
+        self.stopping_reason = reason
         self.stopped_epoch = trainer.current_epoch
         better, worse = ("at or below", "above") if self._sign > 0 else ("at or above", "below")
         value = float(trainer.callback_metrics[self.monitor])
         why = {
-            "good": f"it has been {better} {self.good_enough} (good enough)",
-            "bad": f"it has been {worse} {self.worst_allowed} (too badly conditioned)",
+            "good": f"it has been {better} {self.stopping_threshold} (good enough)",
+            "bad": f"it has been {worse} {self.divergence_threshold} (too badly conditioned)",
             "stalled": f"it has not improved on its best, {self._sign * self._best:.4g},",
         }[reason]
-        self.message = (
+        self.stopping_reason_message = (
             f"ConditioningEarlyStopping stops fit after epoch {trainer.current_epoch}: "
             f"{self.monitor} = {value:.4g}; {why} for {self.patience} watched epoch(s)."
         )
         if self.verbose:
-            rank_zero_info(self.message)
+            rank_zero_info(self.stopping_reason_message)
         for gallery in galleries(trainer):
-            gallery.text("invertibility/early_stopping", self.message, logger_step(trainer))
+            gallery.text(
+                "invertibility/early_stopping", self.stopping_reason_message, logger_step(trainer)
+            )

@@ -46,13 +46,15 @@ def fit(folder, module, *callbacks, epochs=60, **options):
 
 
 def test_a_model_that_collapses_is_stopped_while_its_last_good_checkpoint_is_fresh(tmp_path):
-    stop = ConditioningEarlyStopping("forward", "full_rank_fraction", worst_allowed=0.9, patience=2)
+    stop = ConditioningEarlyStopping(
+        "forward", "full_rank_fraction", divergence_threshold=0.9, patience=2
+    )
     keep = ModelCheckpoint(tmp_path, "best", monitor=FULL_RANK, mode="max")
     trainer, watch = fit(tmp_path, Learner(collapse=6), stop, keep, enable_checkpointing=True)
     shares = [look["rank_shares"][0] for look in watch.history["forward"]]
     assert min(shares[:6]) > 0.95
     assert max(shares[-2:]) < 0.9
-    assert stop.reason == "bad"
+    assert stop.stopping_reason == "bad"
     assert trainer.current_epoch == stop.stopped_epoch + 1 < 20
     learner = Learner.load_from_checkpoint(tmp_path / "best.ckpt").eval()
     x = plant(1).dataset.tensors[0][:50]
@@ -60,11 +62,11 @@ def test_a_model_that_collapses_is_stopped_while_its_last_good_checkpoint_is_fre
     assert (torch.linalg.matrix_rank(jacobian) == 2).float().mean() > 0.9
 
 
-def test_a_model_that_is_good_enough_is_stopped(tmp_path):
-    stop = ConditioningEarlyStopping("forward", good_enough=1.6, patience=3)
+def test_a_model_that_is_stopping_threshold_is_stopped(tmp_path):
+    stop = ConditioningEarlyStopping("forward", stopping_threshold=1.6, patience=3)
     trainer, watch = fit(tmp_path, Learner(), stop)
     p95 = [look["log10_cond"][5] for look in watch.history["forward"]]
-    assert stop.reason == "good"
+    assert stop.stopping_reason == "good"
     assert max(p95[-3:]) <= 1.6
     assert len(p95) == trainer.current_epoch < 60
 
@@ -73,7 +75,7 @@ def test_a_model_whose_conditioning_no_longer_improves_is_stopped(tmp_path):
     stop = ConditioningEarlyStopping("forward", stop_when_stalled=True, min_delta=0.05, patience=5)
     trainer, watch = fit(tmp_path, Learner(), stop)
     p95 = [look["log10_cond"][5] for look in watch.history["forward"]]
-    assert stop.reason == "stalled"
+    assert stop.stopping_reason == "stalled"
     assert min(p95[-5:]) > min(p95[:-5]) - 0.05
     assert trainer.current_epoch < 60
 

@@ -33,43 +33,43 @@ def run(folder, values, stop, **fit):
 @pytest.mark.parametrize(
     ("values", "options", "epoch", "reason"),
     [
-        ([3, 1, 1, 1, 1], {"good_enough": 2.0, "patience": 3}, 3, "good"),
-        ([1, 1, 3, 1, 1], {"good_enough": 2.0, "patience": 3}, None, None),
-        ([3, 7, 7, 3, 3], {"worst_allowed": 6.0, "patience": 2}, 2, "bad"),
-        ([3, 7, 3, 7, 3], {"worst_allowed": 6.0, "patience": 2}, None, None),
-        ([3, math.inf, math.inf, 3], {"worst_allowed": 6.0, "patience": 2}, 2, "bad"),
-        ([math.inf, math.inf, 3, 1], {"good_enough": 2.0, "patience": 1}, 3, "good"),
+        ([3, 1, 1, 1, 1], {"stopping_threshold": 2.0, "patience": 3}, 3, "good"),
+        ([1, 1, 3, 1, 1], {"stopping_threshold": 2.0, "patience": 3}, None, None),
+        ([3, 7, 7, 3, 3], {"divergence_threshold": 6.0, "patience": 2}, 2, "bad"),
+        ([3, 7, 3, 7, 3], {"divergence_threshold": 6.0, "patience": 2}, None, None),
+        ([3, math.inf, math.inf, 3], {"divergence_threshold": 6.0, "patience": 2}, 2, "bad"),
+        ([math.inf, math.inf, 3, 1], {"stopping_threshold": 2.0, "patience": 1}, 3, "good"),
         ([math.nan, 3, 2, 1], {"stop_when_stalled": True, "patience": 2}, None, None),
         ([3, 2, 2, 2, 2], {"stop_when_stalled": True, "patience": 2}, 3, "stalled"),
         ([3, 2, 1.95, 1.92, 1], {"stop_when_stalled": True, "min_delta": 0.1, "patience": 2}, 3,
          "stalled"),
-        ([1, None, None, 1, 1], {"good_enough": 2.0, "patience": 3}, 4, "good"),
-        ([None, None, None], {"good_enough": 2.0}, None, None),
+        ([1, None, None, 1, 1], {"stopping_threshold": 2.0, "patience": 3}, 4, "good"),
+        ([None, None, None], {"stopping_threshold": 2.0}, None, None),
     ],
 )  # fmt: skip
 def test_it_stops_when_a_condition_has_held_long_enough(tmp_path, values, options, epoch, reason):
     stop = ConditioningEarlyStopping(**options)
     run(tmp_path, values, stop)
-    assert (stop.stopped_epoch, stop.reason) == (epoch, reason)
+    assert (stop.stopped_epoch, stop.stopping_reason) == (epoch, reason)
 
 
 @pytest.mark.parametrize(
     ("values", "options", "reason"),
     [
-        ([0.5, 1.0, 1.0], {"good_enough": 1.0, "patience": 2}, "good"),
-        ([1.0, 0.5, 0.5], {"worst_allowed": 0.9, "patience": 2}, "bad"),
+        ([0.5, 1.0, 1.0], {"stopping_threshold": 1.0, "patience": 2}, "good"),
+        ([1.0, 0.5, 0.5], {"divergence_threshold": 0.9, "patience": 2}, "bad"),
         ([0.5, 0.5, 0.5], {"stop_when_stalled": True, "patience": 2}, "stalled"),
     ],
 )
 def test_a_scalar_that_is_better_when_larger_is_taken_so(tmp_path, values, options, reason):
     stop = ConditioningEarlyStopping(monitor="full_rank_fraction", **options)
     run(tmp_path, values, stop)
-    assert (stop.stopped_epoch, stop.reason) == (2, reason)
+    assert (stop.stopped_epoch, stop.stopping_reason) == (2, reason)
 
 
 def test_the_reason_is_said_in_words(tmp_path, caplog):
     with caplog.at_level("INFO"):
-        run(tmp_path, [7, 7, 7], ConditioningEarlyStopping(worst_allowed=6.0, patience=2))
+        run(tmp_path, [7, 7, 7], ConditioningEarlyStopping(divergence_threshold=6.0, patience=2))
     assert (
         "stops fit after epoch 1: invertibility/forward/log10_cond_p95 = 7; it has been above 6.0 "
         "(too badly conditioned) for 2 watched epoch(s)" in caplog.text
@@ -77,24 +77,26 @@ def test_the_reason_is_said_in_words(tmp_path, caplog):
 
 
 def test_resuming_goes_on_counting(tmp_path):
-    first = run(tmp_path, [3, 1], ConditioningEarlyStopping(good_enough=2.0, patience=3))
+    first = run(tmp_path, [3, 1], ConditioningEarlyStopping(stopping_threshold=2.0, patience=3))
     first.save_checkpoint(tmp_path / "two.ckpt")
-    resumed = ConditioningEarlyStopping(good_enough=2.0, patience=3)
+    resumed = ConditioningEarlyStopping(stopping_threshold=2.0, patience=3)
     run(tmp_path, [3, 1, 1, 1, 1], resumed, ckpt_path=tmp_path / "two.ckpt")
     assert resumed.stopped_epoch == 3
 
 
 def test_it_acts_on_what_is_really_logged(tmp_path):
     watch = InvertibilityCallback(figures=False)
-    stop = ConditioningEarlyStopping(monitor="full_rank_fraction", good_enough=1.0, patience=2)
+    stop = ConditioningEarlyStopping(
+        monitor="full_rank_fraction", stopping_threshold=1.0, patience=2
+    )
     trainer = quiet_trainer(tmp_path, max_epochs=20, callbacks=[watch, stop])
     trainer.fit(Foreign(), loader(), loader())
-    assert (trainer.current_epoch, stop.reason) == (2, "good")
+    assert (trainer.current_epoch, stop.stopping_reason) == (2, "good")
 
 
 def test_two_of_them_have_states_of_their_own():
-    one = ConditioningEarlyStopping("forward", good_enough=2.0)
-    two = ConditioningEarlyStopping("inverse", good_enough=2.0)
+    one = ConditioningEarlyStopping("forward", stopping_threshold=2.0)
+    two = ConditioningEarlyStopping("inverse", stopping_threshold=2.0)
     assert one.state_key != two.state_key
 
 
@@ -102,12 +104,16 @@ def test_two_of_them_have_states_of_their_own():
     ("options", "words"),
     [
         ({}, "would never stop"),
-        ({"good_enough": 2.0, "patience": 0}, "`patience`"),
+        ({"stopping_threshold": 2.0, "patience": 0}, "`patience`"),
         ({"stop_when_stalled": True, "min_delta": -1.0}, "`min_delta`"),
-        ({"good_enough": 5.0, "worst_allowed": 3.0}, "`good_enough`"),
+        ({"stopping_threshold": 5.0, "divergence_threshold": 3.0}, "`stopping_threshold`"),
         (
-            {"monitor": "full_rank_fraction", "good_enough": 0.5, "worst_allowed": 0.9},
-            "`good_enough`",
+            {
+                "monitor": "full_rank_fraction",
+                "stopping_threshold": 0.5,
+                "divergence_threshold": 0.9,
+            },
+            "`stopping_threshold`",
         ),
     ],
 )
@@ -117,19 +123,19 @@ def test_names_the_argument_that_is_wrong(options, words):
 
 
 def test_a_trainer_that_watches_nothing_is_told_so(tmp_path):
-    trainer = quiet_trainer(tmp_path, callbacks=[ConditioningEarlyStopping(good_enough=2.0)])
+    trainer = quiet_trainer(tmp_path, callbacks=[ConditioningEarlyStopping(stopping_threshold=2.0)])
     with pytest.raises(MisconfigurationException, match="InvertibilityCallback"):
         trainer.fit(Foreign(), loader(), loader())
 
 
 def test_a_map_that_is_not_watched_is_named(tmp_path):
-    stop = ConditioningEarlyStopping("inverse", good_enough=2.0)
+    stop = ConditioningEarlyStopping("inverse", stopping_threshold=2.0)
     with pytest.raises(MisconfigurationException, match=r"forward/.*got 'invertibility/inverse/"):
         run(tmp_path, [1, 1], stop)
 
 
 def test_it_is_a_callback():
-    assert isinstance(ConditioningEarlyStopping(good_enough=2.0), Callback)
+    assert isinstance(ConditioningEarlyStopping(stopping_threshold=2.0), Callback)
 
 
 def test_of_several_watchers_it_follows_the_one_that_watches_its_map(tmp_path):
@@ -137,7 +143,7 @@ def test_of_several_watchers_it_follows_the_one_that_watches_its_map(tmp_path):
         InvertibilityCallback({"code": "encoder"}, epochs=[], figures=False),
         InvertibilityCallback({"whole": "encoder"}, figures=False),
     ]
-    stop = ConditioningEarlyStopping("whole", good_enough=16.0, patience=3)
+    stop = ConditioningEarlyStopping("whole", stopping_threshold=16.0, patience=3)
     trainer = quiet_trainer(tmp_path, max_epochs=10, callbacks=[*watchers, stop])
     trainer.fit(Foreign(), loader(), loader())
     assert stop.stopped_epoch == 2

@@ -479,7 +479,7 @@ def test_it_serves_a_project_that_uses_pytorch_lightning(tmp_path):
         from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 
         logger = pl.loggers.TensorBoardLogger(".")
-        stop = ConditioningEarlyStopping(good_enough=16.0, patience=2)
+        stop = ConditioningEarlyStopping(stopping_threshold=16.0, patience=2)
         trainer = pl.Trainer(
             accelerator="cpu", max_epochs=5, logger=logger, callbacks=[InvertibilityCallback(), stop],
             enable_progress_bar=False, limit_val_batches=8, limit_train_batches=2,

@@ -151,7 +151,7 @@ def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
         from tests.projects import Smooth
 
         watch = InvertibilityCallback(num_points=32)
-        stop = ConditioningEarlyStopping(good_enough=16.0, patience=2)
+        stop = ConditioningEarlyStopping(stopping_threshold=16.0, patience=2)
         trainer = Trainer(
             accelerator="cpu", devices=2, strategy="ddp", max_epochs=5, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch, stop],

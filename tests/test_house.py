@@ -1,0 +1,113 @@
+"""The house: which part may know which, so that one changes a part by reading what is below it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "lightning_invert"
+FILES = sorted(ROOT.rglob("*.py"))
+
+ARROWS = {
+    "variables": set(),
+    "tables": set(),
+    "jacobians": set(),
+    "watch": {"jacobians", "variables"},
+    "report": {"jacobians", "watch"},
+    "pair": {"jacobians", "variables"},
+    "problems": {"variables"},
+    "datamodules": {"problems", "tables", "variables"},
+    "callbacks": {"jacobians", "report", "tables", "watch"},
+    "analysis": {"jacobians", "report", "tables", "variables", "watch"},
+    "cli": {
+        "analysis",
+        "callbacks",
+        "datamodules",
+        "jacobians",
+        "pair",
+        "report",
+        "tables",
+        "watch",
+    },
+}
+UPWARDS = {("watch/metric.py", "report")}
+"""The metric's `plot`, which draws when it is asked to."""
+
+WITHOUT_LIGHTNING = ("variables", "tables", "jacobians", "watch", "problems", "analysis")
+
+
+def wing(file):
+    part = file.relative_to(ROOT).parts[0]
+    return part.removesuffix(".py")
+
+
+def imports(file, *, lazy=True):
+    """The modules that a file imports; those for types alone do not count."""
+    found, stack = [], [ast.parse(file.read_text(encoding="utf-8"))]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            stack += node.orelse
+        elif isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [f"{node.module}.{name.name}" for name in node.names]
+        elif lazy or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            stack += ast.iter_child_nodes(node)
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_knows_only_what_is_below_it(file):
+    here = wing(file)
+    if here == "__init__":
+        return
+    known = {name.split(".")[1] for name in imports(file) if name.startswith("lightning_invert.")}
+    above = (known & set(ARROWS)) - ARROWS[here] - {here}
+    assert {(str(file.relative_to(ROOT)), other) for other in above} <= UPWARDS
+
+
+def test_every_wing_has_its_arrows():
+    assert {wing(file) for file in FILES} == {*ARROWS, "__init__"}
+
+
+@pytest.mark.parametrize("part", WITHOUT_LIGHTNING)
+def test_what_needs_no_lightning_imports_none(part):
+    for file in FILES:
+        if wing(file) == part:
+            tops = {name.split(".")[0] for name in imports(file)}
+            assert not tops & {"lightning", "pytorch_lightning"}, file
+
+
+def test_only_the_figures_know_matplotlib():
+    knowing = {file for file in FILES if any(n.startswith("matplotlib") for n in imports(file))}
+    assert {file.parent for file in knowing} == {ROOT / "report" / "figures"}
+
+
+def test_no_imports_run_in_a_circle():
+    names = {
+        ".".join(("lightning_invert", *f.relative_to(ROOT).with_suffix("").parts)): f for f in FILES
+    }
+
+    def module(name):
+        while name and name not in names:
+            name = name.rpartition(".")[0]
+        return name
+
+    graph = {
+        name: {module(other) for other in imports(file, lazy=False)} - {"", name}
+        for name, file in names.items()
+    }
+    finished, path = set(), []
+
+    def visit(name):
+        assert name not in path, " -> ".join([*path, name])
+        if name not in finished:
+            path.append(name)
+            for other in graph[name]:
+                visit(other)
+            path.pop()
+            finished.add(name)
+
+    for name in graph:
+        visit(name)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.autograd.functional import jacobian as autograd_jacobian
+
+from lightning_invert import Thresholds
+from lightning_invert.watch.maps import resolve_maps
+from lightning_invert.watch.observation import Observation, observe
+from tests.watch.test_metric import reference
+
+X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
+
+
+def watched(m=2, **known):
+    net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, m))
+    (found,) = resolve_maps({"f": {"module": net, **known}}, net)
+    return found
+
+
+def jacobians(one):
+    net = one.owner.eval()
+    return (
+        torch.stack([autograd_jacobian(lambda x: net(x[None])[0], x) for x in X]).double().numpy()
+    )
+
+
+@pytest.mark.parametrize("scale", ["physical", "standardized"])
+@pytest.mark.parametrize("known", [True, False])
+def test_it_is_what_autograd_and_numpy_find(scale, known):
+    one = watched()
+    if known:
+        one = watched(input_std=torch.tensor([1.0, 2, 3]), output_std=torch.tensor([5.0, 0.1]))
+    found = observe(one, X, scale=scale)
+    j = jacobians(one)
+    if scale == "standardized":
+        of_x, of_y = (std.double().numpy() for std in one.stds) if known else (
+            X.double().numpy().std(0, ddof=1), found.outputs.double().numpy().std(0, ddof=1)
+        )  # fmt: skip
+        j = j * of_x / of_y[:, None]
+    sigma = np.linalg.svd(j, compute_uv=False)
+    np.testing.assert_allclose(found.singular_values, sigma, rtol=1e-5)
+    expected = reference(sigma)
+    del expected["unresolved_fraction"]
+    assert {k: found.scalars[k] for k in expected} == pytest.approx(expected, rel=1e-4)
+    assert (found.scale, found.shape, found.num_points) == (scale, (2, 3), 40)
+    torch.testing.assert_close(found.outputs, one(X).detach())
+
+
+def test_a_row_that_is_not_finite_leaves_the_spread_of_the_others():
+    x = X.clone()
+    x[7, 1] = torch.nan
+    one = watched()
+    found = observe(one, x, scale="standardized")
+    others = observe(one, torch.cat([x[:7], x[8:]]), scale="standardized")
+    assert found.scalars["nonfinite_fraction"] == pytest.approx(1 / 40)
+    assert found.scalars["cond_median"] == pytest.approx(others.scalars["cond_median"])
+    assert len(found.finite().inputs) == 39
+
+
+def test_a_round_trip_is_held_against_the_identity_in_value_and_in_slope():
+    std = torch.tensor([1.0, 2.0, 3.0])
+    one = watched(m=3, identity=True, input_std=std, output_std=std)
+    found = observe(one, X)
+    off = jacobians(one) * std.numpy() / std.numpy()[:, None] - np.eye(3)
+    slope = np.sqrt((off**2).sum((1, 2)).mean() / 3)
+    value = (((one(X).detach() - X) / std) ** 2).mean().sqrt().item()
+    assert found.round_trip_errors == pytest.approx(
+        {"consistency_error": value, "jacobian_consistency_error": slope}, rel=1e-5
+    )
+
+
+def test_a_round_trip_that_does_not_end_where_it_began_is_named():
+    with pytest.raises(ValueError, match="as many outputs as inputs, but it maps 3 to 2"):
+        observe(watched(identity=True), X)
+
+
+def test_thresholds_are_those_that_were_asked_for():
+    found = observe(watched(), X, thresholds=Thresholds(bands=(1.0, 1.5)))
+    assert found.scalars["stable_fraction"] == 0
+    assert found.scalars["ill_conditioned_fraction"] > 0.5
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_names_that_do_not_fit_are_named(side):
+    with pytest.raises(ValueError, match=f"`{side}_names` .* got 1"):
+        observe(watched(**{f"{side}_names": ["only"]}), X)
+
+
+def test_judging_no_points_is_the_worst_there_is():
+    found = Observation.of(torch.zeros(0, 3))
+    assert found.scalars["full_rank_fraction"] == 0
+    assert found.scalars["log10_cond_p95"] == 16

@@ -1,0 +1,96 @@
+"""Watching without Lightning: the seam between a trainer and what is seen."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_invert.watch.watcher import Watcher
+
+
+def net():
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
+
+
+def look(watcher, module, batches, **begin):
+    watcher.begin(module, **begin)
+    for batch in batches:
+        watcher.offer(batch)
+    return watcher.look()
+
+
+BATCHES = torch.randn(4, 10, 5, generator=torch.Generator().manual_seed(0))
+
+
+def test_what_was_not_begun_sees_nothing():
+    watcher = Watcher()
+    watcher.offer(BATCHES[0])
+    assert watcher.look() == []
+
+
+def test_a_look_ends_the_sample():
+    watcher = Watcher()
+    assert len(look(watcher, net(), BATCHES)) == 1
+    assert watcher.look() == []
+
+
+def test_points_are_those_that_were_offered():
+    (found,) = look(Watcher(num_points=1000), net(), BATCHES)
+    offered = {tuple(row) for row in BATCHES.reshape(-1, 5).tolist()}
+    assert {tuple(row) for row in found.inputs.tolist()} == offered
+
+
+def test_nothing_of_it_is_left_behind():
+    module = net()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    streams = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    look(Watcher(), module, BATCHES)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), streams[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == streams[1:]
+    assert all(part.training for part in module.modules())
+    assert all(p.grad is None for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("sampling", "same"), [("reservoir", False), ("fixed", True), ("first", True)]
+)
+def test_a_sample_is_fresh_only_where_that_was_asked_for(sampling, same):
+    watcher, module = Watcher(num_points=10, sampling=sampling), net()
+    (one,), (two,) = (look(watcher, module, BATCHES, when=(epoch,)) for epoch in range(2))
+    assert torch.equal(one.inputs, two.inputs) is same
+
+
+def test_several_dataloaders_are_watched_each_for_itself():
+    watcher = Watcher(dataloaders="separate")
+    watcher.begin(net(), dataloaders=2)
+    watcher.offer(BATCHES[0], 0)
+    watcher.offer(BATCHES[1], 1)
+    found = watcher.look()
+    assert [one.label for one in found] == ["forward_dataloader_0", "forward_dataloader_1"]
+    assert torch.equal(found[1].inputs.sort(0).values, BATCHES[1].sort(0).values)
+
+
+def test_what_fails_in_one_process_is_raised_by_all():
+    watcher = Watcher()
+    watcher.begin(net(), gather=lambda mine: [mine, "ValueError: a broken batch"])
+    watcher.offer(BATCHES[0])
+    with pytest.raises(RuntimeError, match="failed in process 1: ValueError: a broken batch"):
+        watcher.look()
+
+
+def test_a_map_called_round_trip_is_nothing_special():
+    # It was recognised by its name, and ended the fit where it was not square.
+    module = nn.Linear(5, 3)
+    (found,) = look(Watcher({"round_trip": ""}), module, BATCHES)
+    assert found.round_trip_errors == {}
+    (found,) = look(Watcher({"round_trip": "0"}), nn.Sequential(nn.Linear(5, 5)), BATCHES)
+    assert found.round_trip_errors == {}
+
+
+def test_whatever_its_name_a_map_that_says_so_is_a_round_trip():
+    module = nn.Sequential(nn.Linear(5, 5))
+    (found,) = look(Watcher({"there_and_back": {"module": "0", "identity": True}}), module, BATCHES)
+    assert set(found.round_trip_errors) == {"consistency_error", "jacobian_consistency_error"}
