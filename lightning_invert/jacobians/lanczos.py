@@ -27,7 +27,7 @@ from lightning_invert.jacobians.jacobian import evaluate
 
 __all__ = ["ExtremeSingularValues", "extreme_singular_values"]
 
-NUMBERS_AT_ONCE = 2**26
+MAX_NUMBERS_AT_ONCE = 2**26
 """Of the bases of the points that are taken together: 256 MiB in float32."""
 
 
@@ -101,7 +101,7 @@ def extreme_singular_values(
         numbers = min(steps, inputs[0].numel()) * (inputs[0].numel() + outputs[0].numel())
         parts = [
             _bidiagonalise(function, part, steps, seed + i)
-            for i, part in enumerate(inputs.split(max(1, NUMBERS_AT_ONCE // numbers)))
+            for i, part in enumerate(inputs.split(max(1, MAX_NUMBERS_AT_ONCE // numbers)))
         ]
     if len(parts) == 1:
         return parts[0]

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import lightning_invert
 from lightning_invert.pair.objective import AlphaSchedule
 from lightning_invert.variables import Variable
 
@@ -92,14 +91,21 @@ def _admitted(buffer: io.BytesIO) -> list[tuple[Any, str]]:
 
 def _import(name: str) -> Any:
     module, _, attribute = name.rpartition(".")
-    if module.startswith("lightning_invert.") and attribute in lightning_invert.__all__:
-        # What is public is found at the front: where it lives may have moved since.
-        module = "lightning_invert"
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = _found(module, attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise TypeError(f"it needs {name!r}, which cannot be imported ({error})") from error
     part = isinstance(found, type) and issubclass(found, nn.Module | AlphaSchedule)
     if not (part or module in _FUNCTIONS or found is set):
         raise TypeError(f"it needs {name!r}, which is neither a network nor a schedule")
     return found
+
+
+def _found(module: str, attribute: str) -> Any:
+    package = __name__.partition(".")[0]
+    if module.startswith(f"{package}."):
+        # What is public is found at the front: where it lives may have moved since.
+        public = getattr(importlib.import_module(package), attribute, None)
+        if public is not None:
+            return public
+    return getattr(importlib.import_module(module), attribute)

@@ -215,7 +215,7 @@ class ForwardInverseModule(LightningModule):
         """The weight in force in the current epoch: 0 while F is warming up."""
         if self._warming_up:
             return 0.0
-        epoch = self.current_epoch if self._trainer is not None else 0
+        epoch = self.current_epoch if self._attached else 0
         alpha = self.alpha(epoch)
         if not 0 <= alpha <= 1:
             raise ValueError(
@@ -339,8 +339,16 @@ class ForwardInverseModule(LightningModule):
     # Details.
 
     @property
+    def _attached(self) -> bool:
+        """Whether there is a trainer."""
+        try:
+            return self.trainer is not None
+        except RuntimeError:  # what Lightning says where there is none
+            return False
+
+    @property
     def _warming_up(self) -> bool:
-        if self.forward_warmup_epochs == 0 or self._trainer is None:
+        if self.forward_warmup_epochs == 0 or not self._attached:
             return False
         return self.trainer.state.fn == "fit" and self.current_epoch < self.forward_warmup_epochs
 

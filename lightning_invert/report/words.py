@@ -131,8 +131,8 @@ def _condition_interval(scalars: Mapping[str, float]) -> str:
     return f" [{low}, {high}]"
 
 
-def _condition(value: float, resolvable: float) -> str:
+def _condition(value: float, limit: float) -> str:
     """Show a condition number that drowns in rounding as the bound that is known of it."""
     if value == float("inf"):
         return "∞"
-    return f"> {resolvable:.2g}" if value > resolvable else f"{value:.3g}"
+    return f"> {limit:.2g}" if value > limit else f"{value:.3g}"

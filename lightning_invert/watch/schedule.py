@@ -9,7 +9,7 @@ from typing import Literal
 
 __all__ = ["Budget", "Schedule"]
 
-LEAST_POINTS = 16
+MIN_POINTS = 16
 """A budget does not lower the number of points below this; rather, epochs are left out."""
 
 TOLERANCE = 1.1
@@ -120,7 +120,7 @@ class Budget:
 
     def allows(self) -> bool:
         """Tell whether there is time for a look: there is, as long as fewer points would help."""
-        if self.max_overhead is None or self.num_points > LEAST_POINTS:
+        if self.max_overhead is None or self.num_points > MIN_POINTS:
             return True
         return self._spent <= self.max_overhead * (time.monotonic() - self._begun)
 
@@ -137,6 +137,6 @@ class Budget:
         if self.max_overhead is None:
             return
         allowed = self.max_overhead * between
-        if seconds > TOLERANCE * allowed and self.num_points > LEAST_POINTS:
+        if seconds > TOLERANCE * allowed and self.num_points > MIN_POINTS:
             fewer = int(self.num_points * allowed / seconds)
-            self.num_points = max(LEAST_POINTS, fewer)
+            self.num_points = max(MIN_POINTS, fewer)

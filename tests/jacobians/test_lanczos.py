@@ -129,7 +129,7 @@ def test_images_in_and_out_are_flattened_and_chunks_change_nothing(monkeypatch):
     sigma = np.linalg.svd(batched_jacobian(net, x).numpy(), compute_uv=False)
     np.testing.assert_allclose(found.largest, sigma[:, 0])
     np.testing.assert_allclose(found.smallest, sigma[:, -1], rtol=1e-6)
-    monkeypatch.setattr("lightning_invert.jacobians.lanczos.NUMBERS_AT_ONCE", 2 * 72 * 2 * 72)
+    monkeypatch.setattr("lightning_invert.jacobians.lanczos.MAX_NUMBERS_AT_ONCE", 2 * 72 * 2 * 72)
     again = extreme_singular_values(net, x, steps=100)
     torch.testing.assert_close(again.smallest, found.smallest)
     assert again.input_direction.shape == (4, 72)

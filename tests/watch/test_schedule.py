@@ -3,7 +3,7 @@ import torch
 from lightning.pytorch import Callback
 
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.watch.schedule import LEAST_POINTS, Budget, Schedule
+from lightning_invert.watch.schedule import MIN_POINTS, Budget, Schedule
 from tests.projects import Foreign, loader, quiet_trainer
 
 
@@ -84,7 +84,7 @@ def test_a_budget_leaves_looks_out_only_when_fewer_points_are_no_help(monkeypatc
     budget.begin()
     now = 1.0
     budget.account(50.0)
-    assert budget.num_points == LEAST_POINTS
+    assert budget.num_points == MIN_POINTS
     assert not budget.allows()
     now = 501.0
     assert budget.allows()
@@ -104,7 +104,7 @@ def test_watching_that_is_too_slow_takes_fewer_points_and_says_so(tmp_path, capl
     trainer.fit(Foreign(), loader(), loader())
     points = [look["num_points"] for look in watch.history["forward"]]
     assert points[0] == 64
-    assert points[-1] == LEAST_POINTS
+    assert points[-1] == MIN_POINTS
     assert "it watches 16 points from now on, not 64." in caplog.text
     assert len(points) < 30
 

@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.report.loggers import count
+from lightning_invert.report.loggers import TensorBoardGallery, count
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
@@ -195,3 +195,37 @@ def test_a_fast_development_run_logs_nothing_and_complains_of_nothing(tmp_path, 
     assert FULL_RANK in trainer.callback_metrics
     assert "cannot show" not in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_private_names_of_tensorboard_and_its_logger_are_as_they_are_used():
+    """If one of these goes, the loggers fall back; this says so before a user wonders why."""
+    from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
+    from torch.utils.tensorboard import SummaryWriter
+
+    assert callable(SummaryWriter._get_file_writer)
+    assert callable(TensorBoardLogger._sanitize_params)
+    assert callable(_convert_params)
+    assert callable(_flatten_dict)
+
+
+def test_without_torch_s_file_writer_the_scalars_go_the_logger_s_own_way(tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        "lightning.pytorch.loggers.TensorBoardLogger.log_metrics",
+        lambda self, metrics, step=None: seen.update(metrics),
+    )
+    logger = TensorBoardLogger(tmp_path, "", version="", default_hp_metric=False)
+    monkeypatch.delattr(type(logger.experiment), "_get_file_writer")
+    TensorBoardGallery(logger).scalars({FULL_RANK: 1.0}, 3)
+    assert seen == {FULL_RANK: 1.0}
+
+
+def test_without_lightning_s_private_functions_there_is_no_table_of_runs(tmp_path, monkeypatch):
+    monkeypatch.delattr("lightning.fabric.utilities.logger._flatten_dict")
+    logger = TensorBoardLogger(tmp_path, "", version="")
+    module = ForwardInverseModule()
+    trainer = quiet_trainer(tmp_path, logger=logger)
+    trainer.datamodule = Smooth()
+    TensorBoardGallery(logger).declare(trainer, module, [FULL_RANK])
+    logger.experiment.flush()
+    assert "hparams" not in events(tmp_path).summary_metadata
