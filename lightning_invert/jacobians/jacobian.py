@@ -18,7 +18,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
@@ -31,19 +31,22 @@ __all__ = ["Mode", "batched_jacobian", "default_chunk", "evaluate"]
 
 Mode = Literal["auto", "reverse", "forward"]
 
-NUMBERS_AT_ONCE = 2**16
+MAX_NUMBERS_AT_ONCE = 2**16
 """Inputs and outputs of the points of a default chunk: more no longer fit a processor's cache."""
 
-LEAST_CHUNK = 8
+MIN_CHUNK = 8
 
-ROWS_AT_ONCE = 4096
+MAX_ROWS_AT_ONCE = 4096
 """So many rows are made of several backward passes at once, where the points are fewer ..."""
 
-LEAST_TOGETHER = 16
+MIN_TOGETHER = 16
 """... and autograd is not asked for fewer passes at once: batching would cost more than it saves."""
 
-_CHECKED: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
-"""Modules that were seen to treat rows independently, with the number of their outputs."""
+_State: TypeAlias = tuple[tuple[bool, ...], torch.Size, torch.dtype]
+"""Which parts of a module are in training mode, and a point's shape and dtype."""
+
+_CHECKED: weakref.WeakKeyDictionary[nn.Module, dict[_State, int]] = weakref.WeakKeyDictionary()
+"""Modules that were seen to treat rows independently, in which state and with how many outputs."""
 
 
 def batched_jacobian(
@@ -71,8 +74,8 @@ def batched_jacobian(
             about four times as long as a backward pass.
         chunk_size: How many points are taken at a time, which bounds the memory beside the result.
             By default so many that their inputs and outputs are 65 536 numbers, but at least 8.
-        check: Make sure, once for a module and in each call for any other function, that the rows
-            are treated independently.
+        check: Make sure that the rows are treated independently: in each call, but for a module
+            only once for every shape of a point and every choice of parts in training mode.
 
     Warns:
         UserWarning: If the rows are not treated independently: the Jacobians then leave out how a
@@ -125,7 +128,7 @@ def _check_points(inputs: Tensor) -> None:
 
 def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
     """Warn if the first point's output has a gradient to other points."""
-    if len(inputs) < 2 or (isinstance(function, nn.Module) and function in _CHECKED):
+    if len(inputs) < 2 or _remembered(function, inputs) is not None:
         return
     x = inputs[:3].clone().requires_grad_()
     y = evaluate(function, x)
@@ -140,22 +143,34 @@ def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) ->
             "that is what you want.",
             stacklevel=3,
         )
-    elif isinstance(function, nn.Module) and not function.training:
-        _CHECKED[function] = y[0].numel()
+    elif isinstance(function, nn.Module):
+        _CHECKED.setdefault(function, {})[_state(function, inputs)] = y[0].numel()
+
+
+def _state(module: nn.Module, inputs: Tensor) -> _State:
+    return tuple(part.training for part in module.modules()), inputs.shape[1:], inputs.dtype
+
+
+def _remembered(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int | None:
+    """Return the number of outputs if the function was checked in this state."""
+    if not isinstance(function, nn.Module) or function not in _CHECKED:
+        return None
+    return _CHECKED[function].get(_state(function, inputs))
 
 
 def _outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
-    if len(inputs) <= LEAST_CHUNK:
+    if len(inputs) <= MIN_CHUNK:
         return 1  # there is nothing to be split
-    if isinstance(function, nn.Module) and function in _CHECKED:
-        return _CHECKED[function]
+    known = _remembered(function, inputs)
+    if known is not None:
+        return known
     with torch.no_grad():
         return evaluate(function, inputs[:2].clone())[0].numel()
 
 
 def default_chunk(numbers: int) -> int:
     """Return how many points are taken at a time that have so many inputs and outputs."""
-    return max(LEAST_CHUNK, NUMBERS_AT_ONCE // numbers)
+    return max(MIN_CHUNK, MAX_NUMBERS_AT_ONCE // numbers)
 
 
 def _jacobian_of_chunk(function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode) -> Tensor:
@@ -199,7 +214,7 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:
     rows = y.reshape(len(x), m)
-    together = min(m, max(1, ROWS_AT_ONCE // len(x)))
+    together = min(m, max(1, MAX_ROWS_AT_ONCE // len(x)))
     jacobian = y.new_empty(len(x), m, x[0].numel())
     cotangents = torch.eye(m, dtype=y.dtype, device=y.device)
     pullback = Pullback(x, rows)
@@ -209,7 +224,7 @@ def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:
         ):
             part.copy_(pullback(some[:, None]).flatten(2).transpose(0, 1))
         return jacobian
-    if together >= LEAST_TOGETHER:
+    if together >= MIN_TOGETHER:
         try:
             return _cotangents_together(x, rows, together)
         except RuntimeError:

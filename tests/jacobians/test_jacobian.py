@@ -127,6 +127,37 @@ def test_a_module_in_evaluation_mode_is_checked_once():
     assert len(calls) == 2 * first - 1
 
 
+def test_a_module_is_checked_again_when_it_or_a_part_of_it_goes_into_training_mode():
+    net, x = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval(), torch.randn(5, 3)
+    batched_jacobian(net, x)
+    net[1].train()
+    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+        batched_jacobian(net, x)
+    net[1].eval()
+    batched_jacobian(net, x)
+
+
+def test_a_module_is_checked_again_for_points_of_another_shape():
+    class MixesSquares(nn.Module):
+        def forward(self, x):
+            return x - x.mean(0) if x.shape[1] == x.shape[2] else x
+
+    net = MixesSquares().eval()
+    batched_jacobian(net, torch.randn(5, 3, 2))
+    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+        batched_jacobian(net, torch.randn(5, 2, 2))
+
+
+def test_the_number_of_outputs_that_is_remembered_is_that_for_points_of_this_shape():
+    sizes = []
+    net = nn.Upsample(scale_factor=8).eval()
+    net.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    batched_jacobian(net, torch.randn(5, 1, 2))
+    sizes.clear()
+    batched_jacobian(net, torch.randn(2000, 1, 16))
+    assert max(sizes) == 2**16 // (16 + 128)
+
+
 def test_a_random_function_is_not_taken_for_one_that_mixes_points():
     batched_jacobian(lambda x: x + torch.randn_like(x), torch.randn(5, 3))
 
