@@ -27,7 +27,14 @@ from torch.autograd import forward_ad
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.pullback import Pullback
 
-__all__ = ["Mode", "batched_jacobian", "default_chunk", "evaluate"]
+__all__ = [
+    "Mode",
+    "batched_jacobian",
+    "count_outputs",
+    "default_chunk",
+    "evaluate",
+    "jacobian_and_outputs",
+]
 
 Mode = Literal["auto", "reverse", "forward"]
 
@@ -55,14 +62,15 @@ def batched_jacobian(
     *,
     mode: Mode = "auto",
     chunk_size: int | None = None,
+    create_graph: bool = False,
     check: bool = True,
 ) -> Tensor:
     r"""Return the Jacobian of ``function`` at each row of ``inputs``.
 
     Works inside ``torch.no_grad`` and ``torch.inference_mode``; autocast is switched off, and what
     ``torch.compile`` made runs uncompiled. The
-    parameters' ``.grad`` is not touched and nothing of the graph outlives the call. ``function``
-    must treat the rows independently: a module with BatchNorm has to be in evaluation mode.
+    parameters' ``.grad`` is not touched and, unless it is asked for, nothing of the graph outlives
+    the call. ``function`` must treat the rows independently: a module with BatchNorm has to be in evaluation mode.
 
     Args:
         function: Maps (N, \*) to (N, \*): its outputs' first dimension is its inputs'.
@@ -73,7 +81,10 @@ def batched_jacobian(
             unless m > 4 n, and wherever forward mode is not supported: a forward-mode pass takes
             about four times as long as a backward pass.
         chunk_size: How many points are taken at a time, which bounds the memory beside the result.
-            By default so many that their inputs and outputs are 65 536 numbers, but at least 8.
+            By default so many that their inputs and outputs are 65 536 numbers, but at least 8;
+            all, if there is to be a graph.
+        create_graph: Give the result a graph to the function's parameters, for a loss. Each point
+            then goes through the function once for every output, in one batch.
         check: Make sure that the rows are treated independently: in each call, but for a module
             only once for every shape of a point and every choice of parts in training mode.
 
@@ -97,22 +108,81 @@ def batched_jacobian(
         tensor([[[2., 0.],
                  [0., 4.]]])
     """
+    return _differentiate(function, inputs, mode, chunk_size, None, create_graph, check)[0]
+
+
+def jacobian_and_outputs(
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    mode: Mode = "auto",
+    chunk_size: int | None = None,
+    num_outputs: int | None = None,
+    check: bool = True,
+) -> tuple[Tensor, Tensor]:
+    r"""Return the Jacobian at each row of ``inputs``, and the outputs of the same evaluation.
+
+    Args:
+        function: As for :func:`batched_jacobian`, and so are the other arguments.
+        inputs: The points, shape (N, \*).
+        mode: In which direction to differentiate.
+        chunk_size: How many points are taken at a time.
+        num_outputs: m, if it is known: the default chunk is then found without an evaluation.
+        check: Make sure that the rows are treated independently.
+
+    Returns:
+        The Jacobians, shape (N, m, n), and the outputs, shape (N, m), without a graph.
+
+    Raises:
+        TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
+        ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, or the outputs carry no
+            gradient.
+
+    Example:
+        >>> jacobian, outputs = jacobian_and_outputs(torch.square, torch.tensor([[1.0, 2.0]]))
+        >>> jacobian.tolist(), outputs.tolist()
+        ([[[2.0, 0.0], [0.0, 4.0]]], [[1.0, 4.0]])
+    """
+    return _differentiate(function, inputs, mode, chunk_size, num_outputs, False, check)
+
+
+def _differentiate(
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    mode: Mode,
+    chunk_size: int | None,
+    num_outputs: int | None,
+    create_graph: bool,
+    check: bool,
+) -> tuple[Tensor, Tensor]:
     _check_points(inputs)
     if mode not in get_args(Mode):
         raise ValueError(
             f"Expected argument `mode` to be one of {get_args(Mode)}, but got {mode!r}."
         )
+    if create_graph and mode == "forward":
+        raise ValueError("Expected argument `mode` not to be 'forward' with `create_graph`.")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"Expected argument `chunk_size` to be positive, but got {chunk_size}.")
     with differentiable(inputs.device.type):
         if check:
             _check_independence(function, inputs)
         inputs = inputs.detach()
-        if chunk_size is None:
-            chunk_size = default_chunk(inputs[:1].numel() + _outputs(function, inputs))
+        if chunk_size is None and create_graph:
+            chunk_size = len(inputs)
+        elif chunk_size is None:
+            if num_outputs is None:
+                num_outputs = _outputs(function, inputs)
+            chunk_size = default_chunk(inputs[:1].numel() + num_outputs)
         chunks = inputs.split(chunk_size) if len(inputs) > chunk_size else (inputs,)
-        parts = [_jacobian_of_chunk(function, chunk, mode) for chunk in chunks]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        if create_graph:
+            parts = [_with_graph(function, chunk) for chunk in chunks]
+        else:
+            parts = [_of_chunk(function, chunk, mode) for chunk in chunks]
+        if len(parts) == 1:
+            return parts[0]
+        jacobians, outputs = zip(*parts, strict=True)
+        return torch.cat(jacobians), torch.cat(outputs)
 
 
 def _check_points(inputs: Tensor) -> None:
@@ -141,7 +211,7 @@ def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) ->
             "over the batch do: a point's output has a gradient to other points, which its "
             "Jacobian leaves out. Put the module into evaluation mode, or pass check=False if "
             "that is what you want.",
-            stacklevel=3,
+            stacklevel=4,
         )
     elif isinstance(function, nn.Module):
         _CHECKED.setdefault(function, {})[_state(function, inputs)] = y[0].numel()
@@ -162,10 +232,13 @@ def _outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     if len(inputs) <= MIN_CHUNK:
         return 1  # there is nothing to be split
     known = _remembered(function, inputs)
-    if known is not None:
-        return known
+    return count_outputs(function, inputs) if known is None else known
+
+
+def count_outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
+    """Return m, by evaluating the function at no more than two points."""
     with torch.no_grad():
-        return evaluate(function, inputs[:2].clone())[0].numel()
+        return evaluate(function, inputs[:2].clone()).shape[1:].numel()
 
 
 def default_chunk(numbers: int) -> int:
@@ -173,27 +246,48 @@ def default_chunk(numbers: int) -> int:
     return max(MIN_CHUNK, MAX_NUMBERS_AT_ONCE // numbers)
 
 
-def _jacobian_of_chunk(function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode) -> Tensor:
+def _of_chunk(
+    function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode
+) -> tuple[Tensor, Tensor]:
     # A clone, because an inference tensor can never carry a gradient.
     x = points.clone().requires_grad_()
     y = evaluate(function, x)
-    n, m = x[0:1].numel(), y[0:1].numel()
+    n, m = x.shape[1:].numel(), y.shape[1:].numel()
+    outputs = y.detach().reshape(len(x), m)
     if len(x) == 0:
-        return y.new_zeros(0, *(dims.numel() for dims in (y.shape[1:], x.shape[1:])))
+        return y.new_zeros(0, m, n), outputs
     if mode == "forward":
-        return _forward_mode(function, points, n)
+        return _forward_mode(function, points, n), outputs
     if mode == "auto" and m > 4 * n:
         try:
-            return _forward_mode(function, points, n)
+            return _forward_mode(function, points, n), outputs
         except (NotImplementedError, RuntimeError):
             pass  # an operation without a forward-mode rule: reverse mode serves
+    _check_gradient(y)
+    return _reverse_mode(x, y, m), outputs
+
+
+def _with_graph(function: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
+    m = count_outputs(function, points)
+    # Each point once for every output, so that one backward pass finds all rows.
+    x = points.repeat_interleave(m, 0).requires_grad_()
+    y = evaluate(function, x).reshape(len(x), m)
+    _check_gradient(y)
+    each = torch.eye(m, dtype=y.dtype, device=y.device).repeat(len(points), 1)
+    (rows,) = torch.autograd.grad(
+        y, x, each, create_graph=True, allow_unused=True, materialize_grads=True
+    )
+    n = points.shape[1:].numel()
+    return rows.reshape(len(points), m, n), y.detach()[::m]
+
+
+def _check_gradient(y: Tensor) -> None:
     if not y.requires_grad:
         raise ValueError(
             "Expected argument `function` to return a tensor that carries a gradient to its "
             "input, but it does not: is there a `detach`, a `torch.no_grad` or an operation that "
             "cannot be differentiated inside?"
         )
-    return _reverse_mode(x, y, m)
 
 
 def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 __all__ = [
     "WeakestDirections",
+    "distance_from_identity",
     "effective_rank",
     "log_volume",
     "singular_values",
@@ -179,6 +180,34 @@ def log_volume(singular_values: Tensor) -> Tensor:
         tensor([0., -inf])
     """
     return singular_values.log().sum(-1)
+
+
+def distance_from_identity(jacobian: Tensor) -> Tensor:
+    r"""Return the mean square by which a unit step is missed.
+
+    .. math:: \frac{1}{m} \lVert J - 1 \rVert_F^2
+
+    Args:
+        jacobian: Shape (\*, m, m), floating.
+
+    Returns:
+        The mean square, shape (\*,), in the dtype of ``jacobian``, with a graph if that has one.
+
+    Raises:
+        ValueError: If ``jacobian`` is not a batch of square matrices.
+
+    Example:
+        >>> distance_from_identity(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 2.0], [0.0, 1.0]]]))
+        tensor([0., 2.])
+    """
+    m = jacobian.shape[-1] if jacobian.ndim else 0
+    if jacobian.ndim < 2 or jacobian.shape[-2] != m or m == 0:
+        raise ValueError(
+            "Expected argument `jacobian` to be a batch of square matrices, but got shape "
+            f"{tuple(jacobian.shape)}."
+        )
+    off = jacobian - torch.eye(m, dtype=jacobian.dtype, device=jacobian.device)
+    return off.square().sum((-2, -1)) / m
 
 
 class WeakestDirections(NamedTuple):

@@ -4,8 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
+from torch.func import functional_call, jacrev, vmap
 
 from lightning_invert import batched_jacobian
+from lightning_invert.jacobians.jacobian import jacobian_and_outputs
 
 MODES = ("auto", "reverse", "forward")
 
@@ -162,6 +164,33 @@ def test_a_random_function_is_not_taken_for_one_that_mixes_points():
     batched_jacobian(lambda x: x + torch.randn_like(x), torch.randn(5, 3))
 
 
+@pytest.mark.parametrize("chunk_size", [None, 1, 4])
+@pytest.mark.parametrize("mode", MODES)
+def test_comes_with_the_outputs_of_the_same_evaluation(mode, chunk_size):
+    net = nn.Sequential(network(7, 6), nn.Unflatten(1, (2, 3)))
+    x = torch.randn(10, 7, dtype=torch.float64)
+    found, outputs = jacobian_and_outputs(net, x, mode=mode, chunk_size=chunk_size)
+    torch.testing.assert_close(found, batched_jacobian(net, x))
+    torch.testing.assert_close(outputs, net(x).detach().flatten(1))
+    assert not outputs.requires_grad
+    found, outputs = jacobian_and_outputs(net, x[:0], mode=mode)
+    assert (found.shape, outputs.shape) == ((0, 6, 7), (0, 6))
+
+
+def test_who_knows_the_number_of_outputs_needs_one_evaluation_in_all():
+    sizes = []
+
+    def watched(x):
+        sizes.append(len(x))
+        return x.repeat(1, 4)
+
+    jacobian_and_outputs(watched, torch.randn(100, 8), num_outputs=32, check=False)
+    assert sizes == [100]
+    sizes.clear()
+    jacobian_and_outputs(watched, torch.randn(2000, 8), num_outputs=32, check=False)
+    assert sizes == [2**16 // 40, 2000 - 2**16 // 40]
+
+
 def test_of_no_points_has_the_right_shape():
     assert batched_jacobian(network(7, 4), torch.zeros(0, 7).double()).shape == (0, 4, 7)
 
@@ -246,6 +275,63 @@ def test_falls_back_to_reverse_mode_where_forward_mode_is_not_supported():
 
     x = torch.randn(5, 1, dtype=torch.float64)
     torch.testing.assert_close(batched_jacobian(wide, x), (3 * x**2).expand(5, 4)[..., None])
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+@pytest.mark.parametrize(("n", "m"), [(7, 4), (2, 9), (3, 1)])
+def test_with_a_graph_has_the_derivatives_that_torch_func_finds(n, m, chunk_size):
+    net, x = network(n, m), torch.randn(5, n, dtype=torch.float64)
+    weights = dict(net.named_parameters())
+
+    def single(weights, p):
+        return functional_call(net, weights, (p[None],))[0]
+
+    expected = vmap(jacrev(single, argnums=1), in_dims=(None, 0))(weights, x)
+    with torch.no_grad():
+        found = batched_jacobian(net, x, chunk_size=chunk_size, create_graph=True)
+    torch.testing.assert_close(found, expected)
+    factors = torch.randn_like(found)
+
+    def summed(jacobian):
+        return (factors * jacobian.square()).sum()
+
+    by_parameters = torch.autograd.grad(summed(found), net.parameters(), materialize_grads=True)
+    of_torch = torch.autograd.grad(summed(expected), net.parameters(), materialize_grads=True)
+    torch.testing.assert_close(by_parameters, of_torch)
+    assert not x.requires_grad
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_with_a_graph_can_be_differentiated_twice():
+    net, x = network(3, 2), torch.randn(4, 3, dtype=torch.float64)
+
+    def of_weight(weight):
+        def function(p):
+            return functional_call(net, {"0.weight": weight}, (p,))
+
+        return batched_jacobian(function, x, create_graph=True)
+
+    weight = net[0].weight.detach().requires_grad_()
+    assert torch.autograd.gradcheck(of_weight, weight)
+    assert torch.autograd.gradgradcheck(of_weight, weight)
+
+
+def test_with_a_graph_flattens_event_dimensions_and_keeps_zeros():
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Tanh()).double()
+    x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    found = batched_jacobian(net, x, create_graph=True)
+    torch.testing.assert_close(found, point_by_point(net, x))
+    a = torch.ones(3, requires_grad=True)
+    found = batched_jacobian(
+        lambda x: torch.cat([a * x, a + 0 * x.detach()], 1), torch.ones(2, 3), create_graph=True
+    )
+    torch.testing.assert_close(found, torch.eye(6, 3).expand(2, 6, 3))
+    assert batched_jacobian(net, x[:0], create_graph=True).shape == (0, 48, 32)
+
+
+def test_with_a_graph_there_is_reverse_mode_only():
+    with pytest.raises(ValueError, match=r"`mode` .* `create_graph`"):
+        batched_jacobian(torch.square, torch.ones(2, 2), mode="forward", create_graph=True)
 
 
 @pytest.mark.parametrize(
