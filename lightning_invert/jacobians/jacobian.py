@@ -14,15 +14,18 @@ batch is too small to keep the processor busy.
 
 from __future__ import annotations
 
+import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.utils import checkpoint
 
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.pullback import Pullback
@@ -48,6 +51,9 @@ MAX_ROWS_AT_ONCE = 4096
 
 MIN_TOGETHER = 16
 """... and autograd is not asked for fewer passes at once: batching would cost more than it saves."""
+
+CUDNN_DEVICE = "cuda"
+CUDNN_RECURRENT = "CudnnRnn"
 
 _State: TypeAlias = tuple[tuple[bool, ...], torch.Size, torch.dtype]
 """Which parts of a module are in training mode, and a point's shape and dtype."""
@@ -200,7 +206,7 @@ def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) ->
     """Warn if the first point's output has a gradient to other points."""
     if len(inputs) < 2 or _remembered(function, inputs) is not None:
         return
-    x = inputs[:3].clone().requires_grad_()
+    x = _leaf(inputs[:3])
     y = evaluate(function, x)
     if not y.requires_grad:
         return
@@ -237,8 +243,9 @@ def _outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
 
 def count_outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     """Return m, by evaluating the function at no more than two points."""
-    with torch.no_grad():
-        return evaluate(function, inputs[:2].clone()).shape[1:].numel()
+    # With gradients, because a force is one: its function cannot be evaluated without.
+    with differentiable(inputs.device.type):
+        return evaluate(function, _leaf(inputs[:2])).shape[1:].numel()
 
 
 def default_chunk(numbers: int) -> int:
@@ -249,8 +256,7 @@ def default_chunk(numbers: int) -> int:
 def _of_chunk(
     function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode
 ) -> tuple[Tensor, Tensor]:
-    # A clone, because an inference tensor can never carry a gradient.
-    x = points.clone().requires_grad_()
+    x = _leaf(points)
     y = evaluate(function, x)
     n, m = x.shape[1:].numel(), y.shape[1:].numel()
     outputs = y.detach().reshape(len(x), m)
@@ -265,6 +271,12 @@ def _of_chunk(
             pass  # an operation without a forward-mode rule: reverse mode serves
     _check_gradient(y)
     return _reverse_mode(x, y, m), outputs
+
+
+def _leaf(points: Tensor) -> Tensor:
+    # An inference tensor can never carry a gradient.
+    x = points.clone() if points.is_inference() else points.detach()
+    return x.requires_grad_()
 
 
 def _with_graph(function: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
@@ -291,8 +303,17 @@ def _check_gradient(y: Tensor) -> None:
 
 
 def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return ``function(x)``, after making sure that it is one floating row for each point."""
-    y = function(x)
+    """Return ``function(x)``, after making sure that it is one floating row for each point.
+
+    If ``x`` is a leaf that requires a gradient, the function may work on it in place, and several
+    backward passes may go through what it returns, wherever it checkpoints its activations.
+    """
+    with _without_reentrant_checkpoints():
+        y = _evaluate(function, x)
+        if x.device.type == CUDNN_DEVICE and _contains(y, CUDNN_RECURRENT):
+            # In evaluation mode these have no backward pass, and never a second derivative.
+            with torch.backends.cudnn.flags(enabled=False):
+                y = _evaluate(function, x)
     if not isinstance(y, Tensor) or not y.is_floating_point():
         got = y.dtype if isinstance(y, Tensor) else type(y).__name__
         raise TypeError(
@@ -304,6 +325,65 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             f"{len(x)} points, but it returned shape {tuple(y.shape)}."
         )
     return y
+
+
+def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    # What is a leaf must not be changed in place: a clone may.
+    return function(x.clone() if x.requires_grad and x.is_leaf else x)
+
+
+class _NoCheckpoint:
+    """Stands for torch's reentrant checkpoints, and keeps the activations."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+class _Substitution:
+    """How many evaluations run without reentrant checkpoints, and what they stand for."""
+
+    lock = threading.Lock()
+    depth = 0
+    original: Any = None
+
+
+@contextmanager
+def _without_reentrant_checkpoints() -> Iterator[None]:
+    """Evaluate what is checkpointed with ``use_reentrant=True`` as if it were not.
+
+    Its backward pass adds to the parameters' ``.grad``, so that ``torch.autograd.grad`` refuses it,
+    and torch has no switch for it. The substitution is seen by other threads too: what they
+    evaluate meanwhile has the same values and gradients, and takes more memory.
+    """
+    with _Substitution.lock:
+        if _Substitution.depth == 0:
+            _Substitution.original = checkpoint.CheckpointFunction
+            checkpoint.CheckpointFunction = _NoCheckpoint  # type: ignore[assignment, misc]
+        _Substitution.depth += 1
+    try:
+        yield
+    finally:
+        with _Substitution.lock:
+            _Substitution.depth -= 1
+            if _Substitution.depth == 0:
+                checkpoint.CheckpointFunction = _Substitution.original  # type: ignore[misc]
+
+
+def _contains(y: Any, name: str) -> bool:
+    """Whether an operation whose name begins so is in the graph of a tensor."""
+    stack = [y.grad_fn] if isinstance(y, Tensor) else []
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        if node is None:
+            continue
+        if node.name().startswith(name):
+            return True
+        sources = {source for source, _ in node.next_functions} - seen
+        seen |= sources
+        stack.extend(sources)
+    return False
 
 
 def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:

@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.func import functional_call, jacrev, vmap
+from torch.utils import checkpoint
 
 from lightning_invert import batched_jacobian
+from lightning_invert.jacobians import jacobian as home
 from lightning_invert.jacobians.jacobian import jacobian_and_outputs
 
 MODES = ("auto", "reverse", "forward")
@@ -332,6 +334,128 @@ def test_with_a_graph_flattens_event_dimensions_and_keeps_zeros():
 def test_with_a_graph_there_is_reverse_mode_only():
     with pytest.raises(ValueError, match=r"`mode` .* `create_graph`"):
         batched_jacobian(torch.square, torch.ones(2, 2), mode="forward", create_graph=True)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant):
+        super().__init__()
+        self.reentrant = reentrant
+        self.parts = nn.ModuleList(network(n, m) for n, m in ((4, 6), (6, 6), (6, 20)))
+
+    def forward(self, x):
+        for part in self.parts:
+            x = checkpoint.checkpoint(part, x, use_reentrant=self.reentrant)
+        return x
+
+
+class Gradient(nn.Module):
+    """A force: the gradient of an energy."""
+
+    def __init__(self, sets_the_flag=False):
+        super().__init__()
+        self.sets_the_flag = sets_the_flag
+        self.energy = network(4, 1)
+
+    def forward(self, x):
+        if self.sets_the_flag:
+            x.requires_grad_()
+        with torch.enable_grad():
+            return -torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+class Symplectic(Gradient):
+    """Hamilton's equations."""
+
+    def forward(self, x):
+        q, p = super().forward(x).chunk(2, 1)
+        return torch.cat([-p, q], 1)
+
+
+class ChangesItsInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = network(4, 3)
+
+    def forward(self, x):
+        x[:, 0] += 1
+        x.mul_(2)
+        return self.last(x)
+
+
+DIFFICULT = {
+    "first layer in place": lambda: nn.Sequential(nn.ReLU(inplace=True), network(4, 3)),
+    "all rectifiers in place": lambda: nn.Sequential(
+        nn.Linear(4, 9), nn.ReLU(inplace=True), nn.Linear(9, 3), nn.SiLU(inplace=True)
+    ),
+    "changes its input": ChangesItsInput,
+    "force": Gradient,
+    "force, sets the flag": lambda: Gradient(sets_the_flag=True),
+    "Hamiltonian": Symplectic,
+    "Hamiltonian, sets the flag": lambda: Symplectic(sets_the_flag=True),
+    "checkpoints": lambda: Checkpointed(reentrant=False),
+    "reentrant checkpoints": lambda: Checkpointed(reentrant=True),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "options", [{}, {"check": False}, {"chunk_size": 4}, {"create_graph": True}], ids=str
+)
+@pytest.mark.parametrize("points", [10, 400])
+@pytest.mark.parametrize("name", DIFFICULT)
+def test_equals_autograd_where_that_has_its_difficulties(name, points, options, dtype):
+    net, x = DIFFICULT[name]().to(dtype).eval(), torch.randn(points, 4, dtype=dtype)
+    before = x.clone()
+    found = batched_jacobian(net, x, **options)
+    assert torch.equal(x, before)
+    some = slice(0, None, points // 5)
+    for reentrant in (part for part in net.modules() if isinstance(part, Checkpointed)):
+        reentrant.reentrant = False  # autograd.functional does not take it
+    expected = point_by_point(lambda p: net(p.clone()), x[some])
+    torch.testing.assert_close(found[some], expected)
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_checkpoints_are_what_they_were_afterwards():
+    net, x = Checkpointed(reentrant=True), torch.randn(5, 4, dtype=torch.float64)
+    original = checkpoint.CheckpointFunction
+    during = []
+    net.register_forward_hook(lambda *_: during.append(checkpoint.CheckpointFunction))
+    batched_jacobian(lambda x: batched_jacobian(net, x)[:, 0] * x, x)
+    assert original not in during
+    assert checkpoint.CheckpointFunction is original
+
+    def fails(x):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        batched_jacobian(fails, x)
+    assert checkpoint.CheckpointFunction is original
+
+
+def test_a_kernel_without_a_backward_pass_is_found_and_not_used(monkeypatch):
+    # There is no GPU here: the operation stands for cuDNN's recurrent network.
+    seen = []
+
+    def function(x):
+        seen.append(torch.backends.cudnn.enabled)
+        return x.tanh() * 2
+
+    monkeypatch.setattr(home, "CUDNN_DEVICE", "cpu")
+    batched_jacobian(function, torch.randn(5, 4), check=False)
+    assert seen == [True]
+    seen.clear()
+    monkeypatch.setattr(home, "CUDNN_RECURRENT", "Tanh")
+    batched_jacobian(function, torch.randn(5, 4), check=False)
+    assert seen == [True, False]
+    assert torch.backends.cudnn.enabled
+
+
+def test_a_recurrent_network_has_the_jacobian_that_autograd_finds():
+    lstm = nn.LSTM(4, 5, batch_first=True).double().eval()
+    x = torch.randn(3, 6, 4, dtype=torch.float64)
+    found = batched_jacobian(lambda x: lstm(x)[0][:, -1], x)
+    torch.testing.assert_close(found, point_by_point(lambda x: lstm(x)[0][:, -1], x))
 
 
 @pytest.mark.parametrize(
