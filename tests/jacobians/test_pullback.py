@@ -115,6 +115,25 @@ def test_of_any_perceptron_equals_autograds(widths, points, seed):
     torch.testing.assert_close(pullback(cotangents), torch.stack(expected))
 
 
+@pytest.mark.parametrize("name", ["skip", "skipped"])
+def test_a_cotangent_of_all_points_stays_one_through_either_side_of_a_sum(name, monkeypatch):
+    skip, hidden = nn.Linear(5, 4), nn.Sequential(nn.Linear(5, 4), nn.Tanh())
+    rows = []
+    original = home._through_linear
+
+    def watched(*arguments):
+        rule = original(*arguments)
+        return lambda g: (rows.append(g.shape[1]), rule(g))[1]
+
+    monkeypatch.setattr(home, "_through_linear", watched)
+    x = torch.randn(6, 5).requires_grad_()
+    y = skip(x) + hidden(x) if name == "skip" else hidden(x) + skip(x)
+    pulled = Pullback(x, y)(torch.eye(4)[:, None])
+    assert sorted(rows) == [1, 6]
+    expected = [torch.autograd.grad(y[:, i].sum(), x, retain_graph=True)[0] for i in range(4)]
+    torch.testing.assert_close(pulled, torch.stack(expected))
+
+
 def test_depth_is_no_limit():
     x = torch.randn(2, 5).requires_grad_()
     y = x
