@@ -14,36 +14,52 @@ batch is too small to keep the processor busy.
 
 from __future__ import annotations
 
+import threading
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.utils import checkpoint
 
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.pullback import Pullback
 
-__all__ = ["Mode", "batched_jacobian", "default_chunk", "evaluate"]
+__all__ = [
+    "Mode",
+    "batched_jacobian",
+    "count_outputs",
+    "default_chunk",
+    "evaluate",
+    "jacobian_and_outputs",
+]
 
 Mode = Literal["auto", "reverse", "forward"]
 
-NUMBERS_AT_ONCE = 2**16
+MAX_NUMBERS_AT_ONCE = 2**16
 """Inputs and outputs of the points of a default chunk: more no longer fit a processor's cache."""
 
-LEAST_CHUNK = 8
+MIN_CHUNK = 8
 
-ROWS_AT_ONCE = 4096
+MAX_ROWS_AT_ONCE = 4096
 """So many rows are made of several backward passes at once, where the points are fewer ..."""
 
-LEAST_TOGETHER = 16
+MIN_TOGETHER = 16
 """... and autograd is not asked for fewer passes at once: batching would cost more than it saves."""
 
-_CHECKED: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
-"""Modules that were seen to treat rows independently, with the number of their outputs."""
+CUDNN_DEVICE = "cuda"
+CUDNN_RECURRENT = "CudnnRnn"
+
+_State: TypeAlias = tuple[tuple[bool, ...], torch.Size, torch.dtype]
+"""Which parts of a module are in training mode, and a point's shape and dtype."""
+
+_CHECKED: weakref.WeakKeyDictionary[nn.Module, dict[_State, int]] = weakref.WeakKeyDictionary()
+"""Modules that were seen to treat rows independently, in which state and with how many outputs."""
 
 
 def batched_jacobian(
@@ -52,14 +68,15 @@ def batched_jacobian(
     *,
     mode: Mode = "auto",
     chunk_size: int | None = None,
+    create_graph: bool = False,
     check: bool = True,
 ) -> Tensor:
     r"""Return the Jacobian of ``function`` at each row of ``inputs``.
 
     Works inside ``torch.no_grad`` and ``torch.inference_mode``; autocast is switched off, and what
     ``torch.compile`` made runs uncompiled. The
-    parameters' ``.grad`` is not touched and nothing of the graph outlives the call. ``function``
-    must treat the rows independently: a module with BatchNorm has to be in evaluation mode.
+    parameters' ``.grad`` is not touched and, unless it is asked for, nothing of the graph outlives
+    the call. ``function`` must treat the rows independently: a module with BatchNorm has to be in evaluation mode.
 
     Args:
         function: Maps (N, \*) to (N, \*): its outputs' first dimension is its inputs'.
@@ -70,9 +87,12 @@ def batched_jacobian(
             unless m > 4 n, and wherever forward mode is not supported: a forward-mode pass takes
             about four times as long as a backward pass.
         chunk_size: How many points are taken at a time, which bounds the memory beside the result.
-            By default so many that their inputs and outputs are 65 536 numbers, but at least 8.
-        check: Make sure, once for a module and in each call for any other function, that the rows
-            are treated independently.
+            By default so many that their inputs and outputs are 65 536 numbers, but at least 8;
+            all, if there is to be a graph.
+        create_graph: Give the result a graph to the function's parameters, for a loss. Each point
+            then goes through the function once for every output, in one batch.
+        check: Make sure that the rows are treated independently: in each call, but for a module
+            only once for every shape of a point and every choice of parts in training mode.
 
     Warns:
         UserWarning: If the rows are not treated independently: the Jacobians then leave out how a
@@ -94,22 +114,81 @@ def batched_jacobian(
         tensor([[[2., 0.],
                  [0., 4.]]])
     """
+    return _differentiate(function, inputs, mode, chunk_size, None, create_graph, check)[0]
+
+
+def jacobian_and_outputs(
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    mode: Mode = "auto",
+    chunk_size: int | None = None,
+    num_outputs: int | None = None,
+    check: bool = True,
+) -> tuple[Tensor, Tensor]:
+    r"""Return the Jacobian at each row of ``inputs``, and the outputs of the same evaluation.
+
+    Args:
+        function: As for :func:`batched_jacobian`, and so are the other arguments.
+        inputs: The points, shape (N, \*).
+        mode: In which direction to differentiate.
+        chunk_size: How many points are taken at a time.
+        num_outputs: m, if it is known: the default chunk is then found without an evaluation.
+        check: Make sure that the rows are treated independently.
+
+    Returns:
+        The Jacobians, shape (N, m, n), and the outputs, shape (N, m), without a graph.
+
+    Raises:
+        TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
+        ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, or the outputs carry no
+            gradient.
+
+    Example:
+        >>> jacobian, outputs = jacobian_and_outputs(torch.square, torch.tensor([[1.0, 2.0]]))
+        >>> jacobian.tolist(), outputs.tolist()
+        ([[[2.0, 0.0], [0.0, 4.0]]], [[1.0, 4.0]])
+    """
+    return _differentiate(function, inputs, mode, chunk_size, num_outputs, False, check)
+
+
+def _differentiate(
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    mode: Mode,
+    chunk_size: int | None,
+    num_outputs: int | None,
+    create_graph: bool,
+    check: bool,
+) -> tuple[Tensor, Tensor]:
     _check_points(inputs)
     if mode not in get_args(Mode):
         raise ValueError(
             f"Expected argument `mode` to be one of {get_args(Mode)}, but got {mode!r}."
         )
+    if create_graph and mode == "forward":
+        raise ValueError("Expected argument `mode` not to be 'forward' with `create_graph`.")
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"Expected argument `chunk_size` to be positive, but got {chunk_size}.")
     with differentiable(inputs.device.type):
         if check:
             _check_independence(function, inputs)
         inputs = inputs.detach()
-        if chunk_size is None:
-            chunk_size = default_chunk(inputs[:1].numel() + _outputs(function, inputs))
+        if chunk_size is None and create_graph:
+            chunk_size = len(inputs)
+        elif chunk_size is None:
+            if num_outputs is None:
+                num_outputs = _outputs(function, inputs)
+            chunk_size = default_chunk(inputs[:1].numel() + num_outputs)
         chunks = inputs.split(chunk_size) if len(inputs) > chunk_size else (inputs,)
-        parts = [_jacobian_of_chunk(function, chunk, mode) for chunk in chunks]
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
+        if create_graph:
+            parts = [_with_graph(function, chunk) for chunk in chunks]
+        else:
+            parts = [_of_chunk(function, chunk, mode) for chunk in chunks]
+        if len(parts) == 1:
+            return parts[0]
+        jacobians, outputs = zip(*parts, strict=True)
+        return torch.cat(jacobians), torch.cat(outputs)
 
 
 def _check_points(inputs: Tensor) -> None:
@@ -125,9 +204,9 @@ def _check_points(inputs: Tensor) -> None:
 
 def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
     """Warn if the first point's output has a gradient to other points."""
-    if len(inputs) < 2 or (isinstance(function, nn.Module) and function in _CHECKED):
+    if len(inputs) < 2 or _remembered(function, inputs) is not None:
         return
-    x = inputs[:3].clone().requires_grad_()
+    x = _leaf(inputs[:3])
     y = evaluate(function, x)
     if not y.requires_grad:
         return
@@ -138,52 +217,103 @@ def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) ->
             "over the batch do: a point's output has a gradient to other points, which its "
             "Jacobian leaves out. Put the module into evaluation mode, or pass check=False if "
             "that is what you want.",
-            stacklevel=3,
+            stacklevel=4,
         )
-    elif isinstance(function, nn.Module) and not function.training:
-        _CHECKED[function] = y[0].numel()
+    elif isinstance(function, nn.Module):
+        _CHECKED.setdefault(function, {})[_state(function, inputs)] = y[0].numel()
+
+
+def _state(module: nn.Module, inputs: Tensor) -> _State:
+    return tuple(part.training for part in module.modules()), inputs.shape[1:], inputs.dtype
+
+
+def _remembered(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int | None:
+    """Return the number of outputs if the function was checked in this state."""
+    if not isinstance(function, nn.Module) or function not in _CHECKED:
+        return None
+    return _CHECKED[function].get(_state(function, inputs))
 
 
 def _outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
-    if len(inputs) <= LEAST_CHUNK:
+    if len(inputs) <= MIN_CHUNK:
         return 1  # there is nothing to be split
-    if isinstance(function, nn.Module) and function in _CHECKED:
-        return _CHECKED[function]
-    with torch.no_grad():
-        return evaluate(function, inputs[:2].clone())[0].numel()
+    known = _remembered(function, inputs)
+    return count_outputs(function, inputs) if known is None else known
+
+
+def count_outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
+    """Return m, by evaluating the function at no more than two points."""
+    # With gradients, because a force is one: its function cannot be evaluated without.
+    with differentiable(inputs.device.type):
+        return evaluate(function, _leaf(inputs[:2])).shape[1:].numel()
 
 
 def default_chunk(numbers: int) -> int:
     """Return how many points are taken at a time that have so many inputs and outputs."""
-    return max(LEAST_CHUNK, NUMBERS_AT_ONCE // numbers)
+    return max(MIN_CHUNK, MAX_NUMBERS_AT_ONCE // numbers)
 
 
-def _jacobian_of_chunk(function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode) -> Tensor:
-    # A clone, because an inference tensor can never carry a gradient.
-    x = points.clone().requires_grad_()
+def _of_chunk(
+    function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode
+) -> tuple[Tensor, Tensor]:
+    x = _leaf(points)
     y = evaluate(function, x)
-    n, m = x[0:1].numel(), y[0:1].numel()
+    n, m = x.shape[1:].numel(), y.shape[1:].numel()
+    outputs = y.detach().reshape(len(x), m)
     if len(x) == 0:
-        return y.new_zeros(0, *(dims.numel() for dims in (y.shape[1:], x.shape[1:])))
+        return y.new_zeros(0, m, n), outputs
     if mode == "forward":
-        return _forward_mode(function, points, n)
+        return _forward_mode(function, points, n), outputs
     if mode == "auto" and m > 4 * n:
         try:
-            return _forward_mode(function, points, n)
+            return _forward_mode(function, points, n), outputs
         except (NotImplementedError, RuntimeError):
             pass  # an operation without a forward-mode rule: reverse mode serves
+    _check_gradient(y)
+    return _reverse_mode(x, y, m), outputs
+
+
+def _leaf(points: Tensor) -> Tensor:
+    # An inference tensor can never carry a gradient.
+    x = points.clone() if points.is_inference() else points.detach()
+    return x.requires_grad_()
+
+
+def _with_graph(function: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
+    m = count_outputs(function, points)
+    # Each point once for every output, so that one backward pass finds all rows.
+    x = points.repeat_interleave(m, 0).requires_grad_()
+    y = evaluate(function, x).reshape(len(x), m)
+    _check_gradient(y)
+    each = torch.eye(m, dtype=y.dtype, device=y.device).repeat(len(points), 1)
+    (rows,) = torch.autograd.grad(
+        y, x, each, create_graph=True, allow_unused=True, materialize_grads=True
+    )
+    n = points.shape[1:].numel()
+    return rows.reshape(len(points), m, n), y.detach()[::m]
+
+
+def _check_gradient(y: Tensor) -> None:
     if not y.requires_grad:
         raise ValueError(
             "Expected argument `function` to return a tensor that carries a gradient to its "
             "input, but it does not: is there a `detach`, a `torch.no_grad` or an operation that "
             "cannot be differentiated inside?"
         )
-    return _reverse_mode(x, y, m)
 
 
 def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return ``function(x)``, after making sure that it is one floating row for each point."""
-    y = function(x)
+    """Return ``function(x)``, after making sure that it is one floating row for each point.
+
+    If ``x`` is a leaf that requires a gradient, the function may work on it in place, and several
+    backward passes may go through what it returns, wherever it checkpoints its activations.
+    """
+    with _without_reentrant_checkpoints():
+        y = _evaluate(function, x)
+        if x.device.type == CUDNN_DEVICE and _contains(y, CUDNN_RECURRENT):
+            # In evaluation mode these have no backward pass, and never a second derivative.
+            with torch.backends.cudnn.flags(enabled=False):
+                y = _evaluate(function, x)
     if not isinstance(y, Tensor) or not y.is_floating_point():
         got = y.dtype if isinstance(y, Tensor) else type(y).__name__
         raise TypeError(
@@ -197,9 +327,68 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return y
 
 
+def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    # What is a leaf must not be changed in place: a clone may.
+    return function(x.clone() if x.requires_grad and x.is_leaf else x)
+
+
+class _NoCheckpoint:
+    """Stands for torch's reentrant checkpoints, and keeps the activations."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+class _Substitution:
+    """How many evaluations run without reentrant checkpoints, and what they stand for."""
+
+    lock = threading.Lock()
+    depth = 0
+    original: Any = None
+
+
+@contextmanager
+def _without_reentrant_checkpoints() -> Iterator[None]:
+    """Evaluate what is checkpointed with ``use_reentrant=True`` as if it were not.
+
+    Its backward pass adds to the parameters' ``.grad``, so that ``torch.autograd.grad`` refuses it,
+    and torch has no switch for it. The substitution is seen by other threads too: what they
+    evaluate meanwhile has the same values and gradients, and takes more memory.
+    """
+    with _Substitution.lock:
+        if _Substitution.depth == 0:
+            _Substitution.original = checkpoint.CheckpointFunction
+            checkpoint.CheckpointFunction = _NoCheckpoint  # type: ignore[assignment, misc]
+        _Substitution.depth += 1
+    try:
+        yield
+    finally:
+        with _Substitution.lock:
+            _Substitution.depth -= 1
+            if _Substitution.depth == 0:
+                checkpoint.CheckpointFunction = _Substitution.original  # type: ignore[misc]
+
+
+def _contains(y: Any, name: str) -> bool:
+    """Whether an operation whose name begins so is in the graph of a tensor."""
+    stack = [y.grad_fn] if isinstance(y, Tensor) else []
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        if node is None:
+            continue
+        if node.name().startswith(name):
+            return True
+        sources = {source for source, _ in node.next_functions} - seen
+        seen |= sources
+        stack.extend(sources)
+    return False
+
+
 def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:
     rows = y.reshape(len(x), m)
-    together = min(m, max(1, ROWS_AT_ONCE // len(x)))
+    together = min(m, max(1, MAX_ROWS_AT_ONCE // len(x)))
     jacobian = y.new_empty(len(x), m, x[0].numel())
     cotangents = torch.eye(m, dtype=y.dtype, device=y.device)
     pullback = Pullback(x, rows)
@@ -209,7 +398,7 @@ def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:
         ):
             part.copy_(pullback(some[:, None]).flatten(2).transpose(0, 1))
         return jacobian
-    if together >= LEAST_TOGETHER:
+    if together >= MIN_TOGETHER:
         try:
             return _cotangents_together(x, rows, together)
         except RuntimeError:

@@ -10,7 +10,8 @@ what perceptrons are made of there is less to do:
 - a cotangent that does not depend on the point stays a single row until it meets a derivative that
   does: the last layer of a network costs nothing.
 
-A graph with any other operation is left to autograd. Hooks on the tensors in between do not run.
+A graph with any other operation is left to autograd, and so is every graph if torch no longer calls
+what its nodes saved by the names that are read here. Hooks on the tensors in between do not run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 __all__ = ["Pullback"]
@@ -30,8 +31,8 @@ Node: TypeAlias = Any
 Rule: TypeAlias = Callable[[Tensor], Tensor]
 """Carries cotangents (c, N or 1, \\*) from a node's output to one of its inputs."""
 
-NARROW = 16
-"""MKL multiplies by a matrix of fewer columns twice as fast if it is stored column by column."""
+MIN_COLUMNS = 16
+"""MKL takes up to three times as long for a product with fewer columns as for one with so many."""
 
 _ELEMENTWISE = frozenset(
     (  # noqa: SIM905 - forty lines of one word each
@@ -70,7 +71,7 @@ class Pullback:
         self._leaf: Node = get_gradient_edge(x).node
         self._root: Node = y.grad_fn
         self._steps: list[tuple[Node, list[tuple[Node, Rule]]]] = []
-        self.supported = y.grad_fn is not None and self._prepare()
+        self.supported = y.grad_fn is not None and self._prepare(x.shape, y.shape)
 
     def __call__(self, cotangents: Tensor) -> Tensor:
         r"""Return the pulled back cotangents.
@@ -92,8 +93,18 @@ class Pullback:
         return pulled.expand(len(cotangents), *self._shape)
 
     @torch.no_grad()
-    def _prepare(self) -> bool:
+    def _prepare(self, leaf: torch.Size, root: torch.Size) -> bool:
         """Find a rule for every way from a node to another that leads to ``x``."""
+        try:
+            if (_shape(self._leaf), _shape(self._root)) != (leaf, root):
+                return False
+            return self._plan()
+        # The nodes' attributes are torch's own affair, so anything may be wrong with them. What is
+        # wrong with the graph, such as a saved tensor that was overwritten, autograd says better.
+        except Exception:  # noqa: BLE001  # whatever it is, autograd serves
+            return False
+
+    def _plan(self) -> bool:
         order = _on_the_way(self._root, self._leaf)
         known = {*order, self._leaf}
         plan = []
@@ -133,36 +144,55 @@ def _on_the_way(root: Node, leaf: Node) -> list[Node]:
     return finished[::-1]
 
 
+def _private(node: Node, name: str) -> Any:
+    """Return an attribute that torch does not document."""
+    return getattr(node, name)
+
+
+def _shape(node: Node) -> tuple[int, ...]:
+    """Return the shape of the tensor that the node made."""
+    return tuple(_private(node, "_input_metadata")[0].shape)
+
+
 def _maker(node: Node, index: int, source: Node) -> Callable[[], Rule] | None:
     """Return what makes the rule from a node's output to one of its inputs, if it is known."""
     name = node.name().rstrip("0123456789").removesuffix("Backward")
-    to, of = source._input_metadata[0].shape, node._input_metadata[0].shape
+    to, of = _shape(source), _shape(node)
     if to[0] != of[0]:
         return None
     if (name, index) in _LINEAR:
-        return lambda: _through_linear(node)
+        return lambda: _through_linear(node, (of[1], to[1]))
     if name in _RESHAPE:
         return lambda: lambda g: g.reshape(*g.shape[:2], *to[1:])
     if to != of:
         return None
     if (name, index) in _SAME:
         return lambda: lambda g: g
-    if name in _ELEMENTWISE or (name == "NativeBatchNorm" and not node._saved_training):
+    if name in _ELEMENTWISE or (
+        name == "NativeBatchNorm" and _private(node, "_saved_training") is False
+    ):
         return lambda: _through_elementwise(node, index, of)
     return None
 
 
-def _through_linear(node: Node) -> Rule:
-    weight, alpha = node._saved_mat2.t(), getattr(node, "_saved_alpha", 1)
+def _through_linear(node: Node, shape: tuple[int, int]) -> Rule:
+    weight = _private(node, "_saved_mat2").t()
+    alpha = _private(node, "_saved_alpha") if node.name().startswith("Addmm") else 1
+    if weight.shape != shape or not isinstance(alpha, int | float):
+        raise TypeError("These are not what a linear layer saves.")
     if alpha != 1:
         weight = alpha * weight
-    if weight.shape[1] < NARROW:
-        weight = weight.t().contiguous().t()
-    return lambda g: (g.reshape(-1, g.shape[-1]) @ weight).view(*g.shape[:-1], -1)
+    columns = weight.shape[1]
+    if columns < MIN_COLUMNS:
+        weight = nn.functional.pad(weight, (0, MIN_COLUMNS - columns))
+    return lambda g: (g.reshape(-1, g.shape[-1]) @ weight).view(*g.shape[:-1], -1)[..., :columns]
 
 
-def _through_elementwise(node: Node, index: int, shape: list[int]) -> Rule:
-    metadata = node._input_metadata[0]
-    gradients = node(torch.ones(shape, dtype=metadata.dtype, device=metadata.device))
+def _through_elementwise(node: Node, index: int, shape: tuple[int, ...]) -> Rule:
+    metadata = _private(node, "_input_metadata")[0]
+    one = torch.ones((), dtype=metadata.dtype, device=metadata.device)
+    gradients = node(one.expand(shape))
     derivative = gradients[index] if isinstance(gradients, tuple) else gradients
+    if derivative.data_ptr() == one.data_ptr():  # a sum hands on what it gets
+        return lambda g: g
     return lambda g: g * derivative

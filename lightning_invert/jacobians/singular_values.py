@@ -13,8 +13,11 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from lightning_invert.jacobians.eigenvalues import eigenvalues_of_four_rows
+
 __all__ = [
     "WeakestDirections",
+    "distance_from_identity",
     "effective_rank",
     "log_volume",
     "singular_values",
@@ -24,8 +27,8 @@ __all__ = [
 MAX_ERROR = 1e-6
 """The largest relative error of a singular value that is not left to an SVD."""
 
-MIN_SQUARES = 1e-200
-"""A sum of squares below it, or above its inverse, is left to an SVD: squares might be lost in it."""
+MIN_SIZE = 1e-100
+"""A matrix with a norm below it, or above its inverse, is left to an SVD: squares might be lost."""
 
 MAX_GRAM_SIZE = 512
 """Larger matrices are left to an SVD."""
@@ -33,6 +36,9 @@ MAX_GRAM_SIZE = 512
 MAX_NUMBERS_AT_ONCE = 2**21
 """Matrices are taken in chunks of so many numbers, 16 MiB in float64: larger blocks of memory are
 given back to the system, and fetched again, at every use."""
+
+MIN_MATRICES_FOR_ROTATIONS = 768
+"""Of four rows: for fewer, LAPACK is as fast as working on all at once."""
 
 MIN_NUMBERS_FOR_THREADS = 2**20
 """Fewer numbers are done while PyTorch's own threads, which wait for work in a loop for some
@@ -75,8 +81,8 @@ def _by_gram_or_svd(batch: Tensor) -> Tensor:
     some = max(1, MAX_NUMBERS_AT_ONCE // max(1, batch[:1].numel()))
     if min(batch.shape[1:]) > MAX_GRAM_SIZE:
         return torch.cat([_by_svd(part.double()) for part in batch.split(some)])
-    sigmas, goods = zip(*(_by_gram(part.double()) for part in batch.split(some)), strict=True)
-    sigma, good = torch.cat(sigmas), torch.cat(goods)
+    parts = [_by_gram(part.double()) for part in batch.split(some)]
+    sigma, good = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
     if not good.all():
         sigma[~good] = torch.cat([_by_svd(part.double()) for part in batch[~good].split(some)])
     return sigma
@@ -91,19 +97,28 @@ def _by_gram(batch: Tensor) -> tuple[Tensor, Tensor]:
     """
     m, n = batch.shape[1:]
     gram = batch @ batch.mT if m <= n else batch.mT @ batch
-    trace = gram.diagonal(dim1=1, dim2=2).sum(1)
-    usable = (trace > MIN_SQUARES) & (trace < 1.0 / MIN_SQUARES)  # so not NaN
-    if not usable.all():
+    size = torch.linalg.vector_norm(batch, dim=(1, 2))
+    least, most = size.aminmax() if len(size) else (size.sum(), size.sum())
+    usable = None
+    if not (least > MIN_SIZE and most < 1.0 / MIN_SIZE):  # so also for NaN
+        usable = (size > MIN_SIZE) & (size < 1.0 / MIN_SIZE)
         gram[~usable] = 0.0
     squares = _eigenvalues(gram).flip(-1)
-    error = 4.0 * math.sqrt(max(m, n)) * torch.finfo(squares.dtype).eps * squares[:, 0]
+    error = 4.0 * math.sqrt(max(m, n)) * torch.finfo(squares.dtype).eps
     # The square root halves a relative error.
-    good = usable & (error <= 2.0 * MAX_ERROR * squares[:, -1])
-    return squares.clamp(min=0.0).sqrt(), good
+    good = squares[:, 0] * (error / (2.0 * MAX_ERROR)) <= squares[:, -1]
+    return squares.clamp_(min=0.0).sqrt_(), good if usable is None else good & usable
 
 
 def _eigenvalues(symmetric: Tensor) -> Tensor:
     """Return the eigenvalues of each matrix of a batch, in ascending order."""
+    if (
+        symmetric.shape[1] == 4
+        and symmetric.device.type == "cpu"
+        and len(symmetric) >= MIN_MATRICES_FOR_ROTATIONS
+        and (symmetric.numel() < MIN_NUMBERS_FOR_THREADS or torch.get_num_threads() < 2)
+    ):
+        return torch.from_numpy(eigenvalues_of_four_rows(symmetric.detach().numpy()))
     return _shared(torch.linalg.eigvalsh, np.linalg.eigvalsh, symmetric)
 
 
@@ -179,6 +194,34 @@ def log_volume(singular_values: Tensor) -> Tensor:
         tensor([0., -inf])
     """
     return singular_values.log().sum(-1)
+
+
+def distance_from_identity(jacobian: Tensor) -> Tensor:
+    r"""Return the mean square by which a unit step is missed.
+
+    .. math:: \frac{1}{m} \lVert J - 1 \rVert_F^2
+
+    Args:
+        jacobian: Shape (\*, m, m), floating.
+
+    Returns:
+        The mean square, shape (\*,), in the dtype of ``jacobian``, with a graph if that has one.
+
+    Raises:
+        ValueError: If ``jacobian`` is not a batch of square matrices.
+
+    Example:
+        >>> distance_from_identity(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 2.0], [0.0, 1.0]]]))
+        tensor([0., 2.])
+    """
+    m = jacobian.shape[-1] if jacobian.ndim else 0
+    if jacobian.ndim < 2 or jacobian.shape[-2] != m or m == 0:
+        raise ValueError(
+            "Expected argument `jacobian` to be a batch of square matrices, but got shape "
+            f"{tuple(jacobian.shape)}."
+        )
+    off = jacobian - torch.eye(m, dtype=jacobian.dtype, device=jacobian.device)
+    return off.square().sum((-2, -1)) / m
 
 
 class WeakestDirections(NamedTuple):

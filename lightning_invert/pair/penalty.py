@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.jacobians.contexts import evaluation_mode
+from lightning_invert.jacobians.jacobian import batched_jacobian
+from lightning_invert.jacobians.singular_values import distance_from_identity
 
 __all__ = ["ConditioningPenalty", "JacobianConsistency"]
 
-SMALLEST_SHARE = 1e-6
+MIN_SHARE = 1e-6
 """Of the largest singular value: what is below is taken for this, lest gradients be infinite."""
 
 
@@ -50,10 +52,10 @@ class ConditioningPenalty(nn.Module):
     def __init__(self, weight: float = 0.01, limit: float = 10.0, num_points: int = 8) -> None:
         super().__init__()
         _check(weight, num_points)
-        if not 1 <= limit < 1 / SMALLEST_SHARE:
+        if not 1 <= limit < 1 / MIN_SHARE:
             raise ValueError(
                 "Expected argument `limit` to be a condition number from 1 to "
-                f"{1 / SMALLEST_SHARE:g}, but got {limit}."
+                f"{1 / MIN_SHARE:g}, but got {limit}."
             )
         self.weight = weight
         self.limit = limit
@@ -78,7 +80,7 @@ class ConditioningPenalty(nn.Module):
         sigma = torch.linalg.svdvals(jacobian)
         largest, smallest = sigma[:, 0], sigma[:, -1]
         tiny = torch.finfo(sigma.dtype).tiny
-        floored = smallest.square() + (SMALLEST_SHARE * largest).square() + tiny
+        floored = smallest.square() + (MIN_SHARE * largest).square() + tiny
         log_cond = (largest.square() + tiny).log() / 2 - floored.log() / 2
         excess = (log_cond - math.log(self.limit)).clamp(min=0)
         penalty: Tensor = self.weight * excess.square().mean()
@@ -134,26 +136,14 @@ class JacobianConsistency(nn.Module):
         """
         with evaluation_mode([f for f in (forward, inverse) if isinstance(f, nn.Module)]):
             jacobian = _jacobian(lambda y: forward(inverse(y)), y[: self.num_points])
-        m = jacobian.shape[1]
-        off = jacobian - torch.eye(m, dtype=jacobian.dtype, device=jacobian.device)
-        penalty: Tensor = self.weight * off.square().sum((1, 2)).mean() / m
-        return penalty
+        return self.weight * distance_from_identity(jacobian).mean()
 
 
 def _jacobian(function: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return the Jacobian at each point, shape (N, m, n), with a graph."""
-    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
-        modules = [function] if isinstance(function, nn.Module) else []
-        with evaluation_mode(modules):
-            with torch.no_grad():
-                m = function(x[:1]).numel()
-            # Each point once for every output, so that one backward pass finds all rows.
-            repeated = x.detach().repeat_interleave(m, 0).requires_grad_()
-            y = function(repeated).flatten(1)
-        each = torch.eye(m, dtype=y.dtype, device=y.device).repeat(len(x), 1)
-        (rows,) = torch.autograd.grad(y, repeated, each, create_graph=True)
-    rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-    return rows.reshape(len(x), m, -1)
+    with evaluation_mode([function] if isinstance(function, nn.Module) else []):
+        jacobian = batched_jacobian(function, x, create_graph=True, check=False)
+    return jacobian.float() if jacobian.dtype in (torch.float16, torch.bfloat16) else jacobian
 
 
 def _check(weight: float, num_points: int) -> None:

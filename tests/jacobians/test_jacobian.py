@@ -4,8 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
+from torch.func import functional_call, jacrev, vmap
+from torch.utils import checkpoint
 
 from lightning_invert import batched_jacobian
+from lightning_invert.jacobians import jacobian as home
+from lightning_invert.jacobians.jacobian import jacobian_and_outputs
 
 MODES = ("auto", "reverse", "forward")
 
@@ -127,8 +131,66 @@ def test_a_module_in_evaluation_mode_is_checked_once():
     assert len(calls) == 2 * first - 1
 
 
+def test_a_module_is_checked_again_when_it_or_a_part_of_it_goes_into_training_mode():
+    net, x = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval(), torch.randn(5, 3)
+    batched_jacobian(net, x)
+    net[1].train()
+    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+        batched_jacobian(net, x)
+    net[1].eval()
+    batched_jacobian(net, x)
+
+
+def test_a_module_is_checked_again_for_points_of_another_shape():
+    class MixesSquares(nn.Module):
+        def forward(self, x):
+            return x - x.mean(0) if x.shape[1] == x.shape[2] else x
+
+    net = MixesSquares().eval()
+    batched_jacobian(net, torch.randn(5, 3, 2))
+    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+        batched_jacobian(net, torch.randn(5, 2, 2))
+
+
+def test_the_number_of_outputs_that_is_remembered_is_that_for_points_of_this_shape():
+    sizes = []
+    net = nn.Upsample(scale_factor=8).eval()
+    net.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    batched_jacobian(net, torch.randn(5, 1, 2))
+    sizes.clear()
+    batched_jacobian(net, torch.randn(2000, 1, 16))
+    assert max(sizes) == 2**16 // (16 + 128)
+
+
 def test_a_random_function_is_not_taken_for_one_that_mixes_points():
     batched_jacobian(lambda x: x + torch.randn_like(x), torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 4])
+@pytest.mark.parametrize("mode", MODES)
+def test_comes_with_the_outputs_of_the_same_evaluation(mode, chunk_size):
+    net = nn.Sequential(network(7, 6), nn.Unflatten(1, (2, 3)))
+    x = torch.randn(10, 7, dtype=torch.float64)
+    found, outputs = jacobian_and_outputs(net, x, mode=mode, chunk_size=chunk_size)
+    torch.testing.assert_close(found, batched_jacobian(net, x))
+    torch.testing.assert_close(outputs, net(x).detach().flatten(1))
+    assert not outputs.requires_grad
+    found, outputs = jacobian_and_outputs(net, x[:0], mode=mode)
+    assert (found.shape, outputs.shape) == ((0, 6, 7), (0, 6))
+
+
+def test_who_knows_the_number_of_outputs_needs_one_evaluation_in_all():
+    sizes = []
+
+    def watched(x):
+        sizes.append(len(x))
+        return x.repeat(1, 4)
+
+    jacobian_and_outputs(watched, torch.randn(100, 8), num_outputs=32, check=False)
+    assert sizes == [100]
+    sizes.clear()
+    jacobian_and_outputs(watched, torch.randn(2000, 8), num_outputs=32, check=False)
+    assert sizes == [2**16 // 40, 2000 - 2**16 // 40]
 
 
 def test_of_no_points_has_the_right_shape():
@@ -215,6 +277,185 @@ def test_falls_back_to_reverse_mode_where_forward_mode_is_not_supported():
 
     x = torch.randn(5, 1, dtype=torch.float64)
     torch.testing.assert_close(batched_jacobian(wide, x), (3 * x**2).expand(5, 4)[..., None])
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+@pytest.mark.parametrize(("n", "m"), [(7, 4), (2, 9), (3, 1)])
+def test_with_a_graph_has_the_derivatives_that_torch_func_finds(n, m, chunk_size):
+    net, x = network(n, m), torch.randn(5, n, dtype=torch.float64)
+    weights = dict(net.named_parameters())
+
+    def single(weights, p):
+        return functional_call(net, weights, (p[None],))[0]
+
+    expected = vmap(jacrev(single, argnums=1), in_dims=(None, 0))(weights, x)
+    with torch.no_grad():
+        found = batched_jacobian(net, x, chunk_size=chunk_size, create_graph=True)
+    torch.testing.assert_close(found, expected)
+    factors = torch.randn_like(found)
+
+    def summed(jacobian):
+        return (factors * jacobian.square()).sum()
+
+    by_parameters = torch.autograd.grad(summed(found), net.parameters(), materialize_grads=True)
+    of_torch = torch.autograd.grad(summed(expected), net.parameters(), materialize_grads=True)
+    torch.testing.assert_close(by_parameters, of_torch)
+    assert not x.requires_grad
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_with_a_graph_can_be_differentiated_twice():
+    net, x = network(3, 2), torch.randn(4, 3, dtype=torch.float64)
+
+    def of_weight(weight):
+        def function(p):
+            return functional_call(net, {"0.weight": weight}, (p,))
+
+        return batched_jacobian(function, x, create_graph=True)
+
+    weight = net[0].weight.detach().requires_grad_()
+    assert torch.autograd.gradcheck(of_weight, weight)
+    assert torch.autograd.gradgradcheck(of_weight, weight)
+
+
+def test_with_a_graph_flattens_event_dimensions_and_keeps_zeros():
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Tanh()).double()
+    x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    found = batched_jacobian(net, x, create_graph=True)
+    torch.testing.assert_close(found, point_by_point(net, x))
+    a = torch.ones(3, requires_grad=True)
+    found = batched_jacobian(
+        lambda x: torch.cat([a * x, a + 0 * x.detach()], 1), torch.ones(2, 3), create_graph=True
+    )
+    torch.testing.assert_close(found, torch.eye(6, 3).expand(2, 6, 3))
+    assert batched_jacobian(net, x[:0], create_graph=True).shape == (0, 48, 32)
+
+
+def test_with_a_graph_there_is_reverse_mode_only():
+    with pytest.raises(ValueError, match=r"`mode` .* `create_graph`"):
+        batched_jacobian(torch.square, torch.ones(2, 2), mode="forward", create_graph=True)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant):
+        super().__init__()
+        self.reentrant = reentrant
+        self.parts = nn.ModuleList(network(n, m) for n, m in ((4, 6), (6, 6), (6, 20)))
+
+    def forward(self, x):
+        for part in self.parts:
+            x = checkpoint.checkpoint(part, x, use_reentrant=self.reentrant)
+        return x
+
+
+class Gradient(nn.Module):
+    """A force: the gradient of an energy."""
+
+    def __init__(self, sets_the_flag=False):
+        super().__init__()
+        self.sets_the_flag = sets_the_flag
+        self.energy = network(4, 1)
+
+    def forward(self, x):
+        if self.sets_the_flag:
+            x.requires_grad_()
+        with torch.enable_grad():
+            return -torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+class Symplectic(Gradient):
+    """Hamilton's equations."""
+
+    def forward(self, x):
+        q, p = super().forward(x).chunk(2, 1)
+        return torch.cat([-p, q], 1)
+
+
+class ChangesItsInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = network(4, 3)
+
+    def forward(self, x):
+        x[:, 0] += 1
+        x.mul_(2)
+        return self.last(x)
+
+
+DIFFICULT = {
+    "first layer in place": lambda: nn.Sequential(nn.ReLU(inplace=True), network(4, 3)),
+    "all rectifiers in place": lambda: nn.Sequential(
+        nn.Linear(4, 9), nn.ReLU(inplace=True), nn.Linear(9, 3), nn.SiLU(inplace=True)
+    ),
+    "changes its input": ChangesItsInput,
+    "force": Gradient,
+    "force, sets the flag": lambda: Gradient(sets_the_flag=True),
+    "Hamiltonian": Symplectic,
+    "Hamiltonian, sets the flag": lambda: Symplectic(sets_the_flag=True),
+    "checkpoints": lambda: Checkpointed(reentrant=False),
+    "reentrant checkpoints": lambda: Checkpointed(reentrant=True),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "options", [{}, {"check": False}, {"chunk_size": 4}, {"create_graph": True}], ids=str
+)
+@pytest.mark.parametrize("points", [10, 400])
+@pytest.mark.parametrize("name", DIFFICULT)
+def test_equals_autograd_where_that_has_its_difficulties(name, points, options, dtype):
+    net, x = DIFFICULT[name]().to(dtype).eval(), torch.randn(points, 4, dtype=dtype)
+    before = x.clone()
+    found = batched_jacobian(net, x, **options)
+    assert torch.equal(x, before)
+    some = slice(0, None, points // 5)
+    for reentrant in (part for part in net.modules() if isinstance(part, Checkpointed)):
+        reentrant.reentrant = False  # autograd.functional does not take it
+    expected = point_by_point(lambda p: net(p.clone()), x[some])
+    torch.testing.assert_close(found[some], expected)
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_checkpoints_are_what_they_were_afterwards():
+    net, x = Checkpointed(reentrant=True), torch.randn(5, 4, dtype=torch.float64)
+    original = checkpoint.CheckpointFunction
+    during = []
+    net.register_forward_hook(lambda *_: during.append(checkpoint.CheckpointFunction))
+    batched_jacobian(lambda x: batched_jacobian(net, x)[:, 0] * x, x)
+    assert original not in during
+    assert checkpoint.CheckpointFunction is original
+
+    def fails(x):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        batched_jacobian(fails, x)
+    assert checkpoint.CheckpointFunction is original
+
+
+def test_a_kernel_without_a_backward_pass_is_found_and_not_used(monkeypatch):
+    # There is no GPU here: the operation stands for cuDNN's recurrent network.
+    seen = []
+
+    def function(x):
+        seen.append(torch.backends.cudnn.enabled)
+        return x.tanh() * 2
+
+    monkeypatch.setattr(home, "CUDNN_DEVICE", "cpu")
+    batched_jacobian(function, torch.randn(5, 4), check=False)
+    assert seen == [True]
+    seen.clear()
+    monkeypatch.setattr(home, "CUDNN_RECURRENT", "Tanh")
+    batched_jacobian(function, torch.randn(5, 4), check=False)
+    assert seen == [True, False]
+    assert torch.backends.cudnn.enabled
+
+
+def test_a_recurrent_network_has_the_jacobian_that_autograd_finds():
+    lstm = nn.LSTM(4, 5, batch_first=True).double().eval()
+    x = torch.randn(3, 6, 4, dtype=torch.float64)
+    found = batched_jacobian(lambda x: lstm(x)[0][:, -1], x)
+    torch.testing.assert_close(found, point_by_point(lambda x: lstm(x)[0][:, -1], x))
 
 
 @pytest.mark.parametrize(

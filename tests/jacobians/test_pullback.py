@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lightning_invert import LinearPlusNonlinear, ResidualMLP, Standardize
+from lightning_invert import LinearPlusNonlinear, ResidualMLP, Standardize, batched_jacobian
+from lightning_invert.jacobians import pullback as home
 from lightning_invert.jacobians.pullback import Pullback
 
 KNOWN = {
@@ -114,6 +115,25 @@ def test_of_any_perceptron_equals_autograds(widths, points, seed):
     torch.testing.assert_close(pullback(cotangents), torch.stack(expected))
 
 
+@pytest.mark.parametrize("name", ["skip", "skipped"])
+def test_a_cotangent_of_all_points_stays_one_through_either_side_of_a_sum(name, monkeypatch):
+    skip, hidden = nn.Linear(5, 4), nn.Sequential(nn.Linear(5, 4), nn.Tanh())
+    rows = []
+    original = home._through_linear
+
+    def watched(*arguments):
+        rule = original(*arguments)
+        return lambda g: (rows.append(g.shape[1]), rule(g))[1]
+
+    monkeypatch.setattr(home, "_through_linear", watched)
+    x = torch.randn(6, 5).requires_grad_()
+    y = skip(x) + hidden(x) if name == "skip" else hidden(x) + skip(x)
+    pulled = Pullback(x, y)(torch.eye(4)[:, None])
+    assert sorted(rows) == [1, 6]
+    expected = [torch.autograd.grad(y[:, i].sum(), x, retain_graph=True)[0] for i in range(4)]
+    torch.testing.assert_close(pulled, torch.stack(expected))
+
+
 def test_depth_is_no_limit():
     x = torch.randn(2, 5).requires_grad_()
     y = x
@@ -137,3 +157,51 @@ def test_gradients_of_parameters_are_not_touched():
     pullback(torch.ones(1, 1, 3))
     assert all(p.grad is None for p in net.parameters())
     assert x.grad is None
+
+
+READ_FROM_NODES = ["_input_metadata", "_saved_mat2", "_saved_alpha", "_saved_training"]
+
+
+def reads_all(x):
+    """A graph of which all private attributes are read."""
+    y = KNOWN["BatchNorm in evaluation mode"](x)
+    return torch.addmm(torch.ones(3), y, torch.arange(12.0).view(3, 4)[:, :3], alpha=2.5)
+
+
+def test_torch_still_calls_by_these_names_what_is_read_from_its_nodes(monkeypatch):
+    read = set()
+    original = home._private
+    monkeypatch.setattr(
+        home, "_private", lambda node, name: (read.add(name), original(node, name))[1]
+    )
+    assert prepared(KNOWN["wide layers"])[-1].supported
+    assert prepared(reads_all)[-1].supported
+    assert read == set(READ_FROM_NODES)
+
+
+@pytest.mark.parametrize("name", READ_FROM_NODES)
+@pytest.mark.parametrize("how", ["gone", "none", "another"])
+def test_where_torch_s_nodes_have_changed_autograd_serves(name, how, monkeypatch):
+    def changed(node, asked):
+        if asked != name:
+            return getattr(node, asked)
+        if how == "gone":
+            raise AttributeError(name)
+        return None if how == "none" else [torch.ones(2, 2)]
+
+    monkeypatch.setattr(home, "_private", changed)
+    x, y, pullback = prepared(reads_all)
+    assert not pullback.supported
+    expected = torch.stack(
+        [torch.autograd.grad(y[:, i].sum(), x, retain_graph=True)[0] for i in range(3)], 1
+    )
+    torch.testing.assert_close(batched_jacobian(reads_all, x.detach()), expected)
+
+
+def test_what_autograd_refuses_is_left_for_it_to_say():
+    x = torch.randn(6, 5).requires_grad_()
+    hidden = x.tanh()
+    y = hidden * 2
+    with torch.no_grad():
+        hidden.zero_()
+    assert not Pullback(x, y + hidden.tanh() * 0 + x.tanh() @ torch.ones(5, 5)).supported

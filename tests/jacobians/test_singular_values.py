@@ -14,6 +14,7 @@ from lightning_invert import (
 )
 from lightning_invert.jacobians import singular_values as home
 from lightning_invert.jacobians.singular_values import (
+    distance_from_identity,
     effective_rank,
     log_volume,
     weakest_directions,
@@ -160,6 +161,15 @@ def test_weakest_directions_are_numpys_singular_vectors(shape):
     reached = (jacobian @ weakest.inputs[:, :, None])[:, :, 0]
     torch.testing.assert_close(reached, weakest.sigma[:, None] * weakest.outputs)
     assert (weakest.outputs.gather(1, weakest.outputs.abs().argmax(1, keepdim=True)) > 0).all()
+
+
+def test_the_distance_from_the_identity_is_the_mean_square_of_a_columns_error():
+    jacobian = torch.randn(2, 20, 4, 4, dtype=torch.float64)
+    expected = np.square(np.linalg.norm(jacobian.numpy() - np.eye(4), axis=(2, 3))) / 4
+    np.testing.assert_allclose(distance_from_identity(jacobian), expected)
+    assert distance_from_identity(torch.eye(3).expand(5, 3, 3)).eq(0).all()
+    with pytest.raises(ValueError, match=r"`jacobian` .* square .* \(4, 7\)"):
+        distance_from_identity(torch.zeros(4, 7))
 
 
 def test_weakest_directions_of_a_nan_are_nan_and_spoil_no_others():

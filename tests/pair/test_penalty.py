@@ -100,6 +100,24 @@ def test_dropout_is_off_and_flags_and_random_streams_are_left_alone():
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_have_a_penalty_in_float32(dtype):
+    f, i, x = net().to(dtype), net(3, 5, seed=1).to(dtype), torch.randn(6, 5).to(dtype)
+    for value, exact in (
+        (
+            ConditioningPenalty(1.0, limit=1.0)(f, x),
+            ConditioningPenalty(1.0, limit=1.0)(net(), x.double()),
+        ),
+        (
+            JacobianConsistency(1.0)(f, i, x[:, :3]),
+            JacobianConsistency(1.0)(net(), net(3, 5, seed=1), x[:, :3].double()),
+        ),
+    ):
+        assert value.dtype == torch.float32
+        assert value.item() == pytest.approx(exact.item(), rel=0.1)
+        value.backward()
+
+
 def test_only_the_first_points_are_taken():
     f, x = net(), torch.randn(6, 5, dtype=torch.float64)
     few = ConditioningPenalty(limit=1.0, num_points=2)
