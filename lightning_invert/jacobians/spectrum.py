@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.jacobian import batched_jacobian, default_chunk, evaluate
+from lightning_invert.jacobians.jacobian import count_outputs, evaluate, jacobian_and_outputs
 from lightning_invert.jacobians.lanczos import ExtremeSingularValues, extreme_singular_values
 from lightning_invert.jacobians.singular_values import (
     WeakestDirections,
+    distance_from_identity,
     singular_values,
     weakest_directions,
 )
@@ -96,40 +97,56 @@ def measure_spectrum(
         >>> measure_spectrum(torch.square, torch.ones(1, 2000)).complete
         False
     """
-    with differentiable(inputs.device.type), torch.no_grad():
-        outputs = evaluate(function, inputs.clone()).detach().reshape(len(inputs), -1)
-    m, n = outputs.shape[1], inputs[0].numel()
+    n = inputs.shape[1:].numel()
+    m = count_outputs(function, inputs) if num_outputs is None else num_outputs
     if identity and m != n:
         raise ValueError(
             f"Expected a round trip to have as many outputs as inputs, but it maps {n} to {m}. "
             "Leave `identity` out where a map does not end where it began."
         )
     if min(m, n) > MAX_SINGULAR_VALUES or m * n > MAX_ENTRIES:
-        limit = condition_limit(inputs.dtype, (m, n))
-        found = extreme_singular_values(*_standardized(function, inputs, stds))
-        v, u = found.input_direction, found.output_direction
-        weakest = WeakestDirections(found.smallest, v, u) if directions else None
-        if found.complete:
-            return Spectrum(found.lower_bounds, outputs, (m, n), limit, None, weakest)
-        ends = torch.stack([found.largest, found.smallest], dim=1)
-        return Spectrum(ends, outputs, (m, n), limit, found, weakest)
-    sigmas, weakests, errors = [], [], []
+        return _not_formed(function, inputs, stds, (m, n), directions)
+    sigmas, outputs, weakests, errors = [], [], [], []
     for points in inputs.split(max(1, MAX_ENTRIES_AT_ONCE // max(1, m * n))):
-        jacobian = batched_jacobian(function, points, chunk_size=default_chunk(m + n), check=check)
+        jacobian, y = jacobian_and_outputs(function, points, num_outputs=m, check=check)
         check, limit = False, condition_limit(jacobian.dtype, (m, n))
         if stds is not None:
             jacobian = jacobian * stds[0] / stds[1][:, None]
+        outputs.append(y)
         sigmas.append(singular_values(jacobian))
         if directions:
             weakests.append(weakest_directions(jacobian))
         if identity:
-            off = jacobian - torch.eye(m, dtype=jacobian.dtype, device=jacobian.device)
-            errors.append(off.square().sum((1, 2)).div(m))
-    weakest = (
-        WeakestDirections(*map(torch.cat, zip(*weakests, strict=True))) if directions else None
+            errors.append(distance_from_identity(jacobian))
+    return Spectrum(
+        torch.cat(sigmas),
+        torch.cat(outputs),
+        (m, n),
+        limit,
+        weakest=WeakestDirections(*map(torch.cat, zip(*weakests, strict=True)))
+        if directions
+        else None,
+        identity_error=torch.cat(errors) if identity else None,
     )
-    error = torch.cat(errors) if identity else None
-    return Spectrum(torch.cat(sigmas), outputs, (m, n), limit, None, weakest, error)
+
+
+def _not_formed(
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    stds: tuple[Tensor, Tensor] | None,
+    shape: tuple[int, int],
+    directions: bool,
+) -> Spectrum:
+    with differentiable(inputs.device.type):
+        outputs = evaluate(function, inputs.clone()).detach().reshape(len(inputs), -1)
+    limit = condition_limit(inputs.dtype, shape)
+    found = extreme_singular_values(*_standardized(function, inputs, stds))
+    v, u = found.input_direction, found.output_direction
+    weakest = WeakestDirections(found.smallest, v, u) if directions else None
+    if found.complete:
+        return Spectrum(found.lower_bounds, outputs, shape, limit, None, weakest)
+    ends = torch.stack([found.largest, found.smallest], dim=1)
+    return Spectrum(ends, outputs, shape, limit, found, weakest)
 
 
 def _standardized(
