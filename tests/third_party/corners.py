@@ -1,0 +1,260 @@
+"""What any project may do: tiny modules, each with one habit that is hard on who watches it."""
+
+from functools import partial
+
+import torch
+from torch import nn
+from torch.distributions import Normal
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from torchmetrics import MeanMetric
+
+from tests.third_party.project import ROWS, Fitted, Numbers, Project, dicts, tuples
+
+IN, OUT, TOKENS, WIDTH = 5, 3, 4, 6
+
+
+class Tiny(Fitted):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(IN, 8), nn.Tanh(), nn.Linear(8, OUT))
+
+    def forward(self, x):
+        return self.net(x)
+
+    def step(self, batch):
+        return functional.mse_loss(self(batch[0]), batch[1])
+
+
+class InPlace(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(IN, OUT))
+
+
+class Checkpointed(Tiny):
+    def __init__(self, use_reentrant):
+        super().__init__()
+        self.stem, self.use_reentrant = nn.Linear(IN, IN), use_reentrant
+
+    def forward(self, x):
+        x = self.stem(x)
+        if not x.requires_grad:
+            return self.net(x)
+        return checkpoint(self.net, x, use_reentrant=self.use_reentrant)
+
+
+class Metered(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.size = MeanMetric()
+
+    def forward(self, x):
+        y = self.net(x)
+        self.size.update(y.norm(dim=1).detach())
+        return y
+
+
+class Counting(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self.register_buffer("running_mean", torch.zeros(OUT))
+
+    def forward(self, x):
+        y = self.net(x)
+        self.calls += 1
+        self.running_mean.lerp_(y.detach().mean(0), 0.1)
+        return y
+
+
+class MCDropout(Tiny):
+    def forward(self, x):
+        return self.net(functional.dropout(x, 0.5, training=True))
+
+
+class ToDistribution(Tiny):
+    def forward(self, x):
+        return Normal(self.net(x), torch.ones(OUT))
+
+    def step(self, batch):
+        return -self(batch[0]).log_prob(batch[1]).mean()
+
+
+class ToDict(Tiny):
+    def forward(self, x):
+        features = self.net[:2](x)
+        return {"loss": None, "logits": self.net[2](features), "features": features}
+
+    def step(self, batch):
+        return functional.mse_loss(self(batch[0])["logits"], batch[1])
+
+
+class ToComplex(Tiny):
+    def forward(self, x):
+        return torch.fft.rfft(self.net(x))
+
+    def step(self, batch):
+        return (self(batch[0]) - torch.fft.rfft(batch[1])).abs().mean()
+
+
+class Conditional(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.film = nn.Linear(OUT, IN)
+
+    def forward(self, x, c):
+        return self.net(x * self.film(c))
+
+    def step(self, batch):
+        return functional.mse_loss(self(*batch), batch[1])
+
+
+class WithoutForward(Fitted):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(IN, 8), nn.Tanh(), nn.Linear(8, OUT))
+
+    def step(self, batch):
+        return functional.mse_loss(self.net(batch[0]), batch[1])
+
+
+class LossOfEach(Tiny):
+    def forward(self, x):
+        return self.net(x).square().mean(1)
+
+    def step(self, batch):
+        return self(batch[0]).mean()
+
+
+class LossOfBatch(Tiny):
+    def forward(self, batch):
+        return functional.mse_loss(self.net(batch[0]), batch[1])
+
+    def step(self, batch):
+        return self(batch)
+
+
+class LanguageModel(Fitted):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(10, WIDTH)
+        self.blocks = nn.TransformerEncoderLayer(WIDTH, 2, 12, batch_first=True)
+        self.lm_head = nn.Linear(WIDTH, 10)
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        logits = self.lm_head(self.blocks(self.embed(input_ids)))
+        if labels is None:
+            return {"logits": logits}
+        loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return {"loss": loss, "logits": logits}
+
+    def step(self, batch):
+        return self(**batch)["loss"]
+
+
+def rows():
+    numbers = Numbers()
+    return tuples(numbers.normal(ROWS, IN), numbers.normal(ROWS, OUT))
+
+
+def sentences():
+    ids = Numbers().below(10, ROWS, TOKENS)
+    return dicts(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids)
+
+
+NET = {"net": {"module": "net", "input": 0}}
+"""What is left to watch."""
+
+
+def _corner(name, module, source, maps=None, shape=(IN, OUT), default="watched", loader=rows):
+    return Project(name, module, loader, maps, shape, default, source)
+
+
+PROJECTS = [
+    _corner("input changed in place", InPlace, "torchvision's nn.ReLU(inplace=True), put first"),
+    _corner(
+        "reentrant checkpoint",
+        partial(Checkpointed, use_reentrant=True),
+        "mmsegmentation, models/backbones/resnet.py (Bottleneck.forward: with_cp), whose "
+        "checkpoint is reentrant: torch.autograd.grad raises in it",
+        {"stem": "stem"},
+        (IN, IN),
+        "message",
+    ),
+    _corner(
+        "checkpoint",
+        partial(Checkpointed, use_reentrant=False),
+        "mmsegmentation, the same, as torch recommends it now",
+    ),
+    _corner("metric updated in forward", Metered, "torchmetrics, its guide on Lightning"),
+    _corner(
+        "buffers updated in forward",
+        Counting,
+        "the codebook usage and running means of vector-quantize-pytorch, lucidrains",
+    ),
+    _corner("dropout that is always on", MCDropout, "MC dropout: F.dropout(x, training=True)"),
+    _corner(
+        "forward to a distribution",
+        ToDistribution,
+        "Gaussian heads of probabilistic regression",
+        {"mean": {"module": "", "output": "loc"}},
+        default="message",
+    ),
+    _corner(
+        "forward to a dict",
+        ToDict,
+        "transformers' ModelOutput",
+        {"logits": {"module": "", "output": "logits"}},
+        default="message",
+    ),
+    _corner(
+        "forward to complex numbers",
+        ToComplex,
+        "spectra: torch.fft in forward",
+        {"spectrum": {"module": "", "output": torch.view_as_real}},
+        (IN, 4),
+        "message",
+    ),
+    _corner(
+        "forward of two tensors",
+        Conditional,
+        "conditional networks: forward(x, c)",
+        {"forward": {"module": "", "input": 0, "context": 1}},
+        default="message",
+    ),
+    _corner(
+        "no forward",
+        WithoutForward,
+        "Lightning's own LitAutoEncoder example",
+        NET,
+        default="message",
+    ),
+    _corner(
+        "forward to a loss of each point",
+        LossOfEach,
+        "energy-based models: forward(x) of shape (N,)",
+        shape=(IN, 1),
+    ),
+    _corner(
+        "forward of a batch to its loss",
+        LossOfBatch,
+        "a habit of training scripts: forward(batch) is the loss",
+        NET,
+        default="message",
+    ),
+    _corner(
+        "language model",
+        LanguageModel,
+        "transformers 4, modeling_gpt2.py (GPT2LMHeadModel.forward), trained as self(**batch)",
+        {
+            "blocks": {
+                "module": "blocks",
+                "input": lambda batch, module: module.embed(batch["input_ids"]),
+            }
+        },
+        (TOKENS * WIDTH, TOKENS * WIDTH),
+        "message",
+        sentences,
+    ),
+]

@@ -1,0 +1,84 @@
+"""What a miniature of a third-party project consists of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from lightning.pytorch import LightningModule
+from torch.utils.data import DataLoader, default_collate
+
+BATCH = 16
+ROWS = 40
+"""The last batch is a smaller one."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project that knows nothing of us, and how it would be watched.
+
+    Attributes:
+        name: What it is like.
+        module: Makes it, as its own code would.
+        loader: Its batches, the same at each call.
+        maps: What its users would want to be watched; ``None`` if the default serves. A list whose
+            members could also be the steps of one path has lists for members.
+        shape: (n, m) of the first map.
+        default: "watched" if ``forward`` can be watched at the first part of the batch without
+            being told anything, else "message".
+        source: What it imitates.
+        also: Options its trainer needs.
+    """
+
+    name: str
+    module: Callable[[], LightningModule]
+    loader: Callable[[], DataLoader]
+    maps: dict | None
+    shape: tuple[int, int] | None
+    default: str
+    source: str
+    also: dict = field(default_factory=dict)
+
+
+class Fitted(LightningModule):
+    """Minimise ``step``."""
+
+    def step(self, batch):
+        raise NotImplementedError
+
+    def training_step(self, batch, batch_idx):
+        return self.step(batch)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.step(batch), batch_size=1)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+
+class Numbers:
+    """Random numbers that are the same each time."""
+
+    def __init__(self, seed=2):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape):
+        return torch.randn(*shape, generator=self.generator)
+
+    def below(self, limit, *shape):
+        return torch.randint(limit, shape, generator=self.generator)
+
+
+def batches(rows, collate=default_collate):
+    """Batches of rows, in their order."""
+    return DataLoader(rows, batch_size=BATCH, collate_fn=collate)
+
+
+def tuples(*columns):
+    """Batches of tuples, made of tensors with a row for each point."""
+    return batches(list(zip(*columns, strict=True)))
+
+
+def dicts(**columns):
+    """Batches of dicts, made of tensors with a row for each point."""
+    rows = zip(*columns.values(), strict=True)
+    return batches([dict(zip(columns, row, strict=True)) for row in rows])
