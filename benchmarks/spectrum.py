@@ -40,6 +40,19 @@ def convolutional() -> nn.Sequential:
     ).eval()
 
 
+class Skip(nn.Module):
+    """A perceptron with a skip connection, 7 -> 4."""
+
+    def __init__(self, activation: type[nn.Module]):
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(7, 64), activation(), nn.Linear(64, 64), activation())
+        self.skip = nn.Linear(7, 64)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.head(self.hidden(x) + self.skip(x))
+
+
 def ours(net: nn.Module, x: torch.Tensor) -> dict[str, Callable[[], object]]:
     return {
         "lightning_invert": lambda: singular_values(batched_jacobian(net, x)),
@@ -99,6 +112,33 @@ def jax_jit(net: nn.Sequential, x: torch.Tensor) -> dict[str, Callable[[], objec
     }
 
 
+def jax_skip(net: Skip, x: torch.Tensor) -> dict[str, Callable[[], object]]:
+    try:
+        import jax
+    except ImportError:
+        return {}
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    weights = {name: jnp.asarray(p.detach().numpy()) for name, p in net.named_parameters()}
+    activation = jax.nn.relu if isinstance(net.hidden[1], nn.ReLU) else jnp.tanh
+
+    def linear(name, p):
+        return weights[f"{name}.weight"] @ p + weights[f"{name}.bias"]
+
+    def forward(p):
+        hidden = activation(linear("hidden.2", activation(linear("hidden.0", p))))
+        return linear("head", hidden + linear("skip", p))
+
+    points = jnp.asarray(x.numpy())
+    both = jax.jit(
+        lambda q: jnp.linalg.svd(
+            jax.vmap(jax.jacrev(forward))(q).astype(jnp.float64), compute_uv=False
+        )
+    )
+    return {"JAX jit": lambda: both(points).block_until_ready()}
+
+
 def limit(net: nn.Module, x: torch.Tensor, sigma_count: int, width: int) -> tuple[float, float]:
     """Return the least seconds of the Jacobian stage and of the eigenvalues."""
     a, b = torch.randn(4096, width), torch.randn(width, width)
@@ -150,6 +190,13 @@ def main() -> None:
         times = in_turns(contestants, seconds) | in_turns(loop(net, x, few), seconds / 6)
         title = f"{points} points, {n} -> {m}, width {width}"
         report(title, times, points, limit(net, x, min(m, n), width))
+    for activation in (nn.ReLU, nn.Tanh):
+        torch.manual_seed(0)
+        skip, x = Skip(activation).eval(), torch.randn(1000, 7)
+        contestants = {**ours(skip, x), **torch_func(skip, x), **jax_skip(skip, x)}
+        times = in_turns(contestants, seconds) | in_turns(loop(skip, x, 50), seconds / 6)
+        title = f"1000 points, 7 -> 4, width 64, skip connection, {activation.__name__}"
+        report(title, times, 1000, (0.0, 0.0))
     torch.manual_seed(0)
     image, x = convolutional(), torch.randn(512, 1, 16, 16)
     contestants = {**ours(image, x), **torch_func(image, x)}
