@@ -28,8 +28,10 @@ __all__ = ["Pullback"]
 Node: TypeAlias = Any
 """A node of the graph, as in ``tensor.grad_fn``: torch has no public type for its attributes."""
 
-Rule: TypeAlias = Callable[[Tensor], Tensor]
-"""Carries cotangents (c, N or 1, \\*) from a node's output to one of its inputs."""
+Rule: TypeAlias = Callable[[Tensor, bool], tuple[Tensor, bool]]
+"""Carries cotangents (c, N or 1, \\*) from a node's output to one of its inputs. The flag says
+whether nobody else holds them, so that they may be overwritten: the system takes back large blocks
+of memory, and to fetch them again costs more than the arithmetic."""
 
 MIN_COLUMNS = 16
 """MKL takes up to three times as long for a product with fewer columns as for one with so many."""
@@ -82,14 +84,16 @@ class Pullback:
         Returns:
             Shape (c, N, \*) like ``x``.
         """
-        waiting: dict[Node, Tensor] = {self._root: cotangents}
+        waiting: dict[Node, tuple[Tensor, bool]] = {self._root: (cotangents, False)}
         with torch.no_grad():
             for node, rules in self._steps:
-                g = waiting.pop(node)
+                g, owned = waiting.pop(node)
                 for source, rule in rules:
-                    pulled = rule(g)
-                    waiting[source] = waiting[source] + pulled if source in waiting else pulled
-        (pulled,) = waiting.values()
+                    carried = rule(g, owned and len(rules) == 1)
+                    if source in waiting:
+                        carried = waiting[source][0] + carried[0], True
+                    waiting[source] = carried
+        ((pulled, _),) = waiting.values()
         return pulled.expand(len(cotangents), *self._shape)
 
     @torch.no_grad()
@@ -163,11 +167,11 @@ def _maker(node: Node, index: int, source: Node) -> Callable[[], Rule] | None:
     if (name, index) in _LINEAR:
         return lambda: _through_linear(node, (of[1], to[1]))
     if name in _RESHAPE:
-        return lambda: lambda g: g.reshape(*g.shape[:2], *to[1:])
+        return lambda: lambda g, owned: (g.reshape(*g.shape[:2], *to[1:]), owned)
     if to != of:
         return None
     if (name, index) in _SAME:
-        return lambda: lambda g: g
+        return lambda: lambda g, owned: (g, owned)
     if name in _ELEMENTWISE or (
         name == "NativeBatchNorm" and _private(node, "_saved_training") is False
     ):
@@ -185,7 +189,10 @@ def _through_linear(node: Node, shape: tuple[int, int]) -> Rule:
     columns = weight.shape[1]
     if columns < MIN_COLUMNS:
         weight = nn.functional.pad(weight, (0, MIN_COLUMNS - columns))
-    return lambda g: (g.reshape(-1, g.shape[-1]) @ weight).view(*g.shape[:-1], -1)[..., :columns]
+    return lambda g, owned: (
+        (g.reshape(-1, g.shape[-1]) @ weight).view(*g.shape[:-1], -1)[..., :columns],
+        True,
+    )
 
 
 def _through_elementwise(node: Node, index: int, shape: tuple[int, ...]) -> Rule:
@@ -194,5 +201,11 @@ def _through_elementwise(node: Node, index: int, shape: tuple[int, ...]) -> Rule
     gradients = node(one.expand(shape))
     derivative = gradients[index] if isinstance(gradients, tuple) else gradients
     if derivative.data_ptr() == one.data_ptr():  # a sum hands on what it gets
-        return lambda g: g
-    return lambda g: g * derivative
+        return lambda g, owned: (g, owned)
+
+    def rule(g: Tensor, owned: bool) -> tuple[Tensor, bool]:
+        if owned and g.shape[1:] == derivative.shape and g.dtype == derivative.dtype:
+            return g.mul_(derivative), True
+        return g * derivative, True
+
+    return rule

@@ -8,6 +8,12 @@ from lightning_invert import LinearPlusNonlinear, ResidualMLP, Standardize, batc
 from lightning_invert.jacobians import pullback as home
 from lightning_invert.jacobians.pullback import Pullback
 
+
+def shared_by_two(x):
+    z = nn.functional.linear(x.sin(), torch.ones(5, 5)).tanh() @ torch.eye(5)
+    return z.tanh() + (z.sin() * z + z) * 2
+
+
 KNOWN = {
     **{
         activation.__name__: activation()
@@ -47,6 +53,7 @@ KNOWN = {
     "wide layers": nn.Sequential(nn.Linear(5, 40), nn.Tanh(), nn.Linear(40, 20)),
     "shapes": lambda x: x.unflatten(1, (1, 5)).square().unsqueeze(1).clone().squeeze(1).flatten(1),
     "BatchNorm in evaluation mode": nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3)).eval(),
+    "shared by two": shared_by_two,
     "residual": ResidualMLP(5, 3).eval(),
     "linear plus nonlinear": LinearPlusNonlinear(5, 3).eval(),
     "standardised": nn.Sequential(Standardize(torch.ones(5), torch.ones(5) * 3), nn.Linear(5, 2)),
@@ -123,7 +130,7 @@ def test_a_cotangent_of_all_points_stays_one_through_either_side_of_a_sum(name, 
 
     def watched(*arguments):
         rule = original(*arguments)
-        return lambda g: (rows.append(g.shape[1]), rule(g))[1]
+        return lambda g, owned: (rows.append(g.shape[1]), rule(g, owned))[1]
 
     monkeypatch.setattr(home, "_through_linear", watched)
     x = torch.randn(6, 5).requires_grad_()
