@@ -19,6 +19,7 @@ from lightning_invert.report.words import report_table
 from lightning_invert.tables import TableWriter
 from lightning_invert.watch.maps import WatchedMap, resolve_maps
 from lightning_invert.watch.observation import Observation, column_stds, observe, scale_in_force
+from lightning_invert.watch.points import Points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -167,10 +168,10 @@ def analyze(
         stds = column_stds(watched, _with_bar(source, watched.name, progress), mapped)
     tally = Tally(thresholds, seed)
     with TableWriter(table) if table is not None else nullcontext() as writer:
-        for x in _with_bar(source, watched.name, progress):
+        for piece in _with_bar(source, watched.name, progress):
             found = observe(
                 watched,
-                x,
+                piece,
                 thresholds=thresholds,
                 scale=scale,
                 stds=stds,
@@ -212,15 +213,15 @@ def _as_map(
     return watched
 
 
-def _with_bar(source: PointSource, name: str, progress: bool) -> Iterator[Tensor]:
+def _with_bar(source: PointSource, name: str, progress: bool) -> Iterator[Points]:
     # None: no bar where nobody sees it.
     silent = None if progress else True
     with tqdm(
         desc=name, total=source.total, unit=" points", unit_scale=True, disable=silent
     ) as bar:
-        for x in source:
-            yield x
-            bar.update(len(x))
+        for points in source:
+            yield points
+            bar.update(len(points))
 
 
 def _largest(shares: Mapping[str, float], most: int = 3) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.watch.maps import WatchedMap
+from lightning_invert.watch.points import Points
 
 __all__ = ["PointSource"]
 
@@ -63,17 +64,20 @@ class PointSource:
                 "DataLoader."
             )
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Points]:
         some = False
         for batch in self._batches:
-            x = batch if isinstance(batch, Tensor) else self._watched.select(batch)
+            whole = isinstance(batch, Tensor) and not self._watched.contexts
+            points = Points.of([batch]) if whole else self._watched.take(batch)
+            x = points.inputs
             if not x.is_floating_point() or x.ndim < 2:
                 raise TypeError(
                     "Expected argument `points` to be floating, of shape (N, n), but got "
                     f"{x.dtype} of shape {tuple(x.shape)}."
                 )
-            for piece in x.split(MAX_POINTS_AT_ONCE) if len(x) else ():
+            for begin in range(0, len(x), MAX_POINTS_AT_ONCE):
                 some = True
-                yield piece.to(device=self._device, dtype=self._dtype)
+                piece = points[begin : begin + MAX_POINTS_AT_ONCE]
+                yield piece.to(self._device, self._dtype)
         if not some:
             raise ValueError("Expected argument `points` to hold at least one point, but got none.")

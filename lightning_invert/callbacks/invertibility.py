@@ -17,6 +17,8 @@ from lightning_invert.report.display import Display
 from lightning_invert.report.loggers import declare_metrics, galleries, logger_step
 from lightning_invert.report.tags import scalars_by_tag
 from lightning_invert.watch.history import Record, record
+from lightning_invert.watch.isolation import isolated
+from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.schedule import Budget, Schedule
 from lightning_invert.watch.watcher import Watcher
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 __all__ = ["InvertibilityCallback"]
+
+POINTS_OF_A_TRIAL = 2
+"""A sanity check is to show that the maps can be watched, not what they are."""
 
 
 class InvertibilityCallback(Callback):
@@ -46,11 +51,17 @@ class InvertibilityCallback(Callback):
     statistics and training flags are afterwards what they were.
 
     Args:
-        maps: What to watch: name -> path of a submodule, or a mapping with ``module`` (a path, a
-            module or a callable), ``input`` and ``output`` (an index, key or callable that picks
-            the map's input out of the batch, and its output out of what the module returns),
-            ``input_names`` and ``output_names``. ``None``: the module's own
-            ``invertibility_maps()``, else its ``forward`` at the first part of the batch.
+        maps: What to watch: name -> path of a submodule or method, or a mapping with ``module`` (a
+            path, a module or a callable), ``input`` (the part of the batch by which the Jacobian is
+            taken), ``within`` (the collection that the function takes whole, with the input in it,
+            if it takes one), ``context`` (further arguments, which are held fixed) and ``output`` (the part
+            of what the module returns). A part is an index, a key, an attribute, a list of those
+            (a path) or a callable of the batch, or of batch and module; a list of lists is
+            several parts: for ``input`` their joint Jacobian. Also ``input_names``,
+            ``output_names``, ``input_std`` and ``output_std`` (to standardise by), and
+            ``identity`` (whether it is a round trip). ``None``: the module's own
+            ``invertibility_maps()``, else its ``forward`` at the first part of the batch; if that
+            cannot be watched, it is said what there is to choose from, and training goes on.
         num_points: Points for each map and watched epoch, over all processes together.
         every_n_epochs: Watch epochs 0, n, 2n, ... and the last one. Where such an epoch has no
             validation, the next that has.
@@ -82,6 +93,8 @@ class InvertibilityCallback(Callback):
             are watched, down to 16, and then fewer epochs; this is said.
         worst_points: Rows of the table of the worst points, ``invertibility/{map}_worst_points.csv``
             beside the logs; 0: no table.
+        on_error: ``"warn"``: what fails in a look (out of memory, another shape, LAPACK) is said
+            once, the map is missing from that look, and training goes on. ``"raise"``: it is raised.
 
     Attributes:
         watcher: What watches; it knows nothing of Lightning.
@@ -121,6 +134,7 @@ class InvertibilityCallback(Callback):
         epochs: Literal["log"] | list[int] | None = None,
         max_overhead: float | None = None,
         worst_points: int = 20,
+        on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__()
         _check_choice("scale", scale, (None, "standardized", "physical"))
@@ -128,6 +142,7 @@ class InvertibilityCallback(Callback):
         _check_choice("figures", figures, ("auto", True, False))
         _check_choice("dataloaders", dataloaders, ("merged", "separate"))
         _check_choice("sampling", sampling, ("reservoir", "fixed", "first"))
+        _check_choice("on_error", on_error, ("warn", "raise"))
         if not isinstance(worst_points, int) or worst_points < 0:
             raise ValueError(
                 f"Expected argument `worst_points` to be at least 0, but got {worst_points}."
@@ -144,10 +159,13 @@ class InvertibilityCallback(Callback):
             seed=seed,
             sampling=sampling,
             dataloaders=dataloaders,
+            on_error=on_error,
         )
         self.observations: Sequence[Observation] = ()
         self.history: dict[str, list[Record]] = {}
         self.last_watched: tuple[int, int] | None = None
+        self._tried = False
+        """Whether the named maps were tried before the first training step."""
         self._schedule = Schedule(every_n_epochs, epochs)
         self._budget = Budget(num_points, max_overhead)
         self._display = Display(
@@ -189,7 +207,7 @@ class InvertibilityCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin anew, unless a fit goes on."""
         self.watcher.forget()
-        self.observations = ()
+        self.observations, self._tried = (), False
         self._display.begin(trainer)
         if stage == "fit" and trainer.current_epoch == 0:
             self.history, self.last_watched, self._schedule.last = {}, None, -1
@@ -207,11 +225,27 @@ class InvertibilityCallback(Callback):
                 "`validation_step`."
             )
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Try the named maps before the first step, where there was no sanity check."""
+        if self._tried or not trainer.enable_validation or not self.watcher.named:
+            return
+        self._tried = True
+        try:
+            self._try(trainer, pl_module, batch)
+        except MapError:
+            # Batches of training may be of another form than those of validation, which count.
+            with isolated(pl_module):
+                batch = _first_validation_batch(trainer, pl_module)
+            self._try(trainer, pl_module, batch)
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a sample if this epoch is watched."""
-        if self._is_watched(trainer):
-            batches = trainer.num_sanity_val_batches if trainer.sanity_checking else None
-            self._begin(trainer, pl_module, len(batches or trainer.num_val_batches))
+        if trainer.sanity_checking:
+            self._begin(trainer, pl_module, len(trainer.num_sanity_val_batches), trial=True)
+        elif self._is_watched(trainer):
+            self._begin(trainer, pl_module, len(trainer.num_val_batches))
 
     def on_validation_batch_end(
         self,
@@ -261,7 +295,7 @@ class InvertibilityCallback(Callback):
     # What they lead to.
 
     def _is_watched(self, trainer: Trainer) -> bool:
-        if not _fitting(trainer) or trainer.sanity_checking:
+        if not _fitting(trainer):
             return True
         epoch, end = trainer.current_epoch, trainer.max_epochs or -1
         if epoch < end <= epoch + (trainer.check_val_every_n_epoch or 1):
@@ -273,20 +307,36 @@ class InvertibilityCallback(Callback):
             allowed = trainer.strategy.broadcast(allowed)
         return allowed
 
-    def _begin(self, trainer: Trainer, pl_module: LightningModule, dataloaders: int) -> None:
+    def _begin(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        dataloaders: int,
+        *,
+        trial: bool = False,
+    ) -> None:
         self.watcher.num_points = self._budget.num_points
         self.watcher.begin(
             pl_module,
+            num_points=POINTS_OF_A_TRIAL if trial else None,
+            strict=trial,
             dataloaders=dataloaders,
             when=(trainer.current_epoch, trainer.global_step),
             process=trainer.global_rank,
             gather=partial(_gather, trainer.world_size) if trainer.world_size > 1 else None,
         )
 
+    def _try(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
+        self._begin(trainer, pl_module, 1, trial=True)
+        self.watcher.offer(batch)
+        self.watcher.look(pl_module.device)
+
     def _look(self, trainer: Trainer, pl_module: LightningModule, *, prefix: str) -> None:
         begun, drawing = time.monotonic(), self._display.seconds_drawing
         warm = self.watcher.warm
         seen = self.watcher.look(pl_module.device)
+        if trainer.sanity_checking:
+            self._tried = True
         if trainer.sanity_checking or not seen:
             return
         self.observations = seen
@@ -342,6 +392,17 @@ class InvertibilityCallback(Callback):
         trainer.logged_metrics.update(tensors)
         for gallery in galleries(trainer):
             gallery.scalars({**scalars, "epoch": trainer.current_epoch}, logger_step(trainer))
+
+
+def _first_validation_batch(trainer: Trainer, pl_module: LightningModule) -> Any:
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.setup_data()
+    loader: Any = trainer.val_dataloaders
+    while isinstance(loader, list | tuple):
+        loader = loader[0]
+    if isinstance(loader, dict):
+        loader = next(iter(loader.values()))
+    return trainer.strategy.batch_to_device(next(iter(loader)), dataloader_idx=0)
 
 
 def _fitting(trainer: Trainer) -> bool:

@@ -23,7 +23,7 @@ from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused
-from lightning_invert.watch.maps import WatchedMap, resolve_maps
+from lightning_invert.watch.maps import MapError, WatchedMap, resolve_maps
 
 __all__ = ["AsWritten", "main"]
 
@@ -278,5 +278,5 @@ def main(args: Sequence[str]) -> None:
     settings = parser.parse_args(list(args))
     try:
         analyze_map(**settings.as_dict())
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, MapError) as error:
         raise SystemExit(f"lightning-invert analyze: {error}") from error

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.jacobian import count_outputs, evaluate, jacobian_and_outputs
+from lightning_invert.jacobians.jacobian import (
+    count_outputs,
+    default_chunk,
+    evaluate,
+    jacobian_and_outputs,
+)
 from lightning_invert.jacobians.lanczos import ExtremeSingularValues, extreme_singular_values
 from lightning_invert.jacobians.singular_values import (
     WeakestDirections,
@@ -60,9 +65,10 @@ class Spectrum(NamedTuple):
 
 
 def measure_spectrum(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     inputs: Tensor,
     *,
+    context: Sequence[Tensor] = (),
     stds: tuple[Tensor, Tensor] | None = None,
     directions: bool = False,
     identity: bool = False,
@@ -75,8 +81,9 @@ def measure_spectrum(
     :func:`~lightning_invert.jacobians.lanczos.extreme_singular_values`.
 
     Args:
-        function: Maps (N, \*) to (N, \*), each row by itself.
+        function: Maps (N, \*), and the rows of the context, to (N, \*), each row by itself.
         inputs: The points, shape (N, \*), floating, at least one.
+        context: Further arguments of the function, shape (N, \*) each, which are held fixed.
         stds: Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,): the
             Jacobian is that between standardised inputs and outputs.
         directions: Whether to find the weakest directions.
@@ -98,17 +105,28 @@ def measure_spectrum(
         False
     """
     n = inputs.shape[1:].numel()
-    m = count_outputs(function, inputs) if num_outputs is None else num_outputs
+    if num_outputs is None:
+        num_outputs = count_outputs(_with(function, context), inputs)
+    m = num_outputs
     if identity and m != n:
         raise ValueError(
             f"Expected a round trip to have as many outputs as inputs, but it maps {n} to {m}. "
             "Leave `identity` out where a map does not end where it began."
         )
     if min(m, n) > MAX_SINGULAR_VALUES or m * n > MAX_ENTRIES:
-        return _not_formed(function, inputs, stds, (m, n), directions)
+        return _not_formed(_with(function, context), inputs, stds, (m, n), directions)
     sigmas, outputs, weakests, errors = [], [], [], []
-    for points in inputs.split(max(1, MAX_ENTRIES_AT_ONCE // max(1, m * n))):
-        jacobian, y = jacobian_and_outputs(function, points, num_outputs=m, check=check)
+    size = max(1, MAX_ENTRIES_AT_ONCE // max(1, m * n))
+    if context:  # so few that all are taken at once, with their context
+        size = min(size, default_chunk(m + n))
+    for points, *rows in zip(*(part.split(size) for part in (inputs, *context)), strict=True):
+        jacobian, y = jacobian_and_outputs(
+            _with(function, rows),
+            points,
+            num_outputs=m,
+            chunk_size=size if context else None,
+            check=check,
+        )
         check, limit = False, condition_limit(jacobian.dtype, (m, n))
         if stds is not None:
             jacobian = jacobian * stds[0] / stds[1][:, None]
@@ -128,6 +146,13 @@ def measure_spectrum(
         else None,
         identity_error=torch.cat(errors) if identity else None,
     )
+
+
+def _with(function: Callable[..., Tensor], context: Sequence[Tensor]) -> Callable[..., Tensor]:
+    """Return the function of the first points alone: there may be fewer than rows of the context."""
+    if not context:
+        return function
+    return lambda x: function(x, *(rows[: len(x)] for rows in context))
 
 
 def _not_formed(

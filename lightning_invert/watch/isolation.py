@@ -3,45 +3,155 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["isolated"]
 
+MAX_NUMBERS_KEPT = 2**26
+"""Weights that are trained are kept, too, for those who change them in their forward; not more than
+that, where a copy would take more memory than watching may, nor a larger tensor: it is data."""
+
+MAX_PARTS_KEPT = 1024
+"""Of a collection: what is longer is data, of which a forward changes no part."""
+
+MAX_DEPTH = 4
+"""Of collections in collections, as attributes."""
+
 
 @contextmanager
-def isolated(module: nn.Module) -> Iterator[None]:
-    """Put the random streams back afterwards, and let what the module logs meanwhile go nowhere.
+def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
+    """Put everything back afterwards that using the modules may change.
+
+    That is: the random streams of torch, NumPy and Python, all buffers, frozen weights, and every
+    attribute that is a tensor, an array, a number, a collection of those, or is set anew (hidden
+    states, counters, caches, the states of torchmetrics). What a module logs meanwhile goes nowhere.
 
     Args:
-        module: A LightningModule, or any other.
+        modules: LightningModules, or any others.
+        weights: Whether trained weights are put back, too.
     """
+    parts = {id(part): part for module in modules for part in module.modules()}
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of the user
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     devices = list(range(torch.cuda.device_count())) if cuda else []
+    restore = [_kept(part) for part in parts.values()]
+    kept = _weights(parts.values(), trained=weights)
     try:
-        with torch.random.fork_rng(devices), _silent(module):
+        with torch.random.fork_rng(devices), _silent(parts.values()):
             yield
     finally:
+        for put_back in restore:
+            put_back()
+        _restore(kept)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
 
 
-@contextmanager
-def _silent(module: nn.Module) -> Iterator[None]:
-    """Let `self.log` in a watched forward do nothing: this is not a step of the module's own."""
+def _kept(module: nn.Module) -> Callable[[], None]:
+    """Return what puts a module's own attributes and buffers back."""
     own = dict(vars(module))
-    names = [name for name in ("log", "log_dict") if hasattr(module, name)]
-    for name in names:
-        vars(module)[name] = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        for name in names:
-            vars(module).pop(name)
-            if name in own:
-                vars(module)[name] = own[name]
+    collections = [
+        (held, dict(held)) for name in ("_buffers", "_parameters") for held in (own.get(name, {}),)
+    ]
+    values = [
+        _copied(value)
+        for name, value in (*own.items(), *own.get("_buffers", {}).items())
+        if not name.startswith("__") and not _structural(name)
+    ]
+
+    def put_back() -> None:
+        now = vars(module)
+        for name in [name for name in now if name not in own]:
+            del now[name]
+        now.update(own)
+        for held, before in collections:
+            held.clear()
+            held.update(before)
+        for value in values:
+            if value is not None:
+                value()
+
+    return put_back
+
+
+def _structural(name: str) -> bool:
+    """Tell what nn.Module and Lightning keep of themselves, which using a module does not change."""
+    return name in ("_modules", "_parameters", "_buffers") or name.endswith("_hooks")
+
+
+def _copied(value: Any, depth: int = 0) -> Callable[[], None] | None:
+    """Return what puts the content of a value back, if it has one that can change."""
+    if isinstance(value, Tensor):
+        # What was made in inference mode cannot be changed outside of it.
+        small = value.numel() <= MAX_NUMBERS_KEPT and not value.is_inference()
+        return _tensor(value) if small else None
+    if isinstance(value, np.ndarray) and value.size <= MAX_NUMBERS_KEPT:
+        before = value.copy()
+        return lambda: np.copyto(value, before)
+    if isinstance(value, torch.Generator):
+        state = value.get_state()
+        return lambda: _set_state(value, state)
+    if depth < MAX_DEPTH and type(value) in (list, dict, set, deque):
+        return _collection(value, depth)
+    return None
+
+
+def _set_state(generator: torch.Generator, state: Tensor) -> None:
+    generator.set_state(state)
+
+
+def _tensor(tensor: Tensor) -> Callable[[], None]:
+    before = tensor.detach().clone()
+    return lambda: _restore([(tensor, before)])
+
+
+def _collection(value: Any, depth: int) -> Callable[[], None]:
+    before = value.copy()
+    parts = before.values() if isinstance(before, dict) else before
+    few = parts if len(before) <= MAX_PARTS_KEPT else ()
+    inner = [one for part in few if (one := _copied(part, depth + 1)) is not None]
+
+    def put_back() -> None:
+        value.clear()
+        (value.extend if isinstance(value, list | deque) else value.update)(before)
+        for put_part_back in inner:
+            put_part_back()
+
+    return put_back
+
+
+def _weights(parts: Iterable[nn.Module], *, trained: bool) -> list[tuple[Tensor, Tensor]]:
+    own = {id(p): p for part in parts for p in vars(part)["_parameters"].values() if p is not None}
+    number = sum(p.numel() for p in own.values() if p.requires_grad)
+    trained = trained and number <= MAX_NUMBERS_KEPT
+    return [
+        (p, p.detach().clone())
+        for p in own.values()
+        if not hasattr(p, "full_tensor")  # sharded weights are not to be touched
+        and (trained or not p.requires_grad)
+    ]
+
+
+def _restore(tensors: list[tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        for tensor, before in tensors:
+            if not torch.equal(tensor, before):
+                tensor.detach().copy_(before)
+
+
+@contextmanager
+def _silent(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Let `self.log` in a watched forward do nothing: this is not a step of the module's own."""
+    for module in modules:
+        for name in ("log", "log_dict"):
+            if callable(getattr(module, name, None)):
+                vars(module)[name] = lambda *_, **__: None
+    # They are taken away with the other attributes that were not there before.
+    yield

@@ -11,11 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-__all__ = ["WatchedMap", "resolve_maps"]
+from lightning_invert.watch.parts import Part, describe, parse_part, parse_parts
+from lightning_invert.watch.points import Points
+
+__all__ = ["MapError", "WatchedMap", "resolve_maps"]
 
 _KEYS = (
     "module",
     "input",
+    "within",
+    "context",
     "output",
     "input_names",
     "output_names",
@@ -25,15 +30,41 @@ _KEYS = (
 )
 
 
+class MapError(RuntimeError):
+    """A map cannot be watched.
+
+    Args:
+        name: The map.
+        part: What of it failed: ``"input"``, ``"context"``, ``"forward"`` or ``"output"``.
+        why: The reason, a sentence.
+        who: Who wanted to.
+    """
+
+    def __init__(self, name: str, part: str, why: str, who: str = "") -> None:
+        who = f"{who}: map" if who else "Map"
+        super().__init__(f"{who} {name!r} cannot be watched, because of its {part}: {why}")
+        self.name, self.part, self.why = name, part, why
+
+    def by(self, who: str) -> MapError:
+        """Return the same, saying who wanted to watch."""
+        return MapError(self.name, self.part, self.why, who)
+
+
 @dataclass(frozen=True)
 class WatchedMap:
     """A function R^n -> R^m of a module, and where its points come from.
 
     Attributes:
         name: Under which it is logged.
-        function: Maps (N, *) to (N, *).
-        select: Takes the map's input, (B, *), out of a batch.
+        function: What is called, with the inputs and then the contexts.
         owner: The module whose parameters the function uses.
+        inputs: Which parts of a batch the Jacobian is taken by; of several, the joint one. None:
+            the batch itself, its first part, or what ``forward`` calls its input.
+        within: The part of the batch that is handed over whole, with the inputs in it, to a function
+            that takes a dictionary or another collection.
+        contexts: Which further parts are arguments, and held fixed.
+        output: Which part of what the function returns.
+        root: What a callable part may be given beside the batch.
         input_names: Names of the n inputs, for the figures.
         output_names: Names of the m outputs.
         input_std: Standard deviation of each input in the training data, shape (n,).
@@ -43,9 +74,13 @@ class WatchedMap:
     """
 
     name: str
-    function: Callable[[Tensor], Tensor]
-    select: Callable[[Any], Tensor]
+    function: Callable[..., Any]
     owner: nn.Module
+    inputs: tuple[Part, ...] | None = None
+    within: Part | None = None
+    contexts: tuple[Part, ...] = ()
+    output: Part | None = None
+    root: nn.Module | None = None
     input_names: Sequence[str] | None = None
     output_names: Sequence[str] | None = None
     input_std: Tensor | None = None
@@ -59,14 +94,53 @@ class WatchedMap:
             return None
         return self.input_std, self.output_std
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Evaluate the map."""
-        return self.function(x)
+    @property
+    def runs_code(self) -> bool:
+        """Whether taking points runs code of the user's, which might do anything."""
+        parts = [*(self.inputs or ()), *self.contexts, *([self.within] if self.within else [])]
+        return any(callable(step) for part in parts for step in part.steps)
+
+    def take(self, batch: Any) -> Points:
+        """Take the map's points out of a batch.
+
+        Raises:
+            MapError: If they are not there, or are no points.
+        """
+        inputs = [self._checked(x) for x in self._find("input", batch)]
+        (within,) = self._find("within", batch) or (None,)
+        return Points.of(inputs, self._find("context", batch), within)
+
+    def __call__(self, *arguments: Any) -> Tensor:
+        """Evaluate the map.
+
+        Raises:
+            MapError: If it fails, or does not return a floating tensor.
+        """
+        try:
+            y = self.function(*arguments)
+        except MapError:
+            raise
+        except Exception as error:
+            raise MapError(self.name, "forward", self._advise(error)) from error
+        if self.output is not None:
+            try:
+                y = self.output(y, self.root)
+            except Exception as error:
+                raise MapError(self.name, "output", _words(error)) from error
+        if not isinstance(y, Tensor) or not y.is_floating_point():
+            raise MapError(
+                self.name,
+                "output",
+                f"expected a floating tensor, but {type(self.owner).__name__} returned "
+                f"{describe(y)}. Say which part is meant: "
+                f"maps={{{self.name!r}: {{..., 'output': <index, key, attribute or callable>}}}}.",
+            )
+        return y
 
     def in_float64(self) -> WatchedMap:
         """Return the same map with parameters and buffers cast; the module itself keeps its own.
 
-        Its outputs are float64; calling it raises a TypeError where the module insists on a dtype.
+        Its outputs are float64; calling it raises where the module insists on a dtype.
 
         Raises:
             ValueError: If the weights are sharded over processes: they cannot be substituted.
@@ -76,57 +150,87 @@ class WatchedMap:
                 f"Expected `precision='native'` for map {self.name!r}: the weights of "
                 f"{type(self.owner).__name__} are sharded over processes, and cannot be cast."
             )
-        wrapper = _Owned(self.owner, self.function)
+        wrapper = _Owned(self.owner, self)
         cast = {
             name: tensor.detach().double() if tensor.is_floating_point() else tensor
             for name, tensor in (*wrapper.named_parameters(), *wrapper.named_buffers())
         }
 
-        def evaluate(x: Tensor) -> Tensor:
+        def evaluate(*arguments: Any) -> Tensor:
             try:
-                y = functional_call(wrapper, cast, (x.double(),))
-            except RuntimeError as error:
-                if "dtype" not in str(error) and "scalar type" not in str(error):
+                y = functional_call(wrapper, cast, tuple(map(_doubled, arguments)))
+            except MapError as error:
+                if "dtype" not in error.why and "scalar type" not in error.why:
                     raise
-                raise TypeError(self._insists(f"torch says: {error}")) from error
-            if isinstance(y, Tensor) and y.is_floating_point() and y.dtype != torch.float64:
-                raise TypeError(self._insists(f"it returns {y.dtype}"))
+                why = self._insists(f"torch says: {error.why}")
+                raise MapError(self.name, "forward", why) from error
+            if y.dtype != torch.float64:
+                raise MapError(self.name, "output", self._insists(f"it returns {y.dtype}"))
             return y  # type: ignore[no-any-return]
 
-        return replace(self, function=evaluate)
+        return replace(self, function=evaluate, output=None)
+
+    def _find(self, side: str, batch: Any) -> list[Any]:
+        within = () if self.within is None else (self.within,)
+        parts = {"input": self.inputs, "within": within, "context": self.contexts}[side]
+        try:
+            if parts is None:
+                return [_default_input(self.name, self.function, batch)]
+            return [part(batch, self.root) for part in parts]
+        except Exception as error:
+            raise MapError(self.name, side, _words(error)) from error
+
+    def _checked(self, x: Any) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
+            raise MapError(
+                self.name,
+                "input",
+                f"expected a floating tensor of shape (N, n), but got {describe(x)}. Say what of "
+                f"the batch goes in: maps={{{self.name!r}: {{'module': ..., 'input': <index, key, "
+                "attribute, a list of those, or a callable>}}.",
+            )
+        return x
+
+    def _advise(self, error: Exception) -> str:
+        words = _words(error)
+        if isinstance(error, TypeError) and "positional argument" in str(error):
+            words += (
+                f" Say what else of the batch it takes: maps={{{self.name!r}: {{..., 'context': "
+                "[[<path of the second argument>], ...]}}."
+            )
+        return words
 
     def _insists(self, how: str) -> str:
         return (
-            f"Expected map {self.name!r} to follow its input into float64 with "
-            f"`precision='float64'`, but {type(self.owner).__name__} insists on a dtype of its own "
-            f"somewhere ({how}). Look for `.float()`, `.to(torch.float32)` or a tensor that is not "
-            "a buffer, or use `precision='native'`."
+            f"expected {type(self.owner).__name__} to follow its input into float64 with "
+            f"`precision='float64'`, but it insists on a dtype of its own somewhere ({how}). Look "
+            "for `.float()`, `.to(torch.float32)` or a tensor that is not a buffer, or use "
+            "`precision='native'`."
         )
 
 
 class _Owned(nn.Module):
     """Make any function of a module a module, so that its parameters can be substituted."""
 
-    def __init__(self, owner: nn.Module, function: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, owner: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
         self.owner = owner
-        self.function = function if not isinstance(function, nn.Module) else None
+        self.function = function
         self.training = owner.training
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.function is None:
-            return self.owner(x)  # type: ignore[no-any-return]
-        return self.function(x)
+    def forward(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
 
 
 def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[WatchedMap]:
     """Turn what a user wrote into functions.
 
     Args:
-        maps: Name -> a path to a submodule ("" is ``root`` itself), a module, a callable, or a
-            mapping with ``module`` (one of those), ``input`` and ``output`` (index, key or
-            callable), ``input_names``, ``output_names``, ``input_std``, ``output_std`` and ``identity``.
-            ``None``: what ``root.invertibility_maps()`` returns, else ``root`` itself.
+        maps: Name -> a path to a submodule or method ("" is ``root`` itself), a module, a callable,
+            or a mapping with ``module`` (one of those), ``input``, ``within``, ``context`` and ``output`` (see
+            :mod:`~lightning_invert.watch.parts`), ``input_names``, ``output_names``,
+            ``input_std``, ``output_std`` and ``identity``. ``None``: what
+            ``root.invertibility_maps()`` returns, else ``root`` itself.
         root: The module that paths start from.
 
     Returns:
@@ -140,7 +244,8 @@ def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[Watche
         >>> import torch
         >>> net = nn.Sequential(nn.Linear(7, 4), nn.Tanh())
         >>> (first,) = resolve_maps({"first": "0"}, net)
-        >>> first.select((torch.zeros(10, 7), "label")).shape, first(torch.zeros(10, 7)).shape
+        >>> points = first.take((torch.zeros(10, 7), "label"))
+        >>> points.inputs.shape, first(points.inputs).shape
         (torch.Size([10, 7]), torch.Size([10, 4]))
     """
     if maps is None:
@@ -162,17 +267,30 @@ def _resolve(name: str, entry: Any, root: nn.Module) -> WatchedMap:
             f"Expected the keys of `maps[{name!r}]` to be among {list(_KEYS)}, but got {unknown}."
         )
     function, owner = _find(name, spec.pop("module", ""), root)
-    default = _default_input(name, function)
-    pick_input = _picker(f"maps[{name!r}]['input']", spec.pop("input", None), default)
-    pick_output = _picker(f"maps[{name!r}]['output']", spec.pop("output", None), _itself)
-    if pick_output is not _itself:
-        whole = function
-        # A lambda keeps the module out of WatchedMap.function: `owner` stands for it.
-        function = lambda x: pick_output(whole(x))
-    return WatchedMap(name, function, _tensor(name, pick_input), owner, **spec)
+    said = {side: spec.pop(side, None) for side in ("input", "within", "context", "output")}
+    where = {side: f"maps[{name!r}]['{side}']" for side in said}
+    some = {
+        side: None if said[side] is None else parse_parts(where[side], said[side])
+        for side in ("input", "context")
+    }
+    one = {
+        side: None if said[side] is None else parse_part(where[side], said[side])
+        for side in ("within", "output")
+    }
+    return WatchedMap(
+        name,
+        function,
+        owner,
+        inputs=some["input"],
+        within=one["within"],
+        contexts=some["context"] or (),
+        output=one["output"],
+        root=root,
+        **spec,
+    )
 
 
-def _find(name: str, where: Any, root: nn.Module) -> tuple[Callable[[Any], Any], nn.Module]:
+def _find(name: str, where: Any, root: nn.Module) -> tuple[Callable[..., Any], nn.Module]:
     if isinstance(where, nn.Module):
         return where, where
     if callable(where):
@@ -180,17 +298,13 @@ def _find(name: str, where: Any, root: nn.Module) -> tuple[Callable[[Any], Any],
         return where, owner if isinstance(owner, nn.Module) else root
     if not isinstance(where, str):
         raise TypeError(
-            f"Expected `maps[{name!r}]` to be a path to a submodule, a module, a callable or a "
-            f"mapping with the keys {list(_KEYS)}, but got {type(where).__name__}."
+            f"Expected `maps[{name!r}]` to be a path to a submodule or method, a module, a "
+            f"callable or a mapping with the keys {list(_KEYS)}, but got {type(where).__name__}."
         )
     try:
         module = root.get_submodule(where)
     except AttributeError:
-        paths = [path for path, _ in root.named_modules() if path]
-        raise ValueError(
-            f"Expected `maps[{name!r}]` to be the path of a submodule of {type(root).__name__}, "
-            f"but got {where!r}. There are: {', '.join(paths) or 'none'}."
-        ) from None
+        return _find_method(name, where, root)
     if not _has_forward(module):
         raise ValueError(
             f"Expected `maps[{name!r}]` to be a module with a `forward`, but "
@@ -200,6 +314,22 @@ def _find(name: str, where: Any, root: nn.Module) -> tuple[Callable[[Any], Any],
     return module, module
 
 
+def _find_method(name: str, where: str, root: nn.Module) -> tuple[Callable[..., Any], nn.Module]:
+    path, _, attribute = where.rpartition(".")
+    try:
+        owner = root.get_submodule(path)
+        method = getattr(owner, attribute)
+    except AttributeError:
+        method = None
+    if not callable(method):
+        paths = [path for path, _ in root.named_modules() if path]
+        raise ValueError(  # noqa: TRY004  # it is a path that leads nowhere
+            f"Expected `maps[{name!r}]` to be the path of a submodule or a method of "
+            f"{type(root).__name__}, but got {where!r}. There are: {', '.join(paths) or 'none'}."
+        )
+    return method, owner
+
+
 def _has_forward(module: nn.Module) -> bool:
     forward = getattr(type(module), "forward", None)
     # LightningModule, of either namespace, defines a forward that only raises.
@@ -207,73 +337,31 @@ def _has_forward(module: nn.Module) -> bool:
     return forward is not nn.Module.forward and defined_by != "LightningModule"
 
 
-def _picker(where: str, key: Any, default: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    if key is None:
-        return default
-    if callable(key):
-        return key  # type: ignore[no-any-return]
-    if not isinstance(key, int | str):
-        raise TypeError(
-            f"Expected `{where}` to be an index, a key or a callable, but got {type(key).__name__}."
-        )
-
-    def pick(whole: Any) -> Any:
-        try:
-            return whole[key]
-        except (KeyError, IndexError, TypeError):
-            raise ValueError(
-                f"Expected `{where}` to be an index or key of {_describe(whole)}, but got {key!r}."
-            ) from None
-
-    return pick
-
-
-def _default_input(name: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _default_input(name: str, function: Callable[..., Any], batch: Any) -> Any:
     """Without being told: the batch itself, its first part, or what ``forward`` calls its input."""
-
-    def pick(batch: Any) -> Any:
-        if isinstance(batch, Sequence) and not isinstance(batch, str) and batch:
-            return batch[0]
-        if not isinstance(batch, Mapping):
-            return batch
-        parameters = list(inspect.signature(getattr(function, "forward", function)).parameters)
-        if parameters and parameters[0] in batch:
-            return batch[parameters[0]]
-        floating = [k for k, v in batch.items() if isinstance(v, Tensor) and v.is_floating_point()]
-        if len(floating) == 1:
-            return batch[floating[0]]
-        raise ValueError(
-            f"Expected to find the input of map {name!r} in {_describe(batch)}, but it is not "
-            f"clear which of its keys it is. Name it: maps={{{name!r}: {{'module': ..., 'input': "
-            "<key>}}."
-        )
-
-    return pick
+    if isinstance(batch, Sequence) and not isinstance(batch, str) and batch:
+        return batch[0]
+    if not isinstance(batch, Mapping):
+        return batch
+    parameters = list(inspect.signature(getattr(function, "forward", function)).parameters)
+    if parameters and parameters[0] in batch:
+        return batch[parameters[0]]
+    floating = [k for k, v in batch.items() if isinstance(v, Tensor) and v.is_floating_point()]
+    if len(floating) == 1:
+        return batch[floating[0]]
+    raise ValueError(
+        f"expected to find the input in {describe(batch)}, but it is not clear which of its keys "
+        f"it is. Name it: maps={{{name!r}: {{'module': ..., 'input': <key>}}}}."
+    )
 
 
-def _tensor(name: str, pick: Callable[[Any], Any]) -> Callable[[Any], Tensor]:
-    def select(batch: Any) -> Tensor:
-        x = pick(batch)
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
-            raise TypeError(
-                f"Expected the input of map {name!r} to be a floating tensor of shape (N, n), but "
-                f"got {_describe(x)}. Say what of the batch goes in: maps={{{name!r}: "
-                "{'module': ..., 'input': <index, key or callable>}}."
-            )
-        return x
-
-    return select
+def _doubled(argument: Any) -> Any:
+    floating = isinstance(argument, Tensor) and argument.is_floating_point()
+    return argument.double() if floating else argument
 
 
-def _itself(whole: Any) -> Any:
-    return whole
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of dtype {value.dtype} and shape {tuple(value.shape)}"
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with the keys {list(value)}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"a {type(value).__name__} of length {len(value)}"
-    return f"a {type(value).__name__}"
+def _words(error: Exception) -> str:
+    """Return what an exception says, with its type unless it is one of ours."""
+    text = str(error) or "no reason given"
+    known = isinstance(error, ValueError | TypeError) and text.startswith(("Expected", "expected"))
+    return text if known else f"{type(error).__name__}: {text}"

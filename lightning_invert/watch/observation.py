@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.spectrum import measure_spectrum
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.variables import ColumnStatistics
+from lightning_invert.watch.points import Points
 from lightning_invert.watch.summary import summarise
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Observation:
 
 def observe(
     watched: WatchedMap,
-    inputs: Tensor,
+    points: Points | Tensor,
     *,
     thresholds: Thresholds | None = None,
     scale: Scale | None = None,
@@ -191,7 +192,7 @@ def observe(
 
     Args:
         watched: The map.
-        inputs: The points, shape (N, \*), floating, at least one.
+        points: The points, at least one; or their inputs alone, shape (N, \*).
         thresholds: By default those of :class:`~lightning_invert.Thresholds`.
         scale: ``"standardized"``: Jacobians between standardised inputs and outputs.
             ``"physical"``: as the map computes them. ``None``: standardised for a map that has
@@ -219,16 +220,20 @@ def observe(
         >>> found.shape, found.scalars["full_rank_fraction"]
         ((4, 7), 1.0)
     """
-    function = watched.in_float64() if precision == "float64" else watched
-    x = inputs.detach()
-    x = x.double() if precision == "float64" else x
+    if isinstance(points, Tensor):
+        points = Points.of([points])
+    mapped = watched
+    if precision == "float64":
+        mapped, points = watched.in_float64(), points.to(dtype=torch.float64)
+    function, x = points.call(mapped), points.inputs
     with evaluation_mode([watched.owner]), differentiable(x.device.type):
         scale = scale_in_force(watched, scale)
         if stds is None and (scale == "standardized" or watched.identity):
-            stds = column_stds(watched, [x], function)
+            stds = column_stds(watched, [points], mapped)
         spectrum = measure_spectrum(
             function,
             x,
+            context=points.context,
             stds=stds if scale == "standardized" else None,
             directions=directions,
             identity=watched.identity,
@@ -266,14 +271,14 @@ def scale_in_force(watched: WatchedMap, scale: Scale | None) -> Scale:
 
 
 def column_stds(
-    watched: WatchedMap, pieces: Any, function: Callable[[Tensor], Tensor] | None = None
+    watched: WatchedMap, pieces: Iterable[Points], mapped: WatchedMap | None = None
 ) -> tuple[Tensor, Tensor]:
     r"""Return what inputs and outputs are to be standardised by.
 
     Args:
         watched: The map: if it has statistics, these are taken.
-        pieces: The points, an iterable of tensors (N, \*).
-        function: What to evaluate instead of the map.
+        pieces: The points.
+        mapped: What to evaluate instead of the map, as in float64.
 
     Returns:
         Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,); 1 for a
@@ -282,9 +287,13 @@ def column_stds(
     if watched.stds is not None:
         return watched.stds
     of_x, of_y = ColumnStatistics(), ColumnStatistics()
-    with evaluation_mode([watched.owner]), torch.no_grad():
-        for x in pieces:
-            y = (function or watched)(x).reshape(len(x), -1)
+    with evaluation_mode([watched.owner]):
+        for points in pieces:
+            x = points.inputs
+            # With gradients, because a force is one.
+            with differentiable(x.device.type):
+                y = points.call(mapped or watched)(*points.rows).reshape(len(x), -1)
+            y = y.detach()
             finite = y.isfinite().all(1) & x.flatten(1).isfinite().all(1)
             of_x.add(x[finite])
             of_y.add(y[finite])

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
-from torch import Tensor, nn
+from torch import nn
 
+from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.watch.advice import advise
 from lightning_invert.watch.isolation import isolated
-from lightning_invert.watch.maps import WatchedMap, resolve_maps
+from lightning_invert.watch.maps import MapError, WatchedMap, resolve_maps
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
+from lightning_invert.watch.points import Frame, Points
 from lightning_invert.watch.sampling import StreamSample
 
-__all__ = ["Gather", "Watcher"]
+__all__ = ["Gather", "OnError", "Watcher"]
 
 Gather: TypeAlias = Callable[[Any], Sequence[Any]]
 """Returns what every process passed to it, in the same order on each."""
+
+OnError = Literal["warn", "raise"]
+
+OF_THE_MOMENT = (torch.OutOfMemoryError, torch.linalg.LinAlgError, MemoryError)  # type: ignore[attr-defined]
+"""What may go wrong with any map, and say nothing against it."""
 
 
 class Watcher:
@@ -30,6 +38,10 @@ class Watcher:
     It knows nothing of Lightning: whoever runs the module says when an epoch begins (``begin``),
     hands over its batches (``offer``) and asks what is to be seen at a sample of their points
     (``look``). Nothing of that leaves a trace in the module or in the random streams.
+
+    What fails is said once, with the map and the cause, and that map is missing from the look.
+    Where nobody named a map and ``forward`` cannot be watched, it is said what there is and what to
+    write, and nothing is watched.
 
     Args:
         maps: What to watch, see :func:`~lightning_invert.watch.maps.resolve_maps`.
@@ -41,6 +53,7 @@ class Watcher:
         sampling: ``"reservoir"``: a uniform sample, fresh in every look. ``"fixed"``: the same
             in every look. ``"first"``: the first points.
         dataloaders: Of several dataloaders: ``"merged"`` or ``"separate"``.
+        on_error: ``"raise"`` to raise what fails.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(7, 4), nn.Tanh())
@@ -64,6 +77,7 @@ class Watcher:
         seed: int = 42,
         sampling: Literal["reservoir", "fixed", "first"] = "reservoir",
         dataloaders: Literal["merged", "separate"] = "merged",
+        on_error: OnError = "warn",
     ) -> None:
         self.maps = maps
         self.num_points = num_points
@@ -73,16 +87,23 @@ class Watcher:
         self.seed = seed
         self.sampling = sampling
         self.dataloaders = dataloaders
+        self.on_error = on_error
         self.seconds_offering = 0.0
         """What taking batches in has cost since ``begin``."""
-        self._root: nn.Module = nn.Module()
+        self._root: nn.Module | None = None
         self._watched: list[WatchedMap] = []
-        self._samples: list[StreamSample] = []
+        self._samples: list[dict[str, StreamSample]] = []
+        """Of each dataloader, or of all: a sample for each map. None where no look was begun."""
+        self._frames: dict[str, Frame] = {}
         self._gather: Gather | None = None
-        self._failure: Exception | None = None
+        self._strict = False
+        self._failed: dict[str, Exception] = {}
+        self._batch: Any = None
+        """One that made a default map fail, until it was said what it consists of."""
         self._num_outputs: dict[str, int] = {}
         """Of maps that were looked at before: m, and whether points mix, is asked once."""
-        self._said_fewer = self._said_nonfinite = False
+        self._given_up = False
+        self._said: set[tuple[str, ...]] = set()
 
     @property
     def names(self) -> list[str]:
@@ -90,9 +111,19 @@ class Watcher:
         return [watched.name for watched in self._watched]
 
     @property
+    def named(self) -> bool:
+        """Whether somebody named the maps: the user, or the module."""
+        return self.maps is not None or callable(getattr(self._root, "invertibility_maps", None))
+
+    @property
     def warm(self) -> bool:
         """Whether there was a look before: the first has more to do than those that follow."""
         return bool(self._num_outputs)
+
+    @property
+    def sampling_now(self) -> bool:
+        """Whether a look was begun."""
+        return bool(self._samples)
 
     def resolve(self, root: nn.Module) -> None:
         """Find the maps.
@@ -101,66 +132,92 @@ class Watcher:
             root: The module whose they are.
 
         Raises:
-            ValueError: If a map is not found.
+            ValueError: If a map that somebody named is not found.
         """
-        self._root, self._watched = root, resolve_maps(self.maps, root)
+        self._root, self._watched = root, []
+        if self._given_up:
+            return
+        try:
+            self._watched = resolve_maps(self.maps, root)
+        except (ValueError, TypeError) as error:
+            if self.named:
+                raise
+            self._failed = {"forward": error}
 
     def forget(self) -> None:
         """Take each map for one that was never looked at."""
-        self._num_outputs = {}
+        self._num_outputs, self._given_up, self._failed = {}, False, {}
 
     def begin(
         self,
         root: nn.Module,
         *,
+        num_points: int | None = None,
         dataloaders: int = 1,
         when: tuple[int, ...] = (),
         process: int = 0,
         gather: Gather | None = None,
+        strict: bool = False,
     ) -> None:
         """Begin a sample.
 
         Args:
             root: The module whose maps are watched.
+            num_points: Of this look; by default as many as of all.
             dataloaders: How many there are.
             when: Numbers that differ from look to look: what a reservoir's seed is made of.
             process: The number of this process.
             gather: How several processes talk with each other; ``None``: there is one. All have to
                 call ``begin`` and ``look`` then, though not ``offer``.
+            strict: Raise what fails in a map that somebody named, unless it is of the moment: this
+                is the time to say that a map cannot be watched.
         """
+        self._failed = {}
         self.resolve(root)
-        self.seconds_offering, self._failure, self._gather = 0.0, None, gather
-        # Each process and dataloader draws keys of its own; and each look fresh ones.
+        self.seconds_offering, self._gather, self._strict = 0.0, gather, strict
+        self._frames = {}
+        # Each process and dataloader draws keys of its own; and each look fresh ones. Maps have the
+        # same, so that they are watched at the same points.
         fresh = when if self.sampling == "reservoir" else ()
         seeds = np.random.SeedSequence((self.seed, *fresh, process)).generate_state(
             dataloaders if self.dataloaders == "separate" else 1
         )
-        first = self.sampling == "first"
-        self._samples = [StreamSample(self.num_points, seed=int(s), first=first) for s in seeds]
+        num_points, first = num_points or self.num_points, self.sampling == "first"
+        self._samples = [
+            {name: StreamSample(num_points, seed=int(s), first=first) for name in self.names}
+            for s in seeds
+        ]
+        if self._given_up:
+            self._samples = []
 
     def offer(self, batch: Any, dataloader: int = 0) -> None:
         """Offer the points of a batch to the sample, if one was begun.
-
-        Of several processes, what fails in one is raised by all of them when they ``look``.
 
         Args:
             batch: What each map's ``input`` is taken from.
             dataloader: Which of the dataloaders it comes from.
 
         Raises:
-            Exception: Whatever taking a map's input out of the batch raises.
+            MapError: If they cannot be taken and ``begin`` was strict, or ``on_error="raise"``; of
+                several processes, all raise when they ``look``.
         """
-        if not self._samples or self._failure is not None:
+        if not self._samples or self._root is None:
             return
         begun = time.monotonic()
-        sample = self._samples[dataloader if self.dataloaders == "separate" else 0]
-        try:
-            sample.add({watched.name: watched.select(batch) for watched in self._watched})
-        except Exception as error:
-            if self._gather is None:
-                raise
-            self._failure = error
+        if not (self.named or self.warm):
+            self._batch = batch
+        samples = self._samples[dataloader if self.dataloaders == "separate" else 0]
+        runs_code = any(watched.runs_code for watched in self._watched)
+        with isolated(self._root, weights=False) if runs_code else nullcontext():
+            for watched in self._watched:
+                if watched.name not in self._failed:
+                    try:
+                        self._add(samples[watched.name], watched, batch)
+                    except Exception as error:  # noqa: BLE001  # whatever it is
+                        self._failed[watched.name] = error
         self.seconds_offering += time.monotonic() - begun
+        if self._failed and self._gather is None and (self._raises or not self._watched):
+            self._settle([])
 
     def look(self, device: torch.device | str | None = None) -> list[Observation]:
         """Look at all maps at the points that were kept, and end the sample.
@@ -173,93 +230,166 @@ class Watcher:
             nothing if no sample was begun.
 
         Raises:
-            Exception: Whatever a map raises; of several processes, all raise if one does.
+            MapError: If a map fails and ``begin`` was strict, or ``on_error="raise"``; of several
+                processes, all raise if one does.
         """
         samples, self._samples = self._samples, []
+        if not samples or self._root is None:
+            return []
         found: list[Observation] = []
-        if samples:
-            with self._together(), isolated(self._root):
-                for number, sample in enumerate(samples):
-                    part = f"dataloader_{number}" if len(samples) > 1 else ""
-                    found += self._look_at(sample, part, device)
-        return found
+        with isolated(self._root, *(watched.owner for watched in self._watched)):
+            self._share_failures()
+            self._say_of_nothing(samples)
+            for number, of_maps in enumerate(samples):
+                part = f"dataloader_{number}" if len(samples) > 1 else ""
+                for watched in self._watched:
+                    if watched.name not in self._failed:
+                        found += self._look_at(watched, of_maps[watched.name], part, device)
+            self._share_failures()
+        return self._settle(found)
+
+    # What is done for one map.
+
+    def _add(self, sample: StreamSample, watched: WatchedMap, batch: Any) -> None:
+        points = watched.take(batch)
+        self._frames[watched.name] = points.frame
+        keys = [watched.name, *(f"{watched.name}, context {i}" for i in range(len(points.context)))]
+        sample.add(dict(zip(keys, points.rows, strict=True)))
 
     def _look_at(
-        self, sample: StreamSample, part: str, device: torch.device | str | None
+        self,
+        watched: WatchedMap,
+        sample: StreamSample,
+        part: str,
+        device: torch.device | str | None,
     ) -> list[Observation]:
+        frame = self._frames.get(watched.name)
         if self._gather is not None:
             # Every process looks at all points of the common sample: it is small, and processes that
             # share a module's weights (FSDP) have to call it equally often.
             sample.merge(self._gather)
-        if len(sample) == 0:
-            where = f" of {part}" if part else ""
-            rank_zero_warn(
-                f"InvertibilityCallback saw no points{where} in this epoch: nothing is logged."
-            )
+            frame = next((f for f in self._gather(frame) if f is not None), None)
+        if len(sample) == 0 or frame is None:
             return []
-        rows = sample.rows()
-        return [
-            self._observe(watched, rows[watched.name].to(device), part) for watched in self._watched
-        ]
-
-    def _observe(self, watched: WatchedMap, x: Tensor, part: str) -> Observation:
+        inputs, *context = sample.rows().values()
+        points = Points(inputs, tuple(context), frame).to(device)
+        known = watched.name in self._num_outputs
         try:
+            if not known:
+                self._warn_of_noise(watched, points[:2])
             found = observe(
                 watched,
-                x,
+                points,
                 thresholds=self.thresholds,
                 scale=self.scale,
                 precision=self.precision,
                 num_outputs=self._num_outputs.get(watched.name),
-                check=watched.name not in self._num_outputs,
+                check=not known,
                 part=part,
             )
-        except (TypeError, ValueError) as why:
-            problem = f"InvertibilityCallback cannot watch map {watched.name!r}: {why}"
-            raise type(why)(problem) from why
+        except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
+            self._failed[watched.name] = error
+            return []
         self._num_outputs[watched.name] = found.shape[0]
-        self._say(found)
-        return found
+        self._warn_of_nonfinite(found)
+        return [found]
 
-    def _say(self, found: Observation) -> None:
+    # What is said, and when it is raised.
+
+    @property
+    def _raises(self) -> bool:
+        if self.on_error == "raise":
+            return True
+        of_the_moment = all(isinstance(_cause(e), OF_THE_MOMENT) for e in self._failed.values())
+        return self._strict and self.named and not of_the_moment
+
+    def _share_failures(self) -> None:
+        """Let every process take the same decision: those left alone would wait without end."""
+        if self._gather is None:
+            return
+        mine = {name: f"{type(e).__name__}: {e}" for name, e in self._failed.items()}
+        for process, theirs in enumerate(self._gather(mine)):
+            for name, text in theirs.items():
+                problem = RuntimeError(f"InvertibilityCallback failed in process {process}: {text}")
+                self._failed.setdefault(name, problem)
+
+    def _settle(self, found: list[Observation]) -> list[Observation]:
+        """Return what was found of maps that did not fail, and say or raise what did."""
+        raises = self._raises
+        failed, self._failed = self._failed, {}  # an error holds on to all that there was
+        batch, self._batch = self._batch, None
+        for name, error in failed.items():
+            explained = _explained(name, error)
+            if raises:
+                self._samples = []
+                raise explained from _cause(error)
+            if self.named or name in self._num_outputs:
+                words = f"{explained} It is missing from this look; training goes on, and this is "
+                self._once((name, type(_cause(error)).__name__), f"{words}said once.")
+            else:
+                self._given_up, self._samples = True, []
+                why = getattr(error, "why", str(error))
+                advice = advise(self._root or nn.Module(), batch, why)
+                self._once(("default",), why if batch is None else advice)
+        return [one for one in found if one.name not in failed]
+
+    def _once(self, key: tuple[str, ...], words: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            rank_zero_warn(words)
+
+    def _say_of_nothing(self, samples: Sequence[Mapping[str, StreamSample]]) -> None:
+        mine = [any(map(len, of_maps.values())) for of_maps in samples]
+        everywhere = [mine] if self._gather is None else self._gather(mine)
+        for number, filled in enumerate(zip(*everywhere, strict=True)):
+            if not any(filled) and not self._failed:
+                where = f" of dataloader_{number}" if len(samples) > 1 else ""
+                rank_zero_warn(
+                    f"InvertibilityCallback saw no points{where} in this epoch: nothing is logged."
+                )
+
+    def _warn_of_nonfinite(self, found: Observation) -> None:
         share = found.scalars["nonfinite_fraction"]
-        if share > 0 and not self._said_nonfinite:
-            self._said_nonfinite = True
-            rank_zero_warn(
+        if share > 0:
+            self._once(
+                ("nonfinite",),
                 f"The Jacobian of map {found.name!r} has a NaN or inf at {share:.1%} of the watched "
                 "points. They are counted in `nonfinite_fraction` and left out of the rest; this "
-                "is said once."
+                "is said once.",
+            )
+
+    def _warn_of_noise(self, watched: WatchedMap, points: Points) -> None:
+        """Say once that a map has another output each time: dropout that stays on, a random code."""
+        with evaluation_mode([watched.owner]), differentiable(points.inputs.device.type):
+            one, two = (points.call(watched)(*points.rows).detach() for _ in range(2))
+        if not torch.equal(one.nan_to_num(), two.nan_to_num()):
+            self._once(
+                ("noise", watched.name),
+                f"Map {watched.name!r} gives another output each time, also in evaluation mode: "
+                "there is noise in it, such as dropout that stays on or a random code. What is "
+                "logged is of one draw; this is said once.",
             )
 
     def say_fewer(self, found: Sequence[Observation]) -> None:
         """Say once that there are fewer points than were asked for."""
         fewer = [one for one in found if one.num_points < self.num_points]
-        if fewer and not self._said_fewer:
-            self._said_fewer = True
+        if fewer and ("fewer",) not in self._said:
+            self._said.add(("fewer",))
             rank_zero_info(
                 f"InvertibilityCallback watches {fewer[0].num_points} points, all that there are, "
                 f"and not the {self.num_points} it was asked for."
             )
 
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Fail in every process if one fails: those left alone would wait for it without end."""
-        self._agree(self._failure)
-        failure = None
-        try:
-            yield
-        except Exception as error:
-            if self._gather is None:
-                raise
-            failure = error
-        self._agree(failure)
 
-    def _agree(self, failure: Exception | None) -> None:
-        if self._gather is not None:
-            failures = self._gather(failure and f"{type(failure).__name__}: {failure}")
-            others = [(process, text) for process, text in enumerate(failures) if text]
-            if others and failure is None:
-                process, text = others[0]
-                raise RuntimeError(f"InvertibilityCallback failed in process {process}: {text}")
-        if failure is not None:
-            raise failure
+def _cause(error: BaseException) -> BaseException:
+    """Return what an error of a map comes from."""
+    return error.__cause__ if isinstance(error, MapError) and error.__cause__ else error
+
+
+def _explained(name: str, error: Exception) -> Exception:
+    who = "InvertibilityCallback"
+    if isinstance(error, MapError):
+        return error.by(who)
+    if str(error).startswith(who):
+        return error
+    return MapError(name, "forward", f"{type(error).__name__}: {error}", who)

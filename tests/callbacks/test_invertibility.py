@@ -17,6 +17,7 @@ from torch.autograd.functional import jacobian as autograd_jacobian
 
 from lightning_invert import ForwardInverseModule, LinearDecayAlpha
 from lightning_invert.callbacks import InvertibilityCallback
+from lightning_invert.watch.maps import MapError
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 from tests.watch.test_metric import reference
 
@@ -391,23 +392,28 @@ class Wrong(Foreign):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "error", "words"),
+    ("wrong", "words"),
     [
-        (torch.sum, ValueError, "one row for each"),
-        (torch.detach, ValueError, "carries a gradient"),
-        (lambda y: (y > 0).float(), ValueError, "operation that cannot be differentiated"),
-        (lambda y: y.argmax(1), TypeError, "floating tensor, but it returned torch.int64"),
-        (lambda y: (y, y), TypeError, "floating tensor, but it returned tuple"),
+        (torch.sum, "one row for each"),
+        (torch.detach, "carries a gradient"),
+        (lambda y: (y > 0).float(), "operation that cannot be differentiated"),
+        (lambda y: y.argmax(1), "output: .* dtype torch.int64"),
+        (lambda y: (y, y), "output: .* returned a tuple .*'output'"),
     ],
 )
-def test_a_map_that_cannot_be_watched_is_named_with_the_reason(tmp_path, wrong, error, words):
+@pytest.mark.parametrize("sanity_checks", [0, 2])
+def test_a_named_map_that_cannot_be_watched_is_an_error_before_the_first_step(
+    tmp_path, wrong, words, sanity_checks
+):
     module = Wrong(wrong)
     watch = InvertibilityCallback(maps={"mine": module.watched})
-    with pytest.raises(error, match=rf"cannot watch map 'mine': .*{words}"):
-        fit_foreign(tmp_path, watch, module)
+    options = {"num_sanity_val_steps": sanity_checks, "check_val_every_n_epoch": 5, "max_epochs": 9}
+    with pytest.raises(MapError, match=rf"InvertibilityCallback: map 'mine' .*{words}"):
+        fit_foreign(tmp_path, watch, module, **options)
+    assert module.trainer.global_step == 0
 
 
-def test_a_forward_without_gradients_is_named_with_the_reason(tmp_path):
+def test_a_default_map_that_cannot_be_watched_is_said_and_training_goes_on(tmp_path):
     class WithoutGradients(Foreign):
         def forward(self, x):
             with torch.no_grad():
@@ -416,8 +422,109 @@ def test_a_forward_without_gradients_is_named_with_the_reason(tmp_path):
         def step(self, batch):
             return self.encoder(batch[0]).sum()
 
-    with pytest.raises(ValueError, match=r"map 'forward': .*torch\.no_grad"):
-        fit_foreign(tmp_path, InvertibilityCallback(), WithoutGradients())
+    with pytest.warns(UserWarning, match=r"(?s)torch\.no_grad.*The parts of a batch") as caught:
+        trainer = fit_foreign(tmp_path, InvertibilityCallback(), WithoutGradients(), max_epochs=3)
+    assert trainer.current_epoch == 3
+    assert sum("does not know" in str(w.message) for w in caught) == 1
+
+
+def test_batches_of_training_may_be_of_another_form_than_those_that_are_watched(tmp_path):
+    module = Foreign()
+    module.training_step = lambda batch, batch_idx: module(batch["features"]).square().sum()
+    rows = [{"features": torch.randn(5)} for _ in range(12)]
+    training = torch.utils.data.DataLoader(rows, batch_size=4)
+    watch = InvertibilityCallback({"f": {"module": "encoder", "input": 0}})
+    trainer = quiet_trainer(tmp_path, callbacks=[watch], num_sanity_val_steps=0)
+    trainer.fit(module, training, loader())
+    assert "invertibility/f/full_rank_fraction" in trainer.callback_metrics
+
+
+class FailsLater(Foreign):
+    """Its forward raises from an epoch on, but only where it is watched."""
+
+    def __init__(self, error, epoch=2):
+        super().__init__()
+        self.error, self.epoch = error, epoch
+
+    def watched(self, x):
+        if self.trainer.current_epoch == self.epoch and not self.trainer.sanity_checking:
+            raise self.error
+        return self.encoder(x)
+
+
+LATER = [
+    torch.OutOfMemoryError("no room"),
+    torch.linalg.LinAlgError("did not converge"),
+    RuntimeError("another shape"),
+    KeyError("x"),
+    NotImplementedError("not yet"),
+]
+
+
+@pytest.mark.parametrize("error", LATER, ids=lambda error: type(error).__name__)
+def test_what_fails_later_is_said_once_and_that_look_is_missing(tmp_path, error):
+    module = FailsLater(error)
+    maps = {"fails": module.watched, "works": "encoder"}
+    watch = InvertibilityCallback(maps, figures=False)
+    words = f"(?s)InvertibilityCallback: map 'fails' .*{type(error).__name__}.*training goes on"
+    with pytest.warns(UserWarning, match=words) as caught:
+        trainer = fit_foreign(tmp_path, watch, module, max_epochs=4)
+    assert trainer.current_epoch == 4
+    assert sum("cannot be watched" in str(w.message) for w in caught) == 1
+    assert [look["epoch"] for look in watch.history["fails"]] == [0, 1, 3]
+    assert [look["epoch"] for look in watch.history["works"]] == [0, 1, 2, 3]
+
+
+def test_what_fails_later_is_raised_where_that_was_asked_for(tmp_path):
+    module = FailsLater(torch.OutOfMemoryError("no room"))
+    watch = InvertibilityCallback({"f": module.watched}, on_error="raise", figures=False)
+    with pytest.raises(MapError, match=r"map 'f' .*OutOfMemoryError: no room"):
+        fit_foreign(tmp_path, watch, module, max_epochs=4)
+
+
+def test_a_batch_of_another_shape_in_a_later_epoch_is_said_and_training_goes_on(tmp_path):
+    class Growing(torch.utils.data.IterableDataset):
+        epoch = 0
+
+        def __iter__(self):
+            type(self).epoch += 1
+            for i in range(2):
+                yield torch.randn(4, 5 if self.epoch != 3 else 5 + i), torch.randn(4, 3)
+
+    class Tolerant(Foreign):
+        def validation_step(self, batch, batch_idx):
+            pass
+
+    watch = InvertibilityCallback({"f": "encoder"}, figures=False)
+    trainer = quiet_trainer(tmp_path, callbacks=[watch], max_epochs=4)
+    with pytest.warns(UserWarning, match="same shape in every batch"):
+        trainer.fit(Tolerant(), loader(), torch.utils.data.DataLoader(Growing(), batch_size=None))
+    assert trainer.current_epoch == 4
+    assert len(watch.history["f"]) == 3
+
+
+def test_the_sanity_check_looks_at_two_points(tmp_path):
+    sizes = []
+
+    class Counts(Foreign):
+        def watched(self, x):
+            if self.trainer.sanity_checking:
+                sizes.append(len(x))
+            return self.encoder(x)
+
+    module = Counts()
+    fit_foreign(tmp_path, InvertibilityCallback({"f": module.watched}, num_points=64), module)
+    assert max(sizes) <= 2
+
+
+def test_dropout_that_stays_on_is_noticed_and_said_once(tmp_path):
+    class Stays(Foreign):
+        def forward(self, x):
+            return nn.functional.dropout(self.encoder(x), 0.5, training=True)
+
+    with pytest.warns(UserWarning, match="gives another output each time") as caught:
+        fit_foreign(tmp_path, InvertibilityCallback(), Stays(), max_epochs=3)
+    assert sum("another output" in str(w.message) for w in caught) == 1
 
 
 def test_weights_that_are_nan_are_reported_as_the_worst_there_is_and_do_not_end_the_fit(tmp_path):

@@ -90,6 +90,7 @@ def everything_after_fit(folder, watch, *, module=Noisy, callbacks=(), num_worke
 )
 @pytest.mark.filterwarnings("ignore:.*num_workers.*:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Map .* gives another output:UserWarning")  # it is noisy
 @pytest.mark.slow
 def test_watching_changes_nothing(options, tmp_path):
     watch = InvertibilityCallback(num_points=32, figures=True, save_figures=tmp_path / "figures")

@@ -171,8 +171,11 @@ def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["batch", "look"])
-def test_a_process_that_fails_does_not_leave_the_others_waiting(tmp_path, where):
+@pytest.mark.parametrize("on_error", ["warn", "raise"])
+def test_processes_decide_alike_where_one_fails(tmp_path, where, on_error):
     project = """
+        import json
+        from pathlib import Path
         import torch
         from lightning.pytorch import Trainer
         from lightning_invert.callbacks import InvertibilityCallback
@@ -192,13 +195,23 @@ def test_a_process_that_fails_does_not_leave_the_others_waiting(tmp_path, where)
             return module(x)
 
         module = Foreign()
-        watch = InvertibilityCallback({"f": {"module": forward, "input": take}})
+        maps = {"f": {"module": forward, "input": take}}
+        watch = InvertibilityCallback(maps, on_error=ON_ERROR)
         trainer = Trainer(
             accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch],
         )
         trainer.fit(module, loader(), loader())
+        watched = [look["epoch"] for look in watch.history.get("f", [])]
+        Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(watched))
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     """
     why = "a broken batch" if where == "batch" else "out of memory, say"
-    with pytest.raises(AssertionError, match=rf"failed in process 1: ValueError: .*{why}"):
-        run(tmp_path, project, WHERE=where)
+    if on_error == "warn":
+        run(tmp_path, project, WHERE=where, ON_ERROR=on_error)
+        first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
+        assert first == second == []
+        return
+    with pytest.raises(AssertionError, match=rf"failed in process 1: MapError: .*{why}"):
+        run(tmp_path, project, WHERE=where, ON_ERROR=on_error)

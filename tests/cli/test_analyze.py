@@ -109,7 +109,7 @@ def test_a_compressed_table_is_read_like_a_plain_one(checkpoint, tmp_path):
 
 def test_a_program_of_a_fixed_batch_is_refused_with_the_remedy():
     export()
-    with pytest.raises(SystemExit, match=r"refused 200 points .* dynamic batch dimension"):
+    with pytest.raises(SystemExit, match=r"refused 2 points .* dynamic batch dimension"):
         analyzed("--export", "net.pt2", "--data", "points.csv", "--inputs", "wind,heat,load")
 
 

@@ -177,10 +177,9 @@ PROJECTS = [
         "reentrant checkpoint",
         partial(Checkpointed, use_reentrant=True),
         "mmsegmentation, models/backbones/resnet.py (Bottleneck.forward: with_cp), whose "
-        "checkpoint is reentrant: torch.autograd.grad raises in it",
+        "checkpoint is reentrant: torch.autograd.grad raises in it, unless it is replaced meanwhile",
         {"stem": "stem"},
         (IN, IN),
-        "message",
     ),
     _corner(
         "checkpoint",

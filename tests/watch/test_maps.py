@@ -1,11 +1,17 @@
+from collections import namedtuple
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
+from torch.autograd.functional import jacobian as autograd_jacobian
 
 from lightning_invert import batched_jacobian
 from lightning_invert.jacobians.contexts import evaluation_mode
-from lightning_invert.watch.maps import resolve_maps
+from lightning_invert.watch.maps import MapError, resolve_maps
+from lightning_invert.watch.observation import observe
 
 X = torch.randn(5, 3)
 
@@ -42,7 +48,7 @@ def test_a_submodule_is_found_by_its_path(entry):
     net = Net()
     found = only({"latent": entry}, net)
     assert (found.name, found.owner) == ("latent", net.encoder)
-    assert torch.equal(found(found.select((X, "label"))), net.encoder(X))
+    assert torch.equal(found(found.take((X, "label")).inputs), net.encoder(X))
 
 
 def test_a_module_a_function_and_a_bound_method_are_taken_as_they_are():
@@ -58,7 +64,7 @@ def test_a_module_a_function_and_a_bound_method_are_taken_as_they_are():
     "batch", [X, (X, 1), [X], {"settings": X, "other": X.clone() + 1}, {"features": X, "id": 3}]
 )
 def test_the_input_is_found_in_batches_of_every_usual_form(batch):
-    assert torch.equal(only(None, Net()).select(batch), X)
+    assert torch.equal(only(None, Net()).take(batch).inputs, X)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +72,7 @@ def test_the_input_is_found_in_batches_of_every_usual_form(batch):
     [(1, (0, X)), ("x", {"x": X, "settings": X + 1}), (lambda batch: batch["a"][0], {"a": [X]})],
 )
 def test_the_input_is_taken_from_where_it_is_said_to_be(picked, batch):
-    assert torch.equal(only({"f": {"input": picked}}, Net()).select(batch), X)
+    assert torch.equal(only({"f": {"input": picked}}, Net()).take(batch).inputs, X)
 
 
 def test_the_output_is_picked_out_of_a_tuple_and_a_dict():
@@ -112,13 +118,13 @@ class Insists(nn.Module):
 )
 def test_a_module_that_insists_on_a_dtype_is_named_in_float64(insist, words):
     watched = only({"f": ""}, Insists(insist)).in_float64()
-    with pytest.raises(TypeError, match=rf"'f'.*Insists.*{words}.*precision='native'"):
+    with pytest.raises(MapError, match=rf"'f'.*Insists.*{words}.*precision='native'"):
         watched(X)
 
 
 def test_any_other_error_in_float64_is_the_module_s_own():
     watched = only({"f": ""}, Insists(lambda linear, x: linear(x[:, :2]))).in_float64()
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    with pytest.raises(MapError, match=r"forward: RuntimeError: .*shapes cannot be multiplied"):
         watched(X)
 
 
@@ -147,7 +153,12 @@ class NoForward(LightningModule):
 @pytest.mark.parametrize(
     ("maps", "root", "error", "words"),
     [
-        ({"f": "decoder"}, Net(), ValueError, r"path of a submodule of Net.*'decoder'.*encoder"),
+        (
+            {"f": "decoder"},
+            Net(),
+            ValueError,
+            r"path of a submodule or a method of Net.*'decoder'.*encoder",
+        ),
         ({"f": {"modul": "encoder"}}, Net(), ValueError, r"maps\['f'\].*\['modul'\]"),
         ({"f": 3}, Net(), TypeError, r"maps\['f'\].*got int"),
         ({"f": {"module": "encoder", "input": 1.5}}, Net(), TypeError, r"\['input'\].*float"),
@@ -162,18 +173,166 @@ def test_says_what_is_wrong_with_maps(maps, root, error, words):
 
 
 @pytest.mark.parametrize(
-    ("maps", "batch", "error", "words"),
+    ("maps", "batch", "part", "words"),
     [
-        (None, {"a": X, "b": X}, ValueError, r"keys \['a', 'b'\].*'input': <key>"),
-        (None, [torch.zeros(5, 3).long(), X], TypeError, r"dtype torch.int64.*'input'"),
-        (None, ["text"], TypeError, "got a str"),
-        (None, [(X, X), X], TypeError, r"got a tuple of length 2.*'input'"),
-        (None, None, TypeError, "got a NoneType"),
-        (None, torch.zeros(5), TypeError, r"shape \(5,\)"),
-        ({"f": {"input": 2}}, (X, X), ValueError, "tuple of length 2, but got 2"),
-        ({"f": {"input": "y"}}, {"x": X}, ValueError, r"keys \['x'\], but got 'y'"),
+        (None, {"a": X, "b": X}, "input", r"keys \['a', 'b'\].*'input': <key>"),
+        (None, [torch.zeros(5, 3).long(), X], "input", r"dtype torch.int64.*'input'"),
+        (None, ["text"], "input", "got a str"),
+        (None, [(X, X), X], "input", r"got a tuple of length 2.*'input'"),
+        (None, None, "input", "got a NoneType"),
+        (None, torch.zeros(5), "input", r"shape \(5,\)"),
+        ({"f": {"input": 2}}, (X, X), "input", "tuple of length 2, but got 2"),
+        ({"f": {"input": "y"}}, {"x": X}, "input", r"keys \['x'\], but got 'y'"),
+        ({"f": {"input": ["x", "y"]}}, {"x": X, "y": X}, "input", r"said as \[\['x'\], \['y'\]\]"),
+        ({"f": {"context": "c"}}, {"settings": X}, "context", "but got 'c'"),
+        ({"f": {"input": lambda batch: batch.nothing}}, X, "input", "AttributeError: .*nothing"),
     ],
 )
-def test_says_what_is_wrong_with_a_batch(maps, batch, error, words):
-    with pytest.raises(error, match=words):
-        only(maps, Net()).select(batch)
+def test_says_which_part_of_a_map_is_wrong_with_a_batch(maps, batch, part, words):
+    with pytest.raises(MapError, match=words) as caught:
+        only(maps, Net()).take(batch)
+    assert caught.value.part == part
+
+
+class Fails(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x, *rest):
+        return self.how(x, *rest)
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "part", "words"),
+    [
+        (lambda x, c: x, {}, "forward", "positional argument: 'c' Say what else .*'context'"),
+        (lambda x: x.missing, {}, "forward", "AttributeError"),
+        (lambda x: list(x)[99], {}, "forward", "IndexError"),
+        (lambda x: (x, x), {}, "output", r"returned a tuple of length 2.*'output'"),
+        (lambda x: {"y": x}, {"output": "z"}, "output", r"keys \['y'\], but got 'z'"),
+        (lambda x: torch.distributions.Normal(x, 1.0), {}, "output", "a Normal.*'output'"),
+        (lambda x: torch.complex(x, x), {}, "output", "dtype torch.complex64.*'output'"),
+        (lambda x: x.argmax(1), {}, "output", "dtype torch.int64"),
+    ],
+)
+def test_says_which_part_of_a_map_fails(how, said, part, words):
+    net = Fails(how)
+    with pytest.raises(MapError, match=words) as caught:
+        only({"f": said}, net)(X)
+    assert caught.value.part == part
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.linear = nn.Embedding(4, 2), nn.Linear(5, 3)
+
+    def forward(self, x, label, extra=None):
+        y = self.linear(torch.cat([x, self.embedding(label)], 1))
+        return torch.distributions.Normal(y + (0 if extra is None else extra["shift"]), 1.0)
+
+    def of_two(self, x, z):
+        return torch.cat([x[:, :2] * z, z], 1)
+
+
+LABELS = torch.arange(5) % 4
+
+
+@pytest.mark.parametrize(
+    "batch", [(X, LABELS), {"x": X, "label": LABELS}, ({"x": X}, {"deep": {"label": LABELS}})]
+)
+def test_context_goes_in_beside_the_input_point_by_point(batch):
+    places = {tuple: ([0], [[1]]), dict: (["x"], [["label"]])}
+    inputs, context = places[type(batch)]
+    if isinstance(batch, tuple) and isinstance(batch[0], dict):
+        inputs, context = [0, "x"], [[1, "deep", "label"]]
+    net = Decoder()
+    found = only({"f": {"input": inputs, "context": context, "output": "loc"}}, net)
+    points = found.take(batch)
+    one = observe(found, points)
+    each = [
+        autograd_jacobian(lambda x, c=c: net(x[None], c[None]).loc[0], x)
+        for x, c in zip(X, LABELS, strict=True)
+    ]
+    expected = torch.linalg.svdvals(torch.stack(each).double())
+    torch.testing.assert_close(one.singular_values, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_context_without_a_row_for_each_point_is_given_whole():
+    net, shift = Decoder(), {"shift": torch.tensor(2.0)}
+    said = {"input": 0, "context": [[1], [2]], "output": "loc"}
+    points = only({"f": said}, net).take((X, LABELS, shift))
+    assert len(points.context) == 1
+    found = points.call(only({"f": said}, net))(*points.rows)
+    torch.testing.assert_close(found, net(X, LABELS, shift).loc)
+
+
+def test_several_inputs_are_watched_by_their_joint_jacobian():
+    net, z = Decoder(), torch.randn(5, 2)
+    found = only({"f": {"module": "of_two", "input": [[0], [1]]}}, net)
+    one = observe(found, found.take((X, z)))
+    assert one.shape == (4, 5)
+    joint = torch.stack(
+        [
+            torch.cat(autograd_jacobian(lambda a, b: net.of_two(a[None], b[None])[0], (x, y)), 1)
+            for x, y in zip(X, z, strict=True)
+        ]
+    )
+    expected = torch.linalg.svdvals(joint.double())
+    torch.testing.assert_close(one.singular_values, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_context_follows_into_float64():
+    net = Decoder()
+    said = {"input": 0, "context": [[1], [2]], "output": "loc"}
+    found = only({"f": said}, net)
+    points = found.take((X, LABELS, {"shift": torch.randn(5, 1)}))
+    one, double = observe(found, points), observe(found, points, precision="float64")
+    torch.testing.assert_close(double.singular_values, one.singular_values, rtol=1e-4, atol=1e-6)
+    assert double.condition_limit > 1e6 * one.condition_limit
+
+
+def test_a_method_is_found_by_its_name_and_a_part_may_be_given_the_module():
+    net = Net()
+    found = only(
+        {"f": {"module": "twice", "input": lambda batch, module: module.both(batch)[0]}}, net
+    )
+    assert found.owner is net
+    assert torch.equal(found(found.take(X).inputs), net.twice(X))
+
+
+@dataclass
+class Batch:
+    x: torch.Tensor
+    name: str = "any"
+
+
+Pair = namedtuple("Pair", "x y")
+
+
+@pytest.mark.parametrize("batch", [Batch(X), Pair(X, 0), SimpleNamespace(x=X)])
+def test_an_attribute_is_a_part(batch):
+    assert torch.equal(only({"f": {"input": "x"}}, Net()).take(batch).inputs, X)
+
+
+class TakesDict(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.decoder = Decoder()
+
+    def forward(self, batch):
+        return {"prediction": self.decoder(batch["x"], batch["label"]).loc, "scale": batch["scale"]}
+
+
+def test_a_function_that_takes_a_collection_gets_it_whole_with_the_input_in_it():
+    net = TakesDict()
+    said = {"input": [0, "x"], "within": 0, "output": "prediction"}
+    found = only({"f": said}, net)
+    points = found.take(({"x": X, "label": LABELS, "scale": torch.tensor(2.0)}, "target"))
+    assert [rows.shape for rows in points.rows] == [(5, 3), (5,)]
+    expected = only({"f": {"input": 0, "context": [[1]], "output": "loc"}}, net.decoder)
+    torch.testing.assert_close(
+        observe(found, points[1:4]).singular_values,
+        observe(expected, expected.take((X, LABELS))[1:4]).singular_values,
+    )

@@ -73,9 +73,14 @@ def test_several_dataloaders_are_watched_each_for_itself():
     assert torch.equal(found[1].inputs.sort(0).values, BATCHES[1].sort(0).values)
 
 
-def test_what_fails_in_one_process_is_raised_by_all():
-    watcher = Watcher()
-    watcher.begin(net(), gather=lambda mine: [mine, "ValueError: a broken batch"])
+def with_another_that_fails(mine):
+    failures = isinstance(mine, dict)
+    return [mine, {"forward": "ValueError: a broken batch"} if failures else mine]
+
+
+def test_what_fails_in_one_process_is_raised_by_all_where_that_was_asked_for():
+    watcher = Watcher({"forward": ""}, on_error="raise")
+    watcher.begin(net(), gather=with_another_that_fails)
     watcher.offer(BATCHES[0])
     with pytest.raises(RuntimeError, match="failed in process 1: ValueError: a broken batch"):
         watcher.look()

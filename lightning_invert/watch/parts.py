@@ -1,0 +1,153 @@
+"""How a part of a batch, or of what a module returns, is said and found."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+__all__ = ["Part", "Step", "describe", "leaves", "parse_part", "parse_parts"]
+
+Step: TypeAlias = "int | str | Callable[..., Any]"
+
+MAX_DEPTH = 4
+MAX_LEAVES = 24
+"""Of a batch that is described: more would not be read."""
+
+
+class Part:
+    """A part of something: the way to it, step by step.
+
+    Args:
+        where: What it is called in an error message.
+        steps: Each an index, a key, the name of an attribute, or a callable of what the steps
+            before have found (and, if it takes two arguments, of the module).
+
+    Example:
+        >>> Part("input", (0, "x"))(({"x": 3.0}, "label"))
+        3.0
+    """
+
+    def __init__(self, where: str, steps: Sequence[Step]) -> None:
+        self.where = where
+        self.steps = tuple(steps)
+
+    def __call__(self, whole: Any, module: nn.Module | None = None) -> Any:
+        """Find the part.
+
+        Raises:
+            ValueError: If a step leads nowhere.
+        """
+        for step in self.steps:
+            whole = self._follow(whole, step, module)
+        return whole
+
+    def _follow(self, whole: Any, step: Step, module: nn.Module | None) -> Any:
+        if callable(step):
+            return step(whole, module) if _takes_two(step) else step(whole)
+        try:
+            return whole[step]
+        except (KeyError, IndexError, TypeError, AttributeError):
+            if isinstance(step, str) and hasattr(whole, step):
+                return getattr(whole, step)
+        several = f" (several parts are said as {[[s] for s in self.steps]})"
+        raise ValueError(
+            f"Expected `{self.where}` to be an index, key or attribute of {describe(whole)}, but "
+            f"got {step!r}{several if len(self.steps) > 1 else ''}."
+        )
+
+
+def parse_part(where: str, said: Any) -> Part:
+    """Read one part: a step, or a list of steps.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    steps = list(said) if isinstance(said, list | tuple) else [said]
+    for step in steps:
+        if not (callable(step) or isinstance(step, int | str)) or isinstance(step, bool):
+            raise TypeError(
+                f"Expected `{where}` to be an index, a key, the name of an attribute, a list of "
+                f"those or a callable, but got {type(step).__name__}."
+            )
+    return Part(where, steps)
+
+
+def parse_parts(where: str, said: Any) -> tuple[Part, ...]:
+    """Read one part or several: a list that holds lists is one of several.
+
+    Example:
+        >>> [part.steps for part in parse_parts("input", [[0, "x"], [0, "c"]])]
+        [(0, 'x'), (0, 'c')]
+        >>> [part.steps for part in parse_parts("input", [0, "x"])]
+        [(0, 'x')]
+    """
+    if isinstance(said, list | tuple) and any(isinstance(one, list | tuple) for one in said):
+        return tuple(parse_part(where, one) for one in said)
+    return (parse_part(where, said),)
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin
+        return False
+    needed = [
+        p
+        for p in parameters
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+    ]
+    return len(needed) == 2
+
+
+def describe(value: Any) -> str:
+    """Say what something is, in a few words."""
+    if isinstance(value, Tensor):
+        return f"a tensor of dtype {value.dtype} and shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys {list(value)}"
+    fields = _fields(value)
+    if fields is not None:
+        return f"a {type(value).__name__} with the attributes {list(fields)}"
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return f"a {type(value).__name__} of length {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def leaves(value: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[list[int | str], Any]]:
+    """Walk through what something consists of: the path to each part that has no parts.
+
+    Example:
+        >>> [path for path, _ in leaves(({"x": 1, "c": [2, 3]}, "label"))]
+        [[0, 'x'], [0, 'c', 0], [0, 'c', 1], [1]]
+    """
+    parts: Mapping[Any, Any] | None = None
+    if len(path) < MAX_DEPTH:
+        if isinstance(value, Mapping):
+            parts = value
+        elif isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+            parts = dict(enumerate(value))
+        elif not isinstance(value, Tensor):
+            parts = _fields(value)
+    if parts:
+        for key, part in parts.items():
+            yield from leaves(part, (*path, key))
+    else:
+        yield list(path), value
+
+
+def _fields(value: Any) -> dict[str, Any] | None:
+    """Return the attributes of a dataclass, a namedtuple or a plain object that holds tensors."""
+    if hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    own = getattr(value, "__dict__", None)
+    if own and not isinstance(value, Tensor | nn.Module | type) and not callable(value):
+        public = {name: part for name, part in own.items() if not name.startswith("_")}
+        if any(isinstance(part, Tensor) for part in public.values()):
+            return public
+    return None

@@ -1,0 +1,154 @@
+"""Points of a map: what its Jacobian is taken by, and what else it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor
+
+__all__ = ["Frame", "Points"]
+
+
+class _Row(NamedTuple):
+    """The place of a tensor that has a row for each point."""
+
+    number: int
+
+
+class _Input(NamedTuple):
+    """The place of one of the inputs, in a collection that the function is given whole."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a map's arguments are made of the tensors that have a row for each point.
+
+    Attributes:
+        shapes: Of the inputs, where there are several: their joint Jacobian is watched.
+        context: The further arguments, with places for tensors.
+        within: The collection in which the inputs are handed over, likewise; without one, they are
+            the first arguments.
+    """
+
+    shapes: tuple[torch.Size, ...]
+    context: tuple[Any, ...] = ()
+    within: Any = None
+
+    def arguments(self, x: Tensor, rows: Sequence[Tensor]) -> list[Any]:
+        """Return the arguments of the function.
+
+        Args:
+            x: The inputs, shape (N, *), or joint, shape (N, n).
+            rows: What else has a row for each of these points.
+        """
+        inputs: list[Any] = [x]
+        if len(self.shapes) > 1:
+            parts = x.split([shape.numel() for shape in self.shapes], dim=1)
+            inputs = [
+                part.reshape(len(x), *shape) for part, shape in zip(parts, self.shapes, strict=True)
+            ]
+        if self.within is None and not self.context:
+            return inputs
+
+        def fill(place: _Input | _Row) -> Tensor:
+            return (inputs if isinstance(place, _Input) else rows)[place.number]
+
+        further = [apply_to_collection(part, (_Row, _Input), fill) for part in self.context]
+        if self.within is None:
+            return [*inputs, *further]
+        return [apply_to_collection(self.within, (_Row, _Input), fill), *further]
+
+
+@dataclass(frozen=True)
+class Points:
+    """N points of a map.
+
+    Attributes:
+        inputs: By what the Jacobian is taken, shape (N, *).
+        context: Further tensors with a row for each point, which are held fixed.
+        frame: How the map's arguments are made of both.
+
+    Example:
+        >>> points = Points.of([torch.zeros(5, 2)], [{"label": torch.arange(5)}, "fixed"])
+        >>> points.context[0].tolist(), points.frame.arguments(points.inputs, points.context)[2]
+        ([0, 1, 2, 3, 4], 'fixed')
+    """
+
+    inputs: Tensor
+    context: tuple[Tensor, ...] = ()
+    frame: Frame = Frame((torch.Size(),))
+
+    @classmethod
+    def of(
+        cls, inputs: Sequence[Tensor], context: Sequence[Any] = (), within: Any = None
+    ) -> Points:
+        """Sort a batch's parts into rows and what is the same for all points.
+
+        Args:
+            inputs: Each of shape (N, *).
+            context: Tensors of shape (N, *), collections of such, and anything else.
+            within: The collection that the inputs are parts of, if that is what the map takes.
+        """
+        count, rows = len(inputs[0]), list[Tensor]()
+
+        def place(tensor: Tensor) -> Any:
+            for number, part in enumerate(inputs if within is not None else ()):
+                if part is tensor:
+                    return _Input(number)
+            if tensor.ndim == 0 or len(tensor) != count:
+                return tensor
+            rows.append(tensor.detach())
+            return _Row(len(rows) - 1)
+
+        frame = Frame(
+            tuple(part.shape[1:] for part in inputs),
+            tuple(apply_to_collection(part, Tensor, place) for part in context),
+            apply_to_collection(within, Tensor, place),
+        )
+        x = inputs[0] if len(inputs) == 1 else torch.cat([p.flatten(1) for p in inputs], dim=1)
+        return cls(x.detach(), tuple(rows), frame)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, rows: slice) -> Points:
+        return self.with_rows([part[rows] for part in self.rows])
+
+    @property
+    def rows(self) -> list[Tensor]:
+        """All tensors that have a row for each point, the inputs first."""
+        return [self.inputs, *self.context]
+
+    def with_rows(self, rows: Sequence[Tensor]) -> Points:
+        """Return other points of the same frame."""
+        return replace(self, inputs=rows[0], context=tuple(rows[1:]))
+
+    def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Points:
+        """Move the points; what is floating gets the dtype, if one is given."""
+
+        def move(tensor: Tensor) -> Tensor:
+            # What was made in inference mode can never take part in a gradient.
+            tensor = tensor.clone() if tensor.is_inference() else tensor
+            return tensor.to(device, dtype if tensor.is_floating_point() else None)
+
+        with torch.inference_mode(False):
+            return self._moved(move)
+
+    def _moved(self, move: Callable[[Tensor], Tensor]) -> Points:
+        frame = replace(
+            self.frame,
+            context=apply_to_collection(self.frame.context, Tensor, move),
+            within=apply_to_collection(self.frame.within, Tensor, move),
+        )
+        return replace(self.with_rows([move(row) for row in self.rows]), frame=frame)
+
+    def call(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` as one of the inputs and the rows of the context."""
+        frame = self.frame
+        return lambda x, *rows: function(*frame.arguments(x, rows))

@@ -1,0 +1,128 @@
+"""Whatever a forward does to its module, looking at it leaves no trace."""
+
+import random
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+import torchmetrics
+from torch import nn
+
+from lightning_invert.watch.isolation import isolated
+
+
+class Restless(nn.Module):
+    """Changes everything that a forward can change."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.register_buffer("mean", torch.zeros(3))
+        self.metric = torchmetrics.MeanMetric()
+        self.curve = torchmetrics.CatMetric()
+        self.hidden = torch.zeros(3)
+        self.array = np.zeros(3)
+        self.calls = 0
+        self.seen, self.last = [], deque([1], maxlen=2)
+        self.cache = {"deep": [torch.zeros(3)]}
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, x):
+        self.mean += x.detach().mean(0)
+        self.hidden = self.hidden + 1
+        self.cache["deep"][0] += 1
+        self.cache["new"] = 1
+        self.array += 1
+        self.calls += 1
+        self.seen.append(x)
+        self.last.append(self.calls)
+        self.metric(x.detach().mean())
+        self.curve.update(x.detach()[:, 0])
+        self.made_on_the_way = True
+        self.frozen.data = self.frozen.data * 0.9
+        with torch.no_grad():
+            self.frozen.mul_(0.9)
+            self.linear.weight.clamp_(-0.1, 0.1)
+        noise = torch.randn(1) + torch.randn(1, generator=self.generator)
+        return self.linear(x) + noise + np.random.rand() + random.random()
+
+
+def everything(module):
+    def plain(value):
+        if isinstance(value, torch.Tensor | np.ndarray):
+            return value.tolist()
+        if isinstance(value, torch.Generator):
+            return value.get_state().tolist()
+        if isinstance(value, list | deque):
+            return [plain(part) for part in value]
+        if isinstance(value, dict):
+            return {name: plain(part) for name, part in value.items()}
+        return value if isinstance(value, int | float | str | bool | None) else "other"
+
+    own = {
+        f"{path}.{name}": plain(value)
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if name not in ("_modules", "_parameters", "_buffers")
+    }
+    streams = [torch.get_rng_state().tolist(), str(random.getstate()), str(np.random.get_state())]
+    return own, {k: v.tolist() for k, v in module.state_dict().items()}, streams
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_forward_that_changes_everything_changes_nothing(fails):
+    module = Restless()
+    module(torch.randn(4, 3))
+    before = everything(module)
+    try:
+        with isolated(module):
+            for _ in range(3):
+                module(torch.randn(4, 3))
+            assert everything(module) != before
+            if fails:
+                raise RuntimeError
+    except RuntimeError:
+        assert fails
+    assert everything(module) == before
+
+
+def test_a_metric_computes_afterwards_what_it_would_have():
+    module = Restless()
+    module(torch.full((4, 3), 2.0))
+    with isolated(module):
+        module(torch.full((4, 3), 100.0))
+    assert module.metric.compute() == 2
+    assert module.curve.compute().tolist() == [2.0] * 4
+
+
+def test_what_is_logged_meanwhile_goes_nowhere():
+    class Logs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logged = []
+
+        def log(self, name, value):
+            self.logged.append(name)
+
+    module = Logs()
+    with isolated(module):
+        module.log("a", 1)
+    module.log("b", 2)
+    assert module.logged == ["b"]
+    assert "log" not in vars(module)
+
+
+def test_large_data_is_not_copied(monkeypatch):
+    monkeypatch.setattr("lightning_invert.watch.isolation.MAX_NUMBERS_KEPT", 10)
+    monkeypatch.setattr("lightning_invert.watch.isolation.MAX_PARTS_KEPT", 10)
+    module = nn.Linear(2, 2)
+    module.data, module.rows = torch.zeros(100), [torch.zeros(1) for _ in range(100)]
+    with isolated(module):
+        module.data += 1
+        module.rows[0] += 1
+        module.rows.append(3)
+    # Known and stated: what is as large as that is data, of which a forward changes no part.
+    assert module.data.sum() == 100
+    assert len(module.rows) == 100
