@@ -72,6 +72,13 @@ class InvertCLI(LightningCLI):
             given = _with_packaged_configs(args) if isinstance(args, list) else args
             super().parse_arguments(parser, given)
 
+    def instantiate_classes(self) -> None:
+        """Say in one line which value is out of its range."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError, OSError) as error:
+            raise SystemExit(f"lightning-invert {self.subcommand}: {_said(error)}") from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add what watches or writes, and a calm progress bar, where the config names none."""
         config = self._get(self.config_init, "trainer")
@@ -143,6 +150,12 @@ def _config(given: str) -> str:
             f"but got {given!r}."
         )
     return packaged[given]
+
+
+def _said(error: Exception) -> str:
+    """Leave out the parser's account of the other types that an argument might have had."""
+    expected = re.search(r"^ *- (Expected (?!a <).*)", str(error), re.MULTILINE)
+    return expected[1] if expected else str(error)
 
 
 def main(args: ArgsType = None) -> None:

@@ -203,6 +203,39 @@ def test_a_path_that_leads_nowhere_is_left_to_the_parser(name, capsys):
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--data.num_points", "0"], "Expected argument `num_points` to be at least 1, but got 0."),
+        (
+            ["--trainer.callbacks", "InvertibilityCallback", "--trainer.callbacks.num_points", "0"],
+            "Expected argument `num_points` to be ",
+        ),
+        (
+            ["--model.alpha", "LinearDecayAlpha", "--model.alpha.epochs", "0"],
+            "Expected argument `epochs` to be at least 1, but got 0.",
+        ),
+        (
+            [
+                "--trainer.callbacks",
+                "ConditioningEarlyStopping",
+                "--trainer.callbacks.map",
+                "forward",
+            ],
+            "Expected one of the arguments `stopping_threshold`, ",
+        ),
+        (["--model.learning_rate", "-1"], "Expected argument `learning_rate` to be positive"),
+        (["--trainer.accelerator", "nonsense"], "You selected an invalid accelerator"),
+    ],
+)
+def test_a_value_out_of_range_is_said_in_one_line(options, words):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--data", "BlastFurnaceDataModule", *QUIET, *options])
+    said = str(ended.value)
+    assert said.startswith(f"lightning-invert fit: {words}")
+    assert "\n" not in said
+
+
 def test_a_misspelt_key_is_named(tmp_path, capsys):
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
     wrong = tmp_path / "wrong.yaml"
