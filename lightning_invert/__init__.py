@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_invert.analysis.analyze import analyze
+    from lightning_invert.callbacks import (
+        ConditioningEarlyStopping,
+        InvertibilityCallback,
+        PredictionWriter,
+    )
     from lightning_invert.jacobians.jacobian import batched_jacobian
     from lightning_invert.jacobians.lanczos import extreme_singular_values
     from lightning_invert.jacobians.singular_values import (
@@ -28,13 +33,16 @@ if TYPE_CHECKING:
     from lightning_invert.watch.metric import InvertibilityMetric
 
 __all__ = [
+    "ConditioningEarlyStopping",
     "ConditioningPenalty",
     "ConstantAlpha",
     "ForwardInverseModule",
+    "InvertibilityCallback",
     "InvertibilityMetric",
     "JacobianConsistency",
     "LinearDecayAlpha",
     "LinearPlusNonlinear",
+    "PredictionWriter",
     "ResidualMLP",
     "Standardize",
     "Thresholds",
@@ -54,13 +62,16 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ConditioningEarlyStopping": "callbacks",
     "ConditioningPenalty": "pair.penalty",
     "ConstantAlpha": "pair.objective",
     "ForwardInverseModule": "pair.module",
+    "InvertibilityCallback": "callbacks",
     "InvertibilityMetric": "watch.metric",
     "JacobianConsistency": "pair.penalty",
     "LinearDecayAlpha": "pair.objective",
     "LinearPlusNonlinear": "pair.networks",
+    "PredictionWriter": "callbacks",
     "ResidualMLP": "pair.networks",
     "Standardize": "pair.networks",
     "Thresholds": "jacobians.thresholds",

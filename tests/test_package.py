@@ -1,3 +1,5 @@
+import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,7 +18,7 @@ def run(*command, **kwargs):
     ).stdout
 
 
-@pytest.mark.parametrize("door", ["callbacks", "datamodules"])
+@pytest.mark.parametrize("door", ["callbacks", "configs", "datamodules"])
 def test_doors_at_the_front_lead_to_the_package_s_own_folders(door):
     link = ROOT / door
     assert link.is_symlink()
@@ -58,14 +60,41 @@ def test_an_unknown_name_is_refused():
         _ = lightning_invert.nonsense
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy: what an earlier build left in the clone would get into this one."""
+    source = tmp_path_factory.mktemp("source")
+    shutil.copytree(ROOT / "lightning_invert", source / "lightning_invert")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", source / "dist", source)
+    (wheel,) = (source / "dist").glob("*.whl")
+    return wheel
+
+
 @pytest.mark.slow
-def test_a_wheel_installs_one_top_level_package_and_its_types(tmp_path):
-    run(
-        sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT
-    )  # fmt: skip
-    (wheel,) = tmp_path.glob("*.whl")
+def test_a_wheel_installs_one_top_level_package_its_types_and_configs(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"lightning_invert"}
     assert "lightning_invert/py.typed" in names
     assert "lightning_invert/callbacks/invertibility.py" in names
+    assert "lightning_invert/configs/blast_furnace.yaml" in names
+
+
+@pytest.mark.slow
+def test_what_a_wheel_installs_works_without_the_clone(wheel, tmp_path):
+    site, work = tmp_path / "site", tmp_path / "work"
+    work.mkdir()
+    # Its dependencies are those of this interpreter; the package itself comes from the wheel alone.
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--no-deps", "--target", site]
+    run(*pip, wheel)
+    here = {"cwd": work, "env": {**os.environ, "PYTHONPATH": str(site)}}
+    code = "from lightning_invert import InvertibilityCallback as C; import inspect as i; "
+    assert Path(run(sys.executable, "-c", f"{code}print(i.getfile(C))", **here)).is_relative_to(
+        site
+    )
+    options = "--trainer.max_epochs 1 --trainer.enable_progress_bar false --data.num_points 100"
+    command = [site / "bin" / "lightning-invert", "fit", "--config", "blast_furnace"]
+    assert "right-invertible" in run(*command, *options.split(), **here)
+    assert list(work.rglob("*.ckpt"))

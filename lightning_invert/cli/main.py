@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
-from lightning.pytorch.cli import ArgsType, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows them by their short names
-from lightning_invert.callbacks import PredictionWriter
+from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
 from lightning_invert.cli import analyze as analyze_command
 from lightning_invert.pair.module import ForwardInverseModule
 
@@ -19,15 +22,25 @@ __all__ = ["InvertCLI", "main"]
 DESCRIPTION = """\
 Train a forward surrogate and its inverse together, and watch where they can be inverted.
 
-  lightning-invert fit      --config configs/blast_furnace.yaml
-  lightning-invert test     --config configs/blast_furnace.yaml --ckpt_path <checkpoint>
-  lightning-invert predict  --config configs/blast_furnace.yaml --ckpt_path <checkpoint>
+  lightning-invert fit      --config blast_furnace
+  lightning-invert test     --config blast_furnace --ckpt_path <checkpoint>
+  lightning-invert predict  --config blast_furnace --ckpt_path <checkpoint>
+  lightning-invert fit      --data TabularDataModule --data.file measurements.csv ...
+
+--config takes a file or the name of a config that is in the package.
+In fit, validate and test an InvertibilityCallback watches, whether callbacks are named or not.
 
 And measure where any trained map can be inverted:
 
   lightning-invert analyze  --ckpt <checkpoint> --data measurements.csv
   lightning-invert analyze  --help
 """
+
+FIT = """\
+Train the pair on --data. An InvertibilityCallback watches, whether callbacks are named or not.
+"""
+
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 class InvertCLI(LightningCLI):
@@ -44,19 +57,40 @@ class InvertCLI(LightningCLI):
             parser_kwargs={
                 "description": DESCRIPTION,
                 "formatter_class": analyze_command.AsWritten,
+                "fit": {"description": FIT},
             },
             args=args,
             **kwargs,
         )
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Let ``--config`` take the name of a packaged config."""
+        if args is None:
+            # Not handed on as `args`: beside those of the process Lightning warns of a mistake.
+            self.config = parser.parse_args(_with_packaged_configs(sys.argv[1:]))
+        else:
+            given = _with_packaged_configs(args) if isinstance(args, list) else args
+            super().parse_arguments(parser, given)
+
+    def instantiate_classes(self) -> None:
+        """Say in one line which value is out of its range."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError, OSError) as error:
+            raise SystemExit(f"lightning-invert {self.subcommand}: {_said(error)}") from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Add a writer of predictions and a calm progress bar, where the config names none."""
+        """Add what watches or writes, and a calm progress bar, where the config names none."""
         config = self._get(self.config_init, "trainer")
         callbacks = config.get("callbacks") or []
         callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
         kinds = {kind for callback in callbacks for kind in type(callback).__mro__}
-        if self.subcommand == "predict" and PredictionWriter not in kinds:
-            callbacks.append(PredictionWriter())
+        if self.subcommand == "predict":
+            if PredictionWriter not in kinds:
+                callbacks.append(PredictionWriter())
+        elif InvertibilityCallback not in kinds:
+            # The first, so that those which act on what is seen find it seen.
+            callbacks.insert(0, InvertibilityCallback())
         if config.get("enable_progress_bar") is not False and ProgressBar not in kinds:
             # Drawn anew for each of these short steps, the bar takes longer than the training.
             callbacks.append(TQDMProgressBar(refresh_rate=50))
@@ -92,6 +126,36 @@ class InvertCLI(LightningCLI):
                 f"lightning-invert {self.subcommand}: expected --ckpt_path to name the checkpoint "
                 "of a trained pair; without one the networks would be untrained."
             )
+
+
+def _with_packaged_configs(args: Sequence[str]) -> list[str]:
+    """Put in place of ``--config NAME`` the file of that name that is in the package."""
+    mapped = list(args)
+    for i, word in enumerate(mapped):
+        if word.startswith("--config="):
+            mapped[i] = f"--config={_config(word.removeprefix('--config='))}"
+        elif i and mapped[i - 1] in ("-c", "--config"):
+            mapped[i] = _config(word)
+    return mapped
+
+
+def _config(given: str) -> str:
+    # What looks like a path, or like YAML, is the parser's to judge.
+    if not re.fullmatch(r"\w[\w-]*", given) or Path(given).is_file():
+        return given
+    packaged = {path.stem: str(path) for path in sorted(CONFIGS.glob("*.yaml"))}
+    if given not in packaged:
+        raise SystemExit(
+            f"lightning-invert: expected --config to be a file or one of {', '.join(packaged)}, "
+            f"but got {given!r}."
+        )
+    return packaged[given]
+
+
+def _said(error: Exception) -> str:
+    """Leave out the parser's account of the other types that an argument might have had."""
+    expected = re.search(r"^ *- (Expected (?!a <).*)", str(error), re.MULTILINE)
+    return expected[1] if expected else str(error)
 
 
 def main(args: ArgsType = None) -> None:

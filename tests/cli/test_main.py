@@ -8,10 +8,16 @@ import torch
 import yaml
 
 from lightning_invert import ForwardInverseModule, LinearDecayAlpha
-from lightning_invert.cli.main import main
+from lightning_invert.callbacks import (
+    ConditioningEarlyStopping,
+    InvertibilityCallback,
+    PredictionWriter,
+)
+from lightning_invert.cli.main import InvertCLI, main
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+QUIET = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +29,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 def furnace(*options):
     return [
         "--config", str(ROOT / "configs" / "blast_furnace.yaml"),
-        "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false",
-        "--data.num_points", "200", *options,
+        *QUIET, "--data.num_points", "200", *options,
     ]  # fmt: skip
 
 
@@ -54,6 +59,62 @@ def test_a_checkpoint_of_the_command_loads_alone(checkpoint):
     assert module.alpha == LinearDecayAlpha(0.1, epochs=60)
     assert module(torch.zeros(2, 7)).shape == (2, 4)
     assert module.input_names[0] == "h2_injection"
+
+
+class Watch(InvertibilityCallback):
+    """A callback of the user's own."""
+
+
+class Unrun(InvertCLI):
+    """Up to where the trainer would run."""
+
+    def _run_subcommand(self, subcommand):
+        pass
+
+
+def callbacks(command, *options):
+    args = [command, "--data", "BlastFurnaceDataModule", *QUIET, "--trainer.logger", "false"]
+    return Unrun([*args, *options]).trainer.callbacks
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test"])
+def test_it_watches_without_being_told(command):
+    found = callbacks(command)
+    assert sum(isinstance(one, InvertibilityCallback) for one in found) == 1
+    assert not any(isinstance(one, PredictionWriter) for one in found)
+
+
+def test_predict_writes_and_does_not_watch():
+    found = callbacks("predict")
+    assert sum(isinstance(one, PredictionWriter) for one in found) == 1
+    assert not any(isinstance(one, InvertibilityCallback) for one in found)
+
+
+@pytest.mark.parametrize("kind", ["InvertibilityCallback", f"{__name__}.Watch"])
+def test_one_that_is_named_is_the_only_one(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Watch.__module__])
+    named = ["--trainer.callbacks", kind, "--trainer.callbacks.num_points", "17"]
+    (one,) = (one for one in callbacks("fit", *named) if isinstance(one, InvertibilityCallback))
+    assert one.num_points == 17
+
+
+def test_it_watches_before_what_acts_on_what_is_seen():
+    named = ["--trainer.callbacks", "ConditioningEarlyStopping", "--trainer.callbacks.map"]
+    named += ["forward", "--trainer.callbacks.divergence_threshold", "6"]
+    kinds = [type(one) for one in callbacks("fit", *named)]
+    assert kinds.index(InvertibilityCallback) < kinds.index(ConditioningEarlyStopping)
+
+
+def test_fit_without_a_config_sums_up_what_it_saw(tmp_path, capsys):
+    main(["fit", "--data", "BlastFurnaceDataModule", "--data.num_points", "100", *QUIET])
+    assert "right-invertible" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["fit"]])
+def test_help_says_that_it_watches(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    assert "InvertibilityCallback" in capsys.readouterr().out.split("ptions:")[0]
 
 
 MOVED = pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
@@ -102,6 +163,77 @@ def test_every_config_is_valid_and_names_only_what_exists(path, capsys):
         main(["fit", "--config", str(path), "--print_config"])
     assert ended.value.code == 0
     assert yaml.safe_load(capsys.readouterr().out)["model"]["learning_rate"] > 0
+
+
+@pytest.mark.parametrize("given", [["--config", "{}"], ["--config={}"], ["-c", "{}"]])
+def test_a_packaged_config_is_found_by_its_name(given, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", *(part.format("blast_furnace_full") for part in given), "--print_config"])
+    assert ended.value.code == 0
+    assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_epochs"] == 1000
+
+
+def test_the_process_s_own_arguments_are_read_likewise(monkeypatch, capsys):
+    given = ["lightning-invert", "fit", "--config", "blast_furnace_full", "--print_config"]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(SystemExit):
+        main()
+    assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_epochs"] == 1000
+
+
+def test_a_file_of_that_name_goes_before_the_packaged_config(tmp_path, capsys):
+    text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
+    (tmp_path / "blast_furnace").write_text(text.replace("max_epochs: 120", "max_epochs: 7"))
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", "blast_furnace", "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_epochs"] == 7
+
+
+@pytest.mark.parametrize("given", [["--config", "blast_furnce"], ["--config=blast_furnce"]])
+def test_an_unknown_name_is_answered_with_those_there_are(given):
+    names = ", ".join(path.stem for path in CONFIGS)
+    with pytest.raises(SystemExit, match=f"one of {names}, but got 'blast_furnce'"):
+        main(["fit", *given])
+
+
+@pytest.mark.parametrize("name", ["nothing.yaml", "./nothing"])
+def test_a_path_that_leads_nowhere_is_left_to_the_parser(name, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", name])
+    assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--data.num_points", "0"], "Expected argument `num_points` to be at least 1, but got 0."),
+        (
+            ["--trainer.callbacks", "InvertibilityCallback", "--trainer.callbacks.num_points", "0"],
+            "Expected argument `num_points` to be ",
+        ),
+        (
+            ["--model.alpha", "LinearDecayAlpha", "--model.alpha.epochs", "0"],
+            "Expected argument `epochs` to be at least 1, but got 0.",
+        ),
+        (
+            [
+                "--trainer.callbacks",
+                "ConditioningEarlyStopping",
+                "--trainer.callbacks.map",
+                "forward",
+            ],
+            "Expected one of the arguments `stopping_threshold`, ",
+        ),
+        (["--model.learning_rate", "-1"], "Expected argument `learning_rate` to be positive"),
+        (["--trainer.accelerator", "nonsense"], "You selected an invalid accelerator"),
+    ],
+)
+def test_a_value_out_of_range_is_said_in_one_line(options, words):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--data", "BlastFurnaceDataModule", *QUIET, *options])
+    said = str(ended.value)
+    assert said.startswith(f"lightning-invert fit: {words}")
+    assert "\n" not in said
 
 
 def test_a_misspelt_key_is_named(tmp_path, capsys):
