@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InvertibilityCallback"]
 
+MUCH_SECONDS, MUCH_OF_AN_EPOCH = 1.0, 0.1
+"""A look that takes more than both is worth a word."""
+
 POINTS_OF_A_TRIAL = 2
 """A sanity check is to show that the maps can be watched, not what they are."""
 
@@ -164,6 +167,7 @@ class InvertibilityCallback(Callback):
         self.observations: Sequence[Observation] = ()
         self.history: dict[str, list[Record]] = {}
         self.last_watched: tuple[int, int] | None = None
+        self._epoch_began: float | None = None
         self._tried = False
         """Whether the named maps were tried before the first training step."""
         self._schedule = Schedule(every_n_epochs, epochs)
@@ -224,6 +228,16 @@ class InvertibilityCallback(Callback):
                 "loop: nothing will be watched. Give the trainer validation data and the module a "
                 "`validation_step`."
             )
+        elif _never_validated(trainer):
+            rank_zero_warn(
+                "InvertibilityCallback watches validation points, but with "
+                f"check_val_every_n_epoch={trainer.check_val_every_n_epoch} and "
+                f"max_epochs={trainer.max_epochs} this fit never validates: nothing will be watched."
+            )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock that a look is compared with."""
+        self._epoch_began = time.monotonic()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -333,7 +347,7 @@ class InvertibilityCallback(Callback):
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, *, prefix: str) -> None:
         begun, drawing = time.monotonic(), self._display.seconds_drawing
-        warm = self.watcher.warm
+        warm, first = self.watcher.warm, self.last_watched is None
         seen = self.watcher.look(pl_module.device)
         if trainer.sanity_checking:
             self._tried = True
@@ -351,6 +365,8 @@ class InvertibilityCallback(Callback):
             seconds = time.monotonic() - begun - drawn + self.watcher.seconds_offering
             # The first look has more to do than those that follow.
             self._account(trainer, seconds if warm else 0.0)
+            if first:
+                self._say_cost(seconds)
 
     def _take_down(self, trainer: Trainer, seen: Sequence[Observation]) -> None:
         """Remember what was seen when."""
@@ -379,6 +395,15 @@ class InvertibilityCallback(Callback):
                 f"watches {self._budget.num_points} points from now on, not {before}."
             )
 
+    def _say_cost(self, seconds: float) -> None:
+        epoch = time.monotonic() - (self._epoch_began or time.monotonic())
+        if seconds > MUCH_SECONDS and seconds > MUCH_OF_AN_EPOCH * epoch:
+            rank_zero_info(
+                f"InvertibilityCallback: the first look took {seconds:.2g} s, "
+                f"{seconds / epoch:.0%} of the first epoch. Watch fewer points (num_points), fewer "
+                "epochs (every_n_epochs, epochs='log'), or say how much it may take (max_overhead)."
+            )
+
     def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float]) -> None:
         if not _fitting(trainer):
             # Then `trainer.validate` and `trainer.test` return and print them too.
@@ -403,6 +428,11 @@ def _first_validation_batch(trainer: Trainer, pl_module: LightningModule) -> Any
     if isinstance(loader, dict):
         loader = next(iter(loader.values()))
     return trainer.strategy.batch_to_device(next(iter(loader)), dataloader_idx=0)
+
+
+def _never_validated(trainer: Trainer) -> bool:
+    every, last = trainer.check_val_every_n_epoch, trainer.max_epochs
+    return every is not None and last is not None and 0 < last < every
 
 
 def _fitting(trainer: Trainer) -> bool:

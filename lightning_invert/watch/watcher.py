@@ -105,6 +105,19 @@ class Watcher:
         self._given_up = False
         self._said: set[tuple[str, ...]] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is only of the look that is under way: a module cannot always be pickled."""
+        at_rest: dict[str, Any] = {
+            "_root": None,
+            "_watched": [],
+            "_samples": [],
+            "_frames": {},
+            "_gather": None,
+            "_failed": {},
+            "_batch": None,
+        }
+        return {**vars(self), **at_rest}
+
     @property
     def names(self) -> list[str]:
         """The maps that are watched."""

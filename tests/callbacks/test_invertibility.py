@@ -1,4 +1,5 @@
 import copy
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -613,3 +614,24 @@ def test_it_serves_a_project_that_uses_pytorch_lightning(tmp_path):
     events = EventAccumulator(str(next(tmp_path.glob("lightning_logs/version_*"))))
     events.Reload()
     assert "invertibility/forward/rank" in events.Tags()["histograms"]
+
+
+def test_it_can_be_pickled_after_a_fit(tmp_path):
+    callback = InvertibilityCallback(num_points=16)
+    fit_foreign(tmp_path, callback, max_epochs=2)
+    again = pickle.loads(pickle.dumps(callback))
+    assert again.history == callback.history
+    fit_foreign(tmp_path, again)
+    assert len(again.history["forward"]) == 1
+
+
+def test_a_fit_that_never_validates_is_told_so(tmp_path):
+    with pytest.warns(UserWarning, match="check_val_every_n_epoch=5 and max_epochs=2 .* nothing"):
+        fit_foreign(tmp_path, InvertibilityCallback(), max_epochs=2, check_val_every_n_epoch=5)
+
+
+def test_a_first_look_that_takes_much_of_an_epoch_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("lightning_invert.callbacks.invertibility.MUCH_SECONDS", 0.0)
+    monkeypatch.setattr("lightning_invert.callbacks.invertibility.MUCH_OF_AN_EPOCH", 0.0)
+    fit_foreign(tmp_path, InvertibilityCallback(), max_epochs=3)
+    assert caplog.text.count("the first look took") == 1
