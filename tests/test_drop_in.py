@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_invert.callbacks import InvertibilityCallback
+from tests import tried
 from tests.projects import quiet_trainer
 from tests.third_party import PROJECTS
 
@@ -59,3 +60,7 @@ def test_a_fit_ends_alike_to_the_bit_with_it_and_without(project, tmp_path):
         assert torch.equal(one.state_dict()[name], value), name
     logged = {k: v for k, v in with_it.callback_metrics.items() if "invertib" not in k}
     assert logged == without.callback_metrics
+
+
+def test_the_docs_say_what_was_tried():
+    assert tried.FILE.read_text(encoding="utf-8") == tried.table(), "run python -m tests.tried"

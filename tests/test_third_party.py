@@ -46,7 +46,8 @@ def values(entry, batch, module):
     first = 0 if isinstance(batch, list) else "data"
     inputs = parts(copy.deepcopy(batch), entry.get("input", first), module)
     contexts = parts(batch, entry["context"], module) if "context" in entry else []
-    y = function(*inputs, *contexts)
+    whole = [follow(batch, entry["within"], module)] if "within" in entry else inputs
+    y = function(*whole, *contexts)
     return inputs, contexts, follow(y, entry["output"]) if "output" in entry else y
 
 

@@ -53,6 +53,20 @@ def loader(num_workers=0, shuffle=False):
     return DataLoader(TensorDataset(x, y), batch_size=16, shuffle=shuffle, num_workers=num_workers)
 
 
+OPTIONS = [
+    {},
+    {"num_workers": 2},
+    {"accumulate_grad_batches": 3},
+    {"precision": "bf16-mixed"},
+    {"gradient_clip_val": 0.1},
+    {"module": Compiled},
+    {"callbacks": [AverageOfWeights]},
+    {"callbacks": [EMAWeightAveraging]},
+    {"num_sanity_val_steps": 0},
+    {"val_check_interval": 2},
+]
+
+
 def everything_after_fit(folder, watch, *, module=Noisy, callbacks=(), num_workers=0, **options):
     torch.manual_seed(3)
     np.random.seed(3)
@@ -74,18 +88,7 @@ def everything_after_fit(folder, watch, *, module=Noisy, callbacks=(), num_worke
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"num_workers": 2},
-        {"accumulate_grad_batches": 3},
-        {"precision": "bf16-mixed"},
-        {"gradient_clip_val": 0.1},
-        {"module": Compiled},
-        {"callbacks": [AverageOfWeights]},
-        {"callbacks": [EMAWeightAveraging]},
-        {"num_sanity_val_steps": 0},
-        {"val_check_interval": 2},
-    ],
+    OPTIONS,
     ids=lambda options: ",".join(options) or "plain",
 )
 @pytest.mark.filterwarnings("ignore:.*num_workers.*:UserWarning")

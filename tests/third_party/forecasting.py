@@ -362,7 +362,14 @@ PROJECTS = [
                 "input": [[0, key] for key in HISTORY[:2]],
                 "context": [[0, key] for key in HISTORY[2:]],
                 "output": "prediction",
-            }
+            },
+            # Its forward as it is: the input is a part of the dict that it takes.
+            "history": {
+                "module": "",
+                "input": [0, "encoder_cont"],
+                "within": 0,
+                "output": "prediction",
+            },
         },
         ((PAST + FUTURE) * REALS, FUTURE * QUANTILES),
         "message",

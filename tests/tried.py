@@ -1,0 +1,69 @@
+"""The table of what the callback was tried with: ``python -m tests.tried`` writes docs/tried.md."""
+
+from pathlib import Path
+
+from tests.callbacks.test_no_interference import OPTIONS
+from tests.third_party import PROJECTS
+
+FILE = Path(__file__).parents[1] / "docs" / "tried.md"
+
+HEAD = """\
+# What it was tried with
+
+Made by the tests (`python -m tests.tried`), which try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`. *By itself*: what `InvertibilityCallback()` does without being told anything: it watches `forward` at the first part of the batch, or says once what the batch holds and what to write. *Maps*: with what it watches more, or at all. In each case a fit with the callback ends like one without, to the bit: weights, buffers, the project's own metrics, random streams.
+
+The projects are miniatures: their batches, the signatures of their `forward` and what it returns are those of the originals, their sizes are not.
+
+| project | after | by itself | maps | n → m |
+|---|---|---|---|---|
+"""
+
+TRAINER = """
+## Trainer options
+
+A fit of a module with dropout, BatchNorm, random streams and logging in its forward, with and without the callback, is the same to the bit with
+
+"""
+
+ELSEWHERE = """\
+- DDP and FSDP2 on two processes, with as many points, uneven, none on one of them, and one that fails (`tests/callbacks/test_strategies.py`)
+- one validation loader or several, merged or separate (`test_dataloaders.py`); `limit_val_batches`, `val_check_interval`, `check_val_every_n_epoch` (`test_schedule.py`)
+- TensorBoard, Weights & Biases (offline), MLflow (files), CSV, several loggers, none (`tests/report/loggers`)
+- `lightning` and `pytorch_lightning`; `fit`, `validate`, `test`; resumed fits (`test_resume.py`)
+"""
+
+
+def plain(said):
+    if isinstance(said, list | tuple):
+        return [plain(one) for one in said]
+    return "<callable>" if callable(said) else said
+
+
+def said(entry):
+    if not isinstance(entry, dict):
+        return f"`{entry!r}`"
+    keys = ("module", "input", "within", "context", "output")
+    return f"`{ {k: plain(v) for k, v in entry.items() if k in keys}!r}`"
+
+
+def row(project):
+    maps = "<br>".join(f"{name}: {said(entry)}" for name, entry in (project.maps or {}).items())
+    shape = f"{project.shape[0]} → {project.shape[1]}" if project.shape else ""
+    by_itself = "watched" if project.default == "watched" else "says what to write"
+    source = project.source.replace("|", "/")
+    return f"| {project.name} | {source} | {by_itself} | {maps.replace('|', '/')} | {shape} |"
+
+
+def option(options):
+    named = {k: getattr(v, "__name__", None) or [c.__name__ for c in v] if not isinstance(v, int | float | str) else v
+             for k, v in options.items()}  # fmt: skip
+    return f"- `{named!r}`" if named else "- nothing else"
+
+
+def table():
+    rows = "\n".join(row(project) for project in PROJECTS)
+    return f"{HEAD}{rows}\n{TRAINER}" + "\n".join(map(option, OPTIONS)) + f"\n{ELSEWHERE}"
+
+
+if __name__ == "__main__":
+    FILE.write_text(table(), encoding="utf-8")
