@@ -86,7 +86,7 @@ def test_the_demo_runs_shortened_and_tensorboard_reads_what_it_leaves(tmp_path):
 
 def test_no_other_commands_are_promised():
     others = [command for command in COMMANDS if command not in INVERT]
-    assert others == ["make demo", "make test", "tensorboard --logdir runs"]
+    assert others == ["pip install .", "make demo", "make test", "tensorboard --logdir runs"]
 
 
 @pytest.mark.parametrize(
