@@ -15,6 +15,7 @@ from lightning_invert.analysis.points import PointSource
 from lightning_invert.analysis.tally import Tally
 from lightning_invert.jacobians.singular_values import log_volume
 from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
+from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import TableWriter
 from lightning_invert.watch.maps import WatchedMap, resolve_maps
@@ -64,6 +65,9 @@ class Analysis(Observation):
     def save_figures(self, folder: str | Path) -> list[Path]:
         """Save the figures as ``{map}_{figure}.png``.
 
+        A former figure is replaced once the new one is whole. Of a map's name that is no safe name
+        of a file, what is safe is kept and a digest added.
+
         Args:
             folder: Where to; it is made if need be.
 
@@ -72,12 +76,11 @@ class Analysis(Observation):
         """
         from lightning_invert.report.figures import to_png
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        begin = file_name(self.name)
         files = []
         for name, figure in self.figures().items():
-            files.append(folder / f"{self.name}_{name}.png")
-            files[-1].write_bytes(to_png(figure))
+            files.append(Path(folder) / f"{begin}_{name}.png")
+            replace_file(files[-1], to_png(figure))
         return files
 
 

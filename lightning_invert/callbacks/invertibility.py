@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.report.display import Display
-from lightning_invert.report.loggers import declare_metrics, galleries, logger_step
+from lightning_invert.report.loggers import logger_step
 from lightning_invert.report.tags import scalars_by_tag
 from lightning_invert.watch.history import Record, record
 from lightning_invert.watch.isolation import isolated
@@ -41,8 +41,8 @@ class InvertibilityCallback(Callback):
     Each watched epoch it takes a uniform sample of the validation (or test) points, computes the
     Jacobian of each map there and logs, under ``invertibility/{map}/``, the share of points at full
     rank, the distribution of condition numbers and the rest of
-    :class:`~lightning_invert.InvertibilityMetric`. The scalars go to every logger and to
-    ``trainer.callback_metrics``, where ``EarlyStopping`` and ``ModelCheckpoint`` find them;
+    :class:`~lightning_invert.InvertibilityMetric`. The scalars go to ``trainer.callback_metrics``,
+    where ``EarlyStopping`` and ``ModelCheckpoint`` find them, and the essential to every logger;
     histograms and figures go to the loggers that can show them (TensorBoard, Weights & Biases;
     MLflow the figures). In ``trainer.test`` the tags begin with ``test/``.
 
@@ -96,8 +96,13 @@ class InvertibilityCallback(Callback):
             are watched, down to 16, and then fewer epochs; this is said.
         worst_points: Rows of the table of the worst points, ``invertibility/{map}_worst_points.csv``
             beside the logs; 0: no table.
-        on_error: ``"warn"``: what fails in a look (out of memory, another shape, LAPACK) is said
-            once, the map is missing from that look, and training goes on. ``"raise"``: it is raised.
+        scalars: Which scalars the loggers get in fit: ``"essential"`` (for each map the shares at
+            full rank, stable, ill-conditioned and singular, the median and 95th percentile of log10
+            condition number and the median of the smallest singular value; and the errors of a
+            round trip) or ``"all"``. ``trainer.callback_metrics`` has all in any case.
+        on_error: ``"warn"``: what fails (out of memory, another shape, LAPACK; a logger, a figure, a
+            full disk) is said once, with its cause; that look, or that picture of it, is missing,
+            and training goes on. ``"raise"``: it is raised.
 
     Attributes:
         watcher: What watches; it knows nothing of Lightning.
@@ -137,6 +142,7 @@ class InvertibilityCallback(Callback):
         epochs: Literal["log"] | list[int] | None = None,
         max_overhead: float | None = None,
         worst_points: int = 20,
+        scalars: Literal["essential", "all"] = "essential",
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         super().__init__()
@@ -145,6 +151,7 @@ class InvertibilityCallback(Callback):
         _check_choice("figures", figures, ("auto", True, False))
         _check_choice("dataloaders", dataloaders, ("merged", "separate"))
         _check_choice("sampling", sampling, ("reservoir", "fixed", "first"))
+        _check_choice("scalars", scalars, ("essential", "all"))
         _check_choice("on_error", on_error, ("warn", "raise"))
         if not isinstance(worst_points, int) or worst_points < 0:
             raise ValueError(
@@ -178,6 +185,8 @@ class InvertibilityCallback(Callback):
             save_figures=save_figures,
             worst_points=worst_points,
             verbose=verbose,
+            scalars=scalars,
+            on_error=on_error,
         )
 
     # What a checkpoint keeps.
@@ -221,7 +230,7 @@ class InvertibilityCallback(Callback):
         """Complain about what is not going to work before an epoch has been trained."""
         self.watcher.resolve(pl_module)
         self._budget.begin()
-        declare_metrics(trainer, pl_module, self.watcher.names)
+        self._display.declare(trainer, pl_module, self.watcher.names)
         if not trainer.enable_validation:
             rank_zero_warn(
                 "InvertibilityCallback watches validation points, but this fit has no validation "
@@ -414,9 +423,8 @@ class InvertibilityCallback(Callback):
         values = torch.tensor(list(scalars.values()), dtype=torch.float64)
         tensors = dict(zip(scalars, values, strict=True))
         trainer.callback_metrics.update(tensors)
-        trainer.logged_metrics.update(tensors)
-        for gallery in galleries(trainer):
-            gallery.scalars({**scalars, "epoch": trainer.current_epoch}, logger_step(trainer))
+        logged = self._display.log(trainer, scalars)
+        trainer.logged_metrics.update({tag: tensors[tag] for tag in logged})
 
 
 def _first_validation_batch(trainer: Trainer, pl_module: LightningModule) -> Any:

@@ -7,16 +7,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
-from lightning_invert.report.loggers import Gallery, count, galleries, logger_step, notice
-from lightning_invert.report.tags import tag_of
+from lightning_invert.report.files import file_name, replace_file
+from lightning_invert.report.loggers import (
+    Gallery,
+    Guard,
+    count,
+    declare_metrics,
+    galleries,
+    logger_step,
+    notice,
+)
+from lightning_invert.report.tags import charts, chosen_scalars, tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import LightningModule, Trainer
     from matplotlib.figure import Figure
 
     from lightning_invert.watch.history import Record
@@ -43,6 +52,9 @@ class Display:
         save_figures: ``True`` for the folder beside the logs, or a folder.
         worst_points: Rows of the table of the worst points.
         verbose: Whether to print the summary.
+        scalars: Which scalars loggers get: ``"essential"`` or ``"all"``.
+        on_error: What is done where a logger, a disk or a figure fails: ``"warn"``: it is said once
+            and training goes on; ``"raise"``: it ends.
     """
 
     def __init__(
@@ -53,12 +65,15 @@ class Display:
         save_figures: bool | str | Path,
         worst_points: int,
         verbose: bool,
+        scalars: Literal["essential", "all"] = "essential",
+        on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
         self.histograms = histograms
         self.figures = figures
         self.save_figures = save_figures
         self.worst_points = worst_points
         self.verbose = verbose
+        self.scalars = scalars
         self.seconds_drawing = 0.0
         """What drawing has cost since ``begin``."""
         self.seconds_of_last = 0.0
@@ -70,6 +85,7 @@ class Display:
         self._tables: Path | None = None
         self._started = time.monotonic()
         self._arranged = self._noticed = False
+        self._guard = Guard(on_error)
 
     def begin(self, trainer: Trainer) -> None:
         """Find out where files go; every process has to ask."""
@@ -85,6 +101,17 @@ class Display:
             notice(trainer, histograms=self.histograms, images=self.figures is not False)
         self._noticed = True
 
+    def declare(self, trainer: Trainer, module: LightningModule, maps: Sequence[str]) -> None:
+        """Let loggers compare runs by how their maps end."""
+        declare_metrics(trainer, module, maps, self._guard)
+
+    def log(self, trainer: Trainer, scalars: Mapping[str, float]) -> dict[str, float]:
+        """Give the loggers those of the scalars that they are to have, and return these."""
+        chosen = chosen_scalars(scalars, self.scalars)
+        for gallery in galleries(trainer, self._guard):
+            gallery.scalars({**chosen, "epoch": trainer.current_epoch}, logger_step(trainer))
+        return chosen
+
     def show(
         self,
         trainer: Trainer,
@@ -98,8 +125,10 @@ class Display:
         self._seen = [one.finite() for one in seen]
         self._prefix, self._step = prefix, logger_step(trainer)
         if self.histograms:
-            self._write_histograms(trainer)
-        if not self._arranged:
+            with self._guard("could not count its histograms"):
+                self._write_histograms(trainer)
+        # Outside fit a curve is a point; and the charts of the fit before would be gone.
+        if not self._arranged and trainer.state.fn == "fit":
             self._arranged = True
             self._arrange(trainer)
         if draw:
@@ -123,9 +152,10 @@ class Display:
     def sum_up(self) -> None:
         """Print the summary of the last look."""
         if self.verbose and self._seen:
-            print(report_table(self._seen))
-            if self._pictures is not None and self._drawn:
-                print(f"Figures: {self._pictures}")
+            with self._guard("could not print its summary"):  # κ, on a terminal of 1990
+                print(report_table(self._seen))
+                if self._pictures is not None and self._drawn:
+                    print(f"Figures: {self._pictures}")
 
     def _beside(self, trainer: Trainer) -> Path | None:
         """Return the folder of the logs, if the first logger has one that is open to others."""
@@ -136,7 +166,7 @@ class Display:
 
     @rank_zero_only
     def _write_histograms(self, trainer: Trainer) -> None:
-        shown = [gallery for gallery in galleries(trainer) if gallery.histograms]
+        shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.histograms]
         for one in self._seen if shown else ():
             if len(one.rank) == 0:
                 continue
@@ -154,41 +184,24 @@ class Display:
 
     @rank_zero_only
     def _arrange(self, trainer: Trainer) -> None:
-        charts = {}
-        for one in self._seen:
-            with_ends = {
-                "share at full rank": [f"full_rank_fraction{end}" for end in ("", "_low", "_high")],
-                "log10 κ": [f"log10_cond_{part}" for part in ("median", "p05", "p95")],
-            }
-            bands = ("stable", "moderate", "ill_conditioned", "singular")
-            for title, scalars in with_ends.items():
-                charts[f"{one.label}: {title}"] = (
-                    "Margin",
-                    [f"{self._tag(one)}/{s}" for s in scalars],
-                )
-            shares = [f"{self._tag(one)}/{band}_fraction" for band in bands]
-            charts[f"{one.label}: bands of κ"] = ("Multiline", shares)
-        for gallery in galleries(trainer):
-            gallery.layout(charts)
+        for gallery in galleries(trainer, self._guard):
+            gallery.layout(charts(self._seen, self._prefix))
 
     @rank_zero_only
     def _draw(self, trainer: Trainer, history: Mapping[str, list[Record]]) -> None:
         begun = time.monotonic()
-        shown = [gallery for gallery in galleries(trainer) if gallery.images]
-        if shown or self._pictures:
-            from lightning_invert.report.figures import map_figures
+        shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.images]
+        for one in self._seen if shown or self._pictures else ():
+            with self._guard("could not draw its figures"):
+                from lightning_invert.report.figures import map_figures
 
-            try:
-                for one in self._seen:
-                    figures = map_figures(
-                        one,
-                        history=history.get(one.label, ()),
-                        title=f"{one.label}, step {self._step}",
-                    )
-                    for name, figure in figures.items():
-                        self._publish(shown, figure, one, name)
-            except Exception as error:  # noqa: BLE001  # a picture is not worth a training run
-                rank_zero_warn(f"InvertibilityCallback could not draw its figures: {error!r}")
+                figures = map_figures(
+                    one,
+                    history=history.get(one.label, ()),
+                    title=f"{one.label}, step {self._step}",
+                )
+                for name, figure in figures.items():
+                    self._publish(shown, figure, one, name)
         self.seconds_of_last = time.monotonic() - begun
         self.seconds_drawing += self.seconds_of_last
         self._drawn = self._seen
@@ -201,29 +214,24 @@ class Display:
         for gallery in shown:
             gallery.image(f"{self._tag(one)}/{name}", to_image(figure), self._step)
         if self._pictures is not None:
-            path = self._file(self._pictures, one, f"{name}.png")
-            path.write_bytes(to_png(figure))
+            with self._guard("could not save its figures"):
+                replace_file(self._file(self._pictures, one, f"{name}.png"), to_png(figure))
 
     @rank_zero_only
     def _write_tables(self, trainer: Trainer) -> None:
-        try:
-            for one in self._seen if self.worst_points else ():
-                self._write_table(trainer, one)
-        except Exception as error:  # noqa: BLE001  # nor is a table
-            rank_zero_warn(f"InvertibilityCallback could not write the worst points: {error!r}")
-
-    def _write_table(self, trainer: Trainer, one: Observation) -> None:
-        table = worst_table(one, rows=self.worst_points)
-        if self._tables is not None:
-            file = self._file(self._tables, one, "worst_points.csv")
-            file.write_text(to_csv(table), encoding="utf-8")
-        for gallery in galleries(trainer):
-            gallery.table(f"{self._tag(one)}/worst_points", table, self._step)
+        for one in self._seen if self.worst_points else ():
+            with self._guard("could not tabulate the worst points"):
+                table = worst_table(one, rows=self.worst_points)
+                for gallery in galleries(trainer, self._guard):
+                    gallery.table(f"{self._tag(one)}/worst_points", table, self._step)
+                if self._tables is not None:
+                    with self._guard("could not write the worst points"):
+                        file = self._file(self._tables, one, "worst_points.csv")
+                        replace_file(file, to_csv(table))
 
     def _file(self, folder: Path, one: Observation, name: str) -> Path:
         test = "test_" if self._prefix.startswith("test/") else ""
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{test}{one.label}_{name}"
+        return folder / f"{test}{file_name(one.label)}_{name}"
 
     def _tag(self, one: Observation) -> str:
         return tag_of(one, self._prefix)

@@ -43,6 +43,10 @@ def verdict(one: Observation) -> str:
     head = f"locally {word} at {_percent(full)} of the points"
     least = "" if one.complete else "at least "
     tail = f"95th percentile of κ {least}{_condition(scalars['cond_p95'], one.condition_limit)}"
+    if 1 in one.shape:
+        only = "one output" if one.shape[0] == 1 else "one input"
+        flat = ", or ∞ where the slope is 0" if scalars["singular_fraction"] > 0 else ""
+        tail += f"; {only}: κ is 1 by definition{flat}"
     if not one.complete and full == 1:
         return f"not shown to lose rank at any point ({tail}): too large for more."
     if full < 1:
@@ -105,7 +109,7 @@ def _row(one: Observation) -> list[str]:
         str(one.num_points),
         _percent(scalars["full_rank_fraction"]) + _share_interval(scalars),
         _condition(scalars["cond_median"], one.condition_limit),
-        _condition(scalars["cond_p95"], one.condition_limit) + _condition_interval(scalars),
+        _condition_with_interval(scalars, one.condition_limit),
         *(_percent(scalars[f"{band}_fraction"]) for band in bands),
     ]
 
@@ -125,10 +129,15 @@ def _share_interval(scalars: Mapping[str, float]) -> str:
     return f" [{100 * low:.3g}, {100 * high:.3g}]"
 
 
-def _condition_interval(scalars: Mapping[str, float]) -> str:
+def _condition_with_interval(scalars: Mapping[str, float], limit: float) -> str:
+    """Leave the interval out where it says no more than the bound before it."""
+    value = _condition(scalars["cond_p95"], limit)
     ends = (scalars[f"log10_cond_p95_{end}"] for end in ("low", "high"))
-    low, high = ("∞" if end >= MAX_LOG10_COND else f"{10**end:.3g}" for end in ends)
-    return f" [{low}, {high}]"
+    low, high = (
+        _condition(float("inf") if end >= MAX_LOG10_COND else 10**end, limit) for end in ends
+    )
+    bound = value == "∞" or value.startswith(">")
+    return value if bound and low == value else f"{value} [{low}, {high}]"
 
 
 def _condition(value: float, limit: float) -> str:

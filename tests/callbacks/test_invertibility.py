@@ -119,7 +119,7 @@ def test_logged_numbers_of_a_pair_equal_those_in_standardised_units(tmp_path):
 
 def test_event_files_hold_every_tag_at_the_step_of_the_users_own_curves(tmp_path):
     logger = TensorBoardLogger(tmp_path, name="", version="run")
-    callback = InvertibilityCallback(num_points=32, figures=True)
+    callback = InvertibilityCallback(num_points=32, figures=True, scalars="all")
     module = ForwardInverseModule(alpha=LinearDecayAlpha())
     trainer = quiet_trainer(tmp_path, max_epochs=3, logger=logger, callbacks=[callback])
     trainer.fit(module, datamodule=Smooth())  # 160 rows in batches of 16: 10 steps an epoch
@@ -143,7 +143,7 @@ def test_event_files_hold_every_tag_at_the_step_of_the_users_own_curves(tmp_path
 
 def test_every_logger_gets_the_scalars(tmp_path):
     loggers = [TensorBoardLogger(tmp_path, name="tb"), CSVLogger(tmp_path, name="csv", version="")]
-    fit_foreign(tmp_path, InvertibilityCallback(), logger=loggers)
+    fit_foreign(tmp_path, InvertibilityCallback(scalars="all"), logger=loggers)
     header = (tmp_path / "csv" / "metrics.csv").read_text().splitlines()[0]
     assert all(f"invertibility/forward/{scalar}" in header for scalar in SCALARS)
 

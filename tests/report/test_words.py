@@ -63,6 +63,44 @@ def test_table_claims_no_more_than_is_known(scalars, cell):
     assert cell in report_table([report(**scalars)])
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "cell"),
+    [
+        (20.0, 1.2, 1.4, "20 [15.8, 25.1]"),
+        (20.0, 1.2, 16.0, "20 [15.8, ∞]"),
+        (20.0, 1.2, 7.0, "20 [15.8, > 1.2e+06]"),
+        (3e7, 5.0, 7.5, "> 1.2e+06 [1e+05, > 1.2e+06]"),
+        (3e7, 5.0, 16.0, "> 1.2e+06 [1e+05, ∞]"),
+        (3e7, 7.484, 7.54, "> 1.2e+06"),
+        (3e7, 7.484, 16.0, "> 1.2e+06"),
+        (math.inf, 7.484, 16.0, "∞ [> 1.2e+06, ∞]"),
+        (math.inf, 16.0, 16.0, "∞"),
+    ],
+)
+def test_an_interval_claims_no_more_than_the_number_before_it(value, low, high, cell):
+    ends = {"log10_cond_p95_low": low, "log10_cond_p95_high": high}
+    row = report_table([report(cond_p95=value, **ends)]).splitlines()[2]
+    assert [column.strip() for column in row.split("  ") if column.strip()][5] == cell
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1, 7), "one output: κ is 1 by definition"),
+        ((1, 1), "one output: κ is 1 by definition"),
+        ((7, 1), "one input: κ is 1 by definition"),
+    ],
+)
+def test_a_verdict_says_where_the_condition_number_says_nothing(shape, words):
+    assert f"(95th percentile of κ 20; {words})" in verdict(report(shape))
+    singular = {"full_rank_fraction": 0.9, "singular_fraction": 0.1}
+    assert f"{words}, or ∞ where the slope is 0)" in verdict(report(shape, **singular))
+
+
+def test_a_verdict_on_two_outputs_and_inputs_needs_no_such_words():
+    assert "by definition" not in verdict(report((2, 2)))
+
+
 def test_table_has_a_line_a_map_in_columns():
     text = report_table([report(), report((7, 4))]).splitlines()
     assert text[1].index("points") == text[2].index("256") == text[3].index("256")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from lightning_invert.report.loggers.base import Counts, Gallery, count, logger_step
+from lightning_invert.report.loggers.guard import Guard, Guarded
 from lightning_invert.report.loggers.mlflow import MLFlowGallery
 from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
 from lightning_invert.report.loggers.wandb import WandbGallery
@@ -15,7 +16,16 @@ from lightning_invert.report.loggers.wandb import WandbGallery
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
-__all__ = ["Counts", "Gallery", "count", "declare_metrics", "galleries", "logger_step", "notice"]
+__all__ = [
+    "Counts",
+    "Gallery",
+    "Guard",
+    "count",
+    "declare_metrics",
+    "galleries",
+    "logger_step",
+    "notice",
+]
 
 COMPARED = ("full_rank_fraction", "stable_fraction", "log10_cond_median", "log10_cond_p95")
 """What a table of runs compares them by."""
@@ -27,12 +37,23 @@ _KINDS: dict[str, type[Gallery]] = {
 }
 
 
-def galleries(trainer: Trainer) -> list[Gallery]:
-    """Return one for each of the trainer's loggers."""
+def galleries(trainer: Trainer, guard: Guard | None = None) -> list[Gallery]:
+    """Return one for each of the trainer's loggers.
+
+    Args:
+        trainer: Whose loggers.
+        guard: What is done where one fails; by default, it is said.
+    """
+    guard = guard or Guard()
     # By name, because `lightning` and `pytorch_lightning` each have classes of their own, and
     # because none of these packages is to be imported for nothing.
     return [
-        next((_KINDS[c.__name__] for c in type(one).__mro__ if c.__name__ in _KINDS), Gallery)(one)
+        Guarded(
+            next((_KINDS[c.__name__] for c in type(one).__mro__ if c.__name__ in _KINDS), Gallery)(
+                one
+            ),
+            guard,
+        )
         for one in trainer.loggers
     ]
 
@@ -57,8 +78,10 @@ def notice(trainer: Trainer, *, histograms: bool, images: bool) -> None:
 
 
 @rank_zero_only
-def declare_metrics(trainer: Trainer, module: LightningModule, maps: Sequence[str]) -> None:
+def declare_metrics(
+    trainer: Trainer, module: LightningModule, maps: Sequence[str], guard: Guard | None = None
+) -> None:
     """Let loggers compare runs by how their maps end."""
     tags = [f"invertibility/{name}/{scalar}" for name in maps for scalar in COMPARED]
-    for gallery in galleries(trainer):
+    for gallery in galleries(trainer, guard):
         gallery.declare(trainer, module, tags)

@@ -90,5 +90,5 @@ class Gallery:
     def declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None:
         """Announce by which scalars runs are to be compared."""
 
-    def layout(self, charts: Mapping[str, tuple[str, list[str]]]) -> None:
-        """Arrange charts: title -> kind and tags, as in ``SummaryWriter.add_custom_scalars``."""
+    def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        """Arrange charts: title of a group -> title of a chart -> tags of its curves."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_invert.report.loggers.base import Counts, Gallery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -60,13 +60,17 @@ class TensorBoardGallery(Gallery):
         """Show them under *Text*."""
         self.logger.experiment.add_text(self._prefix + tag, words, step)
 
-    def layout(self, charts: Mapping[str, tuple[str, list[str]]]) -> None:
+    def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """Open *Custom scalars* on the charts."""
+        # No "Margin" among them: TensorBoard shows those of a group backwards, after all others.
         named = {
-            title: [kind, [self._prefix + tag for tag in tags]]
-            for title, (kind, tags) in charts.items()
+            group: {
+                title: ["Multiline", [self._prefix + tag for tag in tags]]
+                for title, tags in members.items()
+            }
+            for group, members in charts.items()
         }
-        self.logger.experiment.add_custom_scalars({"invertibility": named})
+        self.logger.experiment.add_custom_scalars(named)
 
     def declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None:
         """Let the table of hyperparameters compare runs by these scalars."""
@@ -82,13 +86,16 @@ class TensorBoardGallery(Gallery):
             return
         # What Lightning makes of parameters that TensorBoard does not take is its own affair; and
         # without a private name that is gone, there is no table.
+        summaries: Iterable[Any] = ()
         with suppress(Exception):
             from torch.utils.tensorboard.summary import hparams
 
             flat = self.logger._sanitize_params(_flat(params))
             declared = dict.fromkeys(["hp_metric", *(self._prefix + tag for tag in tags)], 0.0)
-            for summary in hparams(flat, declared):
-                self._file.add_summary(summary)
+            summaries = hparams(flat, declared)
+        file = self._file
+        for summary in summaries if hasattr(file, "add_summary") else ():
+            file.add_summary(summary)
 
     @property
     def _file(self) -> Any:

@@ -14,6 +14,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.report.loggers import TensorBoardGallery, count
+from lightning_invert.report.tags import ESSENTIAL
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
@@ -113,18 +114,46 @@ def test_what_was_not_asked_for_is_not_missed(tmp_path, caplog):
 
 def test_custom_scalars_open_on_the_charts_of_every_map(tmp_path):
     fit(tmp_path, TensorBoardLogger(tmp_path, "", version=""), module=ForwardInverseModule())
-    (event,) = events(tmp_path).Tensors("custom_scalars__config__")
-    layout = Layout()
-    layout.ParseFromString(event.tensor_proto.string_val[0])
-    (category,) = layout.category
-    assert category.title == "invertibility"
-    assert len(category.chart) == 9
+    categories = layout(tmp_path)
+    assert [category.title for category in categories] == [
+        f"invertibility: {name}" for name in ("forward", "inverse", "round_trip")
+    ]
     tags = events(tmp_path).Tags()["scalars"]
-    for chart in category.chart:
-        shown = [*chart.multiline.tag]
-        shown += [tag for m in chart.margin.series for tag in (m.value, m.lower, m.upper)]
-        assert shown
-        assert set(shown) <= set(tags)
+    for category, charts in zip(categories, (6, 6, 8), strict=True):
+        assert len(category.chart) == charts
+        for chart in category.chart:
+            # TensorBoard shows charts of another kind elsewhere; and curves of a run in one colour.
+            assert chart.WhichOneof("content") == "multiline"
+            assert 1 <= len(chart.multiline.tag) <= 2
+            assert set(chart.multiline.tag) <= set(tags)
+
+
+def test_a_test_after_the_fit_leaves_the_charts_of_the_fit(tmp_path):
+    trainer = fit(tmp_path, TensorBoardLogger(tmp_path, "", version=""))
+    trainer.test(Foreign(), loader(), verbose=False)
+    (category,) = layout(tmp_path)
+    assert category.chart[0].multiline.tag == [FULL_RANK]
+    assert f"test/{FULL_RANK}" in events(tmp_path).Tags()["scalars"]
+
+
+@pytest.mark.parametrize("scalars", ["essential", "all"])
+def test_loggers_get_the_scalars_that_were_asked_for_and_the_trainer_all(tmp_path, scalars):
+    watch = InvertibilityCallback(figures=False, scalars=scalars)
+    loggers = [TensorBoardLogger(tmp_path, "tb", version=""), CSVLogger(tmp_path, "c", version="")]
+    trainer = fit(tmp_path, loggers, module=ForwardInverseModule(), callback=watch)
+    every = {tag for tag in trainer.callback_metrics if tag.startswith("invertibility/")}
+    assert len(every) == 3 * 21 + 2
+    names = ESSENTIAL if scalars == "essential" else {tag.rpartition("/")[2] for tag in every}
+    asked = {tag for tag in every if tag.rpartition("/")[2] in names}
+    assert len(asked) == (3 * 7 + 2 if scalars == "essential" else len(every))
+    header = (tmp_path / "c" / "metrics.csv").read_text().splitlines()[0].split(",")
+    for got in (events(tmp_path / "tb").Tags()["scalars"], header, trainer.logged_metrics):
+        assert {tag for tag in got if tag.startswith("invertibility/")} == asked
+
+
+def layout(folder):
+    event = events(folder).Tensors("custom_scalars__config__")[-1]
+    return Layout.FromString(event.tensor_proto.string_val[0]).category
 
 
 def declared(folder):

@@ -1,0 +1,211 @@
+"""What shows things may fail: it is said once for each logger and kind, and the fit goes on."""
+
+import builtins
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_invert import ForwardInverseModule
+from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
+from lightning_invert.report.loggers import TensorBoardGallery
+from tests.projects import Foreign, Smooth, loader, quiet_trainer
+
+KINDS = {
+    "scalars": "scalars",
+    "histogram": "histograms",
+    "image": "figures",
+    "table": "the table of the worst points",
+    "declare": "the scalars in its table of hyperparameters",
+    "layout": "its arrangement of charts",
+}
+
+
+def two_loggers(folder):
+    return [TensorBoardLogger(folder, name, version="") for name in ("broken", "sound")]
+
+
+def fit(folder, *, loggers=False, callbacks=(), epochs=3, **options):
+    watch = InvertibilityCallback(**{"num_points": 16, "figures": "auto", **options})
+    trainer = quiet_trainer(
+        folder, max_epochs=epochs, logger=loggers, callbacks=[watch, *callbacks]
+    )
+    trainer.fit(ForwardInverseModule(), datamodule=Smooth())
+    return trainer
+
+
+def break_kind(monkeypatch, kind):
+    method = getattr(TensorBoardGallery, kind)
+
+    def broken(self, *args):
+        if self.logger.name == "broken":
+            raise OSError(28, "No space left on device")
+        method(self, *args)
+
+    monkeypatch.setattr(TensorBoardGallery, kind, broken)
+
+
+def found(folder):
+    return EventAccumulator(str(folder), size_guidance={"tensors": 0, "histograms": 0}).Reload()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_logger_that_fails_is_said_once_and_the_other_gets_all(tmp_path, monkeypatch, kind):
+    break_kind(monkeypatch, kind)
+    with pytest.warns(UserWarning, match="could not show") as caught:
+        trainer = fit(tmp_path, loggers=two_loggers(tmp_path), figures=kind == "image")
+    (said,) = [str(w.message) for w in caught if "could not" in str(w.message)]
+    assert said == (
+        f"InvertibilityCallback: TensorBoardLogger could not show {KINDS[kind]}: "
+        "OSError(28, 'No space left on device'); training goes on, this is said once."
+    )
+    assert trainer.current_epoch == 3
+    sound, broken = (found(tmp_path / name) for name in ("sound", "broken"))
+    tag = "invertibility/forward/full_rank_fraction"
+    assert [e.step for e in sound.Scalars(tag)] == [9, 19, 29]
+    assert len(sound.Histograms("invertibility/forward/sigma")) == 3
+    assert kind != "image" or sound.Images("invertibility/forward/zone_map")
+    assert sound.Tensors("custom_scalars__config__")
+    assert "hparams" in sound.summary_metadata["_hparams_/experiment"].plugin_data.plugin_name
+    if kind != "scalars":
+        assert broken.Scalars(tag)
+    if kind != "histogram":
+        assert broken.Tags()["histograms"]
+
+
+def test_two_loggers_that_fail_are_both_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(TensorBoardGallery, "layout", lambda self, charts: 1 / 0)
+    with pytest.warns(UserWarning, match="ZeroDivisionError") as caught:
+        fit(tmp_path, loggers=two_loggers(tmp_path), epochs=1, figures=False)
+    assert sum("ZeroDivisionError" in str(w.message) for w in caught) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_wants_it_gets_the_error(tmp_path, monkeypatch, kind):
+    break_kind(monkeypatch, kind)
+    with pytest.raises(OSError, match="No space left"):
+        fit(
+            tmp_path,
+            loggers=two_loggers(tmp_path),
+            epochs=1,
+            figures=kind == "image",
+            on_error="raise",
+        )
+
+
+def test_words_that_a_logger_does_not_take_do_not_end_the_fit(tmp_path, monkeypatch):
+    break_kind(monkeypatch, "text")
+    stop = ConditioningEarlyStopping(stopping_threshold=16.0, patience=1)
+    with pytest.warns(UserWarning, match="TensorBoardLogger could not show text: OSError"):
+        trainer = fit(tmp_path, loggers=two_loggers(tmp_path), callbacks=[stop], figures=False)
+    assert stop.stopped_epoch == 0
+    assert trainer.current_epoch == 1
+
+
+def test_a_logger_that_only_has_scalars_and_takes_none_does_not_end_the_fit(tmp_path):
+    class Full(CSVLogger):
+        def log_metrics(self, metrics, step=None):
+            raise OSError("disk full")
+
+    class Silent(Foreign):
+        def validation_step(self, batch, batch_idx):
+            pass
+
+    watch = InvertibilityCallback(num_points=16)
+    trainer = quiet_trainer(tmp_path, max_epochs=2, logger=Full(tmp_path), callbacks=[watch])
+    with pytest.warns(UserWarning, match="Full could not show scalars: OSError") as caught:
+        trainer.fit(Silent(), loader(), loader())
+    assert sum("disk full" in str(w.message) for w in caught) == 1
+    assert trainer.callback_metrics["invertibility/forward/full_rank_fraction"] == 1
+
+
+def full_disk(monkeypatch):
+    def full(self, other):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+
+
+def test_on_a_full_disk_loggers_get_figures_and_table_and_files_stay(tmp_path, monkeypatch):
+    folder = tmp_path / "figures"
+    fit(tmp_path, save_figures=folder, epochs=1)
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    assert len(before) == 6 * 3 + 3  # three maps: figures and tables
+    full_disk(monkeypatch)
+    with pytest.warns(UserWarning, match="could not") as caught:
+        fit(tmp_path, save_figures=folder, epochs=2, loggers=two_loggers(tmp_path))
+    said = [str(w.message) for w in caught if "No space" in str(w.message)]
+    assert [words.partition(": ")[0] for words in said] == [
+        "InvertibilityCallback could not save its figures",
+        "InvertibilityCallback could not write the worst points",
+    ]
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+    assert found(tmp_path / "sound").Images("invertibility/round_trip/zone_map")
+
+
+def test_a_terminal_that_has_no_kappa_does_not_end_the_fit(tmp_path, monkeypatch):
+    def ascii_only(*words, **_):
+        " ".join(map(str, words)).encode("ascii")
+
+    monkeypatch.setattr(builtins, "print", ascii_only)
+    with pytest.warns(UserWarning, match="could not print its summary: UnicodeEncodeError"):
+        trainer = fit(tmp_path, epochs=1, figures=False)
+    assert trainer.current_epoch == 1
+
+
+def test_names_of_maps_are_names_of_files_inside_the_folder(tmp_path):
+    folder = tmp_path / "a" / "figures"
+    names = ("../../evil", "a/b", "a_b")
+    watch = InvertibilityCallback(maps=dict.fromkeys(names, "encoder"), save_figures=folder)
+    trainer = quiet_trainer(tmp_path, callbacks=[watch])
+    trainer.fit(Foreign(), loader(), loader())
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["figures"]
+    assert all(path.is_file() for path in folder.iterdir())
+    assert len(list(folder.iterdir())) == len(names) * 7
+
+
+@pytest.mark.parametrize("logger", ["False", "CSVLogger('.')"])
+def test_who_has_no_tensorboard_needs_none(tmp_path, logger):
+    project = f"""
+        import sys
+        sys.modules["tensorboard"] = None
+        from lightning.pytorch.loggers import CSVLogger
+        from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
+        from tests.projects import Foreign, loader, quiet_trainer
+        watch = InvertibilityCallback(figures=True, save_figures="figures")
+        stop = ConditioningEarlyStopping(stopping_threshold=16.0, patience=2)
+        trainer = quiet_trainer(".", max_epochs=4, logger={logger}, callbacks=[watch, stop])
+        trainer.fit(Foreign(), loader(), loader())
+        trainer.test(Foreign(), loader(), verbose=False)
+        assert stop.stopped_epoch == 1
+        assert "torch.utils.tensorboard" not in sys.modules
+        assert not any(name.startswith("tensorboard.") for name in sys.modules)
+    """
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n"
+         + textwrap.dedent(project)],
+        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list(tmp_path.glob("figures/*.png"))
+
+
+@pytest.mark.parametrize("argument", ["on_error", "scalars"])
+def test_a_choice_that_is_none_is_named(argument):
+    with pytest.raises(ValueError, match=f"Expected argument `{argument}` to be one of"):
+        InvertibilityCallback(**{argument: "sometimes"})
+
+
+def test_an_interrupt_is_no_failure(tmp_path, monkeypatch):
+    def interrupted(self, charts):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TensorBoardGallery, "layout", interrupted)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(tmp_path, loggers=two_loggers(tmp_path), epochs=1, figures=False)
