@@ -14,20 +14,18 @@ batch is too small to keep the processor busy.
 
 from __future__ import annotations
 
-import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.utils import checkpoint
 
 from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.evaluation import evaluate
 from lightning_invert.jacobians.pullback import Pullback
 
 __all__ = [
@@ -35,7 +33,6 @@ __all__ = [
     "batched_jacobian",
     "count_outputs",
     "default_chunk",
-    "evaluate",
     "jacobian_and_outputs",
 ]
 
@@ -51,9 +48,6 @@ MAX_ROWS_AT_ONCE = 4096
 
 MIN_TOGETHER = 16
 """... and autograd is not asked for fewer passes at once: batching would cost more than it saves."""
-
-CUDNN_DEVICE = "cuda"
-CUDNN_RECURRENT = "CudnnRnn"
 
 _State: TypeAlias = tuple[tuple[bool, ...], torch.Size, torch.dtype]
 """Which parts of a module are in training mode, and a point's shape and dtype."""
@@ -300,90 +294,6 @@ def _check_gradient(y: Tensor) -> None:
             "input, but it does not: is there a `detach`, a `torch.no_grad` or an operation that "
             "cannot be differentiated inside?"
         )
-
-
-def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return ``function(x)``, after making sure that it is one floating row for each point.
-
-    If ``x`` is a leaf that requires a gradient, the function may work on it in place, and several
-    backward passes may go through what it returns, wherever it checkpoints its activations.
-    """
-    with _without_reentrant_checkpoints():
-        y = _evaluate(function, x)
-        if x.device.type == CUDNN_DEVICE and _contains(y, CUDNN_RECURRENT):
-            # In evaluation mode these have no backward pass, and never a second derivative.
-            with torch.backends.cudnn.flags(enabled=False):
-                y = _evaluate(function, x)
-    if not isinstance(y, Tensor) or not y.is_floating_point():
-        got = y.dtype if isinstance(y, Tensor) else type(y).__name__
-        raise TypeError(
-            f"Expected argument `function` to return a floating tensor, but it returned {got}."
-        )
-    if y.ndim == 0 or len(y) != len(x):
-        raise ValueError(
-            "Expected argument `function` to return one row for each of the "
-            f"{len(x)} points, but it returned shape {tuple(y.shape)}."
-        )
-    return y
-
-
-def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    # What is a leaf must not be changed in place: a clone may.
-    return function(x.clone() if x.requires_grad and x.is_leaf else x)
-
-
-class _NoCheckpoint:
-    """Stands for torch's reentrant checkpoints, and keeps the activations."""
-
-    @staticmethod
-    def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
-        return function(*arguments)
-
-
-class _Substitution:
-    """How many evaluations run without reentrant checkpoints, and what they stand for."""
-
-    lock = threading.Lock()
-    depth = 0
-    original: Any = None
-
-
-@contextmanager
-def _without_reentrant_checkpoints() -> Iterator[None]:
-    """Evaluate what is checkpointed with ``use_reentrant=True`` as if it were not.
-
-    Its backward pass adds to the parameters' ``.grad``, so that ``torch.autograd.grad`` refuses it,
-    and torch has no switch for it. The substitution is seen by other threads too: what they
-    evaluate meanwhile has the same values and gradients, and takes more memory.
-    """
-    with _Substitution.lock:
-        if _Substitution.depth == 0:
-            _Substitution.original = checkpoint.CheckpointFunction
-            checkpoint.CheckpointFunction = _NoCheckpoint  # type: ignore[assignment, misc]
-        _Substitution.depth += 1
-    try:
-        yield
-    finally:
-        with _Substitution.lock:
-            _Substitution.depth -= 1
-            if _Substitution.depth == 0:
-                checkpoint.CheckpointFunction = _Substitution.original  # type: ignore[misc]
-
-
-def _contains(y: Any, name: str) -> bool:
-    """Whether an operation whose name begins so is in the graph of a tensor."""
-    stack = [y.grad_fn] if isinstance(y, Tensor) else []
-    seen = set(stack)
-    while stack:
-        node = stack.pop()
-        if node is None:
-            continue
-        if node.name().startswith(name):
-            return True
-        sources = {source for source, _ in node.next_functions} - seen
-        seen |= sources
-        stack.extend(sources)
-    return False
 
 
 def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.jacobian import evaluate
+from lightning_invert.jacobians.evaluation import evaluate
 
 __all__ = ["ExtremeSingularValues", "extreme_singular_values"]
 

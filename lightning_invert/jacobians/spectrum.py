@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.evaluation import evaluate
 from lightning_invert.jacobians.jacobian import (
     count_outputs,
     default_chunk,
-    evaluate,
     jacobian_and_outputs,
 )
 from lightning_invert.jacobians.lanczos import ExtremeSingularValues, extreme_singular_values

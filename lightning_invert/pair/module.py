@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from lightning_invert.pair.batch import split_batch
 from lightning_invert.pair.checkpoint import pack, pack_variables, unpack, unpack_variables
 from lightning_invert.pair.epoch_sums import EpochSums
 from lightning_invert.pair.networks import ResidualMLP, Standardize
@@ -173,7 +174,7 @@ class ForwardInverseModule(LightningModule):
         return {
             name: {
                 "module": function,
-                "input": lambda batch, wanted=wanted: _pair(batch)[wanted],
+                "input": lambda batch, wanted=wanted: split_batch(batch)[wanted],
                 "input_names": domain[0],
                 "input_std": domain[1],
                 "output_names": image[0],
@@ -287,7 +288,7 @@ class ForwardInverseModule(LightningModule):
             F(I(y)); for a batch that is a mapping with only ``x`` or only ``y``, what follows
             from it.
         """
-        x, y = _pair(batch, complete=False)
+        x, y = split_batch(batch, complete=False)
         found: dict[str, Tensor] = {}
         if x is not None:
             found |= {"x": x, "y_hat": self.forward(x)}
@@ -390,7 +391,7 @@ class ForwardInverseModule(LightningModule):
         self.trainer.fit_loop.setup_data()
         rank_zero_info("ForwardInverseModule reads the training data once for their statistics.")
         with isolate_rng(include_cuda=False):
-            pairs = [_pair(batch) for batch in self.trainer.train_dataloader or ()]
+            pairs = [split_batch(batch) for batch in self.trainer.train_dataloader or ()]
         statistics: list[Tensor] = []
         for column in zip(*pairs, strict=True):
             mine = ColumnStatistics()
@@ -404,7 +405,7 @@ class ForwardInverseModule(LightningModule):
         return self.trainer.strategy.reduce(sums, reduce_op="sum")
 
     def _standardized(self, batch: Any) -> tuple[Tensor, Tensor]:
-        x, y = _pair(batch)
+        x, y = split_batch(batch)
         return self.scale_x(x), self.scale_y(y)
 
     def _loss(self, x: Tensor, y: Tensor, stage: str) -> PairLoss:
@@ -449,23 +450,6 @@ class ForwardInverseModule(LightningModule):
             sync_dist=everywhere,
             batch_size=1,
         )
-
-
-def _pair(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
-    """Take (x, y) out of a batch: a sequence of two, or a mapping with the keys x and y."""
-    if isinstance(batch, Mapping):
-        x, y = batch.get("x"), batch.get("y")
-    elif isinstance(batch, Sequence) and len(batch) == 2:
-        x, y = batch
-    else:
-        x = y = None
-    if (complete and (x is None or y is None)) or (x is None and y is None):
-        got = list(batch) if isinstance(batch, Mapping) else type(batch).__name__
-        raise TypeError(
-            "Expected a batch to be a pair (x, y) of tensors or a mapping with the keys 'x' and "
-            f"'y', but got {got}."
-        )
-    return x, y
 
 
 def _labels(variables: Sequence[Variable] | None) -> list[str] | None:

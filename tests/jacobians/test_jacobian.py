@@ -8,7 +8,7 @@ from torch.func import functional_call, jacrev, vmap
 from torch.utils import checkpoint
 
 from lightning_invert import batched_jacobian
-from lightning_invert.jacobians import jacobian as home
+from lightning_invert.jacobians import evaluation
 from lightning_invert.jacobians.jacobian import jacobian_and_outputs
 
 MODES = ("auto", "reverse", "forward")
@@ -441,11 +441,11 @@ def test_a_kernel_without_a_backward_pass_is_found_and_not_used(monkeypatch):
         seen.append(torch.backends.cudnn.enabled)
         return x.tanh() * 2
 
-    monkeypatch.setattr(home, "CUDNN_DEVICE", "cpu")
+    monkeypatch.setattr(evaluation, "CUDNN_DEVICE", "cpu")
     batched_jacobian(function, torch.randn(5, 4), check=False)
     assert seen == [True]
     seen.clear()
-    monkeypatch.setattr(home, "CUDNN_RECURRENT", "Tanh")
+    monkeypatch.setattr(evaluation, "CUDNN_RECURRENT", "Tanh")
     batched_jacobian(function, torch.randn(5, 4), check=False)
     assert seen == [True, False]
     assert torch.backends.cudnn.enabled
