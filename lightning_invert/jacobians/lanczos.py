@@ -1,4 +1,4 @@
-r"""The extreme singular values of Jacobians that are too large to be formed.
+r"""What can be known of Jacobians that are too large to be formed.
 
 Golub-Kahan-Lanczos bidiagonalisation of A = J (or its transpose, whichever has fewer columns, k)
 takes a random unit vector and products with J and its transpose, which autograd has without forming
@@ -12,6 +12,25 @@ with orthonormal columns and an upper bidiagonal s x s matrix B. Its singular va
 Source: G. H. Golub and W. Kahan, *Calculating the singular values and pseudo-inverse of a matrix*,
 J. SIAM Numer. Anal. B 2 (1965); the bound on the error: B. N. Parlett, *The Symmetric Eigenvalue
 Problem* (1980), theorem 4.5.1, for :math:`A^T A`.
+
+Few steps from each of several random starts say more than many steps from one, because a random
+vector also tells of the whole spectrum. For w uniform on the unit sphere of R^k and any k x k matrix
+C, :math:`\mathrm{tr}\, C = k\, \mathrm{E}\, w^T C w`. With :math:`G = A^T A` these are
+:math:`\lVert J \rVert_F^2 = \mathrm{tr}\, G` and :math:`\mathrm{tr}\, G^2`. Most of their variance comes from
+the few largest singular values, which another start has found: in the span of its
+:math:`Q = V_s` the traces are known from B,
+
+.. math:: \mathrm{tr}\, Q^T G Q = \lVert B \rVert_F^2, \qquad
+    \mathrm{tr}\, Q^T G^2 Q = \lVert (B, \beta_s e_s)^T B \rVert_F^2,
+
+and w estimates what is left, as it is independent of Q. All of this is taken from what the runs
+have in memory: it costs no further product with J.
+Source: A. Girard, *A fast Monte-Carlo cross-validation procedure*, Numer. Math. 56 (1989);
+M. F. Hutchinson, *A stochastic estimator of the trace of the influence matrix*, Commun. Stat. 19
+(1990); S. Ubaru, J. Chen and Y. Saad, *Fast estimation of tr(f(A)) via stochastic Lanczos
+quadrature*, SIAM J. Matrix Anal. Appl. 38 (2017); what is known taken out: R. A. Meyer, C. Musco,
+C. Musco and D. P. Woodruff, *Hutch++*, SOSA (2021), T. Chen and E. Hallman, *Krylov-aware
+stochastic trace estimation*, SIAM J. Matrix Anal. Appl. 44 (2023).
 """
 
 from __future__ import annotations
@@ -20,15 +39,24 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import evaluate
 
-__all__ = ["ExtremeSingularValues", "extreme_singular_values"]
+__all__ = ["ExtremeSingularValues", "Probes", "extreme_singular_values", "probe_jacobians"]
 
 MAX_NUMBERS_AT_ONCE = 2**26
-"""Of the bases of the points that are taken together: 256 MiB in float32."""
+"""Of the points that are taken together, in their bases and graphs: 256 MiB in float32."""
+
+MIN_PROBES = 3
+"""With fewer, what one start estimates is not independent of what the next one does."""
+
+ROUNDING = 10
+"""A product that is so many times eps of its size, or shorter, is taken for nothing but rounding."""
+
+GRAPH = 3
+"""So many times what an evaluation saves is in memory: its backward pass is differentiated too."""
 
 
 class ExtremeSingularValues(NamedTuple):
@@ -100,7 +128,7 @@ def extreme_singular_values(
             outputs = evaluate(function, inputs[:1].clone())
         numbers = min(steps, inputs[0].numel()) * (inputs[0].numel() + outputs[0].numel())
         parts = [
-            _bidiagonalise(function, part, steps, seed + i)
+            _extremes(function, part, steps, seed + i)
             for i, part in enumerate(inputs.split(max(1, MAX_NUMBERS_AT_ONCE // numbers)))
         ]
     if len(parts) == 1:
@@ -111,6 +139,108 @@ def extreme_singular_values(
         if name != "complete"
     }
     return ExtremeSingularValues(complete=parts[0].complete, **joined)
+
+
+class Probes(NamedTuple):
+    r"""What a few short runs from random starts tell of a Jacobian that was never formed.
+
+    All are of shape (N,), float64, and NaN where a product with the Jacobian is not finite. What is
+    called a standard error comes from the spread over the probes: with four of them the truth is
+    within three standard errors at nine points of ten.
+
+    Attributes:
+        sigma_max: A lower bound of :math:`\sigma_1`, mostly it to all digits where it stands out.
+        sigma_max_error: There is a singular value this close to it.
+        sigma_min_bound: An upper bound of :math:`\sigma_k`. Exactly 0 where a run met a vector that
+            the Jacobian (or its transpose, for n > m) maps to nothing but rounding.
+        cond_lower_bound: ``sigma_max`` / ``sigma_min_bound``, a lower bound of :math:`\kappa`, as
+            far as the arithmetic can tell: see
+            :func:`~lightning_invert.jacobians.thresholds.condition_limit`.
+        frobenius: An estimate of :math:`\lVert J \rVert_F`.
+        frobenius_error: Its relative standard error.
+        stable_rank: An estimate of :math:`\lVert J \rVert_F^2 / \sigma_1^2`, at least 1 and at most
+            the rank; 0 for a zero matrix.
+        stable_rank_error: Its standard error, with that of ``sigma_max``.
+        participation_ratio: An estimate of
+            :math:`(\sum_i \sigma_i^2)^2 / \sum_i \sigma_i^4`, at least 1 and at most the rank: the
+            number of singular values that share the Frobenius norm; 0 for a zero matrix.
+        participation_ratio_error: Its standard error.
+        complete: Whether each run exhausted the space (k <= steps): everything is then exact to
+            rounding.
+    """
+
+    sigma_max: Tensor
+    sigma_max_error: Tensor
+    sigma_min_bound: Tensor
+    cond_lower_bound: Tensor
+    frobenius: Tensor
+    frobenius_error: Tensor
+    stable_rank: Tensor
+    stable_rank_error: Tensor
+    participation_ratio: Tensor
+    participation_ratio_error: Tensor
+    complete: bool
+
+
+def probe_jacobians(
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    *,
+    probes: int = 4,
+    steps: int = 8,
+    seed: int = 0,
+) -> Probes:
+    r"""Bound the ends of the Jacobian's spectrum at each point, and estimate how broad it is.
+
+    Args:
+        function: Maps (N, \*) to (N, \*), each row by itself; it has to be differentiable twice.
+        inputs: The points, shape (N, \*), floating, at least one.
+        probes: Random starts at each point, at least 3.
+        steps: Of the bidiagonalisation from each: a step costs about as much as two backward passes.
+        seed: Of the starts. The global random stream is not touched.
+
+    Returns:
+        The bounds and estimates, in float64 (on the CPU where the device has none).
+
+    Raises:
+        TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
+        ValueError: If there are too few ``probes``, ``steps`` or points, or the shapes do not fit.
+
+    Example:
+        >>> scales = torch.cat([torch.tensor([5.0]), torch.ones(2999)])
+        >>> found = probe_jacobians(lambda x: x * scales, torch.zeros(2, 3000))
+        >>> found.sigma_max.round(decimals=3).tolist(), found.cond_lower_bound.round().tolist()
+        ([5.0, 5.0], [5.0, 5.0])
+        >>> found.stable_rank.round().tolist()  # (25 + 2999) / 25
+        [121.0, 121.0]
+    """
+    if probes < MIN_PROBES:
+        raise ValueError(
+            f"Expected argument `probes` to be at least {MIN_PROBES}, but got {probes}."
+        )
+    if steps < 1:
+        raise ValueError(f"Expected argument `steps` to be at least 1, but got {steps}.")
+    if len(inputs) == 0:
+        raise ValueError("Expected argument `inputs` to have at least one point, but got none.")
+    with differentiable(inputs.device.type):
+        saved, m = _numbers_saved(function, inputs)
+        n = inputs[0].numel()
+        k = min(m, n)
+        steps = min(steps, k)
+        numbers = probes * (GRAPH * saved + (steps + 1) * (m + n + 2 * k))
+        # One after the other, so that a point's starts do not depend on the chunks.
+        generator, spare = (torch.Generator().manual_seed(_mixed(seed, i)) for i in range(2))
+        parts = []
+        for points in inputs.split(max(1, MAX_NUMBERS_AT_ONCE // numbers)):
+            drawn = [torch.randn(probes, k, generator=generator) for _ in range(len(points))]
+            starts = nn.functional.normalize(torch.stack(drawn).to(points), dim=-1)
+            parts.append(_probe(function, points, starts, steps, spare))
+    found = {
+        name: torch.cat([getattr(part, name) for part in parts])
+        for name in Probes._fields
+        if name != "complete"
+    }
+    return Probes(complete=parts[0].complete, **found)
 
 
 class _Operator:
@@ -124,6 +254,19 @@ class _Operator:
         (self.pulled,) = torch.autograd.grad(
             self.y, self.x, self.cotangent, create_graph=True, materialize_grads=True
         )
+
+        self.n, self.m = self.x[0].numel(), self.y[0].numel()
+        self.wide = self.n > self.m
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The number of columns of A, k, and of its rows."""
+        return min(self.n, self.m), max(self.n, self.m)
+
+    @property
+    def narrow(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Products with A, which has k columns, and with its transpose."""
+        return (self.pull, self.push) if self.wide else (self.push, self.pull)
 
     def push(self, v: Tensor) -> Tensor:
         return self._product(self.pulled, self.cotangent, v)
@@ -141,36 +284,57 @@ class _Operator:
         return product.reshape(len(by), -1)
 
 
+class _Bases(NamedTuple):
+    """The vectors u, shape (N, s, p), v, shape (N, s + 1, k), and (B, beta e), (N, s, s + 1)."""
+
+    left: Tensor
+    right: Tensor
+    b: Tensor
+    finite: Tensor
+
+
 def _bidiagonalise(
-    function: Callable[[Tensor], Tensor],
-    points: Tensor,
-    steps: int,
-    seed: int,
+    operator: _Operator, start: Tensor, steps: int, generator: torch.Generator
+) -> _Bases:
+    a, at = operator.narrow
+    k, p = operator.sizes
+    count, home = len(start), _home(start)
+    left = start.new_zeros(count, steps, p)
+    right = start.new_zeros(count, steps + 1, k)
+    b = torch.zeros(count, steps, steps + 1, dtype=torch.float64, device=home)
+    right[:, 0] = start
+    scale = start.new_zeros(count)
+    for j in range(steps):
+        u, alpha = _normalised(a(right[:, j]), left[:, :j], scale, generator)
+        left[:, j], b[:, j, j] = u, alpha.to(home)
+        scale = torch.maximum(scale, alpha)
+        if j + 1 < k:
+            v, beta = _normalised(at(u), right[:, : j + 1], scale, generator)
+            right[:, j + 1], b[:, j, j + 1] = v, beta.to(home)
+            scale = torch.maximum(scale, beta)
+    finite = b.isfinite().all(-1).all(-1)
+    # LAPACK refuses the whole batch for one NaN.
+    return _Bases(left, right, torch.where(finite[:, None, None], b, 0.0), finite)
+
+
+def _home(x: Tensor) -> torch.device:
+    return torch.device("cpu") if x.device.type == "mps" else x.device  # MPS has no float64
+
+
+def _extremes(
+    function: Callable[[Tensor], Tensor], points: Tensor, steps: int, seed: int
 ) -> ExtremeSingularValues:
     operator = _Operator(function, points)
-    n, m = operator.x[0].numel(), operator.y[0].numel()
-    a, at = (operator.push, operator.pull) if n <= m else (operator.pull, operator.push)
-    k, p = min(n, m), max(n, m)
+    k, _ = operator.sizes
     steps = min(steps, k)
     generator = torch.Generator().manual_seed(seed)
-    left = points.new_zeros(len(points), steps, p)
-    right = points.new_zeros(len(points), steps + 1, k)
-    home = "cpu" if points.device.type == "mps" else points.device  # MPS has no float64
-    b = torch.zeros(len(points), steps, steps + 1, dtype=torch.float64, device=home)
-    right[:, 0] = _fresh(right[:, :0], generator)
-    for j in range(steps):
-        u, alpha = _normalised(a(right[:, j]), left[:, :j], generator)
-        left[:, j], b[:, j, j] = u, alpha.to(home)
-        if j + 1 < k:
-            v, beta = _normalised(at(u), right[:, : j + 1], generator)
-            right[:, j + 1], b[:, j, j + 1] = v, beta.to(home)
-    finite = b.isfinite().all(-1).all(-1)[:, None, None]
-    b = torch.where(finite, b, 0.0)  # LAPACK refuses the whole batch for one NaN
+    start = _fresh(points.new_zeros(len(points), 0, k), generator)
+    left, right, b, finite = _bidiagonalise(operator, start, steps, generator)
     u, theta, vh = torch.linalg.svd(b[:, :, :steps])
-    theta = torch.where(finite[..., 0], theta, torch.nan)
+    theta = torch.where(finite[:, None], theta, torch.nan)
     error = (b[:, -1, -1, None] * u[:, -1]).abs()
-    long = (left.mT.to(home).double() @ u[:, :, -1:])[..., 0]
-    short = (right[:, :steps].mT.to(home).double() @ vh[:, -1, :, None])[..., 0]
+    long = (left.mT.to(b.device).double() @ u[:, :, -1:])[..., 0]
+    short = (right[:, :steps].mT.to(b.device).double() @ vh[:, -1, :, None])[..., 0]
     return ExtremeSingularValues(
         theta[:, 0],
         error[:, 0],
@@ -178,19 +342,136 @@ def _bidiagonalise(
         error[:, -1],
         theta,
         steps == k,
-        *((short, long) if n <= m else (long, short)),
+        *((long, short) if operator.wide else (short, long)),
     )
 
 
-def _normalised(w: Tensor, basis: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _probe(
+    function: Callable[[Tensor], Tensor],
+    points: Tensor,
+    starts: Tensor,
+    steps: int,
+    generator: torch.Generator,
+) -> Probes:
+    """Probe a chunk of N points from starts of shape (N, probes, k)."""
+    count, probes, k = starts.shape
+    operator = _Operator(function, points.repeat_interleave(probes, 0))
+    left, right, b, finite = _bidiagonalise(operator, starts.flatten(0, 1), steps, generator)
+    del left
+    u, theta, _ = torch.linalg.svd(b[..., :steps])
+    # A null vector in the space, whose image is nothing but rounding.
+    singular = theta[:, -1] <= ROUNDING * torch.finfo(points.dtype).eps * theta[:, 0]
+    smallest = torch.where(singular, 0.0, theta[:, -1]).reshape(count, probes).amin(1)
+    error = (b[:, -1, -1] * u[:, -1, 0]).abs().reshape(count, probes)
+    largest, best = theta[:, 0].reshape(count, probes).max(1)
+    error = error.gather(1, best[:, None])[:, 0]
+
+    # In units of the largest, so that no power of it overflows.
+    unit = torch.where(largest == 0, 1.0, largest)
+    b = b / unit.repeat_interleave(probes)[:, None, None]
+    shape = (count, probes, steps + 1)
+    trace, trace_of_square = _traces(
+        right.reshape(*shape, k), b.reshape(count, probes, *b.shape[1:])
+    )
+    first, second = trace.mean(1), trace_of_square.mean(1)
+    ratio = first.square() / torch.where(second == 0, 1.0, second)
+    per_probe = 2 * first[:, None] * trace - ratio[:, None] * trace_of_square
+    # The standard deviation of few normal numbers is too small: by 8 % for four.
+    spread = (1 + 1 / (4 * (probes - 1))) * probes**-0.5
+    trace_error = trace.std(1) * spread
+    ratio_error = per_probe.std(1) * spread / torch.where(second == 0, 1.0, second)
+
+    finite = finite.reshape(count, probes).all(1)
+    present = (largest > 0).to(largest)
+    stable = first.clamp(1.0, k) * present
+
+    def known(value: Tensor) -> Tensor:
+        return torch.where(finite, value, torch.nan)
+
+    return Probes(
+        sigma_max=known(largest),
+        sigma_max_error=known(error),
+        sigma_min_bound=known(smallest),
+        cond_lower_bound=known(torch.where(smallest == 0, torch.inf, largest / smallest)),
+        frobenius=known(stable.sqrt() * largest),
+        frobenius_error=known(trace_error / (2 * torch.where(stable == 0, 1.0, stable))),
+        stable_rank=known(stable),
+        stable_rank_error=known(torch.hypot(trace_error, 2 * stable * error / unit)),
+        participation_ratio=known(ratio.clamp(1.0, k) * present),
+        participation_ratio_error=known(ratio_error),
+        complete=steps == k,
+    )
+
+
+def _mixed(seed: int, use: int) -> int:
+    """Return a seed that nobody else takes.
+
+    Weights that were drawn after ``torch.manual_seed(seed)`` are made of the same numbers as
+    vectors drawn by a generator with that seed: a first layer would know the starts, and the
+    Frobenius norm be estimated a quarter too large.
+    """
+    return ((2 * seed + use) * 6364136223846793005 + 1442695040888963407) % 2**63  # Knuth, MMIX
+
+
+def _traces(v: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return tr G and tr G^2 as each start estimates them, shape (N, probes)."""
+    steps, k = b.shape[2], v.shape[3]
+    h = b.mT @ b[..., :steps]  # G V = V_{s+1} h
+    known, known_of_square = b[..., :steps].square().sum((2, 3)), h.square().sum((2, 3))
+    if steps == k:
+        return known, known_of_square
+    w = v[:, :, 0]
+    alpha, beta = b[:, :, 0, 0, None].to(w), b[:, :, 0, 1, None].to(w)
+    gw = alpha * (alpha * w + beta * v[:, :, 1])
+    # Each start is relieved of what the next one knows, of which it is independent.
+    q, h = v.roll(-1, 1), h.roll(-1, 1).to(v)
+    inside = q[:, :, :steps] @ w[..., None]
+    w = w - (q[:, :, :steps].mT @ inside)[..., 0]
+    gw = gw - (q.mT @ (h @ inside))[..., 0]
+    size = w.square().sum(2).to(b)
+    left = (k - steps) / size
+    trace = known.roll(-1, 1) + left * (w * gw).sum(2).to(b).clamp(min=0.0)
+    return trace, known_of_square.roll(-1, 1) + left * gw.square().sum(2).to(b)
+
+
+def _numbers_saved(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[int, int]:
+    """Return how many numbers the graph of a point keeps, and how many outputs there are.
+
+    The weights, which are there anyway, are the same for one point and for two.
+    """
+    saved = []
+    for count in (1, 2):
+        found: dict[int, Tensor] = {}
+
+        def keep(tensor: Tensor, found: dict[int, Tensor] = found) -> Tensor:
+            tensor = tensor.detach()
+            found[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        x = inputs[:1].detach().repeat(count, *(1 for _ in inputs.shape[1:])).requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs = evaluate(function, x)
+        saved.append(sum(t.untyped_storage().nbytes() // t.element_size() for t in found.values()))
+    return max(0, saved[1] - saved[0]), outputs[0].numel()
+
+
+def _normalised(
+    w: Tensor, basis: Tensor, scale: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Make ``w`` orthogonal to the basis and of unit length; return its length too.
 
-    Where nothing is left of it, a random vector takes its place, of length 0.
+    Where nothing is left of it but rounding, a random vector takes its place, of length 0.
+
+    Args:
+        w: A product with A or its transpose.
+        basis: What it is to be orthogonal to.
+        scale: A lower bound of A's norm: rounding is relative to it, if all of ``w`` is small.
+        generator: Of the random vector.
     """
-    size = w.norm(dim=1)
+    size = torch.maximum(w.norm(dim=1), scale)
     w = _orthogonal(w, basis)
     length = w.norm(dim=1)
-    gone = length <= 10 * torch.finfo(w.dtype).eps * size
+    gone = length <= ROUNDING * torch.finfo(w.dtype).eps * size
     if gone.any() and basis.shape[1] < basis.shape[2]:
         w = torch.where(gone[:, None], _fresh(basis, generator), w)
     norm = torch.where(gone, 1.0, length)
