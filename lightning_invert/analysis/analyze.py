@@ -110,8 +110,8 @@ def analyze(
     ``output/{name}``, ``condition_number``, ``band`` (stable, moderate, ill-conditioned, singular
     or nonfinite), ``unresolved`` (whether :math:`\kappa` is beyond what the arithmetic can tell),
     ``rank``, ``log_volume`` and ``sigma_1``, ``sigma_2``, ... Where a Jacobian is too large to be
-    formed (see :func:`~lightning_invert.jacobians.spectrum.measure_spectrum`), these are ``rank_at_least``,
-    ``sigma_max``, ``sigma_max_error``, ``sigma_min`` and ``sigma_min_error``. With ``directions`` also
+    formed (see :func:`~lightning_invert.jacobians.spectrum.measure_spectrum`), these are what
+    :class:`~lightning_invert.jacobians.lanczos.Probes` holds. With ``directions`` also
     ``weakest_input/{name}`` and ``weakest_output/{name}``: the components of the singular vectors
     of :math:`\sigma_k`, see :func:`~lightning_invert.weakest_directions`.
 
@@ -238,27 +238,24 @@ def _rows(found: Observation) -> dict[str, Any]:
 
     sigma, cond = found.singular_values, found.condition
     band = found.thresholds.band(cond)
-    columns = {
+    where = {
         **_by_name("input", found.input_names, found.inputs.flatten(1)),
         **_by_name("output", found.output_names, found.outputs),
+    }
+    if found.probes is not None:
+        known = found.probes._asdict().items()
+        return where | {name: v.numpy() for name, v in known if isinstance(v, Tensor)}
+    columns = {
+        **where,
         "condition_number": cond.numpy(),
         "band": polars.Series(BAND_NAMES, dtype=polars.Enum(BAND_NAMES)).gather(band.numpy()),
         "unresolved": (cond > found.condition_limit).numpy(),
     }
-    if found.extremes is None:
-        columns |= {
-            "rank": found.rank.numpy(),
-            "log_volume": log_volume(sigma).numpy(),
-            **{f"sigma_{i}": values for i, values in enumerate(sigma.numpy().T, start=1)},
-        }
-    else:
-        columns |= {
-            "rank_at_least": found.thresholds.rank(found.extremes.lower_bounds).numpy(),
-            "sigma_max": found.extremes.largest.numpy(),
-            "sigma_max_error": found.extremes.largest_error.numpy(),
-            "sigma_min": found.extremes.smallest.numpy(),
-            "sigma_min_error": found.extremes.smallest_error.numpy(),
-        }
+    columns |= {
+        "rank": found.rank.numpy(),
+        "log_volume": log_volume(sigma).numpy(),
+        **{f"sigma_{i}": values for i, values in enumerate(sigma.numpy().T, start=1)},
+    }
     if found.weakest is not None:
         columns |= _by_name("weakest_input", found.input_names, found.weakest.inputs)
         columns |= _by_name("weakest_output", found.output_names, found.weakest.outputs)

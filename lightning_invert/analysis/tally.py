@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lightning_invert.jacobians.lanczos import Probes
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantiles import wilson_interval
@@ -55,6 +56,9 @@ class Tally:
             self._sample = StreamSample(size, seed=self._seed)
         order = torch.arange(self._total, self._total + len(sigma))
         rows = {"order": order, "inputs": one.inputs, "outputs": one.outputs, "sigma": sigma}
+        if one.probes is not None:
+            known = one.probes._asdict().items()
+            rows |= {name: value for name, value in known if isinstance(value, Tensor)}
         self._sample.add(rows)
         finite = int(sigma.isfinite().all(1).sum())
         for name, value in one.scalars.items():
@@ -89,7 +93,7 @@ class Tally:
             shape=last.shape,
             thresholds=self._thresholds,
             condition_limit=last.condition_limit,
-            complete=last.complete,
+            probes=self._probes(order),
             input_names=last.input_names,
             output_names=last.output_names,
             scale=last.scale,
@@ -101,9 +105,19 @@ class Tally:
         for name, total in self._shares.items():
             count = self._total if name == "nonfinite_fraction" else self._finite
             scalars[name] = total / max(1, count)
-        ends = wilson_interval(scalars["full_rank_fraction"], self._finite)
-        scalars["full_rank_fraction_low"], scalars["full_rank_fraction_high"] = ends
+        if found.formed:
+            ends = wilson_interval(scalars["full_rank_fraction"], self._finite)
+            scalars["full_rank_fraction_low"], scalars["full_rank_fraction_high"] = ends
         return replace(found, num_points=self._total, scalars=scalars)
+
+    def _probes(self, order: Tensor) -> Probes | None:
+        assert self._last is not None
+        assert self._sample is not None
+        last, rows = self._last.probes, self._sample.rows()
+        if last is None:
+            return None
+        kept = {name: rows.get(name) for name in last._fields if name != "complete"}
+        return type(last)(complete=last.complete, **kept).at(order)  # type: ignore[arg-type]
 
     def weakest(self) -> tuple[dict[str, float] | None, dict[str, float] | None]:
         """Return the share of each input, and of each output, in the weakest direction."""

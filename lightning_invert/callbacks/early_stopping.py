@@ -6,11 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
 from lightning_invert.report.loggers import galleries, logger_step
+from lightning_invert.watch.summary import SCALARS
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -100,6 +101,7 @@ class ConditioningEarlyStopping(Callback):
         self._best = math.inf
         self._counts: dict[Reason, int] = {"good": 0, "bad": 0, "stalled": 0}
         self._judged: tuple[int, int] | None = None
+        self._said = False
         self.stopped_epoch: int | None = None
         self.stopping_reason: Reason | None = None
         self.stopping_reason_message: str | None = None
@@ -160,11 +162,8 @@ class ConditioningEarlyStopping(Callback):
             return
         self._judged = watcher.last_watched
         if self.monitor not in trainer.callback_metrics:
-            known = [key for key in trainer.callback_metrics if key.startswith("invertibility/")]
-            raise MisconfigurationException(
-                f"Expected arguments `map` and `monitor` of ConditioningEarlyStopping to name one "
-                f"of {', '.join(known)}, but got {self.monitor!r}."
-            )
+            self._complain(trainer)
+            return
         reason = self._judge(float(trainer.callback_metrics[self.monitor]))
         stop = trainer.strategy.reduce_boolean_decision(reason is not None, all=False)
         if stop and reason is not None and self.stopping_reason is None:
@@ -176,6 +175,24 @@ class ConditioningEarlyStopping(Callback):
         # Of several, the one that watches the map.
         mine = [watcher for watcher in watchers if self.map in watcher.history]
         return next(iter([*mine, *watchers]), None)
+
+    def _complain(self, trainer: Trainer) -> None:
+        """Name what there is; where it is the map that has no such number, say so and go on."""
+        known = [key for key in trainer.callback_metrics if key.startswith("invertibility/")]
+        mine = [key for key in known if key.startswith(f"invertibility/{self.map}/")]
+        name = self.monitor.rpartition("/")[2]
+        if not mine or name not in SCALARS:
+            raise MisconfigurationException(
+                f"Expected arguments `map` and `monitor` of ConditioningEarlyStopping to name one "
+                f"of {', '.join(known)}, but got {self.monitor!r}."
+            )
+        if not self._said:
+            self._said = True
+            rank_zero_warn(
+                f"ConditioningEarlyStopping: {name} is not known of map {self.map!r}, whose Jacobian "
+                f"is too large to be formed, or which failed: fit is not stopped on it. Known are "
+                f"{', '.join(mine)}."
+            )
 
     def _judge(self, raw: float) -> Reason | None:
         """Count how long each condition has held, and return the one that has held long enough."""

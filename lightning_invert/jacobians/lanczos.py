@@ -35,7 +35,7 @@ stochastic trace estimation*, SIAM J. Matrix Anal. Appl. 44 (2023).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -181,11 +181,17 @@ class Probes(NamedTuple):
     participation_ratio_error: Tensor
     complete: bool
 
+    def at(self, points: Tensor) -> Probes:
+        """Return the same of some of the points: a mask or indices."""
+        kept = [part[points] for part in self if isinstance(part, Tensor)]
+        return Probes(*kept, complete=self.complete)
+
 
 def probe_jacobians(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     inputs: Tensor,
     *,
+    context: Sequence[Tensor] = (),
     probes: int = 4,
     steps: int = 8,
     seed: int = 0,
@@ -195,6 +201,7 @@ def probe_jacobians(
     Args:
         function: Maps (N, \*) to (N, \*), each row by itself; it has to be differentiable twice.
         inputs: The points, shape (N, \*), floating, at least one.
+        context: Further arguments of the function, shape (N, \*) each, which are held fixed.
         probes: Random starts at each point, at least 3.
         steps: Of the bidiagonalisation from each: a step costs about as much as two backward passes.
         seed: Of the starts. The global random stream is not touched.
@@ -223,7 +230,7 @@ def probe_jacobians(
     if len(inputs) == 0:
         raise ValueError("Expected argument `inputs` to have at least one point, but got none.")
     with differentiable(inputs.device.type):
-        saved, m = _numbers_saved(function, inputs)
+        saved, m = _numbers_saved(_with(function, [rows[:1] for rows in context]), inputs)
         n = inputs[0].numel()
         k = min(m, n)
         steps = min(steps, k)
@@ -231,10 +238,11 @@ def probe_jacobians(
         # One after the other, so that a point's starts do not depend on the chunks.
         generator, spare = (torch.Generator().manual_seed(_mixed(seed, i)) for i in range(2))
         parts = []
-        for points in inputs.split(max(1, MAX_NUMBERS_AT_ONCE // numbers)):
+        size = max(1, MAX_NUMBERS_AT_ONCE // numbers)
+        for points, *rows in zip(*(part.split(size) for part in (inputs, *context)), strict=True):
             drawn = [torch.randn(probes, k, generator=generator) for _ in range(len(points))]
             starts = nn.functional.normalize(torch.stack(drawn).to(points), dim=-1)
-            parts.append(_probe(function, points, starts, steps, spare))
+            parts.append(_probe(_with(function, rows), points, starts, steps, spare))
     found = {
         name: torch.cat([getattr(part, name) for part in parts])
         for name in Probes._fields
@@ -432,6 +440,15 @@ def _traces(v: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     left = (k - steps) / size
     trace = known.roll(-1, 1) + left * (w * gw).sum(2).to(b).clamp(min=0.0)
     return trace, known_of_square.roll(-1, 1) + left * gw.square().sum(2).to(b)
+
+
+def _with(function: Callable[..., Tensor], context: Sequence[Tensor]) -> Callable[..., Tensor]:
+    """Return the function of points alone, each of which is there once for every probe."""
+    if not context:
+        return function
+    return lambda x: function(
+        x, *(rows.repeat_interleave(len(x) // len(rows), 0) for rows in context)
+    )
 
 
 def _numbers_saved(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[int, int]:

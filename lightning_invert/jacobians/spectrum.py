@@ -15,7 +15,7 @@ from lightning_invert.jacobians.jacobian import (
     default_chunk,
     jacobian_and_outputs,
 )
-from lightning_invert.jacobians.lanczos import ExtremeSingularValues, extreme_singular_values
+from lightning_invert.jacobians.lanczos import Probes, probe_jacobians
 from lightning_invert.jacobians.singular_values import (
     WeakestDirections,
     distance_from_identity,
@@ -24,7 +24,7 @@ from lightning_invert.jacobians.singular_values import (
 )
 from lightning_invert.jacobians.thresholds import condition_limit
 
-__all__ = ["Spectrum", "measure_spectrum"]
+__all__ = ["Effort", "Spectrum", "measure_spectrum"]
 
 MAX_SINGULAR_VALUES = 1024
 MAX_ENTRIES = 2**22
@@ -34,17 +34,31 @@ MAX_ENTRIES_AT_ONCE = 2**24
 """Entries of the Jacobians that are in memory together."""
 
 
+class Effort(NamedTuple):
+    """What is spent on a point.
+
+    Attributes:
+        formed: Whether the Jacobian is formed; ``None``: unless it is too large.
+        probes: Where it is not: how many random starts ...
+        steps: ... of how many steps each.
+    """
+
+    formed: bool | None = None
+    probes: int = 4
+    steps: int = 8
+
+
 class Spectrum(NamedTuple):
     r"""The singular values of a map at some points.
 
     Attributes:
         singular_values: Shape (N, k), descending, float64; NaN where the Jacobian is not finite.
-            Where it was too large to be formed, shape (N, 2): a lower bound of :math:`\sigma_1`,
-            mostly to all digits, and an upper bound of :math:`\sigma_k`, mostly not.
+            Where it was not formed, shape (N, 1): a lower bound of :math:`\sigma_1`, mostly it to
+            all digits.
         outputs: What the map makes of the points, shape (N, m).
         shape: (m, n) of the Jacobian.
         condition_limit: The largest condition number that the arithmetic can tell.
-        extremes: More about those two, if the Jacobian was too large to be formed.
+        probes: What is known of it, where the Jacobian was not formed.
         weakest: The singular vectors of the smallest singular value, if they were asked for.
         identity_error: How far each Jacobian is from the identity, :math:`\|J - 1\|_F^2 / m`,
             shape (N,), if that was asked for and it was formed.
@@ -54,14 +68,14 @@ class Spectrum(NamedTuple):
     outputs: Tensor
     shape: tuple[int, int]
     condition_limit: float
-    extremes: ExtremeSingularValues | None = None
+    probes: Probes | None = None
     weakest: WeakestDirections | None = None
     identity_error: Tensor | None = None
 
     @property
-    def complete(self) -> bool:
+    def formed(self) -> bool:
         """Whether these are all singular values."""
-        return self.extremes is None
+        return self.probes is None
 
 
 def measure_spectrum(
@@ -73,12 +87,13 @@ def measure_spectrum(
     directions: bool = False,
     identity: bool = False,
     num_outputs: int | None = None,
+    effort: Effort | None = None,
     check: bool = True,
 ) -> Spectrum:
     r"""Return the singular values of the Jacobian at each point.
 
     A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed: see
-    :func:`~lightning_invert.jacobians.lanczos.extreme_singular_values`.
+    :func:`~lightning_invert.jacobians.lanczos.probe_jacobians`.
 
     Args:
         function: Maps (N, \*), and the rows of the context, to (N, \*), each row by itself.
@@ -89,6 +104,7 @@ def measure_spectrum(
         directions: Whether to find the weakest directions.
         identity: Whether to find how far the Jacobian, which is to be square, is from the identity.
         num_outputs: m, if it is known: by default it is found by evaluating the function at a point.
+        effort: Whether to form it, and how hard to look where it is not.
         check: As in :func:`~lightning_invert.batched_jacobian`.
 
     Returns:
@@ -99,9 +115,9 @@ def measure_spectrum(
 
     Example:
         >>> found = measure_spectrum(torch.square, torch.tensor([[1.0, 2.0]]))
-        >>> found.singular_values.tolist(), found.complete
+        >>> found.singular_values.tolist(), found.formed
         ([[4.0, 2.0]], True)
-        >>> measure_spectrum(torch.square, torch.ones(1, 2000)).complete
+        >>> measure_spectrum(torch.square, torch.ones(1, 2000)).formed
         False
     """
     n = inputs.shape[1:].numel()
@@ -113,8 +129,10 @@ def measure_spectrum(
             f"Expected a round trip to have as many outputs as inputs, but it maps {n} to {m}. "
             "Leave `identity` out where a map does not end where it began."
         )
-    if min(m, n) > MAX_SINGULAR_VALUES or m * n > MAX_ENTRIES:
-        return _not_formed(_with(function, context), inputs, stds, (m, n), directions)
+    effort = effort or Effort()
+    formed = min(m, n) <= MAX_SINGULAR_VALUES and m * n <= MAX_ENTRIES
+    if not (formed if effort.formed is None else effort.formed):
+        return _not_formed(function, inputs, context, stds, (m, n), effort)
     sigmas, outputs, weakests, errors = [], [], [], []
     size = max(1, MAX_ENTRIES_AT_ONCE // max(1, m * n))
     if context:  # so few that all are taken at once, with their context
@@ -156,33 +174,35 @@ def _with(function: Callable[..., Tensor], context: Sequence[Tensor]) -> Callabl
 
 
 def _not_formed(
-    function: Callable[[Tensor], Tensor],
+    function: Callable[..., Tensor],
     inputs: Tensor,
+    context: Sequence[Tensor],
     stds: tuple[Tensor, Tensor] | None,
     shape: tuple[int, int],
-    directions: bool,
+    effort: Effort,
 ) -> Spectrum:
-    with differentiable(inputs.device.type):
-        outputs = evaluate(function, inputs.clone()).detach().reshape(len(inputs), -1)
+    outputs = []
+    size = default_chunk(sum(shape))
+    for points, *rows in zip(*(part.split(size) for part in (inputs, *context)), strict=True):
+        with differentiable(points.device.type):
+            y = evaluate(_with(function, rows), points.clone()).detach()
+        outputs.append(y.reshape(len(points), -1))
+    mapped, z = _standardized(function, inputs, stds)
+    probes = probe_jacobians(mapped, z, context=context, probes=effort.probes, steps=effort.steps)
     limit = condition_limit(inputs.dtype, shape)
-    found = extreme_singular_values(*_standardized(function, inputs, stds))
-    v, u = found.input_direction, found.output_direction
-    weakest = WeakestDirections(found.smallest, v, u) if directions else None
-    if found.complete:
-        return Spectrum(found.lower_bounds, outputs, shape, limit, None, weakest)
-    ends = torch.stack([found.largest, found.smallest], dim=1)
-    return Spectrum(ends, outputs, shape, limit, found, weakest)
+    return Spectrum(probes.sigma_max[:, None], torch.cat(outputs), shape, limit, probes)
 
 
 def _standardized(
-    function: Callable[[Tensor], Tensor], inputs: Tensor, stds: tuple[Tensor, Tensor] | None
-) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    function: Callable[..., Tensor], inputs: Tensor, stds: tuple[Tensor, Tensor] | None
+) -> tuple[Callable[..., Tensor], Tensor]:
     """Return the function between standardised inputs and outputs, and the inputs so."""
     if stds is None:
         return function, inputs
     of_x, of_y = (std.to(inputs) for std in stds)
 
-    def scaled(z: Tensor) -> Tensor:
-        return function((z * of_x).reshape(-1, *inputs.shape[1:])).flatten(1) / of_y
+    def scaled(z: Tensor, *context: Tensor) -> Tensor:
+        x = (z * of_x).reshape(-1, *inputs.shape[1:])
+        return function(x, *context).flatten(1) / of_y
 
     return scaled, inputs.flatten(1) / of_x

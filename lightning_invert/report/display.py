@@ -170,14 +170,16 @@ class Display:
         for one in self._seen if shown else ():
             if len(one.rank) == 0:
                 continue
-            log10_cond = one.condition.log10().clamp(max=MAX_LOG10_COND)
-            kinds = {
-                "log10_cond": count(log10_cond, 0.0, MAX_LOG10_COND),
-                "sigma": count(one.singular_values.flatten()),
-            }
-            if one.complete:
+            if one.formed:
+                log10_cond = one.condition.log10().clamp(max=MAX_LOG10_COND)
                 k = one.full_rank
-                kinds["rank"] = count(one.rank, -0.5, k + 0.5, bins=k + 1)
+                kinds = {
+                    "log10_cond": count(log10_cond, 0.0, MAX_LOG10_COND),
+                    "sigma": count(one.singular_values.flatten()),
+                    "rank": count(one.rank, -0.5, k + 0.5, bins=k + 1),
+                }
+            else:
+                kinds = {"sigma_max": count(one.singular_values.flatten())}
             for name, counts in kinds.items():
                 for gallery in shown:
                     gallery.histogram(f"{self._tag(one)}/{name}", counts, self._step)

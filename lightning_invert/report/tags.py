@@ -18,6 +18,9 @@ ESSENTIAL = (
     "log10_cond_median",
     "log10_cond_p95",
     "sigma_min_median",
+    "log10_cond_lower_bound_median",
+    "stable_rank_median",
+    "participation_ratio_median",
     "consistency_error",
     "jacobian_consistency_error",
 )
@@ -25,6 +28,8 @@ ESSENTIAL = (
 
 CHARTS = {
     "share at full rank": ("full_rank_fraction",),
+    "log10 of what κ is at least: median": ("log10_cond_lower_bound_median",),
+    "stable rank: median": ("stable_rank_median",),
     "share stable": ("stable_fraction",),
     "log10 κ: median and, above, 95 %": ("log10_cond_median", "log10_cond_p95"),
     "share ill-conditioned": ("ill_conditioned_fraction",),

@@ -34,6 +34,8 @@ def invertibility_word(shape: tuple[int, int]) -> str:
 
 def verdict(one: Observation) -> str:
     """Return one sentence that says how far the map can be trusted."""
+    if one.probes is not None:
+        return _of_probes(one)
     word = invertibility_word(one.shape)
     scalars = one.scalars
     full = scalars["full_rank_fraction"]
@@ -41,14 +43,11 @@ def verdict(one: Observation) -> str:
         share = _percent(scalars["nonfinite_fraction"])
         return f"{share} of the points have a NaN or inf in their Jacobian: look there first."
     head = f"locally {word} at {_percent(full)} of the points"
-    least = "" if one.complete else "at least "
-    tail = f"95th percentile of κ {least}{_condition(scalars['cond_p95'], one.condition_limit)}"
+    tail = f"95th percentile of κ {_condition(scalars['cond_p95'], one.condition_limit)}"
     if 1 in one.shape:
         only = "one output" if one.shape[0] == 1 else "one input"
         flat = ", or ∞ where the slope is 0" if scalars["singular_fraction"] > 0 else ""
         tail += f"; {only}: κ is 1 by definition{flat}"
-    if not one.complete and full == 1:
-        return f"not shown to lose rank at any point ({tail}): too large for more."
     if full < 1:
         return f"{head}: fragile where the rank drops ({tail})."
     ill = scalars["ill_conditioned_fraction"] + scalars["singular_fraction"]
@@ -57,6 +56,21 @@ def verdict(one: Observation) -> str:
     if scalars["moderate_fraction"] > 0:
         return f"{head}, of which {_percent(scalars['stable_fraction'])} are stable ({tail})."
     return f"{head}, and stable at all of them ({tail})."
+
+
+def _of_probes(one: Observation) -> str:
+    """Say what is known of a Jacobian that was not formed, and no more."""
+    scalars, most = one.scalars, min(one.shape)
+    if scalars["nonfinite_fraction"] > 0:
+        share = _percent(scalars["nonfinite_fraction"])
+        return f"{share} of the points have a NaN or inf in their Jacobian: look there first."
+    bound = scalars["log10_cond_lower_bound_median"]
+    kappa = "∞" if bound >= MAX_LOG10_COND else f"at least {10**bound:.3g}"
+    rank = f"{scalars['stable_rank_median']:.3g} ± {scalars['stable_rank_error']:.2g}"
+    return (
+        f"too large to be formed; at the median point σ₁ {scalars['sigma_max_median']:.3g}, κ "
+        f"{kappa}, stable rank {rank} of {most}. Whether it has full rank is not known."
+    )
 
 
 def report_table(seen: Sequence[Observation]) -> str:
@@ -103,6 +117,8 @@ def _row(one: Observation) -> list[str]:
     m, n = one.shape
     scalars = one.scalars
     bands = ("stable", "moderate", "ill_conditioned", "singular")
+    if not one.formed:
+        return [one.label, f"{n} → {m}", str(one.num_points), "not formed", *["—"] * 6]
     return [
         one.label,
         f"{n} → {m}",

@@ -40,7 +40,7 @@ def worst_first(condition: Any, smallest: Any) -> np.ndarray[Any, Any]:
 def worst_table(one: Observation, *, rows: int = 20) -> dict[str, list[Any]]:
     r"""Tabulate the worst points.
 
-    With more than 16 singular values, only the largest and the smallest get a column; more than
+    Of a Jacobian that was not formed it has bounds and estimates. With more than 16 singular values, only the largest and the smallest get a column; more than
     1024 inputs get none.
 
     Args:
@@ -60,12 +60,17 @@ def worst_table(one: Observation, *, rows: int = 20) -> dict[str, list[Any]]:
     """
     one = one.finite()
     sigma, k = one.singular_values, one.full_rank
-    worst = worst_first(one.condition, sigma[:, -1])[:rows].tolist()
+    cond = one.condition if one.probes is None else one.probes.cond_lower_bound
+    worst = worst_first(cond, sigma[:, -1])[:rows].tolist()
     columns: dict[str, list[Any]] = {}
     if len(one.input_names) <= MAX_INPUTS_SHOWN:
         values = one.inputs.flatten(1)[worst].double().T.tolist()
         names = [f"input/{name}" for name in one.input_names]
         columns |= dict(zip(names, values, strict=True))
+    if one.probes is not None:
+        for name in ("cond_lower_bound", "sigma_max", "stable_rank", "participation_ratio"):
+            columns[name] = getattr(one.probes, name)[worst].tolist()
+        return columns
     columns["rank"] = one.rank[worst].tolist()
     columns["condition_number"] = one.condition[worst].tolist()
     bands = one.thresholds.band(one.condition[worst]).tolist()

@@ -41,8 +41,20 @@ class Record(TypedDict):
 
 
 def record(one: Observation, *, epoch: int, step: int) -> Record:
-    """Return what is kept of an observation."""
+    """Return what is kept of an observation: of a Jacobian that was not formed, only when it was."""
     scalars, one = one.scalars, one.finite()
+    if not one.formed:
+        none: list[float] = []
+        return Record(
+            epoch=epoch,
+            step=step,
+            num_points=len(one.rank),
+            rank_shares=none,
+            log10_cond=none,
+            full_rank_interval=none,
+            median_interval=none,
+            p95_interval=none,
+        )
     k = one.full_rank
     rank = k - one.rank.numpy()
     shares = np.bincount(rank.clip(max=MAX_RANKS - 1), minlength=min(k + 1, MAX_RANKS))

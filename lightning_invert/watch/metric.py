@@ -39,7 +39,7 @@ class InvertibilityMetric(Metric):
     ``cond_median``, ``cond_p95``  of :math:`\kappa` itself; may be inf
     ``sigma_min_median``        median of :math:`\sigma_k`
     ``sigma_max_median``        median of :math:`\sigma_1`
-    ``effective_rank``          mean of the effective rank; not of incomplete spectra
+    ``effective_rank``          mean of the effective rank
     ``full_rank_fraction_low``, ``_high``  ends of its 95 % interval (Wilson's)
     ``log10_cond_median_low``, ``_high``, ``log10_cond_p95_low``, ``_high``  likewise, by the order
                                 statistics; 0 or 16 where the points are too few to tell
@@ -75,7 +75,6 @@ class InvertibilityMetric(Metric):
 
     singular_values: list[Tensor]
     condition_limit: Tensor
-    complete: Tensor
 
     def __init__(
         self,
@@ -90,14 +89,12 @@ class InvertibilityMetric(Metric):
         self.thresholds = Thresholds(rank_atol, rank_rtol, singular_floor, bands)
         self.add_state("singular_values", [], dist_reduce_fx="cat")
         self.add_state("condition_limit", torch.tensor(math.inf), dist_reduce_fx="min")
-        self.add_state("complete", torch.tensor(1.0), dist_reduce_fx="min")
 
     def update(
         self,
         singular_values: Tensor,
         *,
         condition_limit: float = math.inf,
-        complete: bool = True,
     ) -> None:
         r"""Add the spectra of some points.
 
@@ -105,8 +102,6 @@ class InvertibilityMetric(Metric):
             singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
             condition_limit: The largest condition number that the arithmetic can tell, see
                 :func:`~lightning_invert.jacobians.thresholds.condition_limit`.
-            complete: ``False`` if only bounds of :math:`\sigma_1` and :math:`\sigma_k` are known,
-                shape (N, 2): *full rank* then means not shown to be deficient.
 
         Raises:
             ValueError: If the shapes do not fit.
@@ -118,7 +113,6 @@ class InvertibilityMetric(Metric):
             )
         self.singular_values.append(singular_values)
         self.condition_limit = self.condition_limit.clamp(max=condition_limit)
-        self.complete = self.complete.clamp(max=float(complete))
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scalars of the table above, each of shape ()."""
@@ -137,5 +131,4 @@ class InvertibilityMetric(Metric):
             dim_zero_cat(self.singular_values),
             thresholds=self.thresholds,
             condition_limit=self.condition_limit.item(),
-            complete=bool(self.complete),
         )

@@ -11,14 +11,14 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
-from lightning_invert.jacobians.spectrum import measure_spectrum
+from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.variables import ColumnStatistics
 from lightning_invert.watch.points import Points
-from lightning_invert.watch.summary import summarise
+from lightning_invert.watch.summary import summarise, summarise_probes
 
 if TYPE_CHECKING:
-    from lightning_invert.jacobians.lanczos import ExtremeSingularValues
+    from lightning_invert.jacobians.lanczos import Probes
     from lightning_invert.jacobians.singular_values import WeakestDirections
     from lightning_invert.watch.maps import WatchedMap
 
@@ -41,22 +41,21 @@ class Observation:
         inputs: The points, shape (N, \*), in the units of the data.
         outputs: What the map makes of them, shape (N, m), likewise.
         singular_values: Shape (N, k), descending, float64; NaN where the Jacobian was not finite.
-            Where it was too large to be formed, shape (N, 2): see
-            :class:`~lightning_invert.jacobians.spectrum.Spectrum`.
-        condition: :math:`\kappa`, shape (N,); NaN where the Jacobian was not finite.
-        rank: Shape (N,).
+            Where it was not formed, shape (N, 1): a lower bound of :math:`\sigma_1`.
+        condition: :math:`\kappa`, shape (N,); NaN where the Jacobian was not finite, and where it
+            was not formed.
+        rank: Shape (N,); likewise 0.
         scalars: The summary: see :class:`~lightning_invert.InvertibilityMetric`.
         round_trip_errors: Of a map that says it is a round trip: ``consistency_error``, the root
             mean square of its deviation from the identity, in standard units, and
             ``jacobian_consistency_error``, that of its slope.
         thresholds: What counts as full rank, as singular, as ill-conditioned.
         condition_limit: The largest condition number that the arithmetic can tell.
-        complete: ``False`` if the Jacobian was too large to be formed: condition numbers are then
-            lower bounds, and *full rank* means not shown to be deficient.
+        probes: What is known of a Jacobian that was not formed: bounds and estimates. Nothing is
+            said of its rank or condition number but what they say.
         scale: In what units: ``"standardized"`` or ``"physical"``.
         input_names: Of the n inputs, with units.
         output_names: Of the m outputs.
-        extremes: More about the two singular values of a Jacobian that was not formed.
         weakest: The singular vectors of the smallest singular value, if they were asked for.
         part: Which of several dataloaders the points come from, where each is watched for itself.
     """
@@ -72,12 +71,11 @@ class Observation:
     scalars: dict[str, float]
     thresholds: Thresholds
     condition_limit: float
-    complete: bool = True
+    probes: Probes | None = None
     scale: str = "physical"
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     round_trip_errors: dict[str, float] = field(default_factory=dict)
-    extremes: ExtremeSingularValues | None = None
     weakest: WeakestDirections | None = None
     part: str = ""
 
@@ -92,7 +90,7 @@ class Observation:
         shape: tuple[int, int] | None = None,
         thresholds: Thresholds | None = None,
         condition_limit: float = float("inf"),
-        complete: bool = True,
+        probes: Probes | None = None,
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
         **known: Any,
@@ -107,7 +105,7 @@ class Observation:
             shape: (m, n); by default as many of each as there are singular values.
             thresholds: By default those of :class:`~lightning_invert.Thresholds`.
             condition_limit: The largest condition number that the arithmetic can tell.
-            complete: Whether these are all singular values.
+            probes: What is known of Jacobians that were not formed, if that is so.
             input_names: By default x0, x1, ...
             output_names: By default y0, y1, ...
             known: Any other of the attributes.
@@ -129,6 +127,13 @@ class Observation:
         inputs = sigma.new_zeros(count, 0) if inputs is None else inputs.detach().cpu()
         outputs = sigma.new_zeros(count, 0) if outputs is None else outputs.detach().cpu()
         condition, rank = thresholds.condition(sigma), thresholds.rank(sigma)
+        if probes is None:
+            scalars = summarise(
+                sigma, condition, rank, bands=thresholds.bands, condition_limit=condition_limit
+            )
+        else:
+            condition, rank = torch.full_like(condition, torch.nan), torch.zeros_like(rank)
+            scalars = summarise_probes(probes)
         return cls(
             name=name,
             shape=shape or (k, k),
@@ -138,17 +143,10 @@ class Observation:
             singular_values=sigma,
             condition=condition,
             rank=rank,
-            scalars=summarise(
-                sigma,
-                condition,
-                rank,
-                bands=thresholds.bands,
-                condition_limit=condition_limit,
-                complete=complete,
-            ),
+            scalars=scalars,
             thresholds=thresholds,
             condition_limit=condition_limit,
-            complete=complete,
+            probes=probes,
             input_names=_names("input", input_names, inputs[:1].flatten(1).shape[1]),
             output_names=_names("output", output_names, outputs.shape[1]),
             **known,
@@ -160,9 +158,14 @@ class Observation:
         return f"{self.name}_{self.part}" if self.part else self.name
 
     @property
+    def formed(self) -> bool:
+        """Whether the Jacobian was formed: all its singular values are known then."""
+        return self.probes is None
+
+    @property
     def full_rank(self) -> int:
-        """The number of singular values that were found: of a large Jacobian, two."""
-        return self.singular_values.shape[1]
+        """K = min(m, n)."""
+        return min(self.shape)
 
     def finite(self) -> Self:
         """Return the same without the points whose Jacobian is not finite; the summary stays."""
@@ -170,7 +173,8 @@ class Observation:
         if kept.all():
             return self
         parts = ("inputs", "outputs", "singular_values", "condition", "rank")
-        return replace(self, **{part: getattr(self, part)[kept] for part in parts})
+        probes = None if self.probes is None else self.probes.at(kept)
+        return replace(self, probes=probes, **{part: getattr(self, part)[kept] for part in parts})
 
 
 def observe(
@@ -183,6 +187,7 @@ def observe(
     precision: Precision = "native",
     directions: bool = False,
     num_outputs: int | None = None,
+    effort: Effort | None = None,
     check: bool = True,
     part: str = "",
 ) -> Observation:
@@ -202,6 +207,7 @@ def observe(
         precision: In what the Jacobian is computed: ``"native"`` or ``"float64"``.
         directions: Whether to find the weakest directions.
         num_outputs: m, if it is known.
+        effort: Whether to form the Jacobian, and how hard to look where it is not.
         check: As in :func:`~lightning_invert.batched_jacobian`.
         part: Which of several dataloaders the points come from.
 
@@ -238,6 +244,7 @@ def observe(
             directions=directions,
             identity=watched.identity,
             num_outputs=num_outputs,
+            effort=effort,
             check=check,
         )
     errors = {}
@@ -254,12 +261,11 @@ def observe(
         shape=spectrum.shape,
         thresholds=thresholds,
         condition_limit=spectrum.condition_limit,
-        complete=spectrum.complete,
+        probes=_on_cpu(spectrum.probes),
         scale=scale,
         input_names=watched.input_names,
         output_names=watched.output_names,
         round_trip_errors=errors,
-        extremes=_on_cpu(spectrum.extremes),
         weakest=_on_cpu(spectrum.weakest),
         part=part,
     )

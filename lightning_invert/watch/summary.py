@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,32 @@ from torch import Tensor
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND, Thresholds
 from lightning_invert.watch.quantiles import quantile_ranks, quantiles, wilson_interval
 
-__all__ = ["summarise"]
+if TYPE_CHECKING:
+    from lightning_invert.jacobians.lanczos import Probes
+
+__all__ = ["SCALARS", "summarise", "summarise_probes"]
 
 Array = npt.NDArray[Any]
+
+
+SCALARS = (
+    "full_rank_fraction",
+    "stable_fraction",
+    "moderate_fraction",
+    "ill_conditioned_fraction",
+    "singular_fraction",
+    "unresolved_fraction",
+    "nonfinite_fraction",
+    "log10_cond_median",
+    "log10_cond_p05",
+    "log10_cond_p95",
+    "cond_median",
+    "cond_p95",
+    "sigma_min_median",
+    "sigma_max_median",
+    "effective_rank",
+)
+"""What is known of a map whose Jacobian is formed, and the ends of three intervals besides."""
 
 
 def summarise(
@@ -24,7 +47,6 @@ def summarise(
     *,
     bands: tuple[float, float] = Thresholds.bands,
     condition_limit: float = math.inf,
-    complete: bool = True,
 ) -> dict[str, float]:
     r"""Return the scalars of :class:`~lightning_invert.InvertibilityMetric`.
 
@@ -35,8 +57,6 @@ def summarise(
         bands: Where *stable* ends and *ill-conditioned* begins.
         condition_limit: The largest condition number that the arithmetic can tell, see
             :func:`~lightning_invert.jacobians.thresholds.condition_limit`.
-        complete: ``False`` if only bounds of :math:`\sigma_1` and :math:`\sigma_k` are known, shape
-            (N, 2): there is no effective rank then.
 
     Returns:
         Name -> value.
@@ -80,8 +100,7 @@ def summarise(
         "sigma_min_median": float(np.median(sigma[:, -1])) if total else 0.0,
         "sigma_max_median": float(np.median(sigma[:, 0])) if total else 0.0,
     }
-    if complete:
-        summary["effective_rank"] = float(_effective_ranks(sigma).sum()) / count
+    summary["effective_rank"] = float(_effective_ranks(sigma).sum()) / count
     for name, (begin, end) in {
         "full_rank_fraction": wilson_interval(full_rank, total),
         "log10_cond_median": _interval(log10, 0.5),
@@ -89,6 +108,43 @@ def summarise(
     }.items():
         summary |= {f"{name}_low": begin, f"{name}_high": end}
     return summary
+
+
+def summarise_probes(probes: Probes) -> dict[str, float]:
+    r"""Return what is known of Jacobians that were not formed.
+
+    Args:
+        probes: What was found of them.
+
+    Returns:
+        ``sigma_max_median``; ``log10_cond_lower_bound_median`` and ``_p95``, quantiles of what
+        :math:`\kappa` is at least, capped at 16; ``stable_rank_median`` and
+        ``participation_ratio_median``, each with the median of its standard error
+        (``stable_rank_error``, ``participation_ratio_error``); and ``nonfinite_fraction``.
+    """
+    known = probes.sigma_max.isfinite().cpu().numpy()
+    column = {
+        name: np.sort(value.detach().cpu().double().numpy()[known])
+        for name, value in probes._asdict().items()
+        if isinstance(value, Tensor)
+    }
+    with np.errstate(divide="ignore"):
+        log10 = np.minimum(np.log10(column["cond_lower_bound"]), MAX_LOG10_COND)
+    log10_median, log10_p95 = quantiles(log10, (0.5, 0.95), empty=MAX_LOG10_COND)
+
+    def median(name: str) -> float:
+        return quantiles(column[name], (0.5,), empty=0.0)[0]
+
+    return {
+        "sigma_max_median": median("sigma_max"),
+        "log10_cond_lower_bound_median": log10_median,
+        "log10_cond_lower_bound_p95": log10_p95,
+        "stable_rank_median": median("stable_rank"),
+        "stable_rank_error": median("stable_rank_error"),
+        "participation_ratio_median": median("participation_ratio"),
+        "participation_ratio_error": median("participation_ratio_error"),
+        "nonfinite_fraction": 1.0 - float(known.mean()) if len(known) else 0.0,
+    }
 
 
 def _effective_ranks(sigma: Array) -> Array:

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 
 from lightning_invert import analyze, batched_jacobian
-from lightning_invert.callbacks import InvertibilityCallback
+from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.jacobians.spectrum import measure_spectrum
+from lightning_invert.watch.maps import resolve_maps
+from lightning_invert.watch.observation import observe
 from tests.projects import Foreign, loader, quiet_trainer
-
-OF_LARGE_MAPS = {"condition_histogram", "fragile_zones", "zone_map", "worst_points"}
 
 
 @pytest.fixture
@@ -34,20 +34,31 @@ def test_spectra_and_directions_are_numpys_of_the_jacobian_in_these_units(stds):
     np.testing.assert_allclose(found.singular_values, sigma)
     np.testing.assert_allclose(np.abs((found.weakest.inputs.numpy() * vh[:, -1]).sum(1)), 1)
     np.testing.assert_allclose(np.abs((found.weakest.outputs.numpy() * u[:, :, -1]).sum(1)), 1)
-    assert found.complete
+    assert found.formed
 
 
 @pytest.mark.usefixtures("_large_from_two")
 @pytest.mark.parametrize("stds", [None, STDS])
-def test_without_the_jacobian_the_same_is_found_where_the_space_is_exhausted(stds, monkeypatch):
+def test_of_a_jacobian_that_is_not_formed_bounds_hold_in_these_units(stds):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
-    found = measure_spectrum(net, x, stds=stds, directions=True)
-    assert found.complete
-    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_SINGULAR_VALUES", 1000)
-    expected = measure_spectrum(net, x, stds=stds, directions=True)
-    torch.testing.assert_close(found.singular_values, expected.singular_values)
-    for now, then in zip(found.weakest[1:], expected.weakest[1:], strict=True):
-        torch.testing.assert_close((now * then).sum(1).abs(), torch.ones(9, dtype=torch.float64))
+    found = measure_spectrum(net, x, stds=stds)
+    jacobian = batched_jacobian(net, x).numpy()
+    if stds is not None:
+        jacobian = jacobian * stds[0].numpy() / stds[1].numpy()[:, None]
+    sigma = np.linalg.svd(jacobian, compute_uv=False)
+    assert not found.formed
+    np.testing.assert_allclose(found.singular_values[:, 0], sigma[:, 0], rtol=1e-6)
+    assert (found.probes.cond_lower_bound.numpy() <= sigma[:, 0] / sigma[:, -1] * 1.0001).all()
+    torch.testing.assert_close(found.outputs, net(x).detach())
+
+
+@pytest.mark.usefixtures("_large_from_two")
+def test_a_context_stays_with_its_points_where_the_jacobian_is_not_formed(monkeypatch):
+    monkeypatch.setattr("lightning_invert.jacobians.lanczos.MAX_NUMBERS_AT_ONCE", 1000)
+    scale = torch.arange(1.0, 10.0, dtype=torch.float64)[:, None]
+    x = torch.randn(9, 6, dtype=torch.float64)
+    found = measure_spectrum(lambda x, c: x * c, x, context=[scale])
+    torch.testing.assert_close(found.singular_values, scale)
 
 
 def test_units_in_float64_do_not_make_a_jacobian_in_float32_more_precise():
@@ -72,9 +83,9 @@ def test_an_image_autoencoder_is_measured_without_its_jacobian():
         nn.ConvTranspose2d(8, 3, 4, stride=2, padding=1),
     ).eval()
     found = measure_spectrum(net, torch.randn(2, 3, 64, 64))
-    assert not found.complete
+    assert not found.formed
     assert found.shape == (12288, 12288)
-    assert (found.extremes.largest_error < 1e-2 * found.extremes.largest).all()
+    assert (found.probes.sigma_max_error < 0.1 * found.probes.sigma_max).all()
 
 
 def large(n=40):
@@ -83,25 +94,61 @@ def large(n=40):
     return module
 
 
+NAMES = {
+    "sigma_max_median",
+    "log10_cond_lower_bound_median",
+    "log10_cond_lower_bound_p95",
+    "stable_rank_median",
+    "stable_rank_error",
+    "participation_ratio_median",
+    "participation_ratio_error",
+    "nonfinite_fraction",
+}
+
+
 @pytest.mark.usefixtures("_large_from_two")
 def test_the_callback_logs_bounds_and_nothing_that_it_cannot_know(tmp_path, capsys):
     module = large()
     watch = InvertibilityCallback(figures=True, save_figures=tmp_path / "figures")
-    trainer = quiet_trainer(tmp_path, callbacks=[watch])
+    trainer = quiet_trainer(tmp_path, callbacks=[watch], max_epochs=2)
     trainer.fit(module, loader(40, 40), loader(40, 40))
-    logged = trainer.callback_metrics
-    assert "invertibility/forward/effective_rank" not in logged
+    logged = {
+        k.rpartition("/")[2]: v for k, v in trainer.callback_metrics.items() if "/forward/" in k
+    }
+    assert set(logged) == NAMES
     x = torch.cat([x for x, _ in loader(40, 40)])
     sigma = np.linalg.svd(batched_jacobian(module.eval(), x).numpy(), compute_uv=False)
-    exact = np.median(sigma[:, 0] / sigma[:, -1])
-    assert 1 < logged["invertibility/forward/cond_median"] <= exact
-    np.testing.assert_allclose(
-        logged["invertibility/forward/sigma_max_median"], np.median(sigma[:, 0]), rtol=1e-4
-    )
+    exact = np.log10(np.median(sigma[:, 0] / sigma[:, -1]))
+    assert 0 < logged["log10_cond_lower_bound_median"] <= exact
+    np.testing.assert_allclose(logged["sigma_max_median"], np.median(sigma[:, 0]), rtol=1e-3)
+    stable = np.median((sigma**2).sum(1) / sigma[:, 0] ** 2)
+    assert abs(logged["stable_rank_median"] - stable) < 4 * logged["stable_rank_error"] + 0.05
     text = capsys.readouterr().out
-    assert "not shown to lose rank at any point (95th percentile of κ at least" in text
-    names = {path.stem for path in (tmp_path / "figures").glob("*.png")}
-    assert names == {f"forward_{name}" for name in OF_LARGE_MAPS}
+    assert "not formed" in text
+    assert "Whether it has full rank is not known" in text
+    assert not list((tmp_path / "figures").glob("*.png"))
+    table = (tmp_path / "figures" / "forward_worst_points.csv").read_text()
+    assert "cond_lower_bound,sigma_max" in table
+
+
+def test_a_map_that_can_have_no_full_rank_is_not_said_to_have_it(tmp_path):
+    # Its rank is at most 256 of 1200: 0.1 logged full rank 1.0 and a condition number of 378.
+    net = nn.Sequential(nn.Linear(1200, 256), nn.Tanh(), nn.Linear(256, 1200))
+    (watched,) = resolve_maps({"f": ""}, net)
+    found = observe(watched, torch.randn(8, 1200))
+    assert set(found.scalars) == NAMES
+    assert found.scalars["stable_rank_median"] <= 256
+    assert found.condition.isnan().all()
+
+
+@pytest.mark.usefixtures("_large_from_two")
+def test_an_early_stop_on_what_is_not_known_says_so_and_ends_no_fit(tmp_path):
+    stop = ConditioningEarlyStopping("forward", stopping_threshold=2.0)
+    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(), stop])
+    with pytest.warns(UserWarning, match="log10_cond_p95 is not known of map 'forward'") as caught:
+        trainer.fit(large(), loader(40, 40), loader(40, 40))
+    assert trainer.current_epoch == 3
+    assert sum("is not known of map" in str(w.message) for w in caught) == 1
 
 
 @pytest.mark.usefixtures("_large_from_two")
@@ -109,14 +156,11 @@ def test_the_table_has_bounds_and_their_errors(tmp_path):
     import polars
 
     net, x = large().encoder, torch.randn(20, 40)
-    found = analyze(net, x, table=tmp_path / "points.parquet", directions=True)
+    found = analyze(net, x, table=tmp_path / "points.parquet")
     table = polars.read_parquet(found.table)
     sigma = np.linalg.svd(batched_jacobian(net, x).numpy(), compute_uv=False)
-    assert "sigma_1" not in table.columns
-    np.testing.assert_allclose(table["sigma_max"], sigma[:, 0], rtol=1e-4)
-    assert (table["sigma_min"].to_numpy() >= 0.999 * sigma[:, -1]).all()
-    nearest = np.abs(sigma - table["sigma_min"].to_numpy()[:, None]).min(1)
-    assert (nearest <= table["sigma_min_error"].to_numpy() + 1e-6).all()
-    assert (table["rank_at_least"] == 32).all()
-    assert "effective_rank" not in found.scalars
-    assert set(found.figures()) == OF_LARGE_MAPS
+    assert not {"sigma_1", "rank", "condition_number", "band"} & set(table.columns)
+    assert (table["sigma_max"].to_numpy() <= sigma[:, 0] * 1.0001).all()
+    assert (table["cond_lower_bound"].to_numpy() <= sigma[:, 0] / sigma[:, -1] * 1.0001).all()
+    assert set(found.scalars) == NAMES
+    assert found.figures() == {}

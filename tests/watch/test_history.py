@@ -7,9 +7,9 @@ from lightning_invert.watch.history import QUANTILES, record
 from lightning_invert.watch.observation import Observation
 
 
-def observed(sigma, *, complete=True, shape=None):
+def observed(sigma, *, shape=None):
     sigma = torch.as_tensor(sigma, dtype=torch.float64)
-    return Observation.of(sigma, name="f", complete=complete, shape=shape)
+    return Observation.of(sigma, name="f", shape=shape)
 
 
 def remember(one, epoch=0):
@@ -49,8 +49,3 @@ def test_no_finite_point_is_the_worst_there_is():
     assert look["num_points"] == 0
     assert look["rank_shares"] == [0, 0, 0]
     assert look["log10_cond"] == [16.0] * 7
-
-
-def test_of_a_jacobian_too_large_to_be_formed_there_are_two_singular_values():
-    look = remember(observed([[1.0, 0.5], [1.0, 0.0]], complete=False, shape=(4000, 4000)), 0)
-    assert look["rank_shares"] == [0.5, 0.5, 0.0]

@@ -51,24 +51,24 @@ def map_figures(
     Returns:
         Name -> figure: ``rank_histogram``, ``condition_histogram``, ``singular_spectrum``,
         ``fragile_zones``, ``zone_map`` (of more than one input), ``worst_points``, ``evolution``.
-        Of a Jacobian too large to be formed there is neither rank nor spectrum; with more than
-        1024 inputs, none that shows where.
+        With more than 1024 inputs, none that shows where; of a Jacobian that was not formed, none.
     """
     title = title or one.label
-    figures = {}
-    if one.complete:
-        figures["rank_histogram"] = rank_histogram(one, title=title)
-    figures["condition_histogram"] = condition_histogram(one, title=title)
-    if one.complete:
-        figures["singular_spectrum"] = singular_spectrum(one, title=title)
+    if not one.formed:
+        return {}
+    figures = {
+        "rank_histogram": rank_histogram(one, title=title),
+        "condition_histogram": condition_histogram(one, title=title),
+        "singular_spectrum": singular_spectrum(one, title=title),
+    }
     if len(one.input_names) <= MAX_INPUTS_SHOWN:
         figures["fragile_zones"] = fragile_zones(one, title=title)
         if len(one.input_names) > 1:
             figures["zone_map"] = zone_map(one, title=title)
         figures["worst_points"] = worst_points(one, title=title)
-    if len(history) > 1:
-        full_rank = one.full_rank if one.complete else None
+    known = [look for look in history if look["log10_cond"]]
+    if len(known) > 1:
         figures["evolution"] = evolution(
-            history, full_rank=full_rank, bands=one.thresholds.bands, title=one.label
+            known, full_rank=one.full_rank, bands=one.thresholds.bands, title=one.label
         )
     return figures

@@ -34,7 +34,7 @@ LEGEND = (
 def evolution(
     history: Sequence[Record],
     *,
-    full_rank: int | None,
+    full_rank: int,
     bands: tuple[float, float] = Thresholds.bands,
     title: str = "",
 ) -> Figure:
@@ -47,7 +47,7 @@ def evolution(
 
     Args:
         history: The looks, in order.
-        full_rank: k = min(m, n); ``None`` where only *not shown to be deficient* is known.
+        full_rank: k = min(m, n).
         bands: Where *stable* ends and *ill-conditioned* begins.
         title: What was watched.
 
@@ -99,7 +99,7 @@ def evolution(
         return figure
 
 
-def _draw_ranks(axes: Axes, x: Array, history: Sequence[Record], full_rank: int | None) -> None:
+def _draw_ranks(axes: Axes, x: Array, history: Sequence[Record], full_rank: int) -> None:
     shares = 100 * np.array([look["rank_shares"] for look in history]).T
     ends = 100 * np.array([look["full_rank_interval"] for look in history]).T
     axes.stackplot(x, shares, colors=RANK_COLOURS[: len(shares)], lw=0)
@@ -120,9 +120,7 @@ def _key(axes: Axes, at: float, colour: str, name: str) -> None:
         axes.text(where, at, text, color=shade, size=7.5, va="center", transform=axes.transAxes)
 
 
-def _rank_names(shares: int, full_rank: int | None) -> list[str]:
-    if full_rank is None:
-        return ["not deficient", *["deficient"] * (shares - 1)]
+def _rank_names(shares: int, full_rank: int) -> list[str]:
     lower = [f"rank {full_rank - i}" for i in range(1, shares)]
     if full_rank >= shares:
         lower[-1] = f"rank ≤ {full_rank - shares + 1}"

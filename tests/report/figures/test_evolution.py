@@ -26,12 +26,6 @@ def test_the_last_share_of_a_wide_map_stands_for_all_lower_ranks():
     assert "rank ≤ 60" in words(evolution(looks(CONDITION, rank=rank), full_rank=64))
 
 
-def test_of_a_map_too_large_for_ranks_only_deficiency_is_named():
-    text = words(evolution(looks(CONDITION, rank=RANK), full_rank=None))
-    assert "not deficient" in text
-    assert "rank" not in text
-
-
 def test_lines_are_the_median_and_the_95th_percentile():
     figure = evolution([look(CONDITION, 0), look(CONDITION**2, 1)], full_rank=4)
     median, high = (line.get_ydata() for line in figure.axes[1].lines)
