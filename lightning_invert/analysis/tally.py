@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -116,8 +117,8 @@ class Tally:
         last, rows = self._last.probes, self._sample.rows()
         if last is None:
             return None
-        kept = {name: rows.get(name) for name in last._fields if name != "complete"}
-        return type(last)(complete=last.complete, **kept).at(order)  # type: ignore[arg-type]
+        kept: list[Any] = [rows.get(name, last.complete) for name in last._fields]
+        return Probes(*kept).at(order)
 
     def weakest(self) -> tuple[dict[str, float] | None, dict[str, float] | None]:
         """Return the share of each input, and of each output, in the weakest direction."""

@@ -36,7 +36,7 @@ stochastic trace estimation*, SIAM J. Matrix Anal. Appl. 44 (2023).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -183,8 +183,8 @@ class Probes(NamedTuple):
 
     def at(self, points: Tensor) -> Probes:
         """Return the same of some of the points: a mask or indices."""
-        kept = [part[points] for part in self if isinstance(part, Tensor)]
-        return Probes(*kept, complete=self.complete)
+        kept: list[Any] = [v[points] if isinstance(v, Tensor) else v for v in self]
+        return Probes(*kept)
 
 
 def probe_jacobians(
