@@ -9,6 +9,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 COMMANDS = {
     "spectrum.py": ["--seconds", "0.01", "--shapes", "1"],
     "overhead.py": ["--epochs", "2"],
+    "large.py": ["--quick"],
     "training.py": ["--epochs", "1", "--turns", "1"],
 }
 

@@ -43,6 +43,7 @@ from torch import Tensor, nn
 
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import evaluate
+from lightning_invert.jacobians.work import numbers_saved
 
 __all__ = ["ExtremeSingularValues", "Probes", "extreme_singular_values", "probe_jacobians"]
 
@@ -230,7 +231,7 @@ def probe_jacobians(
     if len(inputs) == 0:
         raise ValueError("Expected argument `inputs` to have at least one point, but got none.")
     with differentiable(inputs.device.type):
-        saved, m = _numbers_saved(_with(function, [rows[:1] for rows in context]), inputs)
+        saved, m = numbers_saved(_with(function, [rows[:1] for rows in context]), inputs)
         n = inputs[0].numel()
         k = min(m, n)
         steps = min(steps, k)
@@ -449,27 +450,6 @@ def _with(function: Callable[..., Tensor], context: Sequence[Tensor]) -> Callabl
     return lambda x: function(
         x, *(rows.repeat_interleave(len(x) // len(rows), 0) for rows in context)
     )
-
-
-def _numbers_saved(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[int, int]:
-    """Return how many numbers the graph of a point keeps, and how many outputs there are.
-
-    The weights, which are there anyway, are the same for one point and for two.
-    """
-    saved = []
-    for count in (1, 2):
-        found: dict[int, Tensor] = {}
-
-        def keep(tensor: Tensor, found: dict[int, Tensor] = found) -> Tensor:
-            tensor = tensor.detach()
-            found[tensor.untyped_storage().data_ptr()] = tensor
-            return tensor
-
-        x = inputs[:1].detach().repeat(count, *(1 for _ in inputs.shape[1:])).requires_grad_()
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            outputs = evaluate(function, x)
-        saved.append(sum(t.untyped_storage().nbytes() // t.element_size() for t in found.values()))
-    return max(0, saved[1] - saved[0]), outputs[0].numel()
 
 
 def _normalised(
