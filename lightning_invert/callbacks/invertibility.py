@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.jacobians.work import MAX_WORK
 from lightning_invert.report.display import Display
 from lightning_invert.report.loggers import logger_step
 from lightning_invert.report.tags import scalars_by_tag
@@ -46,9 +47,10 @@ class InvertibilityCallback(Callback):
     histograms and figures go to the loggers that can show them (TensorBoard, Weights & Biases;
     MLflow the figures). In ``trainer.test`` the tags begin with ``test/``.
 
-    A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed. Its condition
-    number is then a lower bound, there is no effective rank, and *full rank* means not shown to be
-    deficient: see :func:`~lightning_invert.jacobians.lanczos.extreme_singular_values`.
+    A Jacobian that would take too long is formed at fewer points, or not at all. Of one that is not
+    formed only what is known is logged: its largest singular value, a lower bound of its condition
+    number, stable rank and participation ratio with their errors; nothing of its rank or bands. See
+    :func:`~lightning_invert.jacobians.lanczos.probe_jacobians`.
 
     Watching changes nothing in the training: weights, random streams, gradients, BatchNorm
     statistics and training flags are afterwards what they were.
@@ -100,6 +102,10 @@ class InvertibilityCallback(Callback):
             full rank, stable, ill-conditioned and singular, the median and 95th percentile of log10
             condition number and the median of the smallest singular value; and the errors of a
             round trip) or ``"all"``. ``trainer.callback_metrics`` has all in any case.
+        max_work: Floating point operations that a look at a map may take, as estimated from its shapes
+            before, so that it is the same on every machine: about two seconds on two cores. Beyond
+            it fewer points are looked at, or the Jacobian is not formed; this is said once.
+            ``None``: any.
         on_error: ``"warn"``: what fails (out of memory, another shape, LAPACK; a logger, a figure, a
             full disk) is said once, with its cause; that look, or that picture of it, is missing,
             and training goes on. ``"raise"``: it is raised.
@@ -144,6 +150,7 @@ class InvertibilityCallback(Callback):
         worst_points: int = 20,
         scalars: Literal["essential", "all"] = "essential",
         on_error: Literal["warn", "raise"] = "warn",
+        max_work: float | None = MAX_WORK,
     ) -> None:
         super().__init__()
         _check_choice("scale", scale, (None, "standardized", "physical"))
@@ -170,6 +177,7 @@ class InvertibilityCallback(Callback):
             sampling=sampling,
             dataloaders=dataloaders,
             on_error=on_error,
+            max_work=max_work,
         )
         self.observations: Sequence[Observation] = ()
         self.history: dict[str, list[Record]] = {}

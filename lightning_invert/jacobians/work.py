@@ -90,7 +90,7 @@ def plan(
         >>> plan(10_000, (4, 7), 256)
         Plan(formed=True, num_points=256, probes=0, steps=0)
         >>> plan(10**9, (3 * 64 * 64, 3 * 64 * 64), 256)
-        Plan(formed=False, num_points=4, probes=4, steps=4)
+        Plan(formed=False, num_points=4, probes=4, steps=5)
     """
     m, n = shape
     if m * n <= MAX_ENTRIES:

@@ -9,14 +9,17 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.jacobian import count_outputs
+from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.jacobians.work import MAX_WORK, Plan, flops_of, plan
 from lightning_invert.watch.advice import advise
 from lightning_invert.watch.isolation import isolated
 from lightning_invert.watch.maps import MapError, WatchedMap, resolve_maps
+from lightning_invert.watch.notices import say, warn
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
 from lightning_invert.watch.points import Frame, Points
 from lightning_invert.watch.sampling import StreamSample
@@ -54,6 +57,9 @@ class Watcher:
             in every look. ``"first"``: the first points.
         dataloaders: Of several dataloaders: ``"merged"`` or ``"separate"``.
         on_error: ``"raise"`` to raise what fails.
+        max_work: Floating point operations that a look at a map may take, as estimated from shapes
+            before: beyond it fewer points are looked at, or the Jacobian is not formed, which is
+            said once. ``None``: any.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(7, 4), nn.Tanh())
@@ -78,6 +84,7 @@ class Watcher:
         sampling: Literal["reservoir", "fixed", "first"] = "reservoir",
         dataloaders: Literal["merged", "separate"] = "merged",
         on_error: OnError = "warn",
+        max_work: float | None = MAX_WORK,
     ) -> None:
         self.maps = maps
         self.num_points = num_points
@@ -88,6 +95,7 @@ class Watcher:
         self.sampling = sampling
         self.dataloaders = dataloaders
         self.on_error = on_error
+        self.max_work = max_work
         self.seconds_offering = 0.0
         """What taking batches in has cost since ``begin``."""
         self._root: nn.Module | None = None
@@ -102,6 +110,7 @@ class Watcher:
         """One that made a default map fail, until it was said what it consists of."""
         self._num_outputs: dict[str, int] = {}
         """Of maps that were looked at before: m, and whether points mix, is asked once."""
+        self._plans: dict[str, Plan] = {}
         self._given_up = False
         self._said: set[tuple[str, ...]] = set()
 
@@ -159,7 +168,7 @@ class Watcher:
 
     def forget(self) -> None:
         """Take each map for one that was never looked at."""
-        self._num_outputs, self._given_up, self._failed = {}, False, {}
+        self._num_outputs, self._plans, self._given_up, self._failed = {}, {}, False, {}
 
     def begin(
         self,
@@ -290,9 +299,11 @@ class Watcher:
         try:
             if not known:
                 self._warn_of_noise(watched, points[:2])
+            points, effort = self._within_bounds(watched, points)
             found = observe(
                 watched,
                 points,
+                effort=effort,
                 thresholds=self.thresholds,
                 scale=self.scale,
                 precision=self.precision,
@@ -306,6 +317,31 @@ class Watcher:
         self._num_outputs[watched.name] = found.shape[0]
         self._warn_of_nonfinite(found)
         return [found]
+
+    def _within_bounds(self, watched: WatchedMap, points: Points) -> tuple[Points, Effort]:
+        """Return as many of the points as may be looked at, and how hard to look at each."""
+        if self.max_work is None:
+            return points, Effort()
+        if watched.name not in self._plans:
+            with evaluation_mode([watched.owner]):
+                first = points[:1]
+                function = first.call(watched)
+
+                def alone(x: Tensor) -> Tensor:
+                    # The same point, as often as is asked for.
+                    y: Tensor = function(
+                        x, *(r.repeat_interleave(len(x), 0) for r in first.context)
+                    )
+                    return y
+
+                m = count_outputs(alone, first.inputs)
+                n = first.inputs.numel()
+                flops = flops_of(alone, first.inputs)
+            chosen = plan(flops, (m, n), self.num_points, max_work=self.max_work)
+            self._plans[watched.name] = chosen
+            self._say_of_bounds(watched.name, (m, n), chosen)
+        chosen = self._plans[watched.name]
+        return points[: chosen.num_points], Effort(chosen.formed, chosen.probes, chosen.steps)
 
     # What is said, and when it is raised.
 
@@ -349,7 +385,7 @@ class Watcher:
     def _once(self, key: tuple[str, ...], words: str) -> None:
         if key not in self._said:
             self._said.add(key)
-            rank_zero_warn(words)
+            warn(words)
 
     def _say_of_nothing(self, samples: Sequence[Mapping[str, StreamSample]]) -> None:
         mine = [any(map(len, of_maps.values())) for of_maps in samples]
@@ -357,7 +393,7 @@ class Watcher:
         for number, filled in enumerate(zip(*everywhere, strict=True)):
             if not any(filled) and not self._failed:
                 where = f" of dataloader_{number}" if len(samples) > 1 else ""
-                rank_zero_warn(
+                warn(
                     f"InvertibilityCallback saw no points{where} in this epoch: nothing is logged."
                 )
 
@@ -383,12 +419,28 @@ class Watcher:
                 "logged is of one draw; this is said once.",
             )
 
+    def _say_of_bounds(self, name: str, shape: tuple[int, int], chosen: Plan) -> None:
+        m, n = shape
+        if chosen.formed and chosen.num_points >= self.num_points:
+            return
+        how = "" if chosen.formed else " by bounds and estimates, without being formed,"
+        say(
+            f"InvertibilityCallback: the Jacobian of map {name!r} ({n} → {m}) is looked at{how} at "
+            f"{min(chosen.num_points, self.num_points)} of {self.num_points} points, so that a look "
+            f"keeps to max_work={self.max_work:.0e} operations; max_work=None lifts this bound."
+        )
+
     def say_fewer(self, found: Sequence[Observation]) -> None:
         """Say once that there are fewer points than were asked for."""
-        fewer = [one for one in found if one.num_points < self.num_points]
+        bounds = {name: chosen.num_points for name, chosen in self._plans.items()}
+        fewer = [
+            one
+            for one in found
+            if one.num_points < min(self.num_points, bounds.get(one.name, self.num_points))
+        ]
         if fewer and ("fewer",) not in self._said:
             self._said.add(("fewer",))
-            rank_zero_info(
+            say(
                 f"InvertibilityCallback watches {fewer[0].num_points} points, all that there are, "
                 f"and not the {self.num_points} it was asked for."
             )

@@ -99,3 +99,39 @@ def test_whatever_its_name_a_map_that_says_so_is_a_round_trip():
     module = nn.Sequential(nn.Linear(5, 5))
     (found,) = look(Watcher({"there_and_back": {"module": "0", "identity": True}}), module, BATCHES)
     assert set(found.round_trip_errors) == {"consistency_error", "jacobian_consistency_error"}
+
+
+class Wide(nn.Module):
+    def __init__(self, n=40):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(n, n), nn.Tanh(), nn.Linear(n, n))
+
+    def forward(self, x, shift):
+        return self.layers(x) + shift
+
+
+@pytest.mark.parametrize(
+    ("max_work", "points", "formed"),
+    [(None, 60, True), (1e9, 60, True), (1.8e8, 47, True), (1e6, 4, False)],
+)
+def test_a_look_keeps_to_its_bound_in_the_same_way_everywhere(caplog, max_work, points, formed):
+    batch = torch.randn(60, 40), torch.randn(60, 1)
+    said = {"f": {"module": "", "input": 0, "context": 1}}
+    found = []
+    for _ in range(2):
+        watcher = Watcher(said, num_points=60, max_work=max_work)
+        with caplog.at_level("INFO"):
+            found += look(watcher, Wide(), [batch])
+    assert {(one.num_points, one.formed) for one in found} == {(points, formed)}
+    bounded = points < 60 or not formed
+    assert ("max_work=None lifts this bound" in caplog.text) is bounded
+
+
+def test_a_trial_looks_at_few_points_but_plans_for_all(caplog):
+    watcher = Watcher(
+        {"f": {"module": "", "input": 0, "context": 1}}, num_points=60, max_work=1.8e8
+    )
+    batch = torch.randn(60, 40), torch.randn(60, 1)
+    (trial,) = look(watcher, module := Wide(), [batch], num_points=2, strict=True)
+    (one,) = look(watcher, module, [batch])
+    assert (trial.num_points, one.num_points) == (2, 47)
