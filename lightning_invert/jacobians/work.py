@@ -86,8 +86,10 @@ def plan(flops: int, shape: tuple[int, int], num_points: int) -> Plan:
     Example:
         >>> plan(10_000, (4, 7), 256)
         Plan(formed=True, num_points=256, probes=0, steps=0)
-        >>> plan(10**9, (3 * 64 * 64, 3 * 64 * 64), 256)
-        Plan(formed=False, num_points=4, probes=4, steps=4)
+        >>> plan(10**8, (3072, 3072), 256)
+        Plan(formed=False, num_points=26, probes=4, steps=8)
+        >>> plan(10**10, (12288, 12288), 256)
+        Plan(formed=False, num_points=4, probes=3, steps=4)
     """
     m, n = shape
     if m * n <= MAX_ENTRIES:
