@@ -109,7 +109,7 @@ NAMES = {
 @pytest.mark.usefixtures("_large_from_two")
 def test_the_callback_logs_bounds_and_nothing_that_it_cannot_know(tmp_path, capsys):
     module = large()
-    watch = InvertibilityCallback(figures=True, save_figures=tmp_path / "figures")
+    watch = InvertibilityCallback(max_work=None, figures=True, save_figures=tmp_path / "figures")
     trainer = quiet_trainer(tmp_path, callbacks=[watch], max_epochs=2)
     trainer.fit(module, loader(40, 40), loader(40, 40))
     logged = {
@@ -144,7 +144,9 @@ def test_a_map_that_can_have_no_full_rank_is_not_said_to_have_it(tmp_path):
 @pytest.mark.usefixtures("_large_from_two")
 def test_an_early_stop_on_what_is_not_known_says_so_and_ends_no_fit(tmp_path):
     stop = ConditioningEarlyStopping("forward", stopping_threshold=2.0)
-    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(), stop])
+    trainer = quiet_trainer(
+        tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(max_work=None), stop]
+    )
     with pytest.warns(UserWarning, match="log10_cond_p95 is not known of map 'forward'") as caught:
         trainer.fit(large(), loader(40, 40), loader(40, 40))
     assert trainer.current_epoch == 3
