@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +20,11 @@ that, where a copy would take more memory than watching may, nor a larger tensor
 
 MAX_PARTS_KEPT = 1024
 """Of a collection: what is longer is data, of which a forward changes no part."""
+
+UNCHANGEABLE = frozenset({bool, int, float, str, type(None)})
+
+STRUCTURE = frozenset(vars(nn.Module()))
+"""What every module keeps of itself: its parts and hooks, which using it does not change."""
 
 MAX_DEPTH = 4
 """Of collections in collections, as attributes."""
@@ -63,7 +68,8 @@ def _kept(module: nn.Module) -> Callable[[], None]:
     values = [
         _copied(value)
         for name, value in (*own.items(), *own.get("_buffers", {}).items())
-        if not name.startswith("__") and not _structural(name)
+        # Most attributes are flags and numbers: this is done for each of every module.
+        if type(value) not in UNCHANGEABLE and name not in STRUCTURE
     ]
 
     def put_back() -> None:
@@ -81,11 +87,6 @@ def _kept(module: nn.Module) -> Callable[[], None]:
     return put_back
 
 
-def _structural(name: str) -> bool:
-    """Tell what nn.Module and Lightning keep of themselves, which using a module does not change."""
-    return name in ("_modules", "_parameters", "_buffers") or name.endswith("_hooks")
-
-
 def _copied(value: Any, depth: int = 0) -> Callable[[], None] | None:
     """Return what puts the content of a value back, if it has one that can change."""
     if isinstance(value, Tensor):
@@ -98,9 +99,17 @@ def _copied(value: Any, depth: int = 0) -> Callable[[], None] | None:
     if isinstance(value, torch.Generator):
         state = value.get_state()
         return lambda: _set_state(value, state)
-    if depth < MAX_DEPTH and type(value) in (list, dict, set, deque):
+    if depth < MAX_DEPTH and type(value) in (list, dict, set, deque, OrderedDict):
         return _collection(value, depth)
+    if depth < MAX_DEPTH and type(value) is tuple and len(value) <= MAX_PARTS_KEPT:
+        parts = [one for part in value if (one := _copied(part, depth + 1)) is not None]
+        return lambda: _run(parts)
     return None
+
+
+def _run(restore: list[Callable[[], None]]) -> None:
+    for put_back in restore:
+        put_back()
 
 
 def _set_state(generator: torch.Generator, state: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Whatever a forward does to its module, looking at it leaves no trace."""
 
 import random
-from collections import deque
+from collections import OrderedDict, deque
 
 import numpy as np
 import pytest
@@ -24,6 +24,8 @@ class Restless(nn.Module):
         self.curve = torchmetrics.CatMetric()
         self.hidden = torch.zeros(3)
         self.array = np.zeros(3)
+        self.state = (torch.zeros(2), torch.zeros(2))
+        self.recent = OrderedDict(a=1)
         self.calls = 0
         self.seen, self.last = [], deque([1], maxlen=2)
         self.cache = {"deep": [torch.zeros(3)]}
@@ -36,6 +38,8 @@ class Restless(nn.Module):
         self.cache["new"] = 1
         self.array += 1
         self.calls += 1
+        self.state[0].add_(1)
+        self.recent["b"] = 2
         self.seen.append(x)
         self.last.append(self.calls)
         self.metric(x.detach().mean())
@@ -55,7 +59,7 @@ def everything(module):
             return value.tolist()
         if isinstance(value, torch.Generator):
             return value.get_state().tolist()
-        if isinstance(value, list | deque):
+        if isinstance(value, list | tuple | deque):
             return [plain(part) for part in value]
         if isinstance(value, dict):
             return {name: plain(part) for name, part in value.items()}

@@ -57,7 +57,10 @@ def count(
     low, high = least if low is None else low, most if high is None else high
     if not low < high:
         high = low + 1.0
-    counts, edges = np.histogram(array.clip(low, high), bins, (low, high))
+    edges = np.linspace(low, high, bins + 1)
+    # As numpy.histogram has it, the last bin being closed; that takes several times as long.
+    inside = np.searchsorted(edges, array, side="right") - 1
+    counts = np.bincount(inside.clip(0, bins - 1), minlength=bins)
     return Counts(counts, edges, least, most, float(array.sum()), float((array**2).sum()))
 
 
