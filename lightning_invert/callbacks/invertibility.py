@@ -19,7 +19,6 @@ from lightning_invert.report.loggers import logger_step
 from lightning_invert.report.tags import scalars_by_tag
 from lightning_invert.watch.history import Record, record
 from lightning_invert.watch.isolation import isolated
-from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.schedule import Budget, Schedule
 from lightning_invert.watch.watcher import Watcher
@@ -265,7 +264,7 @@ class InvertibilityCallback(Callback):
         self._tried = True
         try:
             self._try(trainer, pl_module, batch)
-        except MapError:
+        except RuntimeError:  # a MapError, or another process's
             # Batches of training may be of another form than those of validation, which count.
             with isolated(pl_module):
                 batch = _first_validation_batch(trainer, pl_module)

@@ -96,7 +96,10 @@ def everything_after_fit(folder, watch, *, module=Noisy, callbacks=(), num_worke
 @pytest.mark.filterwarnings("ignore:Map .* gives another output:UserWarning")  # it is noisy
 @pytest.mark.slow
 def test_watching_changes_nothing(options, tmp_path):
-    watch = InvertibilityCallback(num_points=32, figures=True, save_figures=tmp_path / "figures")
+    maps = {"forward": ""}  # named, so that it is tried before the first step
+    watch = InvertibilityCallback(
+        maps, num_points=32, figures=True, save_figures=tmp_path / "figures"
+    )
     with_it = everything_after_fit(tmp_path, [watch], **options)
     assert list((tmp_path / "figures").iterdir())
     without = everything_after_fit(tmp_path, [], **options)
