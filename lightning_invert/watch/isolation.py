@@ -62,9 +62,9 @@ def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
 def _kept(module: nn.Module) -> Callable[[], None]:
     """Return what puts a module's own attributes and buffers back."""
     own = dict(vars(module))
-    collections = [
-        (held, dict(held)) for name in ("_buffers", "_parameters") for held in (own.get(name, {}),)
-    ]
+    # Parameters are left where they are: FSDP exchanges them itself, and knows which are in place.
+    buffers = own.get("_buffers", {})
+    held = dict(buffers)
     values = [
         _copied(value)
         for name, value in (*own.items(), *own.get("_buffers", {}).items())
@@ -77,9 +77,8 @@ def _kept(module: nn.Module) -> Callable[[], None]:
         for name in [name for name in now if name not in own]:
             del now[name]
         now.update(own)
-        for held, before in collections:
-            held.clear()
-            held.update(before)
+        buffers.clear()
+        buffers.update(held)
         for value in values:
             if value is not None:
                 value()

@@ -281,3 +281,18 @@ def test_which_points_and_epochs_are_watched_can_be_said_in_yaml(tmp_path):
     main(["fit", "--config", str(config), *furnace()[2:]])
     (table,) = tmp_path.rglob("forward_worst_points.csv")
     assert len(table.read_text().splitlines()) == 4
+
+
+def test_maps_can_be_said_in_yaml_alone(tmp_path):
+    maps = """
+        num_points: 20
+        maps:
+          furnace: {module: forward_net, input: [0]}
+          joint: {module: round_trip, input: [[1]], identity: true, output_names: [a, b, c, d]}
+"""
+    text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
+    config = tmp_path / "mine.yaml"
+    config.write_text(text.replace("        num_points: 256\n", maps))
+    main(["fit", "--config", str(config), *furnace()[2:]])
+    names = {path.name.removesuffix("_worst_points.csv") for path in tmp_path.rglob("*_points.csv")}
+    assert names == {"furnace", "joint"}
