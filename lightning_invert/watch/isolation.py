@@ -67,7 +67,7 @@ def _kept(module: nn.Module) -> Callable[[], None]:
     held = dict(buffers)
     values = [
         _copied(value)
-        for name, value in (*own.items(), *own.get("_buffers", {}).items())
+        for name, value in (*own.items(), *buffers.items())
         # Most attributes are flags and numbers: this is done for each of every module.
         if type(value) not in UNCHANGEABLE and name not in STRUCTURE
     ]
