@@ -158,9 +158,13 @@ class ConditioningEarlyStopping(Callback):
         watcher = self._watcher(trainer)
         if trainer.state.fn != "fit" or trainer.sanity_checking or watcher is None:
             return
-        if watcher.last_watched is None or watcher.last_watched == self._judged:
+        looks = watcher.history.get(self.map, [])
+        when = (looks[-1]["epoch"], looks[-1]["step"]) if looks else None
+        if when is None and self.map in watcher.watcher.names:
+            return  # it failed, or has not been looked at yet
+        if when is not None and when == self._judged:
             return
-        self._judged = watcher.last_watched
+        self._judged = when
         if self.monitor not in trainer.callback_metrics:
             self._complain(trainer)
             return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.jacobians.thresholds import Thresholds
@@ -266,16 +267,20 @@ class InvertibilityCallback(Callback):
             self._try(trainer, pl_module, batch)
         except RuntimeError:  # a MapError, or another process's
             # Batches of training may be of another form than those of validation, which count.
-            with isolated(pl_module):
-                batch = _first_validation_batch(trainer, pl_module)
-            self._try(trainer, pl_module, batch)
+            batch = _peek(trainer, pl_module)
+            self._tried = batch is not None
+            if batch is not None:
+                self._try(trainer, pl_module, batch)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a sample if this epoch is watched."""
         if trainer.sanity_checking:
             self._begin(trainer, pl_module, len(trainer.num_sanity_val_batches), trial=True)
         elif self._is_watched(trainer):
-            self._begin(trainer, pl_module, len(trainer.num_val_batches))
+            # Where they could not be tried before, this is the first time that it can be said.
+            strict = _fitting(trainer) and not self._tried
+            self._begin(trainer, pl_module, len(trainer.num_val_batches), strict=strict)
+            self._tried = True
 
     def on_validation_batch_end(
         self,
@@ -344,12 +349,13 @@ class InvertibilityCallback(Callback):
         dataloaders: int,
         *,
         trial: bool = False,
+        strict: bool = False,
     ) -> None:
         self.watcher.num_points = self._budget.num_points
         self.watcher.begin(
             pl_module,
             num_points=POINTS_OF_A_TRIAL if trial else None,
-            strict=trial,
+            strict=trial or strict,
             dataloaders=dataloaders,
             when=(trainer.current_epoch, trainer.global_step),
             process=trainer.global_rank,
@@ -434,15 +440,19 @@ class InvertibilityCallback(Callback):
         trainer.logged_metrics.update({tag: tensors[tag] for tag in logged})
 
 
-def _first_validation_batch(trainer: Trainer, pl_module: LightningModule) -> Any:
-    loop = trainer.fit_loop.epoch_loop.val_loop
-    loop.setup_data()
+def _peek(trainer: Trainer, pl_module: LightningModule) -> Any:
+    """Return a batch of validation, if one can be had without a trace."""
+    trainer.fit_loop.epoch_loop.val_loop.setup_data()
     loader: Any = trainer.val_dataloaders
-    while isinstance(loader, list | tuple):
-        loader = loader[0]
-    if isinstance(loader, dict):
-        loader = next(iter(loader.values()))
-    return trainer.strategy.batch_to_device(next(iter(loader)), dataloader_idx=0)
+    loader = loader[0] if isinstance(loader, list | tuple) and loader else loader
+    if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
+        return None
+    state = loader.generator and loader.generator.get_state()
+    with isolated(pl_module):
+        batch = next(iter(loader), None)
+    if state is not None:
+        loader.generator.set_state(state)
+    return None if batch is None else trainer.strategy.batch_to_device(batch, dataloader_idx=0)
 
 
 def _never_validated(trainer: Trainer) -> bool:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 __all__ = ["isolated"]
 
 MAX_NUMBERS_KEPT = 2**26
-"""Weights that are trained are kept, too, for those who change them in their forward; not more than
-that, where a copy would take more memory than watching may, nor a larger tensor: it is data."""
+"""Weights are kept, too, for those who change them in their forward; not more than that, where a copy
+would take more memory than watching may, nor a larger tensor: it is data."""
 
 MAX_PARTS_KEPT = 1024
 """Of a collection: what is longer is data, of which a forward changes no part."""
@@ -26,6 +27,20 @@ UNCHANGEABLE = frozenset({bool, int, float, str, type(None)})
 STRUCTURE = frozenset(vars(nn.Module()))
 """What every module keeps of itself: its parts and hooks, which using it does not change."""
 
+COLLECTIONS = (list, dict, set, deque, OrderedDict, Counter, defaultdict)
+
+STREAMS: tuple[tuple[type, Callable[[Any], Any], Callable[[Any, Any], None]], ...] = (
+    (torch.Generator, torch.Generator.get_state, lambda g, state: g.set_state(state) and None),
+    (random.Random, random.Random.getstate, random.Random.setstate),
+    (np.random.RandomState, np.random.RandomState.get_state, np.random.RandomState.set_state),
+    (
+        np.random.Generator,
+        lambda g: g.bit_generator.state,
+        lambda g, state: setattr(g.bit_generator, "state", state),
+    ),
+)
+"""Random streams of a module's own: kind, how their state is read and how it is set."""
+
 MAX_DEPTH = 4
 """Of collections in collections, as attributes."""
 
@@ -34,27 +49,30 @@ MAX_DEPTH = 4
 def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
     """Put everything back afterwards that using the modules may change.
 
-    That is: the random streams of torch, NumPy and Python, all buffers, frozen weights, and every
+    That is: the random streams of torch, NumPy and Python, all buffers and weights, and every
     attribute that is a tensor, an array, a number, a collection of those, or is set anew (hidden
     states, counters, caches, the states of torchmetrics). What a module logs meanwhile goes nowhere.
 
     Args:
         modules: LightningModules, or any others.
-        weights: Whether trained weights are put back, too.
+        weights: Whether weights are put back, too.
     """
     parts = {id(part): part for module in modules for part in module.modules()}
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of the user
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     devices = list(range(torch.cuda.device_count())) if cuda else []
-    restore = [_kept(part) for part in parts.values()]
-    kept = _weights(parts.values(), trained=weights)
+    restore: list[Callable[[], None]] = []
+    for part in parts.values():
+        with suppress(Exception):  # whatever it is made of, it ends no fit
+            restore.append(_kept(part))
+    if weights:
+        with suppress(Exception):  # out of memory, say
+            restore.append(_weights(parts.values()))
     try:
         with torch.random.fork_rng(devices), _silent(parts.values()):
             yield
     finally:
-        for put_back in restore:
-            put_back()
-        _restore(kept)
+        _run(restore)
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
 
@@ -63,7 +81,7 @@ def _kept(module: nn.Module) -> Callable[[], None]:
     """Return what puts a module's own attributes and buffers back."""
     own = dict(vars(module))
     # Parameters are left where they are: FSDP exchanges them itself, and knows which are in place.
-    buffers = own.get("_buffers", {})
+    buffers = own.get("_buffers", {})  # of a compiled (scripted) module there are none
     held = dict(buffers)
     values = [
         _copied(value)
@@ -79,9 +97,7 @@ def _kept(module: nn.Module) -> Callable[[], None]:
         now.update(own)
         buffers.clear()
         buffers.update(held)
-        for value in values:
-            if value is not None:
-                value()
+        _run(value for value in values if value is not None)
 
     return put_back
 
@@ -89,16 +105,19 @@ def _kept(module: nn.Module) -> Callable[[], None]:
 def _copied(value: Any, depth: int = 0) -> Callable[[], None] | None:
     """Return what puts the content of a value back, if it has one that can change."""
     if isinstance(value, Tensor):
-        # What was made in inference mode cannot be changed outside of it.
-        small = value.numel() <= MAX_NUMBERS_KEPT and not value.is_inference()
-        return _tensor(value) if small else None
-    if isinstance(value, np.ndarray) and value.size <= MAX_NUMBERS_KEPT:
-        before = value.copy()
-        return lambda: np.copyto(value, before)
-    if isinstance(value, torch.Generator):
-        state = value.get_state()
-        return lambda: _set_state(value, state)
-    if depth < MAX_DEPTH and type(value) in (list, dict, set, deque, OrderedDict):
+        return _tensor(value) if _can_be_put_back(value) else None
+    if isinstance(value, np.ndarray):
+        small = value.size <= MAX_NUMBERS_KEPT and value.flags.writeable
+        before = value.copy() if small else None
+        return (lambda: np.copyto(value, before)) if before is not None else None
+    if isinstance(value, nn.Module):  # one that is hidden in a collection
+        hidden = [_kept(part) for part in value.modules()]
+        return lambda: _run(hidden)
+    for kind, get, put in STREAMS:
+        if isinstance(value, kind):
+            state = get(value)
+            return lambda put=put, state=state: put(value, state)  # type: ignore[misc]
+    if depth < MAX_DEPTH and type(value) in COLLECTIONS:
         return _collection(value, depth)
     if depth < MAX_DEPTH and type(value) is tuple and len(value) <= MAX_PARTS_KEPT:
         parts = [one for part in value if (one := _copied(part, depth + 1)) is not None]
@@ -106,13 +125,22 @@ def _copied(value: Any, depth: int = 0) -> Callable[[], None] | None:
     return None
 
 
-def _run(restore: list[Callable[[], None]]) -> None:
+def _run(restore: Iterable[Callable[[], None]]) -> None:
     for put_back in restore:
-        put_back()
+        # What cannot be put back is no reason to leave the others, or to end a fit.
+        with suppress(Exception):
+            put_back()
 
 
-def _set_state(generator: torch.Generator, state: Tensor) -> None:
-    generator.set_state(state)
+def _can_be_put_back(tensor: Tensor) -> bool:
+    """Tell whether it is plain numbers, each with a place of its own, that may be written to."""
+    return (
+        not is_lazy(tensor)
+        and tensor.layout == torch.strided
+        and not (tensor.is_meta or tensor.is_nested or tensor.is_inference())
+        and tensor.numel() <= MAX_NUMBERS_KEPT
+        and 0 not in tensor.stride()
+    )
 
 
 def _tensor(tensor: Tensor) -> Callable[[], None]:
@@ -135,19 +163,17 @@ def _collection(value: Any, depth: int) -> Callable[[], None]:
     return put_back
 
 
-def _weights(parts: Iterable[nn.Module], *, trained: bool) -> list[tuple[Tensor, Tensor]]:
-    own = {id(p): p for part in parts for p in vars(part)["_parameters"].values() if p is not None}
-    number = sum(p.numel() for p in own.values() if p.requires_grad)
-    trained = trained and number <= MAX_NUMBERS_KEPT
-    return [
-        (p, p.detach().clone())
-        for p in own.values()
-        if not hasattr(p, "full_tensor")  # sharded weights are not to be touched
-        and (trained or not p.requires_grad)
-    ]
+def _weights(parts: Iterable[nn.Module]) -> Callable[[], None]:
+    own = {id(p): p for part in parts for p in part.parameters(recurse=False)}
+    # Sharded weights are not to be touched.
+    plain = [p for p in own.values() if not hasattr(p, "full_tensor") and _can_be_put_back(p)]
+    if sum(p.numel() for p in plain) > MAX_NUMBERS_KEPT:
+        return lambda: None
+    before = [(p, p.detach().clone()) for p in plain]
+    return lambda: _restore(before)
 
 
-def _restore(tensors: list[tuple[Tensor, Tensor]]) -> None:
+def _restore(tensors: Sequence[tuple[Tensor, Tensor]]) -> None:
     with torch.no_grad():
         for tensor, before in tensors:
             if not torch.equal(tensor, before):
@@ -158,8 +184,9 @@ def _restore(tensors: list[tuple[Tensor, Tensor]]) -> None:
 def _silent(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Let `self.log` in a watched forward do nothing: this is not a step of the module's own."""
     for module in modules:
-        for name in ("log", "log_dict"):
-            if callable(getattr(module, name, None)):
+        # By name, because `lightning` and `pytorch_lightning` each have a class of their own.
+        if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
+            for name in ("log", "log_dict"):
                 vars(module)[name] = lambda *_, **__: None
     # They are taken away with the other attributes that were not there before.
     yield

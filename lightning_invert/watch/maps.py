@@ -261,6 +261,12 @@ def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[Watche
             "Expected argument `maps` to name at least one map, as in {'forward': 'net'}, but got "
             f"{maps!r}."
         )
+    for name in maps:
+        if not isinstance(name, str) or not name:
+            raise TypeError(
+                f"Expected the names in argument `maps` to be texts, as in {{'forward': 'net'}}, but "
+                f"got {name!r}."
+            )
     return [_resolve(name, entry, root) for name, entry in maps.items()]
 
 

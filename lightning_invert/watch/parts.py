@@ -141,7 +141,7 @@ def leaves(value: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[list[
 
 def _fields(value: Any) -> dict[str, Any] | None:
     """Return the attributes of a dataclass, a namedtuple or a plain object that holds tensors."""
-    if hasattr(value, "_fields"):
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
         return dict(zip(value._fields, value, strict=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

@@ -378,8 +378,11 @@ class Watcher:
             else:
                 self._given_up, self._samples = True, []
                 why = getattr(error, "why", str(error))
-                advice = advise(self._root or nn.Module(), batch, why)
-                self._once(("default",), why if batch is None else advice)
+                try:
+                    advice = advise(self._root or nn.Module(), batch, why)
+                except Exception:  # noqa: BLE001  # of whatever the batch is made
+                    advice = f"InvertibilityCallback does not know what to watch: {why}"
+                self._once(("default",), advice)
         return [one for one in found if one.name not in failed]
 
     def _once(self, key: tuple[str, ...], words: str) -> None:

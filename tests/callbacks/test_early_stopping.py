@@ -18,7 +18,8 @@ class Pretend(InvertibilityCallback):
     def on_validation_epoch_end(self, trainer, pl_module):
         if trainer.sanity_checking or self.values[trainer.current_epoch] is None:
             return
-        self.last_watched = (trainer.current_epoch, trainer.global_step)
+        look = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        self.history["forward"] = [look]
         value = self.values[trainer.current_epoch]
         pl_module.log("invertibility/forward/log10_cond_p95", value)
         pl_module.log("invertibility/forward/full_rank_fraction", value)
@@ -147,3 +148,20 @@ def test_of_several_watchers_it_follows_the_one_that_watches_its_map(tmp_path):
     trainer = quiet_trainer(tmp_path, max_epochs=10, callbacks=[*watchers, stop])
     trainer.fit(Foreign(), loader(), loader())
     assert stop.stopped_epoch == 2
+
+
+def test_it_judges_only_what_was_seen_of_its_own_map(tmp_path):
+    # It took what another map's look had left, and stopped after one look at its own.
+    class FailsAfterOne(Foreign):
+        def watched(self, x):
+            if self.trainer.current_epoch > 0:
+                raise RuntimeError("out of memory, say")
+            return self.encoder(x)
+
+    module = FailsAfterOne()
+    watch = InvertibilityCallback({"works": "encoder", "fails": module.watched}, figures=False)
+    stop = ConditioningEarlyStopping("fails", stop_when_stalled=True, patience=2)
+    trainer = quiet_trainer(tmp_path, max_epochs=6, callbacks=[watch, stop])
+    with pytest.warns(UserWarning, match="map 'fails' cannot be watched"):
+        trainer.fit(module, loader(), loader())
+    assert (trainer.current_epoch, stop.stopped_epoch) == (6, None)

@@ -635,3 +635,36 @@ def test_a_first_look_that_takes_much_of_an_epoch_is_said(tmp_path, monkeypatch,
     monkeypatch.setattr("lightning_invert.callbacks.invertibility.MUCH_OF_AN_EPOCH", 0.0)
     fit_foreign(tmp_path, InvertibilityCallback(), max_epochs=3)
     assert caplog.text.count("the first look took") == 1
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """One that goes on where it was left."""
+
+    def __init__(self):
+        self.rows = iter(torch.randn(1000, 5, generator=torch.Generator().manual_seed(0)))
+
+    def __iter__(self):
+        for _ in range(4):
+            yield torch.stack([next(self.rows) for _ in range(4)]), torch.zeros(4, 3)
+
+
+def test_a_stream_of_validation_is_not_drawn_from_to_try_a_map(tmp_path):
+    def logged(callbacks):
+        torch.manual_seed(0)
+        module = Foreign()
+        module.training_step = lambda batch, batch_idx: module(batch["features"]).square().sum()
+        rows = [{"features": torch.randn(5)} for _ in range(12)]
+        training = torch.utils.data.DataLoader(rows, batch_size=4)
+        validation = torch.utils.data.DataLoader(Stream(), batch_size=None)
+        trainer = quiet_trainer(tmp_path, callbacks=callbacks, num_sanity_val_steps=0)
+        trainer.fit(module, training, validation)
+        return trainer.callback_metrics["val_loss"], trainer.global_step
+
+    watch = InvertibilityCallback({"f": {"module": "encoder", "input": 0}}, figures=False)
+    assert logged([watch]) == logged([])
+    assert len(watch.history["f"]) == 1
+
+
+def test_names_of_maps_are_texts(tmp_path):
+    with pytest.raises(TypeError, match="names in argument `maps` to be texts"):
+        fit_foreign(tmp_path, InvertibilityCallback({1: "encoder"}))

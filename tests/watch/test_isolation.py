@@ -1,7 +1,7 @@
 """Whatever a forward does to its module, looking at it leaves no trace."""
 
 import random
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 
 import numpy as np
 import pytest
@@ -30,6 +30,9 @@ class Restless(nn.Module):
         self.seen, self.last = [], deque([1], maxlen=2)
         self.cache = {"deep": [torch.zeros(3)]}
         self.generator = torch.Generator().manual_seed(0)
+        self.streams = [np.random.default_rng(0), random.Random(0)]
+        self.own_stream, self.counts = np.random.default_rng(1), Counter()
+        self.hidden_in_a_list = [nn.BatchNorm1d(3)]
 
     def forward(self, x):
         self.mean += x.detach().mean(0)
@@ -49,6 +52,9 @@ class Restless(nn.Module):
         with torch.no_grad():
             self.frozen.mul_(0.9)
             self.linear.weight.clamp_(-0.1, 0.1)
+        self.counts["calls"] += 1
+        self.hidden_in_a_list[0](x.detach())
+        self.own_stream.random(), [stream.random() for stream in self.streams]
         noise = torch.randn(1) + torch.randn(1, generator=self.generator)
         return self.linear(x) + noise + np.random.rand() + random.random()
 
@@ -59,6 +65,12 @@ def everything(module):
             return value.tolist()
         if isinstance(value, torch.Generator):
             return value.get_state().tolist()
+        if isinstance(value, np.random.Generator):
+            return str(value.bit_generator.state)
+        if isinstance(value, random.Random):
+            return str(value.getstate())
+        if isinstance(value, nn.Module):
+            return {k: v.tolist() for k, v in value.state_dict().items()}
         if isinstance(value, list | tuple | deque):
             return [plain(part) for part in value]
         if isinstance(value, dict):
@@ -102,7 +114,7 @@ def test_a_metric_computes_afterwards_what_it_would_have():
 
 
 def test_what_is_logged_meanwhile_goes_nowhere():
-    class Logs(nn.Module):
+    class LightningModule(nn.Module):
         def __init__(self):
             super().__init__()
             self.logged = []
@@ -110,7 +122,7 @@ def test_what_is_logged_meanwhile_goes_nowhere():
         def log(self, name, value):
             self.logged.append(name)
 
-    module = Logs()
+    module = LightningModule()
     with isolated(module):
         module.log("a", 1)
     module.log("b", 2)
@@ -130,3 +142,33 @@ def test_large_data_is_not_copied(monkeypatch):
     # Known and stated: what is as large as that is data, of which a forward changes no part.
     assert module.data.sum() == 100
     assert len(module.rows) == 100
+
+
+def odd_attributes(module):
+    frozen = np.zeros(3)
+    frozen.flags.writeable = False
+    module.table = frozen
+    module.sparse = torch.eye(3).to_sparse()
+    module.meta = torch.empty(3, device="meta")
+    module.spread = torch.full((1,), torch.nan).expand(5)
+    module.nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    module.lazy = nn.LazyLinear(3)
+    module.scripted = torch.jit.trace(nn.Linear(3, 3), torch.zeros(1, 3))
+    return module
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_what_cannot_be_put_back_is_no_hindrance():
+    module = odd_attributes(nn.Linear(3, 3))
+    with isolated(module):
+        module(torch.zeros(1, 3))
+
+
+def test_a_log_that_is_a_function_of_the_project_s_own_stays():
+    class Sphere(nn.Module):
+        def log(self, x):
+            return 2 * x
+
+    module = Sphere()
+    with isolated(module):
+        assert module.log(3) == 6
