@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
 from lightning_invert.report.loggers import galleries, logger_step
-from lightning_invert.watch.summary import SCALARS
+from lightning_invert.watch.summary import INTERVALS, SCALARS, SCALARS_OF_PROBES
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -87,6 +87,12 @@ class ConditioningEarlyStopping(Callback):
             raise ValueError(
                 "Expected one of the arguments `stopping_threshold`, `divergence_threshold` and `stop_when_stalled` "
                 "to be given, but got none: this would never stop."
+            )
+        ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
+        if monitor not in (known := {*SCALARS, *SCALARS_OF_PROBES, *ends}):
+            raise ValueError(
+                f"Expected argument `monitor` to be one of {', '.join(sorted(known))}, but got "
+                f"{monitor!r}."
             )
         self.map = map
         self.monitor = f"invertibility/{map}/{monitor}"

@@ -15,7 +15,7 @@ from lightning_invert.watch.quantiles import quantile_ranks, quantiles, wilson_i
 if TYPE_CHECKING:
     from lightning_invert.jacobians.lanczos import Probes
 
-__all__ = ["SCALARS", "summarise", "summarise_probes"]
+__all__ = ["INTERVALS", "SCALARS", "SCALARS_OF_PROBES", "summarise", "summarise_probes"]
 
 Array = npt.NDArray[Any]
 
@@ -38,6 +38,20 @@ SCALARS = (
     "effective_rank",
 )
 """What is known of a map whose Jacobian is formed, and the ends of three intervals besides."""
+
+INTERVALS = ("full_rank_fraction", "log10_cond_median", "log10_cond_p95")
+
+SCALARS_OF_PROBES = (
+    "sigma_max_median",
+    "log10_cond_lower_bound_median",
+    "log10_cond_lower_bound_p95",
+    "stable_rank_median",
+    "stable_rank_error",
+    "participation_ratio_median",
+    "participation_ratio_error",
+    "nonfinite_fraction",
+)
+"""What is known where it is not."""
 
 
 def summarise(

@@ -5,8 +5,10 @@ from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 
 from lightning_invert import Thresholds
+from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.watch.maps import resolve_maps
 from lightning_invert.watch.observation import Observation, observe
+from lightning_invert.watch.summary import INTERVALS, SCALARS, SCALARS_OF_PROBES
 from tests.watch.test_metric import reference
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
@@ -91,3 +93,11 @@ def test_judging_no_points_is_the_worst_there_is():
     found = Observation.of(torch.zeros(0, 3))
     assert found.scalars["full_rank_fraction"] == 0
     assert found.scalars["log10_cond_p95"] == 16
+
+
+def test_the_names_of_all_scalars_are_listed():
+    found = observe(watched(), X)
+    ends = {f"{name}_{end}" for name in INTERVALS for end in ("low", "high")}
+    assert set(found.scalars) == {*SCALARS, *ends}
+    probed = observe(watched(), X, effort=Effort(formed=False))
+    assert set(probed.scalars) == set(SCALARS_OF_PROBES)
