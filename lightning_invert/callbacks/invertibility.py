@@ -115,8 +115,6 @@ class InvertibilityCallback(Callback):
         observations: What the latest look found, one for each map.
         history: Name of a map -> its looks in fit, each a dictionary of plain numbers: see
             :class:`~lightning_invert.watch.history.Record`.
-        last_watched: Epoch and step of the latest look in fit, for callbacks that act on what was
-            logged.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -181,7 +179,6 @@ class InvertibilityCallback(Callback):
         )
         self.observations: Sequence[Observation] = ()
         self.history: dict[str, list[Record]] = {}
-        self.last_watched: tuple[int, int] | None = None
         self._epoch_began: float | None = None
         self._tried = False
         """Whether the named maps were tried before the first training step."""
@@ -213,7 +210,6 @@ class InvertibilityCallback(Callback):
             "history": {name: list(looks) for name, looks in self.history.items()},
             "num_points": self._budget.num_points,
             "last_epoch": self._schedule.last,
-            "last_watched": self.last_watched,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -221,7 +217,6 @@ class InvertibilityCallback(Callback):
         self.history = {name: list(looks) for name, looks in state_dict["history"].items()}
         self._budget.num_points = min(self.num_points, state_dict["num_points"])
         self._schedule.last = state_dict["last_epoch"]
-        self.last_watched = state_dict["last_watched"]
 
     # Where the trainer calls.
 
@@ -231,7 +226,7 @@ class InvertibilityCallback(Callback):
         self.observations, self._tried = (), False
         self._display.begin(trainer)
         if stage == "fit" and trainer.current_epoch == 0:
-            self.history, self.last_watched, self._schedule.last = {}, None, -1
+            self.history, self._schedule.last = {}, -1
             self._budget.num_points = self.num_points
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -369,7 +364,7 @@ class InvertibilityCallback(Callback):
 
     def _look(self, trainer: Trainer, pl_module: LightningModule, *, prefix: str) -> None:
         begun, drawing = time.monotonic(), self._display.seconds_drawing
-        warm, first = self.watcher.warm, self.last_watched is None
+        warm, first = self.watcher.warm, not self.history
         seen = self.watcher.look(pl_module.device)
         if trainer.sanity_checking:
             self._tried = True
@@ -393,7 +388,6 @@ class InvertibilityCallback(Callback):
     def _take_down(self, trainer: Trainer, seen: Sequence[Observation]) -> None:
         """Remember what was seen when."""
         epoch = self._schedule.last = trainer.current_epoch
-        self.last_watched = (epoch, trainer.global_step)
         for one in seen:
             kept = record(one, epoch=epoch, step=logger_step(trainer))
             self.history.setdefault(one.label, []).append(kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import checkpoint
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "with_context"]
 
 CUDNN_DEVICE = "cuda"
 CUDNN_RECURRENT = "CudnnRnn"
@@ -40,6 +40,35 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             f"{len(x)} points, but it returned shape {tuple(y.shape)}."
         )
     return y
+
+
+def with_context(
+    function: Callable[..., Tensor], context: Sequence[Tensor]
+) -> Callable[..., Tensor]:
+    r"""Return a function of points alone, each of which is given its row of the context.
+
+    Args:
+        function: Takes points and the rows of the context.
+        context: Shape (N, \*) each.
+
+    Returns:
+        A function of the first points, if it is given fewer than N; or of all of them, each as
+        often in succession as is needed for as many as it is given.
+
+    Example:
+        >>> shifted = with_context(torch.add, [torch.tensor([[1.0], [2.0]])])
+        >>> shifted(torch.zeros(1, 1)).tolist(), shifted(torch.zeros(4, 1)).flatten().tolist()
+        ([[1.0]], [1.0, 1.0, 2.0, 2.0])
+    """
+    if not context:
+        return function
+
+    def of_points(x: Tensor) -> Tensor:
+        times = max(1, len(x) // len(context[0]))
+        rows = (part[: len(x)].repeat_interleave(times, 0) for part in context)
+        return function(x, *rows)
+
+    return of_points
 
 
 def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.evaluation import evaluate
+from lightning_invert.jacobians.evaluation import evaluate, with_context
+from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.jacobians.work import numbers_saved
 
 __all__ = ["ExtremeSingularValues", "Probes", "extreme_singular_values", "probe_jacobians"]
@@ -125,21 +126,14 @@ def extreme_singular_values(
     if steps < 1:
         raise ValueError(f"Expected argument `steps` to be at least 1, but got {steps}.")
     with differentiable(inputs.device.type):
-        with torch.no_grad():
-            outputs = evaluate(function, inputs[:1].clone())
-        numbers = min(steps, inputs[0].numel()) * (inputs[0].numel() + outputs[0].numel())
+        n, m = inputs[0].numel(), count_outputs(function, inputs)
+        numbers = min(steps, n) * (n + m)
         parts = [
             _extremes(function, part, steps, seed + i)
             for i, part in enumerate(inputs.split(max(1, MAX_NUMBERS_AT_ONCE // numbers)))
         ]
-    if len(parts) == 1:
-        return parts[0]
-    joined = {
-        name: torch.cat([getattr(part, name) for part in parts])
-        for name in ExtremeSingularValues._fields
-        if name != "complete"
-    }
-    return ExtremeSingularValues(complete=parts[0].complete, **joined)
+    joined: ExtremeSingularValues = _joined(parts)
+    return joined
 
 
 class Probes(NamedTuple):
@@ -231,7 +225,7 @@ def probe_jacobians(
     if len(inputs) == 0:
         raise ValueError("Expected argument `inputs` to have at least one point, but got none.")
     with differentiable(inputs.device.type):
-        saved, m = numbers_saved(_with(function, [rows[:1] for rows in context]), inputs)
+        saved, m = numbers_saved(with_context(function, [rows[:1] for rows in context]), inputs)
         n = inputs[0].numel()
         k = min(m, n)
         steps = min(steps, k)
@@ -243,13 +237,16 @@ def probe_jacobians(
         for points, *rows in zip(*(part.split(size) for part in (inputs, *context)), strict=True):
             drawn = [torch.randn(probes, k, generator=generator) for _ in range(len(points))]
             starts = nn.functional.normalize(torch.stack(drawn).to(points), dim=-1)
-            parts.append(_probe(_with(function, rows), points, starts, steps, spare))
-    found = {
-        name: torch.cat([getattr(part, name) for part in parts])
-        for name in Probes._fields
-        if name != "complete"
-    }
-    return Probes(complete=parts[0].complete, **found)
+            parts.append(_probe(with_context(function, rows), points, starts, steps, spare))
+    joined: Probes = _joined(parts)
+    return joined
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Put what was found of the points of several chunks together; what is no tensor is the same."""
+    first = parts[0]
+    columns = zip(*parts, strict=True)
+    return type(first)(*(torch.cat(c) if isinstance(c[0], Tensor) else c[0] for c in columns))
 
 
 class _Operator:
@@ -441,15 +438,6 @@ def _traces(v: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     left = (k - steps) / size
     trace = known.roll(-1, 1) + left * (w * gw).sum(2).to(b).clamp(min=0.0)
     return trace, known_of_square.roll(-1, 1) + left * gw.square().sum(2).to(b)
-
-
-def _with(function: Callable[..., Tensor], context: Sequence[Tensor]) -> Callable[..., Tensor]:
-    """Return the function of points alone, each of which is there once for every probe."""
-    if not context:
-        return function
-    return lambda x: function(
-        x, *(rows.repeat_interleave(len(x) // len(rows), 0) for rows in context)
-    )
 
 
 def _normalised(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.evaluation import evaluate
+from lightning_invert.jacobians.evaluation import evaluate, with_context
 from lightning_invert.jacobians.jacobian import (
     count_outputs,
     default_chunk,
@@ -122,7 +122,7 @@ def measure_spectrum(
     """
     n = inputs.shape[1:].numel()
     if num_outputs is None:
-        num_outputs = count_outputs(_with(function, context), inputs)
+        num_outputs = count_outputs(with_context(function, context), inputs)
     m = num_outputs
     if identity and m != n:
         raise ValueError(
@@ -139,7 +139,7 @@ def measure_spectrum(
         size = min(size, default_chunk(m + n))
     for points, *rows in zip(*(part.split(size) for part in (inputs, *context)), strict=True):
         jacobian, y = jacobian_and_outputs(
-            _with(function, rows),
+            with_context(function, rows),
             points,
             num_outputs=m,
             chunk_size=size if context else None,
@@ -166,13 +166,6 @@ def measure_spectrum(
     )
 
 
-def _with(function: Callable[..., Tensor], context: Sequence[Tensor]) -> Callable[..., Tensor]:
-    """Return the function of the first points alone: there may be fewer than rows of the context."""
-    if not context:
-        return function
-    return lambda x: function(x, *(rows[: len(x)] for rows in context))
-
-
 def _not_formed(
     function: Callable[..., Tensor],
     inputs: Tensor,
@@ -185,7 +178,7 @@ def _not_formed(
     size = default_chunk(sum(shape))
     for points, *rows in zip(*(part.split(size) for part in (inputs, *context)), strict=True):
         with differentiable(points.device.type):
-            y = evaluate(_with(function, rows), points.clone()).detach()
+            y = evaluate(with_context(function, rows), points.clone()).detach()
         outputs.append(y.reshape(len(points), -1))
     mapped, z = _standardized(function, inputs, stds)
     probes = probe_jacobians(mapped, z, context=context, probes=effort.probes, steps=effort.steps)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_invert.watch.maps import has_forward
 from lightning_invert.watch.parts import MAX_LEAVES, describe, leaves
 
 __all__ = ["advise"]
@@ -61,9 +62,7 @@ def _path(path: list[int | str]) -> str:
 def _callable(root: nn.Module) -> tuple[nn.Module, str]:
     """Return the module itself if it has a forward, else its first part that has."""
     for name, part in root.named_modules():
-        forward = getattr(type(part), "forward", None)
-        defined_by = getattr(forward, "__qualname__", "").split(".")[0]
-        if forward is not nn.Module.forward and defined_by != "LightningModule":
+        if has_forward(part):
             return part, name
     return root, ""
 

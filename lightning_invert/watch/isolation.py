@@ -157,8 +157,7 @@ def _collection(value: Any, depth: int) -> Callable[[], None]:
     def put_back() -> None:
         value.clear()
         (value.extend if isinstance(value, list | deque) else value.update)(before)
-        for put_part_back in inner:
-            put_part_back()
+        _run(inner)
 
     return put_back
 

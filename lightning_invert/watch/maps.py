@@ -14,7 +14,7 @@ from torch.func import functional_call
 from lightning_invert.watch.parts import Part, describe, parse_part, parse_parts
 from lightning_invert.watch.points import Points
 
-__all__ = ["MapError", "WatchedMap", "resolve_maps"]
+__all__ = ["MapError", "WatchedMap", "has_forward", "resolve_maps"]
 
 _KEYS = (
     "module",
@@ -316,7 +316,7 @@ def _find(name: str, where: Any, root: nn.Module) -> tuple[Callable[..., Any], n
         module = root.get_submodule(where)
     except AttributeError:
         return _find_method(name, where, root)
-    if not _has_forward(module):
+    if not has_forward(module):
         raise ValueError(
             f"Expected `maps[{name!r}]` to be a module with a `forward`, but "
             f"{type(module).__name__} defines none. Name the part of it to be watched, as in "
@@ -341,7 +341,8 @@ def _find_method(name: str, where: str, root: nn.Module) -> tuple[Callable[..., 
     return method, owner
 
 
-def _has_forward(module: nn.Module) -> bool:
+def has_forward(module: nn.Module) -> bool:
+    """Tell whether a module has a forward of its own."""
     forward = getattr(type(module), "forward", None)
     # LightningModule, of either namespace, defines a forward that only raises.
     defined_by = getattr(forward, "__qualname__", "").split(".")[0]

@@ -164,7 +164,7 @@ class Observation:
 
     @property
     def full_rank(self) -> int:
-        """K = min(m, n)."""
+        """The most that a rank can be: k = min(m, n)."""
         return min(self.shape)
 
     def finite(self) -> Self:

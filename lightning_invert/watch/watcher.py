@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.evaluation import with_context
 from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.jacobians.thresholds import Thresholds
@@ -141,11 +142,6 @@ class Watcher:
     def warm(self) -> bool:
         """Whether there was a look before: the first has more to do than those that follow."""
         return bool(self._num_outputs)
-
-    @property
-    def sampling_now(self) -> bool:
-        """Whether a look was begun."""
-        return bool(self._samples)
 
     def resolve(self, root: nn.Module) -> None:
         """Find the maps.
@@ -325,15 +321,7 @@ class Watcher:
         if watched.name not in self._plans:
             with evaluation_mode([watched.owner]):
                 first = points[:1]
-                function = first.call(watched)
-
-                def alone(x: Tensor) -> Tensor:
-                    # The same point, as often as is asked for.
-                    y: Tensor = function(
-                        x, *(r.repeat_interleave(len(x), 0) for r in first.context)
-                    )
-                    return y
-
+                alone = with_context(first.call(watched), first.context)
                 m = count_outputs(alone, first.inputs)
                 n = first.inputs.numel()
                 flops = flops_of(alone, first.inputs)
@@ -385,10 +373,10 @@ class Watcher:
                 self._once(("default",), advice)
         return [one for one in found if one.name not in failed]
 
-    def _once(self, key: tuple[str, ...], words: str) -> None:
+    def _once(self, key: tuple[str, ...], words: str, tell: Callable[[str], None] = warn) -> None:
         if key not in self._said:
             self._said.add(key)
-            warn(words)
+            tell(words)
 
     def _say_of_nothing(self, samples: Sequence[Mapping[str, StreamSample]]) -> None:
         mine = [any(map(len, of_maps.values())) for of_maps in samples]
@@ -441,12 +429,12 @@ class Watcher:
             for one in found
             if one.num_points < min(self.num_points, bounds.get(one.name, self.num_points))
         ]
-        if fewer and ("fewer",) not in self._said:
-            self._said.add(("fewer",))
-            say(
+        if fewer:
+            words = (
                 f"InvertibilityCallback watches {fewer[0].num_points} points, all that there are, "
                 f"and not the {self.num_points} it was asked for."
             )
+            self._once(("fewer",), words, say)
 
 
 def _cause(error: BaseException) -> BaseException:
