@@ -164,10 +164,11 @@ class ConditioningEarlyStopping(Callback):
         watcher = self._watcher(trainer)
         if trainer.state.fn != "fit" or trainer.sanity_checking or watcher is None:
             return
-        looks = watcher.history.get(self.map, [])
+        looks = watcher.history.get(self._label, [])
         when = (looks[-1]["epoch"], looks[-1]["step"]) if looks else None
-        if when is None and self.map in watcher.watcher.names:
-            return  # it failed, or has not been looked at yet
+        names = watcher.watcher.names
+        if when is None and (not names or self.map in names):
+            return  # nothing can be watched; or it failed, or has not been looked at yet
         if when is not None and when == self._judged:
             return
         self._judged = when
@@ -180,10 +181,16 @@ class ConditioningEarlyStopping(Callback):
             self._stop(trainer, reason)
         trainer.should_stop = trainer.should_stop or stop
 
+    @property
+    def _label(self) -> str:
+        """Under which the map is in the history: of a dataloader's, its path in the tags is turned."""
+        part, _, name = self.map.rpartition("/")
+        return f"{name}_{part}" if part else name
+
     def _watcher(self, trainer: Trainer) -> InvertibilityCallback | None:
         watchers = [c for c in trainer.callbacks if isinstance(c, InvertibilityCallback)]  # type: ignore[attr-defined]
         # Of several, the one that watches the map.
-        mine = [watcher for watcher in watchers if self.map in watcher.history]
+        mine = [watcher for watcher in watchers if self._label in watcher.history]
         return next(iter([*mine, *watchers]), None)
 
     def _complain(self, trainer: Trainer) -> None:
@@ -191,7 +198,7 @@ class ConditioningEarlyStopping(Callback):
         known = [key for key in trainer.callback_metrics if key.startswith("invertibility/")]
         mine = [key for key in known if key.startswith(f"invertibility/{self.map}/")]
         name = self.monitor.rpartition("/")[2]
-        if not mine or name not in SCALARS:
+        if not mine:
             raise MisconfigurationException(
                 f"Expected arguments `map` and `monitor` of ConditioningEarlyStopping to name one "
                 f"of {', '.join(known)}, but got {self.monitor!r}."
@@ -199,9 +206,9 @@ class ConditioningEarlyStopping(Callback):
         if not self._said:
             self._said = True
             rank_zero_warn(
-                f"ConditioningEarlyStopping: {name} is not known of map {self.map!r}, whose Jacobian "
-                f"is too large to be formed, or which failed: fit is not stopped on it. Known are "
-                f"{', '.join(mine)}."
+                f"ConditioningEarlyStopping: {name} is not known of map {self.map!r}: there are others "
+                f"of a Jacobian that is formed than of one that is not. Fit is not stopped on it. "
+                f"Known are {', '.join(mine)}."
             )
 
     def _judge(self, raw: float) -> Reason | None:

@@ -166,3 +166,38 @@ def test_it_judges_only_what_was_seen_of_its_own_map(tmp_path):
     with pytest.warns(UserWarning, match="map 'fails' cannot be watched"):
         trainer.fit(module, loader(), loader())
     assert (trainer.current_epoch, stop.stopped_epoch) == (6, None)
+
+
+def test_a_scalar_of_probes_of_a_map_that_is_formed_is_said_and_ends_no_fit(tmp_path):
+    stop = ConditioningEarlyStopping(monitor="stable_rank_median", stopping_threshold=2.0)
+    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(), stop])
+    with pytest.warns(UserWarning, match="stable_rank_median is not known of map 'forward'"):
+        trainer.fit(Foreign(), loader(), loader())
+    assert trainer.current_epoch == 3
+
+
+def test_a_default_map_that_cannot_be_watched_ends_no_fit_by_its_early_stop(tmp_path):
+    class Labels(Foreign):
+        def forward(self, x):
+            return self.encoder(x).argmax(1)
+
+        def step(self, batch):
+            return self.encoder(batch[0]).sum()
+
+    stop = ConditioningEarlyStopping(stopping_threshold=2.0)
+    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(), stop])
+    with pytest.warns(UserWarning, match="does not know what to watch"):
+        trainer.fit(Labels(), loader(), loader())
+    assert trainer.current_epoch == 3
+
+
+def test_a_map_of_one_of_several_dataloaders_is_judged_where_it_was_looked_at(tmp_path):
+    watch = InvertibilityCallback(dataloaders="separate", every_n_epochs=2, figures=False)
+    stop = ConditioningEarlyStopping(
+        "dataloader_1/forward", "full_rank_fraction", stopping_threshold=0.0, patience=3
+    )
+    trainer = quiet_trainer(tmp_path, max_epochs=9, callbacks=[watch, stop])
+    module = Foreign()
+    module.validation_step = lambda batch, batch_idx, dataloader_idx=0: None
+    trainer.fit(module, loader(), [loader(), loader()])
+    assert stop.stopped_epoch == 4  # epochs 0, 2 and 4 were watched
