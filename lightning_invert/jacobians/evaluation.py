@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import checkpoint
 
-__all__ = ["evaluate", "with_context"]
+__all__ = ["evaluate", "with_context", "without_checkpoints"]
 
 CUDNN_DEVICE = "cuda"
 CUDNN_RECURRENT = "CudnnRnn"
@@ -23,7 +23,9 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     If ``x`` is a leaf that requires a gradient, the function may work on it in place, and several
     backward passes may go through what it returns, wherever it checkpoints its activations.
     """
-    with _without_reentrant_checkpoints():
+    # The backward pass of a reentrant one adds to the parameters' `.grad`, so that
+    # `torch.autograd.grad` refuses it.
+    with _without("CheckpointFunction"):
         y = _evaluate(function, x)
         if x.device.type == CUDNN_DEVICE and _contains(y, CUDNN_RECURRENT):
             # In evaluation mode these have no backward pass, and never a second derivative.
@@ -76,7 +78,7 @@ def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return function(x.clone() if x.requires_grad and x.is_leaf else x)
 
 
-class _NoCheckpoint:
+class _Unchecked:
     """Stands for torch's reentrant checkpoints, and keeps the activations."""
 
     @staticmethod
@@ -84,34 +86,54 @@ class _NoCheckpoint:
         return function(*arguments)
 
 
-class _Substitution:
-    """How many evaluations run without reentrant checkpoints, and what they stand for."""
+def _unchecked(*_: Any, **__: Any) -> Iterator[None]:
+    """Stand for what torch does around a checkpoint that is not reentrant."""
+    yield
 
-    lock = threading.Lock()
-    depth = 0
-    original: Any = None
+
+_STAND_INS: dict[str, Any] = {
+    "CheckpointFunction": _Unchecked,
+    "_checkpoint_without_reentrant_generator": _unchecked,
+}
+_lock = threading.Lock()
+_replaced: dict[str, tuple[int, Any]] = {}
+"""How many evaluations run without a kind of checkpoint, and what its stand-in stands for."""
 
 
 @contextmanager
-def _without_reentrant_checkpoints() -> Iterator[None]:
-    """Evaluate what is checkpointed with ``use_reentrant=True`` as if it were not.
+def _without(kind: str) -> Iterator[None]:
+    """Evaluate what is checkpointed as if it were not; torch has no switch for it.
 
-    Its backward pass adds to the parameters' ``.grad``, so that ``torch.autograd.grad`` refuses it,
-    and torch has no switch for it. The substitution is seen by other threads too: what they
-    evaluate meanwhile has the same values and gradients, and takes more memory.
+    The substitution is seen by other threads too: what they evaluate meanwhile has the same values
+    and gradients, and takes more memory. Where torch has no such name, nothing is replaced.
     """
-    with _Substitution.lock:
-        if _Substitution.depth == 0:
-            _Substitution.original = getattr(checkpoint, "CheckpointFunction", None)
-            checkpoint.CheckpointFunction = _NoCheckpoint  # type: ignore[assignment, misc]
-        _Substitution.depth += 1
+    with _lock:
+        depth, original = _replaced.get(kind, (0, getattr(checkpoint, kind, None)))
+        if original is not None:
+            _replaced[kind] = (depth + 1, original)
+            setattr(checkpoint, kind, _STAND_INS[kind])
     try:
         yield
     finally:
-        with _Substitution.lock:
-            _Substitution.depth -= 1
-            if _Substitution.depth == 0:
-                checkpoint.CheckpointFunction = _Substitution.original  # type: ignore[misc]
+        with _lock:
+            if original is not None:
+                depth, original = _replaced.pop(kind)
+                if depth > 1:
+                    _replaced[kind] = (depth - 1, original)
+                else:
+                    setattr(checkpoint, kind, original)
+
+
+@contextmanager
+def without_checkpoints() -> Iterator[None]:
+    """Let no activation be recomputed in the backward pass.
+
+    That is needed where the weights are others then: substituted only while a function runs.
+    """
+    with ExitStack() as stack:
+        for kind in _STAND_INS:
+            stack.enter_context(_without(kind))
+        yield
 
 
 def _contains(y: Any, name: str) -> bool:

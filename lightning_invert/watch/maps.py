@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lightning_invert.jacobians.evaluation import without_checkpoints
 from lightning_invert.watch.parts import Part, describe, parse_part, parse_parts
 from lightning_invert.watch.points import Points
 
@@ -163,7 +164,8 @@ class WatchedMap:
 
         def evaluate(*arguments: Any) -> Tensor:
             try:
-                y = functional_call(wrapper, cast, tuple(map(_doubled, arguments)))
+                with without_checkpoints():
+                    y = functional_call(wrapper, cast, tuple(map(_doubled, arguments)))
             except MapError as error:
                 if "dtype" not in error.why and "scalar type" not in error.why:
                     raise

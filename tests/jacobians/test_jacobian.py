@@ -491,3 +491,17 @@ def test_names_the_argument_that_is_wrong(inputs, options, error, words):
 def test_says_what_is_wrong_with_the_function(function, error, words):
     with pytest.raises(error, match=words):
         batched_jacobian(function, torch.randn(3, 2))
+
+
+def test_torch_s_names_for_checkpoints_are_as_they_are_replaced():
+    """If one goes, nothing is replaced; this says so before a user wonders why."""
+    assert {kind for kind in evaluation._STAND_INS if hasattr(checkpoint, kind)} == set(
+        evaluation._STAND_INS
+    )
+
+
+def test_checkpoints_are_put_back_as_they_were():
+    before = {kind: getattr(checkpoint, kind) for kind in evaluation._STAND_INS}
+    with evaluation.without_checkpoints(), evaluation.without_checkpoints():
+        assert all(getattr(checkpoint, kind) is not own for kind, own in before.items())
+    assert {kind: getattr(checkpoint, kind) for kind in before} == before

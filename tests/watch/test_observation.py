@@ -1,8 +1,11 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
+from torch.utils.checkpoint import checkpoint
 
 from lightning_invert import Thresholds
 from lightning_invert.jacobians.spectrum import Effort
@@ -101,3 +104,50 @@ def test_the_names_of_all_scalars_are_listed():
     assert set(found.scalars) == {*SCALARS, *ends}
     probed = observe(watched(), X, effort=Effort(formed=False))
     assert set(probed.scalars) == set(SCALARS_OF_PROBES)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, use_reentrant):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+        self.use_reentrant = use_reentrant
+
+    def forward(self, x):
+        return checkpoint(self.net, x, use_reentrant=self.use_reentrant)
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2))
+
+    def forward(self, x):
+        return self.net(x)
+
+
+class Force(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x):
+        x = x if x.requires_grad else x.requires_grad_()
+        return torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [Checkpointed(True), Checkpointed(False), InPlace(), Force()],
+    ids=["reentrant", "checkpoint", "in place", "force"],
+)
+def test_in_float64_it_is_what_a_double_module_has(module):
+    (one,) = resolve_maps({"f": ""}, module)
+    found = observe(one, X, precision="float64")
+    double = copy.deepcopy(module).double()
+    if isinstance(module, Checkpointed):
+        double = double.net
+    j = torch.stack(
+        [autograd_jacobian(lambda x: double(x[None].clone())[0], x) for x in X.double()]
+    )
+    torch.testing.assert_close(found.singular_values, torch.linalg.svdvals(j))
+    assert all(p.dtype == torch.float32 for p in module.parameters())
