@@ -1,0 +1,168 @@
+"""Arguments that are checked where they are given, in the same words everywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check_text"]
+
+
+def check_integer(
+    name: str, value: Any, *, low: int | None = None, high: int | None = None, what: str = ""
+) -> int:
+    """Return ``value`` as an ``int`` if it is a whole number between two ends.
+
+    Args:
+        name: Of the argument.
+        value: What came.
+        low: The least that is admitted, if there is one.
+        high: The most that is admitted, if there is one.
+        what: Further words on what is expected, like ``"or None"``.
+
+    Raises:
+        TypeError: If it is no whole number: a string, a flag, 2.5, or 5.0 where 5 is meant.
+        ValueError: If it is out of its range.
+
+    Example:
+        >>> check_integer("patience", 3, low=1)
+        3
+        >>> check_integer("patience", "3", low=1)
+        Traceback (most recent call last):
+        TypeError: Expected argument `patience` to be a whole number of at least 1, but got '3' (str).
+    """
+    expected = f"a whole number{_ends(low, high)}{what and f', {what}'}"
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(wrong(name, expected, value))
+    found = int(value)
+    if (low is not None and found < low) or (high is not None and found > high):
+        raise ValueError(wrong(name, expected, value))
+    return found
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+    what: str = "",
+) -> float:
+    """Return ``value`` as a ``float`` if it is a finite number between two ends.
+
+    Args:
+        name: Of the argument.
+        value: What came.
+        low: The lower end.
+        high: The upper end.
+        open_low: Whether the lower end itself is not admitted.
+        open_high: Whether the upper end itself is not admitted.
+        what: Further words on what is expected, like ``"or None"``.
+
+    Raises:
+        TypeError: If it is no number: a string, a flag.
+        ValueError: If it is NaN, infinite or out of its range.
+
+    Example:
+        >>> check_number("learning_rate", 1, low=0.0, open_low=True)
+        1.0
+        >>> check_number("dropout", float("nan"), low=0.0, high=1.0, open_high=True)
+        Traceback (most recent call last):
+        ValueError: Expected argument `dropout` to be a number of at least 0 and below 1, but got nan.
+    """
+    finite = "" if math.isfinite(low) and math.isfinite(high) else " finite"
+    expected = f"a{finite} number{_ends(low, high, open_low, open_high)}{what and f', {what}'}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(wrong(name, expected, value))
+    found = float(value)
+    inside = (found > low if open_low else found >= low) and (
+        found < high if open_high else found <= high
+    )
+    if not (math.isfinite(found) and inside):
+        raise ValueError(wrong(name, expected, value))
+    return found
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False: ``"no"`` and 0 are neither.
+
+    Raises:
+        TypeError: If it is anything else.
+
+    Example:
+        >>> check_flag("verbose", "no")
+        Traceback (most recent call last):
+        TypeError: Expected argument `verbose` to be True or False, but got 'no' (str).
+    """
+    if not isinstance(value, bool):
+        raise TypeError(wrong(name, "True or False", value))
+    return value
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return ``value`` if it is one of ``choices``; True is not 1 here.
+
+    Raises:
+        ValueError: If it is none of them.
+
+    Example:
+        >>> check_choice("mode", "revers", ("auto", "reverse"))
+        Traceback (most recent call last):
+        ValueError: Expected argument `mode` to be 'auto' or 'reverse', but got 'revers' (str).
+    """
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        *most, last = map(repr, choices)
+        expected = f"{', '.join(most)} or {last}" if most else last
+        raise ValueError(wrong(name, expected, value))
+    return value
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return ``value`` if it is a string that is not empty.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If it is empty.
+
+    Example:
+        >>> check_text("map", 3)
+        Traceback (most recent call last):
+        TypeError: Expected argument `map` to be a string, but got 3 (int).
+    """
+    if not isinstance(value, str):
+        raise TypeError(wrong(name, "a string", value))
+    if not value:
+        raise ValueError(wrong(name, "a string that is not empty", value))
+    return value
+
+
+def wrong(name: str, expected: str, value: Any) -> str:
+    """Return the words for an argument that is not what was expected.
+
+    Example:
+        >>> wrong("scale", "one of two", [1])
+        'Expected argument `scale` to be one of two, but got [1] (list).'
+    """
+    shown = repr(value)
+    shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
+    kind = "" if isinstance(value, float) or value is None else f" ({type(value).__name__})"
+    return f"Expected argument `{name}` to be {expected}, but got {shown}{kind}."
+
+
+MAX_SHOWN = 80
+"""Characters of a value in an error."""
+
+
+def _ends(
+    low: float | None, high: float | None, open_low: bool = False, open_high: bool = False
+) -> str:
+    ends = []
+    if low is not None and low > -math.inf:
+        ends.append(f"above {low:g}" if open_low else f"of at least {low:g}")
+    if high is not None and high < math.inf:
+        ends.append(f"below {high:g}" if open_high else f"of at most {high:g}")
+    return f" {' and '.join(ends)}" if ends else ""
