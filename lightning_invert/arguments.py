@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -104,7 +105,7 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
-    """Return ``value`` if it is one of ``choices``; True is not 1 here.
+    """Return ``value`` if it is one of two or more ``choices``; True is not 1 here.
 
     Raises:
         ValueError: If it is none of them.
@@ -112,12 +113,13 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     Example:
         >>> check_choice("mode", "revers", ("auto", "reverse"))
         Traceback (most recent call last):
-        ValueError: Expected argument `mode` to be 'auto' or 'reverse', but got 'revers' (str).
+        ValueError: Expected argument `mode` to be 'auto' or 'reverse', but got 'revers' (str). Did you mean 'reverse'?
     """
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         *most, last = map(repr, choices)
-        expected = f"{', '.join(most)} or {last}" if most else last
-        raise ValueError(wrong(name, expected, value))
+        close = difflib.get_close_matches(str(value), [c for c in choices if isinstance(c, str)], 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(wrong(name, f"{', '.join(most)} or {last}", value) + hint)
     return value
 
 

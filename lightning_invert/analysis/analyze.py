@@ -6,20 +6,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lightning_invert.analysis.points import PointSource
 from lightning_invert.analysis.tally import Tally
+from lightning_invert.arguments import check_choice, check_flag, check_integer, check_text
 from lightning_invert.jacobians.singular_values import log_volume
 from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
 from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import TableWriter
 from lightning_invert.watch.maps import WatchedMap, resolve_maps
-from lightning_invert.watch.observation import Observation, column_stds, observe, scale_in_force
+from lightning_invert.watch.observation import (
+    Observation,
+    Precision,
+    Scale,
+    column_stds,
+    observe,
+    scale_in_force,
+)
 from lightning_invert.watch.points import Points
 
 if TYPE_CHECKING:
@@ -153,16 +161,14 @@ def analyze(
         >>> found.scalars["full_rank_fraction"], round(found.condition.max().item())
         (1.0, 100)
     """
-    watched = _as_map(function, name, input_names, output_names)
+    check_text("name", name)
+    check_choice("scale", scale, (None, *get_args(Scale)))
+    check_choice("precision", precision, get_args(Precision))
+    check_flag("directions", directions)
+    check_flag("progress", progress)
+    seed = check_integer("seed", seed, low=0)
     thresholds = Thresholds(rank_atol, rank_rtol, singular_floor, bands)
-    for argument, value, choices in (
-        ("scale", scale, (None, "standardized", "physical")),
-        ("precision", precision, ("native", "float64")),
-    ):
-        if value not in choices:
-            raise ValueError(
-                f"Expected argument `{argument}` to be one of {choices}, but got {value!r}."
-            )
+    watched = _as_map(function, name, input_names, output_names)
     source = PointSource(points, watched, double=precision == "float64")
     stds = None
     if scale_in_force(watched, scale) == "standardized" and watched.stds is None:

@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from lightning_invert.arguments import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_text,
+)
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
 from lightning_invert.report.loggers import galleries, logger_step
@@ -77,23 +84,22 @@ class ConditioningEarlyStopping(Callback):
         verbose: bool = True,
     ) -> None:
         super().__init__()
-        if patience < 1:
-            raise ValueError(f"Expected argument `patience` to be at least 1, but got {patience}.")
-        if not min_delta >= 0:
-            raise ValueError(
-                f"Expected argument `min_delta` to be at least 0, but got {min_delta}."
-            )
+        check_text("map", map)
+        check_flag("stop_when_stalled", stop_when_stalled)
+        check_flag("verbose", verbose)
+        patience = check_integer("patience", patience, low=1)
+        min_delta = check_number("min_delta", min_delta, low=0.0)
+        if stopping_threshold is not None:
+            stopping_threshold = check_number("stopping_threshold", stopping_threshold)
+        if divergence_threshold is not None:
+            divergence_threshold = check_number("divergence_threshold", divergence_threshold)
         if stopping_threshold is None and divergence_threshold is None and not stop_when_stalled:
             raise ValueError(
                 "Expected one of the arguments `stopping_threshold`, `divergence_threshold` and `stop_when_stalled` "
                 "to be given, but got none: this would never stop."
             )
         ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
-        if monitor not in (known := {*SCALARS, *SCALARS_OF_PROBES, *ends}):
-            raise ValueError(
-                f"Expected argument `monitor` to be one of {', '.join(sorted(known))}, but got "
-                f"{monitor!r}."
-            )
+        check_choice("monitor", monitor, sorted({*SCALARS, *SCALARS_OF_PROBES, *ends}))
         self.map = map
         self.monitor = f"invertibility/{map}/{monitor}"
         self.stopping_threshold = stopping_threshold

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader, IterableDataset
 
+from lightning_invert.arguments import check_integer
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK
@@ -151,18 +152,7 @@ class InvertibilityCallback(Callback):
         max_work: float | None = MAX_WORK,
     ) -> None:
         super().__init__()
-        _check_choice("scale", scale, (None, "standardized", "physical"))
-        _check_choice("precision", precision, ("native", "float64"))
-        _check_choice("figures", figures, ("auto", True, False))
-        _check_choice("dataloaders", dataloaders, ("merged", "separate"))
-        _check_choice("sampling", sampling, ("reservoir", "fixed", "first"))
-        _check_choice("scalars", scalars, ("essential", "all"))
-        _check_choice("on_error", on_error, ("warn", "raise"))
-        if not isinstance(worst_points, int) or worst_points < 0:
-            raise ValueError(
-                f"Expected argument `worst_points` to be at least 0, but got {worst_points}."
-            )
-        self.num_points = num_points
+        self.num_points = check_integer("num_points", num_points, low=1)
         self.figures = figures
         self.max_overhead = max_overhead
         self.watcher = Watcher(
@@ -463,8 +453,3 @@ def _gather(world_size: int, mine: Any) -> list[Any]:
     everywhere: list[Any] = [None] * world_size
     torch.distributed.all_gather_object(everywhere, mine)
     return everywhere
-
-
-def _check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if not any(value is choice or value == choice for choice in choices):
-        raise ValueError(f"Expected argument `{name}` to be one of {choices}, but got {value!r}.")

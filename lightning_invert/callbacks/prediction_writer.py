@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from lightning_invert.arguments import wrong
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.tables import unused
 
@@ -43,9 +44,11 @@ class PredictionWriter(Callback):
 
     def __init__(self, file: str | Path = "predictions.csv") -> None:
         super().__init__()
+        if not isinstance(file, str | Path):
+            raise TypeError(wrong("file", "the path of a .csv file", file))
         self.file = Path(file)
         if self.file.suffix != ".csv":
-            raise ValueError(f"Expected argument `file` to end in .csv, but got {str(file)!r}.")
+            raise ValueError(wrong("file", "the path of a .csv file", file))
         self.written: Path | None = None
         """The file of the latest prediction."""
         self._open: IO[str] | None = None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.datamodules.pair import PairDataModule, PairDataset
 from lightning_invert.problems.blast_furnace import INPUTS, OUTPUTS, sample_inputs
 from lightning_invert.problems.furnace_balance import true_forward
@@ -63,16 +64,11 @@ class BlastFurnaceDataModule(PairDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        for name, number in {"num_points": num_points, "num_test_points": num_test_points}.items():
-            if number < 1:
-                raise ValueError(f"Expected argument `{name}` to be at least 1, but got {number}.")
-        if not 0 <= noise < float("inf"):
-            raise ValueError(f"Expected argument `noise` to be at least 0, but got {noise}.")
         self.save_hyperparameters()
-        self.num_points = num_points
-        self.num_test_points = num_test_points
-        self.noise = noise
-        self.data_seed = data_seed
+        self.num_points = check_integer("num_points", num_points, low=1)
+        self.num_test_points = check_integer("num_test_points", num_test_points, low=1)
+        self.noise = check_number("noise", noise, low=0.0)
+        self.data_seed = check_integer("data_seed", data_seed, low=0)
 
     def true_forward(self, x: Tensor) -> Tensor:
         """Return the outcomes without noise: (*, 7) -> (*, 4), physical units.

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.variables import ColumnStatistics, Variable
 
 __all__ = ["PairDataModule", "PairDataset", "Statistics"]
@@ -99,24 +100,21 @@ class PairDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, size in {"batch_size": batch_size, "eval_batch_size": eval_batch_size}.items():
-            if size < 1:
-                raise ValueError(f"Expected argument `{name}` to be at least 1, but got {size}.")
-        if not 0 < val_fraction < 1:
-            raise ValueError(
-                f"Expected argument `val_fraction` to be between 0 and 1, but got {val_fraction}."
-            )
-        if not 0 <= test_fraction < 1 - val_fraction:
-            raise ValueError(
-                "Expected argument `test_fraction` to be at least 0 and to leave rows to train on "
-                f"beside val_fraction={val_fraction}, but got {test_fraction}."
-            )
-        self.batch_size = batch_size
-        self.eval_batch_size = eval_batch_size
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
-        self.seed = seed
-        self.num_workers = num_workers
+        self.batch_size = check_integer("batch_size", batch_size, low=1)
+        self.eval_batch_size = check_integer("eval_batch_size", eval_batch_size, low=1)
+        self.val_fraction = check_number(
+            "val_fraction", val_fraction, low=0.0, high=1.0, open_low=True, open_high=True
+        )
+        self.test_fraction = check_number(
+            "test_fraction",
+            test_fraction,
+            low=0.0,
+            high=1.0 - self.val_fraction,
+            open_high=True,
+            what=f"that leaves rows to train on beside val_fraction={val_fraction}",
+        )
+        self.seed = check_integer("seed", seed, low=0)
+        self.num_workers = check_integer("num_workers", num_workers, low=0)
         self._splits: dict[str, PairDataset] | None = None
         self._statistics: Statistics | None = None
 

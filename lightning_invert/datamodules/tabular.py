@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_invert.arguments import check_choice, check_text, wrong
 from lightning_invert.datamodules.pair import PairDataModule
 from lightning_invert.tables import read_table, row_name
 from lightning_invert.variables import Variable
@@ -77,20 +78,20 @@ class TabularDataModule(PairDataModule):
             seed=seed,
             num_workers=num_workers,
         )
-        file, inputs, outputs, units = str(file), list(inputs), list(outputs), dict(units or {})
+        if not isinstance(file, str | os.PathLike) or not str(file):
+            raise TypeError(wrong("file", "the path of a table", file))
+        if units is not None and not isinstance(units, Mapping):
+            raise TypeError(wrong("units", "a mapping of columns to units, {'heat': 'kW'}", units))
+        columns = {"inputs": inputs, "outputs": outputs}
+        inputs, outputs = (_checked_names(side, names) for side, names in columns.items())
+        file, units = str(file), dict(units or {})
         _check_columns(inputs, outputs, units)
-        if len(separator.encode()) != 1:
-            raise ValueError(
-                f"Expected argument `separator` to be a single character, but got {separator!r}."
-            )
-        if on_missing not in ("raise", "drop"):
-            raise ValueError(
-                f"Expected argument `on_missing` to be 'raise' or 'drop', but got {on_missing!r}."
-            )
+        if not isinstance(separator, str) or len(separator.encode()) != 1:
+            raise ValueError(wrong("separator", "a single character", separator))
         self.save_hyperparameters()
         self.file = Path(file)
         self.separator = separator
-        self.on_missing = on_missing
+        self.on_missing = check_choice("on_missing", on_missing, ("raise", "drop"))
         self.inputs = tuple(Variable(name, units.get(name, "")) for name in inputs)
         self.outputs = tuple(Variable(name, units.get(name, "")) for name in outputs)
 
@@ -125,6 +126,13 @@ class TabularDataModule(PairDataModule):
             )
         rank_zero_warn(f"{what} and are left out (`on_missing='drop'`).")
         return table[~rows]
+
+
+def _checked_names(side: str, names: Any) -> list[str]:
+    # A single name is a sequence, too: of its letters.
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(wrong(side, "a list of the names of columns, ['speed', 'load']", names))
+    return [check_text(side, name) for name in names]
 
 
 def _check_columns(inputs: list[str], outputs: list[str], units: dict[str, str]) -> None:

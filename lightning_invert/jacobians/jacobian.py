@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lightning_invert.arguments import check_choice, check_flag, check_integer
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import evaluate
 from lightning_invert.jacobians.pullback import Pullback
@@ -108,6 +109,8 @@ def batched_jacobian(
         tensor([[[2., 0.],
                  [0., 4.]]])
     """
+    check_flag("create_graph", create_graph)
+    check_flag("check", check)
     return _differentiate(function, inputs, mode, chunk_size, None, create_graph, check)[0]
 
 
@@ -156,14 +159,11 @@ def _differentiate(
     check: bool,
 ) -> tuple[Tensor, Tensor]:
     _check_points(inputs)
-    if mode not in get_args(Mode):
-        raise ValueError(
-            f"Expected argument `mode` to be one of {get_args(Mode)}, but got {mode!r}."
-        )
+    check_choice("mode", mode, get_args(Mode))
     if create_graph and mode == "forward":
         raise ValueError("Expected argument `mode` not to be 'forward' with `create_graph`.")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"Expected argument `chunk_size` to be positive, but got {chunk_size}.")
+    if chunk_size is not None:
+        check_integer("chunk_size", chunk_size, low=1, what="or None")
     with differentiable(inputs.device.type):
         if check:
             _check_independence(function, inputs)

@@ -41,6 +41,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lightning_invert.arguments import check_integer
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import evaluate, with_context
 from lightning_invert.jacobians.jacobian import count_outputs
@@ -123,8 +124,8 @@ def extreme_singular_values(
         >>> round(found.largest[0].item(), 1), found.complete
         (5.0, False)
     """
-    if steps < 1:
-        raise ValueError(f"Expected argument `steps` to be at least 1, but got {steps}.")
+    check_integer("steps", steps, low=1)
+    check_integer("seed", seed, low=0)
     with differentiable(inputs.device.type):
         n, m = inputs[0].numel(), count_outputs(function, inputs)
         numbers = min(steps, n) * (n + m)
@@ -216,12 +217,9 @@ def probe_jacobians(
         >>> found.stable_rank.round().tolist()  # (25 + 2999) / 25
         [121.0, 121.0]
     """
-    if probes < MIN_PROBES:
-        raise ValueError(
-            f"Expected argument `probes` to be at least {MIN_PROBES}, but got {probes}."
-        )
-    if steps < 1:
-        raise ValueError(f"Expected argument `steps` to be at least 1, but got {steps}.")
+    check_integer("probes", probes, low=MIN_PROBES)
+    check_integer("steps", steps, low=1)
+    check_integer("seed", seed, low=0)
     if len(inputs) == 0:
         raise ValueError("Expected argument `inputs` to have at least one point, but got none.")
     with differentiable(inputs.device.type):

@@ -8,11 +8,14 @@ hardest by :math:`\sigma_k`: the same small change of y costs up to
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from lightning_invert.arguments import check_number, wrong
 
 __all__ = [
     "BAND_NAMES",
@@ -59,16 +62,9 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for name in ("rank_atol", "rank_rtol", "singular_floor"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ValueError(f"Expected argument `{name}` to be at least 0, but got {value}.")
-        bands = tuple(self.bands)
-        if len(bands) != 2 or not 1 <= bands[0] < bands[1]:
-            raise ValueError(
-                "Expected argument `bands` to be two condition numbers in ascending order, the "
-                f"first at least 1, but got {self.bands}."
-            )
-        object.__setattr__(self, "bands", bands)  # a list, as YAML has it, would not be hashable
+            object.__setattr__(self, name, check_number(name, getattr(self, name), low=0.0))
+        # A list, as YAML has it, would not be hashable.
+        object.__setattr__(self, "bands", _checked_bands(self.bands))
 
     def rank(self, singular_values: Tensor) -> Tensor:
         r"""Return the numerical rank: see :func:`numerical_rank`."""
@@ -120,9 +116,7 @@ def numerical_rank(
         >>> numerical_rank(torch.tensor([[3.0, 1e-3, 1e-6], [3.0, 2.0, 1.0]]))
         tensor([2, 3])
     """
-    for name, value in (("atol", atol), ("rtol", rtol)):
-        if not value >= 0:
-            raise ValueError(f"Expected argument `{name}` to be at least 0, but got {value}.")
+    atol, rtol = check_number("atol", atol, low=0.0), check_number("rtol", rtol, low=0.0)
     threshold = (rtol * singular_values[..., :1]).clamp(min=atol)
     return (singular_values > threshold).sum(-1)
 
@@ -147,8 +141,7 @@ def condition_number(
         >>> condition_number(torch.tensor([[3.0, 2.0], [3.0, 0.0]]))
         tensor([1.5000,    inf])
     """
-    if not floor >= 0:
-        raise ValueError(f"Expected argument `floor` to be at least 0, but got {floor}.")
+    floor = check_number("floor", floor, low=0.0)
     largest, smallest = singular_values[..., 0], singular_values[..., -1]
     singular = (smallest < floor) | (smallest == 0)
     return torch.where(singular, torch.inf, largest / smallest)
@@ -175,3 +168,16 @@ def condition_limit(dtype: torch.dtype, shape: tuple[int, int]) -> float:
         '1.2e+06'
     """
     return 1.0 / (torch.finfo(dtype).eps * max(shape))
+
+
+def _checked_bands(bands: Any) -> tuple[float, float]:
+    expected = "two condition numbers in ascending order, the first at least 1, as in [100, 10000]"
+    if isinstance(bands, str | Mapping) or not isinstance(bands, Iterable):
+        raise TypeError(wrong("bands", expected, bands))
+    limits = tuple(bands)
+    if len(limits) != 2:
+        raise ValueError(wrong("bands", expected, bands))
+    stable, ill = (check_number("bands", limit, low=1.0) for limit in limits)
+    if not stable < ill:
+        raise ValueError(wrong("bands", expected, bands))
+    return stable, ill

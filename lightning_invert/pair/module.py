@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from lightning_invert.arguments import check_flag, check_integer, check_number, wrong
 from lightning_invert.pair.batch import split_batch
 from lightning_invert.pair.checkpoint import pack, pack_variables, unpack, unpack_variables
 from lightning_invert.pair.epoch_sums import EpochSums
@@ -108,15 +109,21 @@ class ForwardInverseModule(LightningModule):
                     f"Expected argument `{name}` to be an nn.Module or None, but got "
                     f"{type(network).__name__}."
                 )
-        if not learning_rate > 0:
-            raise ValueError(
-                f"Expected argument `learning_rate` to be positive, but got {learning_rate}."
-            )
-        if forward_warmup_epochs < 0:
-            raise ValueError(
-                "Expected argument `forward_warmup_epochs` to be at least 0, but got "
-                f"{forward_warmup_epochs}."
-            )
+        flags = {
+            "consistency_trains_forward": consistency_trains_forward,
+            "freeze_forward": freeze_forward,
+            "standardize": standardize,
+        }
+        for name, flag in flags.items():
+            check_flag(name, flag)
+        for name, term, kind in (
+            ("conditioning_penalty", conditioning_penalty, ConditioningPenalty),
+            ("jacobian_consistency", jacobian_consistency, JacobianConsistency),
+        ):
+            if term is not None and not isinstance(term, kind):
+                raise TypeError(wrong(name, f"a {kind.__name__}(weight=...) or None", term))
+        learning_rate = check_number("learning_rate", learning_rate, low=0.0, open_low=True)
+        check_integer("forward_warmup_epochs", forward_warmup_epochs, low=0)
         if freeze_forward and forward_warmup_epochs:
             raise ValueError(
                 "Expected argument `forward_warmup_epochs` to be 0 with `freeze_forward=True`: a "
@@ -129,6 +136,10 @@ class ForwardInverseModule(LightningModule):
             )
         if forward_net is not None and forward_from is not None:
             raise ValueError("Expected only one of the arguments `forward_net` and `forward_from`.")
+        if forward_from is not None and (
+            not isinstance(forward_from, str | Path) or not str(forward_from)
+        ):
+            raise TypeError(wrong("forward_from", "the path of a checkpoint or None", forward_from))
         forward_from = str(forward_from) if forward_from is not None else None
         # What is not a plain value is packed into the checkpoint by `on_save_checkpoint`.
         schedule = ("alpha",) if isinstance(alpha, AlphaSchedule) else ()
@@ -205,11 +216,11 @@ class ForwardInverseModule(LightningModule):
 
     @alpha.setter
     def alpha(self, value: float | AlphaSchedule) -> None:
-        if not isinstance(value, AlphaSchedule) and not 0 <= value <= 1:
-            raise ValueError(
-                f"Expected argument `alpha` to be a schedule or a number in [0, 1], but got {value}."
+        if not isinstance(value, AlphaSchedule):
+            value = ConstantAlpha(
+                check_number("alpha", value, low=0.0, high=1.0, what="or a schedule of such")
             )
-        self._alpha = value if isinstance(value, AlphaSchedule) else ConstantAlpha(value)
+        self._alpha = value
 
     @property
     def current_alpha(self) -> float:

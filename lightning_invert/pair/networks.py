@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_invert.arguments import check_integer, check_number
+
 __all__ = ["LinearPlusNonlinear", "ResidualMLP", "Standardize"]
 
 
@@ -34,7 +36,7 @@ class ResidualMLP(nn.Module):
         self, in_features: int, out_features: int, *, width: int = 64, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        _check_sizes(in_features=in_features, out_features=out_features, width=width)
+        _check_sizes(dropout, in_features=in_features, out_features=out_features, width=width)
         self.hidden = nn.Sequential(
             nn.Linear(in_features, width),
             nn.ReLU(),
@@ -71,7 +73,7 @@ class LinearPlusNonlinear(nn.Module):
         self, in_features: int, out_features: int, *, width: int = 10, dropout: float = 0.25
     ) -> None:
         super().__init__()
-        _check_sizes(in_features=in_features, out_features=out_features, width=width)
+        _check_sizes(dropout, in_features=in_features, out_features=out_features, width=width)
         self.linear = nn.Linear(in_features, out_features)
         self.nonlinear = nn.Sequential(
             nn.Linear(in_features, width),
@@ -157,7 +159,7 @@ class Standardize(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _check_sizes(**sizes: int) -> None:
+def _check_sizes(dropout: float, **sizes: int) -> None:
+    check_number("dropout", dropout, low=0.0, high=1.0, open_high=True)
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"Expected argument `{name}` to be at least 1, but got {size}.")
+        check_integer(name, size, low=1)

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from lightning_invert.arguments import check_integer, check_number
+
 __all__ = [
     "AlphaSchedule",
     "ConstantAlpha",
@@ -57,7 +59,7 @@ class ConstantAlpha(AlphaSchedule):
     value: float
 
     def __post_init__(self) -> None:
-        _check_share("value", self.value)
+        object.__setattr__(self, "value", _checked_share("value", self.value))
 
     def __call__(self, epoch: int) -> float:
         """Return ``value``."""
@@ -82,9 +84,8 @@ class LinearDecayAlpha(AlphaSchedule):
     epochs: int = 500
 
     def __post_init__(self) -> None:
-        _check_share("start", self.start)
-        if self.epochs < 1:
-            raise ValueError(f"Expected argument `epochs` to be at least 1, but got {self.epochs}.")
+        object.__setattr__(self, "start", _checked_share("start", self.start))
+        object.__setattr__(self, "epochs", check_integer("epochs", self.epochs, low=1))
 
     def __call__(self, epoch: int) -> float:
         """Return the weight in ``epoch``."""
@@ -179,6 +180,5 @@ def frozen(module: nn.Module, *, unless: bool) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"Expected argument `{name}` to be in [0, 1], but got {value}.")
+def _checked_share(name: str, value: float) -> float:
+    return check_number(name, value, low=0.0, high=1.0)

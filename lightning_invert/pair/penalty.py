@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.jacobians.contexts import evaluation_mode
 from lightning_invert.jacobians.jacobian import batched_jacobian
 from lightning_invert.jacobians.singular_values import distance_from_identity
@@ -51,15 +52,9 @@ class ConditioningPenalty(nn.Module):
 
     def __init__(self, weight: float = 0.01, limit: float = 10.0, num_points: int = 8) -> None:
         super().__init__()
-        _check(weight, num_points)
-        if not 1 <= limit < 1 / MIN_SHARE:
-            raise ValueError(
-                "Expected argument `limit` to be a condition number from 1 to "
-                f"{1 / MIN_SHARE:g}, but got {limit}."
-            )
-        self.weight = weight
-        self.limit = limit
-        self.num_points = num_points
+        self.weight = check_number("weight", weight, low=0.0)
+        self.limit = check_number("limit", limit, low=1.0, high=1 / MIN_SHARE, open_high=True)
+        self.num_points = check_integer("num_points", num_points, low=1)
 
     def extra_repr(self) -> str:
         """Show the arguments."""
@@ -110,9 +105,8 @@ class JacobianConsistency(nn.Module):
 
     def __init__(self, weight: float = 0.01, num_points: int = 8) -> None:
         super().__init__()
-        _check(weight, num_points)
-        self.weight = weight
-        self.num_points = num_points
+        self.weight = check_number("weight", weight, low=0.0)
+        self.num_points = check_integer("num_points", num_points, low=1)
 
     def extra_repr(self) -> str:
         """Show the arguments."""
@@ -144,10 +138,3 @@ def _jacobian(function: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Te
     with evaluation_mode([function] if isinstance(function, nn.Module) else []):
         jacobian = batched_jacobian(function, x, create_graph=True, check=False)
     return jacobian.float() if jacobian.dtype in (torch.float16, torch.bfloat16) else jacobian
-
-
-def _check(weight: float, num_points: int) -> None:
-    if not weight >= 0:
-        raise ValueError(f"Expected argument `weight` to be at least 0, but got {weight}.")
-    if not isinstance(num_points, int) or num_points < 1:
-        raise ValueError(f"Expected argument `num_points` to be at least 1, but got {num_points}.")

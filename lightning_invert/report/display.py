@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from lightning_invert.arguments import check_choice, check_flag, check_integer, wrong
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.loggers import (
@@ -68,12 +69,14 @@ class Display:
         scalars: Literal["essential", "all"] = "essential",
         on_error: Literal["warn", "raise"] = "warn",
     ) -> None:
-        self.histograms = histograms
-        self.figures = figures
+        self.histograms = check_flag("histograms", histograms)
+        self.figures = check_choice("figures", figures, ("auto", True, False))
         self.save_figures = save_figures
-        self.worst_points = worst_points
-        self.verbose = verbose
-        self.scalars = scalars
+        if not isinstance(save_figures, bool | str | Path) or save_figures == "":
+            raise TypeError(wrong("save_figures", "True, False or a folder", save_figures))
+        self.worst_points = check_integer("worst_points", worst_points, low=0)
+        self.verbose = check_flag("verbose", verbose)
+        self.scalars = check_choice("scalars", scalars, ("essential", "all"))
         self.seconds_drawing = 0.0
         """What drawing has cost since ``begin``."""
         self.seconds_of_last = 0.0

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lightning_invert.arguments import check_flag, wrong
 from lightning_invert.jacobians.evaluation import without_checkpoints
 from lightning_invert.watch.parts import Part, describe, parse_part, parse_parts
 from lightning_invert.watch.points import Points
 
-__all__ = ["MapError", "WatchedMap", "has_forward", "resolve_maps"]
+__all__ = ["MapError", "WatchedMap", "checked_maps", "has_forward", "resolve_maps"]
 
 _KEYS = (
     "module",
@@ -258,27 +259,56 @@ def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[Watche
     if maps is None:
         ask = getattr(root, "invertibility_maps", None)
         maps = ask() if callable(ask) else {"forward": ""}
+    return [_resolve(name, spec, root) for name, spec in checked_maps(maps).items()]
+
+
+def checked_maps(maps: Any) -> dict[str, dict[str, Any]]:
+    """Return what is to be watched as a mapping for each map, as far as it makes sense by itself.
+
+    Args:
+        maps: As for :func:`resolve_maps`, but not ``None``.
+
+    Raises:
+        ValueError: If there is no map, or a key is not known.
+        TypeError: If an entry is of the wrong kind.
+
+    Example:
+        >>> checked_maps({"first": "net.0"})
+        {'first': {'module': 'net.0'}}
+    """
     if not isinstance(maps, Mapping) or not maps:
-        raise ValueError(
-            "Expected argument `maps` to name at least one map, as in {'forward': 'net'}, but got "
-            f"{maps!r}."
+        raise ValueError(wrong("maps", "a mapping with at least one map, {'forward': 'net'}", maps))
+    return {name: _checked_spec(name, entry) for name, entry in maps.items()}
+
+
+def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
+    if not isinstance(name, str) or not name:
+        raise TypeError(
+            f"Expected the names in argument `maps` to be texts, as in {{'forward': 'net'}}, but "
+            f"got {name!r}."
         )
-    for name in maps:
-        if not isinstance(name, str) or not name:
-            raise TypeError(
-                f"Expected the names in argument `maps` to be texts, as in {{'forward': 'net'}}, but "
-                f"got {name!r}."
-            )
-    return [_resolve(name, entry, root) for name, entry in maps.items()]
-
-
-def _resolve(name: str, entry: Any, root: nn.Module) -> WatchedMap:
     spec = dict(entry) if isinstance(entry, Mapping) else {"module": entry}
-    unknown = sorted(set(spec) - set(_KEYS))
+    unknown = sorted(map(str, set(spec) - set(_KEYS)))
     if unknown:
         raise ValueError(
             f"Expected the keys of `maps[{name!r}]` to be among {list(_KEYS)}, but got {unknown}."
         )
+    module = spec.get("module", "")
+    if not isinstance(module, str | nn.Module) and not callable(module):
+        raise TypeError(
+            f"Expected `maps[{name!r}]` to be a path to a submodule or method, a module, a "
+            f"callable or a mapping with the keys {list(_KEYS)}, but got {type(module).__name__}."
+        )
+    for side in ("input", "within", "context", "output"):
+        if spec.get(side) is not None:
+            parse_parts(f"maps[{name!r}]['{side}']", spec[side])
+    if spec.get("identity") is not None:
+        check_flag(f"maps[{name!r}]['identity']", spec["identity"])
+    return spec
+
+
+def _resolve(name: str, spec: dict[str, Any], root: nn.Module) -> WatchedMap:
+    spec = dict(spec)
     function, owner = _find(name, spec.pop("module", ""), root)
     said = {side: spec.pop(side, None) for side in ("input", "within", "context", "output")}
     where = {side: f"maps[{name!r}]['{side}']" for side in said}
@@ -303,17 +333,14 @@ def _resolve(name: str, entry: Any, root: nn.Module) -> WatchedMap:
     )
 
 
-def _find(name: str, where: Any, root: nn.Module) -> tuple[Callable[..., Any], nn.Module]:
+def _find(
+    name: str, where: str | Callable[..., Any], root: nn.Module
+) -> tuple[Callable[..., Any], nn.Module]:
     if isinstance(where, nn.Module):
         return where, where
-    if callable(where):
+    if not isinstance(where, str):
         owner = getattr(where, "__self__", None)  # of a bound method
         return where, owner if isinstance(owner, nn.Module) else root
-    if not isinstance(where, str):
-        raise TypeError(
-            f"Expected `maps[{name!r}]` to be a path to a submodule or method, a module, a "
-            f"callable or a mapping with the keys {list(_KEYS)}, but got {type(where).__name__}."
-        )
     try:
         module = root.get_submodule(where)
     except AttributeError:

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Literal
 
+from lightning_invert.arguments import check_integer, check_number, wrong
+
 __all__ = ["Budget", "Schedule"]
 
 MIN_POINTS = 16
@@ -43,10 +45,7 @@ class Schedule:
         every_n_epochs: int = 1,
         epochs: Literal["log"] | Sequence[int] | None = None,
     ) -> None:
-        if not isinstance(every_n_epochs, int) or every_n_epochs < 1:
-            raise ValueError(
-                f"Expected argument `every_n_epochs` to be at least 1, but got {every_n_epochs}."
-            )
+        every_n_epochs = check_integer("every_n_epochs", every_n_epochs, low=1)
         if epochs is not None and every_n_epochs != 1:
             raise ValueError(
                 "Expected only one of the arguments `epochs` and `every_n_epochs`, but got "
@@ -54,15 +53,13 @@ class Schedule:
             )
         self.every_n_epochs = every_n_epochs
         self.epochs: str | list[int] | None = None
-        if epochs == "log":
-            self.epochs = "log"
-        elif epochs is not None:
-            if isinstance(epochs, str) or not all(isinstance(e, int) and e >= 0 for e in epochs):
-                raise ValueError(
-                    "Expected argument `epochs` to be 'log', None or a sequence of epochs, counted "
-                    f"from 0, but got {epochs!r}."
-                )
-            self.epochs = sorted(epochs)
+        if isinstance(epochs, Sequence) and not isinstance(epochs, str | bytes):
+            self.epochs = sorted(check_integer("epochs", epoch, low=0) for epoch in epochs)
+        elif epochs is None or epochs == "log":
+            self.epochs = epochs
+        else:
+            expected = "'log', None or a list of epochs, counted from 0, as in [0, 10, 100]"
+            raise ValueError(wrong("epochs", expected, epochs))
         self.last = -1
         """The epoch that was watched last."""
 
@@ -99,17 +96,20 @@ class Budget:
     """
 
     def __init__(self, num_points: int, max_overhead: float | None = None) -> None:
-        if not isinstance(num_points, int) or num_points < 1:
-            raise ValueError(
-                f"Expected argument `num_points` to be at least 1, but got {num_points}."
+        self.num_points = check_integer("num_points", num_points, low=1)
+        self.max_overhead = (
+            None
+            if max_overhead is None
+            else check_number(
+                "max_overhead",
+                max_overhead,
+                low=0.0,
+                high=1.0,
+                open_low=True,
+                open_high=True,
+                what="a share of the time, or None",
             )
-        if max_overhead is not None and not 0 < max_overhead < 1:
-            raise ValueError(
-                "Expected argument `max_overhead` to be a share of the time between 0 and 1, or "
-                f"None, but got {max_overhead}."
-            )
-        self.num_points = num_points
-        self.max_overhead = max_overhead
+        )
         self._spent = 0.0
         self._begun = self._ended = time.monotonic()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import nn
 
+from lightning_invert.arguments import check_choice, check_integer, check_number
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import with_context
 from lightning_invert.jacobians.jacobian import count_outputs
@@ -19,7 +20,7 @@ from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK, Plan, flops_of, plan
 from lightning_invert.watch.advice import advise
 from lightning_invert.watch.isolation import isolated
-from lightning_invert.watch.maps import MapError, WatchedMap, resolve_maps
+from lightning_invert.watch.maps import MapError, WatchedMap, checked_maps, resolve_maps
 from lightning_invert.watch.notices import say, warn
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
 from lightning_invert.watch.points import Frame, Points
@@ -87,16 +88,22 @@ class Watcher:
         on_error: OnError = "warn",
         max_work: float | None = MAX_WORK,
     ) -> None:
+        if maps is not None:
+            checked_maps(maps)
         self.maps = maps
-        self.num_points = num_points
+        self.num_points = check_integer("num_points", num_points, low=1)
         self.thresholds = thresholds or Thresholds()
-        self.scale = scale
-        self.precision = precision
-        self.seed = seed
-        self.sampling = sampling
-        self.dataloaders = dataloaders
-        self.on_error = on_error
-        self.max_work = max_work
+        self.scale = check_choice("scale", scale, (None, *get_args(Scale)))
+        self.precision = check_choice("precision", precision, get_args(Precision))
+        self.seed = check_integer("seed", seed, low=0)
+        self.sampling = check_choice("sampling", sampling, ("reservoir", "fixed", "first"))
+        self.dataloaders = check_choice("dataloaders", dataloaders, ("merged", "separate"))
+        self.on_error = check_choice("on_error", on_error, get_args(OnError))
+        self.max_work = (
+            None
+            if max_work is None
+            else check_number("max_work", max_work, low=0.0, open_low=True, what="or None")
+        )
         self.seconds_offering = 0.0
         """What taking batches in has cost since ``begin``."""
         self._root: nn.Module | None = None

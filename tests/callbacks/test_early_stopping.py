@@ -105,7 +105,7 @@ def test_two_of_them_have_states_of_their_own():
     ("options", "words"),
     [
         ({}, "would never stop"),
-        ({"monitor": "log10_cond", "stopping_threshold": 2.0}, "`monitor` .* log10_cond_p95"),
+        ({"monitor": "log10_cond", "stopping_threshold": 2.0}, "`monitor` .* 'log10_cond_p95'"),
         ({"stopping_threshold": 2.0, "patience": 0}, "`patience`"),
         ({"stop_when_stalled": True, "min_delta": -1.0}, "`min_delta`"),
         ({"stopping_threshold": 5.0, "divergence_threshold": 3.0}, "`stopping_threshold`"),

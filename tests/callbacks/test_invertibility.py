@@ -555,30 +555,6 @@ def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
     assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        ({"num_points": 0}, "num_points"),
-        ({"num_points": -5}, "num_points"),
-        ({"every_n_epochs": 0}, "every_n_epochs"),
-        ({"every_n_epochs": 2, "epochs": "log"}, "every_n_epochs"),
-        ({"epochs": "sometimes"}, "epochs"),
-        ({"epochs": [-1]}, "epochs"),
-        ({"sampling": "last"}, "sampling"),
-        ({"max_overhead": 2}, "max_overhead"),
-        ({"worst_points": -1}, "worst_points"),
-        ({"scale": "metric"}, "scale"),
-        ({"precision": "float128"}, "precision"),
-        ({"figures": "always"}, "figures"),
-        ({"bands": (1e4, 1e2)}, "bands"),
-        ({"rank_atol": -1}, "rank_atol"),
-    ],
-)
-def test_names_the_argument_that_is_wrong(arguments, name):
-    with pytest.raises(ValueError, match=f"`{name}`"):
-        InvertibilityCallback(**arguments)
-
-
 def test_it_serves_a_project_that_uses_pytorch_lightning(tmp_path):
     project = """
         import pytorch_lightning as pl, torch

@@ -64,12 +64,3 @@ def test_the_reference_split_is_four_to_one_and_the_test_is_on_other_points():
 
 def test_every_variable_has_a_unit():
     assert all(v.unit for v in (*BlastFurnaceDataModule.inputs, *BlastFurnaceDataModule.outputs))
-
-
-@pytest.mark.parametrize(
-    "options", [{"num_points": 0}, {"num_test_points": 0}, {"noise": -0.1}, {"noise": float("nan")}]
-)
-def test_names_the_argument_that_is_wrong(options):
-    (name,) = options
-    with pytest.raises(ValueError, match=f"`{name}`"):
-        BlastFurnaceDataModule(**options)

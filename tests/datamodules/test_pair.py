@@ -114,23 +114,6 @@ def test_too_few_rows_are_counted(rows):
         Given(torch.randn(rows, 2, dtype=torch.float64)).setup()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"batch_size": 0},
-        {"eval_batch_size": -1},
-        {"val_fraction": 0.0},
-        {"val_fraction": 1.0},
-        {"test_fraction": 0.8},
-        {"test_fraction": -0.1},
-    ],
-)
-def test_names_the_argument_that_is_wrong(options):
-    (name,) = options
-    with pytest.raises(ValueError, match=f"`{name}`"):
-        Smooth(**options)
-
-
 def test_a_test_without_rows_is_refused():
     with pytest.raises(ValueError, match="`test_fraction`"):
         Smooth().test_dataloader()

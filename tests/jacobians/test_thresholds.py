@@ -35,19 +35,3 @@ def test_they_cannot_be_changed_and_are_equal_by_value():
     assert hash(Thresholds(bands=[10.0, 20.0])) == hash(Thresholds(bands=(10.0, 20.0)))
     with pytest.raises(FrozenInstanceError):
         Thresholds().rank_atol = 1.0
-
-
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({"rank_atol": -1.0}, "rank_atol"),
-        ({"rank_rtol": math.nan}, "rank_rtol"),
-        ({"singular_floor": math.inf}, "singular_floor"),
-        ({"bands": (1e4, 100.0)}, "bands"),
-        ({"bands": (0.5, 100.0)}, "bands"),
-        ({"bands": (1.0, 2.0, 3.0)}, "bands"),
-    ],
-)
-def test_names_the_threshold_that_makes_no_sense(options, name):
-    with pytest.raises(ValueError, match=f"`{name}`"):
-        Thresholds(**options)

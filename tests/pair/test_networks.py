@@ -32,14 +32,6 @@ def test_dropout_acts_in_training_alone(network):
     assert torch.equal(net(x), net(x))
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", ["in_features", "out_features", "width"])
-def test_names_the_size_that_is_wrong(network, name):
-    sizes = {"in_features": 7, "out_features": 4, "width": 8, name: 0}
-    with pytest.raises(ValueError, match=f"`{name}` to be at least 1, but got 0"):
-        network(sizes.pop("in_features"), sizes.pop("out_features"), **sizes)
-
-
 def test_standardize_gives_mean_zero_and_spread_one_and_back():
     x = 5 + 3 * torch.randn(1000, 2, dtype=torch.float64)
     scale = Standardize().double()

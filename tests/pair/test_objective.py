@@ -80,19 +80,6 @@ def test_schedules_are_equal_when_their_values_are():
     assert ConstantAlpha(0.2) != ConstantAlpha(0.3)
 
 
-@pytest.mark.parametrize(
-    ("build", "words"),
-    [
-        (lambda: ConstantAlpha(1.5), "`value` .* 1.5"),
-        (lambda: LinearDecayAlpha(start=-0.1), "`start` .* -0.1"),
-        (lambda: LinearDecayAlpha(epochs=0), "`epochs` .* 0"),
-    ],
-)
-def test_names_the_argument_that_is_wrong(build, words):
-    with pytest.raises(ValueError, match=words):
-        build()
-
-
 def test_a_schedule_has_to_say_what_it_does():
     with pytest.raises(NotImplementedError):
         AlphaSchedule()(0)

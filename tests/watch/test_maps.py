@@ -162,7 +162,7 @@ class NoForward(LightningModule):
         ({"f": {"modul": "encoder"}}, Net(), ValueError, r"maps\['f'\].*\['modul'\]"),
         ({"f": 3}, Net(), TypeError, r"maps\['f'\].*got int"),
         ({"f": {"module": "encoder", "input": 1.5}}, Net(), TypeError, r"\['input'\].*float"),
-        ({}, Net(), ValueError, "`maps` to name at least one"),
+        ({}, Net(), ValueError, "`maps` to be a mapping with at least one"),
         (["encoder"], Net(), ValueError, "`maps`"),
         (None, NoForward(), ValueError, "NoForward defines none"),
     ],

@@ -138,21 +138,6 @@ def test_reset_forgets():
     assert metric.compute()["full_rank_fraction"] == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"rank_atol": -1.0}, "`rank_atol`"),
-        ({"rank_rtol": math.nan}, "`rank_rtol`"),
-        ({"singular_floor": -1.0}, "`singular_floor`"),
-        ({"bands": (1e4, 100.0)}, "`bands`"),
-        ({"bands": (0.5, 100.0)}, "`bands`"),
-    ],
-)
-def test_names_the_argument_that_is_wrong(options, words):
-    with pytest.raises(ValueError, match=words):
-        InvertibilityMetric(**options)
-
-
 def test_refuses_shapes_that_do_not_fit():
     metric = InvertibilityMetric()
     with pytest.raises(ValueError, match="`singular_values`"):

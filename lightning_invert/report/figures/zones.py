@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lightning_invert.arguments import check_integer
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.points import drawable, most_telling
 from lightning_invert.report.figures.style import Array
@@ -63,8 +64,7 @@ def fragile_zones(
         ['x0', 'x1', 'x2']
     """
     full_rank, bands = one.full_rank, one.thresholds.bands
-    if max_inputs < 1:
-        raise ValueError(f"Expected argument `max_inputs` to be at least 1, but got {max_inputs}.")
+    check_integer("max_inputs", max_inputs, low=1)
     points = drawable(one)
     inputs, condition, deficient, names, facts = points
     n = inputs.shape[1]

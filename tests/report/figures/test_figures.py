@@ -156,7 +156,7 @@ assert "matplotlib.pyplot" not in sys.modules
     [
         (
             lambda: fragile_zones(X, CONDITION, RANK, full_rank=4, max_inputs=0),
-            "`max_inputs` to be at least 1",
+            "`max_inputs` to be a whole number of at least 1",
         ),
         (lambda: zone_map(X[:, :1], CONDITION, RANK, full_rank=4), r"n > 1, but got \(256, 1\)"),
     ],

@@ -196,12 +196,6 @@ def test_who_has_no_tensorboard_needs_none(tmp_path, logger):
     assert list(tmp_path.glob("figures/*.png"))
 
 
-@pytest.mark.parametrize("argument", ["on_error", "scalars"])
-def test_a_choice_that_is_none_is_named(argument):
-    with pytest.raises(ValueError, match=f"Expected argument `{argument}` to be one of"):
-        InvertibilityCallback(**{argument: "sometimes"})
-
-
 def test_an_interrupt_is_no_failure(tmp_path, monkeypatch):
     def interrupted(self, charts):
         raise KeyboardInterrupt
