@@ -253,13 +253,16 @@ class ForwardInverseModule(LightningModule):
         """Compute statistics from the training loader if no data module gave them."""
         if self.standardize and not self.scale_x.fitted:
             self._fit_scales(*self._statistics_of_loader())
-        self._sums.clear()
-        self._penalties.clear()
         self._take_up()
 
     def on_train_start(self) -> None:
         """Take up a resumed fit whose checkpoint was loaded only now, as FSDP's is."""
         self._take_up()
+
+    def on_train_epoch_start(self) -> None:
+        """Forget an epoch that did not come to its end; one that is resumed does not start."""
+        self._sums.clear()
+        self._penalties.clear()
 
     def train(self, mode: bool = True) -> ForwardInverseModule:
         """Set the mode; a frozen F stays in evaluation mode."""
@@ -388,8 +391,7 @@ class ForwardInverseModule(LightningModule):
         mine = processes[self.trainer.global_rank]
         for stage, sums in mine["sums"].items():
             self._sums[stage].load_state_dict(sums, self.device)
-        for name, terms in mine["penalties"].items():
-            self._penalties[name] = list(terms.to(self.device))
+        self._penalties = {k: list(terms.to(self.device)) for k, terms in mine["penalties"].items()}
         set_random_streams(mine["streams"], self.device)
 
     def _net(self, name: str) -> nn.Module:

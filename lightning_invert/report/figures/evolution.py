@@ -73,7 +73,7 @@ def evolution(
         each = (
             style.points(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]} points"
         )
-        thinned = ", the older thinned out," if len(history) >= MAX_LOOKS else ""
+        thinned = " (older ones are thinned out)" if len(history) == MAX_LOOKS else ""
         facts = [f"{facts[0]}{thinned} at {each}", *LEGEND]
     with style.styled():
         width, tall = style.CARD[0], 3.6

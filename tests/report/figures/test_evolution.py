@@ -58,6 +58,6 @@ def test_any_number_of_looks_is_drawn(number):
 
 
 def test_a_history_that_was_thinned_out_says_so():
-    assert "512 looks, the older thinned out, at" in words(
+    assert "512 looks (older ones are thinned out) at" in words(
         evolution(looks(CONDITION, range(512)), full_rank=4)
     )
