@@ -153,8 +153,8 @@ class ForwardInverseModule(LightningModule):
         self.outputs: tuple[Variable, ...] | None = None
         self._sums: defaultdict[str, EpochSums] = defaultdict(EpochSums)
         self._penalties: dict[str, list[Tensor]] = {}
-        self._resumed: list[dict[str, Any]] | None = None
-        """What each process of the fit that is resumed was doing, until it is taken up."""
+        self._resumed: dict[str, Any] = {}
+        """What the fit that is resumed was doing, until it is taken up."""
 
     # The pair, in physical units.
 
@@ -253,16 +253,19 @@ class ForwardInverseModule(LightningModule):
         """Compute statistics from the training loader if no data module gave them."""
         if self.standardize and not self.scale_x.fitted:
             self._fit_scales(*self._statistics_of_loader())
-        self._take_up()
+        self._resume_streams()
 
     def on_train_start(self) -> None:
-        """Take up a resumed fit whose checkpoint was loaded only now, as FSDP's is."""
-        self._take_up()
-
-    def on_train_epoch_start(self) -> None:
-        """Forget an epoch that did not come to its end; one that is resumed does not start."""
+        """Take up the epoch that is resumed, unless Lightning counts it as done."""
+        self._resume_streams()  # where the checkpoint was loaded only after `on_fit_start`: FSDP
+        resumed, self._resumed = self._resumed, {}
         self._sums.clear()
         self._penalties.clear()
+        if resumed and resumed["epoch"] == self.current_epoch:
+            for stage, sums in resumed["sums"].items():
+                self._sums[stage].load_state_dict(sums, self.device)
+            for name, terms in resumed["penalties"].items():
+                self._penalties[name] = list(terms.to(self.device))
 
     def train(self, mode: bool = True) -> ForwardInverseModule:
         """Set the mode; a frozen F stays in evaluation mode."""
@@ -343,9 +346,12 @@ class ForwardInverseModule(LightningModule):
         variables = {side: pack_variables(getattr(self, side)) for side in ("inputs", "outputs")}
         checkpoint[_CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
         if self._attached:
-            sums = {stage: sums.state_dict() for stage, sums in self._sums.items()}
-            penalties = {name: torch.stack(terms).cpu() for name, terms in self._penalties.items()}
-            doing = {"streams": random_streams(self.device), "sums": sums, "penalties": penalties}
+            doing = {
+                "streams": random_streams(self.device),
+                "epoch": self.current_epoch,
+                "sums": {stage: sums.state_dict() for stage, sums in self._sums.items()},
+                "penalties": {k: torch.stack(terms).cpu() for k, terms in self._penalties.items()},
+            }
             checkpoint[_CHECKPOINT_KEY]["processes"] = everywhere(doing, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -359,7 +365,7 @@ class ForwardInverseModule(LightningModule):
         with isolate_rng(include_cuda=False):
             self._build_missing()
         if self._attached and self.trainer.state.fn == "fit":
-            self._resumed = kept.get("processes")
+            self._resumed = self._of_this_process(kept.get("processes", []))
 
     # Details.
 
@@ -377,22 +383,19 @@ class ForwardInverseModule(LightningModule):
             return False
         return self.trainer.state.fn == "fit" and self.current_epoch < self.forward_warmup_epochs
 
-    def _take_up(self) -> None:
-        """Go on with the random streams, and in the midst of the epoch, of the fit that is resumed."""
-        processes, self._resumed = self._resumed, None
-        if processes is None:
-            return
-        if len(processes) != self.trainer.world_size:
+    def _of_this_process(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what this one of the processes that saved a checkpoint was doing."""
+        if processes and len(processes) != self.trainer.world_size:
             rank_zero_warn(
                 f"ForwardInverseModule resumes in {self.trainer.world_size} process(es) what "
                 f"{len(processes)} trained: it will not end, to the bit, as it would have there."
             )
-            return
-        mine = processes[self.trainer.global_rank]
-        for stage, sums in mine["sums"].items():
-            self._sums[stage].load_state_dict(sums, self.device)
-        self._penalties = {k: list(terms.to(self.device)) for k, terms in mine["penalties"].items()}
-        set_random_streams(mine["streams"], self.device)
+            return {}
+        return dict(processes[self.trainer.global_rank]) if processes else {}
+
+    def _resume_streams(self) -> None:
+        if streams := self._resumed.pop("streams", None):
+            set_random_streams(streams, self.device)
 
     def _net(self, name: str) -> nn.Module:
         network = getattr(self, name)
