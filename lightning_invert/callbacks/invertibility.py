@@ -219,7 +219,7 @@ class InvertibilityCallback(Callback):
         """Take up where the saved fit was."""
         self.history = {name: list(looks) for name, looks in state_dict["history"].items()}
         # Who now wants others, or sets no bound on the time, is not held to what a budget left then.
-        if self.max_overhead is not None and self.num_points == state_dict["num_points_wanted"]:
+        if self.max_overhead is not None and self.num_points == state_dict.get("num_points_wanted"):
             self._budget.num_points = state_dict["num_points"]
         self._schedule.last = state_dict["last_epoch"]
 
