@@ -14,7 +14,9 @@ from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = (ROOT / "docs" / "callback.md").read_text(encoding="utf-8")
+DOCS = "".join(
+    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("callback.md", "resume.md")
+)
 SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT + DOCS, re.DOTALL)
 COMMANDS = [
     line.split("#")[0].strip()

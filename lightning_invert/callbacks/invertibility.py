@@ -19,7 +19,7 @@ from lightning_invert.jacobians.work import MAX_WORK
 from lightning_invert.report.display import Display
 from lightning_invert.report.loggers import logger_step
 from lightning_invert.report.tags import scalars_by_tag
-from lightning_invert.watch.history import Record, record
+from lightning_invert.watch.history import Record, record, remember
 from lightning_invert.watch.isolation import isolated
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.schedule import Budget, Schedule
@@ -96,7 +96,8 @@ class InvertibilityCallback(Callback):
             shuffle, as those of validation should not.
         epochs: Watch these epochs and the last one, or ``"log"``: 0, 1, 2, 4, 8, ...
         max_overhead: What share of the time watching may take. Where it takes more, fewer points
-            are watched, down to 16, and then fewer epochs; this is said.
+            are watched, down to 16, and then fewer epochs; this is said. A fit that is resumed with
+            the same ``num_points`` goes on with as few, with another with that.
         worst_points: Rows of the table of the worst points, ``invertibility/{map}_worst_points.csv``
             beside the logs; 0: no table.
         scalars: Which scalars the loggers get in fit: ``"essential"`` (for each map the shares at
@@ -115,7 +116,8 @@ class InvertibilityCallback(Callback):
         watcher: What watches; it knows nothing of Lightning.
         observations: What the latest look found, one for each map.
         history: Name of a map -> its looks in fit, each a dictionary of plain numbers: see
-            :class:`~lightning_invert.watch.history.Record`.
+            :class:`~lightning_invert.watch.history.Record`. Of more than 512 the older are thinned
+            out, the first excepted.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -199,13 +201,16 @@ class InvertibilityCallback(Callback):
         return {
             "history": {name: list(looks) for name, looks in self.history.items()},
             "num_points": self._budget.num_points,
+            "num_points_wanted": self.num_points,
             "last_epoch": self._schedule.last,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where the saved fit was."""
         self.history = {name: list(looks) for name, looks in state_dict["history"].items()}
-        self._budget.num_points = min(self.num_points, state_dict["num_points"])
+        # Who now wants others, or sets no bound on the time, is not held to what a budget left then.
+        if self.max_overhead is not None and self.num_points == state_dict.get("num_points_wanted"):
+            self._budget.num_points = state_dict["num_points"]
         self._schedule.last = state_dict["last_epoch"]
 
     # Where the trainer calls.
@@ -380,7 +385,7 @@ class InvertibilityCallback(Callback):
         epoch = self._schedule.last = trainer.current_epoch
         for one in seen:
             kept = record(one, epoch=epoch, step=logger_step(trainer))
-            self.history.setdefault(one.label, []).append(kept)
+            remember(self.history.setdefault(one.label, []), kept)
 
     def _may_draw(self, trainer: Trainer, maps: int) -> bool:
         if self.figures != "auto" or not _fitting(trainer):

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_invert.arguments import check_integer, check_number
+from lightning_invert.datamodules.loaders import Position, ResumableLoader, SeededShuffle
 from lightning_invert.variables import ColumnStatistics, Variable
 
 __all__ = ["PairDataModule", "PairDataset", "Statistics"]
@@ -78,7 +79,9 @@ class PairDataModule(LightningDataModule):
         eval_batch_size: Rows a batch of validation, test and prediction.
         val_fraction: Share of the rows held out for validation, in (0, 1).
         test_fraction: Share of the rows held out for the test, in [0, 1).
-        seed: Seed of the split; the same seed always gives the same split.
+        seed: Seed of the split, and of the order in which the training rows come: the same seed
+            always gives the same split and, epoch by epoch, the same order, so that a fit that is
+            resumed, even in the midst of an epoch, goes on with the very next batch.
         num_workers: Worker processes of each loader. The rows are in memory already and a batch
             is one index operation, so 0 is fastest for all but very large batches.
 
@@ -117,6 +120,7 @@ class PairDataModule(LightningDataModule):
         self.num_workers = check_integer("num_workers", num_workers, low=0)
         self._splits: dict[str, PairDataset] | None = None
         self._statistics: Statistics | None = None
+        self._position = Position()
 
     def load(self) -> tuple[Tensor, Tensor]:
         """Return all rows in physical units, float64: x of shape (N, n), y of shape (N, m)."""
@@ -137,6 +141,8 @@ class PairDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Load the rows and split them, once."""
+        if stage == "fit":
+            self._position = Position()  # of this fit; that of a resumed one is loaded after this
         if self._splits is not None:
             return
         x, y = self.load()
@@ -180,17 +186,33 @@ class PairDataModule(LightningDataModule):
                     )
         return statistics
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return which batches of the epoch were trained on."""
+        return {"position": self._position.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the saved fit was; only a fit does."""
+        # Lightning hands it to the loader too, but not where someone has asked for the loader before,
+        # as `estimated_stepping_batches` does.
+        if self.trainer is not None and self.trainer.state.fn == "fit":
+            self._position.load_state_dict(state_dict["position"])
+
     def _loader(self, split: str, *, batch_size: int, shuffle: bool = False) -> DataLoader[Tensor]:
         self.setup()
         assert self._splits is not None
-        return DataLoader(
-            self._splits[split],  # type: ignore[arg-type]  # a batch, not a row, is what comes out
-            batch_size=batch_size,
-            shuffle=shuffle,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=_as_it_is,
-        )
+        rows: Any = self._splits[split]  # a batch, not a row, is what comes out
+        options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "num_workers": self.num_workers,
+            "persistent_workers": self.num_workers > 0,
+            "collate_fn": _as_it_is,
+            # Else each iteration would draw from the stream that dropout draws from.
+            "generator": torch.Generator().manual_seed(self.seed),
+        }
+        if shuffle:
+            order = SeededShuffle(len(rows), self.seed)
+            return ResumableLoader(rows, sampler=order, position=self._position, **options)
+        return DataLoader(rows, **options)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from lightning_invert.pair.objective import (
     pair_loss,
 )
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
+from lightning_invert.pair.streams import everywhere, random_streams, set_random_streams
 from lightning_invert.variables import ColumnStatistics, Variable
 
 __all__ = ["ForwardInverseModule"]
@@ -162,6 +164,8 @@ class ForwardInverseModule(LightningModule):
         self.outputs: tuple[Variable, ...] | None = None
         self._sums: defaultdict[str, EpochSums] = defaultdict(EpochSums)
         self._penalties: dict[str, list[Tensor]] = {}
+        self._resumed: dict[str, Any] = {}
+        """What the fit that is resumed was doing, until it is taken up."""
 
     # The pair, in physical units.
 
@@ -247,7 +251,9 @@ class ForwardInverseModule(LightningModule):
             self.outputs = tuple(map(Variable.of, outputs))
         if self.forward_from is not None and self.forward_net is None:
             self._take_forward_from(self.forward_from)
-        self._build_missing()
+        # Only to train are weights drawn; else a checkpoint's take their place.
+        with nullcontext() if stage == "fit" else isolate_rng(include_cuda=False):
+            self._build_missing()
         statistics = getattr(data, "statistics", None)
         if self.standardize and statistics is not None and not self.scale_x.fitted:
             self._fit_scales(*statistics)
@@ -258,6 +264,19 @@ class ForwardInverseModule(LightningModule):
         """Compute statistics from the training loader if no data module gave them."""
         if self.standardize and not self.scale_x.fitted:
             self._fit_scales(*self._statistics_of_loader())
+        self._resume_streams()
+
+    def on_train_start(self) -> None:
+        """Take up the epoch that is resumed, unless Lightning counts it as done."""
+        self._resume_streams()  # where the checkpoint was loaded only after `on_fit_start`: FSDP
+        resumed, self._resumed = self._resumed, {}
+        self._sums.clear()
+        self._penalties.clear()
+        if resumed and resumed["epoch"] == self.current_epoch:
+            for stage, sums in resumed["sums"].items():
+                self._sums[stage].load_state_dict(sums, self.device)
+            for name, terms in resumed["penalties"].items():
+                self._penalties[name] = list(terms.to(self.device))
 
     def train(self, mode: bool = True) -> ForwardInverseModule:
         """Set the mode; a frozen F stays in evaluation mode."""
@@ -337,6 +356,14 @@ class ForwardInverseModule(LightningModule):
                 rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
         variables = {side: pack_variables(getattr(self, side)) for side in ("inputs", "outputs")}
         checkpoint[_CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
+        if self._attached:
+            doing = {
+                "streams": random_streams(self.device),
+                "epoch": self.current_epoch,
+                "sums": {stage: sums.state_dict() for stage, sums in self._sums.items()},
+                "penalties": {k: torch.stack(terms).cpu() for k, terms in self._penalties.items()},
+            }
+            checkpoint[_CHECKPOINT_KEY]["processes"] = everywhere(doing, self.trainer.world_size)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rebuild what this module was not given."""
@@ -346,7 +373,10 @@ class ForwardInverseModule(LightningModule):
                 setattr(self, name, unpack(packed))
         self.inputs = self.inputs or unpack_variables(kept["variables"], "input")
         self.outputs = self.outputs or unpack_variables(kept["variables"], "output")
-        self._build_missing()
+        with isolate_rng(include_cuda=False):
+            self._build_missing()
+        if self._attached and self.trainer.state.fn == "fit":
+            self._resumed = self._of_this_process(kept.get("processes", []))
 
     # Details.
 
@@ -363,6 +393,20 @@ class ForwardInverseModule(LightningModule):
         if self.forward_warmup_epochs == 0 or not self._attached:
             return False
         return self.trainer.state.fn == "fit" and self.current_epoch < self.forward_warmup_epochs
+
+    def _of_this_process(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what this one of the processes that saved a checkpoint was doing."""
+        if processes and len(processes) != self.trainer.world_size:
+            rank_zero_warn(
+                f"ForwardInverseModule resumes in {self.trainer.world_size} process(es) what "
+                f"{len(processes)} trained: it will not end, to the bit, as it would have there."
+            )
+            return {}
+        return dict(processes[self.trainer.global_rank]) if processes else {}
+
+    def _resume_streams(self) -> None:
+        if streams := self._resumed.pop("streams", None):
+            set_random_streams(streams, self.device)
 
     def _net(self, name: str) -> nn.Module:
         network = getattr(self, name)
@@ -444,6 +488,8 @@ class ForwardInverseModule(LightningModule):
         return sum(terms.values())
 
     def _log_means(self, stage: str) -> None:
+        if self._sums[stage].empty:
+            return  # an older checkpoint's epoch, resumed at its end
         means = self._sums[stage].means(self._reduced)
         names = self.output_names or tuple(str(i) for i in range(len(means.mae)))
         logged = dict(means.losses)

@@ -9,7 +9,7 @@ from tests.projects import Foreign, loader, quiet_trainer
 
 def fit(folder, until, *, resume=None, **options):
     torch.manual_seed(4)
-    watch = InvertibilityCallback(num_points=20, **options)
+    watch = InvertibilityCallback(**{"num_points": 20, **options})
     trainer = quiet_trainer(folder, max_epochs=until, callbacks=[watch])
     module = Foreign()
     module.encoder[3] = torch.nn.Identity()  # its dropout would differ after an interruption
@@ -39,6 +39,32 @@ def test_points_that_a_budget_took_away_stay_away(tmp_path):
     fit(tmp_path, 3, max_overhead=1e-9)
     resumed = fit(tmp_path, 4, resume=tmp_path / "last.ckpt", max_overhead=1e-9)
     assert resumed.history["forward"][-1]["num_points"] == 16
+
+
+@pytest.mark.parametrize(
+    ("wanted", "overhead", "expected"), [(12, 1e-9, 12), (40, 1e-9, 40), (20, None, 20)]
+)
+def test_who_resumes_with_other_points_or_without_a_budget_gets_what_is_wanted(
+    tmp_path, wanted, overhead, expected
+):
+    fit(tmp_path, 3, max_overhead=1e-9)
+    resumed = fit(
+        tmp_path,
+        4,
+        resume=tmp_path / "last.ckpt",
+        max_overhead=overhead,
+        num_points=wanted,
+    )
+    points = [look["num_points"] for look in resumed.history["forward"]]
+    assert points[-2:] == [16, expected]
+
+
+def test_a_long_fit_keeps_a_bounded_history(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_invert.watch.history.MAX_LOOKS", 8)
+    watch = fit(tmp_path, 30)
+    epochs = [look["epoch"] for look in watch.history["forward"]]
+    assert len(epochs) == 8
+    assert (epochs[0], epochs[-1]) == (0, 29)
 
 
 def test_a_second_fit_has_a_history_of_its_own(tmp_path):

@@ -215,3 +215,61 @@ def test_processes_decide_alike_where_one_fails(tmp_path, where, on_error):
         return
     with pytest.raises(AssertionError, match=rf"failed in process 1: MapError: .*{why}"):
         run(tmp_path, project, WHERE=where, ON_ERROR=on_error)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [7, 10], ids=["in the midst of an epoch", "after its last batch"])
+def test_two_processes_go_on_to_the_bit_each_with_streams_of_its_own(tmp_path, step):
+    project = """
+        import json
+        from pathlib import Path
+        import torch
+        from lightning.pytorch import Callback, Trainer
+        from lightning.pytorch.callbacks import ModelCheckpoint
+        from lightning_invert import ForwardInverseModule, ResidualMLP
+        from lightning_invert.callbacks import InvertibilityCallback
+        from tests.projects import Smooth
+
+        class Seed(Callback):
+            def on_train_start(self, trainer, *_):
+                if trainer.ckpt_path is None:
+                    torch.manual_seed(trainer.global_rank)
+
+        class Rows(Callback):
+            seen = []
+            def on_train_batch_start(self, trainer, pl_module, batch, *_):
+                if trainer.global_step >= STEP:
+                    self.seen.append(batch[0].tolist())
+
+        def fit(resume=None):
+            torch.manual_seed(3)
+            rows = Rows()
+            rows.seen = []
+            saved = ModelCheckpoint(
+                "checkpoints", "{step}", save_top_k=-1, every_n_train_steps=STEP,
+                enable_version_counter=False,
+            )
+            trainer = Trainer(
+                accelerator="cpu", devices=2, strategy="ddp", max_epochs=4, logger=False,
+                enable_progress_bar=False, callbacks=[InvertibilityCallback(), Seed(), rows, saved],
+            )
+            pair = ForwardInverseModule(ResidualMLP(3, 2, dropout=0.5), ResidualMLP(2, 3, dropout=0.5))
+            trainer.fit(pair, datamodule=Smooth(batch_size=16), ckpt_path=resume)
+            found = {k: v.item() for k, v in sorted(trainer.callback_metrics.items())}
+            weights = [p.flatten().tolist() for p in pair.parameters()]
+            rank = trainer.global_rank
+            return rank, [found, weights, torch.get_rng_state().tolist(), rows.seen]
+
+        rank, whole = fit()
+        _, resumed = fit(f"checkpoints/step={STEP}.ckpt")
+        same = [a == b for a, b in zip(whole, resumed, strict=True)]
+        Path(f"rank{rank}.json").write_text(json.dumps([same, whole[2], len(whole[3]), whole[3][0]]))
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    """
+    run(tmp_path, project, STEP=step)
+    first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
+    assert first[0] == second[0] == [True] * 4
+    assert first[1] != second[1]
+    assert first[2] == second[2] == 20 - step  # 5 steps an epoch, of 160 rows in two processes
+    assert first[3] != second[3]

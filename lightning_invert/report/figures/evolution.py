@@ -10,6 +10,7 @@ import numpy as np
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
+from lightning_invert.watch.history import MAX_LOOKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +73,8 @@ def evolution(
         each = (
             style.points(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]} points"
         )
-        facts = [f"{facts[0]} at {each}", *LEGEND]
+        thinned = " (older ones are thinned out)" if len(history) == MAX_LOOKS else ""
+        facts = [f"{facts[0]}{thinned} at {each}", *LEGEND]
     with style.styled():
         width, tall = style.CARD[0], 3.6
         figure, height = style.headed(width, tall, title or "evolution", facts)

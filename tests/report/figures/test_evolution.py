@@ -55,3 +55,9 @@ def test_a_change_of_the_number_of_points_is_said():
 @pytest.mark.parametrize("number", [0, 1, 2, 1000])
 def test_any_number_of_looks_is_drawn(number):
     assert to_image(evolution(looks(CONDITION, range(number)), full_rank=4)).std() > 0
+
+
+def test_a_history_that_was_thinned_out_says_so():
+    assert "512 looks (older ones are thinned out) at" in words(
+        evolution(looks(CONDITION, range(512)), full_rank=4)
+    )
