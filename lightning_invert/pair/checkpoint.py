@@ -38,6 +38,8 @@ __all__ = [
 
 CHECKPOINT_KEY = "lightning_invert"
 
+_VERSION = "pytorch-lightning_version"
+
 PARTS: dict[str, type[nn.Module | AlphaSchedule]] = {
     "forward_net": nn.Module,
     "inverse_net": nn.Module,
@@ -73,13 +75,13 @@ def read_checkpoint(file: Any, map_location: Any = "cpu") -> dict[str, Any]:
         raise ValueError(
             f"Expected {str(file)!r} to be a checkpoint, but it cannot be read: {_reason(error)}."
         ) from error
-    needed = ("state_dict", "hyper_parameters")
-    if not isinstance(checkpoint, dict) or not all(
-        isinstance(checkpoint.get(name), dict) for name in needed
-    ):
+    whole = isinstance(checkpoint, dict) and isinstance(
+        checkpoint.get("hyper_parameters", {}), dict
+    )
+    if not (whole and isinstance(checkpoint.get("state_dict"), dict) and _VERSION in checkpoint):
         raise ValueError(
-            f"Expected {str(file)!r} to be a checkpoint of a ForwardInverseModule, but it lacks "
-            f"{' or '.join(needed)}."
+            f"Expected {str(file)!r} to be a checkpoint that a Trainer saved, but it lacks "
+            f"`state_dict` or `{_VERSION}`."
         )
     return checkpoint
 
@@ -234,6 +236,6 @@ def _reason(error: Exception) -> str:
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named:
         return f"it needs {named[1]!r}, and only tensors and plain values are read from it"
-    if "weights_only" in str(error):
+    if "weights_only" in str(error) or not isinstance(error, OSError | RuntimeError):
         return "it is no file of torch.save, or damaged"
-    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+    return str(error).partition("\n")[0].rstrip(".")

@@ -366,7 +366,8 @@ class ForwardInverseModule(LightningModule):
         variables = kept(checkpoint, "variables")
         self.inputs = self.inputs or unpack_variables(variables, "input")
         self.outputs = self.outputs or unpack_variables(variables, "output")
-        if CHECKPOINT_KEY not in checkpoint and None in (self.forward_net, self.inverse_net):
+        given = not self._sized and None not in (self.forward_net, self.inverse_net)
+        if CHECKPOINT_KEY not in checkpoint and not given:
             raise ValueError(
                 "Expected a checkpoint of a ForwardInverseModule, but no networks are kept in it. "
                 "Give `forward_net` and `inverse_net` if it has their weights."

@@ -188,9 +188,10 @@ class Foreign:
         (b"", "cannot be read"),
         (b"no zip at all", "cannot be read"),
         (pickle.dumps(Mischief()), "cannot be read"),
-        ([1, 2], "lacks state_dict"),
-        ({"state_dict": 3}, "lacks state_dict"),
-        ({"state_dict": {}, "hyper_parameters": [1]}, "lacks state_dict or hyper_parameters"),
+        ([1, 2], "lacks `state_dict`"),
+        ({"state_dict": 3}, "lacks `state_dict`"),
+        ({"state_dict": {}}, "or `pytorch-lightning_version`"),
+        ({"state_dict": {}, "hyper_parameters": [1]}, "lacks `state_dict`"),
         ({"state_dict": {}, "hyper_parameters": {"a": Foreign()}}, r"it needs '\S*Foreign'"),
     ],
 )
