@@ -64,7 +64,9 @@ def read_checkpoint(file: Any, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         if isinstance(file, str | Path):
             with get_filesystem(file).open(str(file), "rb") as opened:
-                checkpoint = torch.load(opened, map_location=map_location, weights_only=True)
+                checkpoint: dict[str, Any] = torch.load(
+                    opened, map_location=map_location, weights_only=True
+                )
         else:
             checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except FileNotFoundError as error:
