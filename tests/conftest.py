@@ -4,6 +4,8 @@ import socket
 import pytest
 import torch
 
+from tests.strangers import packages
+
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
@@ -23,3 +25,10 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture
+def strangers(tmp_path):
+    """What was imported of packages that nobody trusts, and what was made of them."""
+    with packages(tmp_path) as told:
+        yield told

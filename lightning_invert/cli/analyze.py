@@ -7,7 +7,9 @@ import importlib
 import json
 import math
 import sys
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +21,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis.analyze import Analysis, analyze
+from lightning_invert.cli.errors import in_one_line
+from lightning_invert.cli.options import listed
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused
-from lightning_invert.watch.maps import MapError, WatchedMap, resolve_maps
+from lightning_invert.watch.maps import WatchedMap, resolve_maps
 
 __all__ = ["AsWritten", "main"]
 
@@ -31,7 +36,7 @@ DESCRIPTION = """\
 Measure where a trained map can be inverted, at all points of a file.
 
   lightning-invert analyze --ckpt pair.ckpt --data measurements.csv
-  lightning-invert analyze --export surrogate.pt2 --data points.npy
+  lightning-invert analyze --export surrogate.pt2 --trust_export true --data points.npy
   lightning-invert analyze --function package.module:name --data points.parquet --inputs a,b,c
 """
 
@@ -54,6 +59,8 @@ def analyze_map(
     directions: bool = True,
     scale: Literal["standardized", "physical"] | None = None,
     precision: Literal["native", "float64"] = "native",
+    trust: str | None = None,
+    trust_export: bool = False,
     rank_atol: float = Thresholds.rank_atol,
     rank_rtol: float = Thresholds.rank_rtol,
     singular_floor: float = Thresholds.singular_floor,
@@ -67,7 +74,8 @@ def analyze_map(
             .npy file with an array of shape (N, ...), or ``package.module:name`` of a data module,
             whose validation points are taken, or of a tensor or an iterable of batches.
         ckpt: Checkpoint of a ForwardInverseModule.
-        export: File that ``torch.export.save`` wrote, exported with a dynamic batch dimension.
+        export: File that ``torch.export.save`` wrote, exported with a dynamic batch dimension. To
+            load it is to run what it holds: only with ``--trust_export true``.
         function: ``package.module:name`` of a module or function (N, n) -> (N, m).
         maps: Which maps of a checkpoint: some of forward,inverse,round_trip; by default all.
         inputs: Columns of the file that go in, separated by commas. By default those of the names
@@ -80,19 +88,30 @@ def analyze_map(
         directions: Whether the tables name the weakest directions, which takes an SVD a point.
         scale: In what units; by default standardised where the map has statistics.
         precision: In what the Jacobians are computed.
+        trust: Packages, modules and classes, separated by commas, that the checkpoint may have
+            imported and run. Without it, only torch's layers and this package's own networks and
+            schedules.
+        trust_export: Whether the program of ``--export`` may run whatever it holds. Say true only
+            if you trust who made the file.
         rank_atol: A singular value counts for the rank if it is above this ...
         rank_rtol: ... and above this times the largest.
         singular_floor: The condition number is infinite if the smallest singular value is below.
         bands: Condition numbers where *stable* ends and *ill-conditioned* begins.
         progress: Show progress bars, if the output is a terminal.
     """
-    names = (_listed(inputs), _listed(outputs))
-    tasks = _tasks(ckpt, export, function, _listed(maps), *names)
+    names = (_names(inputs), _names(outputs))
+    if export is not None and not trust_export:
+        raise ValueError(
+            f"Expected --trust_export true with --export, as loading {export!r} runs whatever code "
+            "it holds: torch.export.load cannot tell a program from an attack. Say so if you trust "
+            "who made it."
+        )
+    tasks = _tasks(ckpt, export, function, _names(maps), *names, trust=listed(trust))
     where = unused(Path(folder))
     found: list[Analysis] = []
     for task in tasks:
-        found.append(
-            analyze(
+        try:
+            one = analyze(
                 task.watched,
                 _points(data, task),
                 scale=scale,
@@ -105,11 +124,15 @@ def analyze_map(
                 directions=directions,
                 progress=progress,
             )
-        )
+        except RuntimeError as error:
+            raise ValueError(
+                f"Expected {data!r} to hold points for the map {task.watched.name!r}, but there it "
+                f"fails: {error}"
+            ) from error
+        found.append(one)
         if figures:
             found[-1].save_figures(where)
-    where.mkdir(parents=True, exist_ok=True)
-    (where / "summary.json").write_text(_summary(found), encoding="utf-8")
+    replace_file(where / "summary.json", _summary(found))
     print(report_table(found))
     for one in found:
         print("\n".join(one.directions()), end="\n" if directions else "")
@@ -129,6 +152,8 @@ def _tasks(
     maps: tuple[str, ...] | None,
     inputs: tuple[str, ...] | None,
     outputs: tuple[str, ...] | None,
+    *,
+    trust: Sequence[str],
 ) -> list[_Task]:
     given = [name for name in (ckpt, export, function) if name is not None]
     if len(given) != 1:
@@ -136,7 +161,7 @@ def _tasks(
             f"Expected exactly one of --ckpt, --export and --function, but got {len(given)} of them."
         )
     if ckpt is not None:
-        return _of_pair(ckpt, maps, inputs, outputs)
+        return _of_pair(ckpt, maps, inputs, outputs, trust)
     if maps is not None:
         raise ValueError("Expected --maps only with --ckpt: there is one map without.")
     if export is not None:
@@ -159,12 +184,14 @@ def _of_pair(
     maps: tuple[str, ...] | None,
     inputs: tuple[str, ...] | None,
     outputs: tuple[str, ...] | None,
+    trust: Sequence[str],
 ) -> list[_Task]:
     if not Path(ckpt).is_file():
         raise FileNotFoundError(
             f"Expected --ckpt to name a checkpoint, but there is no file {ckpt!r}."
         )
-    pair = ForwardInverseModule.load_from_checkpoint(ckpt, map_location="cpu").eval()
+    with _current_folder() if trust else nullcontext():
+        pair = ForwardInverseModule.load_from_checkpoint(ckpt, trust=trust).eval()
     inputs, outputs = inputs or pair.input_names, outputs or pair.output_names
     known = {watched.name: watched for watched in resolve_maps(None, pair)}
     unknown = sorted(set(maps or ()) - set(known))
@@ -177,7 +204,12 @@ def _of_pair(
 def _exported(file: str) -> tuple[Callable[[Tensor], Tensor], nn.Module]:
     if not Path(file).is_file():
         raise FileNotFoundError(f"Expected --export to name a file, but there is no {file!r}.")
-    program = torch.export.load(file).module()
+    try:
+        program = torch.export.load(file).module()
+    except Exception as error:  # a damaged file can fail anywhere in the reader
+        raise ValueError(
+            f"Expected {file!r} to be a file of torch.export.save, but it cannot be read: {error}"
+        ) from error
 
     def evaluate(x: Tensor) -> Tensor:
         try:
@@ -196,22 +228,38 @@ def _imported(name: str) -> Any:
     module, colon, attribute = name.partition(":")
     if not colon:
         raise ValueError(f"Expected package.module:name, but got {name!r}.")
-    sys.path.insert(0, "")  # what lies in the current folder, as `python -m` has it
     try:
-        found = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        with _current_folder():
+            found = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"Expected {name!r} to be importable, but: {error}") from error
+    return found
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Find modules that lie in the current folder, as ``python -m`` does."""
+    sys.path.insert(0, "")
+    try:
+        yield
     finally:
         sys.path.remove("")
-    return found
 
 
 def _points(data: str, task: _Task) -> Any:
     if data.endswith(".npy"):
-        # A copy on write, so that no more of it is in memory than is looked at.
-        return torch.from_numpy(np.load(data, mmap_mode="c"))
+        if not Path(data).is_file():
+            raise FileNotFoundError(f"Expected --data to name a file, but there is no {data!r}.")
+        try:
+            # A copy on write, so that no more of it is in memory than is looked at.
+            return torch.from_numpy(np.load(data, mmap_mode="c", allow_pickle=False))
+        except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"Expected {data!r} to hold an array of numbers, but it cannot be read: "
+                f"{str(error).partition('.')[0]}."  # what follows advises to trust the file
+            ) from error
     if ":" not in data or Path(data).exists():
         # A function without weights of its own is given what its author would have given it.
         module = any(True for _ in task.watched.owner.parameters())
@@ -239,8 +287,8 @@ class _Batches:
             yield piece.to_torch().to(self.dtype)
 
 
-def _listed(text: str | None) -> tuple[str, ...] | None:
-    return tuple(part.strip() for part in text.split(",")) if text else None
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(listed(text)) or None
 
 
 def _summary(found: Sequence[Analysis]) -> str:
@@ -276,7 +324,5 @@ def main(args: Sequence[str]) -> None:
     )
     parser.add_function_arguments(analyze_map)
     settings = parser.parse_args(list(args))
-    try:
+    with in_one_line("analyze"):
         analyze_map(**settings.as_dict())
-    except (ValueError, TypeError, OSError, MapError) as error:
-        raise SystemExit(f"lightning-invert analyze: {error}") from error

@@ -15,6 +15,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows them by their short names
 from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
 from lightning_invert.cli import analyze as analyze_command
+from lightning_invert.cli.errors import in_one_line
+from lightning_invert.cli.options import TRUST, listed
+from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 
 __all__ = ["InvertCLI", "main"]
@@ -54,6 +57,8 @@ class InvertCLI(LightningCLI):
             seed_everything_default=42,
             # A second run into the same folder replaces the record of the first's settings.
             save_config_kwargs={"overwrite": True},
+            # A checkpoint says nothing of how it is to be made: its classes are packed and judged.
+            load_from_checkpoint_support=False,
             parser_kwargs={
                 "description": DESCRIPTION,
                 "formatter_class": analyze_command.AsWritten,
@@ -72,12 +77,23 @@ class InvertCLI(LightningCLI):
             given = _with_packaged_configs(args) if isinstance(args, list) else args
             super().parse_arguments(parser, given)
 
-    def instantiate_classes(self) -> None:
-        """Say in one line which value is out of its range."""
-        try:
-            super().instantiate_classes()
-        except (ValueError, TypeError, OSError) as error:
-            raise SystemExit(f"lightning-invert {self.subcommand}: {_said(error)}") from error
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``--trust``."""
+        parser.add_argument("--trust", type=str | None, default=None, help=TRUST)
+        parser.link_arguments("trust", "model.trust", compute_fn=listed)
+
+    def _parse_ckpt_path(self) -> None:
+        """Look at the checkpoint, but take no setting from it.
+
+        Lightning's own would import what the file's hyperparameters name, and put them in place of
+        what the user says.
+        """
+        settings = self.config[self.config.subcommand]
+        path = settings.get("ckpt_path")
+        if path and path not in ("best", "last", "hpc") and not path.startswith("registry"):
+            read_checkpoint(path)
+        if "weights_only" in settings:
+            settings.weights_only = True  # at a URL, Lightning would run what it holds
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add what watches or writes, and a calm progress bar, where the config names none."""
@@ -95,6 +111,11 @@ class InvertCLI(LightningCLI):
             # Drawn anew for each of these short steps, the bar takes longer than the training.
             callbacks.append(TQDMProgressBar(refresh_rate=50))
         return super().instantiate_trainer(**{**kwargs, "callbacks": callbacks})
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Name the checkpoint where it is what is wrong."""
+        with in_one_line(subcommand, self.config[subcommand].get("ckpt_path")):
+            super()._run_subcommand(subcommand)
 
     def before_validate(self) -> None:
         """Refuse to judge networks that were never trained."""
@@ -152,12 +173,6 @@ def _config(given: str) -> str:
     return packaged[given]
 
 
-def _said(error: Exception) -> str:
-    """Leave out the parser's account of the other types that an argument might have had."""
-    expected = re.search(r"^ *- (Expected (?!a <).*)", str(error), re.MULTILINE)
-    return expected[1] if expected else str(error)
-
-
 def main(args: ArgsType = None) -> None:
     """Run the command line.
 
@@ -168,7 +183,9 @@ def main(args: ArgsType = None) -> None:
     if isinstance(given, list) and given[:1] == ["analyze"]:
         analyze_command.main(given[1:])
     else:
-        InvertCLI(args)
+        words = given if isinstance(given, list) else []
+        with in_one_line(next((word for word in words if word in InvertCLI.subcommands()), "")):
+            InvertCLI(args)
 
 
 if __name__ == "__main__":

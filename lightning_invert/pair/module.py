@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -17,7 +17,17 @@ from torch.optim import Adam, Optimizer
 
 from lightning_invert.arguments import check_flag, check_integer, check_number, wrong
 from lightning_invert.pair.batch import split_batch
-from lightning_invert.pair.checkpoint import pack, pack_variables, unpack, unpack_variables
+from lightning_invert.pair.checkpoint import (
+    CHECKPOINT_KEY,
+    PARTS,
+    kept,
+    kept_part,
+    pack,
+    pack_variables,
+    plain_arguments,
+    read_checkpoint,
+    unpack_variables,
+)
 from lightning_invert.pair.epoch_sums import EpochSums
 from lightning_invert.pair.networks import ResidualMLP, Standardize
 from lightning_invert.pair.objective import (
@@ -29,12 +39,13 @@ from lightning_invert.pair.objective import (
 )
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 from lightning_invert.pair.streams import everywhere, random_streams, set_random_streams
+from lightning_invert.pair.trust import check_trust
 from lightning_invert.variables import ColumnStatistics, Variable
 
-__all__ = ["ForwardInverseModule"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-_PARTS = ("forward_net", "inverse_net", "alpha", "conditioning_penalty", "jacobian_consistency")
-_CHECKPOINT_KEY = "lightning_invert"
+__all__ = ["ForwardInverseModule"]
 
 
 class ForwardInverseModule(LightningModule):
@@ -75,6 +86,9 @@ class ForwardInverseModule(LightningModule):
             units; ``None``: none.
         jacobian_consistency: A term that asks the slope of F∘I to be that of the identity, and
             trains I alone unless ``consistency_trains_forward``; ``None``: none.
+        trust: Names of packages, modules and classes that a checkpoint's networks and schedule may
+            name, in ``forward_from`` and where a trainer resumes. Of others, only torch's layers
+            and this package's own are imported and run.
 
     Raises:
         ValueError: If an argument is out of its range or the arguments contradict each other.
@@ -103,6 +117,7 @@ class ForwardInverseModule(LightningModule):
         standardize: bool = True,
         conditioning_penalty: ConditioningPenalty | None = None,
         jacobian_consistency: JacobianConsistency | None = None,
+        trust: Sequence[str] = (),
     ) -> None:
         super().__init__()
         for name, network in {"forward_net": forward_net, "inverse_net": inverse_net}.items():
@@ -146,7 +161,12 @@ class ForwardInverseModule(LightningModule):
         # What is not a plain value is packed into the checkpoint by `on_save_checkpoint`.
         schedule = ("alpha",) if isinstance(alpha, AlphaSchedule) else ()
         penalties = ("conditioning_penalty", "jacobian_consistency")
-        self.save_hyperparameters(ignore=["forward_net", "inverse_net", *penalties, *schedule])
+        self.save_hyperparameters(
+            ignore=["forward_net", "inverse_net", *penalties, *schedule, "trust"]
+        )
+        self.trust = check_trust(trust)
+        self._given: frozenset[str] = frozenset()
+        self._sized: frozenset[str] = frozenset()
         self.forward_net = forward_net
         self.inverse_net = inverse_net
         self.alpha = alpha
@@ -251,14 +271,17 @@ class ForwardInverseModule(LightningModule):
             self.outputs = tuple(map(Variable.of, outputs))
         if self.forward_from is not None and self.forward_net is None:
             self._take_forward_from(self.forward_from)
+        missing = frozenset(n for n in ("forward_net", "inverse_net") if getattr(self, n) is None)
+        # Those of a checkpoint take their places, unless the strategy has sharded them by then.
+        self._sized = (
+            frozenset() if self.trainer.strategy.restore_checkpoint_after_setup else missing
+        )
         # Only to train are weights drawn; else a checkpoint's take their place.
         with nullcontext() if stage == "fit" else isolate_rng(include_cuda=False):
             self._build_missing()
         statistics = getattr(data, "statistics", None)
         if self.standardize and statistics is not None and not self.scale_x.fitted:
             self._fit_scales(*statistics)
-        if self.freeze_forward:
-            self._net("forward_net").requires_grad_(False).eval()
 
     def on_fit_start(self) -> None:
         """Compute statistics from the training loader if no data module gave them."""
@@ -349,13 +372,13 @@ class ForwardInverseModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the networks, the schedule and the variables' names beside the weights."""
         parts = {}
-        for name in _PARTS:
+        for name in PARTS:
             try:
                 parts[name] = pack(getattr(self, name))
             except TypeError as error:
                 rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
         variables = {side: pack_variables(getattr(self, side)) for side in ("inputs", "outputs")}
-        checkpoint[_CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
+        checkpoint[CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
         if self._attached:
             doing = {
                 "streams": random_streams(self.device),
@@ -363,20 +386,89 @@ class ForwardInverseModule(LightningModule):
                 "sums": {stage: sums.state_dict() for stage, sums in self._sums.items()},
                 "penalties": {k: torch.stack(terms).cpu() for k, terms in self._penalties.items()},
             }
-            checkpoint[_CHECKPOINT_KEY]["processes"] = everywhere(doing, self.trainer.world_size)
+            processes = dict(enumerate(everywhere(doing, self.trainer.world_size)))
+            checkpoint[CHECKPOINT_KEY]["processes"] = processes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Rebuild what this module was not given."""
-        kept = checkpoint.get(_CHECKPOINT_KEY, {"parts": {}, "variables": {}})
-        for name, packed in kept["parts"].items():
-            if name == "alpha" or getattr(self, name) is None:
-                setattr(self, name, unpack(packed))
-        self.inputs = self.inputs or unpack_variables(kept["variables"], "input")
-        self.outputs = self.outputs or unpack_variables(kept["variables"], "output")
+        """Rebuild what this module was not given; what it was given is not even opened.
+
+        Raises:
+            TypeError: If a part names anything but torch's layers, this package's own classes, the
+                class of this module's schedule and what ``trust`` names.
+            ValueError: If a part is damaged.
+        """
+        for name in PARTS:
+            resumed = (name == "alpha" and name not in self._given) or name in self._sized
+            if resumed or getattr(self, name) is None:
+                part = self._kept(checkpoint, name)
+                setattr(self, name, getattr(self, name) if part is None else part)
+        variables = kept(checkpoint, "variables")
+        self.inputs = self.inputs or unpack_variables(variables, "input")
+        self.outputs = self.outputs or unpack_variables(variables, "output")
+        given = not self._sized and None not in (self.forward_net, self.inverse_net)
+        if CHECKPOINT_KEY not in checkpoint and not given:
+            raise ValueError(
+                "Expected a checkpoint of a ForwardInverseModule, but no networks are kept in it. "
+                "Give `forward_net` and `inverse_net` if it has their weights."
+            )
         with isolate_rng(include_cuda=False):
             self._build_missing()
         if self._attached and self.trainer.state.fn == "fit":
-            self._resumed = self._of_this_process(kept.get("processes", []))
+            self._resumed = self._of_this_process(kept(checkpoint, "processes"))
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = "cpu",
+        *,
+        strict: bool | None = None,
+        trust: Sequence[str] = (),
+        **arguments: Any,
+    ) -> Self:
+        """Return the pair that a checkpoint holds.
+
+        Nothing that the file names is imported or run but torch's layers, this package's own
+        classes and what ``trust`` names. What is given instead is not looked for in the file.
+
+        Args:
+            checkpoint_path: Path, URL or open file.
+            map_location: Where the pair is put, as in :func:`torch.load`.
+            strict: Whether the weights have to fit exactly; by default what the class says.
+            trust: Names of packages and modules whose networks and schedules may be imported and
+                run for it, like ``["my_package"]``; and of single classes and functions.
+            arguments: Of the class, instead of what the checkpoint keeps, like
+                ``forward_net=MyNet()``.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            TypeError: If it needs what is not trusted. The message says what to write.
+            ValueError: If it is damaged, or no checkpoint of a pair, or its weights do not fit.
+
+        Example:
+            >>> import tempfile
+            >>> from lightning.pytorch import Trainer
+            >>> file = Path(tempfile.mkdtemp(), "pair.ckpt")
+            >>> trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+            >>> trainer.strategy.connect(ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3)))
+            >>> trainer.save_checkpoint(file)
+            >>> ForwardInverseModule.load_from_checkpoint(file).inverse_net
+            Linear(in_features=2, out_features=3, bias=True)
+        """
+        checkpoint = read_checkpoint(checkpoint_path, map_location)
+        module = cls(**{**plain_arguments(cls, checkpoint), **arguments})
+        module.trust = check_trust(trust)
+        module._given = frozenset(arguments)
+        module.configure_model()
+        try:
+            module.on_load_checkpoint(checkpoint)
+            strict = module.strict_loading if strict is None else strict
+            module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        except (TypeError, ValueError, RuntimeError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{checkpoint_path}: {error}") from error
+        weights = (w for w in checkpoint["state_dict"].values() if isinstance(w, Tensor))
+        return module.to(next(weights, torch.empty(0)).device)
 
     # Details.
 
@@ -394,7 +486,7 @@ class ForwardInverseModule(LightningModule):
             return False
         return self.trainer.state.fn == "fit" and self.current_epoch < self.forward_warmup_epochs
 
-    def _of_this_process(self, processes: list[dict[str, Any]]) -> dict[str, Any]:
+    def _of_this_process(self, processes: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         """Return what this one of the processes that saved a checkpoint was doing."""
         if processes and len(processes) != self.trainer.world_size:
             rank_zero_warn(
@@ -425,15 +517,38 @@ class ForwardInverseModule(LightningModule):
             )
         if self.inputs and self.outputs:
             n, m = len(self.inputs), len(self.outputs)
-            self.forward_net = self.forward_net or ResidualMLP(n, m)
-            self.inverse_net = self.inverse_net or ResidualMLP(m, n)
-        self._net("forward_net")
+            if self.forward_net is None:
+                self.forward_net = ResidualMLP(n, m)
+            if self.inverse_net is None:
+                self.inverse_net = ResidualMLP(m, n)
+        f = self._net("forward_net")
         self._net("inverse_net")
+        if self.freeze_forward:
+            f.requires_grad_(False).eval()
 
     def _take_forward_from(self, path: str) -> None:
-        trained = ForwardInverseModule.load_from_checkpoint(path, map_location="cpu")
-        self.forward_net = trained.forward_net
-        self.scale_x, self.scale_y = trained.scale_x, trained.scale_y
+        checkpoint = read_checkpoint(path)
+        try:
+            self.forward_net = self._kept(checkpoint, "forward_net")
+            if self.forward_net is None:
+                raise ValueError(
+                    "Expected a checkpoint of a ForwardInverseModule, but it keeps no F."
+                )
+            for part in ("forward_net", "scale_x", "scale_y"):
+                weights = checkpoint["state_dict"].items()
+                prefix = f"{part}."
+                getattr(self, part).load_state_dict(
+                    {k.removeprefix(prefix): w for k, w in weights if k.startswith(prefix)}
+                )
+        except (TypeError, ValueError, RuntimeError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{path}: {error}") from error
+
+    def _kept(self, checkpoint: dict[str, Any], name: str) -> Any:
+        trust = list(self.trust)
+        if name == "alpha":  # a schedule of the class that the user gave is as good as given
+            trust.append(f"{type(self.alpha).__module__}.{type(self.alpha).__qualname__}")
+        return kept_part(checkpoint, name, trust)
 
     def _fit_scales(
         self, input_mean: Tensor, input_std: Tensor, output_mean: Tensor, output_std: Tensor

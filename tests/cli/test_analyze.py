@@ -1,6 +1,8 @@
 import gzip
 import json
+import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars
@@ -13,6 +15,8 @@ from lightning_invert.cli.main import main
 from tests.projects import Smooth, quiet_trainer
 
 COLUMNS = ["wind", "heat", "load", "rate", "gas"]
+COLUMNS_IN = "wind,heat,load"
+TRUSTED = ("--trust_export", "true")
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +97,7 @@ def test_an_exported_program_is_analysed_like_the_module_it_was(data):
     points = polars.read_csv("points.csv").select(COLUMNS[:3])
     np.save("points.npy", points.to_numpy())
     columns = ["--inputs", "wind,heat,load"] if data.endswith("csv") else []
-    analyzed("--export", "net.pt2", "--data", data, "--table", "csv", *columns)
+    analyzed(*TRUSTED, "--export", "net.pt2", "--data", data, "--table", "csv", *columns)
     table = polars.read_csv("analysis/net.csv")
     expected = net(points.to_torch().float()).detach().numpy()
     np.testing.assert_allclose(table.select("^output/.*$").to_numpy(), expected, rtol=1e-5)
@@ -110,7 +114,7 @@ def test_a_compressed_table_is_read_like_a_plain_one(checkpoint, tmp_path):
 def test_a_program_of_a_fixed_batch_is_refused_with_the_remedy():
     export()
     with pytest.raises(SystemExit, match=r"refused 2 points .* dynamic batch dimension"):
-        analyzed("--export", "net.pt2", "--data", "points.csv", "--inputs", "wind,heat,load")
+        analyzed(*TRUSTED, "--export", "net.pt2", "--data", "points.csv", "--inputs", COLUMNS_IN)
 
 
 def test_a_function_in_the_current_folder_is_found(tmp_path):
@@ -140,14 +144,21 @@ def test_an_existing_folder_is_not_touched(tmp_path, checkpoint):
     ("args", "words"),
     [
         ([], "exactly one of --ckpt, --export and --function, but got 0"),
-        (["--ckpt", "a", "--export", "b"], "but got 2"),
+        (["--ckpt", "a", "--export", "b", *TRUSTED], "but got 2"),
         (["--ckpt", "nothing.ckpt"], "no file 'nothing.ckpt'"),
-        (["--export", "nothing.pt2"], "no 'nothing.pt2'"),
+        (["--export", "nothing.pt2", *TRUSTED], r"no 'nothing\.pt2'"),
+        (["--export", "nothing.pt2"], r"--trust_export true .*'nothing\.pt2' runs whatever code"),
         (["--function", "mine"], "package.module:name, but got 'mine'"),
         (["--function", "nothing:f"], "'nothing:f' to be importable"),
         (["--function", "sys:path"], "sys:path is of type list"),
         (["--function", "torch:sin", "--maps", "forward"], "--maps only with --ckpt"),
         (["--function", "torch:sin", "--inputs", "wnd"], "'wnd'.*Did you mean 'wind'"),
+        (["--ckpt", "points.csv"], r"'points\.csv' to be a checkpoint, but it cannot be read"),
+        (
+            ["--export", "points.csv", *TRUSTED],
+            r"'points\.csv' to be a file of torch\.export\.save",
+        ),
+        (["--function", "torch:sin", "--data", "none.npy"], r"no 'none\.npy'"),
     ],
 )
 def test_says_what_is_wrong(args, words, tmp_path):
@@ -159,3 +170,89 @@ def test_says_what_is_wrong(args, words, tmp_path):
 def test_an_unknown_map_is_named(checkpoint):
     with pytest.raises(SystemExit, match=r"forward,inverse,round_trip, but got \['backward'\]"):
         main(["analyze", "--ckpt", checkpoint, "--data", "points.csv", "--maps", "backward"])
+
+
+@pytest.mark.parametrize("kind", ["objects", "text", "damaged", "archive"])
+def test_an_array_of_anything_but_numbers_is_refused_and_never_unpickled(kind, capsys):
+    with open("points.npy", "wb") as file:
+        if kind == "objects":
+            np.save(file, np.array([Mischief()], dtype=object), allow_pickle=True)
+        elif kind == "text":
+            np.save(file, np.array(["a"]))
+        elif kind == "archive":
+            np.savez(file, a=np.ones(3))
+        else:
+            file.write(pickle.dumps(Mischief()))
+    with pytest.raises(
+        SystemExit, match=r"analyze: Expected 'points\.npy' to hold an array"
+    ) as ended:
+        main(["analyze", "--function", "torch:sin", "--data", "points.npy"])
+    assert "\n" not in str(ended.value)
+    assert "allow_pickle" not in str(ended.value)
+    assert "must not run" not in capsys.readouterr().out
+
+
+class Mischief:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+def test_an_exported_program_is_not_even_opened_unless_it_is_trusted(monkeypatch):
+    export()
+    monkeypatch.setattr(torch.export, "load", lambda file: pytest.fail("it was opened"))
+    with pytest.raises(SystemExit, match=r"--trust_export true .* runs whatever code"):
+        main(["analyze", "--export", "net.pt2", "--data", "points.csv"])
+
+
+def test_help_says_that_an_exported_program_is_run(capsys):
+    with pytest.raises(SystemExit):
+        main(["analyze", "--help"])
+    assert "--trust_export" in capsys.readouterr().out.split("ptions:")[0]
+
+
+OWN = """
+import torch
+
+class Net(torch.nn.Linear):
+    pass
+"""
+
+
+def test_a_pair_of_own_networks_is_analysed_where_they_are_trusted(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    sys.path.insert(0, "")
+    import mine
+
+    sys.path.remove("")
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(ForwardInverseModule(mine.Net(3, 2), mine.Net(2, 3)), datamodule=Smooth())
+    trainer.save_checkpoint("own.ckpt")
+    given = ["--ckpt", "own.ckpt", "--data", "points.csv", "--maps", "forward"]
+    del sys.modules["mine"]
+    with pytest.raises(SystemExit, match=r"analyze: own\.ckpt: .*--trust mine\.Net") as ended:
+        main(["analyze", *given])
+    assert "\n" not in str(ended.value)
+    assert "mine" not in sys.modules
+    assert analyzed(*given, "--trust", "mine")["forward"]["points"] == 200
+
+
+def test_points_of_another_size_are_said_to_be_that(checkpoint):
+    np.save("points.npy", np.ones((9, 4), dtype=np.float32))
+    with pytest.raises(
+        SystemExit, match=r"'points\.npy' to hold points for the map 'forward'"
+    ) as ended:
+        main(["analyze", "--ckpt", checkpoint, "--data", "points.npy"])
+    assert "\n" not in str(ended.value)
+
+
+def test_the_summary_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full(self, data):
+        with self.open("wb") as file:
+            file.write(data[:5])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_text", lambda self, text, **_: full(self, text.encode()))
+    with pytest.raises(SystemExit, match="analyze: No space left"):
+        analyzed("--function", "torch:sin", "--data", "points.csv")
+    assert [path.name for path in (tmp_path / "analysis").iterdir()] == ["sin.parquet"]

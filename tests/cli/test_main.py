@@ -1,3 +1,4 @@
+import inspect
 import re
 import subprocess
 import sys
@@ -6,14 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch import nn
 
-from lightning_invert import ForwardInverseModule, LinearDecayAlpha
+from lightning_invert import ForwardInverseModule, LinearDecayAlpha, ResidualMLP
 from lightning_invert.callbacks import (
     ConditioningEarlyStopping,
     InvertibilityCallback,
     PredictionWriter,
 )
 from lightning_invert.cli.main import InvertCLI, main
+from tests.projects import quiet_trainer
+from tests.strangers import crafted
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -296,3 +300,164 @@ def test_maps_can_be_said_in_yaml_alone(tmp_path):
     main(["fit", "--config", str(config), *furnace()[2:]])
     names = {path.name.removesuffix("_worst_points.csv") for path in tmp_path.rglob("*_points.csv")}
     assert names == {"furnace", "joint"}
+
+
+def saved(path, edit=None, **networks):
+    """Save an untrained pair for the furnace, changed as a stranger may."""
+    pair = ForwardInverseModule(**networks)
+    trainer = quiet_trainer(path.parent)
+    trainer.strategy.connect(pair)
+    trainer.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    if edit is not None:
+        edit(checkpoint)
+    torch.save(checkpoint, path)
+
+
+PLAIN = [
+    "--data", "BlastFurnaceDataModule", "--data.num_points", "60", *QUIET, "--trainer.logger", "false",
+]  # fmt: skip
+
+
+class Own(nn.Linear):
+    """A network of a user's own."""
+
+
+OWN = {"forward_net": Own(7, 4), "inverse_net": Own(4, 7)}
+
+
+def refused(*args):
+    """Return the one line with which a command ends."""
+    with pytest.raises(SystemExit) as ended:
+        main([*args])
+    assert "\n" not in str(ended.value)
+    return str(ended.value)
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_nothing_that_a_checkpoint_names_is_imported(command, tmp_path, strangers):
+    def edit(checkpoint):
+        named = {"class_path": "stranger.Net", "init_args": {"n": 7}}
+        checkpoint["hyper_parameters"] |= {
+            "forward_net": named, "alpha": named, "trust": ["stranger"], "_class_path": "stranger.Net",
+            "_instantiator": "lightning.pytorch.cli.instantiate_module",
+        }  # fmt: skip
+        checkpoint["lightning_invert"]["parts"]["inverse_net"] = crafted("stranger.Net", 7)
+
+    saved(tmp_path / "pair.ckpt", edit, forward_net=ResidualMLP(7, 4), inverse_net=Own(4, 7))
+    said = refused(command, *PLAIN, "--ckpt_path", "pair.ckpt")
+    assert said.startswith(f"lightning-invert {command}: pair.ckpt: Expected the checkpoint's ")
+    assert "--trust stranger.Net" in said
+    assert strangers == []
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_own_networks_of_a_checkpoint_are_trusted_by_name(command, tmp_path, capsys):
+    saved(tmp_path / "own.ckpt", **OWN)
+    given = [command, *PLAIN, "--ckpt_path", "own.ckpt"]
+    if command == "fit":  # it has no state of an optimizer
+        given[-2:] = ["--model.forward_from", "own.ckpt"]
+    assert f"--trust {__name__}.Own" in refused(*given)
+    main([*given, "--trust", __name__])
+
+
+def test_what_the_user_says_goes_before_what_the_checkpoint_says(tmp_path):
+    saved(tmp_path / "pair.ckpt", forward_net=ResidualMLP(7, 4), inverse_net=ResidualMLP(4, 7))
+    given = [*PLAIN, "--model.learning_rate", "0.5", "--ckpt_path", "pair.ckpt"]
+    assert Unrun(["fit", *given]).model.learning_rate == 0.5
+
+
+def test_a_checkpoint_of_the_command_says_nothing_of_how_it_is_made(checkpoint):
+    kept = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
+    assert set(kept) <= set(inspect.signature(ForwardInverseModule).parameters) - {"trust"}
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("none.ckpt", "Expected a checkpoint, but there is no file 'none.ckpt'."),
+        ("text.ckpt", "Expected 'text.ckpt' to be a checkpoint, but it cannot be read"),
+        ("cut.ckpt", "Expected 'cut.ckpt' to be a checkpoint, but it cannot be read"),
+        ("other.ckpt", "Expected 'other.ckpt' to be a checkpoint that a Trainer saved"),
+        ("foreign.ckpt", "foreign.ckpt: Expected a checkpoint of a ForwardInverseModule"),
+        (".", "Expected '.' to be a checkpoint"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_said_in_one_line(command, file, words, tmp_path):
+    saved(tmp_path / "whole.ckpt", forward_net=ResidualMLP(7, 4), inverse_net=ResidualMLP(4, 7))
+    if file == "text.ckpt":
+        Path(file).write_text("no checkpoint")
+    elif file == "cut.ckpt":
+        Path(file).write_bytes(Path("whole.ckpt").read_bytes()[:-500])
+    elif file == "other.ckpt":
+        torch.save({"state_dict": {}}, file)
+    elif file == "foreign.ckpt":
+        saved(tmp_path / file, lambda checkpoint: checkpoint.pop("lightning_invert"), **OWN)
+    said = refused(command, *PLAIN, "--ckpt_path", file)
+    assert said.startswith(f"lightning-invert {command}: {words}")
+
+
+def test_weights_alone_are_said_to_be_no_checkpoint_to_go_on_from(tmp_path):
+    saved(tmp_path / "pair.ckpt", forward_net=ResidualMLP(7, 4), inverse_net=ResidualMLP(4, 7))
+    saved(
+        tmp_path / "pair.ckpt",
+        lambda checkpoint: [checkpoint.pop(name) for name in ("optimizer_states", "lr_schedulers")],
+        forward_net=ResidualMLP(7, 4),
+        inverse_net=ResidualMLP(4, 7),
+    )
+    said = refused("fit", *PLAIN, "--ckpt_path", "pair.ckpt")
+    assert said.startswith("lightning-invert fit: pair.ckpt: Trying to restore optimizer state")
+
+
+def test_a_network_of_another_size_is_said_in_one_line(tmp_path):
+    saved(tmp_path / "pair.ckpt", **OWN)
+    other = ["--model.forward_net", "ResidualMLP", "--model.forward_net.in_features", "7"]
+    other += ["--model.forward_net.out_features", "4", "--trust", __name__]
+    said = refused("test", *PLAIN, "--ckpt_path", "pair.ckpt", *other)
+    assert said.startswith("lightning-invert test: pair.ckpt: Error(s) in loading state_dict")
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("none.csv", None, "no file 'none.csv'"),
+        ("empty.csv", b"", "'empty.csv'"),
+        ("text.csv", b"a,b\n1,2\n3,x\n", "column 'b' of 'text.csv'"),
+        ("bad.parquet", b"no parquet", "'bad.parquet' to hold a table"),
+        ("bad.csv.gz", b"no gzip", "'bad.csv.gz' to hold a table"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_said_in_one_line(name, content, words):
+    if content is not None:
+        Path(name).write_bytes(content)
+    data = ["--data", "TabularDataModule", "--data.file", name]
+    said = refused("fit", *data, "--data.inputs", "[a]", "--data.outputs", "[b]", *QUIET)
+    assert said.startswith("lightning-invert fit: ")
+    assert words in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: {learning_rate: -3}", "`learning_rate`"),
+        ("trainer: {max_epochs: -3}", "`max_epochs`"),
+        ("trainer: {val_check_interval: 7.5}", "val_check_interval"),
+        ("model: {alpha: 1.5}", "`alpha`"),
+        ("trust: a..b", "`trust`"),
+        ("model: {forward_from: none.ckpt}", "no file 'none.ckpt'"),
+    ],
+)
+def test_a_value_in_yaml_that_is_out_of_range_is_said_in_one_line(text, words, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    said = refused("fit", *PLAIN, "--config", "mine.yaml")
+    assert said.startswith("lightning-invert fit: ")
+    assert words in said
+
+
+def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(ForwardInverseModule, "training_step", lambda *_: {}["missing"])
+    with pytest.raises(KeyError):
+        main(["fit", *PLAIN, "--trainer.num_sanity_val_steps", "0"])

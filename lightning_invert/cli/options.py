@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+__all__ = ["TRUST", "listed"]
+
+TRUST = (
+    "Packages, modules and classes, separated by commas, that a checkpoint may have imported and "
+    "run. Without it, only torch's layers and this package's own networks and schedules."
+)
+
+
+def listed(text: str | None) -> list[str]:
+    """Return the parts of a text that are separated by commas.
+
+    Example:
+        >>> listed("a, b"), listed(None)
+        (['a', 'b'], [])
+    """
+    return [part.strip() for part in text.split(",")] if text else []

@@ -1,0 +1,256 @@
+"""What a checkpoint of a pair may name, and who says so."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_invert import ConstantAlpha, ForwardInverseModule, ResidualMLP
+from lightning_invert.pair.objective import AlphaSchedule
+from lightning_invert.pair.trust import check_trust
+from tests.projects import Smooth, quiet_trainer
+from tests.strangers import crafted
+
+
+class Own(nn.Module):
+    """A network of a user's own."""
+
+    def __init__(self, n, m):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(n, 4), nn.Tanh(), nn.Linear(4, m))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Steps(AlphaSchedule):
+    """A schedule of a user's own."""
+
+    def __init__(self, high=0.5):
+        self.high = high
+
+    def __call__(self, epoch):
+        return self.high
+
+
+def own_nets():
+    return {"forward_net": Own(3, 2), "inverse_net": Own(2, 3)}
+
+
+def saved(folder, edit=None, **arguments):
+    """The path of a checkpoint, changed as a stranger may, and the pair in it."""
+    pair = ForwardInverseModule(**{**own_nets(), **arguments})
+    trainer = quiet_trainer(folder)
+    trainer.fit(pair, datamodule=Smooth())
+    trainer.save_checkpoint(folder / "pair.ckpt")
+    if edit is not None:
+        checkpoint = torch.load(folder / "pair.ckpt", weights_only=True)
+        edit(checkpoint)
+        torch.save(checkpoint, folder / "pair.ckpt")
+    return folder / "pair.ckpt", pair.eval()
+
+
+def harmful(checkpoint):
+    for name in checkpoint["lightning_invert"]["parts"]:
+        checkpoint["lightning_invert"]["parts"][name] = crafted("stranger.Net", 2)
+
+
+def test_own_networks_load_where_they_are_trusted_by_name(tmp_path):
+    path, pair = saved(tmp_path, alpha=Steps())
+    with pytest.raises(TypeError, match=rf"pair.ckpt: .*`forward_net`.*trust=\['{__name__}.Own'\]"):
+        ForwardInverseModule.load_from_checkpoint(path)
+    again = ForwardInverseModule.load_from_checkpoint(path, trust=[__name__]).eval()
+    x = torch.randn(5, 3)
+    assert torch.equal(again(x), pair(x))
+    assert isinstance(again.alpha, Steps)
+
+
+def test_what_is_given_is_not_even_opened_in_the_file(tmp_path, strangers):
+    path, pair = saved(tmp_path, harmful)
+    given = {**own_nets(), "alpha": Steps(0.25)}
+    penalties = dict.fromkeys(("conditioning_penalty", "jacobian_consistency"), nn.Identity())
+    again = ForwardInverseModule.load_from_checkpoint(path, **given, **penalties).eval()
+    assert again.forward_net is given["forward_net"]
+    assert again.alpha is given["alpha"]
+    x = torch.randn(5, 3)
+    assert torch.equal(again(x), pair(x))
+    assert strangers == []
+
+
+@pytest.mark.parametrize("argument", ["hyper_parameters", "trust", "instantiator"])
+def test_a_file_cannot_say_what_is_trusted_or_how_it_is_made(tmp_path, strangers, argument):
+    def edit(checkpoint):
+        if argument == "trust":
+            harmful(checkpoint)
+            checkpoint["hyper_parameters"]["trust"] = ["stranger"]
+            return
+        named = {"class_path": "stranger.Net", "init_args": {"n": 2}}
+        checkpoint["hyper_parameters"]["forward_net"] = named
+        checkpoint["hyper_parameters"]["forward_from"] = "stranger.ckpt"
+        if argument == "instantiator":
+            known = "lightning.pytorch.cli.instantiate_module"
+            checkpoint["hyper_parameters"]["_instantiator"] = known
+
+    path, _ = saved(tmp_path, edit, forward_net=ResidualMLP(3, 2), inverse_net=ResidualMLP(2, 3))
+    if argument == "trust":
+        with pytest.raises(TypeError, match="which is neither torch's nor lightning_invert's"):
+            ForwardInverseModule.load_from_checkpoint(path)
+    else:
+        again = ForwardInverseModule.load_from_checkpoint(path)
+        assert isinstance(again.forward_net, ResidualMLP)
+        assert again.forward_from is None
+    assert strangers == []
+
+
+def test_a_checkpoint_does_not_keep_what_was_trusted(tmp_path):
+    path, _ = saved(tmp_path, trust=["my_package"])
+    assert "trust" not in torch.load(path, weights_only=True)["hyper_parameters"]
+
+
+def test_a_part_of_another_kind_is_refused(tmp_path):
+    def edit(checkpoint):
+        parts = checkpoint["lightning_invert"]["parts"]
+        parts["alpha"] = crafted("torch.nn.modules.linear.Identity")
+
+    path, _ = saved(tmp_path, edit)
+    with pytest.raises(ValueError, match=r"`alpha` .* it is of type Identity"):
+        ForwardInverseModule.load_from_checkpoint(path, **own_nets())
+
+
+def test_a_name_in_the_file_becomes_no_attribute(tmp_path):
+    def edit(checkpoint):
+        parts = checkpoint["lightning_invert"]["parts"]
+        parts["_compiled_call_impl"] = parts["_forward_module"] = parts["forward_net"]
+
+    path, _ = saved(tmp_path, edit)
+    again = ForwardInverseModule.load_from_checkpoint(path, trust=[__name__])
+    assert again._compiled_call_impl is None
+
+
+def test_resuming_with_own_networks_and_schedule_needs_no_trust(tmp_path):
+    path, _ = saved(tmp_path, alpha=Steps(0.75))
+    resumed = ForwardInverseModule(**own_nets(), alpha=Steps())
+    quiet_trainer(tmp_path, max_epochs=2).fit(resumed, datamodule=Smooth(), ckpt_path=path)
+    assert resumed.alpha.high == 0.75  # as it was when it was left
+
+
+def test_resuming_opens_no_network_that_is_there(tmp_path, strangers):
+    def edit(checkpoint):
+        alpha = checkpoint["lightning_invert"]["parts"]["alpha"]
+        harmful(checkpoint)
+        checkpoint["lightning_invert"]["parts"]["alpha"] = alpha
+
+    path, _ = saved(tmp_path, edit)
+    penalties = dict.fromkeys(("conditioning_penalty", "jacobian_consistency"), nn.Identity())
+    pair = ForwardInverseModule(**own_nets(), **penalties)
+    quiet_trainer(tmp_path).validate(pair, datamodule=Smooth(), ckpt_path=path, verbose=False)
+    assert strangers == []
+
+
+def test_resuming_without_networks_takes_those_of_the_file_if_they_are_trusted(tmp_path):
+    path, pair = saved(tmp_path)
+    trainer = quiet_trainer(tmp_path, max_epochs=2)
+    with pytest.raises(TypeError, match=r"`forward_net`.*trust="):
+        trainer.fit(ForwardInverseModule(), datamodule=Smooth(), ckpt_path=path)
+    resumed = ForwardInverseModule(trust=[__name__])
+    before = torch.cat([p.detach().flatten() for p in pair.parameters()])
+    trainer = quiet_trainer(tmp_path, max_epochs=2)
+    trainer.fit(resumed, datamodule=Smooth(), ckpt_path=path)
+    assert isinstance(resumed.inverse_net, Own)
+    after = torch.cat([p.detach().flatten() for p in resumed.parameters()])
+    assert not torch.equal(before, after)  # they are what the optimizer trains
+
+
+def test_validating_anew_keeps_the_networks_that_were_fitted(tmp_path):
+    pair = ForwardInverseModule()
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(pair, datamodule=Smooth())
+    trainer.save_checkpoint(tmp_path / "pair.ckpt")
+    network = pair.forward_net
+    trainer.validate(pair, datamodule=Smooth(), ckpt_path=tmp_path / "pair.ckpt", verbose=False)
+    assert pair.forward_net is network
+
+
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning")  # a frozen F is
+def test_a_forward_network_is_taken_from_a_file_only_if_it_is_trusted(tmp_path):
+    path, given = saved(tmp_path)
+    arguments = {"forward_from": path, "alpha": 1.0, "freeze_forward": True}
+    with pytest.raises(TypeError, match=r"pair.ckpt: .*`forward_net`.*trust="):
+        quiet_trainer(tmp_path).fit(ForwardInverseModule(**arguments), datamodule=Smooth())
+    tandem = ForwardInverseModule(**arguments, trust=[f"{__name__}.Own"])
+    quiet_trainer(tmp_path).fit(tandem, datamodule=Smooth())
+    x = torch.randn(5, 3)
+    assert torch.equal(tandem.eval()(x), given(x))
+    assert not any(p.requires_grad for p in tandem.forward_net.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning")
+def test_of_a_file_that_gives_the_forward_network_nothing_else_is_opened(tmp_path, strangers):
+    def edit(checkpoint):
+        parts = checkpoint["lightning_invert"]["parts"]
+        parts["inverse_net"] = parts["alpha"] = crafted("stranger.Net", 2)
+
+    path, _ = saved(tmp_path, edit, forward_net=ResidualMLP(3, 2))
+    tandem = ForwardInverseModule(forward_from=path, freeze_forward=True)
+    quiet_trainer(tmp_path).fit(tandem, datamodule=Smooth())
+    assert strangers == []
+
+
+def test_a_checkpoint_of_another_module_is_said_to_be_one(tmp_path):
+    path, pair = saved(tmp_path, lambda checkpoint: checkpoint.pop("lightning_invert"))
+    with pytest.raises(ValueError, match=r"pair.ckpt: .*no networks are kept"):
+        ForwardInverseModule.load_from_checkpoint(path)
+    given = ForwardInverseModule.load_from_checkpoint(path, **own_nets())
+    x = torch.randn(5, 3)
+    assert torch.equal(given.eval()(x), pair(x))
+
+
+def test_networks_of_another_size_are_said_to_be_that(tmp_path):
+    path, _ = saved(tmp_path)
+    with pytest.raises(ValueError, match=r"pair.ckpt: .*\n.*size mismatch"):
+        ForwardInverseModule.load_from_checkpoint(
+            path, forward_net=Own(4, 2), inverse_net=Own(2, 3)
+        )
+
+
+@pytest.mark.parametrize("name", ["lightning_invert", "parts", "variables"])
+def test_a_damaged_record_of_the_pair_is_said_to_be_damaged(tmp_path, name):
+    def edit(checkpoint):
+        if name == "lightning_invert":
+            checkpoint[name] = [1]
+        else:
+            checkpoint["lightning_invert"][name] = [1]
+
+    path, _ = saved(tmp_path, edit)
+    with pytest.raises(ValueError, match=r"pair.ckpt: .*damaged"):
+        ForwardInverseModule.load_from_checkpoint(path, trust=[__name__])
+
+
+def test_a_subclass_with_arguments_of_its_own_loads_likewise(tmp_path):
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(Wide(5), datamodule=Smooth())
+    trainer.save_checkpoint(tmp_path / "wide.ckpt")
+    again = Wide.load_from_checkpoint(tmp_path / "wide.ckpt", trust=["my_package"])
+    assert again.forward_net.head.in_features == 5
+    assert again.trust == ("my_package",)
+
+
+class Wide(ForwardInverseModule):
+    """A pair whose networks it makes itself."""
+
+    def __init__(self, width):
+        super().__init__(
+            ResidualMLP(3, 2, width=width), ResidualMLP(2, 3), alpha=ConstantAlpha(0.2)
+        )
+        self.save_hyperparameters()
+
+
+@pytest.mark.parametrize("trust", ["my_package", 3, None, {"my_package": 1}])
+def test_trust_is_a_list(trust):
+    with pytest.raises(TypeError, match=r"`trust` to be a list of names like"):
+        check_trust(trust)
+
+
+@pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", "a-b", "a b", "a:b", "*", 3])
+def test_trust_is_of_dotted_names(name):
+    with pytest.raises(ValueError, match=r"`trust` to be a list of names like"):
+        check_trust([name])
