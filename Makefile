@@ -29,14 +29,17 @@ test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -n auto -W ignore::DeprecationWarning -W ignore::FutureWarning \
 		-k "not test_benchmarks and not the_demo_runs"
 
-$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
-	$(PYTHON_LOWEST) -m venv --clear $(LOWEST)
-	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[dev]"
+$(LOWEST)/.installed: $(LOWEST)/bin/uv pyproject.toml constraints-lowest.txt
+	$< pip install --quiet --python $(LOWEST) --constraint constraints-lowest.txt --editable ".[dev]"
 	touch $@
 
-# Needs uv. Old matplotlib calls what newer pyparsing warns of.
-lowest-versions:
-	echo 'pyparsing<3.3' | uv pip compile --quiet --upgrade --python-version 3.10 --extra dev \
+$(LOWEST)/bin/uv:
+	$(PYTHON_LOWEST) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+
+# Old matplotlib calls what newer pyparsing warns of.
+lowest-versions: $(LOWEST)/bin/uv
+	echo 'pyparsing<3.3' | $< pip compile --quiet --upgrade --python-version 3.10 --extra dev \
 		--resolution lowest-direct --no-annotate --constraint - --output-file constraints-lowest.txt \
 		--custom-compile-command 'make lowest-versions' pyproject.toml
 
