@@ -1,10 +1,14 @@
 # make demo   sets up .venv, trains the reference problem, shows its invertibility
 # make test   lint, types, tests, doctests
+# make test-lowest   the tests with the oldest versions and the oldest Python that pyproject.toml admits
 PYTHON ?= python3
+PYTHON_LOWEST ?= $(shell for python in python3.10 ~/.pyenv/versions/3.10.*/bin/python $(PYTHON); do \
+	$$python -c '' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 
-.PHONY: install demo test lint types format clean
+.PHONY: install demo test test-lowest lowest-versions lint types format clean
 
 install: $(VENV)/.installed
 
@@ -20,6 +24,25 @@ demo: install
 test: lint types
 	$(BIN)/python -m pytest -n auto
 
+# Others' deprecations are left out, and so are timings and what would install .venv.
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -n auto -W ignore::DeprecationWarning -W ignore::FutureWarning \
+		-k "not test_benchmarks and not the_demo_runs"
+
+$(LOWEST)/.installed: $(LOWEST)/bin/uv pyproject.toml constraints-lowest.txt
+	$< pip install --quiet --python $(LOWEST) --constraint constraints-lowest.txt --editable ".[dev]"
+	touch $@
+
+$(LOWEST)/bin/uv:
+	$(PYTHON_LOWEST) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+
+# Old matplotlib calls what newer pyparsing warns of.
+lowest-versions: $(LOWEST)/bin/uv
+	echo 'pyparsing<3.3' | $< pip compile --quiet --upgrade --python-version 3.10 --extra dev \
+		--resolution lowest-direct --no-annotate --constraint - --output-file constraints-lowest.txt \
+		--custom-compile-command 'make lowest-versions' pyproject.toml
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,4 +55,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -6,8 +7,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 import lightning_invert
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,6 +54,22 @@ def test_the_command_starts_without_loading_what_only_pictures_and_tables_need()
         "print([m for m in ('polars', 'tensorboard', 'onnx') if m in sys.modules])"
     )
     assert run(sys.executable, "-c", code).strip() == "[]"
+
+
+def requirements():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        known = tomllib.load(file)
+    extras = known["project"]["optional-dependencies"]
+    # Not "bench": it is for one benchmark, which is no test.
+    return known["build-system"]["requires"] + known["project"]["dependencies"] + extras["dev"]
+
+
+@pytest.mark.parametrize("requirement", sorted(set(requirements())))
+def test_a_lower_bound_is_the_version_that_make_test_lowest_runs(requirement):
+    name, lowest = re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)", requirement).groups()
+    pins = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8")
+    (pinned,) = re.findall(rf"^{name}==(.*)$", pins, re.MULTILINE)
+    assert Version(pinned) == Version(lowest)
 
 
 @pytest.mark.parametrize("name", lightning_invert.__all__)

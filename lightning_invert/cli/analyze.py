@@ -214,7 +214,10 @@ def _exported(file: str) -> tuple[Callable[[Tensor], Tensor], nn.Module]:
     def evaluate(x: Tensor) -> Tensor:
         try:
             return program(x)  # type: ignore[no-any-return]
-        except AssertionError as error:
+        except (AssertionError, RuntimeError) as error:
+            # What torch 2.6 raises for a length is a RuntimeError, as so much else is.
+            if isinstance(error, RuntimeError) and ".shape[0]" not in str(error):
+                raise
             raise ValueError(
                 f"Expected {file!r} to take batches of any length, but it refused {len(x)} points "
                 f"({error}). Export it with a dynamic batch dimension: dynamic_shapes="

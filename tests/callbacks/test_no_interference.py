@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, StochasticWeightAveraging
+from lightning.pytorch import callbacks as stock
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert.callbacks import InvertibilityCallback
@@ -42,9 +42,14 @@ class Compiled(Noisy):
         self.encoder = torch.compile(self.encoder, backend="aot_eager")
 
 
-class AverageOfWeights(StochasticWeightAveraging):
+class AverageOfWeights(stock.StochasticWeightAveraging):
     def __init__(self):
         super().__init__(swa_lrs=0.01, swa_epoch_start=1)
+
+
+def EMAWeightAveraging():
+    kind = getattr(stock, "EMAWeightAveraging", None)
+    return kind() if kind else pytest.skip("this Lightning has none")
 
 
 def loader(num_workers=0, shuffle=False):

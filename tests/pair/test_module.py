@@ -353,6 +353,7 @@ def test_a_penalty_on_a_frozen_network_is_refused():
         ForwardInverseModule(freeze_forward=True, conditioning_penalty=ConditioningPenalty())
 
 
+@pytest.mark.filterwarnings("ignore:The loaded checkpoint was produced with Lightning")
 def test_a_checkpoint_of_the_first_version_loads():
     # Trained with 0.1, whose classes lived elsewhere, and which kept names and units alone.
     pair = ForwardInverseModule.load_from_checkpoint(Path(__file__).parent / "pair_0_1.ckpt")
