@@ -137,7 +137,7 @@ class ForwardInverseModule(LightningModule):
             ("conditioning_penalty", conditioning_penalty, ConditioningPenalty),
             ("jacobian_consistency", jacobian_consistency, JacobianConsistency),
         ):
-            if term is not None and not isinstance(term, kind):
+            if term is not None and not isinstance(term, nn.Module):  # or one's own in its place
                 raise TypeError(wrong(name, f"a {kind.__name__}(weight=...) or None", term))
         learning_rate = check_number("learning_rate", learning_rate, low=0.0, open_low=True)
         check_integer("forward_warmup_epochs", forward_warmup_epochs, low=0)

@@ -210,14 +210,17 @@ def test_a_path_that_leads_nowhere_is_left_to_the_parser(name, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--data.num_points", "0"], "Expected argument `num_points` to be at least 1, but got 0."),
+        (
+            ["--data.num_points", "0"],
+            "Expected argument `num_points` to be a whole number of at least 1, but got 0 (int).",
+        ),
         (
             ["--trainer.callbacks", "InvertibilityCallback", "--trainer.callbacks.num_points", "0"],
             "Expected argument `num_points` to be ",
         ),
         (
             ["--model.alpha", "LinearDecayAlpha", "--model.alpha.epochs", "0"],
-            "Expected argument `epochs` to be at least 1, but got 0.",
+            "Expected argument `epochs` to be a whole number of at least 1, but got 0 (int).",
         ),
         (
             [
@@ -228,7 +231,10 @@ def test_a_path_that_leads_nowhere_is_left_to_the_parser(name, capsys):
             ],
             "Expected one of the arguments `stopping_threshold`, ",
         ),
-        (["--model.learning_rate", "-1"], "Expected argument `learning_rate` to be positive"),
+        (
+            ["--model.learning_rate", "-1"],
+            "Expected argument `learning_rate` to be a finite number above 0",
+        ),
         (["--trainer.accelerator", "nonsense"], "You selected an invalid accelerator"),
     ],
 )
