@@ -70,7 +70,8 @@ class PairDataModule(LightningDataModule):
     """A source of (x, y) pairs, split by seed, with the training split's statistics.
 
     A subclass names its columns in ``inputs`` and ``outputs`` and gives the rows in ``load``;
-    the rest is here. Batches are in physical units and in torch's default dtype.
+    the rest is here. Batches are in physical units and in float64: what float32 would round away,
+    like the minutes of a time stamp, is still there where they are standardised.
 
     Args:
         batch_size: Rows a training batch.
@@ -152,9 +153,8 @@ class PairDataModule(LightningDataModule):
                 f"and a row in each other split, but {len(x)} rows give {len(train)} to train on, "
                 f"{len(val)} for validation and {len(test)} for the test."
             )
+        x, y = x.double(), y.double()
         self._statistics = self._compute_statistics(x[train], y[train])
-        dtype = torch.get_default_dtype()
-        x, y = x.to(dtype), y.to(dtype)
         self._splits = {
             "train": PairDataset(x[train], y[train]),
             "val": PairDataset(x[val], y[val]),
@@ -166,21 +166,9 @@ class PairDataModule(LightningDataModule):
         of_x, of_y = ColumnStatistics(), ColumnStatistics()
         of_x.add(x)
         of_y.add(y)
-        statistics = Statistics(of_x.mean, of_x.std, of_y.mean, of_y.std)
-        for variables, mean, std in (
-            (self.inputs, statistics.input_mean, statistics.input_std),
-            (self.outputs, statistics.output_mean, statistics.output_std),
-        ):
-            for variable, centre, spread in zip(
-                variables, mean.tolist(), std.tolist(), strict=True
-            ):
-                if spread <= 1e-12 * abs(centre) or spread == 0:
-                    raise ValueError(
-                        f"Expected column {variable.name!r} of {self.source} to vary, but it is "
-                        f"{centre:g} in all {len(x)} rows of the training split. Nothing can be "
-                        "learned from a constant column: leave it out."
-                    )
-        return statistics
+        of_x.check(self.inputs, f"of {self.source}")
+        of_y.check(self.outputs, f"of {self.source}")
+        return Statistics(of_x.mean, of_x.std, of_y.mean, of_y.std)
 
     def _loader(self, split: str, *, batch_size: int, shuffle: bool = False) -> DataLoader[Tensor]:
         self.setup()
@@ -198,6 +186,8 @@ class PairDataModule(LightningDataModule):
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
         """Move a batch to the device, unless it is a pair of tensors that are there."""
+        if device.type == "mps" and isinstance(batch, tuple):
+            batch = tuple(part.float() for part in batch)  # MPS has no float64
         there = isinstance(batch, tuple) and all(
             isinstance(part, Tensor) and part.device == device for part in batch
         )

@@ -27,6 +27,7 @@ _KEYS = (
     "output_names",
     "input_std",
     "output_std",
+    "dtype",
     "identity",
 )
 
@@ -70,6 +71,7 @@ class WatchedMap:
         output_names: Names of the m outputs.
         input_std: Standard deviation of each input in the training data, shape (n,).
         output_std: Standard deviation of each output, shape (m,).
+        dtype: In which it is to be given points, if that is not the dtype of its weights.
         identity: Whether it is a round trip, which is to end where it began: then it is watched
             how far it is from the identity, in value and in slope.
     """
@@ -86,7 +88,14 @@ class WatchedMap:
     output_names: Sequence[str] | None = None
     input_std: Tensor | None = None
     output_std: Tensor | None = None
+    dtype: torch.dtype | None = None
     identity: bool = False
+
+    @property
+    def arithmetic(self) -> torch.dtype | None:
+        """The coarsest dtype of its weights, if it has any: what is finer is noise."""
+        dtypes = {p.dtype for p in self.owner.parameters() if p.is_floating_point()}
+        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
 
     @property
     def stds(self) -> tuple[Tensor, Tensor] | None:
@@ -236,7 +245,7 @@ def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[Watche
         maps: Name -> a path to a submodule or method ("" is ``root`` itself), a module, a callable,
             or a mapping with ``module`` (one of those), ``input``, ``within``, ``context`` and ``output`` (see
             :mod:`~lightning_invert.watch.parts`), ``input_names``, ``output_names``,
-            ``input_std``, ``output_std`` and ``identity``. ``None``: what
+            ``input_std``, ``output_std``, ``dtype`` and ``identity``. ``None``: what
             ``root.invertibility_maps()`` returns, else ``root`` itself.
         root: The module that paths start from.
 

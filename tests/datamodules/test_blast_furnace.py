@@ -58,7 +58,7 @@ def test_the_reference_split_is_four_to_one_and_the_test_is_on_other_points():
     assert sizes == [4000, 1000]
     test = data.test_dataloader().dataset.inputs
     assert len(test) == 1000
-    known = {tuple(row) for row in data.load()[0].float().tolist()}
+    known = {tuple(row) for row in data.load()[0].tolist()}
     assert not known & {tuple(row) for row in test.tolist()}
 
 

@@ -24,7 +24,7 @@ def test_splits_are_disjoint_and_cover_all_rows():
     loaders = (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())
     sets = [as_set(rows_of(loader)[0]) for loader in loaders]
     assert [len(part) for part in sets] == [71, 20, 10]
-    assert set.union(*sets) == as_set(data.load()[0].float())
+    assert set.union(*sets) == as_set(data.load()[0])
 
 
 def test_the_split_depends_on_the_seed_alone():
@@ -45,7 +45,7 @@ def test_every_training_row_is_seen_once_an_epoch_in_a_new_order():
 
 def test_pairs_stay_together():
     data = Smooth()
-    whole = {tuple(x): tuple(y) for x, y in zip(*(t.float().tolist() for t in data.load()))}  # noqa: B905
+    whole = {tuple(x): tuple(y) for x, y in zip(*(t.tolist() for t in data.load()))}  # noqa: B905
     for x, y in zip(*(t.tolist() for t in rows_of(data.train_dataloader()))):  # noqa: B905
         assert whole[tuple(x)] == tuple(y)
 
@@ -58,15 +58,15 @@ def test_statistics_are_those_of_the_training_rows():
     np.testing.assert_allclose(data.statistics.output_std, y.double().numpy().std(0, ddof=1), 1e-5)
 
 
-def test_batches_have_the_default_dtype_and_size():
+def test_batches_are_of_the_size_asked_for_and_in_float64():
     batches = [x for x, _ in Smooth(batch_size=50).train_dataloader()]
     assert [len(x) for x in batches] == [50, 50, 50, 10]
-    assert batches[0].dtype == torch.float32
+    assert batches[0].dtype == torch.float64
 
 
 def test_prediction_gives_all_rows_in_order():
     data = Smooth()
-    torch.testing.assert_close(rows_of(data.predict_dataloader())[0], data.load()[0].float())
+    assert torch.equal(rows_of(data.predict_dataloader())[0], data.load()[0])
 
 
 def test_a_distributed_sampler_can_take_the_place_of_the_sampler():
