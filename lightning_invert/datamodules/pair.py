@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_invert.variables import ColumnStatistics, Variable
+from lightning_invert.variables import ColumnStatistics, Variable, repeated
 
 __all__ = ["PairDataModule", "PairDataset", "Statistics"]
 
@@ -142,6 +142,12 @@ class PairDataModule(LightningDataModule):
         """Load the rows and split them, once."""
         if self._splits is not None:
             return
+        for side, variables in {"inputs": self.inputs, "outputs": self.outputs}.items():
+            if again := repeated([variable.name for variable in variables]):
+                raise ValueError(
+                    f"Expected `{side}` of {type(self).__name__} to name each column once, but got "
+                    f"{again}."
+                )
         x, y = self.load()
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
         num_val = round(self.val_fraction * len(x))

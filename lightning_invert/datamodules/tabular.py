@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_invert.datamodules.pair import PairDataModule
 from lightning_invert.tables import read_table, row_name
-from lightning_invert.variables import Variable
+from lightning_invert.variables import Variable, repeated
 
 __all__ = ["TabularDataModule"]
 
@@ -131,9 +131,10 @@ def _check_columns(inputs: list[str], outputs: list[str], units: dict[str, str])
     for name, columns in {"inputs": inputs, "outputs": outputs}.items():
         if not columns:
             raise ValueError(f"Expected argument `{name}` to name at least one column, got none.")
-        twice = sorted({column for column in columns if columns.count(column) > 1})
-        if twice:
-            raise ValueError(f"Expected argument `{name}` to name each column once, got {twice}.")
+        if again := repeated(columns):
+            raise ValueError(
+                f"Expected argument `{name}` to name each column once, but got {again}."
+            )
     both = sorted(set(inputs) & set(outputs))
     if both:
         raise ValueError(

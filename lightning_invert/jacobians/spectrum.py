@@ -114,7 +114,8 @@ def measure_spectrum(
         The spectrum.
 
     Raises:
-        ValueError: If the Jacobian is not square, though it is to be compared with the identity.
+        ValueError: If the Jacobian is not square, though it is to be compared with the identity; or
+            if there are not as many standard deviations as columns.
 
     Example:
         >>> found = measure_spectrum(torch.square, torch.tensor([[1.0, 2.0]]))
@@ -132,6 +133,12 @@ def measure_spectrum(
             f"Expected a round trip to have as many outputs as inputs, but it maps {n} to {m}. "
             "Leave `identity` out where a map does not end where it began."
         )
+    for side, std, count in zip(("input", "output"), stds or (), (n, m), strict=False):
+        if std.shape != (count,):
+            raise ValueError(
+                f"Expected argument `{side}_std` to hold a number for each of the {count} {side}s, "
+                f"but got {len(std)}."
+            )
     effort = effort or Effort()
     formed = min(m, n) <= MAX_SINGULAR_VALUES and m * n <= MAX_ENTRIES
     if not (formed if effort.formed is None else effort.formed):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lightning_invert.jacobians.evaluation import without_checkpoints
+from lightning_invert.watch.columns import checked_names, checked_std
 from lightning_invert.watch.parts import Part, describe, parse_part, parse_parts
 from lightning_invert.watch.points import Points
 
@@ -90,6 +91,21 @@ class WatchedMap:
     output_std: Tensor | None = None
     dtype: torch.dtype | None = None
     identity: bool = False
+
+    def __post_init__(self) -> None:
+        for argument in ("input_names", "output_names"):
+            if (names := getattr(self, argument)) is not None:
+                object.__setattr__(self, argument, checked_names(argument, names))
+        known = {side: getattr(self, side) for side in ("input_std", "output_std")}
+        for argument, std in known.items():
+            if std is not None:
+                object.__setattr__(self, argument, checked_std(argument, std))
+        lacking = [side for side, std in known.items() if std is None]
+        if len(lacking) == 1:
+            raise ValueError(
+                f"Expected arguments `input_std` and `output_std` of map {self.name!r} to be given "
+                f"together, but there is no `{lacking[0]}`."
+            )
 
     @property
     def arithmetic(self) -> torch.dtype | None:

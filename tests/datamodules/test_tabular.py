@@ -115,7 +115,7 @@ def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path):
     [
         ({"inputs": []}, "`inputs`"),
         ({"outputs": []}, "`outputs`"),
-        ({"inputs": ["load", "load"]}, r"`inputs`.*\['load'\]"),
+        ({"inputs": ["load", "load"]}, r"`inputs` .* 'load' twice"),
         ({"outputs": ["load"]}, r"in common, got \['load'\]"),
         ({"units": {"weight": "kg"}}, r"`units`.*\['weight'\]"),
         ({"separator": "::"}, "`separator`"),
