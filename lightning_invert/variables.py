@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["ColumnStatistics", "Variable", "check_rounding", "repeated"]
+__all__ = ["ColumnStatistics", "Variable", "check_rounding"]
 
 MIN_RELATIVE_SPREAD = 1e-12
 """Of the mean: what varies less is constant but for rounding."""
@@ -140,18 +139,6 @@ class ColumnStatistics:
         shift = mean - self.mean
         self._squares = self._squares + squares + shift.square() * before * count / self.count
         self.mean = self.mean + shift * count / self.count
-
-
-def repeated(names: Sequence[str]) -> str:
-    """Say which names are there more than once; nothing if none is.
-
-    Example:
-        >>> repeated(["a", "b", "a", "c", "c", "c"]), repeated(["a", "b"])
-        ("'a' twice, 'c' 3 times", '')
-    """
-    counts = Counter(names).items()
-    times = {2: "twice"}
-    return ", ".join(f"{name!r} {times.get(n, f'{n} times')}" for name, n in counts if n > 1)
 
 
 def check_rounding(

@@ -10,7 +10,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_invert.variables import ColumnStatistics, Variable, repeated
+from lightning_invert.arguments import repeated
+from lightning_invert.variables import ColumnStatistics, Variable
 
 __all__ = ["PairDataModule", "PairDataset", "Statistics"]
 

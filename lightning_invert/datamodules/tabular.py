@@ -11,9 +11,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from lightning_invert.arguments import repeated
 from lightning_invert.datamodules.pair import PairDataModule
-from lightning_invert.tables import read_table, row_name
-from lightning_invert.variables import Variable, repeated
+from lightning_invert.tables import check_separator, read_table, row_name
+from lightning_invert.variables import Variable
 
 __all__ = ["TabularDataModule"]
 
@@ -79,10 +80,7 @@ class TabularDataModule(PairDataModule):
         )
         file, inputs, outputs, units = str(file), list(inputs), list(outputs), dict(units or {})
         _check_columns(inputs, outputs, units)
-        if len(separator.encode()) != 1:
-            raise ValueError(
-                f"Expected argument `separator` to be a single character, but got {separator!r}."
-            )
+        check_separator(separator)
         if on_missing not in ("raise", "drop"):
             raise ValueError(
                 f"Expected argument `on_missing` to be 'raise' or 'drop', but got {on_missing!r}."

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.variables import repeated
+from lightning_invert.arguments import repeated
 
 __all__ = ["checked_names", "checked_std"]
 
