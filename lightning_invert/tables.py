@@ -161,7 +161,9 @@ def _read_parquet(
                 f"Expected column {name!r} of {str(file)!r} to hold numbers, but its type is "
                 f"{types[name]}."
             )
-    table = table.select(polars.col(columns).cast(polars.Float64))
+    # By their places: a name like "*" or "^a$" would be a pattern.
+    places = [types.names().index(name) for name in columns]
+    table = table.select(polars.nth(places).cast(polars.Float64))
     begin = 0
     while len(piece := table.slice(begin, rows_at_once).collect()):
         yield piece
@@ -195,7 +197,9 @@ def _wrong(cells: polars.Series, numbers: polars.Series | None = None) -> polars
     """Tell which cells hold what is no number, or one that float64 does not hold."""
     import polars
 
-    numbers = cells.cast(polars.Float64, strict=False) if numbers is None else numbers
+    # Without its name, as Polars takes one like "^a$" for a pattern.
+    cells = cells.alias("")
+    numbers = cells.cast(polars.Float64, strict=False) if numbers is None else numbers.alias("")
     wrong = numbers.is_null() & cells.is_not_null()
     infinite = numbers.is_infinite().fill_null(value=False)
     if infinite.any():

@@ -167,6 +167,14 @@ def test_a_name_is_not_a_pattern(kind, tmp_path):
     assert read(path).rows() == [(2,)]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["*", "^.*$", "^b$", "0", "x [m]"])
+def test_the_name_of_a_column_is_no_pattern(name, kind, tmp_path):
+    path = save(polars.DataFrame({"b": [1], name: [2], "a": [3]}), tmp_path / f"points.{kind}")
+    assert read(path, name).rows() == [(2,)]
+    assert read(path, "a", name, "b").rows() == [(3, 2, 1)]
+
+
 def test_a_column_that_is_there_twice_is_an_error_if_it_is_wanted(tmp_path):
     path = write(tmp_path / "a.csv", "a,b,a,a_duplicated_0\n1,2,3,4\n")
     for columns in ([], ["b", "a"]):
