@@ -81,7 +81,8 @@ ODD = st.sampled_from(
         "ä",
     ]
 )
-WRITTEN = st.one_of(SPELLED, SPELLED, SPELLED, MISSING, ODD, st.text(max_size=4))
+WRITTEN = st.one_of(SPELLED, MISSING)
+RARE = st.one_of(ODD, ODD, ODD, st.text(max_size=4))
 TIDY = st.one_of(SPELLED, st.sampled_from(["true", "False", "1E+05", ".5", "5.", "0"]))
 NAMES = st.one_of(
     st.sampled_from(["a", "b", "c", "d", "time", "a b", "x [m]", "größe", "*", "^a$", "0", "1"]),
@@ -94,10 +95,15 @@ def tables(draw, cells, names, odd):
     """The bytes of a text file, its separator, and names of columns that might be there."""
     n = draw(st.integers(2, 4))
     separator = draw(st.sampled_from(",\t"))
-    header = draw(st.lists(names, min_size=n, max_size=n, unique=not odd))
+    alike = odd and draw(st.integers(0, 9)) == 9
+    header = draw(
+        st.lists(names, min_size=n, max_size=n, unique_by=None if alike else lambda s: s.strip())
+    )
     rows = [draw(st.lists(cells, min_size=n, max_size=n)) for _ in range(draw(st.integers(0, 6)))]
+    if odd and rows and draw(st.booleans()):
+        draw(st.sampled_from(rows))[draw(st.integers(0, n - 1))] = draw(RARE)
     quoting = draw(st.sampled_from([None, csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
-    end = draw(st.sampled_from(["\n", "\r\n"] + ["\r"] * odd))
+    end = draw(st.sampled_from(["\n", "\r\n"] * 3 + ["\r"] * odd))
     buffer = io.StringIO()
     if quoting is None:
         buffer.write(end.join(separator.join(row) for row in [header, *rows]))
@@ -114,7 +120,7 @@ def tables(draw, cells, names, odd):
     bom, encoding = "", "utf-8"
     if odd:
         bom = draw(st.sampled_from(["", "", "\ufeff"]))
-        encoding = draw(st.sampled_from(["utf-8"] * 6 + ["latin-1", "utf-16", "utf-16-le"]))
+        encoding = draw(st.sampled_from(["utf-8"] * 12 + ["latin-1", "utf-16", "utf-16-le"]))
     content = (bom + text).encode(encoding, "replace")
     wanted = draw(st.permutations([name.strip() for name in header]))
     return content, separator, wanted
