@@ -148,7 +148,7 @@ class WatchedMap:
             MapError: If it fails, or does not return a floating tensor.
         """
         try:
-            y = self.function(*arguments)
+            y = self._evaluate(arguments)
         except MapError:
             raise
         except Exception as error:
@@ -167,6 +167,22 @@ class WatchedMap:
                 f"maps={{{self.name!r}: {{..., 'output': <index, key, attribute or callable>}}}}.",
             )
         return y
+
+    def _evaluate(self, arguments: Sequence[Any]) -> Any:
+        try:
+            return self.function(*arguments)
+        except RuntimeError as error:
+            # A network may be named that its module gives float32, of a batch of float64.
+            dtype = self.arithmetic
+            if isinstance(error, MapError) or not any(map(_is_double, arguments)):
+                raise
+            if dtype is None or dtype == torch.float64:
+                raise
+            narrow = [part.to(dtype) if _is_double(part) else part for part in arguments]
+            try:
+                return self.function(*narrow)
+            except RuntimeError:
+                raise error from None
 
     def in_float64(self) -> WatchedMap:
         """Return the same map with parameters and buffers cast; the module itself keeps its own.
@@ -392,6 +408,10 @@ def _default_input(name: str, function: Callable[..., Any], batch: Any) -> Any:
         f"expected to find the input in {describe(batch)}, but it is not clear which of its keys "
         f"it is. Name it: maps={{{name!r}: {{'module': ..., 'input': <key>}}}}."
     )
+
+
+def _is_double(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.dtype == torch.float64
 
 
 def _doubled(argument: Any) -> Any:
