@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check_text"]
+__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check_text", "repeated"]
 
 
 def check_integer(
@@ -140,6 +141,18 @@ def check_text(name: str, value: Any) -> str:
     if not value:
         raise ValueError(wrong(name, "a string that is not empty", value))
     return value
+
+
+def repeated(names: Sequence[str]) -> str:
+    """Say which names are there more than once; nothing if none is.
+
+    Example:
+        >>> repeated(["a", "b", "a", "c", "c", "c"]), repeated(["a", "b"])
+        ("'a' twice, 'c' 3 times", '')
+    """
+    counts = Counter(names).items()
+    times = {2: "twice"}
+    return ", ".join(f"{name!r} {times.get(n, f'{n} times')}" for name, n in counts if n > 1)
 
 
 def wrong(name: str, expected: str, value: Any) -> str:

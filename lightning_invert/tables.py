@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import gzip
 import io
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, dropwhile, islice
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lightning_invert.arguments import repeated
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,12 +22,14 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import Self
 
-__all__ = ["TableWriter", "read_table", "row_name", "unused"]
+__all__ = ["TableWriter", "check_separator", "read_table", "row_name", "unused"]
 
 TEXT, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
 
 MAX_ROWS_AT_ONCE = 65536
 MAX_LINES_OF_A_ROW = 65536
+
+QUOTED = re.compile(rb'"[^"]*"?')
 
 
 def read_table(
@@ -35,8 +41,10 @@ def read_table(
 ) -> Iterator[polars.DataFrame]:
     r"""Read columns of numbers from a CSV, TSV or Parquet file, piece by piece.
 
-    Integers and booleans count as numbers, in text also true and false. A blank line is a row
-    without values.
+    Integers and booleans count as numbers, in text also true and false. Numbers are rounded to
+    float64; in text they have a decimal point, and nothing between their thousands. Blanks around a
+    cell or a name do not count. A blank line is a row without values; any other row has as many
+    cells as the header.
 
     Args:
         file: Its name ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq.
@@ -49,8 +57,9 @@ def read_table(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of another kind, is empty or damaged, lacks a column or has it
-            twice, or has a cell that is not a number.
+        ValueError: If the file is of another kind, has no rows, is damaged or cannot be read, lacks
+            a column or has it twice, has rows of another length, or a cell that is not a number or
+            beyond the range of float64. Text has to be UTF-8.
 
     Example:
         >>> import tempfile
@@ -60,29 +69,57 @@ def read_table(
         >>> [piece.rows() for piece in read_table(file, ["b"])]
         [[(2.0,), (4.0,)]]
     """
-    from polars.exceptions import PolarsError
+    from polars.exceptions import PanicException, PolarsError
 
     file = Path(file)
     if not file.is_file():
-        raise FileNotFoundError(f"Expected a table, but there is no file {str(file)!r}.")
+        what = "is a folder" if file.is_dir() else "is not there"
+        raise FileNotFoundError(f"Expected a table, but {str(file)!r} {what}.")
     if not file.name.lower().endswith(TEXT + PARQUET):
         raise ValueError(
             f"Expected the name of a table to end in one of {', '.join(TEXT + PARQUET)}, but got "
             f"{str(file)!r}."
         )
+    check_separator(separator)
+    if again := repeated(columns or ()):
+        raise ValueError(
+            f"Expected each column of {str(file)!r} to be asked for once, but got {again}."
+        )
     if _is_parquet(file):
         pieces = _read_parquet(file, columns, rows_at_once)
     else:
         pieces = _read_text(file, columns, separator, rows_at_once)
+    some = False
     try:
         for piece in pieces:
+            some = True
             yield piece.fill_null(float("nan"))
-    except (PolarsError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except (PolarsError, PanicException, OSError, zlib.error, EOFError) as error:
         # What follows the first line is advice on the arguments of Polars.
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"Expected {str(file)!r} to hold a table, but it cannot be read: {reason}"
         ) from error
+    if not some:
+        raise ValueError(f"Expected {str(file)!r} to hold at least one row, but it has none.")
+
+
+def check_separator(separator: str) -> None:
+    """Complain of what cannot separate the cells of a text file.
+
+    Raises:
+        ValueError: If it is not a single ASCII character, or a quote or a line end.
+    """
+    if (
+        not isinstance(separator, str)
+        or len(separator) != 1
+        or not separator.isascii()
+        or separator in '"\r\n'
+    ):
+        raise ValueError(
+            "Expected argument `separator` to be a single ASCII character, and no quote or line "
+            f"end, but got {separator!r}."
+        )
 
 
 def row_name(file: str | Path, index: int) -> str:
@@ -129,7 +166,9 @@ def _read_parquet(
                 f"Expected column {name!r} of {str(file)!r} to hold numbers, but its type is "
                 f"{types[name]}."
             )
-    table = table.select(polars.col(columns).cast(polars.Float64))
+    # By their places: a name like "*" or "^a$" would be a pattern.
+    places = [types.names().index(name) for name in columns]
+    table = table.select(polars.nth(places).cast(polars.Float64))
     begin = 0
     while len(piece := table.slice(begin, rows_at_once).collect()):
         yield piece
@@ -146,10 +185,10 @@ def _read_text(
     for text in texts:
         numbers = text.cast(polars.Float64, strict=False)
         for name in text.columns:
-            wrong = numbers[name].is_null() & text[name].is_not_null()
+            wrong = _wrong(text[name], numbers[name])
             if wrong.any():
                 index = int(wrong.arg_max() or 0)
-                count = sum(_count_wrong(some[name]) for some in chain([text], texts))
+                count = int(wrong.sum()) + sum(int(_wrong(some[name]).sum()) for some in texts)
                 raise ValueError(
                     f"Expected column {name!r} of {str(file)!r} to hold numbers, but in "
                     f"{row_name(file, begin + index)} it has {text[name][index]!r} ({count} such "
@@ -159,10 +198,18 @@ def _read_text(
         begin += len(text)
 
 
-def _count_wrong(cells: polars.Series) -> int:
+def _wrong(cells: polars.Series, numbers: polars.Series | None = None) -> polars.Series:
+    """Tell which cells hold what is no number, or one that float64 does not hold."""
     import polars
 
-    return cells.cast(polars.Float64, strict=False).null_count() - cells.null_count()
+    # Without its name, as Polars takes one like "^a$" for a pattern.
+    cells = cells.alias("")
+    numbers = cells.cast(polars.Float64, strict=False) if numbers is None else numbers.alias("")
+    wrong = numbers.is_null() & cells.is_not_null()
+    infinite = numbers.is_infinite().fill_null(value=False)
+    if infinite.any():
+        wrong |= infinite & ~cells.str.contains("(?i)inf").fill_null(value=False)
+    return wrong
 
 
 def _texts(
@@ -171,13 +218,11 @@ def _texts(
     import polars
 
     separator = "\t" if file.name.lower().endswith((".tsv", ".tsv.gz")) else separator
-    rows = _rows(file)
-    _, header = next(rows, (0, b""))
-    if not header:
-        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
-    options: dict[str, Any] = {"separator": separator, "infer_schema": False}
-    names = polars.read_csv(io.BytesIO(header), has_header=False, **options).row(0)
-    there = [name or "" for name in names]
+    mark, rows = separator.encode(), _rows(file)
+    begin, header = next(rows, (0, b""))
+    _check_header(file, begin, header)
+    names = _parse(file, [(begin, header)], b"", separator, has_header=False).row(0)
+    there = [(name or "").strip() for name in names]
     columns = columns or there
     _check_columns(file, there, columns)
     # Places for names, as Polars would rename a column whose name is there twice.
@@ -185,11 +230,70 @@ def _texts(
     header = separator.join(map(str, range(len(there)))).encode() + b"\n"
     cells = [polars.col(places[name]).str.strip_chars().alias(name) for name in columns]
     meant = {"": None, "true": "1", "false": "0", "True": "1", "False": "0"}
-    while some := [row for _, row in islice(rows, rows_at_once)]:
-        piece = polars.read_csv(
-            io.BytesIO(b"".join([header, *some])), columns=list(places.values()), **options
-        )
+    while some := list(islice(rows, rows_at_once)):
+        for begin, row in some:
+            if row.count(mark) + 1 == len(there) and b'"' not in row:
+                continue
+            if (count := _count_cells(row, mark)) != len(there) and row.strip():
+                raise ValueError(
+                    f"Expected every row of {str(file)!r} to have as many cells as its header, "
+                    f"{len(there)}, but that of line {begin} has {count}."
+                )
+        piece = _parse(file, some, header, separator, columns=list(places.values()))
         yield piece.select(cells).with_columns(polars.all().replace(meant))
+
+
+def _count_cells(row: bytes, mark: bytes) -> int:
+    return QUOTED.sub(b"", row).count(mark) + 1
+
+
+def _check_header(file: Path, line: int, header: bytes) -> None:
+    if not header:
+        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
+    if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in header:
+        raise ValueError(
+            f"Expected {str(file)!r} to be text in UTF-8, but line {line} has what UTF-16 or a "
+            "binary file has. Save it as UTF-8."
+        )
+    if b"\r" in QUOTED.sub(b"", header).rstrip(b"\r\n"):
+        raise ValueError(
+            f"Expected the lines of {str(file)!r} to end in a line feed, but a carriage return "
+            f"alone is in line {line}. Save it with the line ends of Unix or Windows."
+        )
+
+
+def _parse(
+    file: Path, rows: Sequence[tuple[int, bytes]], header: bytes, separator: str, **options: Any
+) -> polars.DataFrame:
+    """Take rows apart into cells, or name the first line that cannot be."""
+    import polars
+    from polars.exceptions import PolarsError
+
+    def parse(some: Sequence[tuple[int, bytes]]) -> polars.DataFrame:
+        whole = b"".join([header, *(row for _, row in some)])
+        return polars.read_csv(
+            io.BytesIO(whole), separator=separator, infer_schema=False, **options
+        )
+
+    try:
+        return parse(rows)
+    except PolarsError:
+        for line, row in rows:
+            try:
+                row.decode()
+                parse([(line, row)])
+            except UnicodeDecodeError as error:
+                cell = _count_cells(row[: error.start], separator.encode())
+                raise ValueError(
+                    f"Expected {str(file)!r} to hold a table in UTF-8, but line {line} has the byte "
+                    f"{row[error.start]:#x} in cell {cell}. Save it as UTF-8."
+                ) from None
+            except PolarsError as error:
+                raise ValueError(
+                    f"Expected {str(file)!r} to hold a table, but line {line} cannot be taken apart "
+                    "into cells: a quote in a cell has to be written twice, and the cell in quotes."
+                ) from error
+        raise
 
 
 def _rows(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -303,5 +407,6 @@ class TableWriter:
         import polars
 
         if self._pieces is not None:
-            polars.scan_parquet(Path(self._pieces.name, "*.parquet")).sink_parquet(self.path)
+            pieces = sorted(Path(self._pieces.name).iterdir())
+            polars.scan_parquet(pieces, glob=False).sink_parquet(self.path)
             self._pieces.cleanup()

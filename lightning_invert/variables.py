@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["ColumnStatistics", "Variable"]
+__all__ = ["ColumnStatistics", "Variable", "check_rounding"]
+
+MIN_RELATIVE_SPREAD = 1e-12
+"""Of the mean: what varies less is constant but for rounding."""
+
+MAX_ROUNDING = 0.1
+"""Of a column's standard deviation: a dtype that rounds by more loses half a percent of its
+variance, and soon all of it."""
 
 
 class Variable(NamedTuple):
@@ -89,6 +97,30 @@ class ColumnStatistics:
         """The same, but 1 for a column that does not vary, so that one can divide by it."""
         return torch.where(self.std > 0, self.std, 1.0)
 
+    def check(self, variables: Sequence[Variable], whose: str) -> None:
+        """Complain of a column that one cannot divide by the spread of.
+
+        Args:
+            variables: The columns.
+            whose: Completes "column 'a' ...".
+
+        Raises:
+            ValueError: If a column does not vary, or is not finite.
+        """
+        for variable, centre, spread in _columns(variables, self.mean, self.std):
+            if not (math.isfinite(centre) and math.isfinite(spread)):
+                raise ValueError(
+                    f"Expected column {variable.name!r} {whose} to hold finite numbers whose squares are finite "
+                    f"too, but its mean is {centre:g} and its standard deviation {spread:g} in the "
+                    f"{self.count} rows of the training split. Mend it, or take a larger unit."
+                )
+            if spread <= MIN_RELATIVE_SPREAD * abs(centre) or spread == 0:
+                raise ValueError(
+                    f"Expected column {variable.name!r} {whose} to vary, but it is {centre:g} in all "
+                    f"{self.count} rows of the training split. Nothing can be learned from a "
+                    "constant column: leave it out."
+                )
+
     def summed(self, reduce: Callable[[Tensor], Tensor]) -> ColumnStatistics:
         """Return the statistics of the rows of all processes.
 
@@ -107,3 +139,52 @@ class ColumnStatistics:
         shift = mean - self.mean
         self._squares = self._squares + squares + shift.square() * before * count / self.count
         self.mean = self.mean + shift * count / self.count
+
+
+def check_rounding(
+    variables: Sequence[Variable], mean: Tensor, std: Tensor, dtype: torch.dtype
+) -> None:
+    r"""Complain if columns lose what they have to say by being held in ``dtype``.
+
+    Args:
+        variables: The columns.
+        mean: Shape (n,).
+        std: Shape (n,), positive.
+        dtype: Floating.
+
+    Raises:
+        ValueError: If rounding is more than a tenth of a column's standard deviation, or its
+            numbers are beyond the range of ``dtype``.
+
+    Example:
+        >>> mean, std = torch.tensor([1.7e9]).double(), torch.tensor([17.0]).double()
+        >>> check_rounding((Variable("time", "s"),), mean, std, torch.float64)
+        >>> try:
+        ...     check_rounding((Variable("time", "s"),), mean, std, torch.float32)
+        ... except ValueError as error:
+        ...     print(str(error).partition(",")[0])
+        Expected column 'time' to come in float64: float32 rounds it by 101
+    """
+    limits = torch.finfo(dtype)
+    kind = str(dtype).removeprefix("torch.")
+    for variable, centre, spread in _columns(variables, mean, std):
+        rounding = limits.eps / 2 * abs(centre)
+        if rounding > MAX_ROUNDING * spread:
+            why = f"{kind} rounds it by {rounding:.3g}, and its standard deviation is {spread:.3g}"
+        elif not limits.tiny < spread < limits.max / 100 or abs(centre) > limits.max / 2:
+            why = (
+                f"{kind} does not hold numbers of its size, with mean {centre:.3g} and standard "
+                f"deviation {spread:.3g}"
+            )
+        else:
+            continue
+        raise ValueError(
+            f"Expected column {variable.name!r} to come in float64: {why}. Where a device or a precision "
+            "leaves no choice, subtract an offset from it, or take another unit."
+        )
+
+
+def _columns(
+    variables: Sequence[Variable], mean: Tensor, std: Tensor
+) -> Iterator[tuple[Variable, float, float]]:
+    return zip(variables, mean.tolist(), std.tolist(), strict=True)

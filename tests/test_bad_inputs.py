@@ -58,7 +58,7 @@ MAPS = (3, "net", [], {}, ["net"], {"f": 3}, {1: "net"}, {"": "net"}, {"f": {"mo
         {"f": {"input": 2.5}}, {"f": {"output": True}}, {"f": {"identity": "no"}})  # fmt: skip
 FOLDER = (3, NAN, None, "", [])
 CSV = (3, None, "", "a.txt", "a", ["a.csv"])
-NAMES = ("ab", 3, None, [], [1], [""], ["a", "a"])
+NAMES = ("ab", 3, None, [], [1], ["a", "a"])
 FILE = (3, None, "", NAN, ["a.csv"])
 MODULE = ("net", 3, [], NAN, nn.Linear)
 TERM = (0.1, "0.1", True, nn.Linear, {"weight": 1.0})

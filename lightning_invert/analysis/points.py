@@ -18,7 +18,7 @@ MAX_POINTS_AT_ONCE = 2**15
 
 
 class PointSource:
-    r"""Points, (N, \*) at a time, on the device and in the dtype of the map's module.
+    r"""Points, (N, \*) at a time, on the device and in the dtype of the map or its module.
 
     Args:
         points: A tensor, an array, or an iterable of batches, such as a ``DataLoader``.
@@ -49,7 +49,8 @@ class PointSource:
         own = (*watched.owner.parameters(), *watched.owner.buffers())
         floating = [tensor for tensor in own if tensor.is_floating_point()]
         self._device = floating[0].device if floating else None
-        self._dtype = torch.float64 if double else floating[0].dtype if floating else None
+        own_dtype = floating[0].dtype if floating else None
+        self._dtype = torch.float64 if double else watched.dtype or own_dtype
 
     def check_rereadable(self) -> None:
         """Complain if the points can be read only once.

@@ -86,11 +86,8 @@ class BlastFurnaceDataModule(PairDataModule):
         """Return the points drawn for the test."""
         self.setup()
         x, y = self._measure(self.num_points + self.num_test_points)
-        dtype = torch.get_default_dtype()
         assert self._splits is not None
-        self._splits["test"] = PairDataset(
-            x[self.num_points :].to(dtype), y[self.num_points :].to(dtype)
-        )
+        self._splits["test"] = PairDataset(x[self.num_points :], y[self.num_points :])
         return self._loader("test", batch_size=self.eval_batch_size)
 
     def _measure(self, count: int) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_invert.arguments import check_integer, check_number
+from lightning_invert.arguments import check_integer, check_number, repeated
 from lightning_invert.datamodules.loaders import Position, ResumableLoader, SeededShuffle
-from lightning_invert.variables import ColumnStatistics, Variable
+from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
 __all__ = ["PairDataModule", "PairDataset", "Statistics"]
 
@@ -72,7 +72,10 @@ class PairDataModule(LightningDataModule):
     """A source of (x, y) pairs, split by seed, with the training split's statistics.
 
     A subclass names its columns in ``inputs`` and ``outputs`` and gives the rows in ``load``;
-    the rest is here. Batches are in physical units and in torch's default dtype.
+    the rest is here. Batches are in physical units. A module that standardises them by itself, and
+    says so by an attribute ``takes_float64`` as ``ForwardInverseModule`` does, gets them in
+    float64: what float32 would round away, like the minutes of a time stamp, is still there. Any
+    other gets torch's default dtype, and columns that it does not hold are an error.
 
     Args:
         batch_size: Rows a training batch.
@@ -145,6 +148,12 @@ class PairDataModule(LightningDataModule):
             self._position = Position()  # of this fit; that of a resumed one is loaded after this
         if self._splits is not None:
             return
+        for side, variables in {"inputs": self.inputs, "outputs": self.outputs}.items():
+            if again := repeated([variable.name for variable in variables]):
+                raise ValueError(
+                    f"Expected `{side}` of {type(self).__name__} to name each column once, but got "
+                    f"{again}."
+                )
         x, y = self.load()
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
         num_val = round(self.val_fraction * len(x))
@@ -156,9 +165,8 @@ class PairDataModule(LightningDataModule):
                 f"and a row in each other split, but {len(x)} rows give {len(train)} to train on, "
                 f"{len(val)} for validation and {len(test)} for the test."
             )
+        x, y = x.double(), y.double()
         self._statistics = self._compute_statistics(x[train], y[train])
-        dtype = torch.get_default_dtype()
-        x, y = x.to(dtype), y.to(dtype)
         self._splits = {
             "train": PairDataset(x[train], y[train]),
             "val": PairDataset(x[val], y[val]),
@@ -170,21 +178,9 @@ class PairDataModule(LightningDataModule):
         of_x, of_y = ColumnStatistics(), ColumnStatistics()
         of_x.add(x)
         of_y.add(y)
-        statistics = Statistics(of_x.mean, of_x.std, of_y.mean, of_y.std)
-        for variables, mean, std in (
-            (self.inputs, statistics.input_mean, statistics.input_std),
-            (self.outputs, statistics.output_mean, statistics.output_std),
-        ):
-            for variable, centre, spread in zip(
-                variables, mean.tolist(), std.tolist(), strict=True
-            ):
-                if spread <= 1e-12 * abs(centre) or spread == 0:
-                    raise ValueError(
-                        f"Expected column {variable.name!r} of {self.source} to vary, but it is "
-                        f"{centre:g} in all {len(x)} rows of the training split. Nothing can be "
-                        "learned from a constant column: leave it out."
-                    )
-        return statistics
+        of_x.check(self.inputs, f"of {self.source}")
+        of_y.check(self.outputs, f"of {self.source}")
+        return Statistics(of_x.mean, of_x.std, of_y.mean, of_y.std)
 
     def state_dict(self) -> dict[str, Any]:
         """Return which batches of the epoch were trained on."""
@@ -198,9 +194,7 @@ class PairDataModule(LightningDataModule):
             self._position.load_state_dict(state_dict["position"])
 
     def _loader(self, split: str, *, batch_size: int, shuffle: bool = False) -> DataLoader[Tensor]:
-        self.setup()
-        assert self._splits is not None
-        rows: Any = self._splits[split]  # a batch, not a row, is what comes out
+        rows: Any = self._rows(split)  # a batch, not a row, is what comes out
         options: dict[str, Any] = {
             "batch_size": batch_size,
             "num_workers": self.num_workers,
@@ -214,10 +208,25 @@ class PairDataModule(LightningDataModule):
             return ResumableLoader(rows, sampler=order, position=self._position, **options)
         return DataLoader(rows, **options)
 
+    def _rows(self, split: str) -> PairDataset:
+        self.setup()
+        assert self._splits is not None
+        rows = self._splits[split]
+        module = getattr(self.trainer, "lightning_module", None)
+        dtype = torch.get_default_dtype()
+        if dtype == torch.float64 or getattr(module, "takes_float64", False):
+            return rows
+        statistics = self.statistics
+        check_rounding(self.inputs, statistics.input_mean, statistics.input_std, dtype)
+        check_rounding(self.outputs, statistics.output_mean, statistics.output_std, dtype)
+        return PairDataset(rows.inputs.to(dtype), rows.outputs.to(dtype))
+
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
         """Move a batch to the device, unless it is a pair of tensors that are there."""
+        if device.type == "mps" and isinstance(batch, tuple):
+            batch = tuple(part.float() for part in batch)  # MPS has no float64
         there = isinstance(batch, tuple) and all(
             isinstance(part, Tensor) and part.device == device for part in batch
         )

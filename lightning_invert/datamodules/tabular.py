@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_invert.arguments import check_choice, check_text, wrong
+from lightning_invert.arguments import check_choice, repeated, wrong
 from lightning_invert.datamodules.pair import PairDataModule
-from lightning_invert.tables import read_table, row_name
+from lightning_invert.tables import check_separator, read_table, row_name
 from lightning_invert.variables import Variable
 
 __all__ = ["TabularDataModule"]
@@ -86,8 +86,7 @@ class TabularDataModule(PairDataModule):
         inputs, outputs = (_checked_names(side, names) for side, names in columns.items())
         file, units = str(file), dict(units or {})
         _check_columns(inputs, outputs, units)
-        if not isinstance(separator, str) or len(separator.encode()) != 1:
-            raise ValueError(wrong("separator", "a single character", separator))
+        check_separator(separator)
         self.save_hyperparameters()
         self.file = Path(file)
         self.separator = separator
@@ -132,16 +131,20 @@ def _checked_names(side: str, names: Any) -> list[str]:
     # A single name is a sequence, too: of its letters.
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(wrong(side, "a list of the names of columns, ['speed', 'load']", names))
-    return [check_text(side, name) for name in names]
+    listed = list(names)
+    if not all(isinstance(name, str) for name in listed):
+        raise TypeError(wrong(side, "a list of the names of columns, ['speed', 'load']", names))
+    return listed
 
 
 def _check_columns(inputs: list[str], outputs: list[str], units: dict[str, str]) -> None:
     for name, columns in {"inputs": inputs, "outputs": outputs}.items():
         if not columns:
             raise ValueError(f"Expected argument `{name}` to name at least one column, got none.")
-        twice = sorted({column for column in columns if columns.count(column) > 1})
-        if twice:
-            raise ValueError(f"Expected argument `{name}` to name each column once, got {twice}.")
+        if again := repeated(columns):
+            raise ValueError(
+                f"Expected argument `{name}` to name each column once, but got {again}."
+            )
     both = sorted(set(inputs) & set(outputs))
     if both:
         raise ValueError(

@@ -7,6 +7,7 @@ what perceptrons are made of there is less to do:
 - a linear layer carries all cotangents with one matrix product,
 - an elementwise function scales them with its derivative, which is the same for all of them and is
   taken once, from autograd's own formula,
+- a change of the dtype is made backwards,
 - a cotangent that does not depend on the point stays a single row until it meets a derivative that
   does: the last layer of a network costs nothing.
 
@@ -170,6 +171,8 @@ def _maker(node: Node, index: int, source: Node) -> Callable[[], Rule] | None:
         return lambda: lambda g, owned: (g.reshape(*g.shape[:2], *to[1:]), owned)
     if to != of:
         return None
+    if name == "ToCopy":
+        return _through_cast(node, source)
     if (name, index) in _SAME:
         return lambda: lambda g, owned: (g, owned)
     if name in _ELEMENTWISE or (
@@ -177,6 +180,13 @@ def _maker(node: Node, index: int, source: Node) -> Callable[[], Rule] | None:
     ):
         return lambda: _through_elementwise(node, index, of)
     return None
+
+
+def _through_cast(node: Node, source: Node) -> Callable[[], Rule] | None:
+    made, of = (_private(one, "_input_metadata")[0] for one in (node, source))
+    if made.device != of.device or made.dtype == of.dtype:
+        return None
+    return lambda: lambda g, owned: (g.to(of.dtype), True)
 
 
 def _through_linear(node: Node, shape: tuple[int, int]) -> Rule:

@@ -14,6 +14,7 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from lightning_invert.jacobians.eigenvalues import eigenvalues_of_four_rows
+from lightning_invert.jacobians.thresholds import check_real
 
 __all__ = [
     "WeakestDirections",
@@ -61,6 +62,7 @@ def singular_values(jacobian: Tensor) -> Tensor:
 
     Raises:
         ValueError: If ``jacobian`` is not a batch of non-empty matrices.
+        TypeError: If it is complex.
 
     Example:
         >>> sigma = singular_values(torch.tensor([[[0.0, 3.0, 0.0], [2.0, 0.0, 0.0]]]))
@@ -171,6 +173,7 @@ def effective_rank(singular_values: Tensor) -> Tensor:
         >>> effective_rank(torch.tensor([[1.0, 1.0, 1.0], [5.0, 0.0, 0.0]]))
         tensor([3., 1.])
     """
+    check_real("singular_values", singular_values)
     total = singular_values.sum(-1, keepdim=True)
     share = singular_values / torch.where(total == 0, 1.0, total)
     entropy = torch.special.entr(share).sum(-1)
@@ -193,6 +196,7 @@ def log_volume(singular_values: Tensor) -> Tensor:
         >>> log_volume(torch.tensor([[2.0, 0.5], [1.0, 0.0]]))
         tensor([0., -inf])
     """
+    check_real("singular_values", singular_values)
     return singular_values.log().sum(-1)
 
 
@@ -209,11 +213,13 @@ def distance_from_identity(jacobian: Tensor) -> Tensor:
 
     Raises:
         ValueError: If ``jacobian`` is not a batch of square matrices.
+        TypeError: If it is complex.
 
     Example:
         >>> distance_from_identity(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 2.0], [0.0, 1.0]]]))
         tensor([0., 2.])
     """
+    check_real("jacobian", jacobian)
     m = jacobian.shape[-1] if jacobian.ndim else 0
     if jacobian.ndim < 2 or jacobian.shape[-2] != m or m == 0:
         raise ValueError(
@@ -257,6 +263,7 @@ def weakest_directions(jacobian: Tensor) -> WeakestDirections:
 
     Raises:
         ValueError: If ``jacobian`` is not a batch of non-empty matrices.
+        TypeError: If it is complex.
 
     Example:
         >>> weakest = weakest_directions(torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.0, 0.5]]))
@@ -273,6 +280,7 @@ def weakest_directions(jacobian: Tensor) -> WeakestDirections:
 
 
 def _checked(jacobian: Tensor) -> Tensor:
+    check_real("jacobian", jacobian)
     if jacobian.ndim < 2 or 0 in jacobian.shape[-2:]:
         raise ValueError(
             "Expected argument `jacobian` to be of shape (*, m, n) with m, n > 0, but got "

@@ -89,6 +89,7 @@ def measure_spectrum(
     num_outputs: int | None = None,
     effort: Effort | None = None,
     check: bool = True,
+    arithmetic: torch.dtype | None = None,
 ) -> Spectrum:
     r"""Return the singular values of the Jacobian at each point.
 
@@ -106,12 +107,15 @@ def measure_spectrum(
         num_outputs: m, if it is known: by default it is found by evaluating the function at a point.
         effort: Whether to form it, and how hard to look where it is not.
         check: As in :func:`~lightning_invert.batched_jacobian`.
+        arithmetic: In which dtype the function computes inside, where that is coarser than the
+            dtype of its inputs.
 
     Returns:
         The spectrum.
 
     Raises:
-        ValueError: If the Jacobian is not square, though it is to be compared with the identity.
+        ValueError: If the Jacobian is not square, though it is to be compared with the identity; or
+            if there are not as many standard deviations as columns.
 
     Example:
         >>> found = measure_spectrum(torch.square, torch.tensor([[1.0, 2.0]]))
@@ -129,10 +133,17 @@ def measure_spectrum(
             f"Expected a round trip to have as many outputs as inputs, but it maps {n} to {m}. "
             "Leave `identity` out where a map does not end where it began."
         )
+    for side, std, count in zip(("input", "output"), stds or (), (n, m), strict=False):
+        if std.shape != (count,):
+            raise ValueError(
+                f"Expected argument `{side}_std` to hold a number for each of the {count} {side}s, "
+                f"but got {len(std)}."
+            )
     effort = effort or Effort()
     formed = min(m, n) <= MAX_SINGULAR_VALUES and m * n <= MAX_ENTRIES
     if not (formed if effort.formed is None else effort.formed):
-        return _not_formed(function, inputs, context, stds, (m, n), effort)
+        return _not_formed(function, inputs, context, stds, (m, n), effort, arithmetic)
+    function = function if stds is None else _in_units(function, stds[1])
     sigmas, outputs, weakests, errors = [], [], [], []
     size = max(1, MAX_ENTRIES_AT_ONCE // max(1, m * n))
     if context:  # so few that all are taken at once, with their context
@@ -145,9 +156,11 @@ def measure_spectrum(
             chunk_size=size if context else None,
             check=check,
         )
-        check, limit = False, condition_limit(jacobian.dtype, (m, n))
+        check, limit = False, _limit(jacobian.dtype, arithmetic, (m, n))
         if stds is not None:
-            jacobian = jacobian * stds[0] / stds[1][:, None]
+            scaled = y.dtype == stds[1].dtype
+            jacobian = jacobian * stds[0] if scaled else jacobian * stds[0] / stds[1][:, None]
+            y = y * stds[1] if scaled else y
         outputs.append(y)
         sigmas.append(singular_values(jacobian))
         if directions:
@@ -173,6 +186,7 @@ def _not_formed(
     stds: tuple[Tensor, Tensor] | None,
     shape: tuple[int, int],
     effort: Effort,
+    arithmetic: torch.dtype | None,
 ) -> Spectrum:
     outputs = []
     size = default_chunk(sum(shape))
@@ -181,8 +195,11 @@ def _not_formed(
             y = evaluate(with_context(function, rows), points.clone()).detach()
         outputs.append(y.reshape(len(points), -1))
     mapped, z = _standardized(function, inputs, stds)
+    limit = _limit(inputs.dtype, arithmetic, shape)
+    if arithmetic is not None and limit < condition_limit(inputs.dtype, shape):
+        mapped, context = _around(mapped, arithmetic), (z, *context)
+        z = torch.zeros_like(z, dtype=arithmetic)
     probes = probe_jacobians(mapped, z, context=context, probes=effort.probes, steps=effort.steps)
-    limit = condition_limit(inputs.dtype, shape)
     return Spectrum(probes.sigma_max[:, None], torch.cat(outputs), shape, limit, probes)
 
 
@@ -199,3 +216,29 @@ def _standardized(
         return function(x, *context).flatten(1) / of_y
 
     return scaled, inputs.flatten(1) / of_x
+
+
+def _in_units(function: Callable[..., Tensor], of_y: Tensor) -> Callable[..., Tensor]:
+    """Return the function with outputs in these units, if they are in the dtype of these.
+
+    Numbers that float32 does not hold are then not met on the way back through a function that
+    computes in float32 inside.
+    """
+
+    def scaled(*arguments: Tensor) -> Tensor:
+        y = function(*arguments)
+        return y.flatten(1) / of_y if y.dtype == of_y.dtype else y
+
+    return scaled
+
+
+def _around(function: Callable[..., Tensor], dtype: torch.dtype) -> Callable[..., Tensor]:
+    """Return the function of a step away from a point, from that dtype to itself.
+
+    What is rounding is then told by the dtype in which the function computes.
+    """
+    return lambda step, x, *context: function(x + step, *context).to(dtype)
+
+
+def _limit(found: torch.dtype, inside: torch.dtype | None, shape: tuple[int, int]) -> float:
+    return min(condition_limit(dtype, shape) for dtype in (found, inside or found))

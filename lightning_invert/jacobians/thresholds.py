@@ -21,6 +21,7 @@ __all__ = [
     "BAND_NAMES",
     "MAX_LOG10_COND",
     "Thresholds",
+    "check_real",
     "condition_limit",
     "condition_number",
     "numerical_rank",
@@ -93,6 +94,20 @@ class Thresholds:
         return index.masked_fill(condition.isnan(), BAND_NAMES.index("nonfinite"))
 
 
+def check_real(argument: str, values: Tensor) -> None:
+    """Complain of complex numbers, of which a cast to float64 would keep the real part alone.
+
+    Raises:
+        TypeError: If ``values`` are complex.
+    """
+    if values.is_complex():
+        raise TypeError(
+            f"Expected argument `{argument}` to be real, but got {values.dtype}. A complex map is a "
+            "real one of twice as many inputs and outputs: give it and take it apart by "
+            "`torch.view_as_complex` and `torch.view_as_real`."
+        )
+
+
 def numerical_rank(
     singular_values: Tensor,
     *,
@@ -111,11 +126,13 @@ def numerical_rank(
 
     Raises:
         ValueError: If a threshold is negative.
+        TypeError: If the singular values are complex.
 
     Example:
         >>> numerical_rank(torch.tensor([[3.0, 1e-3, 1e-6], [3.0, 2.0, 1.0]]))
         tensor([2, 3])
     """
+    check_real("singular_values", singular_values)
     atol, rtol = check_number("atol", atol, low=0.0), check_number("rtol", rtol, low=0.0)
     threshold = (rtol * singular_values[..., :1]).clamp(min=atol)
     return (singular_values > threshold).sum(-1)
@@ -136,11 +153,13 @@ def condition_number(
 
     Raises:
         ValueError: If ``floor`` is negative.
+        TypeError: If the singular values are complex.
 
     Example:
         >>> condition_number(torch.tensor([[3.0, 2.0], [3.0, 0.0]]))
         tensor([1.5000,    inf])
     """
+    check_real("singular_values", singular_values)
     floor = check_number("floor", floor, low=0.0)
     largest, smallest = singular_values[..., 0], singular_values[..., -1]
     singular = (smallest < floor) | (smallest == 0)

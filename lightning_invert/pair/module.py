@@ -40,7 +40,7 @@ from lightning_invert.pair.objective import (
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 from lightning_invert.pair.streams import everywhere, random_streams, set_random_streams
 from lightning_invert.pair.trust import check_trust
-from lightning_invert.variables import ColumnStatistics, Variable
+from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,7 +54,8 @@ class ForwardInverseModule(LightningModule):
     .. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
                   + \alpha\, \mathrm{MSE}(F(I(y)), y)
 
-    It takes and gives physical units; the networks and the loss work in standardised ones. Mean and
+    It takes and gives physical units, in float64; the networks and the loss work in standardised
+    ones, in the networks' dtype. Batches may come in any dtype that holds their columns. Mean and
     standard deviation of the training split come from the data module (its ``statistics``), or are
     computed from the training loader when fit starts. They are buffers, so that a checkpoint alone
     predicts correctly; once known they stay, whatever is fitted later. The networks themselves
@@ -103,6 +104,9 @@ class ForwardInverseModule(LightningModule):
         >>> pair.inverse(y).shape, pair.round_trip(y).shape
         (torch.Size([10, 7]), torch.Size([10, 4]))
     """
+
+    takes_float64 = True
+    """For a data module: batches are standardised here, before they are rounded to float32."""
 
     def __init__(
         self,
@@ -186,16 +190,17 @@ class ForwardInverseModule(LightningModule):
         self._penalties: dict[str, list[Tensor]] = {}
         self._resumed: dict[str, Any] = {}
         """What the fit that is resumed was doing, until it is taken up."""
+        self._held: set[tuple[str, torch.dtype]] = set()
 
     # The pair, in physical units.
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict the outcome of settings: F, (N, n) -> (N, m)."""
-        return self.scale_y.inverse(self._net("forward_net")(self.scale_x(x)))
+        return self.scale_y.inverse(self._evaluate("forward_net", self.scale_x(x)))
 
     def inverse(self, y: Tensor) -> Tensor:
         """Propose settings for a wanted outcome: I, (N, m) -> (N, n)."""
-        return self.scale_x.inverse(self._net("inverse_net")(self.scale_y(y)))
+        return self.scale_x.inverse(self._evaluate("inverse_net", self.scale_y(y)))
 
     def round_trip(self, y: Tensor) -> Tensor:
         """Predict what the proposed settings lead to: F∘I, (N, m) -> (N, m)."""
@@ -214,6 +219,7 @@ class ForwardInverseModule(LightningModule):
                 "input_std": domain[1],
                 "output_names": image[0],
                 "output_std": image[1],
+                "dtype": self.scale_x.mean.dtype,
                 "identity": name == "round_trip",
             }
             for name, function, wanted, domain, image in (
@@ -341,7 +347,7 @@ class ForwardInverseModule(LightningModule):
             F(I(y)); for a batch that is a mapping with only ``x`` or only ``y``, what follows
             from it.
         """
-        x, y = split_batch(batch, complete=False)
+        x, y = self._checked(split_batch(batch, complete=False))
         found: dict[str, Tensor] = {}
         if x is not None:
             found |= {"x": x, "y_hat": self.forward(x)}
@@ -563,11 +569,12 @@ class ForwardInverseModule(LightningModule):
         with isolate_rng(include_cuda=False):
             pairs = [split_batch(batch) for batch in self.trainer.train_dataloader or ()]
         statistics: list[Tensor] = []
-        for column in zip(*pairs, strict=True):
+        for side, columns in zip("xy", zip(*pairs, strict=True), strict=True):
             mine = ColumnStatistics()
-            for rows in column:
+            for rows in columns:
                 mine.add(rows.to(self.device))
             everywhere = mine.summed(self._reduced)
+            everywhere.check(self._variables(side, everywhere.mean), "of the training loader")
             statistics += [everywhere.mean, everywhere.std]
         return tuple(statistics)
 
@@ -575,8 +582,30 @@ class ForwardInverseModule(LightningModule):
         return self.trainer.strategy.reduce(sums, reduce_op="sum")
 
     def _standardized(self, batch: Any) -> tuple[Tensor, Tensor]:
-        x, y = split_batch(batch)
-        return self.scale_x(x), self.scale_y(y)
+        x, y = self._checked(split_batch(batch))
+        dtype = _dtype_of(self._net("forward_net"))
+        return self.scale_x(x).to(dtype=dtype), self.scale_y(y).to(dtype=dtype)
+
+    def _checked(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
+        """Return x and y, unless they come in a dtype that does not hold them."""
+        for side, part in zip("xy", pair, strict=True):
+            if part is None or part.dtype == torch.float64 or (side, part.dtype) in self._held:
+                continue
+            scale = self.scale_x if side == "x" else self.scale_y
+            if scale.fitted and part.is_floating_point():
+                variables = self._variables(side, scale.mean)
+                check_rounding(variables, scale.mean, scale.std, part.dtype)
+                self._held.add((side, part.dtype))
+        return pair
+
+    def _variables(self, side: str, columns: Tensor) -> Sequence[Variable]:
+        known = self.inputs if side == "x" else self.outputs
+        return known or [Variable(f"{side}{number}") for number in range(len(columns))]
+
+    def _evaluate(self, name: str, z: Tensor) -> Tensor:
+        """Evaluate a network, in its own dtype."""
+        network = self._net(name)
+        return network(z.to(dtype=_dtype_of(network)))  # type: ignore[no-any-return]
 
     def _loss(self, x: Tensor, y: Tensor, stage: str) -> PairLoss:
         loss = pair_loss(
@@ -622,6 +651,11 @@ class ForwardInverseModule(LightningModule):
             sync_dist=everywhere,
             batch_size=1,
         )
+
+
+def _dtype_of(network: nn.Module) -> torch.dtype | None:
+    """Return what a network computes in; ``None`` if it has no weights and takes what comes."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), None)
 
 
 def _labels(variables: Sequence[Variable] | None) -> list[str] | None:

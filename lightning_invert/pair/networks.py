@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -92,7 +93,11 @@ class Standardize(nn.Module):
 
     .. math:: z = (x - \mu) / s
 
-    Until it is fitted it changes nothing. A state dict restores it whatever its size was.
+    It computes in float64, whatever the dtype of the networks around it: a time stamp of 1.7e9 s
+    that varies by a minute is one number in float32. So physical units are given back in float64,
+    and ``half``, ``float`` and the like leave the statistics as they are; on MPS, which has no
+    float64, all is float32. Until it is fitted it changes nothing. A state dict restores it
+    whatever its size was.
 
     Args:
         mean: :math:`\mu`, shape (n,).
@@ -106,7 +111,7 @@ class Standardize(nn.Module):
         >>> scale(torch.tensor([[14.0, 3.0]]))
         tensor([[2., 3.]])
         >>> scale.inverse(torch.tensor([[2.0, 3.0]]))
-        tensor([[14.,  3.]])
+        tensor([[14.,  3.]], dtype=torch.float64)
     """
 
     mean: Tensor
@@ -114,8 +119,8 @@ class Standardize(nn.Module):
 
     def __init__(self, mean: Tensor | None = None, std: Tensor | None = None) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(0.0))
-        self.register_buffer("std", torch.tensor(1.0))
+        self.register_buffer("mean", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("std", torch.tensor(1.0, dtype=torch.float64))
         if mean is not None or std is not None:
             if mean is None or std is None:
                 raise ValueError("Expected arguments `mean` and `std` to be given together.")
@@ -127,7 +132,7 @@ class Standardize(nn.Module):
         return self.mean.ndim > 0
 
     def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Take over the statistics, each of shape (n,), in the buffers' dtype and device."""
+        """Take over the statistics, each of shape (n,)."""
         if mean.ndim != 1 or mean.shape != std.shape:
             raise ValueError(
                 "Expected arguments `mean` and `std` to be of one shape (n,), but got "
@@ -142,12 +147,29 @@ class Standardize(nn.Module):
         self.std = std.detach().to(self.std)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map physical to standard units, shape (*, n)."""
-        return (x - self.mean) / self.std
+        """Map physical to standard units, shape (*, n), in the dtype of ``x``."""
+        mean = self.mean
+        if mean.ndim == 0:
+            return x
+        if x.dtype == mean.dtype:
+            return (x - mean) / self.std
+        return ((x.to(mean.dtype) - mean) / self.std).to(x.dtype)
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Map standard to physical units, shape (*, n)."""
-        return z * self.std + self.mean
+        """Map standard to physical units, shape (*, n), in float64."""
+        # Cast before it is multiplied, so that a gradient is in standard units where it is float32.
+        return z.to(self.mean.dtype) * self.std + self.mean if self.fitted else z
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Standardize:
+        """Let ``to``, ``half``, ``float`` and ``cuda`` move the statistics, but not round them."""
+
+        def move(statistics: Tensor) -> Tensor:
+            if statistics.is_meta:
+                return fn(statistics)
+            device = fn(statistics.float()).device
+            return statistics.to(device, torch.float32 if device.type == "mps" else torch.float64)
+
+        return super()._apply(move, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from lightning_invert.arguments import check_flag, wrong
 from lightning_invert.jacobians.evaluation import without_checkpoints
+from lightning_invert.watch.columns import checked_names, checked_std
 from lightning_invert.watch.parts import Part, describe, parse_part, parse_parts
 from lightning_invert.watch.points import Points
 
@@ -28,6 +29,7 @@ _KEYS = (
     "output_names",
     "input_std",
     "output_std",
+    "dtype",
     "identity",
 )
 
@@ -71,6 +73,7 @@ class WatchedMap:
         output_names: Names of the m outputs.
         input_std: Standard deviation of each input in the training data, shape (n,).
         output_std: Standard deviation of each output, shape (m,).
+        dtype: In which it is to be given points, if that is not the dtype of its weights.
         identity: Whether it is a round trip, which is to end where it began: then it is watched
             how far it is from the identity, in value and in slope.
     """
@@ -87,7 +90,29 @@ class WatchedMap:
     output_names: Sequence[str] | None = None
     input_std: Tensor | None = None
     output_std: Tensor | None = None
+    dtype: torch.dtype | None = None
     identity: bool = False
+
+    def __post_init__(self) -> None:
+        for argument in ("input_names", "output_names"):
+            if (names := getattr(self, argument)) is not None:
+                object.__setattr__(self, argument, checked_names(argument, names))
+        known = {side: getattr(self, side) for side in ("input_std", "output_std")}
+        for argument, std in known.items():
+            if std is not None:
+                object.__setattr__(self, argument, checked_std(argument, std))
+        lacking = [side for side, std in known.items() if std is None]
+        if len(lacking) == 1:
+            raise ValueError(
+                f"Expected arguments `input_std` and `output_std` of map {self.name!r} to be given "
+                f"together, but there is no `{lacking[0]}`."
+            )
+
+    @property
+    def arithmetic(self) -> torch.dtype | None:
+        """The coarsest dtype of its weights, if it has any: what is finer is noise."""
+        dtypes = {p.dtype for p in self.owner.parameters() if p.is_floating_point()}
+        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
 
     @property
     def stds(self) -> tuple[Tensor, Tensor] | None:
@@ -124,7 +149,7 @@ class WatchedMap:
             MapError: If it fails, or does not return a floating tensor.
         """
         try:
-            y = self.function(*arguments)
+            y = self._evaluate(arguments)
         except MapError:
             raise
         except Exception as error:
@@ -143,6 +168,22 @@ class WatchedMap:
                 f"maps={{{self.name!r}: {{..., 'output': <index, key, attribute or callable>}}}}.",
             )
         return y
+
+    def _evaluate(self, arguments: Sequence[Any]) -> Any:
+        try:
+            return self.function(*arguments)
+        except RuntimeError as error:
+            # A network may be named that its module gives float32, of a batch of float64.
+            dtype = self.arithmetic
+            if isinstance(error, MapError) or not any(map(_is_double, arguments)):
+                raise
+            if dtype is None or dtype == torch.float64:
+                raise
+            narrow = [part.to(dtype) if _is_double(part) else part for part in arguments]
+            try:
+                return self.function(*narrow)
+            except RuntimeError:
+                raise error from None
 
     def in_float64(self) -> WatchedMap:
         """Return the same map with parameters and buffers cast; the module itself keeps its own.
@@ -237,7 +278,7 @@ def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[Watche
         maps: Name -> a path to a submodule or method ("" is ``root`` itself), a module, a callable,
             or a mapping with ``module`` (one of those), ``input``, ``within``, ``context`` and ``output`` (see
             :mod:`~lightning_invert.watch.parts`), ``input_names``, ``output_names``,
-            ``input_std``, ``output_std`` and ``identity``. ``None``: what
+            ``input_std``, ``output_std``, ``dtype`` and ``identity``. ``None``: what
             ``root.invertibility_maps()`` returns, else ``root`` itself.
         root: The module that paths start from.
 
@@ -394,6 +435,10 @@ def _default_input(name: str, function: Callable[..., Any], batch: Any) -> Any:
         f"expected to find the input in {describe(batch)}, but it is not clear which of its keys "
         f"it is. Name it: maps={{{name!r}: {{'module': ..., 'input': <key>}}}}."
     )
+
+
+def _is_double(argument: Any) -> bool:
+    return isinstance(argument, Tensor) and argument.dtype == torch.float64
 
 
 def _doubled(argument: Any) -> Any:

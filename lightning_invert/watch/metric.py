@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.jacobians.thresholds import Thresholds, check_real
 from lightning_invert.watch.observation import Observation
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class InvertibilityMetric(Metric):
 
         Raises:
             ValueError: If the shapes do not fit.
+            TypeError: If they are complex.
         """
+        check_real("singular_values", singular_values)
         if singular_values.ndim != 2:
             raise ValueError(
                 "Expected argument `singular_values` to be of shape (N, k), but got "

@@ -246,6 +246,7 @@ def observe(
             num_outputs=num_outputs,
             effort=effort,
             check=check,
+            arithmetic=watched.arithmetic if precision == "native" else None,
         )
     errors = {}
     if watched.identity and stds is not None:

@@ -73,7 +73,7 @@ def test_of_a_checkpoint_every_map_gets_a_table_figures_and_a_line(checkpoint, t
         "output/wind [m3/h]", "output/heat [K]", "output/load",
     ]  # fmt: skip
     pair = ForwardInverseModule.load_from_checkpoint(checkpoint).eval()
-    points = polars.read_csv("points.csv").select("rate", "gas").to_torch().float()
+    points = polars.read_csv("points.csv").select("rate", "gas").to_torch()
     expected = pair.inverse(points).detach().numpy()
     np.testing.assert_allclose(table.select("^output/.*$").to_numpy(), expected, rtol=1e-5)
 

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_invert import Variable
 from lightning_invert.datamodules import PairDataModule
-from tests.projects import Smooth
+from tests.projects import Smooth, quiet_trainer
 
 
 def rows_of(loader):
@@ -58,7 +59,7 @@ def test_statistics_are_those_of_the_training_rows():
     np.testing.assert_allclose(data.statistics.output_std, y.double().numpy().std(0, ddof=1), 1e-5)
 
 
-def test_batches_have_the_default_dtype_and_size():
+def test_batches_are_of_the_size_asked_for_and_in_the_default_dtype():
     batches = [x for x, _ in Smooth(batch_size=50).train_dataloader()]
     assert [len(x) for x in batches] == [50, 50, 50, 10]
     assert batches[0].dtype == torch.float32
@@ -66,7 +67,7 @@ def test_batches_have_the_default_dtype_and_size():
 
 def test_prediction_gives_all_rows_in_order():
     data = Smooth()
-    torch.testing.assert_close(rows_of(data.predict_dataloader())[0], data.load()[0].float())
+    assert torch.equal(rows_of(data.predict_dataloader())[0], data.load()[0].float())
 
 
 def test_a_distributed_sampler_can_take_the_place_of_the_sampler():
@@ -122,3 +123,41 @@ def test_a_test_without_rows_is_refused():
 def test_a_source_has_to_say_where_its_rows_come_from():
     with pytest.raises(NotImplementedError, match="PairDataModule"):
         PairDataModule().load()
+
+
+class Plain(LightningModule):
+    """A module that knows nothing of ours, with weights in float32."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Linear(3, 2)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return (self.net(x) - y).square().mean()
+
+    def validation_step(self, batch, batch_idx):
+        self.training_step(batch, batch_idx)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+class Stamped(Smooth):
+    """With a time stamp that float32 does not hold."""
+
+    def load(self):
+        x, y = super().load()
+        return x + 1.7e9, y
+
+
+def test_a_module_that_does_not_standardise_gets_the_default_dtype(tmp_path):
+    quiet_trainer(tmp_path).fit(Plain(), datamodule=Smooth())
+    assert all(part.dtype == torch.float32 for part in next(iter(Smooth().train_dataloader())))
+
+
+def test_it_is_told_of_a_column_that_this_does_not_hold(tmp_path):
+    with pytest.raises(
+        ValueError, match="column 'wind' to come in float64: float32 rounds it by 101"
+    ):
+        quiet_trainer(tmp_path).fit(Plain(), datamodule=Stamped())

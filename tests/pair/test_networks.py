@@ -34,8 +34,7 @@ def test_dropout_acts_in_training_alone(network):
 
 def test_standardize_gives_mean_zero_and_spread_one_and_back():
     x = 5 + 3 * torch.randn(1000, 2, dtype=torch.float64)
-    scale = Standardize().double()
-    scale.fit(x.mean(0), x.std(0))
+    scale = Standardize(x.mean(0), x.std(0))
     z = scale(x)
     torch.testing.assert_close(z.mean(0), torch.zeros(2).double())
     torch.testing.assert_close(z.std(0), torch.ones(2).double())
@@ -56,7 +55,27 @@ def test_standardize_is_restored_by_a_state_dict_whatever_its_size_was():
     fresh = nn.ModuleDict({"scale": Standardize()})
     fresh.load_state_dict(trained.state_dict())
     assert fresh["scale"].fitted
-    assert torch.equal(fresh["scale"].std, torch.tensor([3.0, 4.0]))
+    assert fresh["scale"].std.tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("cast", [nn.Module.half, nn.Module.bfloat16, nn.Module.float])
+def test_standardize_keeps_its_statistics_to_all_digits_whatever_the_network_is_cast_to(cast):
+    mean, std = torch.tensor([[1.7e9 + 0.125, 1e39], [17.0, 1e-60]], dtype=torch.float64)
+    pair = cast(nn.Sequential(Standardize(mean, std), nn.Linear(2, 2)))
+    assert torch.equal(pair[0].mean, mean)
+    assert torch.equal(pair[0].std, std)
+    assert pair[1].weight.dtype != torch.float64
+    again = nn.Sequential(Standardize(), nn.Linear(2, 2))
+    again.load_state_dict(pair.state_dict())
+    assert torch.equal(again[0].mean, mean)
+
+
+def test_standardize_gives_what_float32_holds_of_numbers_that_it_does_not_hold():
+    x = torch.tensor([[1.7e9 + 1], [1.7e9 + 2.5]], dtype=torch.float64)
+    scale = Standardize(*torch.tensor([[1.7e9 + 1], [0.5]], dtype=torch.float64))
+    z = scale(x).float()
+    assert z.tolist() == [[0.0], [3.0]]
+    assert torch.equal(scale.inverse(z), x)
 
 
 @pytest.mark.parametrize(

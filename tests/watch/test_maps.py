@@ -336,3 +336,11 @@ def test_a_function_that_takes_a_collection_gets_it_whole_with_the_input_in_it()
         observe(found, points[1:4]).singular_values,
         observe(expected, expected.take((X, LABELS))[1:4]).singular_values,
     )
+
+
+def test_a_network_in_float32_is_watched_at_points_in_float64():
+    net, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)), X.double()
+    one = observe(only({"f": ""}, net), x)
+    expected = observe(only({"f": ""}, net), x.float())
+    torch.testing.assert_close(one.singular_values, expected.singular_values, rtol=1e-5, atol=0)
+    assert one.condition_limit == expected.condition_limit

@@ -1,0 +1,212 @@
+"""Numbers that float32 does not hold: nothing depends on the unit or the origin of a column."""
+
+import numpy as np
+import polars
+import pytest
+import torch
+from torch.autograd.functional import jacobian as autograd_jacobian
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_invert import ForwardInverseModule, InvertibilityCallback, ResidualMLP, Variable
+from lightning_invert.analysis.analyze import analyze
+from lightning_invert.cli.main import main
+from lightning_invert.datamodules import PairDataModule
+from lightning_invert.watch.maps import resolve_maps
+from tests.projects import quiet_trainer
+
+
+class InUnits(PairDataModule):
+    """A process whose first setting and first outcome have any origin and unit."""
+
+    inputs = (Variable("time", "s"), Variable("load"))
+    outputs = (Variable("rate"), Variable("heat"))
+
+    def __init__(self, x=(0.0, 1.0), y=(0.0, 1.0), rows=1000):
+        super().__init__()
+        self.x, self.y, self.rows = x, y, rows
+
+    def load(self):
+        generator = torch.Generator().manual_seed(0)
+        u = torch.rand(self.rows, 2, generator=generator, dtype=torch.float64)
+        v = torch.stack([torch.sin(3 * u[:, 0]) + u[:, 1], u[:, 0] - u[:, 1] ** 2], 1)
+        x = torch.stack([self.x[0] + self.x[1] * u[:, 0], u[:, 1]], 1)
+        return x, torch.stack([self.y[0] + self.y[1] * v[:, 0], v[:, 1]], 1)
+
+
+UNITS = {
+    "time stamps": {"x": (1.7e9, 60.0)},
+    "outcomes like time stamps": {"y": (1.7e9, 60.0)},
+    "huge": {"x": (0.0, 1e39), "y": (0.0, 1e39)},
+    "tiny": {"x": (0.0, 1e-60), "y": (0.0, 1e-60)},
+    "both": {"x": (0.0, 1e-60), "y": (0.0, 1e39)},
+}
+
+
+def trained(folder, data, *, epochs=15, **options):
+    torch.manual_seed(0)
+    pair = ForwardInverseModule(learning_rate=3e-3)
+    watch = InvertibilityCallback(num_points=32)
+    trainer = quiet_trainer(folder, max_epochs=epochs, callbacks=[watch], **options)
+    trainer.fit(pair, datamodule=data)
+    return pair.eval(), trainer, watch
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """What is found where float32 would hold everything."""
+    _, trainer, _ = trained(tmp_path_factory.mktemp("plain"), InUnits())
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+
+@pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
+def test_it_learns_and_is_watched_alike_in_whatever_units(units, plain, tmp_path):
+    _, trainer, _ = trained(tmp_path, InUnits(**units))
+    assert trainer.callback_metrics["val/r2/rate"] > 0.98
+    assert trainer.callback_metrics["val/r2/heat"] > 0.99
+    compared = [name for name in plain if not name.startswith(("train/mae", "val/mae"))]
+    assert any("log10_cond_p95" in name for name in compared)
+    for name in compared:
+        found = trainer.callback_metrics[name].item()
+        assert found == pytest.approx(plain[name], rel=1e-2, abs=1e-3), name
+
+
+@pytest.mark.parametrize("precision", ["native", "float64"])
+@pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
+def test_jacobians_in_standard_units_are_autograds_in_float64(units, precision, tmp_path):
+    data = InUnits(**units)
+    pair, _, _ = trained(tmp_path, data, epochs=1)
+    points = dict(zip("xy", data.val_dataloader().dataset[:20], strict=True))
+    known = {one.name: one for one in resolve_maps(None, pair)}
+    found = {
+        name: analyze(known[name], points[side], precision=precision, progress=False)
+        for name, side in (("forward", "x"), ("inverse", "y"), ("round_trip", "y"))
+    }
+    f, i = pair.forward_net.double(), pair.inverse_net.double()
+    standard = {"x": pair.scale_x(points["x"]), "y": pair.scale_y(points["y"])}
+    for name, function, z in (
+        ("forward", f, standard["x"]),
+        ("inverse", i, standard["y"]),
+        ("round_trip", lambda v: f(i(v)), standard["y"]),
+    ):
+        slopes = [autograd_jacobian(lambda row: function(row[None])[0], row).numpy() for row in z]  # noqa: B023
+        sigma = np.linalg.svd(np.stack(slopes), compute_uv=False)
+        tolerance = 1e-9 if precision == "float64" else 1e-4
+        np.testing.assert_allclose(found[name].singular_values, sigma, rtol=tolerance)
+
+
+def test_float32_inside_is_not_taken_for_float64(tmp_path):
+    pair, _, watch = trained(tmp_path, InUnits(rows=100), epochs=1)
+    assert all(one.inputs.dtype == torch.float64 for one in watch.observations)
+    assert all(one.condition_limit < 1e7 for one in watch.observations)
+    (known, *_) = resolve_maps(None, pair)
+    exact = analyze(known, InUnits().load()[0], precision="float64", progress=False)
+    assert exact.condition_limit > 1e14
+
+
+def test_bounds_of_a_jacobian_that_is_not_formed_know_float32_inside(tmp_path, monkeypatch):
+    pair, _, _ = trained(tmp_path, InUnits(**UNITS["time stamps"]), epochs=1)
+    with torch.no_grad():  # one direction is lost but for rounding
+        pair.forward_net.head.weight[1] = pair.forward_net.head.weight[0] * (1 + 1e-9)
+    x = InUnits(**UNITS["time stamps"]).load()[0][:9]
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_SINGULAR_VALUES", 1)
+    (known, *_) = resolve_maps(None, pair)
+    found = analyze(known, x, progress=False)
+    assert not found.formed
+    sharp = analyze(known, x, precision="float64", progress=False)
+    np.testing.assert_allclose(found.probes.sigma_max, sharp.probes.sigma_max, rtol=1e-4)
+    assert found.condition_limit < 1e7
+
+
+def test_predictions_keep_every_digit_of_what_came_and_the_content_of_what_is_found(tmp_path):
+    data = InUnits(**UNITS["time stamps"])
+    pair, _, _ = trained(tmp_path, data)
+    batches = quiet_trainer(tmp_path).predict(pair, datamodule=data)
+    found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    x, y = data.load()
+    assert torch.equal(found["x"], x)
+    error = (pair(found["x_hat"]) - y)[:, 0].std() / y[:, 0].std()
+    assert error < 0.3  # 1.4 for settings drawn at random
+    assert len(found["x_hat"][:, 0].unique()) > 900
+
+
+def test_a_checkpoint_is_analysed_at_the_points_of_a_table_as_they_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = InUnits(**UNITS["time stamps"])
+    pair, trainer, _ = trained(tmp_path, data, epochs=1)
+    trainer.save_checkpoint("pair.ckpt")
+    x, y = data.load()
+    columns = ["time", "load", "rate", "heat"]
+    polars.DataFrame(torch.cat([x, y], 1).numpy(), schema=columns).write_csv("points.csv")
+    main(["analyze", "--ckpt", "pair.ckpt", "--data", "points.csv", "--figures", "false"])
+    table = polars.read_parquet("analysis/forward.parquet")
+    assert torch.equal(table["input/time [s]"].to_torch(), x[:, 0])
+    np.testing.assert_allclose(table["output/rate"], pair(x)[:, 0].detach(), rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:.*bfloat16 support:UserWarning")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_learn_from_time_stamps_too(precision, tmp_path):
+    _, trainer, _ = trained(tmp_path, InUnits(**UNITS["time stamps"]), precision=precision)
+    assert trainer.callback_metrics["val/r2/rate"] > 0.97
+
+
+def test_a_precision_that_rounds_the_data_first_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"column 'time' to come in float64: bfloat16 rounds"):
+        trained(tmp_path, InUnits(**UNITS["time stamps"]), precision="bf16-true", epochs=1)
+
+
+def of_loader(data, dtype, **options):
+    x, y = data.load()
+    return DataLoader(TensorDataset(x.to(dtype), y.to(dtype)), batch_size=16, **options)
+
+
+def nets():
+    return ResidualMLP(2, 2), ResidualMLP(2, 2)
+
+
+@pytest.mark.parametrize("units", [UNITS["time stamps"], UNITS["both"]], ids=["stamps", "both"])
+def test_a_plain_loader_of_float64_serves_as_well(units, tmp_path):
+    torch.manual_seed(0)
+    train, val = (of_loader(InUnits(**units), torch.float64, shuffle=s) for s in (True, False))
+    trainer = quiet_trainer(tmp_path, max_epochs=15)
+    trainer.fit(ForwardInverseModule(*nets(), learning_rate=3e-3), train, val)
+    assert trainer.callback_metrics["val/r2/0"] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("units", "words"),
+    [
+        (
+            "time stamps",
+            r"column 'x0' of the training loader to vary, but it is 1\.7e\+09 in all 1000 rows",
+        ),
+        ("outcomes like time stamps", r"column 'y0' to come in float64: float32 rounds it by 101"),
+        ("huge", r"column 'x0' of the training loader to hold finite"),
+        ("tiny", r"column 'x0' of the training loader to vary, but it is 0 in all"),
+    ],
+)
+def test_a_plain_loader_of_float32_that_lost_its_content_is_refused(units, words, tmp_path):
+    loader = of_loader(InUnits(**UNITS[units]), torch.float32)
+    with pytest.raises(ValueError, match=words):
+        quiet_trainer(tmp_path).fit(ForwardInverseModule(*nets()), loader, loader)
+
+
+def test_float32_batches_of_a_pair_that_was_trained_in_float64_are_refused(tmp_path):
+    pair, _, _ = trained(tmp_path, InUnits(**UNITS["time stamps"]), epochs=1)
+    loader = of_loader(InUnits(**UNITS["time stamps"]), torch.float32)
+    trainer = quiet_trainer(tmp_path)
+    for run in (trainer.validate, trainer.predict):
+        with pytest.raises(ValueError, match="column 'time' to come in float64"):
+            run(pair, loader)
+    assert quiet_trainer(tmp_path).predict(pair, of_loader(InUnits(), torch.float64))
+
+
+def test_a_device_without_float64_is_given_float32(monkeypatch):
+    moved = []
+    monkeypatch.setattr(
+        "lightning.pytorch.LightningDataModule.transfer_batch_to_device",
+        lambda self, batch, *_: moved.extend(batch),
+    )
+    batch = next(iter(InUnits().val_dataloader()))
+    InUnits().transfer_batch_to_device(batch, torch.device("mps"), 0)
+    assert [part.dtype for part in moved] == [torch.float32] * 2
