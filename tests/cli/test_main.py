@@ -206,7 +206,10 @@ def test_a_path_that_leads_nowhere_is_left_to_the_parser(name, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--data.num_points", "0"], "Expected argument `num_points` to be at least 1, but got 0."),
+        (
+            ["--data.num_points", "0"],
+            "Expected argument `num_points` to be a whole number of at least 1, but got 0 (int).",
+        ),
         (
             ["--trainer.callbacks", "InvertibilityCallback", "--trainer.callbacks.num_points", "0"],
             "Expected argument `num_points` to be ",
