@@ -16,7 +16,7 @@ ARROWS = {
     "watch": {"jacobians", "variables"},
     "report": {"jacobians", "watch"},
     "pair": {"jacobians", "variables"},
-    "problems": {"variables"},
+    "problems": {"jacobians", "variables"},
     "datamodules": {"problems", "tables", "variables"},
     "callbacks": {"jacobians", "report", "tables", "watch"},
     "analysis": {"jacobians", "report", "tables", "variables", "watch"},

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
-
-from lightning_invert.arguments import check_integer, check_number
-from lightning_invert.datamodules.pair import PairDataModule, PairDataset
-from lightning_invert.problems.blast_furnace import INPUTS, OUTPUTS, sample_inputs
-from lightning_invert.problems.furnace_balance import true_forward
+from lightning_invert.datamodules.problem import ProblemDataModule
+from lightning_invert.problems import BlastFurnace
 
 __all__ = ["BlastFurnaceDataModule"]
 
 
-class BlastFurnaceDataModule(PairDataModule):
+class BlastFurnaceDataModule(ProblemDataModule):
     """Operating points of a blast furnace by mass and heat balances.
 
-    The model and its sources are described in docs/blast_furnace.md. Its true Jacobian is
-    available by autograd through :meth:`true_forward`.
+    The model and its sources are described in docs/blast_furnace.md. What it truly answers is
+    ``data.problem.forward``, its true Jacobian ``data.problem.jacobian``.
 
     Args:
         num_points: Points for training and validation.
@@ -33,6 +27,7 @@ class BlastFurnaceDataModule(PairDataModule):
         num_workers: Worker processes of each loader.
 
     Raises:
+        TypeError: If an argument is of another kind than described.
         ValueError: If an argument is out of its range.
 
     Example:
@@ -42,8 +37,8 @@ class BlastFurnaceDataModule(PairDataModule):
         (torch.Size([16, 7]), torch.Size([16, 4]))
     """
 
-    inputs = INPUTS
-    outputs = OUTPUTS
+    inputs = BlastFurnace.inputs
+    outputs = BlastFurnace.outputs
 
     def __init__(
         self,
@@ -58,42 +53,14 @@ class BlastFurnaceDataModule(PairDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__(
+            BlastFurnace(),
+            num_points=num_points,
+            num_test_points=num_test_points,
+            noise=noise,
+            data_seed=data_seed,
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
             val_fraction=val_fraction,
             seed=seed,
             num_workers=num_workers,
         )
-        self.save_hyperparameters()
-        self.num_points = check_integer("num_points", num_points, low=1)
-        self.num_test_points = check_integer("num_test_points", num_test_points, low=1)
-        self.noise = check_number("noise", noise, low=0.0)
-        self.data_seed = check_integer("data_seed", data_seed, low=0)
-
-    def true_forward(self, x: Tensor) -> Tensor:
-        """Return the outcomes without noise: (*, 7) -> (*, 4), physical units.
-
-        Differentiable; in float64 for inputs in float64.
-        """
-        return true_forward(x)
-
-    def load(self) -> tuple[Tensor, Tensor]:
-        """Return the points for training and validation: x (N, 7) and measured y (N, 4)."""
-        x, y = self._measure(self.num_points + self.num_test_points)
-        return x[: self.num_points], y[: self.num_points]
-
-    def test_dataloader(self) -> DataLoader[Tensor]:
-        """Return the points drawn for the test."""
-        self.setup()
-        x, y = self._measure(self.num_points + self.num_test_points)
-        assert self._splits is not None
-        self._splits["test"] = PairDataset(x[self.num_points :], y[self.num_points :])
-        return self._loader("test", batch_size=self.eval_batch_size)
-
-    def _measure(self, count: int) -> tuple[Tensor, Tensor]:
-        x = sample_inputs(count, seed=self.data_seed)
-        with torch.no_grad():
-            y = true_forward(x)
-        generator = torch.Generator().manual_seed(self.data_seed + 1)
-        error = torch.randn(y.shape, generator=generator, dtype=y.dtype)
-        return x, y + self.noise * y.std(0) * error

@@ -1,4 +1,4 @@
-"""Where a blast furnace with hydrogen injection is run: 7 settings, and what they are drawn from."""
+"""A blast furnace with hydrogen injection: where it is run, and what its balances answer."""
 
 from __future__ import annotations
 
@@ -6,26 +6,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta
 
-from lightning_invert.problems.furnace_balance import true_forward
+from lightning_invert.problems.furnace_balance import outcomes
+from lightning_invert.problems.problem import Problem
 from lightning_invert.variables import Variable
 
-__all__ = ["INPUTS", "OUTPUTS", "sample_inputs"]
-
-INPUTS = (
-    Variable("h2_injection", "kg/tHM", 0.0, 100.0),
-    Variable("pulverised_coal", "kg/tHM", 0.0, 300.0),
-    Variable("natural_gas", "kg/tHM", 0.0, 300.0),
-    Variable("o2_fraction", "% of the blast", 21.0, 40.0),
-    Variable("h2_temperature", "°C", 0.0, 1500.0),
-    Variable("hot_blast_temperature", "°C", 1200.0, 1500.0),
-    Variable("wind_rate", "thousand Nm³/h", 150.0, 250.0),
-)
-OUTPUTS = (
-    Variable("top_gas_temperature", "°C"),
-    Variable("hot_metal_temperature", "°C"),
-    Variable("production_rate", "t/day"),
-    Variable("adiabatic_flame_temperature", "°C"),
-)
+__all__ = ["BlastFurnace"]
 
 # Of each input: in which share of the operating points it is used at all, and the two parameters of
 # a beta distribution over its range there. They give the means and spreads of the reference data.
@@ -43,46 +28,73 @@ _COLD = 25.0  # °C: of H2 that is not preheated
 _COLDEST_FLAME = 1700.0  # °C: below which no operator would let the flame fall
 
 
-def sample_inputs(num_points: int, *, seed: int) -> Tensor:
-    """Return operating points as a plant would choose them.
+class BlastFurnace(Problem):
+    r"""What a blast furnace with hydrogen injection makes of seven settings, 7 -> 4.
 
-    Each input has the mean and spread of the reference data inside its range. Injectants are off in
-    a share of the points, and more oxygen is blown where more is injected, as operators do to hold
-    the flame; points whose flame would fall below 1700 °C all the same are drawn again.
+    Mass and heat balances, :mod:`~lightning_invert.problems.furnace_balance`; docs/blast_furnace.md
+    derives them and gives the sources. Prior: points as a plant would choose them. Each input has
+    the mean and spread of the reference data inside its range. Injectants are off in a share of the
+    points, and more oxygen is blown where more is injected, as operators do to hold the flame;
+    points whose flame would fall below 1700 °C all the same are drawn again. Box: the ranges of the
+    reference data.
 
-    Args:
-        num_points: How many.
-        seed: The same seed gives the same points.
-
-    Returns:
-        Shape (num_points, 7), float64, in the order and units of ``INPUTS``.
+    It is well conditioned in most of its domain and fragile at an edge that the data do reach:
+    where the top gas is so cold that it only dries the burden, its temperature answers to nothing,
+    and :math:`\kappa` grows beyond all bounds.
 
     Example:
-        >>> sample_inputs(5, seed=0).shape
-        torch.Size([5, 7])
+        >>> furnace = BlastFurnace()
+        >>> x = torch.tensor([[12.5, 18.6, 41.3, 25.6, 900.0, 1400.0, 199.0]])
+        >>> [round(value) for value in furnace.forward(x)[0].tolist()]
+        [91, 1520, 5066, 2226]
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
-        drawn = [torch.zeros(0, len(INPUTS), dtype=torch.float64)]
-        while sum(map(len, drawn)) < num_points:
-            x = _draw(num_points)
-            drawn.append(x[true_forward(x)[:, 3] >= _COLDEST_FLAME])
-    return torch.cat(drawn)[:num_points]
 
+    name = "blast_furnace"
+    inputs = (
+        Variable("h2_injection", "kg/tHM", 0.0, 100.0),
+        Variable("pulverised_coal", "kg/tHM", 0.0, 300.0),
+        Variable("natural_gas", "kg/tHM", 0.0, 300.0),
+        Variable("o2_fraction", "% of the blast", 21.0, 40.0),
+        Variable("h2_temperature", "°C", 0.0, 1500.0),
+        Variable("hot_blast_temperature", "°C", 1200.0, 1500.0),
+        Variable("wind_rate", "thousand Nm³/h", 150.0, 250.0),
+    )
+    outputs = (
+        Variable("top_gas_temperature", "°C"),
+        Variable("hot_metal_temperature", "°C"),
+        Variable("production_rate", "t/day"),
+        Variable("adiabatic_flame_temperature", "°C"),
+    )
 
-def _draw(num_points: int) -> Tensor:
-    columns = {}
-    for variable in INPUTS:
-        assert variable.low is not None
-        assert variable.high is not None
-        a, b = torch.tensor(_BETA[variable.name], dtype=torch.float64)
-        value = variable.low + (variable.high - variable.low) * Beta(a, b).sample((num_points,))
-        used = torch.rand(num_points) < _USED.get(variable.name, 1.0)
-        columns[variable.name] = torch.where(used, value, variable.low)
-    h2, warm = columns["h2_injection"], columns["h2_temperature"]
-    columns["h2_temperature"] = torch.where(h2 > 0, warm.clamp(min=_COLD), 0.0)
-    injected = 2.0 * h2 + columns["natural_gas"] + 0.5 * columns["pulverised_coal"]
-    # The values of the oxygen keep their distribution; only who gets which is decided here.
-    order = (injected / 100.0 + torch.rand(num_points)).argsort().argsort()
-    columns["o2_fraction"] = columns["o2_fraction"].sort().values[order]
-    return torch.stack([columns[variable.name] for variable in INPUTS], dim=1)
+    def draw(self, num_points: int, generator: torch.Generator) -> Tensor:
+        """Draw operating points until enough of them have a flame."""
+        # torch's beta distribution knows the global stream alone: it is put back afterwards.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            drawn = [torch.zeros(0, len(self.inputs), dtype=torch.float64)]
+            while sum(map(len, drawn)) < num_points:
+                x = self._candidates(num_points)
+                drawn.append(x[outcomes(x)[:, 3] >= _COLDEST_FLAME])
+        return torch.cat(drawn)[:num_points]
+
+    def outcomes(self, x: Tensor) -> Tensor:
+        """Solve the balances."""
+        return outcomes(x)
+
+    def _candidates(self, num_points: int) -> Tensor:
+        columns = {}
+        for variable in self.inputs:
+            assert variable.low is not None
+            assert variable.high is not None
+            a, b = torch.tensor(_BETA[variable.name], dtype=torch.float64)
+            value = variable.low + (variable.high - variable.low) * Beta(a, b).sample((num_points,))
+            used = torch.rand(num_points, dtype=torch.float32) < _USED.get(variable.name, 1.0)
+            columns[variable.name] = torch.where(used, value, variable.low)
+        h2, warm = columns["h2_injection"], columns["h2_temperature"]
+        columns["h2_temperature"] = torch.where(h2 > 0, warm.clamp(min=_COLD), 0.0)
+        injected = 2.0 * h2 + columns["natural_gas"] + 0.5 * columns["pulverised_coal"]
+        # The values of the oxygen keep their distribution; only who gets which is decided here.
+        luck = torch.rand(num_points, dtype=torch.float32)
+        order = (injected / 100.0 + luck).argsort().argsort()
+        columns["o2_fraction"] = columns["o2_fraction"].sort().values[order]
+        return torch.stack([columns[variable.name] for variable in self.inputs], dim=1)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["Feed", "enthalpy", "feed", "flame_temperature", "true_forward"]
+__all__ = ["Feed", "enthalpy", "feed", "flame_temperature", "outcomes"]
 
 GAS_CONSTANT = 8.31446261815324e-3  # MJ / (kmol K)
 ZERO_CELSIUS = 273.15  # K
@@ -104,7 +104,7 @@ SHAFT_CAPACITY = {"N2": 31.3e-3, "CO": 31.6e-3, "CO2": 50.1e-3, "H2": 29.7e-3, "
 """Mean molar heat capacity between 100 and 900 °C, MJ / (kmol K), from the same data."""
 
 
-def true_forward(x: Tensor) -> Tensor:
+def outcomes(x: Tensor) -> Tensor:
     """Return what the furnace does at given settings, without measurement noise.
 
     Args:
@@ -115,16 +115,11 @@ def true_forward(x: Tensor) -> Tensor:
         Shape (*, 4): top gas temperature (°C), hot metal temperature (°C), production (t/day),
         adiabatic flame temperature (°C).
 
-    Raises:
-        ValueError: If the last dimension is not 7.
-
     Example:
         >>> x = torch.tensor([[12.5, 18.6, 41.3, 25.6, 900.0, 1400.0, 199.0]]).double()
-        >>> [round(value) for value in true_forward(x)[0].tolist()]
+        >>> [round(value) for value in outcomes(x)[0].tolist()]
         [91, 1520, 5066, 2226]
     """
-    if x.shape[-1] != 7:
-        raise ValueError(f"Expected argument `x` to be of shape (*, 7), but got {tuple(x.shape)}.")
     wind = x[..., 6]
     f = feed(x)
     flame = flame_temperature(f)
@@ -238,10 +233,13 @@ def flame_temperature(f: Feed) -> Tensor:
     )
     with torch.no_grad():
         t = torch.full_like(brought, 2500.0)
-        for _ in range(8):
+        for _ in range(7):
             t = t - (_flame_enthalpy(f, t) - brought) / _flame_capacity(f, t)
-    # One step with gradients at the root: it moves nothing and differentiates the root implicitly.
-    return t - (_flame_enthalpy(f, t) - brought) / _flame_capacity(f, t).detach()
+    # Newton steps at the root move nothing and carry its derivatives: one step the first, and as
+    # the error squares with each, two steps those up to the third.
+    for _ in range(2):
+        t = t - (_flame_enthalpy(f, t) - brought) / _flame_capacity(f, t)
+    return t
 
 
 def _flame_enthalpy(f: Feed, t: Tensor) -> Tensor:
@@ -254,7 +252,7 @@ def _flame_enthalpy(f: Feed, t: Tensor) -> Tensor:
 
 
 def _flame_capacity(f: Feed, t: Tensor) -> Tensor:
-    return (_flame_enthalpy(f, t + 0.5) - _flame_enthalpy(f, t - 0.5)).detach()
+    return _flame_enthalpy(f, t + 0.5) - _flame_enthalpy(f, t - 0.5)
 
 
 def _coal_enthalpy() -> float:

@@ -1,0 +1,116 @@
+"""Pairs from a known process: points of its prior, and what it truly answers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_invert.arguments import check_integer, check_number, wrong
+from lightning_invert.datamodules.pair import PairDataModule, PairDataset
+from lightning_invert.problems import KNOWN, Problem
+
+__all__ = ["ProblemDataModule"]
+
+
+class ProblemDataModule(PairDataModule):
+    """Pairs of a process whose true map and true Jacobian are known.
+
+    ``data.problem.forward`` is the true map, ``data.problem.jacobian`` its true Jacobian.
+    docs/problems.md describes the processes.
+
+    Args:
+        problem: A :class:`~lightning_invert.problems.Problem`, or the name of one: ``"ballistics"``,
+            ``"blast_furnace"``, ``"multilayer_film"``, ``"robot_arm"`` or ``"sine"``.
+        num_points: Points for training and validation.
+        num_test_points: Further points, drawn afresh, for the test.
+        noise: Standard deviation of the Gaussian measurement noise on each output, as a share of
+            the output's own spread; 0 for none.
+        data_seed: Seed of points and noise.
+        batch_size: Rows a training batch.
+        eval_batch_size: Rows a batch of validation, test and prediction.
+        val_fraction: Share of the points held out for validation, in (0, 1).
+        seed: Seed of the split.
+        num_workers: Worker processes of each loader.
+
+    Raises:
+        TypeError: If an argument is of another kind than described.
+        ValueError: If an argument is out of its range, or ``problem`` no known name.
+
+    Example:
+        >>> data = ProblemDataModule("robot_arm", num_points=100)
+        >>> x, y = next(iter(data.train_dataloader()))
+        >>> x.shape, y.shape, data.problem.jacobian(x).shape
+        (torch.Size([16, 4]), torch.Size([16, 2]), torch.Size([16, 2, 4]))
+    """
+
+    def __init__(
+        self,
+        problem: Problem | str,
+        num_points: int = 5000,
+        num_test_points: int = 1000,
+        noise: float = 0.0,
+        data_seed: int = 0,
+        batch_size: int = 16,
+        eval_batch_size: int = 1024,
+        val_fraction: float = 0.2,
+        seed: int = 42,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            val_fraction=val_fraction,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.problem = _problem(problem)
+        check_integer("num_points", num_points, low=1)
+        check_integer("num_test_points", num_test_points, low=1)
+        check_number("noise", noise, low=0.0)
+        check_integer("data_seed", data_seed, low=0)
+        # A checkpoint holds plain values: a name, but no object.
+        self.save_hyperparameters(ignore=() if isinstance(problem, str) else "problem")
+        self.inputs = self.problem.inputs
+        self.outputs = self.problem.outputs
+        self.num_points = num_points
+        self.num_test_points = num_test_points
+        self.noise = noise
+        self.data_seed = data_seed
+
+    @property
+    def source(self) -> str:
+        """The process."""
+        return f"the problem {self.problem.name!r}"
+
+    def load(self) -> tuple[Tensor, Tensor]:
+        """Return the points for training and validation: x (N, n) and measured y (N, m)."""
+        x, y = self._measure()
+        return x[: self.num_points], y[: self.num_points]
+
+    def test_dataloader(self) -> DataLoader[Tensor]:
+        """Return the points drawn for the test."""
+        self.setup()
+        x, y = self._measure()
+        assert self._splits is not None
+        self._splits["test"] = PairDataset(x[self.num_points :], y[self.num_points :])
+        return self._loader("test", batch_size=self.eval_batch_size)
+
+    def _measure(self) -> tuple[Tensor, Tensor]:
+        x = self.problem.sample(self.num_points + self.num_test_points, self.data_seed)
+        with torch.no_grad():
+            y = self.problem.forward(x)
+        generator = torch.Generator().manual_seed(self.data_seed + 1)
+        error = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+        return x, y + self.noise * y.std(0) * error
+
+
+def _problem(given: Problem | str) -> Problem:
+    if isinstance(given, Problem):
+        return given
+    expected = f"a Problem or one of {', '.join(map(repr, sorted(KNOWN)))}"
+    if not isinstance(given, str):
+        raise TypeError(wrong("problem", expected, given))
+    if given not in KNOWN:
+        raise ValueError(wrong("problem", expected, given))
+    return KNOWN[given]()

@@ -1,0 +1,118 @@
+"""What a known process says of itself: where it is run, and what it truly answers."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from lightning_invert.arguments import check_integer
+from lightning_invert.jacobians.jacobian import batched_jacobian
+from lightning_invert.variables import Variable
+
+__all__ = ["Problem"]
+
+
+class Problem(ABC):
+    r"""A process whose true map :math:`f: R^n \to R^m` and true Jacobian are known.
+
+    What is learned of a process can be judged against the process itself. A subclass gives its
+    ``name``, its ``inputs`` and ``outputs``, and writes :meth:`draw` and :meth:`outcomes`.
+
+    Attributes:
+        name: A short name, as it is written in YAML.
+        inputs: The n quantities that can be set: unit, and the ends of the box to search.
+        outputs: The m quantities that come out.
+
+    Example:
+        >>> class Lever(Problem):
+        ...     name = "lever"
+        ...     inputs = (Variable("force", "N", 0.0, 10.0), Variable("arm", "m", 0.0, 2.0))
+        ...     outputs = (Variable("torque", "N m"),)
+        ...     def draw(self, num_points, generator):
+        ...         unit = torch.rand(num_points, 2, generator=generator, dtype=torch.float64)
+        ...         return unit * torch.tensor([10.0, 2.0])
+        ...     def outcomes(self, x):
+        ...         return x[:, :1] * x[:, 1:]
+        >>> lever = Lever()
+        >>> x = lever.sample(5, seed=0)
+        >>> lever.forward(x).shape, lever.jacobian(x).shape
+        (torch.Size([5, 1]), torch.Size([5, 1, 2]))
+    """
+
+    name: str
+    inputs: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+
+    @abstractmethod
+    def draw(self, num_points: int, generator: torch.Generator) -> Tensor:
+        """Draw points from the prior with ``generator`` alone: shape (num_points, n), float64."""
+
+    @abstractmethod
+    def outcomes(self, x: Tensor) -> Tensor:
+        """Compute the outputs, differentiably: (N, n) -> (N, m), float64 to float64."""
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The box of the inputs: low and high, each of shape (n,), float64; inf where open."""
+        low = [-math.inf if v.low is None else v.low for v in self.inputs]
+        high = [math.inf if v.high is None else v.high for v in self.inputs]
+        return torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
+
+    def sample(self, num_points: int, seed: int) -> Tensor:
+        """Return points from the process's prior.
+
+        Args:
+            num_points: How many, at least 1.
+            seed: The same seed gives the same points; the global random stream is not touched.
+
+        Returns:
+            Shape (num_points, n), float64, in the order and units of ``inputs``.
+
+        Raises:
+            TypeError: If an argument is no whole number.
+            ValueError: If it is out of its range.
+        """
+        check_integer("num_points", num_points, low=1)
+        check_integer("seed", seed, low=0, high=2**63 - 1)
+        with torch.no_grad():
+            return self.draw(num_points, torch.Generator().manual_seed(seed))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what truly comes out, without measurement noise.
+
+        Args:
+            x: Points, shape (N, n), in the order and units of ``inputs``.
+
+        Returns:
+            Shape (N, m), float64, differentiable; NaN where the process has no outcome.
+
+        Raises:
+            ValueError: If ``x`` has another shape.
+        """
+        return self.outcomes(self._checked(x))
+
+    def jacobian(self, x: Tensor) -> Tensor:
+        """Return the true Jacobian by autograd.
+
+        Args:
+            x: Points, shape (N, n).
+
+        Returns:
+            J[i, j] = d out_i / d in_j, in physical units: shape (N, m, n), float64.
+
+        Raises:
+            ValueError: If ``x`` has another shape.
+        """
+        return batched_jacobian(self.outcomes, self._checked(x), check=False)
+
+    def _checked(self, x: Tensor) -> Tensor:
+        n = len(self.inputs)
+        if x.ndim != 2 or x.shape[1] != n:
+            raise ValueError(
+                f"Expected argument `x` to be of shape (N, {n}), the inputs of {self.name!r}, but "
+                f"got {tuple(x.shape)}."
+            )
+        return x.double()

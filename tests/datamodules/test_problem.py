@@ -1,0 +1,160 @@
+import sys
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule
+
+from lightning_invert import ForwardInverseModule, ResidualMLP
+from lightning_invert.cli.main import InvertCLI
+from lightning_invert.datamodules import BlastFurnaceDataModule, ProblemDataModule
+from lightning_invert.problems import KNOWN, Ballistics, MultilayerFilm, Problem, RobotArm
+from tests.projects import quiet_trainer
+
+
+def rows_of(loader):
+    return tuple(torch.cat(part) for part in zip(*loader, strict=True))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_without_noise_every_pair_is_the_true_map(name):
+    data = ProblemDataModule(name, num_points=50, num_test_points=20)
+    assert isinstance(data.problem, KNOWN[name])
+    x, y = data.load()
+    torch.testing.assert_close(y, data.problem.forward(x), rtol=0, atol=0)
+    for loader, size in ((data.train_dataloader, 40), (data.test_dataloader, 20)):
+        x, y = rows_of(loader())
+        assert len(x) == size
+        scale = data.statistics.output_std.float()
+        torch.testing.assert_close(
+            data.problem.forward(x).float() / scale, y / scale, rtol=1e-3, atol=1e-3
+        )
+
+
+def test_noise_is_the_stated_share_of_each_output_s_spread():
+    clean, noisy = (ProblemDataModule("robot_arm", noise=noise).load()[1] for noise in (0.0, 0.05))
+    share = (noisy - clean).std(0) / clean.std(0)
+    torch.testing.assert_close(share, torch.full((2,), 0.05).double(), rtol=0.05, atol=0)
+
+
+def test_the_test_is_on_other_points_and_all_depend_on_the_data_seed():
+    data = ProblemDataModule("ballistics", num_points=300, num_test_points=100)
+    known = {tuple(row) for row in data.load()[0].float().tolist()}
+    test = data.test_dataloader().dataset.inputs
+    assert not known & {tuple(row) for row in test.tolist()}
+    again, other = (
+        ProblemDataModule("ballistics", num_points=300, num_test_points=100, data_seed=seed)
+        for seed in (0, 1)
+    )
+    assert torch.equal(data.load()[0], again.load()[0])
+    assert not torch.equal(data.load()[0], other.load()[0])
+
+
+def test_the_furnace_s_own_module_is_the_problem_with_its_noise():
+    own = BlastFurnaceDataModule(num_points=100)
+    same = ProblemDataModule("blast_furnace", num_points=100, noise=0.01)
+    assert own.inputs == same.inputs
+    assert all(torch.equal(a, b) for a, b in zip(own.load(), same.load(), strict=True))
+
+
+def test_a_pair_takes_names_and_scale_from_it(tmp_path):
+    data = ProblemDataModule(MultilayerFilm(3, num_wavelengths=20), num_points=50)
+    pair = ForwardInverseModule(forward_net=ResidualMLP(3, 20), inverse_net=ResidualMLP(20, 3))
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(pair, datamodule=data)
+    assert pair.input_names == ("TiO2_1", "SiO2_2", "TiO2_3")
+    x, y = next(iter(data.val_dataloader()))
+    assert pair.inverse(y).shape == x.shape
+
+
+@pytest.mark.parametrize("problem", ["sine", RobotArm()])
+def test_a_checkpoint_holds_its_settings_as_plain_values(problem, tmp_path):
+    data = ProblemDataModule(problem, num_points=30)
+    n, m = len(data.inputs), len(data.outputs)
+    pair = ForwardInverseModule(forward_net=ResidualMLP(n, m), inverse_net=ResidualMLP(m, n))
+    trainer = quiet_trainer(tmp_path, max_epochs=1)
+    trainer.fit(pair, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "pair.ckpt")
+    kept = torch.load(tmp_path / "pair.ckpt", weights_only=True)["datamodule_hyper_parameters"]
+    assert kept["num_points"] == 30
+    assert kept.get("problem") == ("sine" if problem == "sine" else None)
+
+
+class Unrun(InvertCLI):
+    """Up to where the trainer would run."""
+
+    def _run_subcommand(self, subcommand):
+        pass
+
+
+class Lever(Problem):
+    """A process of the user's own."""
+
+    name = "lever"
+    inputs = RobotArm.inputs[:2]
+    outputs = RobotArm.outputs[:1]
+
+    def draw(self, num_points, generator):
+        return torch.rand(num_points, 2, generator=generator, dtype=torch.float64)
+
+    def outcomes(self, x):
+        return x[:, :1] * x[:, 1:]
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "shape"),
+    [
+        ("ballistics", Ballistics, (4, 1)),
+        (
+            {
+                "class_path": "lightning_invert.problems.MultilayerFilm",
+                "init_args": {"num_layers": 4, "num_wavelengths": 9},
+            },
+            MultilayerFilm,
+            (4, 9),
+        ),
+        ({"class_path": f"{__name__}.Lever"}, Lever, (2, 1)),
+    ],
+    ids=["name", "class with arguments", "a class of one's own"],
+)
+def test_a_config_names_it_or_gives_its_class(problem, kind, shape, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Lever.__module__])
+    monkeypatch.setattr(sys, "argv", ["lightning-invert"])
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "data": {
+            "class_path": "lightning_invert.datamodules.ProblemDataModule",
+            "init_args": {"problem": problem, "num_points": 40},
+        },
+        "trainer": {"logger": False},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    data = Unrun(["fit", "--config", "config.yaml"]).datamodule
+    assert isinstance(data, LightningDataModule)
+    assert type(data.problem).__name__ == kind.__name__
+    assert (len(data.inputs), len(data.outputs)) == shape
+    assert len(data.load()[0]) == 40
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "name"),
+    [
+        ({"problem": "sin"}, ValueError, "problem"),
+        ({"problem": RobotArm}, TypeError, "problem"),
+        ({"num_points": 0}, ValueError, "num_points"),
+        ({"num_test_points": 0}, ValueError, "num_test_points"),
+        ({"num_points": 2.5}, TypeError, "num_points"),
+        ({"noise": -0.1}, ValueError, "noise"),
+        ({"noise": float("nan")}, ValueError, "noise"),
+        ({"noise": "much"}, TypeError, "noise"),
+        ({"data_seed": -1}, ValueError, "data_seed"),
+    ],
+)
+def test_names_the_argument_that_is_wrong(options, error, name):
+    with pytest.raises(error, match=f"`{name}`"):
+        ProblemDataModule(**{"problem": "sine", **options})
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(ValueError, match="'ballistics', 'blast_furnace', 'multilayer_film'"):
+        ProblemDataModule("arm")

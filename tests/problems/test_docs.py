@@ -1,0 +1,33 @@
+"""docs/problems.md runs as it stands."""
+
+import re
+from pathlib import Path
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from lightning_invert.datamodules import PairDataModule
+from lightning_invert.problems import KNOWN
+
+TEXT = (Path(__file__).parents[2] / "docs" / "problems.md").read_text(encoding="utf-8")
+
+
+def test_the_example_runs():
+    (snippet,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    found = {}
+    exec(snippet, found)  # noqa: S102  # our own text
+    assert found["truth"].shape[1] == 2
+    assert found["jacobian"].shape[1:] == (2, 4)
+
+
+def test_the_config_is_valid():
+    (snippet,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(PairDataModule, "data")
+    given = parser.parse_object(yaml.safe_load(snippet))
+    data = parser.instantiate_classes(given).data
+    assert len(data.problem.inputs) == 5
+
+
+def test_every_problem_is_described():
+    assert set(re.findall(r"^\| `(\w+)`", TEXT, re.MULTILINE)) == set(KNOWN)
