@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     )
     from lightning_invert.jacobians.thresholds import Thresholds, condition_number, numerical_rank
     from lightning_invert.pair.module import ForwardInverseModule
-    from lightning_invert.pair.networks import LinearPlusNonlinear, ResidualMLP, Standardize
+    from lightning_invert.pair.networks import (
+        LinearPlusNonlinear,
+        ResidualMLP,
+        SmoothMLP,
+        Standardize,
+    )
     from lightning_invert.pair.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
     from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
     from lightning_invert.variables import Variable
@@ -44,6 +49,7 @@ __all__ = [
     "LinearPlusNonlinear",
     "PredictionWriter",
     "ResidualMLP",
+    "SmoothMLP",
     "Standardize",
     "Thresholds",
     "Variable",
@@ -73,6 +79,7 @@ _HOMES = {
     "LinearPlusNonlinear": "pair.networks",
     "PredictionWriter": "callbacks",
     "ResidualMLP": "pair.networks",
+    "SmoothMLP": "pair.networks",
     "Standardize": "pair.networks",
     "Thresholds": "jacobians.thresholds",
     "Variable": "variables",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Adam
 
-from lightning_invert.arguments import check_flag, check_integer, check_number, wrong
+from lightning_invert.arguments import check_choice, check_flag, check_integer, check_number, wrong
 from lightning_invert.pair.batch import split_batch
 from lightning_invert.pair.checkpoint import (
     CHECKPOINT_KEY,
@@ -29,7 +30,8 @@ from lightning_invert.pair.checkpoint import (
     unpack_variables,
 )
 from lightning_invert.pair.epoch_sums import EpochSums
-from lightning_invert.pair.networks import ResidualMLP, Standardize
+from lightning_invert.pair.learning_rate import one_cycle_over
+from lightning_invert.pair.networks import SmoothMLP, Standardize
 from lightning_invert.pair.objective import (
     AlphaSchedule,
     ConstantAlpha,
@@ -43,6 +45,7 @@ from lightning_invert.pair.trust import check_trust
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
 if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
     from typing_extensions import Self
 
 __all__ = ["ForwardInverseModule"]
@@ -68,7 +71,7 @@ class ForwardInverseModule(LightningModule):
 
     Args:
         forward_net: F, any module that maps (N, n) to (N, m) in standardised units. ``None``: a
-            :class:`~lightning_invert.ResidualMLP`, sized by the data module.
+            :class:`~lightning_invert.SmoothMLP`, sized by the data module.
         inverse_net: I, maps (N, m) to (N, n); ``None`` likewise.
         alpha: Weight of the consistency term: a number in [0, 1], or a schedule over the epochs. It
             is an attribute and may be changed while training; resuming takes it from the
@@ -80,7 +83,11 @@ class ForwardInverseModule(LightningModule):
             *tandem* network of inverse design.
         forward_from: Checkpoint of a ForwardInverseModule whose F and statistics to start from,
             instead of ``forward_net``.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam; the highest of the schedule.
+        learning_rate_schedule: ``"one_cycle"``: it rises in the first 30 % of fit and falls to
+            nothing at its end, see :func:`~lightning_invert.pair.learning_rate.one_cycle`;
+            constant where the trainer does not know how many steps there will be.
+            ``"constant"``.
         standardize: ``False`` if the data are standardised already: the networks then work in the
             units of the data.
         conditioning_penalty: A term that keeps the condition number of F low, in standardised
@@ -117,7 +124,8 @@ class ForwardInverseModule(LightningModule):
         forward_warmup_epochs: int = 0,
         freeze_forward: bool = False,
         forward_from: str | Path | None = None,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 3e-3,
+        learning_rate_schedule: Literal["one_cycle", "constant"] = "one_cycle",
         standardize: bool = True,
         conditioning_penalty: ConditioningPenalty | None = None,
         jacobian_consistency: JacobianConsistency | None = None,
@@ -144,6 +152,7 @@ class ForwardInverseModule(LightningModule):
             if term is not None and not isinstance(term, nn.Module):  # or one's own in its place
                 raise TypeError(wrong(name, f"a {kind.__name__}(weight=...) or None", term))
         learning_rate = check_number("learning_rate", learning_rate, low=0.0, open_low=True)
+        check_choice("learning_rate_schedule", learning_rate_schedule, ("one_cycle", "constant"))
         check_integer("forward_warmup_epochs", forward_warmup_epochs, low=0)
         if freeze_forward and forward_warmup_epochs:
             raise ValueError(
@@ -179,6 +188,7 @@ class ForwardInverseModule(LightningModule):
         self.freeze_forward = freeze_forward
         self.forward_from = forward_from
         self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
         self.standardize = standardize
         self.conditioning_penalty = conditioning_penalty
         self.jacobian_consistency = jacobian_consistency
@@ -314,12 +324,20 @@ class ForwardInverseModule(LightningModule):
             self.forward_net.eval()
         return self
 
-    def configure_optimizers(self) -> Optimizer:
-        """Return Adam over all weights that are trained."""
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return Adam over all weights that are trained, and how its learning rate goes."""
         trained = [p for p in self.parameters() if p.requires_grad]
         # Lightning cannot clip gradients that a fused step unscales by itself.
         fused = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
-        return Adam(trained, lr=self.learning_rate, fused=fused)
+        optimizer = Adam(trained, lr=self.learning_rate, fused=fused)
+        steps = self.trainer.estimated_stepping_batches
+        if self.learning_rate_schedule == "constant" or not 0 < steps < math.inf:
+            return optimizer
+        scheduler = one_cycle_over(optimizer, int(steps))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch of (x, y) in physical units."""
@@ -524,9 +542,9 @@ class ForwardInverseModule(LightningModule):
         if self.inputs and self.outputs:
             n, m = len(self.inputs), len(self.outputs)
             if self.forward_net is None:
-                self.forward_net = ResidualMLP(n, m)
+                self.forward_net = SmoothMLP(n, m)
             if self.inverse_net is None:
-                self.inverse_net = ResidualMLP(m, n)
+                self.inverse_net = SmoothMLP(m, n)
         f = self._net("forward_net")
         self._net("inverse_net")
         if self.freeze_forward:

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from lightning_invert.arguments import check_integer, check_number
 
-__all__ = ["LinearPlusNonlinear", "ResidualMLP", "Standardize"]
+__all__ = ["LinearPlusNonlinear", "ResidualMLP", "SmoothMLP", "Standardize"]
 
 
 class ResidualMLP(nn.Module):
@@ -37,7 +38,8 @@ class ResidualMLP(nn.Module):
         self, in_features: int, out_features: int, *, width: int = 64, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        _check_sizes(dropout, in_features=in_features, out_features=out_features, width=width)
+        _check_dropout(dropout)
+        _check_sizes(in_features=in_features, out_features=out_features, width=width)
         self.hidden = nn.Sequential(
             nn.Linear(in_features, width),
             nn.ReLU(),
@@ -52,6 +54,49 @@ class ResidualMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_features) to (N, out_features)."""
         return self.head(self.hidden(x) + self.skip(x))  # type: ignore[no-any-return]
+
+
+class SmoothMLP(nn.Module):
+    r"""A perceptron with residual layers, a smooth activation and a linear skip from input to output.
+
+    .. math:: h_1 = s(W_1 x + b_1), \quad h_i = h_{i-1} + s(W_i h_{i-1} + b_i), \quad
+              f(x) = V h_d + S x + c
+
+    with :math:`s(z) = z / (1 + e^{-z})`, the SiLU. The default surrogate: the Jacobian of a network
+    of rectifiers is a staircase, and dropout smooths a plateau of the process away; either tells of
+    the truly fragile points next to nothing. docs/problems.md has what was tried.
+
+    Args:
+        in_features: n.
+        out_features: m.
+        width: Units of each hidden layer.
+        depth: d, the number of hidden layers.
+
+    Raises:
+        TypeError: If a size is no whole number.
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> SmoothMLP(7, 4)(torch.zeros(10, 7)).shape
+        torch.Size([10, 4])
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, width: int = 256, depth: int = 3
+    ) -> None:
+        super().__init__()
+        _check_sizes(in_features=in_features, out_features=out_features, width=width, depth=depth)
+        self.first = nn.Linear(in_features, width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.head = nn.Linear(width, out_features)
+        self.skip = nn.Linear(in_features, out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_features) to (N, out_features)."""
+        h = silu(self.first(x))
+        for layer in self.hidden:
+            h = h + silu(layer(h))
+        return self.head(h) + self.skip(x)  # type: ignore[no-any-return]
 
 
 class LinearPlusNonlinear(nn.Module):
@@ -74,7 +119,8 @@ class LinearPlusNonlinear(nn.Module):
         self, in_features: int, out_features: int, *, width: int = 10, dropout: float = 0.25
     ) -> None:
         super().__init__()
-        _check_sizes(dropout, in_features=in_features, out_features=out_features, width=width)
+        _check_dropout(dropout)
+        _check_sizes(in_features=in_features, out_features=out_features, width=width)
         self.linear = nn.Linear(in_features, out_features)
         self.nonlinear = nn.Sequential(
             nn.Linear(in_features, width),
@@ -181,7 +227,10 @@ class Standardize(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _check_sizes(dropout: float, **sizes: int) -> None:
+def _check_dropout(dropout: float) -> None:
     check_number("dropout", dropout, low=0.0, high=1.0, open_high=True)
+
+
+def _check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
         check_integer(name, size, low=1)

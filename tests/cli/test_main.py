@@ -172,13 +172,13 @@ def test_every_config_is_valid_and_names_only_what_exists(path, capsys):
 @pytest.mark.parametrize("given", [["--config", "{}"], ["--config={}"], ["-c", "{}"]])
 def test_a_packaged_config_is_found_by_its_name(given, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["fit", *(part.format("blast_furnace_full") for part in given), "--print_config"])
+        main(["fit", *(part.format("blast_furnace_reference") for part in given), "--print_config"])
     assert ended.value.code == 0
     assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_epochs"] == 1000
 
 
 def test_the_process_s_own_arguments_are_read_likewise(monkeypatch, capsys):
-    given = ["lightning-invert", "fit", "--config", "blast_furnace_full", "--print_config"]
+    given = ["lightning-invert", "fit", "--config", "blast_furnace_reference", "--print_config"]
     monkeypatch.setattr(sys, "argv", given)
     with pytest.raises(SystemExit):
         main()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert import LinearPlusNonlinear, ResidualMLP, Standardize
+from lightning_invert import LinearPlusNonlinear, ResidualMLP, SmoothMLP, Standardize
 
 NETWORKS = [ResidualMLP, LinearPlusNonlinear]
 
@@ -22,6 +22,21 @@ def test_linear_plus_nonlinear_computes_its_formula():
     first, second = net.nonlinear[0], net.nonlinear[3]
     bent = torch.sigmoid(x @ first.weight.T + first.bias) @ second.weight.T + second.bias
     torch.testing.assert_close(net(x), x @ net.linear.weight.T + net.linear.bias + bent)
+
+
+def test_smooth_mlp_computes_its_formula():
+    net = SmoothMLP(7, 4, width=5, depth=3)
+    x = torch.randn(10, 7)
+
+    def bent(layer, h):
+        z = h @ layer.weight.T + layer.bias
+        return z / (1 + torch.exp(-z))
+
+    h = bent(net.first, x)
+    for layer in net.hidden:
+        h = h + bent(layer, h)
+    expected = h @ net.head.weight.T + net.head.bias + x @ net.skip.weight.T
+    torch.testing.assert_close(net(x), expected)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

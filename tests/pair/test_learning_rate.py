@@ -1,0 +1,61 @@
+import pytest
+import torch
+from torch.optim import SGD
+from torch.optim.lr_scheduler import OneCycleLR
+
+from lightning_invert import ForwardInverseModule
+from lightning_invert.pair.learning_rate import one_cycle, one_cycle_over
+from tests.projects import Smooth, quiet_trainer
+
+
+def optimizer():
+    return SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.003)
+
+
+def test_a_cycle_is_that_of_torch():
+    ours, theirs = optimizer(), optimizer()
+    expected = OneCycleLR(theirs, max_lr=0.003, total_steps=5000, cycle_momentum=False)
+    found = rates_of(one_cycle_over(ours, 5000), ours, 5000)
+    # Theirs turns a step earlier.
+    assert found == pytest.approx(rates_of(expected, theirs, 5000), abs=0.003 * 1e-3)
+
+
+def rates_of(schedule, optimizer, steps):
+    found = [optimizer.param_groups[0]["lr"]]
+    for _ in range(steps - 1):
+        optimizer.step()
+        schedule.step()
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_it_stays_at_its_end():
+    assert one_cycle(1.0) == one_cycle(3.0) == pytest.approx(4e-6)
+
+
+def fitted(tmp_path, **options):
+    pair = ForwardInverseModule(**options.pop("pair", {}))
+    trainer = quiet_trainer(tmp_path, **options)
+    trainer.fit(pair, datamodule=Smooth())
+    return trainer
+
+
+def test_a_fit_ends_at_the_lowest_rate(tmp_path):
+    trainer = fitted(tmp_path, max_epochs=3)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(3e-3 * 4e-6, rel=1e-3)
+
+
+def test_it_is_constant_where_it_is_asked_to_be_or_the_end_is_not_known(tmp_path):
+    constant = {"learning_rate_schedule": "constant", "learning_rate": 1e-3}
+    assert not fitted(tmp_path, max_epochs=2, pair=constant).lr_scheduler_configs
+    trainer = fitted(tmp_path, max_epochs=-1, max_time={"seconds": 0})
+    assert not trainer.lr_scheduler_configs
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning")
+def test_a_finished_fit_can_be_made_longer(tmp_path):
+    trainer = fitted(tmp_path, max_epochs=2)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    longer = quiet_trainer(tmp_path, max_epochs=4)
+    longer.fit(ForwardInverseModule(), datamodule=Smooth(), ckpt_path=tmp_path / "end.ckpt")
+    assert longer.current_epoch == 4
