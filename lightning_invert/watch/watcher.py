@@ -262,7 +262,7 @@ class Watcher:
         if not samples or self._root is None:
             return []
         found: list[Observation] = []
-        with isolated(self._root, *(watched.owner for watched in self._watched)):
+        with isolated(self._root, *(part for one in self._watched for part in one.owners)):
             self._share_failures()
             self._say_of_nothing(samples)
             for number, of_maps in enumerate(samples):
@@ -319,6 +319,13 @@ class Watcher:
             return []
         self._num_outputs[watched.name] = found.shape[0]
         self._warn_of_nonfinite(found)
+        if watched.truth is not None and not found.formed:
+            self._once(
+                ("truth", watched.name),
+                f"InvertibilityCallback: the Jacobian of map {watched.name!r} is not formed, and so "
+                "not held against its truth.",
+                say,
+            )
         return [found]
 
     def _within_bounds(self, watched: WatchedMap, points: Points) -> tuple[Points, Effort]:
