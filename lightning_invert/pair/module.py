@@ -243,7 +243,7 @@ class ForwardInverseModule(LightningModule):
         }
 
     def _true_forward(self) -> Callable[[Tensor], Tensor] | None:
-        data = getattr(self._trainer, "datamodule", None)
+        data = getattr(self.trainer, "datamodule", None) if self._attached else None
         forward = getattr(getattr(data, "problem", None), "forward", None)
         return forward if callable(forward) else None
 
