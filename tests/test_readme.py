@@ -14,9 +14,8 @@ from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = "".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("callback.md", "resume.md")
-)
+PAGES = [ROOT / "docs" / name for name in ("callback.md", "resume.md", "truth.md")]
+DOCS = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT + DOCS, re.DOTALL)
 COMMANDS = [
     line.split("#")[0].strip()
@@ -95,7 +94,7 @@ def test_no_other_commands_are_promised():
     ("page", "link"),
     [
         (page, link)
-        for page in (ROOT / "README.md", ROOT / "docs" / "callback.md", ROOT / "docs" / "trust.md")
+        for page in (ROOT / "README.md", *PAGES, ROOT / "docs" / "trust.md")
         for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8"))
     ],
     ids=lambda part: str(part)[-40:],

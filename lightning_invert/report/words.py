@@ -142,14 +142,23 @@ truly fragile point (κ ≥ 100) 1 found, 0 false alarms.
     kept = len(one.condition)
     some = kept < one.num_points
     known = f" at {count.compared} of {kept} points" if count.compared < kept else ""
-    kind = "truly fragile" if one.truth.name == "truth" else f"fragile in {one.truth.name}"
-    points = "point" if count.true == 1 else "points"
-    alarms = "1 false alarm" if count.false_alarms == 1 else f"{count.false_alarms} false alarms"
+    edged = f"(κ ≥ {edge:g})"
+    if one.truth.name == "truth":
+        points = "point" if count.true == 1 else "points"
+        alarms = "false alarm" if count.false_alarms == 1 else "false alarms"
+        fragility = (
+            f"of {count.true} truly fragile {points} {edged} {count.found} found, "
+            f"{count.false_alarms} {alarms}"
+        )
+    else:
+        fragility = (
+            f"fragile points {edged}: {count.found} in both, {count.true - count.found} there alone, "
+            f"{count.false_alarms} here alone"
+        )
     return (
         f", {one.truth.name}{known}: Jacobian off by {_percent(s['jacobian_error_median'])} (median; "
         f"95th percentile {_percent(s['jacobian_error_p95'])}), rank correlation of κ "
-        f"{s['cond_rank_correlation']:.3g}; {f'in a sample of {kept} ' if some else ''}of {count.true} "
-        f"{kind} {points} (κ ≥ {edge:g}) {count.found} found, {alarms}."
+        f"{s['cond_rank_correlation']:.3g}; {f'in a sample of {kept} ' if some else ''}{fragility}."
     )
 
 

@@ -26,7 +26,9 @@ ROUGH = {
 }
 """What is said of networks whose Jacobian is another than that of what they learned."""
 
-MAX_POINTS_OF_A_STEP = 8
+MAX_POINTS_OF_A_STEP, POINTS_OF_A_LOOK = 8, 96
+"""At how many points the step is taken, and of how many points of a look each: in float64, and with
+what it costs to cast the weights, it is to be a hundredth of the look."""
 
 STEP = 1e-6
 """In standard deviations of the points: so short that hardly any crosses a kink, of however many."""
@@ -54,7 +56,7 @@ def roughness(watched: WatchedMap, points: Points) -> list[str]:
         watched: The map.
         points: Those of a look, of which so few are taken that it is nothing beside the look.
     """
-    few = points[: min(MAX_POINTS_OF_A_STEP, max(2, len(points) // 32))]
+    few = points[: min(MAX_POINTS_OF_A_STEP, max(2, len(points) // POINTS_OF_A_LOOK))]
     found = ["staircase"] if len(few) > 1 and is_staircase(watched, few) else []
     return [*found, "dropout"] if has_dropout(watched, few[:1]) else found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,29 +63,19 @@ def reference_of(watched: WatchedMap, points: Points) -> Callable[..., Tensor]:
     """
     truth = watched.truth
     assert truth is not None
+    native = points
     device = "cpu" if points.inputs.device.type == "mps" else None
-    native, points = points, points.to(device, torch.float64)
-    try:
-        reference = points.call(truth.in_float64(device))
-        reference(*(row[:1] for row in points.rows))
-    except (ValueError, MapError):
-        reference = _cast(native, truth)
+    points = points.to(device, torch.float64)
 
-    def explained(*rows: Tensor) -> Tensor:
+    def reference(*rows: Tensor) -> Tensor:
         try:
-            return reference(*rows)  # type: ignore[no-any-return]
+            return points.call(truth.in_float64(device))(*rows)  # type: ignore[no-any-return]
+        except (ValueError, MapError):
+            cast = [row.to(like) for row, like in zip(rows, native.rows, strict=True)]
+        try:
+            return native.call(truth)(*cast)  # type: ignore[no-any-return]
         except MapError as error:
             raise MapError(watched.name, "truth", error.why) from error.__cause__
-
-    return explained
-
-
-def _cast(points: Points, truth: WatchedMap) -> Callable[..., Any]:
-    """Return the truth as a function of rows in float64 that are cast to what the points are."""
-
-    def reference(*rows: Tensor) -> Any:
-        cast = [row.to(like) for row, like in zip(rows, points.rows, strict=True)]
-        return points.call(truth)(*cast)
 
     return reference
 

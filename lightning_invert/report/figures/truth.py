@@ -166,17 +166,13 @@ def _against(
         axes.scatter(x[some], y[some], **look, clip_on=False, zorder=3)
     found, missed, alarms = (int(kind.sum()) for kind, _ in kinds[1:])
     alarm = "false alarm" if alarms == 1 else "false alarms"
+    said = (f"{found} of {found + missed} found", f"{missed} missed", f"{alarms} {alarm}")
+    if name != "truth":
+        said = (f"{found} in both", f"{missed} there alone", f"{alarms} here alone")
     words = (
-        (
-            0.98,
-            0.02 + edge / end,
-            "right",
-            "bottom",
-            style.BLUE,
-            f"{found} of {found + missed} found",
-        ),
-        (0.98, 0.02, "right", "bottom", style.RED, f"{missed} missed"),
-        (0.02, 0.98, "left", "top", style.BLACK, f"{alarms} {alarm}"),
+        (0.98, 0.02 + edge / end, "right", "bottom", style.BLUE, said[0]),
+        (0.98, 0.02, "right", "bottom", style.RED, said[1]),
+        (0.02, 0.98, "left", "top", style.BLACK, said[2]),
     )
     for across, up, ha, va, colour, text in words:
         axes.text(

@@ -59,7 +59,9 @@ def test_where_there_is_no_plane_it_is_shown_how_far_but_not_where(inputs):
 def test_another_run_is_not_called_the_truth():
     one = against(X[:6], REPORTED, true=TRUE)
     one.__dict__["truth"] = one.truth._replace(name="other run")
-    assert figures.truth(one).axes[0].get_xlabel() == "κ of the other run"
+    figure = figures.truth(one)
+    assert figure.axes[0].get_xlabel() == "κ of the other run"
+    assert counts(figure) == ["2 in both", "1 there alone", "1 here alone"]
 
 
 def test_there_is_no_figure_of_what_is_not_known():
