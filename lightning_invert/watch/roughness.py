@@ -30,6 +30,9 @@ MAX_POINTS_OF_A_STEP, POINTS_OF_A_LOOK = 8, 96
 """At how many points the step is taken, and of how many points of a look each: in float64, and with
 what it costs to cast the weights, it is to be a hundredth of the look."""
 
+MAX_NUMBERS_CAST = 2**24
+"""Parameters of which a copy in float64 is made."""
+
 STEP = 1e-6
 """In standard deviations of the points: so short that hardly any crosses a kink, of however many."""
 
@@ -72,8 +75,8 @@ def is_staircase(watched: WatchedMap, points: Points) -> bool:
         points: At least two.
 
     Returns:
-        Whether it is; ``False`` where it cannot be told, as of weights in several processes, or of
-        a module that insists on a dtype of its own.
+        Whether it is; ``False`` where it cannot be told: of more than 16.8 million parameters, of
+        weights in several processes, of a module that insists on a dtype of its own.
 
     Example:
         >>> from lightning_invert.watch.maps import resolve_maps
@@ -86,6 +89,8 @@ def is_staircase(watched: WatchedMap, points: Points) -> bool:
         False
         False
     """
+    if sum(p.numel() for p in watched.owner.parameters()) > MAX_NUMBERS_CAST:
+        return False
     device = "cpu" if points.inputs.device.type == "mps" else None
     points = points.to(device, torch.float64)
     x, generator = points.inputs, torch.Generator().manual_seed(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -53,27 +54,31 @@ class Fragile(NamedTuple):
 
 
 def reference_of(watched: WatchedMap, points: Points) -> Callable[..., Tensor]:
-    """Return the truth of a map as a function of its points, in float64 where it follows there.
+    """Return the truth of a map as a function of its points in float64.
 
-    A module's parameters are cast. What insists on a dtype of its own, or has weights that are
-    sharded over processes, is evaluated in the dtype of the points.
+    What follows there by itself, as a formula does, is called as it is; of a module the parameters
+    are cast; and what insists on a dtype of its own, or has weights that are sharded over processes,
+    is evaluated in the dtype of the points.
 
     Raises:
         MapError: When it is called, if the truth fails.
     """
     truth = watched.truth
     assert truth is not None
-    native = points
     device = "cpu" if points.inputs.device.type == "mps" else None
-    points = points.to(device, torch.float64)
+    double = points.to(device, torch.float64)
+    # Casting comes second: a formula's owner is the whole project, which may be large.
+    ways: tuple[Callable[[], WatchedMap], ...] = (lambda: truth, lambda: truth.in_float64(device))
 
     def reference(*rows: Tensor) -> Tensor:
+        for way in ways:
+            with suppress(ValueError, MapError):
+                y = double.call(way())(*rows)
+                if y.dtype == torch.float64:
+                    return y  # type: ignore[no-any-return]
+        native = [row.to(like) for row, like in zip(rows, points.rows, strict=True)]
         try:
-            return points.call(truth.in_float64(device))(*rows)  # type: ignore[no-any-return]
-        except (ValueError, MapError):
-            cast = [row.to(like) for row, like in zip(rows, native.rows, strict=True)]
-        try:
-            return native.call(truth)(*cast)  # type: ignore[no-any-return]
+            return points.call(truth)(*native)  # type: ignore[no-any-return]
         except MapError as error:
             raise MapError(watched.name, "truth", error.why) from error.__cause__
 

@@ -126,3 +126,8 @@ def test_nothing_is_said_of_what_is_smooth(caplog):
         watcher.offer(X)
         watcher.look()
     assert not caplog.text
+
+
+def test_of_a_network_that_is_too_large_to_be_copied_nothing_is_said(monkeypatch):
+    monkeypatch.setattr("lightning_invert.watch.roughness.MAX_NUMBERS_CAST", 100)
+    assert not staircase(perceptron(nn.ReLU))

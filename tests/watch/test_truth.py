@@ -209,3 +209,11 @@ def test_a_truth_leaves_no_trace_either():
     assert (truth.calls, truth.training) == (0, True)
     assert torch.equal(truth.norm.running_mean, state)
     assert torch.equal(torch.get_rng_state(), stream)
+
+
+def test_a_formula_is_not_paid_for_with_a_copy_of_the_project(monkeypatch):
+    one = watched(net(), lambda x: x[:, :2].sin())
+    monkeypatch.setattr(type(one), "in_float64", None)
+    found = observe(one, X)
+    true = torch.linalg.svdvals(torch.diag_embed(X[:, :2].double().cos()))
+    torch.testing.assert_close(found.truth.singular_values, true)
