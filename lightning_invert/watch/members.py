@@ -67,7 +67,7 @@ def spread_over(
 
     Args:
         others: The other runs' maps, at least one.
-        points: The points, in the precision in which the map itself was looked at.
+        points: The points at which the map itself was looked at.
         spectrum: What was found of it.
         stds: What inputs and outputs were standardised by.
         thresholds: Which say what is singular.
@@ -77,9 +77,8 @@ def spread_over(
     """
     sigmas = [spectrum.singular_values]
     for other in others:
-        mapped = other.in_float64() if points.inputs.dtype == torch.float64 else other
         found = measure_spectrum(
-            points.call(mapped),
+            points.call(other),
             points.inputs,
             context=points.context,
             stds=stds,

@@ -272,9 +272,10 @@ def observe(
         )
         members = None
         if watched.members and spectrum.formed:
-            members = spread_over(
-                watched.members, points, spectrum, applied, thresholds or Thresholds()
-            )
+            others = watched.members
+            if precision == "float64":
+                others = tuple(other.in_float64() for other in others)
+            members = spread_over(others, points, spectrum, applied, thresholds or Thresholds())
     compared = spectrum.comparison
     if compared is not None and watched.truth is not None:
         compared = compared._replace(name=watched.truth.name)

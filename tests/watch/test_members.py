@@ -76,3 +76,15 @@ def test_another_map_is_no_member():
         analyze(diagonal(1.0), X, members=[lambda x: x.sin()])
     with pytest.raises(TypeError, match="`members` to be modules or functions, but got 3"):
         analyze(diagonal(1.0), X, members=[3])
+
+
+def test_members_are_looked_at_in_the_precision_of_the_map():
+    torch.manual_seed(0)
+    net, other = (nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)) for _ in range(2))
+    found = analyze(net, X.float(), members=[other], precision="float64")
+    log10 = [
+        np.log10(np.linalg.cond(torch.autograd.functional.jacobian(one, x).detach()))
+        for one in (net.double(), other.double())
+        for x in X.float().double()
+    ]
+    np.testing.assert_allclose(found.members.mean, np.reshape(log10, (2, 50)).mean(0), rtol=1e-12)
