@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -97,19 +98,15 @@ def is_staircase(watched: WatchedMap, points: Points) -> bool:
     spread = x.std(0)
     direction = torch.randn(x.shape[1:], generator=generator, dtype=x.dtype).sign().to(x.device)
     step = STEP * direction * spread
-    rows = [torch.cat([x, x + step]), *(torch.cat([part, part]) for part in points.context)]
-    both = points.with_rows(rows)
     with evaluation_mode([watched.owner]), differentiable(x.device.type):
         try:
-            leaf = both.inputs.clone().requires_grad_()
-            y = both.call(watched.in_float64(device))(leaf.clone(), *both.context)
+            function = points.call(watched.in_float64(device))
+            # One after the other: a trial of two points is to stay one of two.
+            here, there = (
+                (_slopes(function, at, points.context) * spread).flatten(1) for at in (x, x + step)
+            )
         except (ValueError, MapError):
             return False
-        weights = torch.randn(y.shape[1:], generator=generator, dtype=y.dtype).to(y.device)
-        slopes = _slopes(y, leaf, weights)
-    if slopes is None:
-        return False
-    here, there = (slopes * spread).flatten(1).chunk(2)
     change, difference = (there - here).norm(dim=1), (here - here.roll(1, 0)).norm(dim=1)
     typical = difference.median()
     if not typical > MIN_DIFFERENCE * here.norm(dim=1).median():
@@ -117,11 +114,16 @@ def is_staircase(watched: WatchedMap, points: Points) -> bool:
     return bool((change <= MIN_BEND * STEP * typical).double().mean() > 0.5)
 
 
-def _slopes(y: Tensor, x: Tensor, weights: Tensor) -> Tensor | None:
+def _slopes(function: Callable[..., Tensor], x: Tensor, context: Sequence[Tensor]) -> Tensor:
+    """Return the same random combination of the rows of each Jacobian."""
+    leaf = x.clone().requires_grad_()
+    y = function(leaf.clone(), *context)
     if not y.requires_grad:
-        return None
+        return torch.zeros_like(x)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(y.shape[1:], generator=generator, dtype=y.dtype).to(y.device)
     (slopes,) = torch.autograd.grad(
-        y, x, weights.expand_as(y), allow_unused=True, materialize_grads=True
+        y, leaf, weights.expand_as(y), allow_unused=True, materialize_grads=True
     )
     return slopes
 
