@@ -25,6 +25,7 @@ from lightning_invert.cli.errors import in_one_line
 from lightning_invert.cli.options import listed
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.problems import KNOWN
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused
@@ -89,7 +90,8 @@ def analyze_map(
         figures: Whether to draw.
         directions: Whether the tables name the weakest directions, which takes an SVD a point.
         truth: What the Jacobians are held against: ``package.module:name`` of the true map (N, n) ->
-            (N, m), in physical units and differentiable; or another checkpoint, of another run.
+            (N, m), in physical units and differentiable; the name of a known process, such as
+            blast_furnace; or another checkpoint, of another run.
         members: Checkpoints of other runs, separated by commas (of ``--function``: names like it):
             the spread of the condition numbers over all of them is the error bar of each.
         scale: In what units; by default standardised where the map has statistics.
@@ -204,9 +206,11 @@ def _of_pair(
 
 
 def _opened(name: str, trust: Sequence[str]) -> Any:
-    """Return what --truth or --members names: a pair, or what is importable."""
+    """Return what --truth or --members names: a pair, a known process, or what is importable."""
     if name.endswith(".ckpt"):
         return _pair(name, trust, "--truth and --members")
+    if name in KNOWN:
+        return KNOWN[name]().forward
     return _imported(name)
 
 

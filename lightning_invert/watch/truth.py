@@ -16,6 +16,7 @@ from lightning_invert.jacobians.thresholds import MAX_LOG10_COND, Thresholds
 from lightning_invert.watch.correlation import rank_correlation
 from lightning_invert.watch.maps import MapError, WatchedMap
 from lightning_invert.watch.quantiles import quantiles
+from lightning_invert.watch.roughness import MAX_NUMBERS_CAST
 
 if TYPE_CHECKING:
     from lightning_invert.jacobians.comparison import Comparison
@@ -56,9 +57,9 @@ class Fragile(NamedTuple):
 def reference_of(watched: WatchedMap, points: Points) -> Callable[..., Tensor]:
     """Return the truth of a map as a function of its points in float64.
 
-    What follows there by itself, as a formula does, is called as it is; of a module the parameters
-    are cast; and what insists on a dtype of its own, or has weights that are sharded over processes,
-    is evaluated in the dtype of the points.
+    Parameters are cast, but of a large module only if it does not follow without. What insists on a
+    dtype of its own, or has weights that are sharded over processes, is evaluated in the dtype of
+    the points.
 
     Raises:
         MapError: When it is called, if the truth fails.
@@ -67,8 +68,11 @@ def reference_of(watched: WatchedMap, points: Points) -> Callable[..., Tensor]:
     assert truth is not None
     device = "cpu" if points.inputs.device.type == "mps" else None
     double = points.to(device, torch.float64)
-    # Casting comes second: a formula's owner is the whole project, which may be large.
-    ways: tuple[Callable[[], WatchedMap], ...] = (lambda: truth, lambda: truth.in_float64(device))
+    cast: Callable[[], WatchedMap] = lambda: truth.in_float64(device)
+    as_it_is: Callable[[], WatchedMap] = lambda: truth
+    # A formula's owner is the whole project, which may be too large to be copied for nothing.
+    large = sum(p.numel() for p in truth.owner.parameters()) > MAX_NUMBERS_CAST
+    ways = (as_it_is, cast) if large else (cast, as_it_is)
 
     def reference(*rows: Tensor) -> Tensor:
         for way in ways:

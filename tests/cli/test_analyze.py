@@ -350,3 +350,13 @@ def test_what_is_no_run_of_the_same_map_is_named(checkpoint, tmp_path):
     ):
         with pytest.raises(SystemExit, match=message):
             main(["analyze", "--data", "points.csv", *args])
+
+
+def test_a_known_process_is_named_as_a_truth(tmp_path):
+    code = "import math, torch\nw = 3 * math.pi\n"
+    code += "def wave(x): return (w * x[:, :1]).sin() + (w * x[:, 1:]).cos()"
+    (tmp_path / "mine.py").write_text(code)
+    np.save("points.npy", np.random.default_rng(0).uniform(-1, 1, size=(20, 2)))
+    summary = analyzed("--function", "mine:wave", "--data", "points.npy", "--truth", "sine")
+    assert summary["wave"]["held_against"] == "truth"
+    assert summary["wave"]["jacobian_error_median"] < 1e-12

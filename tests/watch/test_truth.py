@@ -213,6 +213,7 @@ def test_a_truth_leaves_no_trace_either():
 
 def test_a_formula_is_not_paid_for_with_a_copy_of_the_project(monkeypatch):
     one = watched(net(), lambda x: x[:, :2].sin())
+    monkeypatch.setattr("lightning_invert.watch.truth.MAX_NUMBERS_CAST", 10)
     monkeypatch.setattr(type(one), "in_float64", None)
     found = observe(one, X)
     true = torch.linalg.svdvals(torch.diag_embed(X[:, :2].double().cos()))
