@@ -26,6 +26,7 @@ ARROWS = {
         "datamodules",
         "jacobians",
         "pair",
+        "problems",
         "report",
         "tables",
         "watch",

@@ -14,9 +14,8 @@ from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = "".join(
-    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("callback.md", "resume.md")
-)
+PAGES = [ROOT / "docs" / name for name in ("callback.md", "resume.md", "truth.md")]
+DOCS = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT + DOCS, re.DOTALL)
 COMMANDS = [
     line.split("#")[0].strip()
@@ -81,7 +80,7 @@ def test_the_demo_runs_shortened_and_tensorboard_reads_what_it_leaves(tmp_path):
     options = f"--trainer.max_epochs 1 --trainer.logger.init_args.save_dir {tmp_path}"
     text = run(["make", "demo", f"ARGS={options}"], ROOT)
     assert "right-invertible" in text
-    assert len(list(tmp_path.rglob("*.png"))) == 3 * 6
+    assert len(list(tmp_path.rglob("*.png"))) == 3 * 6 + 2  # two maps have a truth
     seen = run(["tensorboard", "--inspect", "--logdir", str(tmp_path)], tmp_path)
     assert "invertibility/forward/full_rank_fraction" in seen
 
@@ -95,7 +94,7 @@ def test_no_other_commands_are_promised():
     ("page", "link"),
     [
         (page, link)
-        for page in (ROOT / "README.md", ROOT / "docs" / "callback.md", ROOT / "docs" / "trust.md")
+        for page in (ROOT / "README.md", *PAGES, ROOT / "docs" / "trust.md")
         for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8"))
     ],
     ids=lambda part: str(part)[-40:],

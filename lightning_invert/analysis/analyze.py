@@ -13,13 +13,14 @@ from tqdm.auto import tqdm
 
 from lightning_invert.analysis.points import PointSource
 from lightning_invert.analysis.tally import Tally
-from lightning_invert.arguments import check_choice, check_flag, check_integer, check_text
+from lightning_invert.arguments import check_choice, check_flag, check_integer, check_text, wrong
 from lightning_invert.jacobians.singular_values import log_volume
 from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
 from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import TableWriter
 from lightning_invert.watch.maps import WatchedMap, resolve_maps
+from lightning_invert.watch.notices import say
 from lightning_invert.watch.observation import (
     Observation,
     Precision,
@@ -107,6 +108,9 @@ def analyze(
     precision: Literal["native", "float64"] = "native",
     table: str | Path | None = None,
     directions: bool = False,
+    truth: Callable[[Tensor], Tensor] | nn.Module | None = None,
+    truth_name: str = "truth",
+    members: Sequence[Callable[[Tensor], Tensor] | nn.Module] = (),
     progress: bool = True,
     seed: int = 42,
 ) -> Analysis:
@@ -121,7 +125,9 @@ def analyze(
     formed (see :func:`~lightning_invert.jacobians.spectrum.measure_spectrum`), these are what
     :class:`~lightning_invert.jacobians.lanczos.Probes` holds. With ``directions`` also
     ``weakest_input/{name}`` and ``weakest_output/{name}``: the components of the singular vectors
-    of :math:`\sigma_k`, see :func:`~lightning_invert.weakest_directions`.
+    of :math:`\sigma_k`, see :func:`~lightning_invert.weakest_directions`. With a truth also
+    ``true_condition_number`` and ``jacobian_error``, :math:`\|J - J^*\|_F / \|J^*\|_F`; with members
+    ``log10_cond_mean`` and ``log10_cond_std``.
 
     Args:
         function: Maps (N, \*) to (N, \*), each row by itself. A module is evaluated in evaluation
@@ -144,6 +150,11 @@ def analyze(
         table: Where to write the table; the name ends in .csv or .parquet. An existing file is not
             replaced: a number is added to the name.
         directions: Whether the table gets the weakest directions, which takes an SVD a point.
+        truth: The true map, or any other to hold the Jacobians against: of the same inputs to the same
+            outputs, differentiable. It is evaluated in float64 if it follows there.
+        truth_name: What it is called in the report; ``"other run"`` if it is no truth.
+        members: The same map of other runs: how far condition numbers spread over all of them is
+            the error bar of each, see :class:`~lightning_invert.watch.members.Members`.
         progress: Show a progress bar, if the output is a terminal.
         seed: Of the sample that is kept of more than 262 144 points.
 
@@ -166,9 +177,11 @@ def analyze(
     check_choice("precision", precision, get_args(Precision))
     check_flag("directions", directions)
     check_flag("progress", progress)
+    check_text("truth_name", truth_name)
     seed = check_integer("seed", seed, low=0)
     thresholds = Thresholds(rank_atol, rank_rtol, singular_floor, bands)
     watched = _as_map(function, name, input_names, output_names)
+    watched = _with_others(watched, truth, truth_name, members)
     source = PointSource(points, watched, double=precision == "float64")
     stds = None
     if scale_in_force(watched, scale) == "standardized" and watched.stds is None:
@@ -193,6 +206,11 @@ def analyze(
             if writer is not None:
                 writer.write(_rows(found))
     kept = tally.kept()
+    if not kept.formed and (watched.truth is not None or watched.members):
+        say(
+            f"The Jacobian of {watched.name!r} is too large to be formed: it is not compared with "
+            "those of a truth or of other runs."
+        )
     inputs, outputs = tally.weakest()
     return Analysis(
         **{part.name: getattr(kept, part.name) for part in fields(Observation)},
@@ -220,6 +238,21 @@ def _as_map(
     root = function if isinstance(function, nn.Module) else nn.Module()
     (watched,) = resolve_maps({name: {"module": function, **given}}, root)
     return watched
+
+
+def _with_others(
+    watched: WatchedMap, truth: Any, truth_name: str, members: Sequence[Any]
+) -> WatchedMap:
+    """Return the map with what it is to be held against; a ``WatchedMap`` has some already."""
+    for argument, other in (("truth", truth), *(("members", member) for member in members)):
+        if other is not None and not callable(other):
+            expected = "a module or a function" if argument == "truth" else "modules or functions"
+            raise TypeError(wrong(argument, expected, other))
+    others = [_as_map(member, f"member {i}", None, None) for i, member in enumerate(members, 1)]
+    if truth is not None:
+        true = replace(_as_map(truth, truth_name, None, None), name=truth_name)
+        watched = replace(watched, truth=true)
+    return replace(watched, members=(*watched.members, *others))
 
 
 def _with_bar(source: PointSource, name: str, progress: bool) -> Iterator[Points]:
@@ -262,6 +295,18 @@ def _rows(found: Observation) -> dict[str, Any]:
         "log_volume": log_volume(sigma).numpy(),
         **{f"sigma_{i}": values for i, values in enumerate(sigma.numpy().T, start=1)},
     }
+    if found.truth is not None:
+        true = found.thresholds.condition(found.truth.singular_values).numpy()
+        whose = "true" if found.truth.name == "truth" else "other"
+        columns |= {
+            f"{whose}_condition_number": true,
+            "jacobian_error": found.truth.error.numpy(),
+        }
+    if found.members is not None:
+        columns |= {
+            "log10_cond_mean": found.members.mean.numpy(),
+            "log10_cond_std": found.members.std.numpy(),
+        }
     if found.weakest is not None:
         columns |= _by_name("weakest_input", found.input_names, found.weakest.inputs)
         columns |= _by_name("weakest_output", found.output_names, found.weakest.outputs)

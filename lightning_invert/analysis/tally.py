@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.jacobians.lanczos import Probes
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantiles import wilson_interval
@@ -57,9 +56,9 @@ class Tally:
             self._sample = StreamSample(size, seed=self._seed)
         order = torch.arange(self._total, self._total + len(sigma))
         rows = {"order": order, "inputs": one.inputs, "outputs": one.outputs, "sigma": sigma}
-        if one.probes is not None:
-            known = one.probes._asdict().items()
-            rows |= {name: value for name, value in known if isinstance(value, Tensor)}
+        for held in (one.probes, one.truth, one.members):
+            known = {} if held is None else held._asdict()
+            rows |= {_row(held, k): v for k, v in known.items() if isinstance(v, Tensor)}
         self._sample.add(rows)
         finite = int(sigma.isfinite().all(1).sum())
         for name, value in one.scalars.items():
@@ -94,7 +93,9 @@ class Tally:
             shape=last.shape,
             thresholds=self._thresholds,
             condition_limit=last.condition_limit,
-            probes=self._probes(order),
+            probes=self._held(last.probes, order),
+            truth=self._held(last.truth, order),
+            members=self._held(last.members, order),
             input_names=last.input_names,
             output_names=last.output_names,
             scale=last.scale,
@@ -111,14 +112,15 @@ class Tally:
             scalars["full_rank_fraction_low"], scalars["full_rank_fraction_high"] = ends
         return replace(found, num_points=self._total, scalars=scalars)
 
-    def _probes(self, order: Tensor) -> Probes | None:
-        assert self._last is not None
+    def _held(self, last: Any, order: Tensor) -> Any:
+        """Return what is known of the points that were kept beside their singular values."""
         assert self._sample is not None
-        last, rows = self._last.probes, self._sample.rows()
         if last is None:
             return None
-        kept: list[Any] = [rows.get(name, last.complete) for name in last._fields]
-        return Probes(*kept).at(order)
+        rows = self._sample.rows()
+        return type(last)(
+            *(rows.get(_row(last, name), value) for name, value in last._asdict().items())
+        ).at(order)
 
     def weakest(self) -> tuple[dict[str, float] | None, dict[str, float] | None]:
         """Return the share of each input, and of each output, in the weakest direction."""
@@ -129,3 +131,8 @@ class Tally:
             dict(zip(self._last.input_names, x.tolist(), strict=True)),
             dict(zip(self._last.output_names, y.tolist(), strict=True)),
         )
+
+
+def _row(held: Any, name: str) -> str:
+    """Return under which name a tensor of one of an observation's tuples is sampled."""
+    return f"{type(held).__name__}.{name}"

@@ -19,6 +19,7 @@ from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
 from lightning_invert.report.loggers import galleries, logger_step
 from lightning_invert.watch.summary import INTERVALS, SCALARS, SCALARS_OF_PROBES
+from lightning_invert.watch.truth import SCALARS_OF_TRUTH
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -42,7 +43,8 @@ class ConditioningEarlyStopping(Callback):
     Args:
         map: Name of the watched map.
         monitor: Which of the map's scalars. ``full_rank_fraction``, ``stable_fraction``,
-            ``sigma_min_median`` and ``effective_rank`` are better when larger, all others, like
+            ``sigma_min_median``, ``effective_rank``, ``cond_rank_correlation``,
+            ``fragile_precision`` and ``fragile_recall`` are better when larger, all others, like
             ``log10_cond_p95``, when smaller.
         stopping_threshold: Limit of the first condition, in the unit of the monitored scalar: 2 means
             κ = 100 for ``log10_cond_p95``.
@@ -70,6 +72,9 @@ class ConditioningEarlyStopping(Callback):
         "stable_fraction",
         "sigma_min_median",
         "effective_rank",
+        "cond_rank_correlation",
+        "fragile_precision",
+        "fragile_recall",
     )
 
     def __init__(
@@ -99,7 +104,9 @@ class ConditioningEarlyStopping(Callback):
                 "to be given, but got none: this would never stop."
             )
         ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
-        check_choice("monitor", monitor, sorted({*SCALARS, *SCALARS_OF_PROBES, *ends}))
+        check_choice(
+            "monitor", monitor, sorted({*SCALARS, *SCALARS_OF_PROBES, *SCALARS_OF_TRUTH, *ends})
+        )
         self.map = map
         self.monitor = f"invertibility/{map}/{monitor}"
         self.stopping_threshold = stopping_threshold
@@ -213,7 +220,8 @@ class ConditioningEarlyStopping(Callback):
             self._said = True
             rank_zero_warn(
                 f"ConditioningEarlyStopping: {name} is not known of map {self.map!r}: there are others "
-                f"of a Jacobian that is formed than of one that is not. Fit is not stopped on it. "
+                f"of a Jacobian that is formed than of one that is not, and more where its truth is "
+                f"given. Fit is not stopped on it. "
                 f"Known are {', '.join(mine)}."
             )
 

@@ -64,8 +64,10 @@ class InvertibilityCallback(Callback):
             of what the module returns). A part is an index, a key, an attribute, a list of those
             (a path) or a callable of the batch, or of batch and module; a list of lists is
             several parts: for ``input`` their joint Jacobian. Also ``input_names``,
-            ``output_names``, ``input_std`` and ``output_std`` (to standardise by), and
-            ``identity`` (whether it is a round trip). ``None``: the module's own
+            ``output_names``, ``input_std`` and ``output_std`` (to standardise by), ``identity``
+            (whether it is a round trip), and ``truth`` (the true map, or any other, as a path, a
+            module or a callable of the same arguments: what the Jacobians are held against, see
+            :func:`~lightning_invert.watch.truth.summarise_truth`). ``None``: the module's own
             ``invertibility_maps()``, else its ``forward`` at the first part of the batch; if that
             cannot be watched, it is said what there is to choose from, and training goes on.
         num_points: Points for each map and watched epoch, over all processes together.

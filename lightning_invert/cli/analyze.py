@@ -8,9 +8,9 @@ import json
 import math
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from lightning_invert.cli.errors import in_one_line
 from lightning_invert.cli.options import listed
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.problems import KNOWN
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused
@@ -57,6 +58,8 @@ def analyze_map(
     table: Literal["parquet", "csv", "none"] = "parquet",
     figures: bool = True,
     directions: bool = True,
+    truth: str | None = None,
+    members: str | None = None,
     scale: Literal["standardized", "physical"] | None = None,
     precision: Literal["native", "float64"] = "native",
     trust: str | None = None,
@@ -86,9 +89,14 @@ def analyze_map(
         table: Kind of the tables with a row for each point.
         figures: Whether to draw.
         directions: Whether the tables name the weakest directions, which takes an SVD a point.
+        truth: What the Jacobians are held against: ``package.module:name`` of the true map (N, n) ->
+            (N, m), in physical units and differentiable; the name of a known process, such as
+            blast_furnace; or another checkpoint, of another run.
+        members: Checkpoints of other runs, separated by commas (of ``--function``: names like it):
+            the spread of the condition numbers over all of them is the error bar of each.
         scale: In what units; by default standardised where the map has statistics.
         precision: In what the Jacobians are computed.
-        trust: Packages, modules and classes, separated by commas, that the checkpoint may have
+        trust: Packages, modules and classes, separated by commas, that checkpoints may have
             imported and run. Without it, only torch's layers and this package's own networks and
             schedules.
         trust_export: Whether the program of ``--export`` may run whatever it holds. Say true only
@@ -107,12 +115,13 @@ def analyze_map(
             "who made it."
         )
     tasks = _tasks(ckpt, export, function, _names(maps), *names, trust=listed(trust))
+    others = {name: _opened(name, listed(trust)) for name in (*listed(truth), *listed(members))}
     where = unused(Path(folder))
     found: list[Analysis] = []
     for task in tasks:
         try:
             one = analyze(
-                task.watched,
+                _held_against(task.watched, truth, listed(members), others),
                 _points(data, task),
                 scale=scale,
                 rank_atol=rank_atol,
@@ -186,12 +195,7 @@ def _of_pair(
     outputs: tuple[str, ...] | None,
     trust: Sequence[str],
 ) -> list[_Task]:
-    if not Path(ckpt).is_file():
-        raise FileNotFoundError(
-            f"Expected --ckpt to name a checkpoint, but there is no file {ckpt!r}."
-        )
-    with _current_folder() if trust else nullcontext():
-        pair = ForwardInverseModule.load_from_checkpoint(ckpt, trust=trust).eval()
+    pair = _pair(ckpt, trust)
     inputs, outputs = inputs or pair.input_names, outputs or pair.output_names
     known = {watched.name: watched for watched in resolve_maps(None, pair)}
     unknown = sorted(set(maps or ()) - set(known))
@@ -199,6 +203,56 @@ def _of_pair(
         raise ValueError(f"Expected --maps to be some of {','.join(known)}, but got {unknown}.")
     columns = {"forward": inputs, "inverse": outputs, "round_trip": outputs}
     return [_Task(known[name], columns[name]) for name in maps or known]
+
+
+def _opened(name: str, trust: Sequence[str]) -> Any:
+    """Return what --truth or --members names: a pair, a known process, or what is importable."""
+    if name.endswith(".ckpt"):
+        return _pair(name, trust, "--truth and --members")
+    if name in KNOWN:
+        return KNOWN[name]().forward
+    return _imported(name)
+
+
+def _pair(ckpt: str, trust: Sequence[str], option: str = "--ckpt") -> ForwardInverseModule:
+    if not Path(ckpt).is_file():
+        raise FileNotFoundError(
+            f"Expected {option} to name a checkpoint, but there is no file {ckpt!r}."
+        )
+    with _current_folder() if trust else nullcontext():
+        return ForwardInverseModule.load_from_checkpoint(ckpt, trust=trust).eval()
+
+
+def _held_against(
+    watched: WatchedMap, truth: str | None, members: Sequence[str], others: Mapping[str, Any]
+) -> WatchedMap:
+    """Return a map with its truth, and the same map of other runs."""
+    if truth is not None:
+        watched = replace(watched, truth=_truth(truth, others[truth], watched))
+    of_others = [_same_map(name, others[name], watched) for name in members]
+    return replace(watched, members=tuple(of_others))
+
+
+def _truth(name: str, truth: Any, watched: WatchedMap) -> WatchedMap | None:
+    """Return what a map is held against; an inverse has no truth, but another run has one, too."""
+    if isinstance(truth, ForwardInverseModule):
+        return replace(_same_map(name, truth, watched), name="other run")
+    if isinstance(watched.owner, ForwardInverseModule):
+        maps = resolve_maps(watched.owner.invertibility_maps(truth), watched.owner)
+        return next(one.truth for one in maps if one.name == watched.name)
+    return replace(_same_map(name, truth, watched), name="truth")
+
+
+def _same_map(name: str, other: Any, watched: WatchedMap) -> WatchedMap:
+    if isinstance(other, ForwardInverseModule) != isinstance(watched.owner, ForwardInverseModule):
+        raise ValueError(
+            f"Expected --truth and --members to name checkpoints with --ckpt, and package.module:name "
+            f"without, but got {name!r}."
+        )
+    if isinstance(other, ForwardInverseModule):
+        return next(one for one in resolve_maps(None, other) if one.name == watched.name)
+    (found,) = resolve_maps({name: other}, other if isinstance(other, nn.Module) else nn.Module())
+    return found
 
 
 def _exported(file: str) -> tuple[Callable[[Tensor], Tensor], nn.Module]:
@@ -305,6 +359,7 @@ def _summary(found: Sequence[Analysis]) -> str:
                 "inputs": one.shape[1],
                 "points": one.num_points,
                 "scale": one.scale,
+                "held_against": None if one.truth is None else one.truth.name,
                 "bands": list(one.thresholds.bands),
                 **{name: plain(value) for name, value in one.scalars.items()},
                 "weakest_inputs": one.weakest_inputs,

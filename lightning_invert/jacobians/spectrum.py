@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_invert.jacobians.comparison import Comparison, compare_jacobians
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import evaluate, with_context
 from lightning_invert.jacobians.jacobian import (
@@ -62,6 +63,7 @@ class Spectrum(NamedTuple):
         weakest: The singular vectors of the smallest singular value, if they were asked for.
         identity_error: How far each Jacobian is from the identity, :math:`\|J - 1\|_F^2 / m`,
             shape (N,), if that was asked for and it was formed.
+        comparison: How far it is from that of a reference, likewise.
     """
 
     singular_values: Tensor
@@ -71,6 +73,7 @@ class Spectrum(NamedTuple):
     probes: Probes | None = None
     weakest: WeakestDirections | None = None
     identity_error: Tensor | None = None
+    comparison: Comparison | None = None
 
     @property
     def formed(self) -> bool:
@@ -86,6 +89,7 @@ def measure_spectrum(
     stds: tuple[Tensor, Tensor] | None = None,
     directions: bool = False,
     identity: bool = False,
+    reference: Callable[..., Tensor] | None = None,
     num_outputs: int | None = None,
     effort: Effort | None = None,
     check: bool = True,
@@ -104,6 +108,8 @@ def measure_spectrum(
             Jacobian is that between standardised inputs and outputs.
         directions: Whether to find the weakest directions.
         identity: Whether to find how far the Jacobian, which is to be square, is from the identity.
+        reference: What to hold the Jacobian against where it is formed, see
+            :func:`~lightning_invert.jacobians.comparison.compare_jacobians`.
         num_outputs: m, if it is known: by default it is found by evaluating the function at a point.
         effort: Whether to form it, and how hard to look where it is not.
         check: As in :func:`~lightning_invert.batched_jacobian`.
@@ -144,7 +150,7 @@ def measure_spectrum(
     if not (formed if effort.formed is None else effort.formed):
         return _not_formed(function, inputs, context, stds, (m, n), effort, arithmetic)
     function = function if stds is None else _in_units(function, stds[1])
-    sigmas, outputs, weakests, errors = [], [], [], []
+    sigmas, outputs, weakests, errors, compared = [], [], [], [], []
     size = max(1, MAX_ENTRIES_AT_ONCE // max(1, m * n))
     if context:  # so few that all are taken at once, with their context
         size = min(size, default_chunk(m + n))
@@ -167,6 +173,8 @@ def measure_spectrum(
             weakests.append(weakest_directions(jacobian))
         if identity:
             errors.append(distance_from_identity(jacobian))
+        if reference is not None:
+            compared.append(compare_jacobians(jacobian, reference, points, context=rows, stds=stds))
     return Spectrum(
         torch.cat(sigmas),
         torch.cat(outputs),
@@ -176,6 +184,12 @@ def measure_spectrum(
         if directions
         else None,
         identity_error=torch.cat(errors) if identity else None,
+        comparison=Comparison(
+            torch.cat([one.error for one in compared]),
+            torch.cat([one.singular_values for one in compared]),
+        )
+        if compared
+        else None,
     )
 
 

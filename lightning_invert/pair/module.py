@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -216,8 +216,20 @@ class ForwardInverseModule(LightningModule):
         """Predict what the proposed settings lead to: F∘I, (N, m) -> (N, m)."""
         return self.forward(self.inverse(y))
 
-    def invertibility_maps(self) -> dict[str, dict[str, Any]]:
-        """Tell ``InvertibilityCallback`` what to watch: F at x, I and F∘I at y."""
+    def invertibility_maps(
+        self, truth: Callable[[Tensor], Tensor] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Tell ``InvertibilityCallback`` what to watch: F at x, I and F∘I at y.
+
+        Args:
+            truth: The process itself, (N, n) -> (N, m) in physical units, which F and F∘I are held
+                against; an inverse has no truth, as it is not unique. By default what the data
+                module has as ``problem.forward``, if it has that.
+        """
+        truth = truth or self._true_forward()
+        truths: dict[str, Callable[[Tensor], Tensor]] = {}
+        if truth is not None:
+            truths = {"forward": truth, "round_trip": lambda y: truth(self.inverse(y))}
         known = self.standardize and self.scale_x.fitted
         x = (_labels(self.inputs), self.scale_x.std if known else None)
         y = (_labels(self.outputs), self.scale_y.std if known else None)
@@ -231,6 +243,7 @@ class ForwardInverseModule(LightningModule):
                 "output_std": image[1],
                 "dtype": self.scale_x.mean.dtype,
                 "identity": name == "round_trip",
+                "truth": truths.get(name),
             }
             for name, function, wanted, domain, image in (
                 ("forward", self.forward, 0, x, y),
@@ -238,6 +251,11 @@ class ForwardInverseModule(LightningModule):
                 ("round_trip", self.round_trip, 1, y, y),
             )
         }
+
+    def _true_forward(self) -> Callable[[Tensor], Tensor] | None:
+        data = getattr(self.trainer, "datamodule", None) if self._attached else None
+        forward = getattr(getattr(data, "problem", None), "forward", None)
+        return forward if callable(forward) else None
 
     @property
     def input_names(self) -> tuple[str, ...] | None:

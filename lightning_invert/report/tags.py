@@ -23,6 +23,8 @@ ESSENTIAL = (
     "participation_ratio_median",
     "consistency_error",
     "jacobian_consistency_error",
+    "jacobian_error_median",
+    "fragile_recall",
 )
 """What loggers get of a map unless all is asked for: more is a screen that nobody reads."""
 
@@ -37,6 +39,8 @@ CHARTS = {
     "smallest singular value: median": ("sigma_min_median",),
     "round trip: error": ("consistency_error",),
     "round trip: error of the slope": ("jacobian_consistency_error",),
+    "error of the Jacobian: median": ("jacobian_error_median",),
+    "share of the truly fragile points that is found": ("fragile_recall",),
 }
 """Title -> scalars. A chart of TensorBoard gives all curves of a run one colour: it gets one curve,
 or two that cannot cross."""

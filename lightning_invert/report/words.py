@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
+from lightning_invert.watch.members import COVERAGE
+from lightning_invert.watch.truth import fragile
 
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["invertibility_word", "report_table", "verdict"]
+__all__ = ["invertibility_word", "members_words", "report_table", "truth_words", "verdict"]
 
 
 def invertibility_word(shape: tuple[int, int]) -> str:
@@ -109,8 +111,73 @@ them (95th percentile of κ 2).
         "Local invertibility (κ: condition number; "
         f"stable: κ < {stable:g}; ill-conditioned: κ > {ill:g})"
     )
-    verdicts = [f"{one.label} ({one.scale}): {verdict(one)}" for one in seen]
+    verdicts = [
+        f"{one.label}{told}"
+        for one in seen
+        for told in (f" ({one.scale}): {verdict(one)}", truth_words(one), members_words(one))
+        if told
+    ]
     return "\n".join([title, *lines, *verdicts])
+
+
+def truth_words(one: Observation) -> str:
+    """Say how true the Jacobians are, where that is known; it begins with what they are held against.
+
+    Example:
+        >>> import torch
+        >>> from lightning_invert.jacobians.comparison import Comparison
+        >>> from lightning_invert.watch.observation import Observation
+        >>> sigma = torch.tensor([[1.0, 0.5], [1.0, 0.001]])
+        >>> truth = Comparison(torch.tensor([0.01, 0.02]), sigma)
+        >>> print(truth_words(Observation.of(sigma, truth=truth)))
+        , truth: Jacobian off by 1.5 % (median; 95th percentile 1.95 %), rank correlation of κ 1; of 1 \
+truly fragile point (κ ≥ 100) 1 found, 0 false alarms.
+    """
+    if one.truth is None:
+        return ""
+    count = fragile(one.condition, one.truth, one.thresholds)
+    if not count.compared:
+        return f", {one.truth.name}: not known at any of the points."
+    s, (edge, _) = one.scalars, one.thresholds.bands
+    kept = len(one.condition)
+    some = kept < one.num_points
+    known = f" at {count.compared} of {kept} points" if count.compared < kept else ""
+    edged = f"(κ ≥ {edge:g})"
+    if one.truth.name == "truth":
+        points = "point" if count.true == 1 else "points"
+        alarms = "false alarm" if count.false_alarms == 1 else "false alarms"
+        fragility = (
+            f"of {count.true} truly fragile {points} {edged} {count.found} found, "
+            f"{count.false_alarms} {alarms}"
+        )
+    else:
+        fragility = (
+            f"fragile points {edged}: {count.found} in both, {count.true - count.found} there alone, "
+            f"{count.false_alarms} here alone"
+        )
+    return (
+        f", {one.truth.name}{known}: Jacobian off by {_percent(s['jacobian_error_median'])} (median; "
+        f"95th percentile {_percent(s['jacobian_error_p95'])}), rank correlation of κ "
+        f"{s['cond_rank_correlation']:.3g}; {f'in a sample of {kept} ' if some else ''}{fragility}."
+    )
+
+
+def members_words(one: Observation) -> str:
+    """Say how far κ spreads over several runs, and how much of its error that tells where it is known."""
+    if one.members is None:
+        return ""
+    s = one.scalars
+    told = (
+        f", over {one.members.runs} runs: log10 κ spreads by {s['log10_cond_spread_median']:.2g} "
+        "(standard deviation, median of the points)"
+    )
+    if "log10_cond_coverage" in s and one.truth is not None:
+        told += (
+            f"; {one.truth.name} inside the {100 * COVERAGE:.0f} % error bar at "
+            f"{_percent(s['log10_cond_coverage'])} of the points, rank correlation of spread and "
+            f"error {s['spread_error_correlation']:.2g}"
+        )
+    return f"{told}."
 
 
 def _row(one: Observation) -> list[str]:
@@ -132,6 +199,8 @@ def _row(one: Observation) -> list[str]:
 
 def _percent(share: float) -> str:
     """Never round to a 0 % or 100 % that is not exact."""
+    if share == float("inf"):
+        return "∞"
     percent = 100 * share
     if 0 < percent < 0.1:
         return "< 0.1 %"

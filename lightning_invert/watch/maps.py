@@ -31,6 +31,7 @@ _KEYS = (
     "output_std",
     "dtype",
     "identity",
+    "truth",
 )
 
 
@@ -39,7 +40,8 @@ class MapError(RuntimeError):
 
     Args:
         name: The map.
-        part: What of it failed: ``"input"``, ``"context"``, ``"forward"`` or ``"output"``.
+        part: What of it failed: ``"input"``, ``"context"``, ``"forward"``, ``"output"`` or
+            ``"truth"``.
         why: The reason, a sentence.
         who: Who wanted to.
     """
@@ -76,6 +78,9 @@ class WatchedMap:
         dtype: In which it is to be given points, if that is not the dtype of its weights.
         identity: Whether it is a round trip, which is to end where it began: then it is watched
             how far it is from the identity, in value and in slope.
+        truth: What its Jacobian is held against: another map, of the same inputs and contexts to
+            the same outputs. Its name says in reports what it is.
+        members: The same map of other runs, over which its condition numbers spread.
     """
 
     name: str
@@ -92,6 +97,8 @@ class WatchedMap:
     output_std: Tensor | None = None
     dtype: torch.dtype | None = None
     identity: bool = False
+    truth: WatchedMap | None = None
+    members: tuple[WatchedMap, ...] = ()
 
     def __post_init__(self) -> None:
         for argument in ("input_names", "output_names"):
@@ -107,6 +114,12 @@ class WatchedMap:
                 f"Expected arguments `input_std` and `output_std` of map {self.name!r} to be given "
                 f"together, but there is no `{lacking[0]}`."
             )
+
+    @property
+    def owners(self) -> list[nn.Module]:
+        """All modules that are evaluated: its own, that of the truth, those of the members."""
+        others = [*self.members, *([] if self.truth is None else [self.truth])]
+        return [self.owner, *(other.owner for other in others)]
 
     @property
     def arithmetic(self) -> torch.dtype | None:
@@ -185,10 +198,13 @@ class WatchedMap:
             except RuntimeError:
                 raise error from None
 
-    def in_float64(self) -> WatchedMap:
+    def in_float64(self, device: str | None = None) -> WatchedMap:
         """Return the same map with parameters and buffers cast; the module itself keeps its own.
 
         Its outputs are float64; calling it raises where the module insists on a dtype.
+
+        Args:
+            device: Where parameters and buffers are moved to; by default they stay.
 
         Raises:
             ValueError: If the weights are sharded over processes: they cannot be substituted.
@@ -200,7 +216,7 @@ class WatchedMap:
             )
         wrapper = _Owned(self.owner, self)
         cast = {
-            name: tensor.detach().double() if tensor.is_floating_point() else tensor
+            name: _doubled(tensor.detach().to(device))
             for name, tensor in (*wrapper.named_parameters(), *wrapper.named_buffers())
         }
 
@@ -278,7 +294,8 @@ def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[Watche
         maps: Name -> a path to a submodule or method ("" is ``root`` itself), a module, a callable,
             or a mapping with ``module`` (one of those), ``input``, ``within``, ``context`` and ``output`` (see
             :mod:`~lightning_invert.watch.parts`), ``input_names``, ``output_names``,
-            ``input_std``, ``output_std``, ``dtype`` and ``identity``. ``None``: what
+            ``input_std``, ``output_std``, ``dtype``, ``identity`` and ``truth`` (likewise a path, a
+            module or a callable: of the same arguments, to a tensor of the same outputs). ``None``: what
             ``root.invertibility_maps()`` returns, else ``root`` itself.
         root: The module that paths start from.
 
@@ -340,6 +357,10 @@ def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
             f"Expected `maps[{name!r}]` to be a path to a submodule or method, a module, a "
             f"callable or a mapping with the keys {list(_KEYS)}, but got {type(module).__name__}."
         )
+    truth = spec.get("truth")
+    if truth is not None and not isinstance(truth, str) and not callable(truth):
+        expected = "a path to a submodule or method, a module or a callable"
+        raise TypeError(wrong(f"maps[{name!r}]['truth']", expected, truth))
     for side in ("input", "within", "context", "output"):
         if spec.get(side) is not None:
             parse_parts(f"maps[{name!r}]['{side}']", spec[side])
@@ -350,7 +371,10 @@ def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
 
 def _resolve(name: str, spec: dict[str, Any], root: nn.Module) -> WatchedMap:
     spec = dict(spec)
-    function, owner = _find(name, spec.pop("module", ""), root)
+    function, owner = _find(f"maps[{name!r}]", spec.pop("module", ""), root)
+    truth = spec.pop("truth", None)
+    if truth is not None:
+        truth = WatchedMap("truth", *_find(f"maps[{name!r}]['truth']", truth, root))
     said = {side: spec.pop(side, None) for side in ("input", "within", "context", "output")}
     where = {side: f"maps[{name!r}]['{side}']" for side in said}
     some = {
@@ -370,12 +394,13 @@ def _resolve(name: str, spec: dict[str, Any], root: nn.Module) -> WatchedMap:
         contexts=some["context"] or (),
         output=one["output"],
         root=root,
+        truth=truth,
         **spec,
     )
 
 
 def _find(
-    name: str, where: str | Callable[..., Any], root: nn.Module
+    argument: str, where: str | Callable[..., Any], root: nn.Module
 ) -> tuple[Callable[..., Any], nn.Module]:
     if isinstance(where, nn.Module):
         return where, where
@@ -385,17 +410,19 @@ def _find(
     try:
         module = root.get_submodule(where)
     except AttributeError:
-        return _find_method(name, where, root)
+        return _find_method(argument, where, root)
     if not has_forward(module):
         raise ValueError(
-            f"Expected `maps[{name!r}]` to be a module with a `forward`, but "
+            f"Expected `{argument}` to be a module with a `forward`, but "
             f"{type(module).__name__} defines none. Name the part of it to be watched, as in "
             "maps={'forward': 'net'}."
         )
     return module, module
 
 
-def _find_method(name: str, where: str, root: nn.Module) -> tuple[Callable[..., Any], nn.Module]:
+def _find_method(
+    argument: str, where: str, root: nn.Module
+) -> tuple[Callable[..., Any], nn.Module]:
     path, _, attribute = where.rpartition(".")
     try:
         owner = root.get_submodule(path)
@@ -405,7 +432,7 @@ def _find_method(name: str, where: str, root: nn.Module) -> tuple[Callable[..., 
     if not callable(method):
         paths = [path for path, _ in root.named_modules() if path]
         raise ValueError(  # noqa: TRY004  # it is a path that leads nowhere
-            f"Expected `maps[{name!r}]` to be the path of a submodule or a method of "
+            f"Expected `{argument}` to be the path of a submodule or a method of "
             f"{type(root).__name__}, but got {where!r}. There are: {', '.join(paths) or 'none'}."
         )
     return method, owner

@@ -14,10 +14,13 @@ from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.variables import ColumnStatistics
+from lightning_invert.watch.members import Members, spread_over, summarise_members
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.summary import summarise, summarise_probes
+from lightning_invert.watch.truth import reference_of, summarise_truth
 
 if TYPE_CHECKING:
+    from lightning_invert.jacobians.comparison import Comparison
     from lightning_invert.jacobians.lanczos import Probes
     from lightning_invert.jacobians.singular_values import WeakestDirections
     from lightning_invert.watch.maps import WatchedMap
@@ -58,6 +61,8 @@ class Observation:
         output_names: Of the m outputs.
         weakest: The singular vectors of the smallest singular value, if they were asked for.
         part: Which of several dataloaders the points come from, where each is watched for itself.
+        truth: How far the Jacobians are from those of the true map, where that was given.
+        members: How far the condition numbers spread over several runs, where these were given.
     """
 
     name: str
@@ -78,6 +83,8 @@ class Observation:
     round_trip_errors: dict[str, float] = field(default_factory=dict)
     weakest: WeakestDirections | None = None
     part: str = ""
+    truth: Comparison | None = None
+    members: Members | None = None
 
     @classmethod
     def of(
@@ -93,6 +100,8 @@ class Observation:
         probes: Probes | None = None,
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
+        truth: Comparison | None = None,
+        members: Members | None = None,
         **known: Any,
     ) -> Self:
         r"""Judge singular values: the condition number and rank of each point, and the summary.
@@ -108,6 +117,8 @@ class Observation:
             probes: What is known of Jacobians that were not formed, if that is so.
             input_names: By default x0, x1, ...
             output_names: By default y0, y1, ...
+            truth: How far the Jacobians are from those of the true map, if it is known.
+            members: How far the condition numbers spread over several runs, likewise.
             known: Any other of the attributes.
 
         Returns:
@@ -134,6 +145,10 @@ class Observation:
         else:
             condition, rank = torch.full_like(condition, torch.nan), torch.zeros_like(rank)
             scalars = summarise_probes(probes)
+        if truth is not None:
+            scalars |= summarise_truth(condition, truth, thresholds)
+        if members is not None:
+            scalars |= summarise_members(members, truth, thresholds)
         return cls(
             name=name,
             shape=shape or (k, k),
@@ -149,6 +164,8 @@ class Observation:
             probes=probes,
             input_names=_names("input", input_names, inputs[:1].flatten(1).shape[1]),
             output_names=_names("output", output_names, outputs.shape[1]),
+            truth=truth,
+            members=members,
             **known,
         )
 
@@ -173,8 +190,11 @@ class Observation:
         if kept.all():
             return self
         parts = ("inputs", "outputs", "singular_values", "condition", "rank")
-        probes = None if self.probes is None else self.probes.at(kept)
-        return replace(self, probes=probes, **{part: getattr(self, part)[kept] for part in parts})
+        also: dict[str, Any] = {
+            part: None if (held := getattr(self, part)) is None else held.at(kept)
+            for part in ("probes", "truth", "members")
+        }
+        return replace(self, **also, **{part: getattr(self, part)[kept] for part in parts})
 
 
 def observe(
@@ -232,22 +252,33 @@ def observe(
     if precision == "float64":
         mapped, points = watched.in_float64(), points.to(dtype=torch.float64)
     function, x = points.call(mapped), points.inputs
-    with evaluation_mode([watched.owner]), differentiable(x.device.type):
+    with evaluation_mode(watched.owners), differentiable(x.device.type):
         scale = scale_in_force(watched, scale)
         if stds is None and (scale == "standardized" or watched.identity):
             stds = column_stds(watched, [points], mapped)
+        applied = stds if scale == "standardized" else None
         spectrum = measure_spectrum(
             function,
             x,
             context=points.context,
-            stds=stds if scale == "standardized" else None,
+            stds=applied,
             directions=directions,
             identity=watched.identity,
+            reference=None if watched.truth is None else reference_of(watched, points),
             num_outputs=num_outputs,
             effort=effort,
             check=check,
             arithmetic=watched.arithmetic if precision == "native" else None,
         )
+        members = None
+        if watched.members and spectrum.formed:
+            others = watched.members
+            if precision == "float64":
+                others = tuple(other.in_float64() for other in others)
+            members = spread_over(others, points, spectrum, applied, thresholds or Thresholds())
+    compared = spectrum.comparison
+    if compared is not None and watched.truth is not None:
+        compared = compared._replace(name=watched.truth.name)
     errors = {}
     if watched.identity and stds is not None:
         deviation = (spectrum.outputs - x.flatten(1)) / stds[1]
@@ -269,6 +300,8 @@ def observe(
         round_trip_errors=errors,
         weakest=_on_cpu(spectrum.weakest),
         part=part,
+        truth=_on_cpu(compared),
+        members=_on_cpu(members),
     )
 
 

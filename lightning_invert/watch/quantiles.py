@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["quantile_ranks", "quantiles", "wilson_interval"]
+__all__ = ["quantile_ranks", "quantiles", "student_quantile", "wilson_interval"]
 
 
 def quantiles(
@@ -100,3 +100,41 @@ def quantile_ranks(
     low = int(np.searchsorted(below, tail))  # the tail's quantile of B(N, q)
     high = int(np.searchsorted(below, 1 - tail))
     return (low - 1 if low > 0 else None), (high if high < total else None)
+
+
+@lru_cache(maxsize=256)
+def student_quantile(share: float, freedom: int) -> float:
+    r"""Return a quantile of Student's t.
+
+    With :math:`\theta = \arctan(t / \sqrt\nu)`, the distribution function is a finite sum of
+    :math:`\sin\theta \cos^j\theta`, which is inverted by bisection. (M. Abramowitz and I. A. Stegun,
+    *Handbook of Mathematical Functions*, 26.7.3 and 26.7.4.)
+
+    Args:
+        share: In [0.5, 1).
+        freedom: :math:`\nu`, at least 1.
+
+    Returns:
+        t.
+
+    Example:
+        >>> round(student_quantile(0.95, 3), 4)
+        2.3534
+    """
+
+    def between(theta: float) -> float:
+        """Return the probability of -t < T < t."""
+        odd = freedom % 2
+        term = math.cos(theta) if odd else 1.0
+        total = term if freedom > 1 else 0.0
+        for j in range(3 if odd else 2, freedom - 1, 2):
+            term *= (j - 1) / j * math.cos(theta) ** 2
+            total += term
+        total *= math.sin(theta)
+        return 2 / math.pi * (theta + total) if odd else total
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if between(middle) < 2 * share - 1 else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -24,6 +24,7 @@ from lightning_invert.watch.maps import MapError, WatchedMap, checked_maps, reso
 from lightning_invert.watch.notices import say, warn
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
 from lightning_invert.watch.points import Frame, Points
+from lightning_invert.watch.roughness import ROUGH, roughness
 from lightning_invert.watch.sampling import StreamSample
 
 __all__ = ["Gather", "OnError", "Watcher"]
@@ -120,6 +121,8 @@ class Watcher:
         """Of maps that were looked at before: m, and whether points mix, is asked once."""
         self._plans: dict[str, Plan] = {}
         self._given_up = False
+        self._rough: dict[str, list[str]] = {}
+        """What was found of the maps that were looked at for the first time: kind -> names."""
         self._said: set[tuple[str, ...]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -262,7 +265,7 @@ class Watcher:
         if not samples or self._root is None:
             return []
         found: list[Observation] = []
-        with isolated(self._root, *(watched.owner for watched in self._watched)):
+        with isolated(self._root, *(part for one in self._watched for part in one.owners)):
             self._share_failures()
             self._say_of_nothing(samples)
             for number, of_maps in enumerate(samples):
@@ -271,6 +274,7 @@ class Watcher:
                     if watched.name not in self._failed:
                         found += self._look_at(watched, of_maps[watched.name], part, device)
             self._share_failures()
+        self._say_of_roughness()
         return self._settle(found)
 
     # What is done for one map.
@@ -319,6 +323,17 @@ class Watcher:
             return []
         self._num_outputs[watched.name] = found.shape[0]
         self._warn_of_nonfinite(found)
+        if watched.truth is not None and not found.formed:
+            self._once(
+                ("truth", watched.name),
+                f"InvertibilityCallback: the Jacobian of map {watched.name!r} is not formed, and so "
+                "not held against its truth.",
+                say,
+            )
+        if not known and found.formed:
+            with suppress(Exception):  # a word of advice ends no fit
+                for kind in roughness(watched, points):
+                    self._rough.setdefault(kind, []).append(watched.name)
         return [found]
 
     def _within_bounds(self, watched: WatchedMap, points: Points) -> tuple[Points, Effort]:
@@ -404,6 +419,13 @@ class Watcher:
                 "points. They are counted in `nonfinite_fraction` and left out of the rest; this "
                 "is said once.",
             )
+
+    def _say_of_roughness(self) -> None:
+        """Say once, of all maps together, where the Jacobian is not that of what was learned."""
+        rough, self._rough = self._rough, {}
+        for kind, names in rough.items():
+            maps = ", ".join(map(repr, names))
+            self._once((kind, *names), f"InvertibilityCallback: {ROUGH[kind].format(maps)}", say)
 
     def _warn_of_noise(self, watched: WatchedMap, points: Points) -> None:
         """Say once that a map has another output each time: dropout that stays on, a random code."""

@@ -240,3 +240,70 @@ def test_an_existing_table_is_not_replaced(tmp_path):
 def test_names_the_argument_that_is_wrong(function, points, options, error, words):
     with pytest.raises(error, match=words):
         analyze(function, points, **options)
+
+
+A = np.random.default_rng(5).normal(size=(4, 7))
+
+
+def bent(x, by=0.0):
+    """A map whose Jacobian is A times a slope that differs from point to point."""
+    slope = 1 + x.square() + by * x.sin()
+    return (slope * x) @ torch.as_tensor(A).to(x).T
+
+
+@pytest.mark.parametrize("kept", [2**18, 30], ids=["all kept", "a sample kept"])
+def test_the_table_has_how_true_each_jacobian_is(kept, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_invert.analysis.points.MAX_POINTS_AT_ONCE", 20)
+    monkeypatch.setattr("lightning_invert.analysis.tally.MAX_KEPT", kept)
+    found = analyze(
+        lambda x: bent(x, by=0.1),
+        POINTS,
+        truth=bent,
+        members=[bent, lambda x: bent(x, by=0.2)],
+        table=tmp_path / "points.parquet",
+    )
+    of = [
+        torch.stack([autograd_jacobian(lambda p: bent(p[None], by)[0], p) for p in POINTS]).numpy()  # noqa: B023
+        for by in (0.1, 0.0, 0.2)
+    ]
+    error = np.linalg.norm(of[0] - of[1], axis=(1, 2)) / np.linalg.norm(of[1], axis=(1, 2))
+    log10 = np.log10(np.linalg.cond(of))
+    table = read(found.table)
+    np.testing.assert_allclose(table["jacobian_error"], error)
+    np.testing.assert_allclose(table["true_condition_number"], np.linalg.cond(of[1]))
+    np.testing.assert_allclose(table["log10_cond_mean"], log10.mean(0))
+    np.testing.assert_allclose(table["log10_cond_std"], log10.std(0, ddof=1))
+    where = [POINTS.tolist().index(row) for row in found.inputs.tolist()]
+    assert len(where) == min(kept, 50)
+    np.testing.assert_allclose(found.truth.error, error[where])
+    np.testing.assert_allclose(found.members.std, log10.std(0, ddof=1)[where])
+    assert found.scalars["jacobian_error_median"] == pytest.approx(np.median(error[where]))
+    text = str(found)
+    assert "map, truth: Jacobian off by" in text
+    assert ("in a sample of 30" in text) is (kept == 30)
+    assert "truth inside the 90 % error bar at" in text
+
+
+def test_another_run_is_called_what_it_is(tmp_path):
+    found = analyze(
+        bent,
+        POINTS,
+        truth=lambda x: bent(x, by=0.1),
+        truth_name="other run",
+        table=tmp_path / "a.csv",
+    )
+    assert "map, other run: Jacobian off by" in str(found)
+    assert "other_condition_number" in read(found.table).columns
+
+
+def test_a_truth_is_a_function():
+    with pytest.raises(TypeError, match="`truth` to be a module or a function, but got 3"):
+        analyze(bent, POINTS, truth=3)
+
+
+def test_what_is_not_formed_is_held_against_nothing_and_this_is_said(caplog):
+    x = torch.randn(3, 2000)
+    with caplog.at_level("INFO"):
+        found = analyze(torch.sin, x, truth=torch.sin, members=[torch.sin])
+    assert found.truth is found.members is None
+    assert "'map' is too large to be formed: it is not compared" in caplog.text

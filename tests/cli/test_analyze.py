@@ -256,3 +256,107 @@ def test_the_summary_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="analyze: No space left"):
         analyzed("--function", "torch:sin", "--data", "points.csv")
     assert [path.name for path in (tmp_path / "analysis").iterdir()] == ["sin.parquet"]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("other")
+    torch.manual_seed(7)
+    pair = ForwardInverseModule()
+    trainer = quiet_trainer(folder)
+    trainer.fit(pair, datamodule=Smooth())
+    trainer.save_checkpoint(folder / "other.ckpt")
+    return str(folder / "other.ckpt")
+
+
+def jacobian(function, x):
+    return torch.stack(
+        [torch.autograd.functional.jacobian(lambda p: function(p[None])[0], p) for p in x]
+    )
+
+
+def test_the_maps_of_a_checkpoint_are_held_against_the_process_itself(checkpoint, tmp_path, capsys):
+    code = "import torch\ndef process(x): return torch.stack([x[:, 0] * x[:, 1], x[:, 2].sin()], 1)"
+    (tmp_path / "mine.py").write_text(code)
+    summary = analyzed("--ckpt", checkpoint, "--data", "points.csv", "--truth", "mine:process")
+    held = {name: one["held_against"] for name, one in summary.items()}
+    assert held == {"forward": "truth", "inverse": None, "round_trip": "truth"}
+    pair = ForwardInverseModule.load_from_checkpoint(checkpoint).eval().double()
+    points = polars.read_csv("points.csv").to_torch().double()
+    x, y = points[:, :3], points[:, 3:]
+    from mine import process
+
+    for name, of_pair, true, at in (
+        ("forward", pair, process, x),
+        ("round_trip", pair.round_trip, lambda y: process(pair.inverse(y)), y),
+    ):
+        one, domain = (
+            pair.scale_y.std,
+            pair.scale_x.std if name == "forward" else pair.scale_y.std,
+        )
+        j, j_true = (jacobian(f, at) * domain / one[:, None] for f in (of_pair, true))
+        error = (j - j_true).flatten(1).norm(dim=1) / j_true.flatten(1).norm(dim=1)
+        table = polars.read_parquet(f"analysis/{name}.parquet")
+        np.testing.assert_allclose(table["jacobian_error"], error, rtol=1e-3)
+        np.testing.assert_allclose(
+            table["true_condition_number"], np.linalg.cond(j_true), rtol=1e-3
+        )
+    assert "jacobian_error" not in polars.read_parquet("analysis/inverse.parquet").columns
+    assert "forward, truth: Jacobian off by" in capsys.readouterr().out
+
+
+def test_two_runs_are_held_against_each_other_and_are_each_other_s_error_bar(
+    checkpoint, other, capsys
+):
+    summary = analyzed(
+        "--ckpt", checkpoint, "--data", "points.csv", "--truth", other, "--members", other
+    )
+    assert {one["held_against"] for one in summary.values()} == {"other run"}
+    assert all(one["log10_cond_spread_median"] > 0 for one in summary.values())
+    text = capsys.readouterr().out
+    assert "inverse, other run: Jacobian off by" in text
+    assert "round_trip, over 2 runs: log10 κ spreads by" in text
+    assert "other_condition_number" in polars.read_parquet("analysis/forward.parquet").columns
+
+
+def test_a_function_is_held_against_another(tmp_path):
+    (tmp_path / "mine.py").write_text("def f(x): return x.sin()\ndef g(x): return 2 * x.sin()")
+    summary = analyzed(
+        "--function",
+        "mine:f",
+        "--data",
+        "points.csv",
+        "--truth",
+        "mine:g",
+        "--members",
+        "mine:g,mine:f",
+    )
+    assert summary["f"]["jacobian_error_median"] == pytest.approx(0.5)
+    assert summary["f"]["log10_cond_spread_median"] == pytest.approx(0)
+
+
+def test_what_is_no_run_of_the_same_map_is_named(checkpoint, tmp_path):
+    (tmp_path / "mine.py").write_text("def f(x): return x.sin()")
+    for args, message in (
+        (
+            ("--function", "mine:f", "--truth", checkpoint),
+            "name checkpoints with --ckpt, and package",
+        ),
+        (
+            ("--ckpt", checkpoint, "--members", "mine:f"),
+            "name checkpoints with --ckpt, and package",
+        ),
+        (("--ckpt", checkpoint, "--truth", "none.ckpt"), "there is no file 'none.ckpt'"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main(["analyze", "--data", "points.csv", *args])
+
+
+def test_a_known_process_is_named_as_a_truth(tmp_path):
+    code = "import math, torch\nw = 3 * math.pi\n"
+    code += "def wave(x): return (w * x[:, :1]).sin() + (w * x[:, 1:]).cos()"
+    (tmp_path / "mine.py").write_text(code)
+    np.save("points.npy", np.random.default_rng(0).uniform(-1, 1, size=(20, 2)))
+    summary = analyzed("--function", "mine:wave", "--data", "points.npy", "--truth", "sine")
+    assert summary["wave"]["held_against"] == "truth"
+    assert summary["wave"]["jacobian_error_median"] < 1e-12

@@ -55,7 +55,7 @@ def test_fit_says_where_logs_figures_and_checkpoint_are(tmp_path, capsys):
         (line,) = re.findall(rf"{what}\s+(\S+)", text)
         assert Path(line).exists()
     assert list(tmp_path.rglob("events.out.tfevents*"))
-    assert len(list(tmp_path.rglob("*.png"))) == 3 * 6
+    assert len(list(tmp_path.rglob("*.png"))) == 3 * 6 + 2  # two maps have a truth
 
 
 def test_a_checkpoint_of_the_command_loads_alone(checkpoint):

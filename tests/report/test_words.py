@@ -4,7 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_invert.report.words import report_table, verdict
+from lightning_invert.jacobians.comparison import Comparison
+from lightning_invert.report.words import members_words, report_table, truth_words, verdict
+from lightning_invert.watch.members import Members
 from lightning_invert.watch.observation import Observation
 
 GOOD = {
@@ -106,3 +108,30 @@ def test_table_has_a_line_a_map_in_columns():
     assert text[1].index("points") == text[2].index("256") == text[3].index("256")
     assert "4 → 7" in text[3]
     assert "physical" in text[4]
+
+
+def test_it_is_said_how_true_the_jacobians_are():
+    sigma = torch.tensor([[1.0, 1e-1], [1.0, 1e-3], [1.0, 1e-3], [1.0, 1e-1], [1.0, torch.nan]])
+    true = torch.tensor([[1.0, 1e-1], [1.0, 1e-3], [1.0, 1e-1], [1.0, 1e-3], [1.0, 1e-3]]).double()
+    truth = Comparison(torch.full((5,), 0.02), true)
+    one = Observation.of(sigma.double(), name="f", truth=truth)
+    assert "f, truth at 4 of 5 points: Jacobian off by 2 % (median; 95th percentile 2 %)" in (
+        report_table([one])
+    )
+    assert truth_words(one).endswith("of 2 truly fragile points (κ ≥ 100) 1 found, 1 false alarm.")
+    other = replace(one, truth=truth._replace(name="other run"))
+    assert "f, other run at 4 of 5 points" in report_table([other])
+    assert truth_words(other).endswith(
+        "fragile points (κ ≥ 100): 1 in both, 1 there alone, 1 here alone."
+    )
+    nothing = Observation.of(sigma[4:].double(), truth=truth.at(torch.tensor([4])))
+    assert truth_words(nothing) == ", truth: not known at any of the points."
+
+
+def test_it_is_said_how_far_runs_spread():
+    sigma = torch.tensor([[1.0, 0.1], [1.0, 0.01]]).double()
+    members = Members(torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.1]), 3)
+    one = Observation.of(sigma, name="f", members=members)
+    assert "f, over 3 runs: log10 κ spreads by 0.1 (standard deviation" in report_table([one])
+    known = Observation.of(sigma, members=members, truth=Comparison(torch.zeros(2), sigma))
+    assert "truth inside the 90 % error bar at 100 % of the points" in members_words(known)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lightning_invert.watch.quantiles import quantile_ranks, wilson_interval
+from lightning_invert.watch.quantiles import quantile_ranks, student_quantile, wilson_interval
 
 
 @pytest.mark.parametrize("total", [1, 7, 100, 256, 10_000])
@@ -38,3 +38,10 @@ def test_the_quantile_is_as_often_in_the_interval_as_is_promised():
 
 def test_no_points_have_no_quantile():
     assert quantile_ranks(0, 0.5) == (None, None)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 101])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.999])
+def test_a_quantile_of_students_t_is_scipys(share, freedom):
+    expected = stats.t.ppf(share, freedom)
+    assert student_quantile(share, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from lightning_invert.report.figures.evolution import evolution
 from lightning_invert.report.figures.histograms import condition_histogram, rank_histogram
+from lightning_invert.report.figures.members import members
 from lightning_invert.report.figures.singular_spectrum import singular_spectrum
 from lightning_invert.report.figures.style import to_image, to_png
+from lightning_invert.report.figures.truth import truth
 from lightning_invert.report.figures.worst_points import worst_points
 from lightning_invert.report.figures.zone_map import zone_map
 from lightning_invert.report.figures.zones import fragile_zones
@@ -29,10 +31,12 @@ __all__ = [
     "evolution",
     "fragile_zones",
     "map_figures",
+    "members",
     "rank_histogram",
     "singular_spectrum",
     "to_image",
     "to_png",
+    "truth",
     "worst_points",
     "zone_map",
 ]
@@ -50,7 +54,8 @@ def map_figures(
 
     Returns:
         Name -> figure: ``rank_histogram``, ``condition_histogram``, ``singular_spectrum``,
-        ``fragile_zones``, ``zone_map`` (of more than one input), ``worst_points``, ``evolution``.
+        ``fragile_zones``, ``zone_map`` (of more than one input), ``worst_points``, ``truth`` and
+        ``members`` (where they are known), ``evolution``.
         With more than 1024 inputs, none that shows where; of a Jacobian that was not formed, none.
     """
     title = title or one.label
@@ -66,6 +71,10 @@ def map_figures(
         if len(one.input_names) > 1:
             figures["zone_map"] = zone_map(one, title=title)
         figures["worst_points"] = worst_points(one, title=title)
+    if one.truth is not None:
+        figures["truth"] = truth(one, title=title)
+    if one.members is not None:
+        figures["members"] = members(one, title=title)
     known = [look for look in history if look["log10_cond"]]
     if len(known) > 1:
         figures["evolution"] = evolution(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["zone_map"]
+__all__ = ["COLOURS", "colour_bar", "colour_limits", "draw_zones", "zone_map"]
 
 COLOURS = "cividis"
 NICE = (1, 1.5, 2, 3, 4, 5, 7)
@@ -84,18 +84,19 @@ def zone_map(
         box = (left / width, below / height)
         size = (1 - (left + right) / width, (room - below - 0.1) / height)
         axes = figure.add_axes((*box, *size))
-        limits = _limits(log10)
-        _draw(axes, inputs[:, i], y, log10, deficient, limits)
+        limits = colour_limits(log10)
+        draw_zones(axes, inputs[:, i], y, log10, deficient, limits)
         axes.set_xlabel(style.in_a_line(names[i], 40))
         axes.set_ylabel(style.in_a_line(names[j], 26))
         bar = figure.add_axes((1 - 0.85 / width, below / height, 0.12 / width, size[1]))
-        _colours(bar, limits, bands)
+        colour_bar(bar, limits, bands)
         return figure
 
 
-def _draw(
+def draw_zones(
     axes: Axes, x: Array, y: Array, log10: Array, deficient: Array, limits: tuple[float, float]
 ) -> None:
+    """Draw log10 of the condition numbers over two inputs, and cross what is not of full rank."""
     cells = int(np.clip(np.sqrt(len(x) / POINTS_A_CELL), 1, MAX_CELLS))
     x_edges, y_edges = _edges(x, cells), _edges(y, cells)
     column = np.clip(np.searchsorted(x_edges, x, side="right") - 1, 0, len(x_edges) - 2)
@@ -123,13 +124,14 @@ def _edges(x: Array, cells: int) -> Array:
     return np.linspace(low - margin, high + margin, cells + 1)
 
 
-def _limits(log10: Array) -> tuple[float, float]:
+def colour_limits(log10: Array) -> tuple[float, float]:
     """Return where the colours begin and end: at quarters of a decade, half a decade at least."""
     low, high = math.floor(4 * log10.min()) / 4, math.ceil(4 * log10.max()) / 4
     return (low, high) if high - low >= 0.5 else (max(0.0, high - 0.5), max(0.5, high))
 
 
-def _colours(axes: Axes, limits: tuple[float, float], bands: tuple[float, float]) -> None:
+def colour_bar(axes: Axes, limits: tuple[float, float], bands: tuple[float, float]) -> None:
+    """Draw what the colours mean, with white lines where bands end."""
     low, high = limits
     ramp = np.linspace(low, high, 128)[:, None]
     axes.imshow(

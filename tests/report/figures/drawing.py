@@ -6,8 +6,11 @@ import numpy as np
 import torch
 
 from lightning_invert import Thresholds
+from lightning_invert.jacobians.comparison import Comparison
 from lightning_invert.report import figures
+from lightning_invert.watch.members import Members, summarise_members
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.truth import summarise_truth
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(size=(256, 7))
@@ -73,6 +76,35 @@ def seen(inputs, condition, rank=None, *, full_rank=4, names=None, **known):
     sigma[:, -1] = 1 / condition
     one = Observation.of(sigma, inputs=torch.as_tensor(inputs), input_names=names, **known)
     return replace(one, condition=condition, rank=torch.as_tensor(rank))
+
+
+def against(inputs, condition, rank=None, *, true=None, full_rank=4, names=None):
+    """The same, held against a truth and three other runs."""
+    true = np.asarray(condition if true is None else true, dtype=float)
+    sigma = torch.ones(len(true), full_rank, dtype=torch.float64)
+    sigma[:, -1] = torch.as_tensor(1 / true)
+    error = torch.linspace(0, 0.1, len(true)).where(sigma[:, -1].isfinite(), torch.nan)
+    log10 = torch.as_tensor(np.minimum(np.log10(np.asarray(condition, dtype=float)), 16))
+    spread = 0.2 * torch.linspace(0, 1, len(true)).where(log10.isfinite(), torch.nan)
+    known = {"truth": Comparison(error, sigma), "members": Members(log10, spread, 4)}
+    one = seen(inputs, condition, rank, full_rank=full_rank, names=names, **known)
+    return replace(one, scalars=summarised(one))
+
+
+def summarised(one):
+    return (
+        one.scalars
+        | summarise_truth(one.condition, one.truth, one.thresholds)
+        | summarise_members(one.members, one.truth, one.thresholds)
+    )
+
+
+def truth(inputs, condition, rank=None, *, title="", **known):
+    return figures.truth(against(inputs, condition, rank, **known), title=title)
+
+
+def members(inputs, condition, rank=None, *, title="", **known):
+    return figures.members(against(inputs, condition, rank, **known), title=title)
 
 
 def rank_histogram(rank, *, full_rank, title=""):

@@ -20,8 +20,10 @@ from tests.report.figures.drawing import (
     condition_histogram,
     fragile_zones,
     looks,
+    members,
     rank_histogram,
     singular_spectrum,
+    truth,
     words,
     worst_points,
     zone_map,
@@ -74,6 +76,8 @@ def draw_all(inputs, condition, title="", **more):
         fragile_zones(inputs, condition, rank, **where),
         worst_points(inputs, condition, rank, **where),
         evolution(looks(condition), full_rank=4, title=title),
+        truth(inputs, condition, rank, **where),
+        members(inputs, condition, rank, **where),
         *([zone_map(inputs, condition, rank, **where)] if inputs.shape[1] > 1 else []),
     )
 
@@ -83,7 +87,7 @@ def test_every_case_draws_and_says_so_where_there_is_nothing(case):
     figures = draw_all(*CASES[case])
     assert all(to_image(figure).std() > 0 for figure in figures)
     empty = [figure for figure in figures if re.search("no (points|inputs)$", words(figure))]
-    assert len(empty) == {"none": 6, "nan": 5, "no input": 2}.get(case, 0)
+    assert len(empty) == {"none": 8, "nan": 7, "no input": 2}.get(case, 0)
 
 
 @pytest.mark.parametrize(

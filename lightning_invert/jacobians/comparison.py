@@ -1,0 +1,95 @@
+"""How far the Jacobians of a map are from those of another at the same points, as of the true map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lightning_invert.jacobians.evaluation import with_context
+from lightning_invert.jacobians.jacobian import jacobian_and_outputs
+from lightning_invert.jacobians.singular_values import singular_values
+
+__all__ = ["Comparison", "compare_jacobians"]
+
+
+class Comparison(NamedTuple):
+    r"""Jacobians J of a map held against J* of a reference, at N points.
+
+    Attributes:
+        error: :math:`\|J - J^*\|_F / \|J^*\|_F`, shape (N,), float64: 0 where both are zero, inf
+            where only J* is, NaN where either is not finite.
+        singular_values: Of J*, shape (N, k), descending, float64; NaN where it is not finite.
+        name: What the reference is called: ``"truth"``, or ``"other run"``.
+    """
+
+    error: Tensor
+    singular_values: Tensor
+    name: str = "truth"
+
+    def at(self, rows: Tensor) -> Self:
+        """Return the same at some of the points."""
+        return self._replace(error=self.error[rows], singular_values=self.singular_values[rows])
+
+
+def compare_jacobians(
+    jacobian: Tensor,
+    reference: Callable[..., Tensor],
+    inputs: Tensor,
+    *,
+    context: Sequence[Tensor] = (),
+    stds: tuple[Tensor, Tensor] | None = None,
+) -> Comparison:
+    r"""Hold Jacobians against those of a reference, which is computed in float64.
+
+    Args:
+        jacobian: Of the map at the points, shape (N, m, n); between standardised inputs and outputs
+            if there are ``stds``.
+        reference: Maps (N, \*), and the rows of the context, all in float64, to (N, \*), each row by
+            itself.
+        inputs: The points, shape (N, \*), all of which are taken at once.
+        context: Further arguments, shape (N, \*) each, which are held fixed.
+        stds: Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,).
+
+    Returns:
+        The comparison, on the CPU where the device knows no float64.
+
+    Raises:
+        ValueError: If the reference has another number of outputs, or its outputs carry no gradient.
+
+    Example:
+        >>> jacobian = torch.tensor([[[1.1, 0.0], [0.0, 2.2]]])
+        >>> found = compare_jacobians(jacobian, lambda x: x * torch.tensor([1.0, 2.0]), torch.ones(1, 2))
+        >>> round(found.error.item(), 3), found.singular_values.tolist()
+        (0.1, [[2.0, 1.0]])
+    """
+    true, _ = jacobian_and_outputs(
+        with_context(reference, [doubled(part) for part in context]),
+        doubled(inputs),
+        chunk_size=max(1, len(inputs)) if context else None,
+        num_outputs=jacobian.shape[1],
+        check=False,
+    )
+    true = doubled(true)
+    if true.shape != jacobian.shape:
+        raise ValueError(
+            f"Expected the reference to have {jacobian.shape[1]} outputs, as the map has, but it "
+            f"has {true.shape[1]}."
+        )
+    if stds is not None:
+        of_x, of_y = (std.to(true) for std in stds)
+        true = true * of_x / of_y[:, None]
+    deviation = (jacobian.detach().to(true) - true).flatten(1)
+    size, finite = true.flatten(1).norm(dim=1), deviation.isfinite().all(1)
+    off = deviation.norm(dim=1)
+    error = torch.where(off == 0, 0.0, off / size).where(finite, torch.nan)
+    return Comparison(error, singular_values(true))
+
+
+def doubled(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64 if it is floating, on the CPU where the device has none."""
+    tensor = tensor.cpu() if tensor.device.type == "mps" else tensor
+    return tensor.double() if tensor.is_floating_point() else tensor

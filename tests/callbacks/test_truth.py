@@ -1,0 +1,150 @@
+"""A truth that is watched: what is logged of it, and that it changes nothing."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from lightning_invert import ForwardInverseModule, ResidualMLP, analyze
+from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
+from lightning_invert.watch.maps import resolve_maps
+from lightning_invert.watch.truth import SCALARS_OF_TRUTH
+from tests.callbacks.test_strategies import read, run
+from tests.projects import Foreign, Smooth, loader, quiet_trainer
+
+
+def process(x):
+    """What `Smooth` measures."""
+    z = (x - x.new_tensor([1000.0, 300.0, 0.5])) / x.new_tensor([100.0, 1.0, 0.01])
+    y = torch.stack([torch.tanh(z[:, 0] + z[:, 1]), z[:, 1] - 0.5 * z[:, 2] ** 2], dim=1)
+    return y * y.new_tensor([5000.0, 20.0]) + y.new_tensor([8000.0, 400.0])
+
+
+class Known(Smooth):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.problem = SimpleNamespace(forward=process)
+
+
+def pair():
+    torch.manual_seed(0)
+    return ForwardInverseModule(ResidualMLP(3, 2, width=8), ResidualMLP(2, 3, width=8))
+
+
+def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
+    watch = InvertibilityCallback(verbose=False, save_figures=tmp_path / "figures")
+    keep = ModelCheckpoint(tmp_path / "kept", monitor="invertibility/forward/jacobian_error_median")
+    stop = ConditioningEarlyStopping(
+        "round_trip", "cond_rank_correlation", divergence_threshold=-1.0
+    )
+    logger = CSVLogger(tmp_path)
+    trainer = quiet_trainer(
+        tmp_path, max_epochs=2, callbacks=[watch, keep, stop], enable_checkpointing=True,
+        logger=logger,
+    )  # fmt: skip
+    module = pair()
+    trainer.fit(module, datamodule=Known())
+    for name in ("forward", "round_trip"):
+        tags = {f"invertibility/{name}/{scalar}" for scalar in SCALARS_OF_TRUTH}
+        assert tags <= set(trainer.callback_metrics)
+        assert (tmp_path / "figures" / f"{name}_truth.png").exists()
+    assert not [t for t in trainer.callback_metrics if "inverse/jacobian_error" in t]
+    assert keep.best_model_score > 0
+    assert stop.stopping_reason is None
+    logged = set(logger.experiment.metrics_keys)
+    assert "invertibility/forward/fragile_recall" in logged
+    assert "invertibility/forward/jacobian_error_p95" not in logged
+    forward, _, round_trip = watch.observations
+    outside, *_ = resolve_maps(module.invertibility_maps(process), module)
+    found = analyze(outside, forward.inputs)
+    true = torch.autograd.functional.jacobian(lambda x: process(x).sum(0), forward.inputs.double())
+    true = true.transpose(0, 1) * module.scale_x.std / module.scale_y.std[:, None]
+    torch.testing.assert_close(forward.truth.singular_values, torch.linalg.svdvals(true))
+    torch.testing.assert_close(found.truth.error, forward.truth.error)
+    assert round_trip.truth.error.isfinite().all()
+
+
+def test_data_without_a_known_process_have_no_truth(tmp_path):
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(verbose=False)])
+    trainer.fit(pair(), datamodule=Smooth())
+    assert not [tag for tag in trainer.callback_metrics if "jacobian_error" in tag]
+    assert pair().invertibility_maps()["forward"]["truth"] is None
+
+
+@pytest.mark.parametrize("kind", ["callable", "module", "path"])
+def test_any_map_is_held_against_what_its_specification_names(tmp_path, kind):
+    module = Foreign()
+    torch.manual_seed(5)
+    other = Foreign().encoder
+    module.other = other
+    truth = {"callable": lambda x: other(x), "module": other, "path": "other"}[kind]
+    watch = InvertibilityCallback({"f": {"module": "encoder", "truth": truth}}, verbose=False)
+    quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
+    (found,) = watch.observations
+    reference = analyze(module.eval().encoder, found.inputs, truth=other)
+    torch.testing.assert_close(found.truth.error, reference.truth.error)
+    torch.testing.assert_close(found.truth.singular_values, reference.truth.singular_values)
+
+
+def test_a_truth_changes_nothing_in_the_training(tmp_path):
+    ended = []
+    for maps in (None, {"f": {"module": "encoder", "truth": Foreign().encoder.double()}}):
+        torch.manual_seed(1)
+        module = Foreign()
+        callbacks = [] if maps is None else [InvertibilityCallback(maps, verbose=False)]
+        trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks)
+        trainer.fit(module, loader(shuffle=True), loader())
+        ended.append({**module.state_dict(), "stream": torch.get_rng_state()})
+    for name, value in ended[0].items():
+        assert torch.equal(value, ended[1][name]), name
+
+
+def test_a_truth_that_fails_is_said_before_the_first_step(tmp_path):
+    def broken(x):
+        raise ZeroDivisionError("a pole")
+
+    watch = InvertibilityCallback({"f": {"module": "encoder", "truth": broken}})
+    with pytest.raises(RuntimeError, match="because of its truth: ZeroDivisionError: a pole"):
+        quiet_trainer(tmp_path, callbacks=[watch]).fit(Foreign(), loader(), loader())
+
+
+def test_a_number_that_only_a_truth_tells_is_not_stopped_on_without(tmp_path):
+    stop = ConditioningEarlyStopping(monitor="fragile_recall", stopping_threshold=0.5)
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(verbose=False), stop])
+    with pytest.warns(UserWarning, match="more where its truth is given"):
+        trainer.fit(Foreign(), loader(), loader())
+
+
+@pytest.mark.slow
+def test_processes_find_the_same_of_a_truth(tmp_path):
+    project = """
+        import json
+        from pathlib import Path
+        import torch
+        from lightning.pytorch import Trainer
+        from lightning_invert.callbacks import InvertibilityCallback
+        from lightning_invert.watch.truth import SCALARS_OF_TRUTH
+        from tests.callbacks.test_truth import Known, pair
+
+        watch = InvertibilityCallback(num_points=32, verbose=False)
+        trainer = Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch],
+        )
+        trainer.fit(pair(), datamodule=Known())
+        found = {
+            name: trainer.callback_metrics[f"invertibility/forward/{name}"].item()
+            for name in SCALARS_OF_TRUTH
+        }
+        found["error"] = watch.observations[0].truth.error.tolist()
+        Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    """
+    run(tmp_path, project)
+    first, second = read(tmp_path, "rank0"), read(tmp_path, "rank1")
+    assert first == second
+    assert len(first["error"]) == 32
+    assert first["jacobian_error_median"] == pytest.approx(sorted(first["error"])[16], rel=0.2)

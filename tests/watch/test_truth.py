@@ -1,0 +1,220 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+from torch.autograd.functional import jacobian as autograd_jacobian
+
+from lightning_invert import Thresholds
+from lightning_invert.jacobians.comparison import Comparison
+from lightning_invert.watch.maps import MapError, resolve_maps
+from lightning_invert.watch.observation import Observation, observe
+from lightning_invert.watch.truth import SCALARS_OF_TRUTH, fragile, summarise_truth
+from lightning_invert.watch.watcher import Watcher
+
+X = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
+
+
+def net(m=2):
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, m))
+
+
+def watched(module, truth, **known):
+    (found,) = resolve_maps({"f": {"module": module, "truth": truth, **known}}, module)
+    return found
+
+
+def from_kappa(kappa, error=None):
+    kappa = torch.tensor(kappa, dtype=torch.float64)
+    error = torch.zeros(len(kappa)) if error is None else torch.tensor(error)
+    return Comparison(error, torch.stack([torch.ones(len(kappa)), 1 / kappa], dim=1))
+
+
+@pytest.mark.parametrize("scale", ["physical", "standardized"])
+def test_a_map_held_against_another_is_what_autograd_and_numpy_find(scale):
+    one, other = net(), net().double()
+    of_x, of_y = np.array([1.0, 2, 3]), np.array([5.0, 0.1])
+    found = observe(
+        watched(one, other, input_std=torch.tensor(of_x), output_std=torch.tensor(of_y)),
+        X,
+        scale=scale,
+    )
+    one.eval(), other.eval()
+    j, true = (
+        torch.stack([autograd_jacobian(lambda p: f(p[None])[0], p) for p in x]).double().numpy()  # noqa: B023
+        for f, x in ((one, X), (other, X.double()))
+    )
+    if scale == "standardized":
+        j, true = (m * of_x / of_y[:, None] for m in (j, true))
+    error = np.linalg.norm(j - true, axis=(1, 2)) / np.linalg.norm(true, axis=(1, 2))
+    np.testing.assert_allclose(found.truth.error, error, rtol=1e-5)
+    kappa, true_kappa = np.linalg.cond(j), np.linalg.cond(true)
+    np.testing.assert_allclose(
+        found.thresholds.condition(found.truth.singular_values), true_kappa, rtol=1e-9
+    )
+    assert found.scalars["jacobian_error_median"] == pytest.approx(np.median(error), rel=1e-5)
+    assert found.scalars["jacobian_error_p95"] == pytest.approx(np.quantile(error, 0.95), rel=1e-5)
+    rho = spearmanr(kappa, true_kappa).statistic
+    assert found.scalars["cond_rank_correlation"] == pytest.approx(rho, abs=1e-3)
+    assert set(SCALARS_OF_TRUTH) <= set(found.scalars)
+
+
+def test_a_map_that_is_the_truth_is_true():
+    module = net()
+    found = observe(watched(module, module), X)
+    assert found.truth.error.max() < 1e-5
+    assert found.scalars["cond_rank_correlation"] == pytest.approx(1, abs=1e-3)
+    assert found.scalars["fragile_precision"] == found.scalars["fragile_recall"] == 1
+
+
+def test_condition_numbers_that_vary_by_rounding_alone_do_not_vary():
+    module = nn.Linear(3, 2)
+    found = observe(watched(module, module), X)
+    assert found.scalars["cond_rank_correlation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reported", "true", "precision", "recall", "count"),
+    [
+        ([50, 200, 300, 60], [50, 200, 50, 400], 1 / 2, 1 / 2, (4, 2, 1, 1)),
+        ([50, 60], [50, 60], 1, 1, (2, 0, 0, 0)),
+        ([50, 60], [50, 100], 1, 0, (2, 1, 0, 0)),
+        ([50, 100], [50, 60], 0, 1, (2, 0, 0, 1)),
+        ([torch.inf, torch.nan, 200], [torch.inf, 200, torch.nan], 1, 1, (1, 1, 1, 0)),
+        ([torch.nan], [3], 0, 0, (0, 0, 0, 0)),
+    ],
+    ids=["mixed", "none fragile", "none reported", "false alarm", "not finite", "nothing known"],
+)
+def test_fragile_points_are_counted(reported, true, precision, recall, count):
+    kappa = torch.tensor(reported, dtype=torch.float64)
+    truth = from_kappa(true)
+    assert fragile(kappa, truth, Thresholds()) == count
+    found = summarise_truth(kappa, truth, Thresholds())
+    assert (found["fragile_precision"], found["fragile_recall"]) == (precision, recall)
+
+
+def test_the_edge_is_the_end_of_the_first_band():
+    kappa, truth = torch.tensor([20.0]), from_kappa([20.0])
+    assert fragile(kappa, truth, Thresholds(bands=(10, 1e4))).found == 1
+
+
+def test_points_without_a_number_are_left_out_and_nothing_known_is_the_worst():
+    kappa = torch.tensor([1.0, 2.0, torch.nan])
+    truth = from_kappa([1.0, 2.0, 3.0], [0.5, 0.1, torch.nan])
+    found = summarise_truth(kappa, truth, Thresholds())
+    assert found["jacobian_error_median"] == pytest.approx(0.3)
+    nothing = summarise_truth(kappa[2:], truth.at(torch.tensor([2])), Thresholds())
+    assert list(nothing.values()) == [np.inf, np.inf, 0, 0, 0]
+
+
+def test_points_that_are_left_out_take_their_truth_with_them():
+    sigma = torch.tensor([[2.0, 1.0], [torch.nan, torch.nan], [3.0, 1.0]])
+    found = Observation.of(sigma, truth=from_kappa([1.0, 2.0, 3.0], [0.1, torch.nan, 0.3]))
+    assert found.finite().truth.error.tolist() == pytest.approx([0.1, 0.3])
+
+
+class Insisting(nn.Module):
+    """A truth that works in float32 whatever it is given."""
+
+    def forward(self, x):
+        return torch.stack([x.float()[:, 0].sin(), x.float()[:, 1]], dim=1)
+
+
+FACTOR = torch.tensor([[1.0, 0, 0], [0, 0.5, 0]])
+
+
+@pytest.mark.parametrize(
+    "truth", [Insisting(), lambda x: x @ FACTOR.T], ids=["casts", "float32 within"]
+)
+def test_a_truth_that_does_not_follow_into_float64_serves_in_its_own_precision(truth):
+    found = observe(watched(net(), truth), X)
+    reference = observe(watched(net(), None), X)
+    assert found.truth.error.isfinite().all()
+    assert found.truth.singular_values.shape == reference.singular_values.shape
+
+
+def test_a_truth_is_a_path_a_module_or_a_callable_and_sees_the_context():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.known = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def process(self, x, shift):
+            return self.known(x) * shift
+
+        def forward(self, x, shift):
+            return self.net(x) * shift
+
+    root, shift = Both(), torch.rand(60, 1) + 1
+    for truth in ("process", root.process, lambda x, shift: root.known(x) * shift):
+        spec = {"module": "", "input": 0, "context": 1, "truth": truth}
+        (one,) = resolve_maps({"f": spec}, root)
+        found = observe(one, one.take((X, shift)))
+        true = root.known.weight.detach().double() * shift.double()[:, None]
+        torch.testing.assert_close(found.truth.singular_values, torch.linalg.svdvals(true))
+
+
+def test_no_truth_is_what_is_neither():
+    with pytest.raises(TypeError, match=r"maps\['f'\]\['truth'\]` to be a path to a submodule"):
+        Watcher({"f": {"module": "", "truth": 3}})
+    with pytest.raises(ValueError, match=r"maps\['f'\]\['truth'\]` to be the path of a submodule"):
+        resolve_maps({"f": {"module": "", "truth": "nowhere"}}, net())
+
+
+def broken(x):
+    raise ZeroDivisionError("a pole")
+
+
+def look(watcher, module, **begin):
+    watcher.begin(module, **begin)
+    watcher.offer(X)
+    return watcher.look()
+
+
+def test_a_truth_that_fails_is_named():
+    with pytest.raises(MapError, match="because of its truth: ZeroDivisionError: a pole"):
+        observe(watched(net(), broken), X)
+    watcher = Watcher({"f": {"module": "", "truth": broken}})
+    with pytest.raises(MapError, match="'f' cannot be watched, because of its truth"):
+        look(watcher, net(), strict=True)
+
+
+def test_it_is_said_once_that_what_is_not_formed_is_not_compared(caplog):
+    module = net()
+    watcher = Watcher({"f": {"module": "", "truth": module}}, max_work=1e3)
+    with caplog.at_level("INFO"):
+        (one,), (two,) = look(watcher, module), look(watcher, module)
+    assert not one.formed
+    assert one.truth is two.truth is None
+    assert caplog.text.count("not held against its truth") == 1
+
+
+def test_a_truth_leaves_no_trace_either():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            torch.rand(1)
+            return self.norm(x)[:, :2] * x.new_ones(2)
+
+    truth, module = Counting(), net()
+    truth.norm.momentum = 1.0
+    state, stream = truth.norm.running_mean.clone(), torch.get_rng_state()
+    (found,) = look(Watcher({"f": {"module": "", "truth": truth}}), module)
+    assert found.truth is not None
+    assert (truth.calls, truth.training) == (0, True)
+    assert torch.equal(truth.norm.running_mean, state)
+    assert torch.equal(torch.get_rng_state(), stream)
+
+
+def test_a_formula_is_not_paid_for_with_a_copy_of_the_project(monkeypatch):
+    one = watched(net(), lambda x: x[:, :2].sin())
+    monkeypatch.setattr("lightning_invert.watch.truth.MAX_NUMBERS_CAST", 10)
+    monkeypatch.setattr(type(one), "in_float64", None)
+    found = observe(one, X)
+    true = torch.linalg.svdvals(torch.diag_embed(X[:, :2].double().cos()))
+    torch.testing.assert_close(found.truth.singular_values, true)
