@@ -29,7 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.solver.rows import times
+from lightning_invert.solver.rows import finite_rows, times
 
 __all__ = ["Step", "bounded_step"]
 
@@ -61,7 +61,6 @@ class _Model(NamedTuple):
     """What defines the equation, each with a row for every point."""
 
     jacobian: Tensor
-    slope: Tensor
     curvature: Tensor
     step_low: Tensor
     step_high: Tensor
@@ -73,9 +72,6 @@ class _Model(NamedTuple):
 
     def of(self, rows: Tensor) -> _Model:
         return _Model(*(part[rows] for part in self))
-
-    def pulled(self, multipliers: Tensor) -> Tensor:
-        return (times(self.jacobian.mT, multipliers) - self.slope) / self.curvature
 
     def step(self, pulled: Tensor) -> Tensor:
         return pulled.clamp(self.step_low, self.step_high)
@@ -126,42 +122,37 @@ def bounded_step(
     h = torch.ones_like(damping)[:, None] if curvature is None else curvature[:, None]
     square = (jacobian.square().sum((1, 2)) / jacobian.shape[1]).clamp(min=MIN_SQUARE)[:, None] / h
     nearest = torch.zeros_like(change[0]).clamp(*change)
-    model = _Model(
-        jacobian, slope, h, *box, *change, nearest, damping[:, None] * square, SLACK * square
-    )
+    model = _Model(jacobian, h, *box, *change, nearest, damping[:, None] * square, SLACK * square)
     # Not zero, lest it cannot be told which inputs at a bound are about to leave it.
     multipliers = 1e-9 * nearest / square
-    left: Tensor | None = None
+    pulled = (times(jacobian.mT, multipliers) - slope) / h
+    left = torch.arange(len(jacobian), device=jacobian.device)
+    part = model
     for _ in range(MAX_PASSES):
-        part = model if left is None else model.of(left)
-        here = multipliers if left is None else multipliers[left]
-        there, settled = _pass(part, here)
-        if left is None:
-            multipliers = there
-            left = (~settled).nonzero()[:, 0]
-        else:
-            multipliers[left] = there
-            left = left[~settled]
-        if len(left) == 0:
+        multipliers[left], pulled[left], settled = _pass(part, multipliers[left], pulled[left])
+        unsettled = (~settled).nonzero()[:, 0]
+        if len(unsettled) == 0:
             break
-    return Step(model.step(model.pulled(multipliers)), multipliers)
+        left, part = left[unsettled], part.of(unsettled)
+    return Step(model.step(pulled), multipliers)
 
 
-def _pass(model: _Model, multipliers: Tensor) -> tuple[Tensor, Tensor]:
-    """Take a Newton step in the multipliers; tell where nothing is left to do."""
-    pulled = model.pulled(multipliers)
+def _pass(model: _Model, multipliers: Tensor, pulled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Take a Newton step in the multipliers and what they pull; tell where it was the last."""
     sides, change_sides = model.step_sides(pulled), model.change_sides(multipliers)
-    free, slack_free = sides == 0, change_sides == 0
-    step, change = model.step(pulled), model.change(multipliers)
-    error = model.damping * multipliers + times(model.jacobian, step) - change
-    diagonal = model.damping + slack_free * model.slack
-    newton = -_solved(model.jacobian, free / model.curvature, diagonal, error)
-    share = _line_search(model, multipliers, pulled, newton, (error * newton).sum(1))
-    there = multipliers + share[:, None] * newton
-    same = (model.step_sides(model.pulled(there)) == sides).all(1)
-    same &= (model.change_sides(there) == change_sides).all(1)
-    lost = ~there.isfinite().all(1)
-    return there, (same & (share == 1)) | lost
+    error = model.damping * multipliers - model.change(multipliers)
+    error += times(model.jacobian, model.step(pulled))
+    diagonal = model.damping + (change_sides == 0) * model.slack
+    newton = -_solved(model.jacobian, (sides == 0) / model.curvature, diagonal, error)
+    along = times(model.jacobian.mT, newton) / model.curvature
+    share = _line_search(model, multipliers, pulled, newton, along, (error * newton).sum(1))
+    multipliers = multipliers + share[:, None] * newton
+    pulled = pulled + share[:, None] * along
+    settled = share == 1
+    settled &= (model.step_sides(pulled) == sides).all(1)
+    settled &= (model.change_sides(multipliers) == change_sides).all(1)
+    # One that is lost to a singular system stays so.
+    return multipliers, pulled, settled | ~finite_rows(multipliers)
 
 
 def _sides(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -194,16 +185,20 @@ def _cholesky_solved(matrices: Tensor, right: Tensor) -> Tensor:
 
 
 def _line_search(
-    model: _Model, multipliers: Tensor, pulled: Tensor, newton: Tensor, before: Tensor
+    model: _Model,
+    multipliers: Tensor,
+    pulled: Tensor,
+    newton: Tensor,
+    along: Tensor,
+    before: Tensor,
 ) -> Tensor:
     """Return which share of the Newton step is best, shape (P,): 1 almost always.
 
     Along the step the slope of the convex function is piecewise linear. It rises while an input, or
     the change of an interval, is between its bounds: from where it enters to where it leaves.
     """
-    direction = times(model.jacobian.mT, newton) / model.curvature
     ends = [
-        _between(pulled, direction, model.step_low, model.step_high),
+        _between(pulled, along, model.step_low, model.step_high),
         _between(
             model.nearest - model.slack * multipliers,
             -model.slack * newton,
@@ -212,7 +207,7 @@ def _line_search(
         ),
     ]
     enter, leave = (torch.cat(pair, 1) for pair in zip(*ends, strict=True))
-    rise = torch.cat((direction.square() * model.curvature, newton.square() * model.slack), 1)
+    rise = torch.cat((along.square() * model.curvature, newton.square() * model.slack), 1)
     damped = (model.damping * newton.square()).sum(1)
     after = before + damped + (rise * (leave - enter)).sum(1)
     shares = torch.ones_like(before)

@@ -74,7 +74,7 @@ def solve(
             infinite, NaN or None. By default the ranges of a pair's inputs, or none.
         start: Where to begin, shape (N, n), or (N, S, n) for several starts of each target; what is
             outside of the box is moved to its nearest point. Or how many starts are drawn from the
-            box, by default 8: of 1024 points of the box, those that come nearest to the target.
+            box, by default 8: of 512 points of the box, those that come nearest to the target.
         fixed: Inputs that are given, by index or, for a pair, by name: a number, or one for each
             target, shape (N,).
         cost: Prices, shape (n,); or a differentiable function (N, n) -> (N,), each row by itself; or
@@ -220,7 +220,9 @@ def _joined(parts: list[list[Solution]]) -> Solution:
 
 def _concatenated(parts: list[Solution]) -> Solution:
     columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
-    return Solution(**{name: None if c[0] is None else torch.cat(c) for name, c in columns.items()})
+    for name, column in columns.items():
+        columns[name] = None if column[0] is None else torch.cat(column)
+    return Solution(**columns)
 
 
 def _none(like: Solution) -> Solution:

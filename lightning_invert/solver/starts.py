@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from lightning_invert.solver.model import Box, Model
+from lightning_invert.solver.rows import finite_rows
 from lightning_invert.solver.targets import Targets
 
 __all__ = ["Pool"]
 
-POOL_SIZE = 1024
+POOL_SIZE = 512
+FAR = 1e15
+
 MAX_NUMBERS_AT_ONCE = 2**22
 """Outcomes of targets times pool that are compared at once."""
 
@@ -37,18 +40,19 @@ class Pool:
         size = (max(POOL_SIZE, count), len(low))
         drawn = torch.rand(size, generator=generator, dtype=torch.float64).to(low)
         self.inputs = low + (high - low) * drawn
-        self._outputs = model.outputs(self.inputs)
-        self._model, self._count = model, count
+        outputs = model.outputs(self.inputs) / model.output_spread.to(low)
+        # What is not finite is far from everything, and would be NaN where an output is free.
+        self._outputs = torch.where(finite_rows(outputs)[:, None], outputs, FAR)
+        self._spread, self._count = model.output_spread.to(low), count
 
     def starts(self, targets: Targets, box: Box) -> Tensor:
         """Return the nearest points for each of N targets, inside their boxes: (N, S, n)."""
         some = max(1, MAX_NUMBERS_AT_ONCE // self._outputs.numel())
         nearest = []
         for begin in range(0, len(targets.low), some):
-            few = targets.rows(slice(begin, begin + some))
-            pairs = Targets(few.low[:, None], few.high[:, None])
-            distance = pairs.distance(self._outputs, self._model.output_spread)
-            distance = distance.nan_to_num(nan=torch.inf)
+            low, high = (end / self._spread for end in targets.rows(slice(begin, begin + some)))
+            missing = self._outputs.clamp(low[:, None], high[:, None]) - self._outputs
+            distance = missing.square().sum(2)
             nearest.append(distance.topk(self._count, dim=1, largest=False).indices)
         inputs = self.inputs[torch.cat(nearest)]
         return inputs.clamp(box.low[:, None], box.high[:, None])

@@ -113,8 +113,7 @@ class Targets(NamedTuple):
 
         NaN where an output is, of which something is wanted or not.
         """
-        low, high = self.change(outputs, spread)
-        return distance_of(low, high)
+        return distance_of(*self.change(outputs, spread))
 
     def _check(self) -> None:
         upside_down = (self.low > self.high) | (self.low == torch.inf) | (self.high == -torch.inf)
