@@ -100,9 +100,9 @@ def bounded_step(
     r"""Return the best step inside the box at each point.
 
     Args:
-        jacobian: Shape (P, m, n), float64, finite.
+        jacobian: Shape (P, m, n), float64, finite; 0 in the rows of which nothing is wanted.
         change: Lowest and highest change of the outcome that is wanted, shape (P, m) each, the same
-            where it is to be met exactly.
+            where it is to be met exactly, and infinite where nothing is wanted.
         box: Lowest and highest step of each input, shape (P, n) each, at most and at least 0.
         damping: :math:`\lambda` as a share of the mean square of the Jacobian's rows, shape (P,).
         slope: c, shape (P, n); 0 by default.
@@ -120,7 +120,7 @@ def bounded_step(
     """
     slope = torch.zeros_like(box[0]) if slope is None else slope
     h = torch.ones_like(damping)[:, None] if curvature is None else curvature[:, None]
-    square = (jacobian.square().sum((1, 2)) / jacobian.shape[1]).clamp(min=MIN_SQUARE)[:, None] / h
+    square = _mean_square(jacobian, change)[:, None] / h
     nearest = torch.zeros_like(change[0]).clamp(*change)
     model = _Model(jacobian, h, *box, *change, nearest, damping[:, None] * square, SLACK * square)
     # Not zero, lest it cannot be told which inputs at a bound are about to leave it.
@@ -135,6 +135,11 @@ def bounded_step(
             break
         left, part = left[unsettled], part.of(unsettled)
     return Step(model.step(pulled), multipliers)
+
+
+def _mean_square(jacobian: Tensor, change: tuple[Tensor, Tensor]) -> Tensor:
+    wanted = (change[0] > -torch.inf) | (change[1] < torch.inf)
+    return (jacobian.square().sum((1, 2)) / wanted.sum(1)).clamp(min=MIN_SQUARE)
 
 
 def _pass(model: _Model, multipliers: Tensor, pulled: Tensor) -> tuple[Tensor, Tensor, Tensor]:

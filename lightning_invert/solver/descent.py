@@ -93,7 +93,7 @@ def descend(
     steps = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
     optimal = torch.zeros_like(steps, dtype=torch.bool)
     rows = torch.arange(len(inputs), device=inputs.device)
-    jacobian = model.jacobian(inputs)
+    jacobian = model.jacobian(inputs, targets.wanted)
     unit = slope.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     slope = slope / unit[:, None]
     curvature, penalty = torch.full_like(value, FIRST_CURVATURE), torch.zeros_like(value)
@@ -136,7 +136,7 @@ def descend(
 
         next_jacobian = jacobian.clone()
         moving = (taken & goes_on).nonzero()[:, 0]
-        next_jacobian[moving] = model.jacobian(there[moving])
+        next_jacobian[moving] = model.jacobian(there[moving], wanted.rows(moving).wanted)
         bend = (next_slope - slope) - times((next_jacobian - jacobian).mT, multipliers)
         observed = (moved * bend).sum(1) / moved.square().sum(1)
         observed = observed.nan_to_num(nan=0.0).clamp(

@@ -80,7 +80,7 @@ def approach(
     min_decrease = max(MIN_DECREASE, 10 * torch.finfo(inputs.dtype).eps)
 
     rows = (distance.isfinite() & ~stationary).nonzero()[:, 0]
-    jacobian = model.jacobian(inputs[rows])
+    jacobian = model.jacobian(inputs[rows], targets.rows(rows).wanted)
     damping = distance.new_full((len(rows),), FIRST_DAMPING)
     rows, jacobian, damping = only(finite_rows(jacobian), rows, jacobian, damping)
     for count in range(max_steps):
@@ -117,7 +117,7 @@ def approach(
         goes_on = ~(reached | still | stuck)
         rows, jacobian, damping, taken = only(goes_on, rows, jacobian, damping, taken)
         moved = taken.nonzero()[:, 0]
-        jacobian[moved] = model.jacobian(inputs[rows[moved]])
+        jacobian[moved] = model.jacobian(inputs[rows[moved]], targets.rows(rows[moved]).wanted)
         # Where the Jacobian is not finite, the point stays at what it has.
         rows, jacobian, damping = only(finite_rows(jacobian), rows, jacobian, damping)
     return Approach(inputs, outputs, distance, steps, stationary)

@@ -64,12 +64,17 @@ class Model(NamedTuple):
             parts = [evaluate(self.function, part).detach() for part in inputs.split(chunk)]
         return torch.cat(parts).reshape(len(inputs), self.num_outputs)
 
-    def jacobian(self, inputs: Tensor) -> Tensor:
-        """Return the Jacobians between inputs and outputs in their spreads, (P, m, n), float64."""
+    def jacobian(self, inputs: Tensor, wanted: Tensor) -> Tensor:
+        """Return the Jacobians between inputs and outputs in their spreads, (P, m, n), float64.
+
+        Args:
+            inputs: Shape (P, n).
+            wanted: Of which outputs something is wanted, (P, m): the rows of the others are 0.
+        """
         jacobian, _ = jacobian_and_outputs(
             self.function, inputs, num_outputs=self.num_outputs, check=False
         )
-        return jacobian.double() * self.input_spread / self.output_spread[:, None]
+        return jacobian.double() * self.input_spread * (wanted / self.output_spread)[:, :, None]
 
     def moved(self, inputs: Tensor, step: Tensor, box: Box) -> Tensor:
         """Return inputs moved by a step in their spreads, (P, n) each, no further than the box."""

@@ -115,13 +115,13 @@ def _condition(
     """Return the condition number of the part of each Jacobian that counts, NaN where not there."""
     condition = torch.full((len(inputs),), torch.nan, dtype=torch.float64, device=inputs.device)
     rows = (there & finite_rows(inputs)).nonzero()[:, 0]
-    jacobian = model.jacobian(inputs[rows])
+    jacobian = model.jacobian(inputs[rows], wanted[rows])
     finite = finite_rows(jacobian)
     rows, jacobian = rows[finite], jacobian[finite]
     if len(rows) == 0:
         return condition
     # What does not count adds singular values of 0, which come last.
-    sigma = singular_values(jacobian * wanted[rows][:, :, None] * movable[rows][:, None])
+    sigma = singular_values(jacobian * movable[rows][:, None])
     count = torch.minimum(wanted[rows].sum(1), movable[rows].sum(1)).clamp(min=1)
     last = sigma.to(count.device).gather(1, count[:, None] - 1)
     condition[rows] = condition_number(torch.cat((sigma[:, :1].to(last), last), 1))
