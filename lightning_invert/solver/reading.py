@@ -45,4 +45,6 @@ def read_numbers(name: str, value: Any, kind: Kind) -> Tensor:
         ) from error
     if read.is_complex() or read.dtype == torch.bool or (whole and not read.is_floating_point()):
         raise TypeError(f"Expected argument `{name}` to be floating, but got {read.dtype}.")
-    return read.detach().to(kind.device, kind.dtype)
+    # An inference tensor can take no part where there are gradients.
+    read = read.clone() if read.is_inference() else read.detach()
+    return read.to(kind.device, kind.dtype)

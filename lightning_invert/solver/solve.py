@@ -115,7 +115,8 @@ def solve(
     if chunk_size is not None:
         chunk_size = check_integer("chunk_size", chunk_size, low=1, what="or None")
     owner = owner_of(function)
-    with evaluation_mode([] if owner is None else [owner]):
+    modules = [] if owner is None else [owner]
+    with torch.inference_mode(False), torch.no_grad(), evaluation_mode(modules):
         asked = read(function, targets, bounds, start, fixed, scale)
         num_targets = len(asked.targets.low)
         price = None
