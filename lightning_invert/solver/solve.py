@@ -80,7 +80,8 @@ def solve(
         cost: Prices, shape (n,); or a differentiable function (N, n) -> (N,), each row by itself; or
             :class:`~lightning_invert.Near` a reference.
         tolerance: Distance up to which a target is reached, in the units of ``scale``.
-        max_steps: How many are tried for the target, and again for the cost.
+        max_steps: How many are tried for the target, as many again, with care not to run into a
+            corner of the box, where no start led to it, and as many for the cost.
         scale: Units of inputs and outputs, in which steps, residuals and condition numbers are
             measured. ``"standardized"``: by the statistics of a pair. ``"physical"``: as F has them.
             Or a pair of numbers or of shapes (n,) and (m,). By default a pair is standardised; for
@@ -170,13 +171,43 @@ def _solve_chunk(
         start = starts[rows].clamp(box.low[:, None], box.high[:, None])
     target = torch.arange(len(start), device=start.device).repeat_interleave(start.shape[1])
     each, walls = targets.rows(target), box.rows(target)
-    near = approach(
-        model, start.flatten(0, 1), each, walls, tolerance=tolerance, max_steps=max_steps
-    )
-    found = Found(near.inputs, near.outputs, near.distance, near.stationary, near.steps, None)
+    found = _nearest(model, start, target, each, walls, tolerance, max_steps)
     if cost is not None:
         found = _cheapest(model, cost.rows(rows), found, target, each, walls, tolerance, max_steps)
     return gather(model, found, targets, box, tolerance=tolerance)
+
+
+def _nearest(
+    model: Model,
+    start: Tensor,
+    target: Tensor,
+    targets: Targets,
+    box: Box,
+    tolerance: float,
+    max_steps: int,
+) -> Found:
+    """Go to the targets, and once more with care to those that no start led to."""
+    begin = start.flatten(0, 1)
+    near = approach(model, begin, targets, box, tolerance=tolerance, max_steps=max_steps)
+    found = Found(near.inputs, near.outputs, near.distance, near.stationary, near.steps, None)
+    missed = (near.distance > tolerance).reshape(start.shape[:2]).all(1)
+    rows = missed[target].nonzero()[:, 0]
+    again = approach(
+        model,
+        begin[rows],
+        targets.rows(rows),
+        box.rows(rows),
+        tolerance=tolerance,
+        max_steps=max_steps,
+        careful=True,
+    )
+    found.steps[rows] += again.steps
+    nearer = again.distance < near.distance[rows]
+    rows = rows[nearer]
+    found.inputs[rows], found.outputs[rows] = again.inputs[nearer], again.outputs[nearer]
+    found.residual[rows] = again.distance[nearer]
+    found.optimal[rows] = again.stationary[nearer]
+    return found
 
 
 def _cheapest(

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.optimize import least_squares, lsq_linear
 
-from lightning_invert import batched_jacobian
+from lightning_invert import batched_jacobian, solve
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Box
 from lightning_invert.solver.targets import Targets
@@ -41,13 +41,11 @@ def test_solves_no_smaller_share_than_scipy_from_the_same_starts():
         start, x = uniform(60, n, seed=2), uniform(60, n, seed=1)
         with torch.no_grad():
             y = reach * net(x)
-        model = model_of(net, n, y)
-        found = approach(
-            model, start, Targets(y, y), unit_box(start), tolerance=TOLERANCE, max_steps=50
-        )
+        spread = y.std(0)
+        found = solve(net, y, bounds=(-1.0, [1.0] * n), start=start, scale=(1.0, spread))
         assert (found.inputs.abs() <= 1).all()
-        ours += (found.distance <= TOLERANCE).tolist()
-        theirs += (scipy_distances(net, start, y, model.output_spread) <= TOLERANCE).tolist()
+        ours += found.converged.tolist()
+        theirs += (scipy_distances(net, start, y, spread) <= TOLERANCE).tolist()
     assert sum(ours) >= sum(theirs)
 
 
@@ -73,6 +71,17 @@ def test_of_a_linear_map_is_the_solution_nearest_to_the_start(n, m):
     nearest = start + (y - start @ a.T) @ torch.linalg.pinv(a).T
     torch.testing.assert_close(found.inputs, nearest, rtol=1e-6, atol=1e-8)
     assert (found.distance <= 1e-11).all()
+
+
+def test_with_care_the_first_steps_lead_half_the_way_to_the_walls_at_most():
+    net = network(5, 3, gain=1.5)
+    start, y = uniform(50, 5, seed=1), 3 * uniform(50, 3, seed=2)
+    model = model_of(net, 5, y)
+    box, options = unit_box(start), {"tolerance": 1e-3, "max_steps": 1}
+    step = approach(model, start, Targets(y, y), box, careful=True, **options).inputs - start
+    assert (step.abs() <= torch.where(step > 0, 1 - start, 1 + start) / 2 + 1e-12).all()
+    free = approach(model, start, Targets(y, y), box, **options).inputs
+    assert (free.abs() == 1).any()
 
 
 def test_never_ends_farther_away_than_it_began_and_says_its_own_distance():
