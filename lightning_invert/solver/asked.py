@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -49,6 +50,18 @@ def owner_of(function: Any) -> nn.Module | None:
     return None
 
 
+def _pair_of(function: Any) -> nn.Module | None:
+    """Return the pair whose forward map a function is: one that describes its inputs itself."""
+    forward = isinstance(function, nn.Module) or getattr(function, "__name__", "") == "forward"
+    return owner_of(function) if forward else None
+
+
+def _variables(pair: nn.Module | None) -> tuple[Variable, ...] | None:
+    inputs = getattr(pair, "inputs", None)
+    known = isinstance(inputs, tuple) and all(isinstance(one, Variable) for one in inputs)
+    return inputs if known and inputs else None
+
+
 def read(
     function: Callable[[Tensor], Tensor],
     targets: Any,
@@ -66,12 +79,14 @@ def read(
     if not callable(function):
         raise TypeError(wrong("function", "a module or a function", function))
     owner = owner_of(function)
-    inputs: Sequence[Variable] | None = getattr(owner, "inputs", None)
+    pair = _pair_of(function)
+    inputs = _variables(pair)
     kind = _kind(owner, targets, start, bounds)
-    count = start if start is None or isinstance(start, int) else None
-    given = None if count is start else read_numbers("start", start, kind)
-    if start is not None and given is None:
+    count, given = NUM_STARTS, None
+    if isinstance(start, Integral):
         count = check_integer("start", start, low=1, what="or inputs to begin at")
+    elif start is not None:
+        given = read_numbers("start", start, kind)
     n = _num_inputs(inputs, given, bounds)
     low, high = _bounds(bounds, inputs, n, kind)
     point = torch.zeros(1, n, dtype=kind.dtype, device=kind.device)
@@ -81,7 +96,7 @@ def read(
     num_targets = len(wanted.low)
     if given is not None:
         given = _start(given, num_targets, n)
-    model = Model(function, m, *_scale(scale, owner, low, high, m, kind))
+    model = Model(function, m, *_scale(scale, pair, low, high, m, kind))
     box_low, box_high = low.expand(num_targets, n), high.expand(num_targets, n)
     for index, value in _fixed(fixed, inputs, n, num_targets, kind).items():
         outside = (value < low[index]) | (value > high[index])
@@ -102,7 +117,7 @@ def read(
             f"{_label(inputs, index)}: write `start=` inputs of shape (N, {n}), or `bounds=(low, "
             "high)` from which to draw them."
         )
-    begin = given if given is not None else count or NUM_STARTS
+    begin = count if given is None else given
     return Asked(model, wanted, Box(box_low, box_high), (low, high), begin, kind)
 
 
@@ -118,7 +133,7 @@ def _kind(owner: nn.Module | None, *arguments: Any) -> Kind:
     return Kind(torch.get_default_dtype(), torch.get_default_device())
 
 
-def _num_inputs(inputs: Sequence[Variable] | None, start: Tensor | None, bounds: Any) -> int:
+def _num_inputs(inputs: tuple[Variable, ...] | None, start: Tensor | None, bounds: Any) -> int:
     if inputs is not None:
         return len(inputs)
     if start is not None:
@@ -139,7 +154,7 @@ def _num_inputs(inputs: Sequence[Variable] | None, start: Tensor | None, bounds:
 
 
 def _bounds(
-    bounds: Any, inputs: Sequence[Variable] | None, n: int, kind: Kind
+    bounds: Any, inputs: tuple[Variable, ...] | None, n: int, kind: Kind
 ) -> tuple[Tensor, Tensor]:
     if bounds is None and inputs is not None:
         bounds = tuple(
@@ -186,7 +201,7 @@ def _start(start: Tensor, num_targets: int, n: int) -> Tensor:
 
 
 def _fixed(
-    fixed: Any, inputs: Sequence[Variable] | None, n: int, num_targets: int, kind: Kind
+    fixed: Any, inputs: tuple[Variable, ...] | None, n: int, num_targets: int, kind: Kind
 ) -> dict[int, Tensor]:
     if fixed is None:
         return {}
@@ -215,7 +230,7 @@ def _fixed(
 
 
 def _scale(
-    scale: Any, owner: nn.Module | None, low: Tensor, high: Tensor, m: int, kind: Kind
+    scale: Any, pair: nn.Module | None, low: Tensor, high: Tensor, m: int, kind: Kind
 ) -> tuple[Tensor, Tensor]:
     """Return the units of the inputs and of the outputs, (n,) and (m,), float64."""
     one = torch.ones((), dtype=torch.float64, device=kind.device)
@@ -234,7 +249,7 @@ def _scale(
         raise ValueError(
             wrong("scale", "'standardized', 'physical' or units (of inputs, of outputs)", scale)
         )
-    statistics: list[Any] = [getattr(owner, name, None) for name in ("scale_x", "scale_y")]
+    statistics: list[Any] = [getattr(pair, name, None) for name in ("scale_x", "scale_y")]
     if scale != "physical" and all(getattr(one, "fitted", False) for one in statistics):
         return statistics[0].std.double(), statistics[1].std.double()
     if scale == "standardized":
@@ -247,5 +262,5 @@ def _scale(
     return torch.where(boxed, width, one), one.expand(m)
 
 
-def _label(inputs: Sequence[Variable] | None, index: int) -> str:
+def _label(inputs: tuple[Variable, ...] | None, index: int) -> str:
     return repr(inputs[index].name) if inputs is not None else str(index)

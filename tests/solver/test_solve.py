@@ -272,6 +272,11 @@ def test_a_pair_brings_names_ranges_and_statistics():
         physical.residual, (physical.outputs - y - 1).norm(dim=1).double(), atol=1e-5, rtol=1e-4
     )
     assert (physical.inputs[:, 0] >= 200).all()
+    # Its inverse takes other inputs, of which it does not know where they may be.
+    back = solve(pair.inverse, x, start=y)
+    assert back.converged.all() == (back.residual <= 1e-3).all()
+    with pytest.raises(ValueError, match="has no `inputs`"):
+        solve(pair.inverse, x, start=y, fixed={"heat": 300.0})
     with pytest.raises(ValueError, match="open, as it is for input 'flow'"):
         solve(pair, y)
     with pytest.raises(ValueError, match=r"keyed by one of \['heat', 'flow'\], but got 'wind'"):
