@@ -30,17 +30,17 @@ def scipy_distances(net, start, y, spread):
     return np.array(found)
 
 
-KINDS = [(7, 4, 1.5, 1.0), (7, 4, 2.0, 1.5), (4, 4, 2.0, 1.0), (3, 5, 1.5, 1.0), (9, 9, 1.5, 1.0)]
+KINDS = [(7, 4, 2.0), (4, 4, 2.0), (3, 5, 2.0), (2, 2, 3.0), (9, 9, 1.5)]
 
 
 @pytest.mark.slow
 def test_solves_no_smaller_share_than_scipy_from_the_same_starts():
     ours, theirs = [], []
-    for n, m, gain, reach in KINDS:
+    for n, m, gain in KINDS:
         net = network(n, m, gain=gain)
         start, x = uniform(60, n, seed=2), uniform(60, n, seed=1)
         with torch.no_grad():
-            y = reach * net(x)
+            y = net(x)
         spread = y.std(0)
         found = solve(net, y, bounds=(-1.0, [1.0] * n), start=start, scale=(1.0, spread))
         assert (found.inputs.abs() <= 1).all()
@@ -71,6 +71,19 @@ def test_of_a_linear_map_is_the_solution_nearest_to_the_start(n, m):
     nearest = start + (y - start @ a.T) @ torch.linalg.pinv(a).T
     torch.testing.assert_close(found.inputs, nearest, rtol=1e-6, atol=1e-8)
     assert (found.distance <= 1e-11).all()
+
+
+def test_a_second_try_with_care_reaches_targets_that_the_first_missed():
+    net = network(4, 4, gain=2.0)
+    start = uniform(60, 4, seed=2)
+    with torch.no_grad():
+        y = net(uniform(60, 4, seed=1))
+    model = model_of(net, 4, y)
+    once = approach(model, start, Targets(y, y), unit_box(start), tolerance=TOLERANCE, max_steps=50)
+    scale = (1.0, y.std(0))
+    found = solve(net, y, bounds=(-1.0, [1.0] * 4), start=start, scale=scale, tolerance=TOLERANCE)
+    assert (found.residual <= once.distance + 1e-12).all()
+    assert found.converged.sum() > (once.distance <= TOLERANCE).sum()
 
 
 def test_with_care_the_first_steps_lead_half_the_way_to_the_walls_at_most():
