@@ -37,7 +37,8 @@ RESTORED = 0.1
 """The outcome is brought back to this share of the tolerance, if it can be."""
 
 MAX_SLOPE = 1e-3
-"""Of a point at its optimum: how far a step of length 1 along the slope leads, in spreads."""
+"""Of a point at its optimum: how far a step along the slope, of the length 1 where the descent begins,
+leads inside the box and along the target's surface."""
 
 
 class Descent(NamedTuple):
@@ -49,7 +50,8 @@ class Descent(NamedTuple):
         distance: From the target, (P,), float64: at most the tolerance.
         cost: Shape (P,), float64.
         steps: How many were tried, shape (P,).
-        optimal: Whether the projected slope of the cost is below 1e-3 of the slope, (P,).
+        optimal: Whether the projected slope of the cost is at most 1e-3 of the slope, there or
+            where the descent began, shape (P,).
     """
 
     inputs: Tensor
@@ -129,7 +131,10 @@ def descend(
         at = rows[taken]
         inputs[at], outputs[at], distance[at] = there[taken], y[taken], after[taken]
         value[at] = next_value[taken]
-        flat = curvature * step.norm(dim=1) <= MAX_SLOPE * slope.norm(dim=1)
+        # A step of curvature below 1 is longer than that of 1, and no more than the box is wide:
+        # times its curvature it may look flat where it is not.
+        projected = curvature.clamp(min=1.0) * step.norm(dim=1)
+        flat = projected <= MAX_SLOPE * slope.norm(dim=1).clamp(min=1.0)
         optimal[rows] = flat
         goes_on = ~flat & (taken | (curvature < MAX_CURVATURE))
         goes_on &= taken | (there != x).any(1)

@@ -23,11 +23,12 @@ class Solution:
             shape (N,), float64; 0 inside an interval, and free outputs are left out. Infinite where
             the function was finite at no start.
         converged: Whether the target is reached: the residual is at most the tolerance, shape (N,).
-        optimal: Whether the conditions of first order hold, shape (N,). Where the target is reached
-            and there is a cost: that no step which keeps the outcome and the box lowers it, by the
-            slope projected onto both (Karush, Kuhn and Tucker), which is at most 1e-3 of the slope.
-            Without a cost: that the target is reached. Where it is not: that no step inside the box
-            leads nearer to it. These are the conditions of a local optimum.
+        optimal: Whether the conditions of first order hold, shape (N,): it is a local optimum, or
+            may be. Where the target is reached and there is a cost: that no direction which keeps
+            the outcome and the box lowers it (Karush, Kuhn and Tucker), by the slope projected onto
+            both, which is at most 1e-3 of the slope itself, there or where the descent began.
+            Without a cost: that the target is reached. Where it is not: that no direction inside
+            the box leads nearer to it.
         at_bound: Which inputs are at an end of the box, shape (N, n); those that are fixed are not.
         cost: Of the inputs, shape (N,), float64; None if there is no cost.
         condition: Condition number of the Jacobian between the inputs that are not fixed and the

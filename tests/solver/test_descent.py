@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import linprog, minimize
+from scipy.optimize import linprog, lsq_linear, minimize
 
 from lightning_invert import Near, batched_jacobian
 from lightning_invert.solver.cost import read_cost
@@ -162,3 +162,46 @@ def test_a_cost_that_breaks_down_leaves_the_target_reached():
     )
     assert len(rows) == 20
     assert (found.distance <= TOLERANCE).all()
+
+
+def test_near_a_reference_that_reaches_the_target_is_there():
+    net = network(5, 2, gain=1.5)
+    reference = 0.5 * uniform(20, 5, seed=1)
+    with torch.no_grad():
+        y = net(reference)
+    model = model_of(net, 5, y)
+    cost = read_cost(Near(reference), 20, model.input_spread, KIND)
+    _, rows, found = reached(model, uniform(20, 5, seed=2), Targets(y, y), cost)
+    there = found.cost < 1e-6
+    assert there.float().mean() > 0.9
+    assert found.optimal[there].all()
+    assert len(rows) == 20
+
+
+def kkt_residual(jacobian, slope, x):
+    """The least slope of a Lagrangian whose multipliers have the right signs, by SciPy."""
+    n, m = len(slope), len(jacobian)
+    low, high = x < -1 + 1e-3, x > 1 - 1e-3
+    normals = np.concatenate((-np.eye(n)[:, low], np.eye(n)[:, high]), axis=1)
+    a = np.concatenate((jacobian.T, normals), axis=1)
+    least = np.concatenate((np.full(m, -np.inf), np.zeros(normals.shape[1])))
+    return (2 * lsq_linear(a, -slope, (least, np.inf)).cost) ** 0.5 / np.linalg.norm(slope)
+
+
+@pytest.mark.parametrize("gain", [1.5, 3.0])
+def test_what_is_said_to_be_optimal_meets_the_conditions_of_karush_kuhn_and_tucker(gain):
+    net = network(7, 3, gain=gain, seed=1)
+    start = uniform(150, 7, seed=2)
+    with torch.no_grad():
+        y = net(uniform(150, 7, seed=1))
+    model = model_of(net, 7, y)
+    cost = read_cost(uniform(7, seed=5), 150, model.input_spread, KIND)
+    _, _, found = reached(model, start, Targets(y, y), cost)
+    assert found.optimal.float().mean() > 0.9
+    jacobian = model.jacobian(found.inputs, torch.ones_like(found.outputs))
+    slope = cost(found.inputs)[1]
+    residuals = [
+        kkt_residual(j.numpy(), c.numpy(), x.numpy())
+        for j, c, x in zip(jacobian, slope, found.inputs, strict=True)
+    ]
+    assert max(np.array(residuals)[found.optimal.numpy()]) < 5e-3

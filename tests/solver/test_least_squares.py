@@ -61,6 +61,22 @@ def test_where_the_target_is_out_of_reach_the_distance_is_the_least_there_is():
     assert found.stationary.all()
 
 
+def test_from_where_no_direction_is_said_to_lead_nearer_scipy_finds_none():
+    net = network(7, 4, gain=2.0)
+    start = uniform(40, 7, seed=2)
+    with torch.no_grad():
+        y = 1.5 * net(uniform(40, 7, seed=1))
+    model = model_of(net, 7, y)
+    found = approach(
+        model, start, Targets(y, y), unit_box(start), tolerance=TOLERANCE, max_steps=100
+    )
+    stuck = found.distance > TOLERANCE
+    assert found.stationary[stuck].float().mean() > 0.9
+    rows = (stuck & found.stationary).nonzero()[:, 0]
+    on = scipy_distances(net, found.inputs[rows], y[rows], model.output_spread)
+    assert (on >= 0.99 * found.distance[rows].numpy()).mean() > 0.95
+
+
 @pytest.mark.parametrize(("n", "m"), [(8, 3), (3, 3), (2, 5)])
 def test_of_a_linear_map_is_the_solution_nearest_to_the_start(n, m):
     a = uniform(m, n, seed=0)
