@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_invert.arguments import check_integer, wrong
 from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.solver.model import Box, Model
-from lightning_invert.solver.reading import Kind, read_numbers
+from lightning_invert.solver.reading import Kind, read_numbers, to_tensor
 from lightning_invert.solver.rows import first
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Variable
@@ -127,7 +127,7 @@ def _kind(owner: nn.Module | None, *arguments: Any) -> Kind:
     others = [end for one in arguments for end in (one if isinstance(one, tuple) else (one,))]
     for one in (*own, *others):
         if getattr(one, "dtype", None) is not None:
-            tensor = torch.as_tensor(one)
+            tensor = to_tensor(one)
             if tensor.is_floating_point():
                 return Kind(tensor.dtype, tensor.device)
     return Kind(torch.get_default_dtype(), torch.get_default_device())
@@ -144,7 +144,7 @@ def _num_inputs(inputs: tuple[Variable, ...] | None, start: Tensor | None, bound
             )
         return start.shape[-1]
     for end in bounds if isinstance(bounds, tuple | list) else ():
-        shape = () if end is None else torch.as_tensor(end).shape
+        shape = () if end is None else to_tensor(end).shape
         if len(shape) == 1:
             return shape[0]
     raise ValueError(

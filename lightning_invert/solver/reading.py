@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import wrong
 
-__all__ = ["Kind", "read_numbers"]
+__all__ = ["Kind", "read_numbers", "to_tensor"]
 
 
 class Kind(NamedTuple):
@@ -22,6 +22,11 @@ class Kind(NamedTuple):
 
     dtype: torch.dtype
     device: torch.device
+
+
+def to_tensor(value: Any) -> Tensor:
+    """Return a tensor as it is, and a copy of anything else: an array may be one to read alone."""
+    return value if isinstance(value, Tensor) else torch.tensor(value)
 
 
 def read_numbers(name: str, value: Any, kind: Kind) -> Tensor:
@@ -38,7 +43,7 @@ def read_numbers(name: str, value: Any, kind: Kind) -> Tensor:
     """
     whole = getattr(value, "dtype", None) is not None
     try:
-        read = torch.as_tensor(value)
+        read = to_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             wrong(name, "numbers: a floating tensor, an array or lists", value)

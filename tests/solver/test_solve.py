@@ -231,6 +231,18 @@ def test_does_not_depend_on_units_where_the_box_says_them(seed, factor):
     torch.testing.assert_close(other.condition, plain.condition, rtol=1e-4, atol=0)
 
 
+def test_arrays_and_lists_serve_even_if_they_must_not_be_written_to():
+    y = targets(3)
+    array, low = y.numpy().copy(), np.full(5, -1.0)
+    for part in (array, low):
+        part.flags.writeable = False
+    expected = solve(NET, y, bounds=BOX, cost=[1.0] * 5)
+    found = solve(NET, array, bounds=(low, [1.0] * 5), cost=np.ones(5), start=np.int64(8))
+    torch.testing.assert_close(found.inputs, expected.inputs)
+    plain = solve(lambda x: x[:, :2] * 2, array[:, :2].tolist(), bounds=(low[:2], 1.0))
+    assert plain.inputs.dtype == torch.float64  # that of the array among what is given
+
+
 def test_the_same_seed_draws_the_same_starts_and_leaves_the_random_stream_alone():
     y, state = targets(5), torch.get_rng_state()
     one, same, other = (solve(NET, y, bounds=BOX, seed=seed) for seed in (0, 0, 1))
