@@ -86,12 +86,12 @@ def descend(
         max_steps: How many are tried.
 
     Returns:
-        The cheapest points found: none costs more than at the start, and none is farther from its
-        target than the tolerance.
+        The cheapest points found. None is farther from its target than the tolerance, and none costs
+        more than at the start but for what it takes to come nearer to the target.
     """
     inputs, outputs = inputs.clone(), outputs.clone()
     distance = targets.distance(outputs, model.output_spread)
-    value, slope = _scaled(cost, inputs, model)
+    value, slope = _scaled(cost, inputs, model, box)
     steps = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
     optimal = torch.zeros_like(steps, dtype=torch.bool)
     rows = torch.arange(len(inputs), device=inputs.device)
@@ -117,8 +117,7 @@ def descend(
         there, y, after = _restored(
             model, jacobian, model.moved(x, step, walls), wanted, walls, tolerance
         )
-        own = cost.rows(rows)
-        next_value, next_slope = _scaled(own, there, model)
+        next_value, next_slope = _scaled(cost.rows(rows), there, model, walls)
         next_slope = next_slope / unit[:, None]
         penalty = torch.maximum(penalty, 2 * multipliers.norm(dim=1).nan_to_num())
         foretold = -(slope * step).sum(1) + penalty * before
@@ -179,6 +178,7 @@ def _restored(
     return x, y, distance
 
 
-def _scaled(cost: Cost, inputs: Tensor, model: Model) -> tuple[Tensor, Tensor]:
+def _scaled(cost: Cost, inputs: Tensor, model: Model, box: Box) -> tuple[Tensor, Tensor]:
+    """Return the cost, and its slope by the inputs that may move, in their spreads."""
     value, slope = cost(inputs)
-    return value, slope * model.input_spread
+    return value, torch.where(box.low < box.high, slope * model.input_spread, 0.0)

@@ -175,6 +175,16 @@ def test_a_cost_is_lowered_and_reported():
     assert cheap.optimal.float().mean() > 0.9
 
 
+def test_the_price_of_what_is_fixed_changes_nothing():
+    y, prices, start = targets(20), uniform(5, seed=6), uniform(20, 5, seed=3)
+    options = {"bounds": BOX, "fixed": {1: 0.2}, "start": start}
+    dear = prices.clone()
+    dear[1] = 1e5
+    cheap, other = (solve(NET, y, cost=cost, **options) for cost in (prices, dear))
+    torch.testing.assert_close(other.inputs, cheap.inputs)
+    assert (other.optimal == cheap.optimal).all()
+
+
 @pytest.mark.parametrize("shape", [(5,), (20, 5)])
 def test_staying_near_a_reference_moves_less_than_any_other_solution(shape):
     y, reference = targets(20), 0.5 * uniform(*shape, seed=8)
