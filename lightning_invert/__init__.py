@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     )
     from lightning_invert.pair.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
     from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
+    from lightning_invert.solver.cost import Near
+    from lightning_invert.solver.solution import Solution
+    from lightning_invert.solver.solve import solve
+    from lightning_invert.solver.targets import Interval
     from lightning_invert.variables import Variable
     from lightning_invert.watch.metric import InvertibilityMetric
 
@@ -42,14 +46,17 @@ __all__ = [
     "ConditioningPenalty",
     "ConstantAlpha",
     "ForwardInverseModule",
+    "Interval",
     "InvertibilityCallback",
     "InvertibilityMetric",
     "JacobianConsistency",
     "LinearDecayAlpha",
     "LinearPlusNonlinear",
+    "Near",
     "PredictionWriter",
     "ResidualMLP",
     "SmoothMLP",
+    "Solution",
     "Standardize",
     "Thresholds",
     "Variable",
@@ -62,6 +69,7 @@ __all__ = [
     "log_volume",
     "numerical_rank",
     "singular_values",
+    "solve",
     "weakest_directions",
 ]
 
@@ -72,14 +80,17 @@ _HOMES = {
     "ConditioningPenalty": "pair.penalty",
     "ConstantAlpha": "pair.objective",
     "ForwardInverseModule": "pair.module",
+    "Interval": "solver.targets",
     "InvertibilityCallback": "callbacks",
     "InvertibilityMetric": "watch.metric",
     "JacobianConsistency": "pair.penalty",
     "LinearDecayAlpha": "pair.objective",
     "LinearPlusNonlinear": "pair.networks",
+    "Near": "solver.cost",
     "PredictionWriter": "callbacks",
     "ResidualMLP": "pair.networks",
     "SmoothMLP": "pair.networks",
+    "Solution": "solver.solution",
     "Standardize": "pair.networks",
     "Thresholds": "jacobians.thresholds",
     "Variable": "variables",
@@ -92,6 +103,7 @@ _HOMES = {
     "log_volume": "jacobians.singular_values",
     "numerical_rank": "jacobians.thresholds",
     "singular_values": "jacobians.singular_values",
+    "solve": "solver.solve",
     "weakest_directions": "jacobians.singular_values",
 }
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "overhead.py": ["--epochs", "2"],
     "large.py": ["--quick"],
     "training.py": ["--epochs", "1", "--turns", "1"],
+    "solve.py": ["--targets", "200", "--few", "2", "--epochs", "2", "--seconds", "0.01"],
 }
 
 

@@ -16,6 +16,7 @@ ARROWS = {
     "watch": {"jacobians", "variables"},
     "report": {"jacobians", "watch"},
     "pair": {"jacobians", "variables"},
+    "solver": {"jacobians", "variables"},
     "problems": {"jacobians", "variables"},
     "datamodules": {"problems", "tables", "variables"},
     "callbacks": {"jacobians", "report", "tables", "watch"},
@@ -41,6 +42,7 @@ WITHOUT_LIGHTNING = (
     "tables",
     "jacobians",
     "watch",
+    "solver",
     "problems",
     "analysis",
 )

@@ -1,0 +1,245 @@
+r"""The step that is best by a linear model, inside a box, at many points at once.
+
+With J the Jacobian at a point, c the slope of a cost, h > 0 its curvature and z the change of the
+outcome that is wanted, somewhere between :math:`z_l` and :math:`z_h`:
+
+.. math:: \min_{d,\, z} \; c^\top d + \tfrac{h}{2} \lVert d \rVert^2
+          + \tfrac{1}{2 \lambda} \lVert J d - z \rVert^2
+          \quad \text{with} \quad d_l \le d \le d_h, \; z_l \le z \le z_h.
+
+Without a cost this is the step of Levenberg and Marquardt with damping :math:`\lambda`; with one,
+and :math:`\lambda \to 0`, a step along the null space of J that restores the outcome as well. For
+multipliers :math:`\nu = (z - J d) / \lambda` the optimum is
+:math:`d = \mathrm{clamp}((J^\top \nu - c) / h)`, and what is left is one monotone, piecewise linear
+equation in m unknowns,
+
+.. math:: \lambda \nu + J\, \mathrm{clamp}\big((J^\top \nu - c) / h\big) = z,
+
+which a Newton method solves in a few passes: each finds which inputs stay at a bound by solving a
+linear system of the free ones. It is the gradient of a convex function, so that a line search makes
+the method converge from anywhere (L. Qi and J. Sun, *A nonsmooth version of Newton's method*,
+Mathematical Programming 58, 1993). The wanted change of an interval is kept near the smallest one
+by a weight :math:`1/\varepsilon` that is large beside the Jacobian, and is clamped likewise.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_invert.solver.rows import finite_rows, times
+
+__all__ = ["Step", "bounded_step"]
+
+MAX_PASSES = 20
+"""Two or three are the rule: most points keep the inputs at their bounds that they start with."""
+
+MIN_SLOPE = 0.5
+"""A whole Newton step is taken unless the slope at its end is more than this share of that before."""
+
+SLACK = 1e4
+"""Weight of the change that an interval allows, times the mean square of the Jacobian's rows."""
+
+MIN_SQUARE = 1e-30
+
+
+class Step(NamedTuple):
+    """Steps and the multipliers of the outcomes.
+
+    Attributes:
+        step: d, shape (P, n).
+        multipliers: ν, shape (P, m).
+    """
+
+    step: Tensor
+    multipliers: Tensor
+
+
+class _Model(NamedTuple):
+    """What defines the equation, each with a row for every point."""
+
+    jacobian: Tensor
+    curvature: Tensor
+    step_low: Tensor
+    step_high: Tensor
+    change_low: Tensor
+    change_high: Tensor
+    nearest: Tensor
+    damping: Tensor
+    slack: Tensor
+
+    def of(self, rows: Tensor) -> _Model:
+        return _Model(*(part[rows] for part in self))
+
+    def step(self, pulled: Tensor) -> Tensor:
+        return pulled.clamp(self.step_low, self.step_high)
+
+    def change(self, multipliers: Tensor) -> Tensor:
+        wanted = self.nearest - self.slack * multipliers
+        return wanted.clamp(self.change_low, self.change_high)
+
+    def step_sides(self, pulled: Tensor) -> Tensor:
+        return _sides(pulled, self.step_low, self.step_high)
+
+    def change_sides(self, multipliers: Tensor) -> Tensor:
+        wanted = self.nearest - self.slack * multipliers
+        return _sides(wanted, self.change_low, self.change_high)
+
+
+def bounded_step(
+    jacobian: Tensor,
+    change: tuple[Tensor, Tensor],
+    box: tuple[Tensor, Tensor],
+    damping: Tensor,
+    *,
+    slope: Tensor | None = None,
+    curvature: Tensor | None = None,
+) -> Step:
+    r"""Return the best step inside the box at each point.
+
+    Args:
+        jacobian: Shape (P, m, n), float64, finite; 0 in the rows of which nothing is wanted.
+        change: Lowest and highest change of the outcome that is wanted, shape (P, m) each, the same
+            where it is to be met exactly, and infinite where nothing is wanted.
+        box: Lowest and highest step of each input, shape (P, n) each, at most and at least 0.
+        damping: :math:`\lambda` as a share of the mean square of the Jacobian's rows, shape (P,).
+        slope: c, shape (P, n); 0 by default.
+        curvature: h, shape (P,); 1 by default.
+
+    Returns:
+        Steps and multipliers, float64. Where the linear systems are singular, these may be NaN.
+
+    Example:
+        >>> one = torch.ones(1, dtype=torch.float64)
+        >>> change = torch.full((2, 1, 1), 3.0, dtype=torch.float64)
+        >>> box = torch.tensor([[[-9.0, -9.0]], [[1.0, 9.0]]], dtype=torch.float64)
+        >>> bounded_step(one.new_ones(1, 1, 2), change, box, 1e-12 * one).step
+        tensor([[1.0000, 2.0000]], dtype=torch.float64)
+    """
+    slope = torch.zeros_like(box[0]) if slope is None else slope
+    h = torch.ones_like(damping)[:, None] if curvature is None else curvature[:, None]
+    square = _mean_square(jacobian, change)[:, None] / h
+    nearest = torch.zeros_like(change[0]).clamp(*change)
+    model = _Model(jacobian, h, *box, *change, nearest, damping[:, None] * square, SLACK * square)
+    # Not zero, lest it cannot be told which inputs at a bound are about to leave it.
+    multipliers = 1e-9 * nearest / square
+    pulled = (times(jacobian.mT, multipliers) - slope) / h
+    left = torch.arange(len(jacobian), device=jacobian.device)
+    part = model
+    for _ in range(MAX_PASSES):
+        multipliers[left], pulled[left], settled = _pass(part, multipliers[left], pulled[left])
+        unsettled = (~settled).nonzero()[:, 0]
+        if len(unsettled) == 0:
+            break
+        left, part = left[unsettled], part.of(unsettled)
+    return Step(model.step(pulled), multipliers)
+
+
+def _mean_square(jacobian: Tensor, change: tuple[Tensor, Tensor]) -> Tensor:
+    wanted = (change[0] > -torch.inf) | (change[1] < torch.inf)
+    return (jacobian.square().sum((1, 2)) / wanted.sum(1)).clamp(min=MIN_SQUARE)
+
+
+def _pass(model: _Model, multipliers: Tensor, pulled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Take a Newton step in the multipliers and what they pull; tell where it was the last."""
+    sides, change_sides = model.step_sides(pulled), model.change_sides(multipliers)
+    error = model.damping * multipliers - model.change(multipliers)
+    error += times(model.jacobian, model.step(pulled))
+    diagonal = model.damping + (change_sides == 0) * model.slack
+    newton = -_solved(model.jacobian, (sides == 0) / model.curvature, diagonal, error)
+    along = times(model.jacobian.mT, newton) / model.curvature
+    share = _line_search(model, multipliers, pulled, newton, along, (error * newton).sum(1))
+    multipliers = multipliers + share[:, None] * newton
+    pulled = pulled + share[:, None] * along
+    settled = share == 1
+    settled &= (model.step_sides(pulled) == sides).all(1)
+    settled &= (model.change_sides(multipliers) == change_sides).all(1)
+    # One that is lost to a singular system stays so.
+    return multipliers, pulled, settled | ~finite_rows(multipliers)
+
+
+def _sides(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return -1 at or below the lower end, 1 at or above the upper one, 2 if there is one value."""
+    sides = (values >= high).to(torch.int8) - (values <= low).to(torch.int8)
+    return torch.where(low < high, sides, 2)
+
+
+def _solved(jacobian: Tensor, weights: Tensor, diagonal: Tensor, right: Tensor) -> Tensor:
+    """Return the solution x of (J W Jᵀ + D) x = b, by the smaller of the two normal equations."""
+    m, n = jacobian.shape[1:]
+    if m <= n:
+        gram = (jacobian * weights[:, None]) @ jacobian.mT
+        gram.diagonal(dim1=1, dim2=2).add_(diagonal)
+        return _cholesky_solved(gram, right)
+    # With u = W Jᵀ x: x = (b - J u) / D, and (1 + W Jᵀ D⁻¹ J) u = W Jᵀ D⁻¹ b, made symmetric.
+    root = weights.sqrt()
+    scaled = jacobian * root[:, None] / diagonal[:, :, None].sqrt()
+    gram = scaled.mT @ scaled
+    gram.diagonal(dim1=1, dim2=2).add_(1.0)
+    u = root * _cholesky_solved(gram, times(scaled.mT, right / diagonal.sqrt()))
+    return (right - times(jacobian, u)) / diagonal
+
+
+def _cholesky_solved(matrices: Tensor, right: Tensor) -> Tensor:
+    # `cholesky_ex` does not wait for the device, nor raise for the one that is singular.
+    factors, info = torch.linalg.cholesky_ex(matrices)
+    solved = torch.cholesky_solve(right[:, :, None], factors)[:, :, 0]
+    return torch.where((info == 0)[:, None], solved, torch.nan)
+
+
+def _line_search(
+    model: _Model,
+    multipliers: Tensor,
+    pulled: Tensor,
+    newton: Tensor,
+    along: Tensor,
+    before: Tensor,
+) -> Tensor:
+    """Return which share of the Newton step is best, shape (P,): 1 almost always.
+
+    Along the step the slope of the convex function is piecewise linear. It rises while an input, or
+    the change of an interval, is between its bounds: from where it enters to where it leaves.
+    """
+    ends = [
+        _between(pulled, along, model.step_low, model.step_high),
+        _between(
+            model.nearest - model.slack * multipliers,
+            -model.slack * newton,
+            model.change_low,
+            model.change_high,
+        ),
+    ]
+    enter, leave = (torch.cat(pair, 1) for pair in zip(*ends, strict=True))
+    rise = torch.cat((along.square() * model.curvature, newton.square() * model.slack), 1)
+    damped = (model.damping * newton.square()).sum(1)
+    after = before + damped + (rise * (leave - enter)).sum(1)
+    shares = torch.ones_like(before)
+    steep = (after > MIN_SLOPE * before.abs()).nonzero()[:, 0]
+    if len(steep) > 0:
+        shares[steep] = _root(before[steep], damped[steep], enter[steep], leave[steep], rise[steep])
+    return shares
+
+
+def _between(begin: Tensor, along: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return from which share of the way to which it is between two ends, each in [0, 1]."""
+    moving = along != 0
+    safe = torch.where(moving, along, 1.0)
+    one, other = (low - begin) / safe, (high - begin) / safe
+    enter, leave = torch.minimum(one, other).clamp(0, 1), torch.maximum(one, other).clamp(0, 1)
+    return torch.where(moving, enter, 0.0), torch.where(moving, leave, 0.0)
+
+
+def _root(before: Tensor, damped: Tensor, enter: Tensor, leave: Tensor, rise: Tensor) -> Tensor:
+    """Return where the slope, which is negative at 0 and positive at 1, is 0; shape (P,)."""
+    shares, order = torch.cat((enter, leave), 1).sort(dim=1)
+    rises = torch.cat((rise, -rise), 1).gather(1, order).cumsum(1) + damped[:, None]
+    ends = torch.cat((shares[:, 1:], torch.ones_like(shares[:, :1])), 1)
+    first = before + damped * shares[:, 0]
+    slopes = first[:, None] + (rises * (ends - shares)).cumsum(1)
+    # The piece that ends at the first slope that is not negative.
+    piece = (slopes >= 0).float().argmax(1, keepdim=True)
+    end, slope, steepness = (part.gather(1, piece)[:, 0] for part in (ends, slopes, rises))
+    root = torch.where(first >= 0, -before / damped, end - slope / steepness)
+    return root.clamp(0, 1)
