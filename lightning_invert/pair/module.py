@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from lightning_invert.arguments import check_choice, check_flag, check_integer, check_number, wrong
 from lightning_invert.pair.batch import split_batch
-from lightning_invert.pair.checkpoint import (
-    CHECKPOINT_KEY,
-    PARTS,
-    kept,
-    kept_part,
-    pack,
-    pack_variables,
-    plain_arguments,
-    read_checkpoint,
-    unpack_variables,
-)
-from lightning_invert.pair.epoch_sums import EpochSums
+from lightning_invert.pair.kept import KeptPair
 from lightning_invert.pair.learning_rate import one_cycle_over
-from lightning_invert.pair.networks import SmoothMLP, Standardize
 from lightning_invert.pair.objective import (
     AlphaSchedule,
     ConstantAlpha,
@@ -40,18 +26,16 @@ from lightning_invert.pair.objective import (
     pair_loss,
 )
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
-from lightning_invert.pair.streams import everywhere, random_streams, set_random_streams
-from lightning_invert.pair.trust import check_trust
+from lightning_invert.pair.physical import dtype_of
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
-    from typing_extensions import Self
 
 __all__ = ["ForwardInverseModule"]
 
 
-class ForwardInverseModule(LightningModule):
+class ForwardInverseModule(KeptPair):
     r"""A forward surrogate F: x -> y and an inverse I: y -> x, trained jointly.
 
     .. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
@@ -131,7 +115,7 @@ class ForwardInverseModule(LightningModule):
         jacobian_consistency: JacobianConsistency | None = None,
         trust: Sequence[str] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(trust)
         for name, network in {"forward_net": forward_net, "inverse_net": inverse_net}.items():
             if network is not None and not isinstance(network, nn.Module):
                 raise TypeError(
@@ -177,9 +161,6 @@ class ForwardInverseModule(LightningModule):
         self.save_hyperparameters(
             ignore=["forward_net", "inverse_net", *penalties, *schedule, "trust"]
         )
-        self.trust = check_trust(trust)
-        self._given: frozenset[str] = frozenset()
-        self._sized: frozenset[str] = frozenset()
         self.forward_net = forward_net
         self.inverse_net = inverse_net
         self.alpha = alpha
@@ -192,29 +173,9 @@ class ForwardInverseModule(LightningModule):
         self.standardize = standardize
         self.conditioning_penalty = conditioning_penalty
         self.jacobian_consistency = jacobian_consistency
-        self.scale_x = Standardize()
-        self.scale_y = Standardize()
-        self.inputs: tuple[Variable, ...] | None = None
-        self.outputs: tuple[Variable, ...] | None = None
-        self._sums: defaultdict[str, EpochSums] = defaultdict(EpochSums)
-        self._penalties: dict[str, list[Tensor]] = {}
-        self._resumed: dict[str, Any] = {}
-        """What the fit that is resumed was doing, until it is taken up."""
         self._held: set[tuple[str, torch.dtype]] = set()
 
     # The pair, in physical units.
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict the outcome of settings: F, (N, n) -> (N, m)."""
-        return self.scale_y.inverse(self._evaluate("forward_net", self.scale_x(x)))
-
-    def inverse(self, y: Tensor) -> Tensor:
-        """Propose settings for a wanted outcome: I, (N, m) -> (N, n)."""
-        return self.scale_x.inverse(self._evaluate("inverse_net", self.scale_y(y)))
-
-    def round_trip(self, y: Tensor) -> Tensor:
-        """Predict what the proposed settings lead to: F∘I, (N, m) -> (N, m)."""
-        return self.forward(self.inverse(y))
 
     def invertibility_maps(
         self, truth: Callable[[Tensor], Tensor] | None = None
@@ -256,16 +217,6 @@ class ForwardInverseModule(LightningModule):
         data = getattr(self.trainer, "datamodule", None) if self._attached else None
         forward = getattr(getattr(data, "problem", None), "forward", None)
         return forward if callable(forward) else None
-
-    @property
-    def input_names(self) -> tuple[str, ...] | None:
-        """Names of the settings, where the data module or the checkpoint has them."""
-        return None if self.inputs is None else tuple(variable.name for variable in self.inputs)
-
-    @property
-    def output_names(self) -> tuple[str, ...] | None:
-        """Names of the outcomes, likewise."""
-        return None if self.outputs is None else tuple(variable.name for variable in self.outputs)
 
     @property
     def alpha(self) -> AlphaSchedule:
@@ -325,15 +276,7 @@ class ForwardInverseModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Take up the epoch that is resumed, unless Lightning counts it as done."""
-        self._resume_streams()  # where the checkpoint was loaded only after `on_fit_start`: FSDP
-        resumed, self._resumed = self._resumed, {}
-        self._sums.clear()
-        self._penalties.clear()
-        if resumed and resumed["epoch"] == self.current_epoch:
-            for stage, sums in resumed["sums"].items():
-                self._sums[stage].load_state_dict(sums, self.device)
-            for name, terms in resumed["penalties"].items():
-                self._penalties[name] = list(terms.to(self.device))
+        self._take_up()
 
     def train(self, mode: bool = True) -> ForwardInverseModule:
         """Set the mode; a frozen F stays in evaluation mode."""
@@ -411,116 +354,7 @@ class ForwardInverseModule(LightningModule):
 
     # Checkpoints.
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the networks, the schedule and the variables' names beside the weights."""
-        parts = {}
-        for name in PARTS:
-            try:
-                parts[name] = pack(getattr(self, name))
-            except TypeError as error:
-                rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
-        variables = {side: pack_variables(getattr(self, side)) for side in ("inputs", "outputs")}
-        checkpoint[CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
-        if self._attached:
-            doing = {
-                "streams": random_streams(self.device),
-                "epoch": self.current_epoch,
-                "sums": {stage: sums.state_dict() for stage, sums in self._sums.items()},
-                "penalties": {k: torch.stack(terms).cpu() for k, terms in self._penalties.items()},
-            }
-            processes = dict(enumerate(everywhere(doing, self.trainer.world_size)))
-            checkpoint[CHECKPOINT_KEY]["processes"] = processes
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Rebuild what this module was not given; what it was given is not even opened.
-
-        Raises:
-            TypeError: If a part names anything but torch's layers, this package's own classes, the
-                class of this module's schedule and what ``trust`` names.
-            ValueError: If a part is damaged.
-        """
-        for name in PARTS:
-            resumed = (name == "alpha" and name not in self._given) or name in self._sized
-            if resumed or getattr(self, name) is None:
-                part = self._kept(checkpoint, name)
-                setattr(self, name, getattr(self, name) if part is None else part)
-        variables = kept(checkpoint, "variables")
-        self.inputs = self.inputs or unpack_variables(variables, "input")
-        self.outputs = self.outputs or unpack_variables(variables, "output")
-        given = not self._sized and None not in (self.forward_net, self.inverse_net)
-        if CHECKPOINT_KEY not in checkpoint and not given:
-            raise ValueError(
-                "Expected a checkpoint of a ForwardInverseModule, but no networks are kept in it. "
-                "Give `forward_net` and `inverse_net` if it has their weights."
-            )
-        with isolate_rng(include_cuda=False):
-            self._build_missing()
-        if self._attached and self.trainer.state.fn == "fit":
-            self._resumed = self._of_this_process(kept(checkpoint, "processes"))
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]
-        cls,
-        checkpoint_path: Any,
-        map_location: Any = "cpu",
-        *,
-        strict: bool | None = None,
-        trust: Sequence[str] = (),
-        **arguments: Any,
-    ) -> Self:
-        """Return the pair that a checkpoint holds.
-
-        Nothing that the file names is imported or run but torch's layers, this package's own
-        classes and what ``trust`` names. What is given instead is not looked for in the file.
-
-        Args:
-            checkpoint_path: Path, URL or open file.
-            map_location: Where the pair is put, as in :func:`torch.load`.
-            strict: Whether the weights have to fit exactly; by default what the class says.
-            trust: Names of packages and modules whose networks and schedules may be imported and
-                run for it, like ``["my_package"]``; and of single classes and functions.
-            arguments: Of the class, instead of what the checkpoint keeps, like
-                ``forward_net=MyNet()``.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            TypeError: If it needs what is not trusted. The message says what to write.
-            ValueError: If it is damaged, or no checkpoint of a pair, or its weights do not fit.
-
-        Example:
-            >>> import tempfile
-            >>> from lightning.pytorch import Trainer
-            >>> file = Path(tempfile.mkdtemp(), "pair.ckpt")
-            >>> trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
-            >>> trainer.strategy.connect(ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3)))
-            >>> trainer.save_checkpoint(file)
-            >>> ForwardInverseModule.load_from_checkpoint(file).inverse_net
-            Linear(in_features=2, out_features=3, bias=True)
-        """
-        checkpoint = read_checkpoint(checkpoint_path, map_location)
-        module = cls(**{**plain_arguments(cls, checkpoint), **arguments})
-        module.trust = check_trust(trust)
-        module._given = frozenset(arguments)
-        module.configure_model()
-        try:
-            module.on_load_checkpoint(checkpoint)
-            strict = module.strict_loading if strict is None else strict
-            module.load_state_dict(checkpoint["state_dict"], strict=strict)
-        except (TypeError, ValueError, RuntimeError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{checkpoint_path}: {error}") from error
-        weights = (w for w in checkpoint["state_dict"].values() if isinstance(w, Tensor))
-        return module.to(next(weights, torch.empty(0)).device)
-
     # Details.
-
-    @property
-    def _attached(self) -> bool:
-        """Whether there is a trainer."""
-        try:
-            return self.trainer is not None
-        except RuntimeError:  # what Lightning says where there is none
-            return False
 
     @property
     def _warming_up(self) -> bool:
@@ -528,69 +362,15 @@ class ForwardInverseModule(LightningModule):
             return False
         return self.trainer.state.fn == "fit" and self.current_epoch < self.forward_warmup_epochs
 
-    def _of_this_process(self, processes: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-        """Return what this one of the processes that saved a checkpoint was doing."""
-        if processes and len(processes) != self.trainer.world_size:
-            rank_zero_warn(
-                f"ForwardInverseModule resumes in {self.trainer.world_size} process(es) what "
-                f"{len(processes)} trained: it will not end, to the bit, as it would have there."
-            )
-            return {}
-        return dict(processes[self.trainer.global_rank]) if processes else {}
-
-    def _resume_streams(self) -> None:
-        if streams := self._resumed.pop("streams", None):
-            set_random_streams(streams, self.device)
-
-    def _net(self, name: str) -> nn.Module:
-        network = getattr(self, name)
-        if network is None:
-            raise ValueError(
-                f"Expected argument `{name}` to be an nn.Module, but it is None and no data module "
-                "with `inputs` and `outputs` was there to size one by."
-            )
-        return network  # type: ignore[no-any-return]
-
     def _build_missing(self) -> None:
         if self.freeze_forward and self.forward_net is None:
             raise ValueError(
                 "Expected a trained F with `freeze_forward=True`: give `forward_net` or "
                 "`forward_from`."
             )
-        if self.inputs and self.outputs:
-            n, m = len(self.inputs), len(self.outputs)
-            if self.forward_net is None:
-                self.forward_net = SmoothMLP(n, m)
-            if self.inverse_net is None:
-                self.inverse_net = SmoothMLP(m, n)
-        f = self._net("forward_net")
-        self._net("inverse_net")
+        super()._build_missing()
         if self.freeze_forward:
-            f.requires_grad_(False).eval()
-
-    def _take_forward_from(self, path: str) -> None:
-        checkpoint = read_checkpoint(path)
-        try:
-            self.forward_net = self._kept(checkpoint, "forward_net")
-            if self.forward_net is None:
-                raise ValueError(
-                    "Expected a checkpoint of a ForwardInverseModule, but it keeps no F."
-                )
-            for part in ("forward_net", "scale_x", "scale_y"):
-                weights = checkpoint["state_dict"].items()
-                prefix = f"{part}."
-                getattr(self, part).load_state_dict(
-                    {k.removeprefix(prefix): w for k, w in weights if k.startswith(prefix)}
-                )
-        except (TypeError, ValueError, RuntimeError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{path}: {error}") from error
-
-    def _kept(self, checkpoint: dict[str, Any], name: str) -> Any:
-        trust = list(self.trust)
-        if name == "alpha":  # a schedule of the class that the user gave is as good as given
-            trust.append(f"{type(self.alpha).__module__}.{type(self.alpha).__qualname__}")
-        return kept_part(checkpoint, name, trust)
+            self._net("forward_net").requires_grad_(False).eval()
 
     def _fit_scales(
         self, input_mean: Tensor, input_std: Tensor, output_mean: Tensor, output_std: Tensor
@@ -619,7 +399,7 @@ class ForwardInverseModule(LightningModule):
 
     def _standardized(self, batch: Any) -> tuple[Tensor, Tensor]:
         x, y = self._checked(split_batch(batch))
-        dtype = _dtype_of(self._net("forward_net"))
+        dtype = dtype_of(self._net("forward_net"))
         return self.scale_x(x).to(dtype=dtype), self.scale_y(y).to(dtype=dtype)
 
     def _checked(self, pair: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -637,11 +417,6 @@ class ForwardInverseModule(LightningModule):
     def _variables(self, side: str, columns: Tensor) -> Sequence[Variable]:
         known = self.inputs if side == "x" else self.outputs
         return known or [Variable(f"{side}{number}") for number in range(len(columns))]
-
-    def _evaluate(self, name: str, z: Tensor) -> Tensor:
-        """Evaluate a network, in its own dtype."""
-        network = self._net(name)
-        return network(z.to(dtype=_dtype_of(network)))  # type: ignore[no-any-return]
 
     def _loss(self, x: Tensor, y: Tensor, stage: str) -> PairLoss:
         loss = pair_loss(
@@ -687,11 +462,6 @@ class ForwardInverseModule(LightningModule):
             sync_dist=everywhere,
             batch_size=1,
         )
-
-
-def _dtype_of(network: nn.Module) -> torch.dtype | None:
-    """Return what a network computes in; ``None`` if it has no weights and takes what comes."""
-    return next((p.dtype for p in network.parameters() if p.is_floating_point()), None)
 
 
 def _labels(variables: Sequence[Variable] | None) -> list[str] | None:

@@ -90,7 +90,8 @@ def test_jacobians_in_standard_units_are_autograds_in_float64(units, precision, 
     ):
         slopes = [autograd_jacobian(lambda row: function(row[None])[0], row).numpy() for row in z]  # noqa: B023
         sigma = np.linalg.svd(np.stack(slopes), compute_uv=False)
-        tolerance = 1e-9 if precision == "float64" else 1e-4
+        # A time stamp of 1.7e9 s is known to 2e-7 s in float64, and the Jacobian is not constant.
+        tolerance = 1e-6 if precision == "float64" else 1e-4
         np.testing.assert_allclose(found[name].singular_values, sigma, rtol=tolerance)
 
 

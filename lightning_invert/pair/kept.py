@@ -1,0 +1,218 @@
+"""A pair that a checkpoint holds whole: networks, schedule, columns, and how to go on training."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from lightning_invert.pair.checkpoint import (
+    CHECKPOINT_KEY,
+    PARTS,
+    kept,
+    kept_part,
+    pack,
+    pack_variables,
+    plain_arguments,
+    read_checkpoint,
+    unpack_variables,
+)
+from lightning_invert.pair.epoch_sums import EpochSums
+from lightning_invert.pair.objective import AlphaSchedule
+from lightning_invert.pair.physical import PhysicalPair
+from lightning_invert.pair.streams import everywhere, random_streams, set_random_streams
+from lightning_invert.pair.trust import check_trust
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["KeptPair"]
+
+
+class KeptPair(PhysicalPair, LightningModule):
+    """What of a pair is in a checkpoint, and what of a checkpoint is let in.
+
+    Args:
+        trust: Names of packages, modules and classes that a checkpoint's parts may name.
+    """
+
+    alpha: AlphaSchedule
+
+    def __init__(self, trust: Sequence[str]) -> None:
+        super().__init__()
+        self.trust = check_trust(trust)
+        self._given: frozenset[str] = frozenset()
+        """What was given beside a checkpoint, and so is not taken from it."""
+        self._sized: frozenset[str] = frozenset()
+        """Networks that were sized by the data, and give way to a checkpoint's."""
+        self._sums: defaultdict[str, EpochSums] = defaultdict(EpochSums)
+        self._penalties: dict[str, list[Tensor]] = {}
+        self._resumed: dict[str, Any] = {}
+        """What the fit that is resumed was doing, until it is taken up."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the networks, the schedule and the variables' names beside the weights."""
+        parts = {}
+        for name in PARTS:
+            try:
+                parts[name] = pack(getattr(self, name))
+            except TypeError as error:
+                rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
+        variables = {side: pack_variables(getattr(self, side)) for side in ("inputs", "outputs")}
+        checkpoint[CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
+        if self._attached:
+            doing = {
+                "streams": random_streams(self.device),
+                "epoch": self.current_epoch,
+                "sums": {stage: sums.state_dict() for stage, sums in self._sums.items()},
+                "penalties": {k: torch.stack(terms).cpu() for k, terms in self._penalties.items()},
+            }
+            processes = dict(enumerate(everywhere(doing, self.trainer.world_size)))
+            checkpoint[CHECKPOINT_KEY]["processes"] = processes
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Rebuild what this module was not given; what it was given is not even opened.
+
+        Raises:
+            TypeError: If a part names anything but torch's layers, this package's own classes, the
+                class of this module's schedule and what ``trust`` names.
+            ValueError: If a part is damaged.
+        """
+        for name in PARTS:
+            resumed = (name == "alpha" and name not in self._given) or name in self._sized
+            if resumed or getattr(self, name) is None:
+                part = self._kept(checkpoint, name)
+                setattr(self, name, getattr(self, name) if part is None else part)
+        variables = kept(checkpoint, "variables")
+        self.inputs = self.inputs or unpack_variables(variables, "input")
+        self.outputs = self.outputs or unpack_variables(variables, "output")
+        given = not self._sized and None not in (self.forward_net, self.inverse_net)
+        if CHECKPOINT_KEY not in checkpoint and not given:
+            raise ValueError(
+                "Expected a checkpoint of a ForwardInverseModule, but no networks are kept in it. "
+                "Give `forward_net` and `inverse_net` if it has their weights."
+            )
+        with isolate_rng(include_cuda=False):
+            self._build_missing()
+        if self._attached and self.trainer.state.fn == "fit":
+            self._resumed = self._of_this_process(kept(checkpoint, "processes"))
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = "cpu",
+        *,
+        strict: bool | None = None,
+        trust: Sequence[str] = (),
+        **arguments: Any,
+    ) -> Self:
+        """Return the pair that a checkpoint holds.
+
+        Nothing that the file names is imported or run but torch's layers, this package's own
+        classes and what ``trust`` names. What is given instead is not looked for in the file.
+
+        Args:
+            checkpoint_path: Path, URL or open file.
+            map_location: Where the pair is put, as in :func:`torch.load`.
+            strict: Whether the weights have to fit exactly; by default what the class says.
+            trust: Names of packages and modules whose networks and schedules may be imported and
+                run for it, like ``["my_package"]``; and of single classes and functions.
+            arguments: Of the class, instead of what the checkpoint keeps, like
+                ``forward_net=MyNet()``.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            TypeError: If it needs what is not trusted. The message says what to write.
+            ValueError: If it is damaged, or no checkpoint of a pair, or its weights do not fit.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from lightning.pytorch import Trainer
+            >>> from lightning_invert import ForwardInverseModule
+            >>> file = Path(tempfile.mkdtemp(), "pair.ckpt")
+            >>> trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+            >>> trainer.strategy.connect(ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3)))
+            >>> trainer.save_checkpoint(file)
+            >>> ForwardInverseModule.load_from_checkpoint(file).inverse_net
+            Linear(in_features=2, out_features=3, bias=True)
+        """
+        checkpoint = read_checkpoint(checkpoint_path, map_location)
+        module = cls(**{**plain_arguments(cls, checkpoint), **arguments})
+        module.trust = check_trust(trust)
+        module._given = frozenset(arguments)
+        module.configure_model()
+        try:
+            module.on_load_checkpoint(checkpoint)
+            strict = module.strict_loading if strict is None else strict
+            module.load_state_dict(checkpoint["state_dict"], strict=strict)
+        except (TypeError, ValueError, RuntimeError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{checkpoint_path}: {error}") from error
+        weights = (w for w in checkpoint["state_dict"].values() if isinstance(w, Tensor))
+        return module.to(next(weights, torch.empty(0)).device)
+
+    def _take_up(self) -> None:
+        """Go on with the epoch that is resumed, unless Lightning counts it as done."""
+        self._resume_streams()  # where the checkpoint was loaded only after `on_fit_start`: FSDP
+        resumed, self._resumed = self._resumed, {}
+        self._sums.clear()
+        self._penalties.clear()
+        if resumed and resumed["epoch"] == self.current_epoch:
+            for stage, sums in resumed["sums"].items():
+                self._sums[stage].load_state_dict(sums, self.device)
+            for name, terms in resumed["penalties"].items():
+                self._penalties[name] = list(terms.to(self.device))
+
+    def _of_this_process(self, processes: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+        """Return what this one of the processes that saved a checkpoint was doing."""
+        if processes and len(processes) != self.trainer.world_size:
+            rank_zero_warn(
+                f"ForwardInverseModule resumes in {self.trainer.world_size} process(es) what "
+                f"{len(processes)} trained: it will not end, to the bit, as it would have there."
+            )
+            return {}
+        return dict(processes[self.trainer.global_rank]) if processes else {}
+
+    def _resume_streams(self) -> None:
+        if streams := self._resumed.pop("streams", None):
+            set_random_streams(streams, self.device)
+
+    def _take_forward_from(self, path: str) -> None:
+        checkpoint = read_checkpoint(path)
+        try:
+            self.forward_net = self._kept(checkpoint, "forward_net")
+            if self.forward_net is None:
+                raise ValueError(
+                    "Expected a checkpoint of a ForwardInverseModule, but it keeps no F."
+                )
+            for part in ("forward_net", "scale_x", "scale_y"):
+                weights = checkpoint["state_dict"].items()
+                prefix = f"{part}."
+                getattr(self, part).load_state_dict(
+                    {k.removeprefix(prefix): w for k, w in weights if k.startswith(prefix)}
+                )
+        except (TypeError, ValueError, RuntimeError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"{path}: {error}") from error
+
+    def _kept(self, checkpoint: dict[str, Any], name: str) -> Any:
+        trust = list(self.trust)
+        if name == "alpha":  # a schedule of the class that the user gave is as good as given
+            trust.append(f"{type(self.alpha).__module__}.{type(self.alpha).__qualname__}")
+        return kept_part(checkpoint, name, trust)
+
+    @property
+    def _attached(self) -> bool:
+        """Whether there is a trainer."""
+        try:
+            return self.trainer is not None
+        except RuntimeError:  # what Lightning says where there is none
+            return False
