@@ -136,6 +136,7 @@ class KeptPair(PhysicalPair, LightningModule):
             >>> import tempfile
             >>> from pathlib import Path
             >>> from lightning.pytorch import Trainer
+            >>> from torch import nn
             >>> from lightning_invert import ForwardInverseModule
             >>> file = Path(tempfile.mkdtemp(), "pair.ckpt")
             >>> trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
