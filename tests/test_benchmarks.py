@@ -10,6 +10,7 @@ COMMANDS = {
     "spectrum.py": ["--seconds", "0.01", "--shapes", "1"],
     "overhead.py": ["--epochs", "2"],
     "large.py": ["--quick"],
+    "surrogate.py": ["--only", "smooth,true", "--share", "0.005"],
     "training.py": ["--epochs", "1", "--turns", "1"],
     "solve.py": ["--targets", "200", "--few", "2", "--epochs", "2", "--seconds", "0.01"],
 }
