@@ -109,7 +109,7 @@ def trained(furnace: Furnace, options: dict[str, object], seed: int, share: floa
     )
     epochs = max(1, round(o["epochs"] * share))
     steps = epochs * math.ceil(len(furnace.x) / o["batch"])
-    cycle = one_cycle_over(optimizer, steps) if o.get("cycle", True) else None
+    cycle = one_cycle_over(optimizer, lambda: steps) if o.get("cycle", True) else None
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(o.get("averaged", 0.0)))
     slopes = None
     if "sobolev" in o:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_invert import ForwardInverseModule, ResidualMLP
+from lightning_invert import ForwardInverseModule, ResidualMLP, SmoothMLP
 from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
     names = "temperature,pressure,flow,yield,purity"
     rows = [",".join(str((i * p) % 17 + p / 10) for p in (1, 3, 5, 7, 11)) for i in range(60)]
     (folder / "measurements.csv").write_text("\n".join([names, *rows]))
-    pair = ForwardInverseModule(ResidualMLP(7, 4), ResidualMLP(4, 7))
+    pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7, width=128))
     trainer = quiet_trainer(folder)
     trainer.strategy.connect(pair)
     trainer.save_checkpoint(folder / "pair.ckpt")

@@ -3,6 +3,7 @@ r"""How the learning rate goes over a fit."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -36,10 +37,21 @@ def one_cycle(progress: float) -> float:
     return _between(1.0, LAST, min(1.0, (progress - RISING) / (1.0 - RISING)))
 
 
-def one_cycle_over(optimizer: Optimizer, steps: int) -> LambdaLR:
-    """Return a scheduler of one cycle over so many steps of the optimizer."""
-    last = max(1, steps - 1)
-    return LambdaLR(optimizer, lambda step: one_cycle(step / last))
+def one_cycle_over(optimizer: Optimizer, steps: Callable[[], float]) -> LambdaLR:
+    """Return a scheduler of one cycle.
+
+    Args:
+        optimizer: Whose rate it is.
+        steps: Returns how many steps the fit has; it is asked from the second step on. Where that is
+            infinite, the rate is constant.
+    """
+
+    def share(step: int) -> float:
+        if step == 0:
+            return FIRST
+        return one_cycle(step / max(1, steps() - 1)) if math.isfinite(steps()) else 1.0
+
+    return LambdaLR(optimizer, share)
 
 
 def _between(begin: float, end: float, progress: float) -> float:

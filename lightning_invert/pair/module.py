@@ -174,6 +174,7 @@ class ForwardInverseModule(KeptPair):
         self.conditioning_penalty = conditioning_penalty
         self.jacobian_consistency = jacobian_consistency
         self._held: set[tuple[str, torch.dtype]] = set()
+        self._steps = math.inf
 
     # The pair, in physical units.
 
@@ -277,6 +278,7 @@ class ForwardInverseModule(KeptPair):
     def on_train_start(self) -> None:
         """Take up the epoch that is resumed, unless Lightning counts it as done."""
         self._take_up()
+        self._steps = self.trainer.estimated_stepping_batches
 
     def train(self, mode: bool = True) -> ForwardInverseModule:
         """Set the mode; a frozen F stays in evaluation mode."""
@@ -291,10 +293,11 @@ class ForwardInverseModule(KeptPair):
         # Lightning cannot clip gradients that a fused step unscales by itself.
         fused = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
         optimizer = Adam(trained, lr=self.learning_rate, fused=fused)
-        steps = self.trainer.estimated_stepping_batches
-        if self.learning_rate_schedule == "constant" or not 0 < steps < math.inf:
+        if self.learning_rate_schedule == "constant" or self._endless:
             return optimizer
-        scheduler = one_cycle_over(optimizer, int(steps))
+        # To know the steps takes the loaders, and to make these too early would draw their order from
+        # another place of the random stream than a fit that is resumed does.
+        scheduler = one_cycle_over(optimizer, lambda: self._steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -355,6 +358,11 @@ class ForwardInverseModule(KeptPair):
     # Checkpoints.
 
     # Details.
+
+    @property
+    def _endless(self) -> bool:
+        """Whether the trainer goes on until somebody stops it."""
+        return self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
 
     @property
     def _warming_up(self) -> bool:

@@ -8,7 +8,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_invert import ConditioningPenalty, ForwardInverseModule, JacobianConsistency
+from lightning_invert import (
+    ConditioningPenalty,
+    ForwardInverseModule,
+    JacobianConsistency,
+    ResidualMLP,
+)
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.datamodules import BlastFurnaceDataModule
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
@@ -99,7 +104,14 @@ def test_the_penalty_lowers_the_95th_percentile_on_the_reference_problem_at_a_sm
             max_epochs=25,
             callbacks=[InvertibilityCallback(sampling="first", figures=False)],
         )
-        module = ForwardInverseModule(alpha=0.0, conditioning_penalty=penalty)
+        module = ForwardInverseModule(
+            ResidualMLP(7, 4),
+            ResidualMLP(4, 7),
+            alpha=0.0,
+            learning_rate=1e-3,
+            learning_rate_schedule="constant",
+            conditioning_penalty=penalty,
+        )
         trainer.fit(module, datamodule=BlastFurnaceDataModule(num_points=1500))
         found[name] = {
             "p95": trainer.callback_metrics["invertibility/forward/cond_p95"].item(),

@@ -66,7 +66,7 @@ PROJECT = textwrap.dedent("""
 """)
 
 
-FEWER = ("--data.num_points", "1000")
+FEWER = ("--data.num_points", "1000", "--data.batch_size", "16")
 
 
 def fit(folder, what, *options, killed=False):
@@ -170,6 +170,7 @@ class Scheduled(ForwardInverseModule):
     """Asks for the training loader before the checkpoint is restored."""
 
     def configure_optimizers(self):
+        self.learning_rate_schedule = "constant"
         optimizer = super().configure_optimizers()
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
