@@ -170,7 +170,7 @@ def _against(
     if name != "truth":
         said = (f"{found} in both", f"{missed} there alone", f"{alarms} here alone")
     words = (
-        (0.98, 0.02 + edge / end, "right", "bottom", style.BLUE, said[0]),
+        (0.02 + edge / end, 0.98, "left", "top", style.BLUE, said[0]),
         (0.98, 0.02, "right", "bottom", style.RED, said[1]),
         (0.02, 0.98, "left", "top", style.BLACK, said[2]),
     )
