@@ -64,7 +64,7 @@ class SmoothMLP(nn.Module):
 
     with :math:`s(z) = z / (1 + e^{-z})`, the SiLU. The default surrogate: the Jacobian of a network
     of rectifiers is a staircase, and dropout smooths a plateau of the process away; either tells of
-    the truly fragile points next to nothing. docs/problems.md has what was tried.
+    the truly fragile points next to nothing. docs/blast_furnace.md has what was tried.
 
     Args:
         in_features: n.
