@@ -216,6 +216,8 @@ def measured(name: str, seed: int, args: argparse.Namespace) -> dict[str, dict[s
     for method, propose in methods.items():
         few = args.adjoint if method == "neural adjoint" else len(bench.targets)
         targets = bench.targets[:few]
+        if not few:
+            continue
         begin = time.perf_counter()
         proposals = propose(bench, targets)
         seconds = (time.perf_counter() - begin) / len(targets)

@@ -6,18 +6,32 @@ import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
+PARTS = ("common.py", "inverse_problems_page.py")
+
 COMMANDS = {
     "spectrum.py": ["--seconds", "0.01", "--shapes", "1"],
     "overhead.py": ["--epochs", "2"],
     "large.py": ["--quick"],
     "surrogate.py": ["--only", "smooth,true", "--share", "0.005"],
+    "inverse_problems.py": [
+        "--problems",
+        "robot_arm",
+        "--seeds",
+        "1",
+        "--targets",
+        "3",
+        "--epochs",
+        "1",
+        "--adjoint",
+        "0",
+    ],
     "training.py": ["--epochs", "1", "--turns", "1"],
     "solve.py": ["--targets", "200", "--few", "2", "--epochs", "2", "--seconds", "0.01"],
 }
 
 
 def test_every_benchmark_is_run_here():
-    assert {path.name for path in FOLDER.glob("*.py")} == {*COMMANDS, "common.py"}
+    assert {path.name for path in FOLDER.glob("*.py")} == {*COMMANDS, *PARTS}
 
 
 @pytest.mark.slow

@@ -1,0 +1,91 @@
+"""The page of the benchmark of inverse problems: a table and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- written by benchmarks/inverse_problems.py -->", "<!-- end -->"
+TITLES = {
+    "sine": "sine",
+    "ballistics": "ballistics",
+    "robot_arm": "robot arm",
+    "blast_furnace": "furnace",
+}
+
+
+def write_page(
+    folder: Path,
+    table: Mapping[str, Mapping[str, Any]],
+    published: Mapping[str, Mapping[str, tuple[float, ...]]],
+    runs: Mapping[str, list[dict[str, Any]]],
+    machine: str,
+) -> None:
+    """Put table and picture into ``folder``/benchmarks.md, between its two marks."""
+    problems = list(runs)
+    lines = [
+        "| | " + " | ".join(TITLES[name] for name in problems) + " | s a target |",
+        "|---" * (len(problems) + 2) + "|",
+    ]
+    for method, of in table.items():
+        cells = [" / ".join(_with_spread(*v) for v in of[name]["r"].values()) for name in problems]
+        seconds = [of[name]["seconds"] for name in problems]
+        few = next(iter(of.values()))["targets"]
+        mark = f" ({few} targets)" if few < 100 else ""
+        ends = f"{min(seconds):.0e} to {max(seconds):.0e}"
+        lines.append(f"| {method}{mark} | {' | '.join(cells)} | {ends} |")
+    for method, of in published.items():
+        cells = [" / ".join(f"{v:.1e}" for v in of.get(name, ())) for name in problems]
+        lines.append(f"| *{method}, published* | {' | '.join(cells)} | |")
+    limits = [
+        " / ".join(f"{seed['limit']['r'][k]:.1e}" for seed in seeds for k in seed["limit"]["r"])
+        for seeds in runs.values()
+    ]
+    lines.append(f"| *limit: the surrogate's own error* | {' | '.join(limits)} | |")
+    seeds = ", ".join(f"{TITLES[name]} {len(of)}" for name, of in runs.items())
+    said = f"Seeds: {seeds}. {machine}."
+    file = folder / "benchmarks.md"
+    before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    page = "\n\n".join([BEGIN, "\n".join(lines), said, END])
+    file.write_text(f"{before}{page}{after}", encoding="utf-8")
+    _draw(folder / "images" / "inverse_problems.png", table, published, problems)
+
+
+def _with_spread(mean: float, spread: float) -> str:
+    return f"{mean:.1e}" + (f" ± {spread:.0e}" if spread else "")
+
+
+def _draw(
+    file: Path,
+    table: Mapping[str, Mapping[str, Any]],
+    published: Mapping[str, Mapping[str, tuple[float, ...]]],
+    problems: list[str],
+) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(problems), figsize=(3 * len(problems), 3.4), layout="constrained", squeeze=False
+    )
+    for ax, name in zip(axes[0], problems, strict=True):
+        for i, (method, of) in enumerate(table.items()):
+            r = of[name]["r"]
+            ax.plot(list(r), [v[0] for v in r.values()], "-o", c=f"C{i}", ms=4, label=method)
+        for i, (method, of) in enumerate(published.items()):
+            values = of.get(name, ())
+            ax.plot(
+                (1, 10, 50)[: len(values)], values, c="k", marker="D+x"[i], ms=5, ls=":", lw=0.8,
+                label=f"{method}, published",
+            )  # fmt: skip
+        ax.set(xscale="log", yscale="log", title=TITLES[name], xlabel="proposals T")
+        ax.set_xticks((1, 10, 50), ("1", "10", "50"))
+        ax.minorticks_off()
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("re-simulation error r$_T$")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7, frameon=False)
+    figure.savefig(file, dpi=110)
