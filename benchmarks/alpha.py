@@ -190,7 +190,9 @@ def picture(found: dict[tuple[str, float], Found], path: Path) -> None:
             axes.set_xlabel("α")
             axes.set_title(title, fontsize=8.5, loc="left")
             if i != 1:
-                axes.legend(frameon=False, fontsize=7.5)
+                low, high = axes.get_ylim()
+                axes.set_ylim(low, high * 4)  # room for the legend
+                axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="upper left")
         figure.savefig(path, dpi=110)
 
 
