@@ -1,14 +1,18 @@
-"""What all benchmarks share: taking turns, and naming the machine."""
+"""What benchmarks share: taking turns, naming the machine, judging proposals, keeping a table."""
 
 from __future__ import annotations
 
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
+from torch import Tensor
+
+from lightning_invert.problems import Problem
 
 TURN = 0.05
 """Seconds that one contestant runs before it is the next one's turn."""
@@ -44,3 +48,24 @@ def machine(*packages: str) -> str:
         except PackageNotFoundError:
             found.append(f"no {package}")
     return f"{platform.machine()}, {torch.get_num_threads()} threads; {', '.join(found)}"
+
+
+def resimulation_error(problem: Problem, x: Tensor, y: Tensor, spread: Tensor) -> Tensor:
+    """Return how far the process is from y at x, in units of ``spread``: (N,), inf if without outcome."""
+    with torch.no_grad():
+        missed = (problem.forward(x) - y) / spread
+    return missed.norm(dim=1).nan_to_num(nan=torch.inf)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Replace what stands between a page's two comments that name the text."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, rest = page.read_text().split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}")

@@ -26,6 +26,8 @@ COMMANDS = {
         "0",
     ],
     "training.py": ["--epochs", "1", "--turns", "1"],
+    "alpha.py": ["--few", "--seeds=1", "--epochs=2", "--points=300", "--targets=50"],
+    "stopping.py": ["--runs=2", "--epochs=7", "--every=2", "--targets=20", "--points=100"],
     "solve.py": ["--targets", "200", "--few", "2", "--epochs", "2", "--seconds", "0.01"],
 }
 
