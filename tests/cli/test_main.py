@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import nn
 
-from lightning_invert import ForwardInverseModule, LinearDecayAlpha, ResidualMLP
+from lightning_invert import ConstantAlpha, ForwardInverseModule, ResidualMLP
 from lightning_invert.callbacks import (
     ConditioningEarlyStopping,
     InvertibilityCallback,
@@ -60,7 +60,7 @@ def test_fit_says_where_logs_figures_and_checkpoint_are(tmp_path, capsys):
 
 def test_a_checkpoint_of_the_command_loads_alone(checkpoint):
     module = ForwardInverseModule.load_from_checkpoint(checkpoint)
-    assert module.alpha == LinearDecayAlpha(0.1, epochs=60)
+    assert module.alpha == ConstantAlpha(0.8)
     assert module(torch.zeros(2, 7)).shape == (2, 4)
     assert module.input_names[0] == "h2_injection"
 
