@@ -94,7 +94,11 @@ def test_no_other_commands_are_promised():
     ("page", "link"),
     [
         (page, link)
-        for page in (ROOT / "README.md", *PAGES, ROOT / "docs" / "trust.md")
+        for page in (
+            ROOT / "README.md",
+            *PAGES,
+            *(ROOT / "docs" / name for name in ("stopping.md", "trust.md")),
+        )
         for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text(encoding="utf-8"))
     ],
     ids=lambda part: str(part)[-40:],

@@ -187,7 +187,7 @@ def test_the_process_s_own_arguments_are_read_likewise(monkeypatch, capsys):
 
 def test_a_file_of_that_name_goes_before_the_packaged_config(tmp_path, capsys):
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
-    (tmp_path / "blast_furnace").write_text(text.replace("max_epochs: 120", "max_epochs: 7"))
+    (tmp_path / "blast_furnace").write_text(text.replace("max_epochs: 150", "max_epochs: 7"))
     with pytest.raises(SystemExit):
         main(["fit", "--config", "blast_furnace", "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_epochs"] == 7
@@ -249,7 +249,7 @@ def test_a_value_out_of_range_is_said_in_one_line(options, words):
 def test_a_misspelt_key_is_named(tmp_path, capsys):
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(text.replace("num_points: 256", "num_point: 256"))
+    wrong.write_text(text.replace("num_points: 1000", "num_point: 1000"))
     with pytest.raises(SystemExit):
         main(["fit", "--config", str(wrong)])
     assert "num_point" in capsys.readouterr().err
@@ -287,7 +287,7 @@ def test_which_points_and_epochs_are_watched_can_be_said_in_yaml(tmp_path):
     options = "".join(f"        {name}: {value}\n" for name, value in given.items())
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
     config = tmp_path / "mine.yaml"
-    config.write_text(text.replace("        num_points: 256\n", options))
+    config.write_text(text.replace("        num_points: 1000\n        every_n_epochs: 5\n", options))
     main(["fit", "--config", str(config), *furnace()[2:]])
     (table,) = tmp_path.rglob("forward_worst_points.csv")
     assert len(table.read_text().splitlines()) == 4
@@ -302,7 +302,7 @@ def test_maps_can_be_said_in_yaml_alone(tmp_path):
 """
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
     config = tmp_path / "mine.yaml"
-    config.write_text(text.replace("        num_points: 256\n", maps))
+    config.write_text(text.replace("        num_points: 1000\n", maps))
     main(["fit", "--config", str(config), *furnace()[2:]])
     names = {path.name.removesuffix("_worst_points.csv") for path in tmp_path.rglob("*_points.csv")}
     assert names == {"furnace", "joint"}
