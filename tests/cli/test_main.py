@@ -287,7 +287,9 @@ def test_which_points_and_epochs_are_watched_can_be_said_in_yaml(tmp_path):
     options = "".join(f"        {name}: {value}\n" for name, value in given.items())
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
     config = tmp_path / "mine.yaml"
-    config.write_text(text.replace("        num_points: 1000\n        every_n_epochs: 5\n", options))
+    config.write_text(
+        text.replace("        num_points: 1000\n        every_n_epochs: 5\n", options)
+    )
     main(["fit", "--config", str(config), *furnace()[2:]])
     (table,) = tmp_path.rglob("forward_worst_points.csv")
     assert len(table.read_text().splitlines()) == 4
