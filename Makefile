@@ -21,12 +21,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/lightning-invert fit --config configs/blast_furnace.yaml $(ARGS)
 
+# A process a core: more threads would only wait for each other.
 test: lint types
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # Others' deprecations are left out, and so are timings and what would install .venv.
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest -n auto -W ignore::DeprecationWarning -W ignore::FutureWarning \
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto -W ignore::DeprecationWarning -W ignore::FutureWarning \
 		-k "not test_benchmarks and not the_demo_runs"
 
 $(LOWEST)/.installed: $(LOWEST)/bin/uv pyproject.toml constraints-lowest.txt
