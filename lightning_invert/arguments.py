@@ -11,6 +11,9 @@ from typing import Any
 
 __all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check_text", "repeated"]
 
+MAX_SHOWN = 80
+"""Characters of a value in an error."""
+
 
 def check_integer(
     name: str, value: Any, *, low: int | None = None, high: int | None = None, what: str = ""
@@ -166,10 +169,6 @@ def wrong(name: str, expected: str, value: Any) -> str:
     shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
     kind = "" if isinstance(value, float) or value is None else f" ({type(value).__name__})"
     return f"Expected argument `{name}` to be {expected}, but got {shown}{kind}."
-
-
-MAX_SHOWN = 80
-"""Characters of a value in an error."""
 
 
 def _ends(

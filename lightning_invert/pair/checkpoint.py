@@ -11,7 +11,8 @@ from __future__ import annotations
 import inspect
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = [
     "PARTS",
     "kept",
     "kept_part",
+    "naming",
     "pack",
     "pack_variables",
     "plain_arguments",
@@ -86,6 +88,16 @@ def read_checkpoint(file: Any, map_location: Any = "cpu") -> dict[str, Any]:
             f"`state_dict` or `{_VERSION}`."
         )
     return checkpoint
+
+
+@contextmanager
+def naming(file: Any) -> Iterator[None]:
+    """Say of which file an error is: a ``TypeError`` stays one, any other is a ``ValueError``."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{file}: {error}") from error
 
 
 def plain_arguments(kind: type[Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:

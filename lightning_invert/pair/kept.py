@@ -17,6 +17,7 @@ from lightning_invert.pair.checkpoint import (
     PARTS,
     kept,
     kept_part,
+    naming,
     pack,
     pack_variables,
     plain_arguments,
@@ -150,13 +151,10 @@ class KeptPair(PhysicalPair, LightningModule):
         module.trust = check_trust(trust)
         module._given = frozenset(arguments)
         module.configure_model()
-        try:
+        with naming(checkpoint_path):
             module.on_load_checkpoint(checkpoint)
             strict = module.strict_loading if strict is None else strict
             module.load_state_dict(checkpoint["state_dict"], strict=strict)
-        except (TypeError, ValueError, RuntimeError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{checkpoint_path}: {error}") from error
         weights = (w for w in checkpoint["state_dict"].values() if isinstance(w, Tensor))
         return module.to(next(weights, torch.empty(0)).device)
 
@@ -188,7 +186,7 @@ class KeptPair(PhysicalPair, LightningModule):
 
     def _take_forward_from(self, path: str) -> None:
         checkpoint = read_checkpoint(path)
-        try:
+        with naming(path):
             self.forward_net = self._kept(checkpoint, "forward_net")
             if self.forward_net is None:
                 raise ValueError(
@@ -200,9 +198,6 @@ class KeptPair(PhysicalPair, LightningModule):
                 getattr(self, part).load_state_dict(
                     {k.removeprefix(prefix): w for k, w in weights if k.startswith(prefix)}
                 )
-        except (TypeError, ValueError, RuntimeError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"{path}: {error}") from error
 
     def _kept(self, checkpoint: dict[str, Any], name: str) -> Any:
         trust = list(self.trust)

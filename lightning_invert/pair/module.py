@@ -176,8 +176,6 @@ class ForwardInverseModule(KeptPair):
         self._held: set[tuple[str, torch.dtype]] = set()
         self._steps = math.inf
 
-    # The pair, in physical units.
-
     def invertibility_maps(
         self, truth: Callable[[Tensor], Tensor] | None = None
     ) -> dict[str, dict[str, Any]]:
@@ -354,8 +352,6 @@ class ForwardInverseModule(KeptPair):
     def on_test_epoch_end(self) -> None:
         """Log the epoch's means."""
         self._log_means("test")
-
-    # Checkpoints.
 
     # Details.
 
