@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import argparse
 import copy
-import logging
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import machine, markdown, put, resimulation_error
-from lightning.pytorch import Trainer, seed_everything
+from common import machine, markdown, put, quiet_trainer, quietly, resimulation_error
+from lightning.pytorch import seed_everything
 from torch import Tensor
 
 from lightning_invert import (
@@ -62,15 +60,7 @@ def trained(
         consistency_trains_forward=way == "trains F, too",
         freeze_forward=way == "tandem",
     )
-    Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(pair, datamodule=data)
+    quiet_trainer(epochs, limit_val_batches=0).fit(pair, datamodule=data)
     return pair.eval()
 
 
@@ -205,9 +195,7 @@ def main() -> None:
     parser.add_argument("--few", action="store_true", help="two weights and the tandem only")
     parser.add_argument("--write", action="store_true", help="into docs/alpha.md")
     options = parser.parse_args()
-    for name in ("lightning.pytorch", "lightning_invert"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
+    quietly()
     ways = {"constant": (0.0, 1.0), "tandem": (1.0,)} if options.few else WAYS
     print(machine("lightning"))
     begin = time.perf_counter()

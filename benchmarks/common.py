@@ -1,18 +1,24 @@
-"""What benchmarks share: taking turns, naming the machine, judging proposals, keeping a table."""
+"""What benchmarks share: turns, the machine, a quiet trainer, judging proposals, keeping a table."""
 
 from __future__ import annotations
 
+import logging
 import platform
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lightning_invert.problems import Problem
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 TURN = 0.05
 """Seconds that one contestant runs before it is the next one's turn."""
@@ -48,6 +54,22 @@ def machine(*packages: str) -> str:
         except PackageNotFoundError:
             found.append(f"no {package}")
     return f"{platform.machine()}, {torch.get_num_threads()} threads; {', '.join(found)}"
+
+
+def quietly() -> None:
+    """Let Lightning say nothing: benchmarks print numbers."""
+    warnings.simplefilter("ignore")
+    for name in ("lightning", "lightning.pytorch", "lightning_invert"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def quiet_trainer(epochs: int, **options: Any) -> Trainer:
+    """Return a trainer that trains and does nothing else but what is asked for."""
+    from lightning.pytorch import Trainer
+
+    given = {"logger": False, "accelerator": "cpu", "max_epochs": epochs, **options}
+    bars = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    return Trainer(**dict.fromkeys(bars, False), **given)
 
 
 def resimulation_error(problem: Problem, x: Tensor, y: Tensor, spread: Tensor) -> Tensor:

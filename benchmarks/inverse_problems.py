@@ -21,16 +21,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import machine
-from lightning.pytorch import Trainer
+from common import machine, quiet_trainer, quietly
 from torch import Tensor
 
 from lightning_invert import ForwardInverseModule, SmoothMLP, solve
@@ -66,7 +63,8 @@ class Bench:
         self.problem, self.name = self.data.problem, name
         self.n, self.m = len(self.problem.inputs), len(self.problem.outputs)
         self.pair = self.fitted(ForwardInverseModule(self.net(), self.net(True)), epochs)
-        self.x, self.y = self.data.load()
+        seen = self.data._splits["train"]
+        self.x, self.y = seen.inputs, seen.outputs
         self.statistics = self.data.statistics
         fresh = self.problem.sample(3 * targets, seed=10_000 + seed)
         low, high = self.problem.bounds
@@ -82,11 +80,7 @@ class Bench:
         return SmoothMLP(self.m, self.n) if inverse else SmoothMLP(self.n, self.m)
 
     def fitted(self, pair: ForwardInverseModule, epochs: int) -> ForwardInverseModule:
-        trainer = Trainer(
-            max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-        )  # fmt: skip
-        trainer.fit(pair, datamodule=self.data)
+        quiet_trainer(epochs, limit_val_batches=0).fit(pair, datamodule=self.data)
         return pair.eval()
 
     def errors(self, proposals: Tensor, targets: Tensor) -> Tensor:
@@ -96,10 +90,10 @@ class Bench:
         return missed.nan_to_num(LOST).detach()
 
     def nearest(self, targets: Tensor, count: int) -> Tensor:
-        """Inputs of the training points whose outcomes are nearest, (N, count, n)."""
+        """The training points whose outcomes are nearest, as indices, (N, count)."""
         spread = self.statistics.output_std
         distance = torch.cdist(targets / spread, self.y / spread)
-        return self.x[distance.topk(count, largest=False).indices]
+        return distance.topk(count, largest=False).indices
 
 
 def inverse_network(bench: Bench, targets: Tensor) -> Tensor:
@@ -121,11 +115,13 @@ def tandem(bench: Bench, epochs: int) -> Callable[[Bench, Tensor], Tensor]:
 
 
 def neighbours(bench: Bench, targets: Tensor) -> Tensor:
-    return bench.nearest(targets, max(TRIES))
+    return bench.x[bench.nearest(targets, max(TRIES))]
 
 
 def solved(bench: Bench, targets: Tensor) -> Tensor:
-    start = torch.cat([inverse_network(bench, targets), bench.nearest(targets, STARTS - 1)], 1)
+    start = torch.cat(
+        [inverse_network(bench, targets), bench.x[bench.nearest(targets, STARTS - 1)]], 1
+    )
     found = solve(
         bench.pair, targets, bounds=bench.problem.bounds, start=start, tolerance=1e-6,
         progress=False,
@@ -139,12 +135,11 @@ def solved(bench: Bench, targets: Tensor) -> Tensor:
 def anchored(bench: Bench, targets: Tensor) -> Tensor:
     """Solve from training points, each for a target that is shifted by the surrogate's error there."""
     count = max(TRIES)
-    spread = bench.statistics.output_std
-    near = torch.cdist(targets / spread, bench.y / spread).topk(count, largest=False).indices
+    near = bench.nearest(targets, count).flatten()
     low, high = bench.problem.bounds
-    x = bench.x[near.flatten()].clamp(low, high)
+    x = bench.x[near].clamp(low, high)
     with torch.no_grad():
-        error = bench.pair(bench.x[near.flatten()]) - bench.y[near.flatten()]
+        error = bench.pair(bench.x[near]) - bench.y[near]
     wanted = targets.repeat_interleave(count, 0) + error
     found = solve(bench.pair, wanted, bounds=(low, high), start=x, tolerance=1e-6, progress=False)
     moved = ((found.inputs - x) / bench.statistics.input_std).norm(dim=1)
@@ -156,7 +151,7 @@ def anchored(bench: Bench, targets: Tensor) -> Tensor:
 def adjoint(bench: Bench, targets: Tensor) -> Tensor:
     """The neural adjoint as published: gradient descent on the surrogate's inputs by Adam."""
     scale_x, scale_y, net = bench.pair.scale_x, bench.pair.scale_y, bench.pair.forward_net
-    box = [scale_x(end[None].nan_to_num(0)).float() for end in bench.problem.bounds]
+    box = [scale_x(end[None]).float() for end in bench.problem.bounds]
     middle, half = (box[0] + box[1]) / 2, (box[1] - box[0]) / 2
     best = []
     for wanted in scale_y(targets).float():
@@ -261,9 +256,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="folder for benchmarks.md and its picture")
     parser.add_argument("--keep", type=Path, help="a JSON file of results, which is added to")
     args = parser.parse_args()
-    warnings.simplefilter("ignore")
-    for logger in ("lightning.pytorch", "lightning"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    quietly()
     torch.set_num_threads(1)  # small layers: more threads only wait for each other
     head = machine("lightning", "zuko")
     print(head)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- written by benchmarks/inverse_problems.py -->", "<!-- end -->"
+from common import markdown, put
+
 TITLES = {
     "sine": "sine",
     "ballistics": "ballistics",
@@ -24,32 +25,24 @@ def write_page(
 ) -> None:
     """Put table and picture into ``folder``/benchmarks.md, between its two marks."""
     problems = list(runs)
-    lines = [
-        "| | " + " | ".join(TITLES[name] for name in problems) + " | s a target |",
-        "|---" * (len(problems) + 2) + "|",
-    ]
+    rows = []
     for method, of in table.items():
         cells = [" / ".join(_with_spread(*v) for v in of[name]["r"].values()) for name in problems]
         seconds = [of[name]["seconds"] for name in problems]
         few = next(iter(of.values()))["targets"]
         mark = f" ({few} targets)" if few < 100 else ""
-        ends = f"{min(seconds):.0e} to {max(seconds):.0e}"
-        lines.append(f"| {method}{mark} | {' | '.join(cells)} | {ends} |")
+        rows.append([f"{method}{mark}", *cells, f"{min(seconds):.0e} to {max(seconds):.0e}"])
     for method, of in published.items():
         cells = [" / ".join(f"{v:.1e}" for v in of.get(name, ())) for name in problems]
-        lines.append(f"| *{method}, published* | {' | '.join(cells)} | |")
+        rows.append([f"*{method}, published*", *cells, ""])
     limits = [
         " / ".join(f"{seed['limit']['r'][k]:.1e}" for seed in seeds for k in seed["limit"]["r"])
         for seeds in runs.values()
     ]
-    lines.append(f"| *limit: the surrogate's own error* | {' | '.join(limits)} | |")
+    rows.append(["*limit: the surrogate's own error*", *limits, ""])
+    found = markdown(["", *(TITLES[name] for name in problems), "s a target"], rows)
     seeds = ", ".join(f"{TITLES[name]} {len(of)}" for name, of in runs.items())
-    said = f"Seeds: {seeds}. {machine}."
-    file = folder / "benchmarks.md"
-    before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    page = "\n\n".join([BEGIN, "\n".join(lines), said, END])
-    file.write_text(f"{before}{page}{after}", encoding="utf-8")
+    put(folder / "benchmarks.md", "known problems", f"\n{found}\n\nSeeds: {seeds}. {machine}.\n")
     _draw(folder / "images" / "inverse_problems.png", table, published, problems)
 
 

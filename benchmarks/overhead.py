@@ -12,16 +12,13 @@ furnace is known, its own Jacobian is formed too, by Newton's method in float64:
 from __future__ import annotations
 
 import argparse
-import logging
 import statistics
 import tempfile
 import time
-import warnings
 from typing import Any
 
 import torch
-from common import in_turns, machine
-from lightning.pytorch import Trainer
+from common import in_turns, machine, quiet_trainer, quietly
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_invert import (
@@ -56,15 +53,7 @@ def timed(
         for name in dir(watch):
             if name.startswith("on_") or name == "setup":
                 setattr(watch, name, clocked(getattr(watch, name), spent.setdefault(name, [])))
-        trainer = Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            logger=TensorBoardLogger(folder),
-            callbacks=[watch],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = quiet_trainer(epochs, logger=TensorBoardLogger(folder), callbacks=[watch])
         torch.manual_seed(42)
         module = kind(
             ResidualMLP(7, 4),
@@ -109,9 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=60)
     epochs = parser.parse_args().epochs
-    warnings.simplefilter("ignore")
-    for name in ("lightning.pytorch", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quietly()
     print(machine("lightning"))
     for title, options in {
         "figures off": {"figures": False},

@@ -14,17 +14,15 @@ Student's t over the runs. The limit is the epoch that is truly best, which no r
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import machine, markdown, put, resimulation_error
-from lightning.pytorch import Callback, Trainer, seed_everything
+from common import machine, markdown, put, quiet_trainer, quietly, resimulation_error
+from lightning.pytorch import Callback, seed_everything
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 from torch import Tensor
@@ -123,19 +121,9 @@ def run(regime: dict[str, float], seed: int, judge: Judge, options: argparse.Nam
         learning_rate_schedule="constant",
     )
     record = Record(judge, options.every)
-    Trainer(
-        accelerator="cpu",
-        max_epochs=options.epochs,
-        callbacks=[
-            InvertibilityCallback(every_n_epochs=options.every, figures=False, histograms=False),
-            record,
-        ],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    ).fit(pair, datamodule=data)
+    watch = InvertibilityCallback(every_n_epochs=options.every, figures=False, histograms=False)
+    trainer = quiet_trainer(options.epochs, callbacks=[watch, record], num_sanity_val_steps=0)
+    trainer.fit(pair, datamodule=data)
     return record.looks
 
 
@@ -257,9 +245,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=2000, help="where the Jacobian is judged")
     parser.add_argument("--write", action="store_true", help="into docs/stopping.md")
     options = parser.parse_args()
-    for name in ("lightning", "lightning.pytorch", "lightning_invert"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
+    quietly()
     print(machine("lightning"))
     judge = Judge(options.targets, options.points)
     for name, regime in REGIMES.items():

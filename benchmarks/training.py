@@ -11,16 +11,14 @@ limit is the plain loop without a loader: batches that lie ready.
 from __future__ import annotations
 
 import argparse
-import logging
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
-from common import machine
+from common import machine, quiet_trainer, quietly
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
@@ -99,16 +97,11 @@ def lightning(batch_size: int, epochs: int, *, watch: bool) -> list[float]:
     if watch:
         callbacks.append(InvertibilityCallback(figures=False, verbose=False))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            max_epochs=epochs + 1,
-            accelerator="cpu",
-            logger=TensorBoardLogger(folder),
-            callbacks=callbacks,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+        logger = TensorBoardLogger(folder)
+        trainer = quiet_trainer(epochs + 1, logger=logger, callbacks=callbacks)
+        module = ForwardInverseModule(
+            *pair(), alpha=ALPHA, learning_rate=1e-3, learning_rate_schedule="constant"
         )
-        module = ForwardInverseModule(*pair(), alpha=ALPHA)
         trainer.fit(module, datamodule=BlastFurnaceDataModule(batch_size=batch_size))
     return clock.seconds
 
@@ -118,9 +111,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="of each turn")
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    for name in ("lightning.pytorch", "lightning"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quietly()
     print(machine("lightning"))
     for batch_size in (16, 256):
         data = standardised(batch_size)
