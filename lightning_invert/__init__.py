@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         weakest_directions,
     )
     from lightning_invert.jacobians.thresholds import Thresholds, condition_number, numerical_rank
+    from lightning_invert.pair.ensemble import Ensemble
     from lightning_invert.pair.module import ForwardInverseModule
     from lightning_invert.pair.networks import (
         LinearPlusNonlinear,
@@ -45,6 +46,7 @@ __all__ = [
     "ConditioningEarlyStopping",
     "ConditioningPenalty",
     "ConstantAlpha",
+    "Ensemble",
     "ForwardInverseModule",
     "Interval",
     "InvertibilityCallback",
@@ -79,6 +81,7 @@ _HOMES = {
     "ConditioningEarlyStopping": "callbacks",
     "ConditioningPenalty": "pair.penalty",
     "ConstantAlpha": "pair.objective",
+    "Ensemble": "pair.ensemble",
     "ForwardInverseModule": "pair.module",
     "Interval": "solver.targets",
     "InvertibilityCallback": "callbacks",

@@ -17,6 +17,7 @@ from lightning_invert import (
     ConditioningEarlyStopping,
     ConditioningPenalty,
     ConstantAlpha,
+    Ensemble,
     ForwardInverseModule,
     InvertibilityCallback,
     InvertibilityMetric,
@@ -160,6 +161,10 @@ DOORS = {
         {"in_features": COUNT, "out_features": COUNT, "width": COUNT, "depth": COUNT},
     ),
     "LinearPlusNonlinear": (network(LinearPlusNonlinear), NET),
+    "Ensemble": (
+        lambda **options: Ensemble(**{"network": nn.Linear(3, 2), **options}),
+        {"network": (*MODULE, None, [3], [nn.Linear]), "members": COUNT_OR_NONE},
+    ),
     "ConstantAlpha": (ConstantAlpha, {"value": SHARE}),
     "LinearDecayAlpha": (LinearDecayAlpha, {"start": SHARE, "epochs": COUNT}),
     "ConditioningPenalty": (

@@ -48,10 +48,14 @@ class ForwardInverseModule(KeptPair):
     predicts correctly; once known they stay, whatever is fitted later. The networks themselves
     are in the checkpoint too: ``load_from_checkpoint(path)`` needs nothing else.
 
-    Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss`` and its terms
-    ``forward``, ``inverse`` and ``consistency`` before they are weighted; ``mae/{output}``, in
-    physical units; in validation and test ``r2/{output}``. And ``alpha``, and under ``train/`` the
-    penalties that were asked for, which are minimised too but are no part of ``loss``.
+    F may be an :class:`~lightning_invert.Ensemble`: then each of its members fits the data by
+    itself, and everything else goes through their mean.
+
+    Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss``, which is minimised, and
+    its terms ``forward``, ``inverse`` and ``consistency`` before they are weighted (of an ensemble,
+    ``forward`` is the loss of the mean); ``mae/{output}``, in physical units; in validation and
+    test ``r2/{output}``. And ``alpha``, and under ``train/`` the penalties that were asked for,
+    which are minimised too but are no part of ``loss``.
 
     Args:
         forward_net: F, any module that maps (N, n) to (N, m) in standardised units. ``None``: a
@@ -304,12 +308,7 @@ class ForwardInverseModule(KeptPair):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch of (x, y) in physical units."""
         x, y = self._standardized(batch)
-        loss = self._loss(x, y, "train")
-        penalty = self._penalty(x, y)
-        if self._warming_up:
-            # The inverse gets zero gradients rather than none, which DDP would wait for.
-            return loss.forward + 0.0 * loss.inverse + penalty
-        return loss.total + penalty
+        return self._loss(x, y, "train").total + self._penalty(x, y)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the epoch's sums."""
@@ -430,6 +429,7 @@ class ForwardInverseModule(KeptPair):
             y,
             alpha=self.current_alpha,
             consistency_trains_forward=self.consistency_trains_forward,
+            forward_only=self._warming_up,
         )
         self._sums[stage].add(loss, y)
         return loss
@@ -452,8 +452,6 @@ class ForwardInverseModule(KeptPair):
         means = self._sums[stage].means(self._reduced)
         names = self.output_names or tuple(str(i) for i in range(len(means.mae)))
         logged = dict(means.losses)
-        if self._warming_up:
-            logged["loss"] = logged["forward"]
         mae = means.mae * self.scale_y.std
         logged |= {f"mae/{name}": value for name, value in zip(names, mae, strict=True)}
         if stage != "train":

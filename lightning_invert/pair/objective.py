@@ -11,6 +11,7 @@ ACS Photonics 5 (2018).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +94,11 @@ class LinearDecayAlpha(AlphaSchedule):
 
 
 class PairLoss(NamedTuple):
-    """The loss and its terms, each of shape () and before it is weighted, and F(x), shape (N, m)."""
+    """What is minimised, its terms, each of shape () and before it is weighted, and F(x), shape (N, m).
+
+    ``forward`` is the loss of F(x). Of an ensemble, ``total`` has in its place the mean of the
+    members' own losses.
+    """
 
     total: Tensor
     forward: Tensor
@@ -132,17 +137,24 @@ def pair_loss(
     *,
     alpha: float,
     consistency_trains_forward: bool = False,
+    forward_only: bool = False,
 ) -> PairLoss:
-    """Return the joint loss of a pair on a batch in standardised units.
+    r"""Return the joint loss of a pair on a batch in standardised units.
+
+    Of a network with ``members``, as :class:`~lightning_invert.Ensemble` has, each member is to fit
+    the data by itself: the first term of the total is the mean over k of
+    :math:`\mathrm{MSE}(F_k(x), y)`. Consistency is asked of their mean.
 
     Args:
-        forward_net: F, maps (N, n) to (N, m).
+        forward_net: F, maps (N, n) to (N, m). With a method ``members`` that maps to (K, N, m), F
+            is their mean.
         inverse_net: I, maps (N, m) to (N, n).
         x: Inputs, shape (N, n).
         y: Outputs, shape (N, m).
         alpha: Weight of the consistency term, in [0, 1].
         consistency_trains_forward: Let the gradient of the consistency term reach F's weights.
             By default it passes through F to I alone, lest F learn to agree with a wrong I.
+        forward_only: Train F alone: I gets gradients of zero.
 
     Returns:
         The loss and its terms.
@@ -154,17 +166,31 @@ def pair_loss(
         >>> bool(torch.isclose(loss.total, expected))
         True
     """
-    y_hat = forward_net(x)
-    forward = mse_loss(y_hat, y)
+    y_hat, fit, forward = _fit(forward_net, x, y)
     x_hat = inverse_net(y)
     inverse = mse_loss(x_hat, x)
-    total = forward + (1.0 - alpha) * inverse
-    if alpha == 0:  # known all the same, but no backward pass is spent on it
+    # Gradients of zero rather than none, which DDP would wait for.
+    total = fit + (0.0 if forward_only else 1.0 - alpha) * inverse
+    if alpha == 0 or forward_only:  # known all the same, but no backward pass is spent on it
         with torch.no_grad():
             return PairLoss(total, forward, inverse, mse_loss(forward_net(x_hat), y), y_hat)
     with frozen(forward_net, unless=consistency_trains_forward):
         consistency = mse_loss(forward_net(x_hat), y)
     return PairLoss(total + alpha * consistency, forward, inverse, consistency, y_hat)
+
+
+def _fit(forward_net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return F(x), the loss by which F is trained, and that of F(x)."""
+    members = getattr(forward_net, "members", None)
+    if not inspect.ismethod(members):
+        y_hat = forward_net(x)
+        loss = mse_loss(y_hat, y)
+        return y_hat, loss, loss
+    answers = members(x)
+    with torch.no_grad():
+        y_hat = answers.mean(0)
+        loss = mse_loss(y_hat, y)
+    return y_hat, mse_loss(answers, y.expand_as(answers)), loss
 
 
 @contextmanager

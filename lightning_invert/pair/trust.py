@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from lightning_invert.arguments import wrong
-from lightning_invert.pair import networks, objective, penalty
+from lightning_invert.pair import ensemble, networks, objective, penalty
 from lightning_invert.pair.objective import AlphaSchedule
 
 __all__ = ["admitted", "check_trust"]
@@ -113,7 +113,8 @@ def _known(name: str) -> Any:
 
 @cache
 def _own() -> dict[str, Any]:
-    public = (getattr(wing, n) for wing in (networks, objective, penalty) for n in wing.__all__)
+    homes = (ensemble, networks, objective, penalty)
+    public = (getattr(home, name) for home in homes for name in home.__all__)
     return {part.__name__: part for part in public if _is_part(part)}
 
 

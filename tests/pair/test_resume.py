@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_invert import ConditioningPenalty, ForwardInverseModule, ResidualMLP
+from lightning_invert import ConditioningPenalty, Ensemble, ForwardInverseModule, ResidualMLP
 from tests.projects import Smooth, quiet_trainer
 
 ROOT = Path(__file__).parents[2]
@@ -177,6 +177,10 @@ class Scheduled(ForwardInverseModule):
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
+def several(_, inverse_net, **options):
+    return ForwardInverseModule(Ensemble([Restless(), Restless()]), inverse_net, **options)
+
+
 class Restless(torch.nn.Module):
     """Draws from all three streams."""
 
@@ -259,6 +263,7 @@ MIDST = {"every_n_train_steps": 7}
         (ENDS, {"data": None}),
         ({"every_n_epochs": 1, "save_on_train_epoch_end": False}, {"val_check_interval": 5}),
         (MIDST, {"kind": Scheduled}),
+        (MIDST, {"kind": several, "pair": {"forward_warmup_epochs": 2}}),
         pytest.param(MIDST, {"data": {"num_workers": 1}}, marks=pytest.mark.slow),
         pytest.param(ENDS, {"data": {"num_workers": 1}}, marks=pytest.mark.slow),
     ],

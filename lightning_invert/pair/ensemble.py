@@ -1,0 +1,106 @@
+"""Several networks of one shape that answer together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_invert.arguments import check_integer, wrong
+
+__all__ = ["Ensemble"]
+
+
+class Ensemble(nn.Module):
+    r"""The mean of several networks, each of which fits the data by itself.
+
+    .. math:: F(x) = \frac{1}{K} \sum_{k=1}^{K} F_k(x)
+
+    What a network gets wrong for the weights that it began with differs from member to member, and
+    falls with their mean: B. Lakshminarayanan, A. Pritzel and C. Blundell, *Simple and scalable
+    predictive uncertainty estimation using deep ensembles*, NeurIPS 2017. As F of a
+    :class:`~lightning_invert.ForwardInverseModule` it is trained by the mean of its members' own
+    losses, and judged by the loss of its mean.
+
+    Args:
+        network: What all members are like, itself the first; the others are copies of it whose
+            weights are drawn anew, by each layer's ``reset_parameters``. Or a list of the members.
+        members: K, at least 1. ``None``: 3 of one network, or as many as there are in the list.
+
+    Attributes:
+        networks: The members, an ``nn.ModuleList``.
+
+    Raises:
+        TypeError: If ``network`` is neither a network nor a list of such, or ``members`` is no
+            whole number.
+        ValueError: If ``members`` is not positive or not as many as in the list, if the list is
+            empty or names a network twice, or if a layer cannot draw its weights anew: then give a
+            list.
+
+    Example:
+        >>> from lightning_invert import SmoothMLP
+        >>> forward_net, x = Ensemble(SmoothMLP(7, 4), members=3), torch.randn(10, 7)
+        >>> forward_net(x).shape, forward_net.members(x).shape
+        (torch.Size([10, 4]), torch.Size([3, 10, 4]))
+        >>> torch.allclose(forward_net(x), forward_net.members(x).mean(0), atol=1e-6)
+        True
+    """
+
+    def __init__(
+        self, network: nn.Module | Sequence[nn.Module], members: int | None = None
+    ) -> None:
+        super().__init__()
+        if members is not None:
+            check_integer("members", members, low=1, what="or None")
+        if isinstance(network, nn.Module):
+            others = range((members or 3) - 1)
+            networks = [network, *(_drawn_anew(network) for _ in others)]
+        else:
+            networks = _checked(network, members)
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the mean of the members: (N, n) to (N, m)."""
+        # No `stack`: through a sum, the members' Jacobians are taken together in one pass.
+        total: Tensor = sum(network(x) for network in self.networks)
+        return total / len(self.networks)
+
+    def members(self, x: Tensor) -> Tensor:
+        """Return what each member says: (N, n) to (K, N, m)."""
+        return torch.stack([network(x) for network in self.networks])
+
+
+def _checked(networks: Sequence[nn.Module], members: int | None) -> list[nn.Module]:
+    expected = "a network, or a list of networks"
+    if not isinstance(networks, list | tuple):
+        raise TypeError(wrong("network", expected, networks))
+    for network in networks:
+        if not isinstance(network, nn.Module):
+            raise TypeError(wrong("network", expected, network))
+    if not networks or len({*map(id, networks)}) < len(networks):
+        raise ValueError(wrong("network", f"{expected}, each once", list(networks)))
+    if members not in (None, len(networks)):
+        raise ValueError(wrong("members", f"{len(networks)}, as `network` has, or None", members))
+    return list(networks)
+
+
+@torch.no_grad()
+def _drawn_anew(network: nn.Module) -> nn.Module:
+    """Return a copy of another draw, of which no weight is left as it was."""
+    drawn = copy.deepcopy(network)
+    for parameter in drawn.parameters():
+        parameter.fill_(torch.nan)
+    for layer in reversed([*drawn.modules()]):  # what holds others has the last word on them
+        reset = getattr(layer, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    kept = [name for name, parameter in drawn.named_parameters() if parameter.isnan().any()]
+    if kept:
+        raise ValueError(
+            "Expected argument `network` to be of layers that draw their weights anew by "
+            f"`reset_parameters`, but that leaves {', '.join(map(repr, kept))} as they were. Give a "
+            "list of networks: `Ensemble([first, second, third])`."
+        )
+    return drawn
