@@ -11,16 +11,17 @@ FILES = sorted(ROOT.rglob("*.py"))
 ARROWS = {
     "arguments": set(),
     "variables": set(),
+    "sampling": set(),
     "tables": set(),
     "jacobians": set(),
-    "watch": {"jacobians", "variables"},
+    "watch": {"jacobians", "sampling", "variables"},
     "report": {"jacobians", "watch"},
-    "pair": {"jacobians", "variables"},
+    "pair": {"jacobians", "sampling", "solver", "variables"},
     "solver": {"jacobians", "variables"},
     "problems": {"jacobians", "variables"},
     "datamodules": {"problems", "tables", "variables"},
     "callbacks": {"jacobians", "report", "tables", "watch"},
-    "analysis": {"jacobians", "report", "tables", "variables", "watch"},
+    "analysis": {"jacobians", "report", "sampling", "tables", "variables", "watch"},
     "cli": {
         "analysis",
         "callbacks",
@@ -29,7 +30,9 @@ ARROWS = {
         "pair",
         "problems",
         "report",
+        "solver",
         "tables",
+        "variables",
         "watch",
     },
 }
@@ -39,6 +42,7 @@ UPWARDS = {("watch/metric.py", "report")}
 WITHOUT_LIGHTNING = (
     "arguments",
     "variables",
+    "sampling",
     "tables",
     "jacobians",
     "watch",

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.sampling import StreamSample
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantiles import wilson_interval
-from lightning_invert.watch.sampling import StreamSample
 
 __all__ = ["Tally"]
 

@@ -26,7 +26,7 @@ from lightning_invert.pair.checkpoint import (
 )
 from lightning_invert.pair.epoch_sums import EpochSums
 from lightning_invert.pair.objective import AlphaSchedule
-from lightning_invert.pair.physical import PhysicalPair
+from lightning_invert.pair.proposing import ProposingPair
 from lightning_invert.pair.streams import everywhere, random_streams, set_random_streams
 from lightning_invert.pair.trust import check_trust
 
@@ -36,17 +36,18 @@ if TYPE_CHECKING:
 __all__ = ["KeptPair"]
 
 
-class KeptPair(PhysicalPair, LightningModule):
+class KeptPair(ProposingPair, LightningModule):
     """What of a pair is in a checkpoint, and what of a checkpoint is let in.
 
     Args:
         trust: Names of packages, modules and classes that a checkpoint's parts may name.
+        keep_points: How many rows of the data are kept, see :class:`.ProposingPair`.
     """
 
     alpha: AlphaSchedule
 
-    def __init__(self, trust: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(self, trust: Sequence[str], keep_points: int) -> None:
+        super().__init__(keep_points)
         self.trust = check_trust(trust)
         self._given: frozenset[str] = frozenset()
         """What was given beside a checkpoint, and so is not taken from it."""
@@ -58,7 +59,7 @@ class KeptPair(PhysicalPair, LightningModule):
         """What the fit that is resumed was doing, until it is taken up."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the networks, the schedule and the variables' names beside the weights."""
+        """Keep networks, schedule, variables and rows of the data beside the weights."""
         parts = {}
         for name in PARTS:
             try:
@@ -66,7 +67,11 @@ class KeptPair(PhysicalPair, LightningModule):
             except TypeError as error:
                 rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
         variables = {side: pack_variables(getattr(self, side)) for side in ("inputs", "outputs")}
-        checkpoint[CHECKPOINT_KEY] = {"parts": parts, "variables": variables}
+        checkpoint[CHECKPOINT_KEY] = {
+            "parts": parts,
+            "variables": variables,
+            "evidence": self.evidence.state_dict(),
+        }
         if self._attached:
             doing = {
                 "streams": random_streams(self.device),
@@ -93,6 +98,7 @@ class KeptPair(PhysicalPair, LightningModule):
         variables = kept(checkpoint, "variables")
         self.inputs = self.inputs or unpack_variables(variables, "input")
         self.outputs = self.outputs or unpack_variables(variables, "output")
+        self.evidence.load_state_dict(kept(checkpoint, "evidence"))
         given = not self._sized and None not in (self.forward_net, self.inverse_net)
         if CHECKPOINT_KEY not in checkpoint and not given:
             raise ValueError(

@@ -27,6 +27,7 @@ from lightning_invert.pair.objective import (
 )
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 from lightning_invert.pair.physical import dtype_of
+from lightning_invert.pair.streams import everywhere
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ class ForwardInverseModule(KeptPair):
             units; ``None``: none.
         jacobian_consistency: A term that asks the slope of F∘I to be that of the identity, and
             trains I alone unless ``consistency_trains_forward``; ``None``: none.
+        keep_points: How many rows of the training split, and of the validation split, are kept, also
+            in the checkpoint: where :meth:`propose` begins and what its trust is calibrated on. 0
+            keeps no row of the data.
         trust: Names of packages, modules and classes that a checkpoint's networks and schedule may
             name, in ``forward_from`` and where a trainer resumes. Of others, only torch's layers
             and this package's own are imported and run.
@@ -117,9 +121,10 @@ class ForwardInverseModule(KeptPair):
         standardize: bool = True,
         conditioning_penalty: ConditioningPenalty | None = None,
         jacobian_consistency: JacobianConsistency | None = None,
+        keep_points: int = 4096,
         trust: Sequence[str] = (),
     ) -> None:
-        super().__init__(trust)
+        super().__init__(trust, check_integer("keep_points", keep_points, low=0))
         for name, network in {"forward_net": forward_net, "inverse_net": inverse_net}.items():
             if network is not None and not isinstance(network, nn.Module):
                 raise TypeError(
@@ -275,6 +280,8 @@ class ForwardInverseModule(KeptPair):
         """Compute statistics from the training loader if no data module gave them."""
         if self.standardize and not self.scale_x.fitted:
             self._fit_scales(*self._statistics_of_loader())
+        if not self._resumed:
+            self.evidence.begin()
         self._resume_streams()
 
     def on_train_start(self) -> None:
@@ -307,12 +314,13 @@ class ForwardInverseModule(KeptPair):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch of (x, y) in physical units."""
-        x, y = self._standardized(batch)
+        x, y = self._standardized(batch, keep="train")
         return self._loss(x, y, "train").total + self._penalty(x, y)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the epoch's sums."""
-        self._loss(*self._standardized(batch), "val")
+        keep = "val" if self._validates_fit else None
+        self._loss(*self._standardized(batch, keep), "val")
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the epoch's sums."""
@@ -338,6 +346,7 @@ class ForwardInverseModule(KeptPair):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means and alpha."""
         self._log_means("train")
+        self._complete("train")
         for name, terms in self._penalties.items():
             mean = torch.stack(terms).mean()
             self.log(f"train/{name}", mean, sync_dist=self.trainer.world_size > 1)
@@ -347,6 +356,8 @@ class ForwardInverseModule(KeptPair):
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's means."""
         self._log_means("val")
+        if self._validates_fit:
+            self._complete("val")
 
     def on_test_epoch_end(self) -> None:
         """Log the epoch's means."""
@@ -358,6 +369,12 @@ class ForwardInverseModule(KeptPair):
     def _endless(self) -> bool:
         """Whether the trainer goes on until somebody stops it."""
         return self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
+
+    @property
+    def _validates_fit(self) -> bool:
+        if not self._attached:
+            return False
+        return self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
 
     @property
     def _warming_up(self) -> bool:
@@ -397,11 +414,16 @@ class ForwardInverseModule(KeptPair):
             statistics += [everywhere.mean, everywhere.std]
         return tuple(statistics)
 
+    def _complete(self, split: str) -> None:
+        self.evidence.complete(split, lambda mine: everywhere(mine, self.trainer.world_size))
+
     def _reduced(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums, reduce_op="sum")
 
-    def _standardized(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def _standardized(self, batch: Any, keep: str | None = None) -> tuple[Tensor, Tensor]:
         x, y = self._checked(split_batch(batch))
+        if keep is not None:
+            self.evidence.add(keep, x, y)
         dtype = dtype_of(self._net("forward_net"))
         return self.scale_x(x).to(dtype=dtype), self.scale_y(y).to(dtype=dtype)
 

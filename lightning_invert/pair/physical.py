@@ -67,10 +67,16 @@ class PhysicalPair(nn.Module):
             )
         return network  # type: ignore[no-any-return]
 
-    def _evaluate(self, name: str, z: Tensor) -> Tensor:
+    def members(self, x: Tensor) -> Tensor | None:
+        """Predict the outcome by each member of F, (N, n) -> (K, N, m), where it has several."""
+        if not callable(getattr(self._net("forward_net"), "members", None)):
+            return None
+        return self.scale_y.inverse(self._evaluate("forward_net", self.scale_x(x), "members"))
+
+    def _evaluate(self, name: str, z: Tensor, what: str = "__call__") -> Tensor:
         """Evaluate a network, in its own dtype."""
         network = self._net(name)
-        return network(z.to(dtype=dtype_of(network)))  # type: ignore[no-any-return]
+        return getattr(network, what)(z.to(dtype=dtype_of(network)))  # type: ignore[no-any-return]
 
     def _build_missing(self) -> None:
         """Make the networks that were not given, by the numbers of columns."""

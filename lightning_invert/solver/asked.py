@@ -81,7 +81,9 @@ def read(
     owner = owner_of(function)
     pair = _pair_of(function)
     inputs = _variables(pair)
-    kind = _kind(owner, targets, start, bounds)
+    # A pair takes physical units, of which its networks' dtype may not hold the content.
+    statistics = getattr(getattr(pair, "scale_x", None), "mean", None)
+    kind = _kind(owner, statistics, targets, start, bounds)
     count, given = NUM_STARTS, None
     if isinstance(start, Integral):
         count = check_integer("start", start, low=1, what="or inputs to begin at")
@@ -121,11 +123,11 @@ def read(
     return Asked(model, wanted, Box(box_low, box_high), (low, high), begin, kind)
 
 
-def _kind(owner: nn.Module | None, *arguments: Any) -> Kind:
+def _kind(owner: nn.Module | None, statistics: Any, *arguments: Any) -> Kind:
     """Return dtype and device of the module, or else of the first floating tensor or array."""
     own = [] if owner is None else [*owner.parameters(), *owner.buffers()]
     others = [end for one in arguments for end in (one if isinstance(one, tuple) else (one,))]
-    for one in (*own, *others):
+    for one in (statistics, *own, *others):
         if getattr(one, "dtype", None) is not None:
             tensor = to_tensor(one)
             if tensor.is_floating_point():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 
-__all__ = ["Solution"]
+__all__ = ["Solution", "joined", "reordered"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,63 @@ class Solution:
     condition: Tensor
     steps: Tensor
     alternatives: tuple[Solution, ...] = ()
+
+
+S = TypeVar("S", bound=Solution)
+
+
+def joined(parts: Sequence[Sequence[S]]) -> S:
+    """Put the solutions of several batches of targets together.
+
+    Args:
+        parts: Of each batch the best solutions, the second best, ...; of one target there may be
+            more of them than of another.
+
+    Returns:
+        The best of all targets, with the others as alternatives.
+    """
+    most = max(map(len, parts))
+    ranked = [
+        _concatenated([part[k] if k < len(part) else _none(part[0]) for part in parts])
+        for k in range(most)
+    ]
+    return replace(ranked[0], alternatives=tuple(ranked[1:]))
+
+
+def reordered(found: S, order: Tensor) -> S:
+    """Return each target's solutions in another order.
+
+    Args:
+        found: The best solutions as they are, with alternatives of the same type.
+        order: Which comes first, second, ...: shape (N, 1 + number of alternatives); 0 is the best.
+    """
+    ranked = (found, *found.alternatives)
+    each = torch.arange(len(order), device=order.device)
+    parts = []
+    for place in order.T:
+        columns = {
+            name: torch.stack([getattr(one, name) for one in ranked], 1)[each, place]
+            for name in _columns(found)
+        }
+        parts.append(replace(found, **columns, alternatives=()))
+    return replace(parts[0], alternatives=tuple(parts[1:]))
+
+
+def _columns(found: Solution) -> list[str]:
+    return [one.name for one in fields(found) if isinstance(getattr(found, one.name), Tensor)]
+
+
+def _concatenated(parts: list[S]) -> S:
+    columns = {
+        name: torch.cat([getattr(part, name) for part in parts]) for name in _columns(parts[0])
+    }
+    return replace(parts[0], **columns, alternatives=())
+
+
+def _none(like: S) -> S:
+    """Return the rows of targets that have no further solution."""
+    columns = {}
+    for name in _columns(like):
+        part = getattr(like, name)
+        columns[name] = torch.full_like(part, torch.nan if part.is_floating_point() else 0)
+    return replace(like, **columns, alternatives=())

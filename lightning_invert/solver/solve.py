@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Box, Model
 from lightning_invert.solver.ranking import Found, gather
-from lightning_invert.solver.solution import Solution
+from lightning_invert.solver.solution import Solution, joined
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Interval, Targets
 
@@ -33,8 +32,6 @@ VECTORS = 30
 
 BAR_AFTER = 2.0
 """Seconds after which a progress bar is shown."""
-
-_COLUMNS = [field.name for field in fields(Solution) if field.name != "alternatives"]
 
 
 def solve(
@@ -125,7 +122,7 @@ def solve(
             price = read_cost(cost, num_targets, asked.model.input_spread, asked.kind)
         starts: Tensor | Pool
         if isinstance(asked.start, int):
-            starts = Pool(asked.model, *asked.bounds, seed=seed, count=asked.start)
+            starts = Pool.drawn(asked.model, *asked.bounds, seed=seed, count=asked.start)
             few = starts.inputs[:3]
         else:
             starts = asked.start
@@ -147,7 +144,7 @@ def solve(
                 rows = slice(begin, begin + chunk_size)
                 parts.append(_solve_chunk(asked, price, starts, rows, tolerance, max_steps))
                 bar.update(len(parts[-1][0].inputs))
-    return _joined(parts)
+    return joined(parts)
 
 
 def _default_chunk(asked: Asked) -> int:
@@ -238,29 +235,3 @@ def _cheapest(
     found.steps[rows] += cheap.steps
     price[rows] = cheap.cost
     return found._replace(cost=price)
-
-
-def _joined(parts: list[list[Solution]]) -> Solution:
-    """Put the chunks together: the best of each, the second best of each, ..."""
-    most = max(map(len, parts))
-    ranked = [
-        _concatenated([part[k] if k < len(part) else _none(part[0]) for part in parts])
-        for k in range(most)
-    ]
-    return replace(ranked[0], alternatives=tuple(ranked[1:]))
-
-
-def _concatenated(parts: list[Solution]) -> Solution:
-    columns: dict[str, Any] = {name: [getattr(part, name) for part in parts] for name in _COLUMNS}
-    for name, column in columns.items():
-        columns[name] = None if column[0] is None else torch.cat(column)
-    return Solution(**columns)
-
-
-def _none(like: Solution) -> Solution:
-    """Return the rows of targets that have no further solution."""
-    columns: dict[str, Any] = {name: getattr(like, name) for name in _COLUMNS}
-    for name, part in columns.items():
-        if part is not None:
-            columns[name] = torch.full_like(part, torch.nan if part.is_floating_point() else 0)
-    return Solution(**columns)

@@ -1,4 +1,4 @@
-"""Where to begin: points of the box from which it is not far to the targets."""
+"""Where to begin: of known points, those from which it is not far to the targets."""
 
 from __future__ import annotations
 
@@ -19,34 +19,42 @@ MAX_NUMBERS_AT_ONCE = 2**22
 
 
 class Pool:
-    """Points drawn from the box once, of which each target gets those that come nearest to it.
+    """Points of which each target gets those whose outcomes come nearest to it.
 
-    Which they are depends on the seed and the target alone, not on the other targets.
+    Which they are depends on the points and the target alone, not on the other targets.
 
     Args:
         model: F.
-        low: The lower end of each input, shape (n,), finite.
-        high: The upper end.
-        seed: Of the draw.
-        count: How many starts a target is to get.
+        inputs: The points, shape (K, n).
+        count: How many starts a target is to get; of fewer points all.
 
     Attributes:
         inputs: The points.
     """
 
-    def __init__(self, model: Model, low: Tensor, high: Tensor, *, seed: int, count: int) -> None:
+    def __init__(self, model: Model, inputs: Tensor, count: int) -> None:
+        self.inputs = inputs
+        outputs = model.outputs(inputs) / model.output_spread.to(inputs)
+        # What is not finite is far from everything, and would be NaN where an output is free.
+        self._outputs = torch.where(finite_rows(outputs)[:, None], outputs, FAR)
+        self._spread, self._count = model.output_spread.to(inputs), min(count, len(inputs))
+
+    @classmethod
+    def drawn(cls, model: Model, low: Tensor, high: Tensor, *, seed: int, count: int) -> Pool:
+        """Draw the points from a box whose ends, shape (n,) each, are finite."""
         generator = torch.Generator().manual_seed(seed)
         # Drawn in float64 on the processor, so that it is the same for every dtype and device.
         size = (max(POOL_SIZE, count), len(low))
-        drawn = torch.rand(size, generator=generator, dtype=torch.float64).to(low)
-        self.inputs = low + (high - low) * drawn
-        outputs = model.outputs(self.inputs) / model.output_spread.to(low)
-        # What is not finite is far from everything, and would be NaN where an output is free.
-        self._outputs = torch.where(finite_rows(outputs)[:, None], outputs, FAR)
-        self._spread, self._count = model.output_spread.to(low), count
+        share = torch.rand(size, generator=generator, dtype=torch.float64).to(low)
+        return cls(model, low + (high - low) * share, count)
 
     def starts(self, targets: Targets, box: Box) -> Tensor:
         """Return the nearest points for each of N targets, inside their boxes: (N, S, n)."""
+        inputs = self.inputs[self.nearest(targets)]
+        return inputs.clamp(box.low[:, None], box.high[:, None])
+
+    def nearest(self, targets: Targets) -> Tensor:
+        """Return which points' outcomes are nearest to each of N targets, (N, S)."""
         some = max(1, MAX_NUMBERS_AT_ONCE // self._outputs.numel())
         nearest = []
         for begin in range(0, len(targets.low), some):
@@ -54,5 +62,4 @@ class Pool:
             missing = self._outputs.clamp(low[:, None], high[:, None]) - self._outputs
             distance = missing.square().sum(2)
             nearest.append(distance.topk(self._count, dim=1, largest=False).indices)
-        inputs = self.inputs[torch.cat(nearest)]
-        return inputs.clamp(box.low[:, None], box.high[:, None])
+        return torch.cat(nearest)

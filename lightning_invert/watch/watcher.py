@@ -18,6 +18,7 @@ from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK, Plan, flops_of, plan
+from lightning_invert.sampling import StreamSample
 from lightning_invert.watch.advice import advise
 from lightning_invert.watch.isolation import isolated
 from lightning_invert.watch.maps import MapError, WatchedMap, checked_maps, resolve_maps
@@ -25,7 +26,6 @@ from lightning_invert.watch.notices import say, warn
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
 from lightning_invert.watch.points import Frame, Points
 from lightning_invert.watch.roughness import ROUGH, roughness
-from lightning_invert.watch.sampling import StreamSample
 
 __all__ = ["Gather", "OnError", "Watcher"]
 

@@ -100,6 +100,21 @@ class StreamSample:
         self._rows = {name: torch.cat([rows[name] for rows in full]) for name in names}
         self._choose(self._keys.argsort())
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows that are kept and where the draw is, in tensors and plain values."""
+        return {
+            "keys": self._keys,
+            "rows": {name: rows.cpu() for name, rows in self._rows.items()},
+            "passed": self._passed,
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the sample that :meth:`state_dict` returned."""
+        self._keys, self._passed = state_dict["keys"], state_dict["passed"]
+        self._rows = dict(state_dict["rows"])
+        self._generator.set_state(state_dict["generator"])
+
     def _choose(self, order: Tensor) -> None:
         self._keys = self._keys[order]
         self._rows = {name: rows[order.to(rows.device)] for name, rows in self._rows.items()}
@@ -112,5 +127,7 @@ class StreamSample:
             return
         self._keys = keys[order]
         for name, rows in new.items():
-            candidates = torch.cat([self._rows[name], rows]) if name in self._rows else rows
+            candidates = (
+                torch.cat([self._rows[name].to(rows), rows]) if name in self._rows else rows
+            )
             self._rows[name] = candidates[order.to(rows.device)]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from lightning_invert.watch.sampling import StreamSample
+from lightning_invert.sampling import StreamSample
 
 
 def feed(sample, rows, batch):
@@ -101,3 +101,12 @@ def test_a_shape_that_changes_between_batches_is_said_to():
     sample = feed(StreamSample(10, seed=0), torch.zeros(5, 3), 5)
     with pytest.raises(ValueError, match=r"map 'x' .* \(4, 7\) after rows of shape \(3,\)"):
         sample.add({"x": torch.zeros(4, 7), "index": torch.zeros(4, 1)})
+
+
+def test_a_sample_goes_on_from_its_state():
+    rows = torch.randn(600, 3)
+    unbroken = feed(StreamSample(50, seed=0), rows, 16).rows()["x"]
+    broken = feed(StreamSample(50, seed=0), rows[:304], 16)
+    resumed = StreamSample(50, seed=0)
+    resumed.load_state_dict(broken.state_dict())
+    assert torch.equal(feed(resumed, rows[304:], 16).rows()["x"], unbroken)

@@ -1,0 +1,296 @@
+"""What a pair proposes for wanted outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lightning_invert.arguments import check_integer
+from lightning_invert.jacobians.contexts import evaluation_mode
+from lightning_invert.pair.evidence import Evidence
+from lightning_invert.pair.physical import PhysicalPair
+from lightning_invert.solver.asked import Asked, read
+from lightning_invert.solver.calibration import MIN_POINTS, Calibration
+from lightning_invert.solver.cost import Near
+from lightning_invert.solver.model import Box, Model
+from lightning_invert.solver.proposal import Proposal
+from lightning_invert.solver.rows import finite_rows
+from lightning_invert.solver.sensitivity import sensitivity
+from lightning_invert.solver.solution import Solution, joined, reordered
+from lightning_invert.solver.solve import solve
+from lightning_invert.solver.starts import Pool
+from lightning_invert.solver.targets import Interval, Targets
+from lightning_invert.variables import Variable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["ProposingPair"]
+
+NUM_STARTS = 8
+
+MAX_TARGETS_AT_ONCE = 2**15
+"""Whose starts and solutions are held at a time."""
+
+
+class ProposingPair(PhysicalPair):
+    """A pair that solves for wanted outcomes, and knows how far it can be relied on.
+
+    Args:
+        keep_points: How many rows of the training split, and of the validation split, are kept.
+    """
+
+    def __init__(self, keep_points: int) -> None:
+        super().__init__()
+        self.evidence = Evidence(keep_points)
+        self._calibration: Calibration | None = None
+
+    def propose(
+        self,
+        y: Tensor | Interval | Any,
+        *,
+        bounds: tuple[Any, Any] | None = None,
+        start: int = NUM_STARTS,
+        fixed: Mapping[str | int, Any] | None = None,
+        cost: Near | Callable[[Tensor], Tensor] | Tensor | Any = None,
+        tolerance: float = 1e-3,
+        max_steps: int = 50,
+        progress: bool = True,
+    ) -> Proposal:
+        r"""Propose settings for wanted outcomes, inside the box, and say what to expect of them.
+
+        By :func:`~lightning_invert.solve`, from I(y) and from the known settings whose outcomes are
+        nearest. Of several solutions the most trusted is the first, or the cheapest if there is a
+        cost. It is calibrated on the validation points that are kept when it is first called, see
+        :meth:`calibrate`. Optimising looks for settings at which F says what is wanted, which is
+        also where it errs in favour of it: the band has been held against known processes, but no
+        proof covers it as it covers the validation points.
+
+        Args:
+            y: Wanted outcomes in physical units, shape (N, m), with NaN for a free one; or an
+                :class:`~lightning_invert.Interval`.
+            bounds: Lower and upper ends of the settings, each of shape (n,) or a number; by default
+                the ranges of the variables, and of a variable without one that of the known points.
+            start: How many starts a target gets.
+            fixed: Settings that are given, by name or index: a number, or one for each target.
+            cost: Prices, a function or :class:`~lightning_invert.Near`, as for ``solve``.
+            tolerance: Up to which distance a target is reached, in standard units.
+            max_steps: As for ``solve``.
+            progress: Show a progress bar if it takes long and the output is a terminal.
+
+        Returns:
+            The proposals, in physical units.
+
+        Raises:
+            TypeError: If an argument is of a wrong type.
+            ValueError: If an argument is out of its range, or no box is known.
+
+        Example:
+            >>> from lightning_invert import ForwardInverseModule, SmoothMLP
+            >>> pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7))
+            >>> found = pair.propose(torch.zeros(10, 4), bounds=(-2.0, 2.0))
+            >>> found.inputs.shape, found.trust is None  # it has seen no data
+            (torch.Size([10, 7]), True)
+        """
+        start = check_integer("start", start, low=1)
+        bounds = self.box() if bounds is None else bounds
+        with torch.inference_mode(False), torch.no_grad(), evaluation_mode([self]):
+            calibration = self.calibration
+            asked = read(self, y, bounds, start, fixed, self._units())
+            begin = self._pool(asked, start)
+            parts = []
+            for first in range(0, len(asked.targets.low), MAX_TARGETS_AT_ONCE):
+                rows = slice(first, first + MAX_TARGETS_AT_ONCE)
+                targets = asked.targets.rows(rows)
+                found = solve(
+                    self,
+                    Interval(targets.low, targets.high),
+                    bounds=bounds,
+                    start=self._starts(begin, asked, rows),
+                    fixed=_given(asked.box.rows(rows)),
+                    cost=_cost_of(cost, rows),
+                    tolerance=tolerance,
+                    max_steps=max_steps,
+                    scale=self._units(),
+                    progress=progress,
+                )
+                one = self._judged(found, targets, asked.box.rows(rows), asked.model, calibration)
+                parts.append((one, *one.alternatives))
+        return joined(parts)
+
+    def box(self) -> tuple[Tensor, Tensor] | None:
+        """Return the ends of the settings, each of shape (n,), float64, in physical units.
+
+        They are the ranges of the variables; of a variable without one, that of the known training
+        points. ``None`` if neither is known of some.
+        """
+        known = self.evidence.rows("train")
+        if known is None and self.inputs is None:
+            return None
+        count = known[0].shape[1] if known is not None else len(self.inputs or ())
+        ends = []
+        for side in ("low", "high"):
+            reach = [None] * count if known is None else getattr(known[0], _REACH[side])(0).tolist()
+            ranges = [getattr(one, side) for one in self.inputs or ()] or [None] * count
+            ends.append([a if a is not None else b for a, b in zip(ranges, reach, strict=True)])
+        if any(end is None for side in ends for end in side):
+            return None
+        low, high = torch.tensor(ends, dtype=torch.float64)
+        return low, high
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What is known of F's errors; ``None`` if too few validation points are kept.
+
+        It is computed when it is first asked for, and again after the weights were trained or
+        loaded.
+        """
+        if self._calibration is None:
+            self.calibrate()
+        return self._calibration
+
+    def calibrate(self) -> None:
+        """Measure F's errors at the validation points that are kept, for the weights as they are now.
+
+        ``propose`` does so by itself; call it only if the weights were changed by hand since.
+        """
+        self._calibration = None
+        judged, trained = self.evidence.rows("val"), self.evidence.rows("train")
+        if judged is None or trained is None:
+            return
+        rows = [torch.cat(parts) for parts in zip(judged, trained, strict=True)]
+        finite = finite_rows(*rows)
+        num_judged = int(finite[: len(judged[0])].sum())
+        if num_judged < MIN_POINTS:
+            return
+        x, y = (part[finite].to(self.scale_x.mean.device) for part in rows)
+        with torch.inference_mode(False), torch.no_grad(), evaluation_mode([self]):
+            of_x, of_y = self._units()
+            self._calibration = Calibration.of(
+                x / of_x, (self.forward(x).double() - y) / of_y, self._spread(x), num_judged, y
+            )
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; what is trained has to be calibrated anew."""
+        if mode:
+            self._calibration = None
+        return super().train(mode)
+
+    def _units(self) -> tuple[Tensor, Tensor]:
+        """Return the standard units of settings and outcomes, (n,) and (m,)."""
+        known = self.evidence.rows("train")
+        units = []
+        for place, scale in enumerate((self.scale_x, self.scale_y)):
+            if scale.fitted or known is None or len(known[0]) < 2:
+                unit = scale.std
+            else:
+                spread = known[place].std(0).to(scale.std)
+                unit = torch.where(spread > 0, spread, 1.0)
+            units.append(unit.double())
+        return units[0], units[1]
+
+    def _spread(self, x: Tensor) -> Tensor | None:
+        """Return the standard deviation over F's members in standard units, (N, m)."""
+        members = self.members(x)
+        return None if members is None else members.double().std(0) / self._units()[1]
+
+    def _pool(self, asked: Asked, count: int) -> Pool:
+        known = self.evidence.rows("train")
+        if known is None or not finite_rows(known[0]).any():
+            return Pool.drawn(asked.model, *asked.bounds, seed=0, count=count)
+        inputs = known[0][finite_rows(known[0])].to(asked.box.low)
+        return Pool(asked.model, inputs.clamp(*asked.bounds), count)
+
+    def _starts(self, pool: Pool, asked: Asked, rows: slice) -> Tensor:
+        targets, box = asked.targets.rows(rows), asked.box.rows(rows)
+        nearest = pool.nearest(targets)
+        # Of an interval the inverse network is asked for the point next to a known outcome.
+        outcome = asked.model.outputs(pool.inputs[nearest[:, 0]]).clamp(targets.low, targets.high)
+        own = self.inverse(outcome).to(box.low)
+        known = pool.inputs[nearest[:, : max(1, nearest.shape[1] - 1)]]
+        starts = torch.cat([own[:, None], known], 1)[:, : nearest.shape[1]]
+        starts = torch.where(starts.isfinite(), starts, known[:, :1])
+        return starts.clamp(box.low[:, None], box.high[:, None])
+
+    def _judged(
+        self,
+        found: Solution,
+        targets: Targets,
+        box: Box,
+        model: Model,
+        calibration: Calibration | None,
+    ) -> Proposal:
+        """Say what to expect of the solutions; without a cost, the most trusted comes first."""
+        every = [self._expected(one, targets, box, model) for one in (found, *found.alternatives)]
+        if calibration is not None:
+            every = [self._calibrated(one, calibration, model) for one in every]
+        proposal = replace(every[0], alternatives=tuple(every[1:]))
+        if calibration is None or found.cost is not None or len(every) == 1:
+            return proposal
+        errors = torch.stack([one.expected_error for one in every], 1).nan_to_num(torch.inf)  # type: ignore[misc]
+        order = errors.argsort(dim=1, stable=True)
+        missed = torch.stack([~one.converged for one in every], 1).gather(1, order)
+        return reordered(proposal, order.gather(1, missed.byte().argsort(dim=1, stable=True)))
+
+    def _expected(self, found: Solution, targets: Targets, box: Box, model: Model) -> Proposal:
+        columns = {one.name: getattr(found, one.name) for one in fields(Solution)}
+        return Proposal(
+            **{**columns, "alternatives": ()},
+            target_low=targets.low,
+            target_high=targets.high,
+            sensitivity=sensitivity(model, found.inputs, targets.wanted, box.low < box.high),
+            input_variables=_named(self.inputs, "x", found.inputs),
+            output_variables=_named(self.outputs, "y", found.outputs),
+        )
+
+    def _calibrated(self, found: Proposal, calibration: Calibration, model: Model) -> Proposal:
+        targets = Targets(found.target_low, found.target_high)
+        rows = finite_rows(found.inputs)
+        x = found.inputs[rows].double()
+        sigma, distance = calibration.sigma(x / model.input_spread, self._spread(x))
+        sigma = _at(rows, sigma)
+        reach = (calibration.quantile * sigma) * model.output_spread
+        error = calibration.expected_error(sigma, found.residual, targets.wanted)
+        beyond = (targets.low > calibration.seen_high) | (targets.high < calibration.seen_low)
+        return replace(
+            found,
+            outcome_low=found.outputs - reach,
+            outcome_high=found.outputs + reach,
+            expected_error=error,
+            trust=calibration.trust(error, targets.wanted),
+            far=_at(rows, distance) > calibration.far,
+            unseen=(beyond & targets.wanted).any(1),
+        )
+
+
+def _named(
+    variables: tuple[Variable, ...] | None, side: str, columns: Tensor
+) -> tuple[Variable, ...]:
+    return variables or tuple(Variable(f"{side}{i}") for i in range(columns.shape[1]))
+
+
+def _at(rows: Tensor, values: Tensor) -> Tensor:
+    """Put values, one for each of the marked rows, at their places; the others are NaN."""
+    placed = values.new_full((len(rows), *values.shape[1:]), torch.nan)
+    placed[rows] = values
+    return placed
+
+
+def _given(box: Box) -> dict[str | int, Tensor]:
+    """Return what is fixed in a box: index -> (N,)."""
+    same = (box.low == box.high).all(0)
+    return {} if same.all() else {int(i): box.low[:, i] for i in same.nonzero()[:, 0]}
+
+
+def _cost_of(cost: Any, rows: slice) -> Any:
+    """Return the cost of some of the targets."""
+    if not isinstance(cost, Near) or getattr(cost.reference, "ndim", 1) < 2:
+        return cost
+    return cost._replace(reference=cost.reference[rows])
+
+
+_REACH = {"low": "amin", "high": "amax"}

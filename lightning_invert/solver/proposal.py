@@ -1,0 +1,104 @@
+"""Inputs that are proposed for wanted outputs, with what they can be relied on for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lightning_invert.solver.solution import Solution
+from lightning_invert.variables import Variable
+
+__all__ = ["Proposal"]
+
+ILL_CONDITIONED = 1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal(Solution):
+    r"""Settings that a pair proposes for N targets, and what can be expected of them.
+
+    Beside what a :class:`~lightning_invert.Solution` tells. What rests on data is None for a pair that
+    keeps no validation points.
+
+    Attributes:
+        target_low: The least that was wanted of each output, shape (N, m), minus infinity where open.
+        target_high: The most.
+        outcome_low: Lower end of a band about ``outputs``, shape (N, m): it holds the outcome that
+            would be *measured*, noise included, nine times out of ten, for each output.
+        outcome_high: Its upper end.
+        expected_error: How far the outcome is expected to be from the target: the median, in standard
+            units, of the Euclidean distance over the outputs of which something is wanted; shape (N,).
+        trust: How probable it is that the outcome is as near to the target as the surrogate is
+            accurate, which is its error at nine out of ten validation points; shape (N,), between
+            0 and 1.
+        sensitivity: How far each input moves, at most, when the target moves by one standard unit
+            in the most adverse direction, by the linear model: shape (N, n), in the inputs' units;
+            0 for what is fixed, infinite where the Jacobian is singular.
+        far: Whether the settings are far from all known ones, shape (N,): farther from their
+            neighbours than 99 % of the validation points are.
+        unseen: Whether the target is outside of what was ever seen, shape (N,): of some output all
+            that is wanted is beyond the range of the known outcomes.
+        input_variables: What the n inputs are.
+        output_variables: What the m outputs are.
+        alternatives: Other proposals that reach the target, the next best first; a row is NaN where
+            a target has no more of them.
+    """
+
+    target_low: Tensor
+    target_high: Tensor
+    sensitivity: Tensor
+    input_variables: tuple[Variable, ...]
+    output_variables: tuple[Variable, ...]
+    outcome_low: Tensor | None = None
+    outcome_high: Tensor | None = None
+    expected_error: Tensor | None = None
+    trust: Tensor | None = None
+    far: Tensor | None = None
+    unseen: Tensor | None = None
+    alternatives: tuple[Proposal, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def flags(self) -> dict[str, Tensor]:
+        """What speaks against each proposal, name -> shape (N,)."""
+        flags = {
+            "unconverged": ~self.converged,
+            "at_bound": self.at_bound.any(1),
+            "far": self.far,
+            "unseen": self.unseen,
+            "ill_conditioned": self.condition > ILL_CONDITIONED,
+        }
+        return {name: flag for name, flag in flags.items() if flag is not None}
+
+    def columns(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield what a table has of each proposal: a column's name and its numbers, (N,).
+
+        Example:
+            >>> from lightning_invert import ForwardInverseModule, SmoothMLP
+            >>> pair = ForwardInverseModule(SmoothMLP(2, 1), SmoothMLP(1, 2))
+            >>> found = pair.propose(torch.zeros(3, 1), bounds=(-1.0, 1.0))
+            >>> [name for name, _ in found.columns()][:4]
+            ['x0', 'x1', 'y0', 'residual']
+        """
+        for place, variable in enumerate(self.input_variables):
+            yield variable.name, self.inputs[:, place]
+        for place, variable in enumerate(self.output_variables):
+            yield variable.name, self.outputs[:, place]
+            if self.outcome_low is not None and self.outcome_high is not None:
+                yield f"{variable.name}_low", self.outcome_low[:, place]
+                yield f"{variable.name}_high", self.outcome_high[:, place]
+        if self.trust is not None:
+            yield "trust", self.trust
+        if self.expected_error is not None:
+            yield "expected_error", self.expected_error
+        yield "residual", self.residual
+        if self.cost is not None:
+            yield "cost", self.cost
+        yield "condition", self.condition
+        yield from self.flags.items()
+        for place, variable in enumerate(self.input_variables):
+            yield f"{variable.name}_sensitivity", self.sensitivity[:, place]
