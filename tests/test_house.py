@@ -13,7 +13,7 @@ ARROWS = {
     "variables": set(),
     "tables": set(),
     "jacobians": set(),
-    "watch": {"jacobians", "variables"},
+    "watch": {"jacobians", "solver", "variables"},
     "report": {"jacobians", "watch"},
     "pair": {"jacobians", "variables"},
     "solver": {"jacobians", "variables"},
