@@ -208,6 +208,8 @@ inside the box.
     """
     if one.reach is None:
         return ""
+    if one.reach.distance.isnan().all():
+        return ", reach: none of the outcomes is finite."
     steps = "1 step" if one.reach.steps == 1 else f"{one.reach.steps} steps"
     share = _percent(one.scalars["reachable_fraction"])
     interval = _share_interval(one.scalars, "reachable_fraction")
