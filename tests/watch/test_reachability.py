@@ -205,6 +205,21 @@ def test_it_is_not_asked_by_default():
     assert not [name for name in found.scalars if "reach" in name]
 
 
+def test_an_inverse_from_elsewhere_is_in_evaluation_mode_and_left_as_it_was():
+    back = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 4))
+    before = {name: value.clone() for name, value in back.state_dict().items()}
+    maps = {"f": {**MAPS["f"], "reach": {"inverse": back, "outcomes": 1}}}
+    found = []
+    for _ in range(2):
+        watcher = Watcher(maps, reachable_steps=3)
+        watcher.begin(both())
+        watcher.offer(BATCH)
+        found += watcher.look()
+    assert torch.equal(found[0].reach.distance, found[1].reach.distance)
+    assert all(part.training for part in back.modules())
+    assert all(torch.equal(value, before[name]) for name, value in back.state_dict().items())
+
+
 def test_the_steps_keep_to_the_bound_on_work_and_what_is_too_much_is_said(monkeypatch):
     said = []
     monkeypatch.setattr("lightning_invert.watch.watcher.say", said.append)
