@@ -4,7 +4,8 @@
 run that they are part of. The recipe has 1000 epochs, and this runs some of them: what is drawn
 once, after the last, is counted as the share that it is of all of them. The limit is the spectra
 alone: Jacobians and singular values of the same maps at as many points. Where the truth of the
-furnace is known, its own Jacobian is formed too, by Newton's method in float64: the last line.
+furnace is known, its own Jacobian is formed too, by Newton's method in float64. And it may be asked
+how many outcomes are reached from the proposals.
 
     python benchmarks/overhead.py [--epochs 60]
 """
@@ -105,6 +106,7 @@ def main() -> None:
         'figures="auto"': {"figures": "auto"},
         "figures and histograms off": {"figures": False, "histograms": False},
         "and held against the truth": {"figures": False, "kind": ForwardInverseModule},
+        "and 10 steps to the outcomes": {"figures": False, "reachable_steps": 10},
     }.items():
         module, seconds, watched, hooks, last = timed(epochs, **options)
         epoch = seconds / epochs

@@ -91,6 +91,7 @@ _HOMES = {
     "LinearPlusNonlinear": "pair.networks",
     "Near": "solver.cost",
     "PredictionWriter": "callbacks",
+    "Proposal": "solver.proposal",
     "ResidualMLP": "pair.networks",
     "SmoothMLP": "pair.networks",
     "Solution": "solver.solution",

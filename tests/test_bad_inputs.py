@@ -57,7 +57,9 @@ BANDS = (100, "ab", NAN, None, [100], [1, 2, 3], [1e4, 100], [100, 100], [NAN, 1
          [0.5, 10], ["1", "2"], [True, 100], {100: 1})  # fmt: skip
 EPOCHS = (5, "all", NAN, True, [1.5], [-1], ["1"], [True], {1: 2})
 MAPS = (3, "net", [], {}, ["net"], {"f": 3}, {1: "net"}, {"": "net"}, {"f": {"modul": "net"}},
-        {"f": {"input": 2.5}}, {"f": {"output": True}}, {"f": {"identity": "no"}})  # fmt: skip
+        {"f": {"input": 2.5}}, {"f": {"output": True}}, {"f": {"identity": "no"}}, {"f": {"reach": "net"}},
+        {"f": {"reach": {"inverse": "net"}}}, {"f": {"reach": {"inverse": "net", "outcomes": 2.5}}},
+        {"f": {"reach": {"inverse": "net", "outcomes": 1, "bounds": (1, 0)}}})  # fmt: skip
 FOLDER = (3, NAN, None, "", [])
 CSV = (3, None, "", "a.txt", "a", ["a.csv"])
 NAMES = ("ab", 3, None, [], [1], ["a", "a"])
@@ -112,6 +114,7 @@ DOORS = {
             "scalars": (*CHOICE, None),
             "on_error": (*CHOICE, None),
             "max_work": POSITIVE_OR_NONE,
+            "reachable_steps": COUNT_OR_NONE,
         },
     ),
     "Watcher": (

@@ -14,7 +14,7 @@ ARROWS = {
     "sampling": set(),
     "tables": set(),
     "jacobians": set(),
-    "watch": {"jacobians", "sampling", "variables"},
+    "watch": {"jacobians", "sampling", "solver", "variables"},
     "report": {"jacobians", "watch"},
     "pair": {"jacobians", "sampling", "solver", "variables"},
     "solver": {"jacobians", "variables"},

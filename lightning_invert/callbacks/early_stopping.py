@@ -18,6 +18,7 @@ from lightning_invert.arguments import (
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
 from lightning_invert.report.loggers import galleries, logger_step
+from lightning_invert.watch.reachability import SCALARS_OF_REACH
 from lightning_invert.watch.summary import INTERVALS, SCALARS, SCALARS_OF_PROBES
 from lightning_invert.watch.truth import SCALARS_OF_TRUTH
 
@@ -44,7 +45,7 @@ class ConditioningEarlyStopping(Callback):
         map: Name of the watched map.
         monitor: Which of the map's scalars. ``full_rank_fraction``, ``stable_fraction``,
             ``sigma_min_median``, ``effective_rank``, ``cond_rank_correlation``,
-            ``fragile_precision`` and ``fragile_recall`` are better when larger, all others, like
+            ``fragile_precision``, ``fragile_recall`` and ``reachable_fraction`` are better when larger, all others, like
             ``log10_cond_p95``, when smaller.
         stopping_threshold: Limit of the first condition, in the unit of the monitored scalar: 2 means
             κ = 100 for ``log10_cond_p95``.
@@ -75,6 +76,7 @@ class ConditioningEarlyStopping(Callback):
         "cond_rank_correlation",
         "fragile_precision",
         "fragile_recall",
+        "reachable_fraction",
     )
 
     def __init__(
@@ -104,9 +106,8 @@ class ConditioningEarlyStopping(Callback):
                 "to be given, but got none: this would never stop."
             )
         ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
-        check_choice(
-            "monitor", monitor, sorted({*SCALARS, *SCALARS_OF_PROBES, *SCALARS_OF_TRUTH, *ends})
-        )
+        known = {*SCALARS, *SCALARS_OF_PROBES, *SCALARS_OF_TRUTH, *SCALARS_OF_REACH, *ends}
+        check_choice("monitor", monitor, sorted(known))
         self.map = map
         self.monitor = f"invertibility/{map}/{monitor}"
         self.stopping_threshold = stopping_threshold

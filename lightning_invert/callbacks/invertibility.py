@@ -110,6 +110,14 @@ class InvertibilityCallback(Callback):
             before, so that it is the same on every machine: about two seconds on two cores. Beyond
             it fewer points are looked at, or the Jacobian is not formed; this is said once.
             ``None``: any.
+        reachable_steps: Also tell, as ``reachable_fraction`` of the forward map, how many of the
+            sampled outcomes are reached within so many steps of the solver (10, say), to a hundredth
+            of a standard deviation, from what the inverse proposes for them, without leaving the
+            box of the inputs: the ``low`` and ``high`` of its variables, or the range of the sampled
+            inputs where there is none. For a :class:`~lightning_invert.ForwardInverseModule`, and
+            for maps with ``reach``: ``{"inverse": ..., "outcomes": ..., "bounds": (low, high)}``, a
+            path, a module or a callable, a part of the batch, and, if they are known, the ends. It
+            takes up to ``max_work`` again. ``None``: it is not told.
         on_error: ``"warn"``: what fails (out of memory, another shape, LAPACK; a logger, a figure, a
             full disk) is said once, with its cause; that look, or that picture of it, is missing,
             and training goes on. ``"raise"``: it is raised.
@@ -154,6 +162,7 @@ class InvertibilityCallback(Callback):
         scalars: Literal["essential", "all"] = "essential",
         on_error: Literal["warn", "raise"] = "warn",
         max_work: float | None = MAX_WORK,
+        reachable_steps: int | None = None,
     ) -> None:
         super().__init__()
         self.num_points = check_integer("num_points", num_points, low=1)
@@ -170,6 +179,7 @@ class InvertibilityCallback(Callback):
             dataloaders=dataloaders,
             on_error=on_error,
             max_work=max_work,
+            reachable_steps=reachable_steps,
         )
         self.observations: Sequence[Observation] = ()
         self.history: dict[str, list[Record]] = {}

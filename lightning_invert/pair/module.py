@@ -199,6 +199,11 @@ class ForwardInverseModule(KeptPair):
         truths: dict[str, Callable[[Tensor], Tensor]] = {}
         if truth is not None:
             truths = {"forward": truth, "round_trip": lambda y: truth(self.inverse(y))}
+        reach = {
+            "inverse": self.inverse,
+            "outcomes": lambda batch: split_batch(batch)[1],
+            "bounds": _bounds(self.inputs),
+        }
         known = self.standardize and self.scale_x.fitted
         x = (_labels(self.inputs), self.scale_x.std if known else None)
         y = (_labels(self.outputs), self.scale_y.std if known else None)
@@ -213,6 +218,7 @@ class ForwardInverseModule(KeptPair):
                 "dtype": self.scale_x.mean.dtype,
                 "identity": name == "round_trip",
                 "truth": truths.get(name),
+                "reach": reach if name == "forward" else None,
             }
             for name, function, wanted, domain, image in (
                 ("forward", self.forward, 0, x, y),
@@ -486,6 +492,12 @@ class ForwardInverseModule(KeptPair):
             sync_dist=everywhere,
             batch_size=1,
         )
+
+
+def _bounds(variables: Sequence[Variable] | None) -> tuple[list[float | None], ...] | None:
+    if variables is None:
+        return None
+    return tuple([getattr(variable, end) for variable in variables] for end in ("low", "high"))
 
 
 def _labels(variables: Sequence[Variable] | None) -> list[str] | None:

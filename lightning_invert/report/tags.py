@@ -25,6 +25,7 @@ ESSENTIAL = (
     "jacobian_consistency_error",
     "jacobian_error_median",
     "fragile_recall",
+    "reachable_fraction",
 )
 """What loggers get of a map unless all is asked for: more is a screen that nobody reads."""
 
@@ -41,6 +42,7 @@ CHARTS = {
     "round trip: error of the slope": ("jacobian_consistency_error",),
     "error of the Jacobian: median": ("jacobian_error_median",),
     "share of the truly fragile points that is found": ("fragile_recall",),
+    "share of the outcomes that is reached from the proposals": ("reachable_fraction",),
 }
 """Title -> scalars. A chart of TensorBoard gives all curves of a run one colour: it gets one curve,
 or two that cannot cross."""

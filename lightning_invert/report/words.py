@@ -12,7 +12,14 @@ from lightning_invert.watch.truth import fragile
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["invertibility_word", "members_words", "report_table", "truth_words", "verdict"]
+__all__ = [
+    "invertibility_word",
+    "members_words",
+    "reach_words",
+    "report_table",
+    "truth_words",
+    "verdict",
+]
 
 
 def invertibility_word(shape: tuple[int, int]) -> str:
@@ -114,7 +121,12 @@ them (95th percentile of κ 2).
     verdicts = [
         f"{one.label}{told}"
         for one in seen
-        for told in (f" ({one.scale}): {verdict(one)}", truth_words(one), members_words(one))
+        for told in (
+            f" ({one.scale}): {verdict(one)}",
+            truth_words(one),
+            members_words(one),
+            reach_words(one),
+        )
         if told
     ]
     return "\n".join([title, *lines, *verdicts])
@@ -180,6 +192,33 @@ def members_words(one: Observation) -> str:
     return f"{told}."
 
 
+def reach_words(one: Observation) -> str:
+    """Say how many outcomes are reached from what the inverse proposes for them, if it was asked.
+
+    In brackets: the 95 % interval of that share.
+
+    Example:
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> from lightning_invert.watch.reachability import Reachability
+        >>> near = Reachability(torch.tensor([0.0, 0.0, 0.2, 0.005]), steps=10)
+        >>> print(reach_words(Observation.of(torch.ones(4, 2), reach=near)))
+        , reach: 75 % [30.1, 95.4] of the outcomes are reached from the proposals within 10 steps \
+inside the box.
+    """
+    if one.reach is None:
+        return ""
+    if one.reach.distance.isnan().all():
+        return ", reach: none of the outcomes is finite."
+    steps = "1 step" if one.reach.steps == 1 else f"{one.reach.steps} steps"
+    share = _percent(one.scalars["reachable_fraction"])
+    interval = _share_interval(one.scalars, "reachable_fraction")
+    return (
+        f", reach: {share}{interval} of the outcomes are reached from the proposals within {steps} "
+        "inside the box."
+    )
+
+
 def _row(one: Observation) -> list[str]:
     m, n = one.shape
     scalars = one.scalars
@@ -190,7 +229,7 @@ def _row(one: Observation) -> list[str]:
         one.label,
         f"{n} → {m}",
         str(one.num_points),
-        _percent(scalars["full_rank_fraction"]) + _share_interval(scalars),
+        _percent(scalars["full_rank_fraction"]) + _share_interval(scalars, "full_rank_fraction"),
         _condition(scalars["cond_median"], one.condition_limit),
         _condition_with_interval(scalars, one.condition_limit),
         *(_percent(scalars[f"{band}_fraction"]) for band in bands),
@@ -209,8 +248,8 @@ def _percent(share: float) -> str:
     return f"{percent:.3g} %" if percent < 99.5 or percent == 100 else f"{percent:.1f} %"
 
 
-def _share_interval(scalars: Mapping[str, float]) -> str:
-    low, high = (scalars[f"full_rank_fraction_{end}"] for end in ("low", "high"))
+def _share_interval(scalars: Mapping[str, float], name: str) -> str:
+    low, high = (scalars[f"{name}_{end}"] for end in ("low", "high"))
     return f" [{100 * low:.3g}, {100 * high:.3g}]"
 
 

@@ -16,6 +16,7 @@ from lightning_invert.jacobians.evaluation import without_checkpoints
 from lightning_invert.watch.columns import checked_names, checked_std
 from lightning_invert.watch.parts import Part, describe, parse_part, parse_parts
 from lightning_invert.watch.points import Points
+from lightning_invert.watch.reach import Reach, checked_reach, read_bounds
 
 __all__ = ["MapError", "WatchedMap", "checked_maps", "has_forward", "resolve_maps"]
 
@@ -32,6 +33,7 @@ _KEYS = (
     "dtype",
     "identity",
     "truth",
+    "reach",
 )
 
 
@@ -40,8 +42,8 @@ class MapError(RuntimeError):
 
     Args:
         name: The map.
-        part: What of it failed: ``"input"``, ``"context"``, ``"forward"``, ``"output"`` or
-            ``"truth"``.
+        part: What of it failed: ``"input"``, ``"context"``, ``"forward"``, ``"output"``,
+            ``"truth"`` or ``"reach"``.
         why: The reason, a sentence.
         who: Who wanted to.
     """
@@ -81,6 +83,7 @@ class WatchedMap:
         truth: What its Jacobian is held against: another map, of the same inputs and contexts to
             the same outputs. Its name says in reports what it is.
         members: The same map of other runs, over which its condition numbers spread.
+        reach: From where outcomes are to be reached, if it is to be told how many are.
     """
 
     name: str
@@ -99,6 +102,7 @@ class WatchedMap:
     identity: bool = False
     truth: WatchedMap | None = None
     members: tuple[WatchedMap, ...] = ()
+    reach: Reach | None = None
 
     def __post_init__(self) -> None:
         for argument in ("input_names", "output_names"):
@@ -117,8 +121,9 @@ class WatchedMap:
 
     @property
     def owners(self) -> list[nn.Module]:
-        """All modules that are evaluated: its own, that of the truth, those of the members."""
-        others = [*self.members, *([] if self.truth is None else [self.truth])]
+        """All modules that are evaluated: its own, and those of truth, members and inverse."""
+        inverse = None if self.reach is None else self.reach.inverse
+        others = [*self.members, *(one for one in (self.truth, inverse) if one is not None)]
         return [self.owner, *(other.owner for other in others)]
 
     @property
@@ -137,7 +142,9 @@ class WatchedMap:
     @property
     def runs_code(self) -> bool:
         """Whether taking points runs code that is not ours, which might do anything."""
-        parts = [*(self.inputs or ()), *self.contexts, *([self.within] if self.within else [])]
+        outcomes = None if self.reach is None else self.reach.outcomes
+        single = [part for part in (self.within, outcomes) if part is not None]
+        parts = [*(self.inputs or ()), *self.contexts, *single]
         package = __name__.partition(".")[0]
         return any(
             callable(step) and getattr(step, "__module__", "").partition(".")[0] != package
@@ -154,6 +161,18 @@ class WatchedMap:
         inputs = [self._checked(x) for x in self._find("input", batch)]
         (within,) = self._find("within", batch) or (None,)
         return Points.of(inputs, self._find("context", batch), within)
+
+    def take_outcomes(self, batch: Any) -> Tensor:
+        """Take what is to be reached out of a batch, a row for each point.
+
+        Raises:
+            MapError: If it is not there, or is no floating tensor.
+        """
+        (y,) = self._find("reach", batch)
+        if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim < 2:
+            why = f"expected its outcomes to be a floating tensor of shape (N, m), but got {describe(y)}."
+            raise MapError(self.name, "reach", why)
+        return y.detach()
 
     def __call__(self, *arguments: Any) -> Tensor:
         """Evaluate the map.
@@ -237,7 +256,13 @@ class WatchedMap:
 
     def _find(self, side: str, batch: Any) -> list[Any]:
         within = () if self.within is None else (self.within,)
-        parts = {"input": self.inputs, "within": within, "context": self.contexts}[side]
+        reach = () if self.reach is None else (self.reach.outcomes,)
+        parts = {
+            "input": self.inputs,
+            "within": within,
+            "context": self.contexts,
+            "reach": reach,
+        }[side]
         try:
             if parts is None:
                 return [_default_input(self.name, self.function, batch)]
@@ -287,17 +312,22 @@ class _Owned(nn.Module):
         return self.function(*arguments)
 
 
-def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[WatchedMap]:
+def resolve_maps(
+    maps: Mapping[str, Any] | None, root: nn.Module, *, reach: bool = False
+) -> list[WatchedMap]:
     """Turn what a user wrote into functions.
 
     Args:
         maps: Name -> a path to a submodule or method ("" is ``root`` itself), a module, a callable,
             or a mapping with ``module`` (one of those), ``input``, ``within``, ``context`` and ``output`` (see
             :mod:`~lightning_invert.watch.parts`), ``input_names``, ``output_names``,
-            ``input_std``, ``output_std``, ``dtype``, ``identity`` and ``truth`` (likewise a path, a
-            module or a callable: of the same arguments, to a tensor of the same outputs). ``None``: what
+            ``input_std``, ``output_std``, ``dtype``, ``identity``, ``truth`` (likewise a path, a
+            module or a callable: of the same arguments, to a tensor of the same outputs) and ``reach``
+            (a mapping with ``inverse``, likewise, ``outcomes``, a part of the batch, and, if they are
+            known, ``bounds``: see :class:`~lightning_invert.watch.reach.Reach`). ``None``: what
             ``root.invertibility_maps()`` returns, else ``root`` itself.
         root: The module that paths start from.
+        reach: Whether it matters from where outcomes are to be reached; else ``reach`` is not read.
 
     Returns:
         The maps.
@@ -317,6 +347,8 @@ def resolve_maps(maps: Mapping[str, Any] | None, root: nn.Module) -> list[Watche
     if maps is None:
         ask = getattr(root, "invertibility_maps", None)
         maps = ask() if callable(ask) else {"forward": ""}
+    if not reach and isinstance(maps, Mapping):
+        maps = {name: _without_reach(entry) for name, entry in maps.items()}
     return [_resolve(name, spec, root) for name, spec in checked_maps(maps).items()]
 
 
@@ -337,6 +369,12 @@ def checked_maps(maps: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(maps, Mapping) or not maps:
         raise ValueError(wrong("maps", "a mapping with at least one map, {'forward': 'net'}", maps))
     return {name: _checked_spec(name, entry) for name, entry in maps.items()}
+
+
+def _without_reach(entry: Any) -> Any:
+    if not isinstance(entry, Mapping):
+        return entry
+    return {key: value for key, value in entry.items() if key != "reach"}
 
 
 def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
@@ -366,6 +404,14 @@ def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
             parse_parts(f"maps[{name!r}]['{side}']", spec[side])
     if spec.get("identity") is not None:
         check_flag(f"maps[{name!r}]['identity']", spec["identity"])
+    if spec.get("reach") is not None:
+        spec["reach"] = checked_reach(f"maps[{name!r}]['reach']", spec["reach"])
+        further = [side for side in ("context", "within") if spec.get(side) is not None]
+        if further:
+            raise ValueError(
+                f"Expected `maps[{name!r}]` to have no `{further[0]}` beside `reach`: an outcome is "
+                "reached by the inputs alone."
+            )
     return spec
 
 
@@ -375,6 +421,14 @@ def _resolve(name: str, spec: dict[str, Any], root: nn.Module) -> WatchedMap:
     truth = spec.pop("truth", None)
     if truth is not None:
         truth = WatchedMap("truth", *_find(f"maps[{name!r}]['truth']", truth, root))
+    reach = spec.pop("reach", None)
+    if reach is not None:
+        at = f"maps[{name!r}]['reach']"
+        reach = Reach(
+            WatchedMap("inverse", *_find(f"{at}['inverse']", reach["inverse"], root)),
+            parse_part(f"{at}['outcomes']", reach["outcomes"]),
+            *read_bounds(f"{at}['bounds']", reach.get("bounds")),
+        )
     said = {side: spec.pop(side, None) for side in ("input", "within", "context", "output")}
     where = {side: f"maps[{name!r}]['{side}']" for side in said}
     some = {
@@ -395,6 +449,7 @@ def _resolve(name: str, spec: dict[str, Any], root: nn.Module) -> WatchedMap:
         output=one["output"],
         root=root,
         truth=truth,
+        reach=reach,
         **spec,
     )
 

@@ -16,6 +16,7 @@ from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.variables import ColumnStatistics
 from lightning_invert.watch.members import Members, spread_over, summarise_members
 from lightning_invert.watch.points import Points
+from lightning_invert.watch.reachability import Reachability, reach_outcomes, summarise_reach
 from lightning_invert.watch.summary import summarise, summarise_probes
 from lightning_invert.watch.truth import reference_of, summarise_truth
 
@@ -63,6 +64,7 @@ class Observation:
         part: Which of several dataloaders the points come from, where each is watched for itself.
         truth: How far the Jacobians are from those of the true map, where that was given.
         members: How far the condition numbers spread over several runs, where these were given.
+        reach: How near the solver came to the points' outcomes, where these were given.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Observation:
     part: str = ""
     truth: Comparison | None = None
     members: Members | None = None
+    reach: Reachability | None = None
 
     @classmethod
     def of(
@@ -102,6 +105,7 @@ class Observation:
         output_names: Sequence[str] | None = None,
         truth: Comparison | None = None,
         members: Members | None = None,
+        reach: Reachability | None = None,
         **known: Any,
     ) -> Self:
         r"""Judge singular values: the condition number and rank of each point, and the summary.
@@ -119,6 +123,7 @@ class Observation:
             output_names: By default y0, y1, ...
             truth: How far the Jacobians are from those of the true map, if it is known.
             members: How far the condition numbers spread over several runs, likewise.
+            reach: How near the solver came to the points' outcomes, likewise.
             known: Any other of the attributes.
 
         Returns:
@@ -149,6 +154,8 @@ class Observation:
             scalars |= summarise_truth(condition, truth, thresholds)
         if members is not None:
             scalars |= summarise_members(members, truth, thresholds)
+        if reach is not None:
+            scalars |= summarise_reach(reach)
         return cls(
             name=name,
             shape=shape or (k, k),
@@ -166,6 +173,7 @@ class Observation:
             output_names=_names("output", output_names, outputs.shape[1]),
             truth=truth,
             members=members,
+            reach=reach,
             **known,
         )
 
@@ -192,7 +200,7 @@ class Observation:
         parts = ("inputs", "outputs", "singular_values", "condition", "rank")
         also: dict[str, Any] = {
             part: None if (held := getattr(self, part)) is None else held.at(kept)
-            for part in ("probes", "truth", "members")
+            for part in ("probes", "truth", "members", "reach")
         }
         return replace(self, **also, **{part: getattr(self, part)[kept] for part in parts})
 
@@ -210,6 +218,8 @@ def observe(
     effort: Effort | None = None,
     check: bool = True,
     part: str = "",
+    outcomes: Tensor | None = None,
+    reachable_steps: int = 10,
 ) -> Observation:
     r"""Look at a map at some points.
 
@@ -230,6 +240,9 @@ def observe(
         effort: Whether to form the Jacobian, and how hard to look where it is not.
         check: As in :func:`~lightning_invert.batched_jacobian`.
         part: Which of several dataloaders the points come from.
+        outcomes: What is to be reached by a map that says from where, shape (R, \*), of the first R
+            points; of one whose Jacobian is not formed it is not tried.
+        reachable_steps: Within how many steps of the solver.
 
     Returns:
         What was found.
@@ -254,7 +267,7 @@ def observe(
     function, x = points.call(mapped), points.inputs
     with evaluation_mode(watched.owners), differentiable(x.device.type):
         scale = scale_in_force(watched, scale)
-        if stds is None and (scale == "standardized" or watched.identity):
+        if stds is None and (scale == "standardized" or watched.identity or outcomes is not None):
             stds = column_stds(watched, [points], mapped)
         applied = stds if scale == "standardized" else None
         spectrum = measure_spectrum(
@@ -276,6 +289,9 @@ def observe(
             if precision == "float64":
                 others = tuple(other.in_float64() for other in others)
             members = spread_over(others, points, spectrum, applied, thresholds or Thresholds())
+        reach = None
+        if outcomes is not None and spectrum.formed and stds is not None:
+            reach = reach_outcomes(watched, function, x, outcomes, stds, reachable_steps)
     compared = spectrum.comparison
     if compared is not None and watched.truth is not None:
         compared = compared._replace(name=watched.truth.name)
@@ -302,6 +318,7 @@ def observe(
         part=part,
         truth=_on_cpu(compared),
         members=_on_cpu(members),
+        reach=_on_cpu(reach),
     )
 
 

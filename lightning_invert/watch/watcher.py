@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_invert.arguments import check_choice, check_integer, check_number
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
@@ -63,6 +63,8 @@ class Watcher:
         max_work: Floating point operations that a look at a map may take, as estimated from shapes
             before: beyond it fewer points are looked at, or the Jacobian is not formed, which is
             said once. ``None``: any.
+        reachable_steps: Within how many steps of the solver outcomes are to be reached, by the maps
+            that say from where; these steps may take as much work again. ``None``: not asked.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(7, 4), nn.Tanh())
@@ -88,6 +90,7 @@ class Watcher:
         dataloaders: Literal["merged", "separate"] = "merged",
         on_error: OnError = "warn",
         max_work: float | None = MAX_WORK,
+        reachable_steps: int | None = None,
     ) -> None:
         if maps is not None:
             checked_maps(maps)
@@ -105,6 +108,11 @@ class Watcher:
             if max_work is None
             else check_number("max_work", max_work, low=0.0, open_low=True, what="or None")
         )
+        self.reachable_steps = (
+            None
+            if reachable_steps is None
+            else check_integer("reachable_steps", reachable_steps, low=1, what="or None")
+        )
         self.seconds_offering = 0.0
         """What taking batches in has cost since ``begin``."""
         self._root: nn.Module | None = None
@@ -120,6 +128,8 @@ class Watcher:
         self._num_outputs: dict[str, int] = {}
         """Of maps that were looked at before: m, and whether points mix, is asked once."""
         self._plans: dict[str, Plan] = {}
+        self._num_outcomes: dict[str, int] = {}
+        """How many may be asked for, by the work that they take."""
         self._given_up = False
         self._rough: dict[str, list[str]] = {}
         """What was found of the maps that were looked at for the first time: kind -> names."""
@@ -160,21 +170,31 @@ class Watcher:
             root: The module whose they are.
 
         Raises:
-            ValueError: If a map that somebody named is not found.
+            ValueError: If a map that somebody named is not found, or ``reachable_steps`` are given
+                and no map says from where to reach.
         """
         self._root, self._watched = root, []
         if self._given_up:
             return
         try:
-            self._watched = resolve_maps(self.maps, root)
+            self._watched = resolve_maps(self.maps, root, reach=self.reachable_steps is not None)
         except (ValueError, TypeError) as error:
             if self.named:
                 raise
             self._failed = {"forward": error}
+        asked = self.reachable_steps is not None
+        if asked and all(watched.reach is None for watched in self._watched):
+            raise ValueError(
+                "Expected argument `reachable_steps` to be None for maps of which none says from "
+                "where to reach its outcomes: name the inverse and what is wanted, as in "
+                "maps={'forward': {'module': 'net', 'input': 0, 'reach': {'inverse': 'inverse_net', "
+                "'outcomes': 1}}}, or train a ForwardInverseModule, which says it by itself."
+            )
 
     def forget(self) -> None:
         """Take each map for one that was never looked at."""
         self._num_outputs, self._plans, self._given_up, self._failed = {}, {}, False, {}
+        self._num_outcomes = {}
 
     def begin(
         self,
@@ -283,7 +303,10 @@ class Watcher:
         points = watched.take(batch)
         self._frames[watched.name] = points.frame
         keys = [watched.name, *(f"{watched.name}, context {i}" for i in range(len(points.context)))]
-        sample.add(dict(zip(keys, points.rows, strict=True)))
+        rows = dict(zip(keys, points.rows, strict=True))
+        if watched.reach is not None:
+            rows[f"{watched.name}, outcomes"] = watched.take_outcomes(batch)
+        sample.add(rows)
 
     def _look_at(
         self,
@@ -301,12 +324,14 @@ class Watcher:
         if len(sample) == 0 or frame is None:
             return []
         inputs, *context = sample.rows().values()
+        outcomes = context.pop() if watched.reach is not None else None
         points = Points(inputs, tuple(context), frame).to(device)
         known = watched.name in self._num_outputs
         try:
             if not known:
                 self._warn_of_noise(watched, points[:2])
             points, effort = self._within_bounds(watched, points)
+            outcomes = self._affordable(watched, points, outcomes)
             found = observe(
                 watched,
                 points,
@@ -317,6 +342,8 @@ class Watcher:
                 num_outputs=self._num_outputs.get(watched.name),
                 check=not known,
                 part=part,
+                outcomes=outcomes,
+                reachable_steps=self.reachable_steps or 0,
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
             self._failed[watched.name] = error
@@ -328,6 +355,13 @@ class Watcher:
                 ("truth", watched.name),
                 f"InvertibilityCallback: the Jacobian of map {watched.name!r} is not formed, and so "
                 "not held against its truth.",
+                say,
+            )
+        if watched.reach is not None and found.reach is None:
+            self._once(
+                ("reach", watched.name),
+                f"InvertibilityCallback: it is not told how many outcomes of map {watched.name!r} are "
+                "reached: its Jacobian is too large for that many steps.",
                 say,
             )
         if not known and found.formed:
@@ -349,9 +383,24 @@ class Watcher:
                 flops = flops_of(alone, first.inputs)
             chosen = plan(flops, (m, n), self.num_points, max_work=self.max_work)
             self._plans[watched.name] = chosen
+            if self.reachable_steps is not None:
+                # A step forms a Jacobian, as the look does; and the solver evaluates the start.
+                bound = self.max_work / (1 + self.reachable_steps)
+                reaching = plan(flops, (m, n), self.num_points, max_work=bound)
+                num_outcomes = reaching.num_points if reaching.formed else 0
+                self._num_outcomes[watched.name] = num_outcomes
             self._say_of_bounds(watched.name, (m, n), chosen)
         chosen = self._plans[watched.name]
         return points[: chosen.num_points], Effort(chosen.formed, chosen.probes, chosen.steps)
+
+    def _affordable(
+        self, watched: WatchedMap, points: Points, outcomes: Tensor | None
+    ) -> Tensor | None:
+        """Return as many of the points' outcomes as may be asked for, None if that is none."""
+        if outcomes is None:
+            return None
+        some = outcomes[: min(len(points), self._num_outcomes.get(watched.name, len(points)))]
+        return some if len(some) else None
 
     # What is said, and when it is raised.
 

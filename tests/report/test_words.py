@@ -5,9 +5,16 @@ import pytest
 import torch
 
 from lightning_invert.jacobians.comparison import Comparison
-from lightning_invert.report.words import members_words, report_table, truth_words, verdict
+from lightning_invert.report.words import (
+    members_words,
+    reach_words,
+    report_table,
+    truth_words,
+    verdict,
+)
 from lightning_invert.watch.members import Members
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.reachability import Reachability
 
 GOOD = {
     "full_rank_fraction": 1.0,
@@ -135,3 +142,21 @@ def test_it_is_said_how_far_runs_spread():
     assert "f, over 3 runs: log10 κ spreads by 0.1 (standard deviation" in report_table([one])
     known = Observation.of(sigma, members=members, truth=Comparison(torch.zeros(2), sigma))
     assert "truth inside the 90 % error bar at 100 % of the points" in members_words(known)
+
+
+def test_it_is_said_how_many_outcomes_are_reached():
+    sigma = torch.ones(4, 2)
+    near = Reachability(torch.tensor([0.0, 0.011, 0.0099, torch.nan]), steps=10)
+    one = Observation.of(sigma, name="f", reach=near)
+    assert "f, reach: 66.7 % [20.8, 93.9] of the outcomes are reached from the proposals" in (
+        report_table([one])
+    )
+    assert reach_words(one).endswith("within 10 steps inside the box.")
+    single = Observation.of(sigma, reach=near._replace(steps=1))
+    assert reach_words(single).endswith("within 1 step inside the box.")
+    assert reach_words(Observation.of(sigma)) == ""
+    nothing = near._replace(distance=torch.full((4,), torch.nan))
+    assert (
+        reach_words(Observation.of(sigma, reach=nothing))
+        == ", reach: none of the outcomes is finite."
+    )

@@ -1,0 +1,146 @@
+"""How many outcomes are reached from what an inverse proposes, by a few steps of the solver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lightning_invert.solver.least_squares import approach
+from lightning_invert.solver.model import Box, Model
+from lightning_invert.solver.solve import MAX_NUMBERS_AT_ONCE, VECTORS
+from lightning_invert.solver.targets import Targets
+from lightning_invert.watch.maps import MapError
+from lightning_invert.watch.quantiles import wilson_interval
+
+if TYPE_CHECKING:
+    from lightning_invert.watch.maps import WatchedMap
+
+__all__ = ["SCALARS_OF_REACH", "TOLERANCE", "Reachability", "reach_outcomes", "summarise_reach"]
+
+SCALARS_OF_REACH = tuple(f"reachable_fraction{end}" for end in ("", "_low", "_high"))
+"""What is known besides where outcomes were asked for."""
+
+TOLERANCE = 1e-2
+"""Distance up to which an outcome is reached, in standard deviations of the outputs."""
+
+
+class Reachability(NamedTuple):
+    """How near the solver came to the outcomes of N points, from the proposals for them.
+
+    Attributes:
+        distance: Euclidean, in standard deviations of the outputs, shape (N,), float64: at the
+            start, if that is near enough, or after at most ``steps`` steps. Infinite where proposal
+            or outcome of it are not finite; NaN where the wanted outcome is not, or was not asked
+            for.
+        steps: How many were allowed.
+    """
+
+    distance: Tensor
+    steps: int
+
+    def at(self, rows: Tensor) -> Self:
+        """Return the same at some of the points."""
+        return self._replace(distance=self.distance[rows])
+
+    @property
+    def reached(self) -> Tensor:
+        """Whether each outcome is reached, shape (N,)."""
+        return self.distance <= TOLERANCE
+
+
+def reach_outcomes(
+    watched: WatchedMap,
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    outcomes: Tensor,
+    stds: tuple[Tensor, Tensor],
+    steps: int,
+) -> Reachability:
+    r"""Go from the proposals for some outcomes to these, inside the box of the map.
+
+    One approach of Levenberg and Marquardt, as :func:`~lightning_invert.solve` begins with (which,
+    of what that does not reach, tries as many steps again with care).
+
+    Args:
+        watched: The map, which says from where to reach; in evaluation mode.
+        function: What evaluates it, (N, \*) -> (N, \*).
+        inputs: The sampled points, shape (N, \*): their range is the box where no other is known.
+        outcomes: What is wanted, shape (R, \*), of the first R points.
+        stds: Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,).
+        steps: How many may be tried for each outcome.
+
+    Returns:
+        How near they came.
+
+    Raises:
+        MapError: If the shapes do not fit, or weights are sharded over processes.
+    """
+    reach, x = watched.reach, inputs.flatten(1)
+    assert reach is not None
+    if any(hasattr(p, "full_tensor") for owner in watched.owners for p in owner.parameters()):
+        raise MapError(
+            watched.name,
+            "reach",
+            f"the weights of {type(watched.owner).__name__} are sharded over processes, which all "
+            "have to call it equally often; how many steps it takes may differ. Write "
+            "`reachable_steps=None`.",
+        )
+    outcomes = outcomes.detach().to(x.device)
+    try:
+        start = reach.inverse(outcomes).detach().flatten(1).to(x.dtype)
+    except MapError as error:
+        raise MapError(watched.name, "reach", error.why) from error.__cause__
+    wanted = outcomes.flatten(1).to(x.dtype)
+    (n, m), (proposed, named) = (len(std) for std in stds), (start.shape[1], wanted.shape[1])
+    if (proposed, named) != (n, m):
+        raise MapError(
+            watched.name,
+            "reach",
+            f"expected its inverse to take its {m} outputs and to propose its {n} inputs, but it "
+            f"takes {named} and proposes {proposed}.",
+        )
+    try:
+        ends = reach.box(x)
+    except ValueError as error:
+        raise MapError(watched.name, "reach", str(error)) from error
+    model = Model(
+        lambda z: function(z.reshape(-1, *inputs.shape[1:])).flatten(1),
+        m,
+        *(std.detach().to(x.device).double() for std in stds),
+    )
+    known = wanted.isfinite().all(1).nonzero()[:, 0]
+    distance = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
+    for rows in known.split(max(1, MAX_NUMBERS_AT_ONCE // (m * n + VECTORS * (m + n)))):
+        box = Box(*(end.expand(len(rows), n) for end in ends))
+        distance[rows] = approach(
+            model,
+            start[rows].clamp(*ends),
+            Targets(wanted[rows], wanted[rows]),
+            box,
+            tolerance=TOLERANCE,
+            max_steps=steps,
+        ).distance
+    return Reachability(distance, steps)
+
+
+def summarise_reach(found: Reachability) -> dict[str, float]:
+    """Return which share of the outcomes is reached, of those that were asked for and are finite.
+
+    Args:
+        found: How near the solver came to them.
+
+    Returns:
+        ``reachable_fraction``, and the ends of its 95 % interval (Wilson's), ``…_low`` and
+        ``…_high``; 0, 0 and 1 where nothing was asked for.
+
+    Example:
+        >>> summarise_reach(Reachability(torch.tensor([0.0, 0.5, torch.nan]), 10))["reachable_fraction"]
+        0.5
+    """
+    total = int((~found.distance.isnan()).sum())
+    share = int(found.reached.sum()) / max(1, total)
+    return dict(zip(SCALARS_OF_REACH, (share, *wilson_interval(share, total)), strict=True))

@@ -1,0 +1,208 @@
+"""Outcomes that are asked for while a pair is trained: what is logged, and that it changes nothing."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+from lightning_invert import ForwardInverseModule, ResidualMLP, solve
+from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
+from lightning_invert.watch.reachability import SCALARS_OF_REACH, TOLERANCE
+from tests.callbacks.test_strategies import read, run
+from tests.projects import Foreign, Smooth, loader, quiet_trainer
+
+TAG = "invertibility/forward/reachable_fraction"
+
+
+def pair(dropout=0.0):
+    torch.manual_seed(0)
+    nets = (ResidualMLP(n, m, width=8, dropout=dropout) for n, m in ((3, 2), (2, 3)))
+    return ForwardInverseModule(*nets)
+
+
+class WithInverse(Foreign):
+    """A project of somebody else with an inverse, both of which leave traces where they are used."""
+
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 5))
+        self.calls = 0
+        self.register_buffer("latest", torch.zeros(()))
+
+    def propose(self, y):
+        self.calls += 1
+        self.latest += y.mean().detach() + torch.rand(()) + np.random.rand() + random.random()
+        self.log("proposed", y.mean())
+        return self.decoder(y)
+
+
+MAPS = {"f": {"module": "", "reach": {"inverse": "propose", "outcomes": 1}}}
+
+
+def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(tmp_path):
+    watch = InvertibilityCallback(reachable_steps=10, verbose=False)
+    keep = ModelCheckpoint(tmp_path / "kept", monitor=TAG, mode="max")
+    stop = ConditioningEarlyStopping("forward", "reachable_fraction", divergence_threshold=0.0)
+    logger = CSVLogger(tmp_path)
+    trainer = quiet_trainer(
+        tmp_path, max_epochs=3, callbacks=[watch, keep, stop], logger=logger,
+        enable_checkpointing=True,
+    )  # fmt: skip
+    module, data = pair(), Smooth()
+    wind, heat, load = data.inputs
+    data.inputs = (wind._replace(low=600.0, high=1400.0), heat._replace(low=298.5), load)
+    trainer.fit(module, datamodule=data)
+    told = {tag.rpartition("/")[2] for tag in trainer.callback_metrics if "reach" in tag}
+    assert told == set(SCALARS_OF_REACH)
+    assert TAG in logger.experiment.metrics_keys
+    assert f"{TAG}_low" not in logger.experiment.metrics_keys
+    assert keep.best_model_score >= trainer.callback_metrics[TAG]
+    assert stop.stopping_reason is None
+
+    # All points of validation were looked at.
+    x, y = (torch.cat(part) for part in zip(*data.val_dataloader(), strict=True))
+    found = watch.observations[0]
+    y = y[(found.inputs[:, None] == x).all(2).double().argmax(1)]
+    low, high = x.min(0).values, x.max(0).values
+    bounds = (torch.stack((low.new_tensor(600), low.new_tensor(298.5), low[2])), high)
+    bounds[1][0] = 1400
+    module.eval()
+    solved = solve(
+        lambda x: module(x),
+        y,
+        bounds=bounds,
+        start=module.inverse(y).detach(),
+        max_steps=10,
+        tolerance=TOLERANCE,
+        scale=(module.scale_x.std, module.scale_y.std),
+    )
+    reached = found.reach.reached
+    assert trainer.callback_metrics[TAG] == reached.double().mean()
+    assert 0.2 < reached.double().mean() < 0.8
+    assert solved.converged[reached].all()
+    # It tries as many steps again.
+    assert not reached[solved.steps > 10].any()
+    torch.testing.assert_close(found.reach.distance[reached], solved.residual[reached])
+
+
+def test_it_is_off_by_default(tmp_path):
+    data = Smooth()
+    data.inputs = tuple(one._replace(low=2.0, high=1.0) for one in data.inputs)  # is not even read
+    watch = InvertibilityCallback(verbose=False)
+    trainer = quiet_trainer(tmp_path, callbacks=[watch])
+    trainer.fit(pair(), datamodule=data)
+    assert not [tag for tag in trainer.callback_metrics if "reach" in tag]
+    assert watch.observations[0].reach is None
+
+
+@pytest.mark.parametrize("loop", ["validate", "test"])
+def test_it_is_told_after_fit_too(tmp_path, loop):
+    watch = InvertibilityCallback(reachable_steps=1, verbose=False)
+    trainer = quiet_trainer(tmp_path, callbacks=[watch])
+    module, data = pair(), Smooth()
+    trainer.fit(module, datamodule=data)
+    (found,) = getattr(trainer, loop)(module, dataloaders=data.val_dataloader(), verbose=False)
+    assert TAG in {tag.removeprefix("test/") for tag in found}
+
+
+def everything_after_fit(folder, module, watch):
+    torch.manual_seed(3)
+    np.random.seed(3)
+    random.seed(3)
+    trainer = quiet_trainer(folder, max_epochs=3, callbacks=watch)
+    if isinstance(module, ForwardInverseModule):
+        trainer.fit(module, datamodule=Smooth())
+    else:
+        trainer.fit(module, loader(shuffle=True), loader())
+    return {
+        "random streams": [torch.rand(1).item(), np.random.rand(), random.random()],
+        "weights and buffers": dict(module.state_dict()),
+        "calls": getattr(module, "calls", 0),
+        "optimizer": copy.deepcopy(trainer.optimizers[0].state_dict()),
+        "gradients": [p.grad for p in module.parameters()],
+        "flags": [part.training for part in module.modules()],
+        "logged": {k: v for k, v in trainer.callback_metrics.items() if "invertib" not in k},
+    }
+
+
+@pytest.mark.parametrize("kind", ["pair", "foreign"])
+@pytest.mark.filterwarnings("ignore:Map .* gives another output:UserWarning")
+def test_asking_changes_nothing_in_the_training(tmp_path, kind):
+    def project():
+        torch.manual_seed(1)
+        return pair(dropout=0.5) if kind == "pair" else WithInverse()
+
+    maps = None if kind == "pair" else MAPS
+    watch = InvertibilityCallback(maps, reachable_steps=10, verbose=False)
+    with_it = everything_after_fit(tmp_path, project(), [watch])
+    assert 0 <= watch.observations[0].scalars["reachable_fraction"] <= 1
+    for what, expected in everything_after_fit(tmp_path, project(), []).items():
+        torch.testing.assert_close(with_it[what], expected, rtol=0, atol=0, msg=what)
+
+
+def test_a_module_that_does_not_say_from_where_is_refused_before_the_first_step(tmp_path):
+    module = Foreign()
+    before = copy.deepcopy(module.state_dict())
+    watch = InvertibilityCallback(reachable_steps=10)
+    with pytest.raises(ValueError, match="Expected argument `reachable_steps` to be None"):
+        quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
+    torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)
+
+
+def test_an_inverse_that_fails_is_said_before_the_first_step_and_later_ends_no_fit(tmp_path):
+    def broken(y):
+        if calls is None:
+            raise ZeroDivisionError("a pole")
+        calls.append(len(y))
+        if len(calls) > 1:
+            raise ZeroDivisionError("a pole")
+        return torch.zeros(len(y), 5)
+
+    maps = {"f": {"module": "", "reach": {"inverse": broken, "outcomes": 1}}}
+    calls = None
+    watch = InvertibilityCallback(maps, reachable_steps=3, verbose=False)
+    with pytest.raises(RuntimeError, match="because of its reach: ZeroDivisionError: a pole"):
+        quiet_trainer(tmp_path, callbacks=[watch]).fit(Foreign(), loader(), loader())
+    calls = []
+    watch = InvertibilityCallback(maps, reachable_steps=3, verbose=False)
+    trainer = quiet_trainer(tmp_path, callbacks=[watch], max_epochs=3)
+    with pytest.warns(UserWarning, match="because of its reach: ZeroDivisionError: a pole It is"):
+        trainer.fit(Foreign(), loader(), loader())
+    assert trainer.current_epoch == 3
+
+
+@pytest.mark.slow
+def test_processes_ask_for_the_same_outcomes(tmp_path):
+    project = """
+        import json
+        from pathlib import Path
+        import torch
+        from lightning.pytorch import Trainer
+        from lightning_invert.callbacks import InvertibilityCallback
+        from tests.callbacks.test_reach import TAG, pair
+        from tests.projects import Smooth
+
+        watch = InvertibilityCallback(num_points=32, reachable_steps=5, verbose=False)
+        trainer = Trainer(
+            accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch],
+        )
+        trainer.fit(pair(), datamodule=Smooth())
+        found = {
+            "share": trainer.callback_metrics[TAG].item(),
+            "distance": watch.observations[0].reach.distance.tolist(),
+        }
+        Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    """
+    run(tmp_path, project)
+    first, second = read(tmp_path, "rank0"), read(tmp_path, "rank1")
+    assert first == second
+    assert len(first["distance"]) == 32
+    assert first["share"] == np.mean(np.array(first["distance"]) <= TOLERANCE)

@@ -1,0 +1,247 @@
+"""How many outcomes are reached, against closed forms, SciPy and `solve`."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import lsq_linear
+from torch import nn
+
+from lightning_invert import solve
+from lightning_invert.jacobians.spectrum import Effort
+from lightning_invert.jacobians.work import flops_of
+from lightning_invert.watch.maps import MapError, resolve_maps
+from lightning_invert.watch.observation import observe
+from lightning_invert.watch.reachability import TOLERANCE
+from lightning_invert.watch.watcher import Watcher
+from tests.solver.maps import network, uniform
+
+
+def ask(function, inverse, x, y, *, bounds=None, steps=10, scale=(1.0, 1.0), **options):
+    root = function if isinstance(function, nn.Module) else nn.Module()
+    spec = {"module": function, "reach": {"inverse": inverse, "outcomes": 1, "bounds": bounds}}
+    (watched,) = resolve_maps({"f": spec}, root, reach=True)
+    n, m = x[0].numel(), y.shape[1]
+    stds = {"input_std": scale[0] * torch.ones(n), "output_std": scale[1] * torch.ones(m)}
+    watched = replace(watched, **stds)
+    return observe(watched, x, outcomes=y, reachable_steps=steps, **options)
+
+
+def grid(low, high, count):
+    one = torch.linspace(low, high, count, dtype=torch.float64)
+    return torch.cartesian_prod(one, one)
+
+
+def test_of_a_linear_map_those_are_reached_whose_inputs_are_in_the_box():
+    matrix = torch.tensor([[2.0, 1.0], [0.5, 1.5]], dtype=torch.float64)
+    x = grid(-0.525, 1.425, 40)  # 20 of 40 are in the box, in each direction
+    far = lambda y: 9 * torch.ones_like(y)
+    found = ask(lambda z: z @ matrix.T, far, x, x @ matrix.T, bounds=(0.0, 1.0), steps=50)
+    inside = ((x >= 0) & (x <= 1)).all(1)
+    assert torch.equal(found.reach.reached, inside)
+    assert found.scalars["reachable_fraction"] == inside.double().mean() == 0.25
+    p, z2 = 0.25, 1.959964**2 / 1600
+    half = (z2 * (p * (1 - p) + z2 / 4)) ** 0.5
+    for end, sign in (("low", -1), ("high", 1)):
+        expected = (p + z2 / 2 + sign * half) / (1 + z2)
+        assert found.scalars[f"reachable_fraction_{end}"] == pytest.approx(expected)
+
+
+def test_distances_are_the_least_inside_the_box_in_standard_units():
+    rng = np.random.default_rng(0)
+    matrix, y = rng.normal(size=(2, 4)), 2 * rng.normal(size=(60, 2))
+    spread = 3.0
+    least = [(2 * lsq_linear(matrix, row, (-1, 1), tol=1e-14).cost) ** 0.5 / spread for row in y]
+    at = torch.as_tensor(matrix)
+    x = uniform(60, 4, seed=1)
+    found = ask(
+        lambda z: z @ at.T,
+        lambda y: y.new_zeros(len(y), 4),
+        x,
+        torch.as_tensor(y),
+        bounds=(-1.0, 1.0),
+        steps=50,
+        scale=(0.5, spread),
+    )
+    reached = np.array(least) < 1e-6
+    assert 10 < reached.sum() < 50
+    assert found.reach.reached[reached].all()
+    np.testing.assert_allclose(found.reach.distance[~reached], np.array(least)[~reached], rtol=1e-4)
+
+
+def test_a_step_of_the_solver_counts_for_one():
+    # From a distance r, damping d leaves r d / (1 + d): the first step does with d = 0.01.
+    y = torch.tensor([[0.009], [0.5], [1.0], [1.02], [50.0]], dtype=torch.float64)
+    x = torch.zeros(5, 1, dtype=torch.float64)
+    one, two = (
+        ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(-99.0, 99.0), steps=steps)
+        for steps in (1, 2)
+    )
+    assert one.reach.reached.tolist() == [True, True, True, False, False]
+    torch.testing.assert_close(
+        one.reach.distance, torch.cat((y[:1, 0], y[1:, 0] * 0.01 / 1.01)), rtol=1e-6, atol=0
+    )
+    assert two.reach.reached.all()
+
+
+def test_without_bounds_the_box_is_the_range_of_the_inputs():
+    x = torch.tensor([[1.0], [3.0], [2.0], [2.5]], dtype=torch.float64)
+    y = torch.tensor([[1.5], [3.5], [0.5], [3.005]], dtype=torch.float64)
+    found = ask(lambda z: 1 * z, lambda y: 0 * y, x, y)
+    assert found.reach.reached.tolist() == [True, False, False, True]
+    half = ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(None, 9.0))
+    assert half.reach.reached.tolist() == [True, True, False, True]
+
+
+def test_what_is_reached_is_reached_by_solve():
+    net, inverse = network(5, 3, gain=1.6), network(3, 5, seed=1)
+    x = uniform(300, 5, seed=2)
+    y = 1.3 * net(x).detach()
+    found = ask(net, inverse, x, y, bounds=(-1.0, 1.0), steps=10)
+    start = inverse(y).detach().clamp(-1, 1)
+    solved = solve(
+        net, y, bounds=(-1.0, 1.0), start=start, max_steps=10, tolerance=TOLERANCE, scale=(1.0, 1.0)
+    )
+    reached = found.reach.reached
+    assert 0.3 < reached.double().mean() < 0.95
+    assert solved.converged[reached].all()
+    # With as many steps again, with care, it reaches a few more.
+    assert not reached[solved.converged & (solved.steps > 10)].any()
+    assert torch.equal(solved.residual[reached], found.reach.distance[reached])
+
+
+def test_outcomes_that_are_not_finite_do_not_count_and_proposals_that_are_not_reach_nothing():
+    y = torch.tensor([[0.5], [torch.nan], [torch.inf], [0.7], [-0.1]], dtype=torch.float64)
+    x = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
+    broken = lambda y: torch.where(y < 0, torch.nan, y)
+    found = ask(lambda z: 1 * z, broken, x, y)
+    assert found.reach.distance.isnan().tolist() == [False, True, True, False, False]
+    assert found.scalars["reachable_fraction"] == pytest.approx(2 / 3)
+    assert len(found.finite().reach.distance) == 5
+
+
+@pytest.mark.parametrize("precision", ["native", "float64"])
+def test_a_network_of_float32_is_asked_for_outcomes_of_float64(precision):
+    net, inverse = network(3, 2, dtype=torch.float32), network(2, 3, dtype=torch.float32)
+    root = nn.ModuleDict({"net": net, "inverse": inverse})
+    x = uniform(50, 3, seed=0)
+    y = net(x.float()).detach().double()
+    spec = {"module": "net", "reach": {"inverse": "inverse", "outcomes": 1}}
+    (watched,) = resolve_maps({"f": spec}, root, reach=True)
+    found = observe(watched, x, outcomes=y, precision=precision, reachable_steps=20)
+    assert found.scalars["reachable_fraction"] > 0.9
+    assert found.scale == "physical"
+
+
+def test_points_of_any_shape_are_moved():
+    x = uniform(20, 2, 3, seed=0)[:, None]
+    half = lambda z: z.flatten(1)[:, ::2] ** 3
+    back = lambda y: torch.zeros(len(y), 1, 2, 3).double()
+    found = ask(half, back, x, half(x), bounds=(-1.0, 1.0), steps=50)
+    # At 0 the slope is 0: no step leads anywhere.
+    assert torch.equal(found.reach.distance, half(x).norm(dim=1))
+    back = lambda y: torch.full((len(y), 1, 2, 3), 0.5).double()
+    found = ask(half, back, x, half(x), bounds=(-1.0, 1.0), steps=50)
+    assert found.reach.reached.double().mean() > 0.3
+
+
+def test_of_fewer_outcomes_the_others_are_not_told():
+    x = uniform(20, 2, seed=0)
+    found = ask(lambda z: 2 * z, lambda y: y, x, 2 * x[:5], bounds=(-1.0, 1.0))
+    assert found.reach.distance.isnan().tolist() == [False] * 5 + [True] * 15
+    assert found.scalars["reachable_fraction"] == 1
+
+
+def test_an_inverse_of_another_shape_is_refused_in_words():
+    x = uniform(5, 2, seed=0)
+    with pytest.raises(MapError, match=r"its 2 outputs and to propose its 2 inputs, .* proposes 1"):
+        ask(lambda z: 2 * z, lambda y: y[:, :1], x, x)
+    with pytest.raises(MapError, match=r"because of its reach: expected `bounds` .* got \(3,\)"):
+        ask(lambda z: 2 * z, lambda y: y, x, x, bounds=([0.0] * 3, None))
+    with pytest.raises(MapError, match="because of its reach: ZeroDivisionError"):
+        ask(lambda z: 2 * z, lambda y: y / (1 // 0), x, x)
+
+
+def test_sharded_weights_are_refused_in_words():
+    net = nn.Linear(2, 2).double()
+    net.weight.full_tensor = None
+    with pytest.raises(MapError, match=r"sharded over processes.* `reachable_steps=None`"):
+        ask(net, lambda y: y, uniform(5, 2, seed=0), uniform(5, 2, seed=1))
+
+
+def both(dtype=torch.float32):
+    return nn.ModuleDict({"net": network(4, 3, dtype=dtype), "back": network(3, 4, dtype=dtype)})
+
+
+MAPS = {"f": {"module": "net", "input": 0, "reach": {"inverse": "back", "outcomes": 1}}}
+BATCH = (uniform(100, 4, seed=0).float(), uniform(100, 3, seed=1).float())
+
+
+def look(**options):
+    watcher = Watcher(MAPS, **options)
+    watcher.begin(both())
+    watcher.offer(BATCH)
+    return watcher.look()[0]
+
+
+def test_outcomes_stay_with_their_points():
+    watcher = Watcher(MAPS, reachable_steps=5, num_points=20)
+    module = both()
+    for _ in range(2):
+        watcher.begin(module)
+        for rows in range(0, 100, 7):
+            watcher.offer([part[rows : rows + 7] for part in BATCH])
+        (found,) = watcher.look()
+    which = (found.inputs[:, None] == BATCH[0]).all(2).float().argmax(1)
+    (watched,) = resolve_maps(MAPS, module, reach=True)
+    again = observe(watched, found.inputs, outcomes=BATCH[1][which], reachable_steps=5)
+    assert torch.equal(found.reach.distance, again.reach.distance)
+
+
+def test_it_is_not_asked_by_default():
+    found = look()
+    assert found.reach is None
+    assert not [name for name in found.scalars if "reach" in name]
+
+
+def test_an_inverse_from_elsewhere_is_in_evaluation_mode_and_left_as_it_was():
+    back = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 4))
+    before = {name: value.clone() for name, value in back.state_dict().items()}
+    maps = {"f": {**MAPS["f"], "reach": {"inverse": back, "outcomes": 1}}}
+    found = []
+    for _ in range(2):
+        watcher = Watcher(maps, reachable_steps=3)
+        watcher.begin(both())
+        watcher.offer(BATCH)
+        found += watcher.look()
+    assert torch.equal(found[0].reach.distance, found[1].reach.distance)
+    assert all(part.training for part in back.modules())
+    assert all(torch.equal(value, before[name]) for name, value in back.state_dict().items())
+
+
+def test_the_steps_keep_to_the_bound_on_work_and_what_is_too_much_is_said(monkeypatch):
+    said = []
+    monkeypatch.setattr("lightning_invert.watch.watcher.say", said.append)
+    net = both()["net"]
+    # An evaluation and three passes; Gram matrix and eigenvalues: see `jacobians.work`.
+    a_point = 4 * flops_of(net, BATCH[0]) + 4 * 3 * 4 * 3 + 20 * 3**3
+    for affordable, told in ((100, 0), (200, 50), (400, 100)):
+        found = look(reachable_steps=3, num_points=100, max_work=affordable * a_point)
+        assert found.num_points == 100
+        distance = torch.full((100,), torch.nan) if found.reach is None else found.reach.distance
+        assert (~distance.isnan()).sum() == told
+    (words,) = said
+    assert "it is not told how many outcomes of map 'f' are reached" in words
+
+
+def test_of_a_jacobian_that_is_not_formed_it_is_not_tried():
+    (watched,) = resolve_maps(MAPS, both(), reach=True)
+    effort = Effort(formed=False, probes=3, steps=3)
+    assert observe(watched, BATCH[0], outcomes=BATCH[1], effort=effort).reach is None
+
+
+def test_maps_that_do_not_say_from_where_are_refused_by_the_arguments_name():
+    watcher = Watcher({"f": "net"}, reachable_steps=3)
+    with pytest.raises(ValueError, match="Expected argument `reachable_steps` to be None for maps"):
+        watcher.resolve(both())
