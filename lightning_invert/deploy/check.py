@@ -65,12 +65,15 @@ def _deviation(
     tolerance = TOLERANCES[one.dtype] + rounding
     for some in torch.arange(len(z)).split(list(BATCHES)):
         y, jacobian = run(domain.mean + domain.std * z[some])
+        if jacobian.shape != slopes[some].shape or y.shape != values[some].shape:
+            return (
+                f"at {len(some)} points it returns shapes {tuple(y.shape)} and "
+                f"{tuple(jacobian.shape)}"
+            )
         for what, found, expected in (
             ("outputs are", (y - image.mean) / image.std, values),
             ("Jacobian is", jacobian * domain.std / image.std[:, None], slopes),
         ):
-            if found.shape != expected[some].shape:
-                return f"at {len(some)} points its {what} of shape {tuple(found.shape)}"
             error = _relative_error(found, expected[some], expected)
             if not error <= tolerance:
                 return f"at {len(some)} points its {what} off by {error:.1e} of the largest number"

@@ -17,6 +17,7 @@ from lightning_invert.deploy.check import check
 from lightning_invert.deploy.maps import MAP_NAMES, PhysicalMap, physical_map, settled
 from lightning_invert.deploy.metadata import described
 from lightning_invert.deploy.program import trace
+from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.pair.streams import random_streams, set_random_streams
 from lightning_invert.tables import unused
@@ -53,8 +54,8 @@ def write_maps(
     cpu = torch.device("cpu")
     streams = random_streams(cpu)
     try:
-        final = settled(pair)
-        with _whole(target) as beside:
+        with differentiable("cpu"), _whole(target) as beside:
+            final = settled(pair)
             for name in MAP_NAMES:
                 one = physical_map(final, name)
                 file = beside / f"{name}{suffix}"

@@ -17,7 +17,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_invert.deploy.maps import PhysicalMap
-from lightning_invert.jacobians.contexts import differentiable
 
 __all__ = ["refused", "trace"]
 
@@ -27,6 +26,8 @@ EXAMPLES = 31
 
 def trace(one: PhysicalMap) -> ExportedProgram:
     """Return a program (N, n) -> (N, m), (N, m, n) in physical units and float64, for any N.
+
+    Gradients have to be on.
 
     Raises:
         ValueError: If the networks cannot be traced: their path depends on numbers, say.
@@ -41,7 +42,7 @@ def trace(one: PhysicalMap) -> ExportedProgram:
     torch.backends.mha.set_fastpath_enabled(False)  # it has no backward pass ...
     try:
         # ... nor have the fused kernels of attention one in terms of other operations.
-        with differentiable("cpu"), sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH):
             graph = make_fx(
                 _with_jacobian(one),
                 tracing_mode="symbolic",
