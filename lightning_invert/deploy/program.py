@@ -105,9 +105,39 @@ def _with_jacobian(one: PhysicalMap) -> Any:
 
 
 def _backward_rules() -> dict[Any, Any]:
-    """Return how torch writes backward passes in operations that also occur in forward ones."""
+    """Return how backward passes are written in operations that also occur in forward ones."""
     known = torch.export.default_decompositions().items()
-    return {operator: rule for operator, rule in known if "backward" in str(operator)}
+    rules = {operator: rule for operator, rule in known if "backward" in str(operator)}
+    return {**rules, torch.ops.aten.convolution_backward.default: _convolution_backward}
+
+
+def _convolution_backward(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: Any,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+    output_mask: list[bool],
+) -> tuple[Tensor, None, None]:
+    """Write the gradient to a convolution's input as the other kind of convolution.
+
+    The weights are frozen: nobody asks for theirs.
+    """
+    left_over = [0] * len(stride)
+    if not transposed:
+        for i in range(len(stride)):
+            covered = (gradient.shape[2 + i] - 1) * stride[i] - 2 * padding[i]
+            covered += dilation[i] * (weight.shape[2 + i] - 1) + 1
+            left_over[i] = x.shape[2 + i] - covered
+    back = torch.ops.aten.convolution.default(
+        gradient, weight, None, stride, padding, dilation, not transposed, left_over, groups
+    )
+    return back, None, None
 
 
 def _reason(error: BaseException) -> str:
@@ -120,6 +150,11 @@ def _reason(error: BaseException) -> str:
     if missing := re.search(r"Could not find an implementation for (\w+)", said):
         return (
             f"it has none for {missing[1]} in these numbers. Networks in float64 can be exported in "
+            "float32: write `pair.float()` first."
+        )
+    if "bound to different types" in said:
+        return (
+            "the exporter mixes numbers of float32 into it. Networks in float64 can be exported in "
             "float32: write `pair.float()` first."
         )
     if "data-dependent" in said or "Data dependent" in said:

@@ -29,6 +29,15 @@ KINDS = {
         nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 4, 3, padding=1), nn.Mish(), nn.Flatten(),
         nn.Linear(12, 2),
     ),
+    "strided and grouped convolutions, there and back": lambda: nn.Sequential(
+        nn.Linear(3, 14), nn.Unflatten(1, (2, 7)), nn.Conv1d(2, 4, 3, stride=3, groups=2),
+        nn.Tanh(), nn.ConvTranspose1d(4, 2, 3, stride=2, padding=1, output_padding=1),
+        nn.Conv1d(2, 2, 2, dilation=2), nn.Flatten(), nn.LazyLinear(2),
+    ),
+    "an image": lambda: nn.Sequential(
+        nn.Linear(3, 30), nn.Unflatten(1, (1, 5, 6)), nn.Conv2d(1, 2, (2, 3), stride=(2, 1)),
+        nn.Sigmoid(), nn.AvgPool2d(2), nn.Flatten(), nn.LazyLinear(2),
+    ),
     "activations": lambda: nn.Sequential(
         nn.Linear(3, 8), nn.ELU(), nn.Linear(8, 8), nn.Hardswish(), nn.PReLU(), nn.Linear(8, 2)
     ),
@@ -54,7 +63,9 @@ class Constant(nn.Module):
 @pytest.mark.parametrize("network", KINDS.values(), ids=KINDS)
 def test_jacobians_of_all_kinds_of_networks_are_autograds(network):
     fast = torch.backends.mha.get_fastpath_enabled()
-    pair = pair_of(network(), nn.Linear(2, 3), dtype=torch.float64)
+    made = network()
+    made(torch.zeros(2, 3))  # lazy ones find their size
+    pair = pair_of(made, nn.Linear(2, 3), dtype=torch.float64)
     program = trace(physical_map(settled(pair), "forward")).module()
     for rows in (1, 7, 31):
         x = points(pair, "forward", rows)

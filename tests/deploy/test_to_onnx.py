@@ -54,9 +54,17 @@ def test_files_give_the_map_and_autograds_jacobian_in_physical_units(name, expor
         assert off(pair, name, x, *run(written[name], x)) < tolerance
 
 
-def test_attention_is_exported_too(tmp_path, monkeypatch):
+def convolving(n, m):
+    return nn.Sequential(
+        nn.Unflatten(1, (1, n)), nn.Conv1d(1, 2, 2, stride=2), nn.Mish(), nn.Flatten(),
+        nn.Linear(2, m),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("network", [Attention, convolving])
+def test_networks_of_other_layers_are_exported_too(network, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MAP_NAMES", ("forward",))
-    pair = pair_of(Attention(3, 2), nn.Linear(2, 3))
+    pair = pair_of(network(3, 2), nn.Linear(2, 3))
     written = export_onnx(pair, tmp_path / "exported")
     x = points(pair, "forward", 5)
     assert off(pair, "forward", x, *run(written["forward"], x)) < 2e-6
@@ -115,9 +123,14 @@ class Erf(nn.Linear):
     ("network", "dtype", "words"),
     [
         (Solving, torch.float32, r"map 'forward' .* ONNX has no operation for aten\._linalg_solve"),
+        (
+            lambda n, m: nn.Sequential(nn.Linear(n, m), nn.LayerNorm(m)),
+            torch.float64,
+            r"map 'forward' .* onnxruntime .* mixes numbers of float32 .*`pair\.float\(\)`",
+        ),
         (Erf, torch.float64, r"map 'forward' .* onnxruntime .* none for Erf .*`pair\.float\(\)`"),
     ],
-    ids=["ONNX", "onnxruntime"],
+    ids=["ONNX", "types", "onnxruntime"],
 )
 def test_an_operation_that_is_missing_is_named_and_nothing_is_left(network, dtype, words, tmp_path):
     pair = pair_of(network(3, 2), nn.Linear(2, 3), dtype=dtype)
