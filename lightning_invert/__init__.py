@@ -56,6 +56,7 @@ __all__ = [
     "LinearPlusNonlinear",
     "Near",
     "PredictionWriter",
+    "Proposal",
     "ResidualMLP",
     "SmoothMLP",
     "Solution",
