@@ -158,21 +158,29 @@ class ProposingPair(PhysicalPair):
 
         ``propose`` does so by itself; call it only if the weights were changed by hand since.
         """
-        self._calibration = None
+        self._calibration = self.calibrated()
+
+    def calibrated(self, num_points: int | None = None, members: bool = True) -> Calibration | None:
+        """Return what is known of F's errors, by all known points or by some.
+
+        Args:
+            num_points: How many of each split; ``None``: all that are kept.
+            members: Whether the spread over F's members is to be told, where it has several.
+        """
         judged, trained = self.evidence.rows("val"), self.evidence.rows("train")
         if judged is None or trained is None:
-            return
-        rows = [torch.cat(parts) for parts in zip(judged, trained, strict=True)]
+            return None
+        parts = zip(judged, trained, strict=True)
+        rows = [torch.cat([part[:num_points] for part in pair]) for pair in parts]
         finite = finite_rows(*rows)
-        num_judged = int(finite[: len(judged[0])].sum())
+        num_judged = int(finite[: len(judged[0][:num_points])].sum())
         if num_judged < MIN_POINTS:
-            return
+            return None
         x, y = (part[finite].to(self.scale_x.mean.device) for part in rows)
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode([self]):
-            of_x, of_y = self._units()
-            self._calibration = Calibration.of(
-                x / of_x, (self.forward(x).double() - y) / of_y, self._spread(x), num_judged, y
-            )
+            errors = (self.forward(x).double() - y) / self._units()[1]
+            spread = self._spread(x) if members else None
+            return Calibration.of(self._standard(x), errors, spread, num_judged, y)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; what is trained has to be calibrated anew."""
@@ -192,6 +200,13 @@ class ProposingPair(PhysicalPair):
                 unit = torch.where(spread > 0, spread, 1.0)
             units.append(unit.double())
         return units[0], units[1]
+
+    def _standard(self, x: Tensor) -> Tensor:
+        """Return settings in standard units, about their mean: no large numbers are subtracted later."""
+        known = self.evidence.rows("train")
+        centred = self.scale_x.fitted or known is None
+        centre = self.scale_x.mean if centred else known[0].mean(0).to(x.device)  # type: ignore[index]
+        return (x.double() - centre) / self._units()[0]
 
     def _spread(self, x: Tensor) -> Tensor | None:
         """Return the standard deviation over F's members in standard units, (N, m)."""
@@ -251,7 +266,7 @@ class ProposingPair(PhysicalPair):
         targets = Targets(found.target_low, found.target_high)
         rows = finite_rows(found.inputs)
         x = found.inputs[rows].double()
-        sigma, distance = calibration.sigma(x / model.input_spread, self._spread(x))
+        sigma, distance = calibration.sigma(self._standard(x), self._spread(x))
         sigma = _at(rows, sigma)
         reach = (calibration.quantile * sigma) * model.output_spread
         error = calibration.expected_error(sigma, found.residual, targets.wanted)

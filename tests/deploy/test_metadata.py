@@ -58,11 +58,6 @@ def test_a_schedule_is_not_told_as_a_number(pair):
     assert describe(pair)["alpha"] is None
 
 
-def test_a_pair_that_can_say_how_far_it_is_to_be_trusted_says_it(pair):
-    vars(pair)["trust_description"] = lambda: {"limit": 0.1}
-    assert describe(pair)["trust"] == {"limit": 0.1}
-
-
 def test_a_map_that_does_not_exist_is_refused(pair):
     with pytest.raises(ValueError, match="`name` to be 'forward', 'inverse' or 'round_trip'"):
         describe(pair, "forwards")
