@@ -18,6 +18,7 @@ ARROWS = {
     "pair": {"jacobians", "variables"},
     "solver": {"jacobians", "variables"},
     "problems": {"jacobians", "variables"},
+    "deploy": set(),
     "datamodules": {"problems", "tables", "variables"},
     "callbacks": {"jacobians", "report", "tables", "watch"},
     "analysis": {"jacobians", "report", "tables", "variables", "watch"},

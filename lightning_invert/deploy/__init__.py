@@ -1,0 +1,1 @@
+"""What is trained, taken to where there is no PyTorch."""
