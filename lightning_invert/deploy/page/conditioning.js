@@ -44,7 +44,7 @@ function rankWords(rank, m, n) {
 }
 
 function heatCell(value, most) {
-  const cell = make("td", { class: value < 0 ? "cold" : "warm" }, data(signed(value, 0.5), value));
+  const cell = make("td", { class: value < 0 ? "cold" : "warm" }, data(signed(value, 1), value));
   cell.style.setProperty("--share", `${(100 * Math.abs(value)) / (most || 1)}%`);
   return cell;
 }
@@ -104,7 +104,7 @@ export function conditioningPanel(store) {
           "p",
           { class: `verdict ${band}` },
           make("strong", {}, "κ = ", make("data", { id: "condition", value: String(condition) }, brief(condition))),
-          ` ${words}`,
+          `, ${words}`,
         ),
         make("p", {}, rankWords(rank, store.outputs.length, store.inputs.length)),
         spectrumList(sigma),

@@ -26,6 +26,9 @@ export function shown(value, spread) {
   return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
 }
 
+// The end of a range, without digits that say nothing.
+export const ended = (value, spread) => shown(value, spread).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+
 export const signed = (value, spread) => {
   const text = shown(value, spread);
   return value > 0 && /[1-9∞]/.test(text) ? `+${text}` : text;

@@ -14,7 +14,7 @@ export function outcomesPanel(store) {
   const trust = make("div");
   const element = make(
     "section",
-    { class: "card", "aria-labelledby": "outcome-title" },
+    { class: "card glance", "aria-labelledby": "outcome-title" },
     make("h2", { id: "outcome-title" }, "Predicted outcome"),
     list,
     trust,

@@ -127,10 +127,16 @@ function predictTab(store) {
   const text = () =>
     csvRows(store, { from: seen.from, begin: seen.start.outputs, to: seen.x, reached: seen.now.outputs });
   const [settings, outcomes, whatIf, conditioning] = panels;
-  outcomes.element.append(exporting(text, "prediction.csv"));
   element("panel-predict").append(
     make("div", { class: "side" }, settings.element),
-    make("div", { class: "main" }, outcomes.element, conditioning.element, whatIf.element),
+    make(
+      "div",
+      { class: "main" },
+      outcomes.element,
+      conditioning.element,
+      whatIf.element,
+      make("section", { class: "card", "aria-label": "Take it along" }, exporting(text, "prediction.csv")),
+    ),
   );
   const evaluate = newest(async () => {
     const { x, from } = store.state;
@@ -244,6 +250,7 @@ async function begin() {
   const runtime = await loadRuntime(page.online);
   store.forward = await loadNetwork(runtime, "forward");
   store.inverse = await loadNetwork(runtime, "inverse");
+  await store.forward([store.state.x]); // the first is slow: it compiles
 
   const showTab = tabs(store);
   const predict = predictTab(store);

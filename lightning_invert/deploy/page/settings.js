@@ -1,12 +1,12 @@
 // The settings of the forward model: a slider and a box for each.
 
 import { button, labelled, make, numberBox, quantity } from "./elements.js";
-import { rangeOf, shown, stepOf, usualOf } from "./numbers.js";
+import { ended, rangeOf, shown, stepOf, usualOf } from "./numbers.js";
 
 export function outsideWords(variable, value) {
   const { low, high, known } = rangeOf(variable);
   if (value >= low && value <= high) return "";
-  const range = `${shown(low, variable.std)} to ${shown(high, variable.std)}`;
+  const range = `${ended(low, variable.std)} to ${ended(high, variable.std)}`;
   return known
     ? `Outside the training range, ${range}: what is predicted here is a guess.`
     : `More than two standard deviations from the training data's mean, ${range}.`;
@@ -32,10 +32,10 @@ function sliderOf(variable, id, change) {
   const range = make("span", { class: "range" });
   range.style.left = share(low);
   range.style.right = `calc(100% - ${share(high)})`;
-  const most_data = make("span", { class: "usual" });
-  most_data.style.left = share(usual.low);
-  most_data.style.right = `calc(100% - ${share(usual.high)})`;
-  return { slider, track: make("div", { class: "track", "aria-hidden": "true" }, range, most_data) };
+  const mostly = make("span", { class: "usual" });
+  mostly.style.left = share(usual.low);
+  mostly.style.right = `calc(100% - ${share(usual.high)})`;
+  return { slider, track: make("div", { class: "track", "aria-hidden": "true" }, range, mostly) };
 }
 
 function settingField(variable, j, store) {
@@ -54,10 +54,9 @@ function settingField(variable, j, store) {
   });
   const warning = make("p", { class: "warning", id: `${id}-warning`, "aria-live": "polite" });
   const [range, usual] = [rangeOf(variable), usualOf(variable)];
-  const ends = ({ low, high }) => `${shown(low, variable.std)} to ${shown(high, variable.std)}`;
-  const hint = range.known
-    ? `Training range ${ends(range)}, mostly ${ends(usual)}`
-    : `Mostly ${ends(usual)} in training`;
+  const ends = ({ low, high }) => `${ended(low, variable.std)} to ${ended(high, variable.std)}`;
+  const most = ends(range) === ends(usual) ? "" : `, mostly ${ends(usual)}`;
+  const hint = range.known ? `Training range ${ends(range)}${most}` : `Mostly ${ends(usual)} in training`;
   const element = make(
     "div",
     { class: "field" },
@@ -87,7 +86,7 @@ export function settingsPanel(store) {
     "section",
     { class: "card", "aria-labelledby": "settings-title" },
     make("h2", { id: "settings-title" }, "Settings"),
-    fields.map((field) => field.element),
+    make("div", { class: "fields" }, fields.map((field) => field.element)),
     make(
       "p",
       { class: "buttons" },

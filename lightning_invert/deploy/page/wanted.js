@@ -1,7 +1,7 @@
 // What is wanted of each outcome, and which settings are held.
 
 import { labelled, make, numberBox, quantity } from "./elements.js";
-import { shown, usualOf } from "./numbers.js";
+import { ended, shown, usualOf } from "./numbers.js";
 import { outsideWords } from "./settings.js";
 
 const KINDS = { value: "exactly", between: "between", free: "anything" };
@@ -39,7 +39,7 @@ function wantedField(variable, i, store) {
   };
   const and = make("span", {}, "and");
   const { low, high } = usualOf(variable);
-  const hint = `In training mostly ${shown(low, variable.std)} to ${shown(high, variable.std)}`;
+  const hint = `In training mostly ${ended(low, variable.std)} to ${ended(high, variable.std)}`;
   const element = make(
     "div",
     { class: "field want" },
@@ -120,8 +120,8 @@ export function wantedPanel(store, buttons) {
     "section",
     { class: "card", "aria-labelledby": "wanted-title" },
     make("h2", { id: "wanted-title" }, "Wanted outcome"),
-    wants.map((field) => field.element),
-    make("fieldset", {}, make("legend", {}, "Settings to hold"), holds.map((field) => field.element)),
+    make("div", { class: "fields" }, wants.map((field) => field.element)),
+    make("fieldset", {}, make("legend", {}, "Settings to hold"), make("div", { class: "fields" }, holds.map((field) => field.element))),
     buttons,
   );
   return {
