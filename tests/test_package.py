@@ -72,6 +72,12 @@ def test_a_lower_bound_is_the_version_that_make_test_lowest_runs(requirement):
     assert Version(pinned) == Version(lowest)
 
 
+def test_the_tests_run_with_what_the_extra_deploy_brings():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert set(extras["deploy"]) <= set(extras["dev"])
+
+
 @pytest.mark.parametrize("name", lightning_invert.__all__)
 def test_every_public_name_can_be_imported_and_is_documented(name):
     assert getattr(lightning_invert, name).__doc__

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import math
-import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis.analyze import Analysis, analyze
+from lightning_invert.cli.checkpoint import current_folder, opened_pair
 from lightning_invert.cli.errors import in_one_line
-from lightning_invert.cli.options import listed
+from lightning_invert.cli.options import AsWritten, listed
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.problems import KNOWN
@@ -31,7 +29,7 @@ from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused
 from lightning_invert.watch.maps import WatchedMap, resolve_maps
 
-__all__ = ["AsWritten", "main"]
+__all__ = ["main"]
 
 DESCRIPTION = """\
 Measure where a trained map can be inverted, at all points of a file.
@@ -40,10 +38,6 @@ Measure where a trained map can be inverted, at all points of a file.
   lightning-invert analyze --export surrogate.pt2 --trust_export true --data points.npy
   lightning-invert analyze --function package.module:name --data points.parquet --inputs a,b,c
 """
-
-
-class AsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Leave the lines of a description as they are."""
 
 
 def analyze_map(
@@ -195,7 +189,7 @@ def _of_pair(
     outputs: tuple[str, ...] | None,
     trust: Sequence[str],
 ) -> list[_Task]:
-    pair = _pair(ckpt, trust)
+    pair = opened_pair(ckpt, trust)
     inputs, outputs = inputs or pair.input_names, outputs or pair.output_names
     known = {watched.name: watched for watched in resolve_maps(None, pair)}
     unknown = sorted(set(maps or ()) - set(known))
@@ -208,19 +202,10 @@ def _of_pair(
 def _opened(name: str, trust: Sequence[str]) -> Any:
     """Return what --truth or --members names: a pair, a known process, or what is importable."""
     if name.endswith(".ckpt"):
-        return _pair(name, trust, "--truth and --members")
+        return opened_pair(name, trust, "--truth and --members")
     if name in KNOWN:
         return KNOWN[name]().forward
     return _imported(name)
-
-
-def _pair(ckpt: str, trust: Sequence[str], option: str = "--ckpt") -> ForwardInverseModule:
-    if not Path(ckpt).is_file():
-        raise FileNotFoundError(
-            f"Expected {option} to name a checkpoint, but there is no file {ckpt!r}."
-        )
-    with _current_folder() if trust else nullcontext():
-        return ForwardInverseModule.load_from_checkpoint(ckpt, trust=trust).eval()
 
 
 def _held_against(
@@ -286,23 +271,13 @@ def _imported(name: str) -> Any:
     if not colon:
         raise ValueError(f"Expected package.module:name, but got {name!r}.")
     try:
-        with _current_folder():
+        with current_folder():
             found = importlib.import_module(module)
             for part in attribute.split("."):
                 found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"Expected {name!r} to be importable, but: {error}") from error
     return found
-
-
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """Find modules that lie in the current folder, as ``python -m`` does."""
-    sys.path.insert(0, "")
-    try:
-        yield
-    finally:
-        sys.path.remove("")
 
 
 def _points(data: str, task: _Task) -> Any:

@@ -50,6 +50,7 @@ def _of_input() -> tuple[type[Exception], ...]:
         OSError,
         RuntimeError,
         EOFError,
+        ImportError,  # of what an extra brings
         KeyError,  # what Lightning raises where a checkpoint lacks what it looks for
         MisconfigurationException,
         PolarsError,

@@ -1,4 +1,4 @@
-"""The ``lightning-invert`` command: fit, validate, test, predict and analyze."""
+"""The ``lightning-invert`` command: fit, validate, test, predict, analyze and export."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows them by their short names
 from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
-from lightning_invert.cli import analyze as analyze_command
+from lightning_invert.cli import analyze, export
 from lightning_invert.cli.errors import in_one_line
-from lightning_invert.cli.options import TRUST, listed
+from lightning_invert.cli.options import TRUST, AsWritten, listed
 from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 
@@ -37,6 +37,10 @@ And measure where any trained map can be inverted:
 
   lightning-invert analyze  --ckpt <checkpoint> --data measurements.csv
   lightning-invert analyze  --help
+
+And take a trained pair elsewhere:
+
+  lightning-invert export   --ckpt <checkpoint> --to onnx
 """
 
 FIT = """\
@@ -61,7 +65,7 @@ class InvertCLI(LightningCLI):
             load_from_checkpoint_support=False,
             parser_kwargs={
                 "description": DESCRIPTION,
-                "formatter_class": analyze_command.AsWritten,
+                "formatter_class": AsWritten,
                 "fit": {"description": FIT},
             },
             args=args,
@@ -180,10 +184,12 @@ def main(args: ArgsType = None) -> None:
         args: The arguments; by default those of the process.
     """
     given = sys.argv[1:] if args is None else args
-    if isinstance(given, list) and given[:1] == ["analyze"]:
-        analyze_command.main(given[1:])
+    words = given if isinstance(given, list) else []
+    if words[:1] == ["analyze"]:
+        analyze.main(words[1:])
+    elif words[:1] == ["export"]:
+        export.main(words[1:])
     else:
-        words = given if isinstance(given, list) else []
         with in_one_line(next((word for word in words if word in InvertCLI.subcommands()), "")):
             InvertCLI(args)
 

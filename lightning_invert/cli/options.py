@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["TRUST", "listed"]
+import argparse
+
+from jsonargparse import DefaultHelpFormatter
+
+__all__ = ["TRUST", "AsWritten", "listed"]
 
 TRUST = (
     "Packages, modules and classes, separated by commas, that a checkpoint may have imported and "
     "run. Without it, only torch's layers and this package's own networks and schedules."
 )
+
+
+class AsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Leave the lines of a description as they are."""
 
 
 def listed(text: str | None) -> list[str]:

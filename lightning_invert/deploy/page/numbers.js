@@ -21,13 +21,17 @@ export function shown(value, spread) {
   if (value === Infinity || value === -Infinity) return value > 0 ? "∞" : "−∞";
   if (!Number.isFinite(value)) return "not a finite number";
   const digits = 2 - Math.floor(Math.log10(spread || 1));
-  const large = Math.abs(value) >= 1e7 || digits > 7;
-  const text = large ? value.toPrecision(4) : value.toFixed(Math.min(Math.max(digits, 0), 7));
+  const ahead = value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value)));
+  const plain = digits <= 7 && ahead < 12;
+  const significant = Math.min(Math.max(digits + ahead, 2), 14);
+  const text = plain ? value.toFixed(Math.max(digits, 0)) : value.toExponential(significant);
   return (Number(text) === 0 ? text.replace("-", "") : text).replace("-", "−");
 }
 
 // The end of a range, without digits that say nothing.
-export const ended = (value, spread) => shown(value, spread).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+export const ended = (value, spread) => shown(value, spread).replace(/\.?0+(?=e|$)/, (zeros, at, text) =>
+  text.slice(0, at + 1).includes(".") ? "" : zeros,
+);
 
 export const signed = (value, spread) => {
   const text = shown(value, spread);
@@ -51,11 +55,11 @@ const superscript = (power) =>
 // Where a variable is used: {low, high, known}. Where its range is not known, two standard
 // deviations about the mean of the training data stand for it.
 export function rangeOf({ low, high, mean, std }) {
-  return {
-    low: low ?? mean - 2 * std,
-    high: high ?? mean + 2 * std,
-    known: low !== null && high !== null,
-  };
+  if (low !== null && high !== null && low < high) return { low, high, known: true };
+  const [least, most] = [Math.max(low ?? -Infinity, mean - 2 * std), Math.min(high ?? Infinity, mean + 2 * std)];
+  return least < most
+    ? { low: least, high: most, known: false }
+    : { low: mean - 2 * std, high: mean + 2 * std, known: false };
 }
 
 // Where most of the training data are, inside the range.

@@ -1,0 +1,84 @@
+import sys
+
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from lightning_invert import ForwardInverseModule, ResidualMLP
+from lightning_invert.cli.main import main
+from tests.deploy.pairs import off, points
+from tests.projects import Smooth, quiet_trainer
+
+OWN = """
+import torch
+
+class Net(torch.nn.Linear):
+    pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    yield
+    sys.modules.pop("mine", None)
+
+
+def saved(folder, *networks):
+    pair = ForwardInverseModule(*networks)
+    trainer = quiet_trainer(folder)
+    trainer.fit(pair, datamodule=Smooth())
+    trainer.save_checkpoint(folder / "pair.ckpt")
+    return pair
+
+
+def test_a_checkpoint_becomes_onnx_files(tmp_path, capsys):
+    pair = saved(tmp_path, ResidualMLP(3, 2, width=8), nn.Linear(2, 3))
+    capsys.readouterr()
+    main(["export", "--ckpt", "pair.ckpt", "--to", "onnx"])
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        f"{name}: exported/{name}.onnx" for name in ("forward", "inverse", "round_trip")
+    ]
+    assert not err
+    x = points(pair, "round_trip", 9)
+    session = onnxruntime.InferenceSession("exported/round_trip.onnx")
+    assert off(pair, "round_trip", x, *session.run(None, {"y": x.numpy()})) < 2e-6
+
+
+def test_a_checkpoint_of_own_networks_becomes_programs_where_they_are_trusted(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN)
+    sys.path.insert(0, "")
+    import mine
+
+    sys.path.remove("")
+    saved(tmp_path, mine.Net(3, 2), mine.Net(2, 3))
+    del sys.modules["mine"]
+    given = ["export", "--ckpt", "pair.ckpt", "--to", "torch", "--folder", "made/here"]
+    with pytest.raises(SystemExit, match=r"export: pair\.ckpt: .*--trust mine\.Net"):
+        main(given)
+    assert "mine" not in sys.modules
+    main([*given, "--trust", "mine"])
+    y, jacobian = torch.export.load("made/here/forward.pt2").module()(torch.zeros(4, 3).double())
+    assert (y.shape, jacobian.shape) == ((4, 2), (4, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--ckpt", "none.ckpt", "--to", "onnx"], "export: .*there is no file 'none.ckpt'"),
+        (["--ckpt", "bad.ckpt", "--to", "torch"], "export: .*'bad.ckpt' to be a checkpoint"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(args, words, tmp_path):
+    (tmp_path / "bad.ckpt").write_text("nonsense")
+    with pytest.raises(SystemExit, match=words) as ended:
+        main(["export", *args])
+    assert "\n" not in str(ended.value)
+
+
+def test_help_lists_what_can_be_written(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    assert "{onnx,torch}" in capsys.readouterr().out

@@ -1,0 +1,138 @@
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_invert import ForwardInverseModule, ResidualMLP
+from lightning_invert.deploy import export_torch
+from tests.deploy.pairs import off, pair_of, points
+from tests.projects import Smooth, quiet_trainer
+
+
+def linear_pair(**options):
+    return pair_of(nn.Linear(3, 2), nn.Linear(2, 3), **options)
+
+
+def state(pair):
+    return (
+        {name: (value.clone(), value.dtype) for name, value in pair.state_dict().items()},
+        {name: weight.requires_grad for name, weight in pair.named_parameters()},
+        {name: part.training for name, part in pair.named_modules()},
+        torch.get_rng_state(),
+        random.getstate(),
+        str(np.random.get_state()),
+        torch.is_grad_enabled(),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_pair_and_the_random_streams_are_afterwards_as_they_were(dtype, tmp_path):
+    pair = pair_of(ResidualMLP(3, 2, width=4), nn.Linear(2, 3), dtype=dtype).train()
+    pair.forward_net.head.weight.requires_grad_(False)
+    pair.forward_net.hidden.eval()
+    before = state(pair)
+    export_torch(pair, tmp_path / "exported")
+    after = state(pair)
+    for (value, kind), (again, kind_again) in zip(
+        before[0].values(), after[0].values(), strict=True
+    ):
+        assert torch.equal(value, again)
+        assert kind == kind_again
+    assert torch.equal(before[3], after[3])
+    assert before[1:3] == after[1:3]
+    assert before[4:] == after[4:]
+
+
+def test_a_pair_is_exported_right_after_its_fit(tmp_path):
+    pair = ForwardInverseModule(ResidualMLP(3, 2, width=4), ResidualMLP(2, 3, width=4))
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(pair, datamodule=Smooth())
+    files = export_torch(pair, tmp_path / "exported")
+    x = points(pair, "forward", 5)
+    found = torch.export.load(files["forward"]).module()(x)
+    assert off(pair, "forward", x, *(part.detach() for part in found)) < 2e-6
+    assert pair.trainer is trainer
+
+
+def test_it_works_where_gradients_are_off(tmp_path):
+    with torch.inference_mode():
+        pair = linear_pair()
+        files = export_torch(pair, tmp_path / "exported")
+    assert all(file.exists() for file in files.values())
+
+
+def test_an_existing_folder_is_not_touched(tmp_path):
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "forward.pt2").write_text("mine")
+    files = export_torch(linear_pair(), tmp_path / "exported")
+    assert files["forward"] == tmp_path / "exported-1" / "forward.pt2"
+    assert (tmp_path / "exported" / "forward.pt2").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"exported", "exported-1"}
+
+
+def test_folders_above_are_made_and_may_be_read_by_others(tmp_path):
+    files = export_torch(linear_pair(), str(tmp_path / "a" / "b"))
+    (tmp_path / "usual").mkdir()
+    assert files["forward"].parent.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    def full(program, file, **_):
+        Path(file).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch.export, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        export_torch(linear_pair(), tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "words"),
+    [
+        (3, TypeError, "argument `folder` to be a string, but got 3"),
+        ("", ValueError, "argument `folder` to be a string that is not empty"),
+        (".", ValueError, r"argument `folder` to be the path of a folder that is to be made"),
+        ("..", ValueError, r"argument `folder` to be the path of a folder that is to be made"),
+    ],
+)
+def test_what_is_no_folder_is_refused(folder, kind, words):
+    with pytest.raises(kind, match=words):
+        export_torch(linear_pair(), folder)
+
+
+class Locked(nn.Linear):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("a lock")
+
+
+@pytest.mark.parametrize(
+    ("pair", "kind", "words"),
+    [
+        (lambda: nn.Linear(3, 2), TypeError, "`pair` to be a ForwardInverseModule, but got Linear"),
+        (
+            lambda: ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3)),
+            ValueError,
+            r"neither statistics nor names of x: fit it, or write `pair\.inputs = ",
+        ),
+        (ForwardInverseModule, ValueError, "`forward_net` to be an nn.Module, but it is None"),
+        (
+            lambda: pair_of(nn.Linear(3, 2), nn.Linear(2, 3), dtype=torch.bfloat16),
+            ValueError,
+            r"compute in float32 or float64, but it has weights in torch\.bfloat16.*pair\.float",
+        ),
+        (
+            lambda: pair_of(Locked(3, 2), nn.Linear(2, 3)),
+            TypeError,
+            "one that can be copied, but it cannot: a lock",
+        ),
+    ],
+    ids=["module", "columns", "networks", "dtype", "copy"],
+)
+def test_what_is_no_trained_pair_is_refused(pair, kind, words, tmp_path):
+    with pytest.raises(kind, match=words):
+        export_torch(pair(), tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
