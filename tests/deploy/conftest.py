@@ -113,7 +113,7 @@ def open_page(browser, page_file):
         page.on("console", lambda said: said.type == "error" and seen.errors.append(said.text))
         page.on("dialog", lambda dialog: seen.errors.append(dialog.message) or dialog.dismiss())
         if route is not None:
-            page.route("https://**", route)
+            page.route(lambda url: url.startswith("https:"), route)
         page.goto(f"{file.as_uri()}{address}")
         if ready:
             page.wait_for_selector("html[data-ready]", timeout=60_000)

@@ -137,6 +137,6 @@ export function proposalView(store, answer, k, x) {
       : make("p", { class: "hint" }, "Nothing to mind: inside the training range, at none of its ends, stable."),
     ...trustRows(store, found.inputs, found.outputs),
     table("Predicted at the proposal", ["outcome", "wanted", "predicted", "off by"], outcomes, { id: "proposed-outcomes" }),
-    table("Proposed settings", ["setting", "From", "To", "change", ""], settings, { id: "proposed-settings" }),
+    table("Proposed settings", ["setting", "From", "To", "change", "note"], settings, { id: "proposed-settings" }),
   ];
 }
