@@ -107,7 +107,8 @@ def asked(pair, kind):
     with torch.no_grad():
         nearest = torch.from_numpy(outcome(pair, NOW)).clamp(*wanted)
         start = exact.inverse(nearest)
-    found = solve(exact, wanted, start=start, fixed=fixed)
+    bounds = tuple(end.masked_fill(end.abs() == 2.0, torch.nan) for end in (low, high))
+    found = solve(exact, wanted, bounds=bounds, start=start, fixed=fixed)
     fit = found.converged == (kind != "unreachable")
     row = int(torch.where(fit & (found.steps > 1), found.steps, 999).argmin())
     ends = zip(wanted.low[row].tolist(), wanted.high[row].tolist(), strict=True)
