@@ -11,8 +11,9 @@ from jsonargparse import ArgumentParser
 from lightning_invert.cli.checkpoint import opened_pair
 from lightning_invert.cli.errors import in_one_line
 from lightning_invert.cli.options import AsWritten, listed
-from lightning_invert.deploy import export_onnx, export_torch
+from lightning_invert.deploy import build_page, export_onnx, export_torch
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.tables import unused
 
 __all__ = ["main"]
 
@@ -21,29 +22,54 @@ Write the maps of a trained pair to files that run elsewhere, each with its Jaco
 
   lightning-invert export --ckpt pair.ckpt --to onnx
   lightning-invert export --ckpt pair.ckpt --to torch --folder exported
+  lightning-invert export --ckpt pair.ckpt --to page
 """
 
-Kind = Literal["onnx", "torch"]
+Kind = Literal["onnx", "torch", "page"]
 
-EXPORTS: dict[Kind, Callable[[ForwardInverseModule, Path], dict[str, Path]]] = {
+EXPORTS: dict[str, Callable[[ForwardInverseModule, Path], dict[str, Path]]] = {
     "onnx": export_onnx,
     "torch": export_torch,
 }
 
 
-def export_pair(ckpt: str, to: Kind, folder: str = "exported", trust: str | None = None) -> None:
+def export_pair(
+    ckpt: str,
+    to: Kind,
+    folder: str = "exported",
+    runtime: str | None = None,
+    online: bool = False,
+    title: str | None = None,
+    trust: str | None = None,
+) -> None:
     """Export the pair of a checkpoint.
 
     Args:
         ckpt: Checkpoint of a ForwardInverseModule.
         to: What is written: onnx, which runs wherever ONNX Runtime does; torch, programs of
-            torch.export (.pt2). Both take and give physical units, in float64.
+            torch.export (.pt2); page, one HTML file that an operator opens in a browser. All take
+            and give physical units, in float64.
         folder: Where to. An existing folder is not touched: a number is added to the name.
+        runtime: Of a page: folder with the npm package onnxruntime-web; by default it is looked for
+            in node_modules and in the user's cache, and fetched once with `npm pack`.
+        online: Of a page: load onnxruntime-web from a public address when it is opened.
+        title: Of a page: what it is called.
         trust: Packages, modules and classes, separated by commas, that the checkpoint may have
             imported and run. Without it, only torch's layers and this package's own networks and
             schedules.
     """
-    written = EXPORTS[to](opened_pair(ckpt, listed(trust)), Path(folder))
+    if to != "page" and (runtime is not None or online or title is not None):
+        raise ValueError(
+            f"Expected --runtime, --online and --title with --to page alone, but got --to {to}."
+        )
+    pair = opened_pair(ckpt, listed(trust))
+    if to == "page":
+        file = unused(Path(folder)) / "page.html"
+        written: dict[str, Path] = {
+            to: build_page(pair, file, runtime=runtime, online=online, title=title)
+        }
+    else:
+        written = EXPORTS[to](pair, Path(folder))
     for name, file in written.items():
         print(f"{name}: {file}")
 

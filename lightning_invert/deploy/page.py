@@ -1,0 +1,203 @@
+"""One HTML file that an operator opens: the pair, the solver and all that they need."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import html
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_invert.arguments import check_flag, check_text
+from lightning_invert.deploy.metadata import describe
+from lightning_invert.deploy.runtime import CDN, VERSION, find_runtime, online_runtime
+from lightning_invert.deploy.to_onnx import export_onnx
+from lightning_invert.pair.module import ForwardInverseModule
+
+__all__ = ["build_page", "page_of"]
+
+PARTS = Path(__file__).with_name("page")
+
+SCRIPTS = (
+    "numbers",
+    "spectrum",
+    "solver",
+    "model",
+    "state",
+    "trust",
+    "elements",
+    "csv",
+    "settings",
+    "conditioning",
+    "whatif",
+    "outcomes",
+    "wanted",
+    "find",
+    "page",
+)
+"""Each after those that it imports."""
+
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const|let|function|async)", re.MULTILINE)
+_SLOT = re.compile(r"\{\{(\w+)\}\}")
+
+
+def build_page(
+    pair: ForwardInverseModule,
+    file: str | os.PathLike[str],
+    *,
+    runtime: str | os.PathLike[str] | None = None,
+    online: bool = False,
+    title: str | None = None,
+) -> Path:
+    """Write one HTML file in which a pair predicts and proposes, in any browser, from disk.
+
+    It opens by a double click and needs no network, no server and no installation: the networks
+    with their Jacobians, the solver and onnxruntime-web are in it. A content security policy
+    forbids it every connection. An operator sets inputs and sees the outcome, the Jacobian and how
+    well it is conditioned, or says what is wanted and gets settings for it.
+
+    Args:
+        pair: A trained pair, which stays as it is.
+        file: What is written; one that is there is replaced.
+        runtime: Folder with onnxruntime-web in the version that is pinned: its npm package, its
+            ``dist``, or what holds its ``node_modules``. By default it is looked for in
+            ``node_modules`` and in the user's cache, and fetched there once with ``npm pack``.
+        online: Write a small page that loads onnxruntime-web from a public address instead, pinned
+            and held to its hash. It needs that network whenever it is opened.
+        title: What the page is called; by default how many settings and outcomes there are.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: If the runtime is nowhere to be had. The message says what to do.
+        ImportError: If onnx, onnxscript or onnxruntime is missing.
+        OSError: If the file cannot be written.
+        TypeError: If an argument is of a wrong type.
+        ValueError: If a network cannot be exported, or ``runtime`` is another version.
+
+    Example:
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from lightning_invert import ForwardInverseModule, Variable
+        >>> pair = ForwardInverseModule(nn.Linear(2, 1), nn.Linear(1, 2), standardize=False)
+        >>> pair.inputs = (Variable("wind", "m/s", 0.0, 9.0), Variable("pitch", "°", 0.0, 30.0))
+        >>> pair.outputs = (Variable("power", "kW"),)
+        >>> page = build_page(pair, Path(tempfile.mkdtemp(), "turbine.html"), online=True)
+        >>> page.name, page.read_text(encoding="utf-8").startswith("<!doctype html>")
+        ('turbine.html', True)
+    """
+    check_flag("online", online)
+    if title is not None:
+        check_text("title", title)
+    target = Path(file)
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"Expected argument `file` to name a file, like page.html, but {target} is a folder."
+        )
+    if not online:
+        find_runtime(runtime)  # before what takes longer
+    with tempfile.TemporaryDirectory() as folder:
+        files = export_onnx(pair, Path(folder, "onnx"))
+        networks = {name: files[name].read_bytes() for name in ("forward", "inverse")}
+    text = page_of(networks, describe(pair), runtime=runtime, online=online, title=title)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8", newline="\n")
+    return target
+
+
+def page_of(
+    networks: Mapping[str, bytes],
+    metadata: Mapping[str, Any],
+    *,
+    runtime: str | os.PathLike[str] | None = None,
+    online: bool = False,
+    title: str | None = None,
+) -> str:
+    """Return the text of a page of exported networks.
+
+    Args:
+        networks: ONNX of ``forward`` and of ``inverse``, each with its Jacobian.
+        metadata: Of the pair: what its columns are, and the thresholds.
+        runtime: As in :func:`build_page`.
+        online: Likewise.
+        title: Likewise.
+
+    Raises:
+        FileNotFoundError: If the runtime is nowhere to be had.
+        ValueError: If ``runtime`` is another version.
+    """
+    script, style = joined(SCRIPTS), _read("page.css")
+    files = dict(networks)
+    if not online:
+        found = find_runtime(runtime)
+        files |= {"runtime-script": found.script, "runtime-wasm": found.wasm}
+    if title is None:
+        title = f"{len(metadata['inputs'])} settings → {len(metadata['outputs'])} outcomes"
+    parts = {
+        "policy": policy(script, style, online=online),
+        "title": html.escape(title),
+        "style": style,
+        "script": script,
+        "built": html.escape(f"lightning_invert, with onnxruntime-web {VERSION}"),
+        "page": _json({"title": title, "online": online_runtime() if online else None}),
+        "metadata": _json(metadata),
+        "files": "\n".join(
+            f'<script type="application/octet-stream" id="{name}">{_packed(content)}</script>'
+            for name, content in files.items()
+        ),
+    }
+    # In one pass: what is put in is not looked at again.
+    return _SLOT.sub(lambda slot: parts[slot[1]], _read("page.html"))
+
+
+def joined(names: tuple[str, ...]) -> str:
+    """Return scripts as one module: they are modules, and one file has no others to import from."""
+    texts = (_EXPORT.sub("", _IMPORT.sub("", _read(f"{name}.js"))) for name in names)
+    return "\n" + "\n".join(texts)
+
+
+def policy(script: str, style: str, *, online: bool) -> str:
+    """Return the content security policy: no script but this one and the runtime, and no connection.
+
+    The runtime is a module that the page makes an address for, ``blob:``; WebAssembly is compiled,
+    and text never is.
+    """
+
+    def hashed(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    connect = CDN if online else "'none'"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {hashed(script)} blob: 'wasm-unsafe-eval'",
+            f"style-src {hashed(style)}",
+            f"connect-src {connect}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def _read(name: str) -> str:
+    return (PARTS / name).read_text(encoding="utf-8")
+
+
+def _packed(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
+
+
+def _json(value: Any) -> str:
+    """Write JSON in which nothing ends a script element."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text

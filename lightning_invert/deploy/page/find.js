@@ -1,0 +1,142 @@
+// Settings for a wanted outcome: what the inverse network proposes, refined by the solver.
+
+import { bandWords } from "./conditioning.js";
+import { data, make, quantity, readable, table } from "./elements.js";
+import { brief, rangeOf, shown, signed } from "./numbers.js";
+import { trustRows } from "./outcomes.js";
+import { outsideWords } from "./settings.js";
+import { randomNumbers, solve } from "./solver.js";
+
+const TOLERANCE = 1e-3;
+const MAX_STEPS = 50;
+const [POOL_SIZE, POOL_STARTS, SEED] = [256, 6, 42];
+
+export function targetOf(wanted) {
+  const end = (side, open) =>
+    wanted.map((one) => (one.kind === "value" ? one.value : ((one.kind === "free" ? null : one[side]) ?? open)));
+  return { low: end("low", -Infinity), high: end("high", Infinity) };
+}
+
+export function boxOf({ inputs }, { held, heldAt }) {
+  const end = (side, open) => inputs.map((one, j) => (held[j] ? heldAt[j] : (one[side] ?? open)));
+  return { low: end("low", -Infinity), high: end("high", Infinity) };
+}
+
+const nearestIn = (values, { low, high }) =>
+  values.map((value, i) => Math.min(Math.max(value, low[i]), high[i]));
+
+// Of some points drawn from the box, those whose outcomes are nearest to the target.
+async function drawn(store, target, box) {
+  const random = randomNumbers(SEED);
+  const points = Array.from({ length: POOL_SIZE }, () =>
+    nearestIn(
+      store.inputs.map((variable) => {
+        const { low, high } = rangeOf(variable);
+        return low + random() * (high - low);
+      }),
+      box,
+    ),
+  );
+  const far = ({ outputs }) =>
+    Math.hypot(...nearestIn(outputs, target).map((y, i) => (y - outputs[i]) / store.outputs[i].std));
+  return (await store.forward(points))
+    .map((found, k) => ({ point: points[k], far: far(found) }))
+    .filter((start) => Number.isFinite(start.far))
+    .sort((a, b) => a.far - b.far)
+    .slice(0, POOL_STARTS)
+    .map(({ point }) => point);
+}
+
+// Proposals, the best first. The network's own comes first among the starts: where an outcome is not
+// given as a value, it is asked for the nearest to the present one.
+export async function propose(store, state) {
+  const [target, box] = [targetOf(state.wanted), boxOf(store, state)];
+  const [now] = await store.forward([state.x]);
+  const [network] = await store.inverse([nearestIn(now.outputs, target)]);
+  const problem = {
+    evaluate: async (point) => (await store.forward([point]))[0],
+    target,
+    box,
+    inputSpread: store.inputs.map(({ std }) => std),
+    outputSpread: store.outputs.map(({ std }) => std),
+    tolerance: TOLERANCE,
+    maxSteps: MAX_STEPS,
+    singularFloor: store.thresholds.singularFloor,
+  };
+  const starts = [network.outputs, state.x, ...(await drawn(store, target, box))];
+  return { target, box, found: await solve(problem, starts.filter((s) => s.every(Number.isFinite)), state.x) };
+}
+
+function flagsOf(store, { target, box }, found) {
+  const { inputs, outputs, thresholds } = store;
+  const flags = [];
+  if (!found.converged) {
+    const missed = outputs
+      .map((variable, i) => ({ variable, off: found.outputs[i] - nearestIn(found.outputs, target)[i] }))
+      .filter(({ variable, off }) => Math.abs(off) > TOLERANCE * variable.std)
+      .map(({ variable, off }) => `${readable(variable.name)} by ${signed(off, variable.std)} ${variable.unit}`.trim());
+    flags.push(`Not reached: this is the nearest that was found. Off: ${missed.join(", ") || "nothing finite"}.`);
+  }
+  const ends = inputs.filter(
+    (_, j) => box.low[j] < box.high[j] && (found.inputs[j] === box.low[j] || found.inputs[j] === box.high[j]),
+  );
+  if (ends.length > 0) flags.push(`At the end of its range: ${ends.map(({ name }) => readable(name)).join(", ")}.`);
+  const outside = inputs.filter((variable, j) => outsideWords(variable, found.inputs[j]));
+  if (outside.length > 0) {
+    flags.push(`Outside the training range: ${outside.map(({ name }) => readable(name)).join(", ")}.`);
+  }
+  const { band, words } = bandWords(found.condition, thresholds);
+  if (Number.isFinite(found.condition) && found.condition >= thresholds.bands[0]) {
+    flags.push(`κ = ${brief(found.condition)}, ${words}`);
+  } else if (band === "singular") flags.push(`κ = ∞, ${words}`);
+  return flags;
+}
+
+const wantedText = (variable, low, high) => {
+  const write = (value) => shown(value, variable.std);
+  if (low === -Infinity && high === Infinity) return "anything";
+  if (low === -Infinity) return `at most ${write(high)}`;
+  if (high === Infinity) return `at least ${write(low)}`;
+  return low === high ? write(low) : `${write(low)} to ${write(high)}`;
+};
+
+// The result: what is proposed, what it leads to, and what to mind.
+export function proposalView(store, answer, k, x) {
+  const found = answer.found[k];
+  const { target, box } = answer;
+  const flags = flagsOf(store, answer, found);
+  const number = (value, variable, write = shown) => data(write(value, variable.std), value);
+  const settings = store.inputs.map((variable, j) => {
+    const fixed = box.low[j] === box.high[j];
+    const atEnd = !fixed && (found.inputs[j] === box.low[j] || found.inputs[j] === box.high[j]);
+    return [
+      make("span", {}, quantity(variable)),
+      number(x[j], variable),
+      number(found.inputs[j], variable),
+      number(found.inputs[j] - x[j], variable, signed),
+      fixed ? "held" : atEnd ? "end of range" : "",
+    ];
+  });
+  const outcomes = store.outputs.map((variable, i) => [
+    make("span", {}, quantity(variable)),
+    wantedText(variable, target.low[i], target.high[i]),
+    number(found.outputs[i], variable),
+    number(found.outputs[i] - nearestIn(found.outputs, target)[i], variable, signed),
+  ]);
+  const condition = make("data", { id: "proposal-condition", value: String(found.condition) }, brief(found.condition));
+  return [
+    make(
+      "p",
+      { class: `verdict ${found.converged ? "stable" : "ill-conditioned"}`, id: "proposal-verdict" },
+      make("strong", {}, found.converged ? "Reached" : "Not reached"),
+      ` after ${found.steps} ${found.steps === 1 ? "step" : "steps"}; κ of what was asked: `,
+      condition,
+    ),
+    flags.length > 0
+      ? make("ul", { class: "flags", id: "flags", "aria-label": "To mind" }, flags.map((flag) => make("li", {}, flag)))
+      : make("p", { class: "hint" }, "Nothing to mind: inside the training range, at none of its ends, stable."),
+    ...trustRows(store, found.inputs, found.outputs),
+    table("Predicted at the proposal", ["outcome", "wanted", "predicted", "off by"], outcomes, { id: "proposed-outcomes" }),
+    table("Proposed settings", ["setting", "From", "To", "change", "note"], settings, { id: "proposed-settings" }),
+  ];
+}

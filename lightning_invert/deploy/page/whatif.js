@@ -1,0 +1,109 @@
+// From the kept settings to these: what the Jacobian foretells, beside what the model says.
+
+import { button, data, draw, make, quantity, readable, table } from "./elements.js";
+import { shown, signed } from "./numbers.js";
+
+const PATH_POINTS = 25;
+const PATH_END = 1.5;
+const [WIDTH, HEIGHT, EDGE] = [220, 110, 8];
+
+// Settings on the straight way from one to the other, and half as far again.
+export function pathOf(from, to) {
+  return Array.from({ length: PATH_POINTS }, (_, k) => {
+    const share = (PATH_END * k) / (PATH_POINTS - 1);
+    return from.map((value, j) => value + share * (to[j] - value));
+  });
+}
+
+export const linearChange = (jacobian, from, to) =>
+  jacobian.map((row) => row.reduce((sum, slope, j) => sum + slope * (to[j] - from[j]), 0));
+
+function chart(variable, truth, begin, change) {
+  const straight = truth.map((_, k) => begin + (change * PATH_END * k) / (PATH_POINTS - 1));
+  const all = [...truth, ...straight].filter(Number.isFinite);
+  const [low, high] = [Math.min(...all), Math.max(...all)];
+  const across = (k) => EDGE + ((WIDTH - 2 * EDGE) * k) / (PATH_POINTS - 1);
+  const up = (value) =>
+    high > low ? HEIGHT - EDGE - ((HEIGHT - 2 * EDGE) * (value - low)) / (high - low) : HEIGHT / 2;
+  const points = (values) =>
+    values
+      .map((value, k) => (Number.isFinite(value) ? `${across(k).toFixed(1)},${up(value).toFixed(1)}` : ""))
+      .join(" ");
+  const at = (PATH_POINTS - 1) / PATH_END;
+  const words = `${readable(variable.name)} along the way: model from ${shown(truth[0], variable.std)} to ${shown(truth[Math.round(at)], variable.std)}, straight line to ${shown(begin + change, variable.std)}.`;
+  return make(
+    "figure",
+    {},
+    make("figcaption", {}, quantity(variable)),
+    draw(
+      "svg",
+      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words },
+      draw("line", { class: "mark", x1: across(0), x2: across(0), y1: 0, y2: HEIGHT }),
+      draw("line", { class: "mark", x1: across(at), x2: across(at), y1: 0, y2: HEIGHT }),
+      draw("polyline", { class: "straight", points: points(straight) }),
+      draw("polyline", { class: "model", points: points(truth) }),
+    ),
+  );
+}
+
+export function whatIfPanel(store) {
+  const body = make("div");
+  const element = make(
+    "section",
+    { class: "card", "aria-labelledby": "whatif-title" },
+    make("h2", { id: "whatif-title" }, "What if: From, and now"),
+    make(
+      "p",
+      { class: "buttons" },
+      button("Keep these settings as From", () => store.set({ from: store.state.x.slice() })),
+    ),
+    body,
+  );
+  return {
+    element,
+    show({ x, from, now, start, path }) {
+      if (x.every((value, j) => value === from[j])) {
+        const words =
+          "Move a setting. This then compares the true change of the outcome with the straight line J·Δx that the slopes at From foretell.";
+        body.replaceChildren(make("p", {}, words));
+        return;
+      }
+      const foretold = linearChange(start.jacobian, from, x);
+      const rows = store.outputs.map((variable, i) => {
+        const change = now.outputs[i] - start.outputs[i];
+        const number = (value, write = signed) => data(write(value, variable.std), value);
+        return [
+          make("span", {}, quantity(variable)),
+          number(start.outputs[i], shown),
+          number(now.outputs[i], shown),
+          number(change),
+          number(foretold[i]),
+          number(foretold[i] - change),
+        ];
+      });
+      body.replaceChildren(
+        table(
+          "True change, and what the slopes at From foretell",
+          ["outcome", "From", "now", "true change", "J·Δx", "off by"],
+          rows,
+          { id: "what-if" },
+        ),
+        make(
+          "p",
+          { class: "legend" },
+          make("span", { class: "key model" }),
+          " model ",
+          make("span", { class: "key straight" }),
+          " straight line; marks: From and now, and on to half as far again",
+        ),
+        make(
+          "div",
+          { class: "charts" },
+          store.outputs.map((variable, i) =>
+            chart(variable, path.map((point) => point.outputs[i]), start.outputs[i], foretold[i]),
+          ),
+        ),
+      );
+    },
+  };
+}

@@ -1,0 +1,129 @@
+"""A page of a pair, open in a real browser."""
+
+import os
+import shutil
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from lightning_invert import ForwardInverseModule, SmoothMLP, Variable
+from lightning_invert.deploy import build_page
+from lightning_invert.deploy.runtime import find_runtime
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+INPUTS = (
+    Variable("h2_injection", "kg/tHM", 0.0, 100.0),
+    Variable(HOSTILE, "</script><b>", 0.0, 300.0),
+    Variable("o2_fraction", "%", 21.0, 40.0),
+    Variable("time_stamp", "s", 1.7e9, 1.7e9 + 60),
+    Variable("=1+1", "", None, None),
+)
+OUTPUTS = (
+    Variable("top_gas_temperature", "°C"),
+    Variable("production_rate", "t/day"),
+    Variable("c", "%"),
+)
+
+
+def missing(what):
+    """Skip, but never in CI: there it is an error."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI is to have {what}: see .ci/run")
+    pytest.skip(f"no {what} here")
+
+
+def trained_like(inputs, outputs, width=16):
+    """A pair of random smooth networks, scaled as if it were trained."""
+    torch.manual_seed(3)
+    n, m = len(inputs), len(outputs)
+    pair = ForwardInverseModule(SmoothMLP(n, m, width=width), SmoothMLP(m, n, width=width))
+    low, high = (
+        torch.tensor([other if v is None else v for v in ends], dtype=torch.float64)
+        for other, ends in ((-2, [v.low for v in inputs]), (2, [v.high for v in inputs]))
+    )
+    pair.scale_x.fit((low + high) / 2, (high - low) / 4)
+    pair.scale_y.fit(torch.linspace(90, 5000, m).double(), torch.linspace(20, 800, m).double())
+    pair.inputs, pair.outputs = tuple(inputs), tuple(outputs)
+    return pair.eval()
+
+
+@pytest.fixture(scope="session")
+def pair():
+    return trained_like(INPUTS, OUTPUTS)
+
+
+@pytest.fixture(scope="session")
+def runtime():
+    try:
+        return find_runtime()
+    except FileNotFoundError as error:
+        return missing(f"onnxruntime-web ({error})")
+
+
+@pytest.fixture(scope="session")
+def page_file(pair, runtime, tmp_path_factory):
+    return build_page(pair, tmp_path_factory.mktemp("page") / "page.html", title="Furnace & <b>")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright (`pip install playwright`)")
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if program is None:
+        missing("chromium (`apt-get install chromium`)")
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def until(page, expression):
+    """Wait for it by asking: the page's policy forbids Playwright's own way, which evaluates text."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(25)
+    raise AssertionError(f"{expression} did not come true")
+
+
+class Opened(NamedTuple):
+    page: object
+    requests: list
+    errors: list
+
+
+@pytest.fixture
+def open_page(browser, page_file):
+    contexts = []
+
+    def opened(address="", *, file=page_file, ready=True, route=None, **settings):
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        seen = Opened(page, [], [])
+        page.on("request", lambda request: seen.requests.append(request.url))
+        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and seen.errors.append(said.text))
+        page.on("dialog", lambda dialog: seen.errors.append(dialog.message) or dialog.dismiss())
+        if route is not None:
+            page.route(lambda url: url.startswith("https:"), route)
+        page.goto(f"{file.as_uri()}{address}")
+        if ready:
+            page.wait_for_selector("html[data-ready]", timeout=60_000)
+        return seen
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def opened(open_page):
+    return open_page()

@@ -1,0 +1,137 @@
+"""Whom the page is for: what is wrong is said in words, and all of it can be reached and read."""
+
+import shutil
+import subprocess
+import tarfile
+
+import numpy as np
+import pytest
+
+from tests.deploy.conftest import missing, until
+
+WIDTHS = (390, 820, 1440)
+AXE = "axe-core@4.10.3"
+
+
+@pytest.mark.parametrize("text", ["", "12,5", "much", "NaN", "Infinity", "1e999"])
+def test_a_bad_number_gets_words_beside_its_box_and_changes_nothing(opened, text):
+    page = opened.page
+    before = page.inner_text(".outcomes")
+    page.fill("#setting-0", text)
+    page.wait_for_timeout(100)
+    words = page.inner_text("#setting-0-error")
+    assert "rite" in words or "too large" in words
+    assert page.get_attribute("#setting-0", "aria-invalid") == "true"
+    assert page.inner_text(".outcomes") == before
+    assert "NaN" not in page.inner_text("main").replace("“NaN”", "")
+    page.fill("#setting-0", "12.5")
+    assert page.inner_text("#setting-0-error") == ""
+    assert page.get_attribute("#setting-0", "aria-invalid") is None
+
+
+def test_a_setting_outside_its_range_is_warned_of(opened):
+    page = opened.page
+    page.fill("#setting-0", "140")
+    until(page, "document.querySelector('#setting-0-warning').textContent")
+    assert "Outside the training range, 0 to 100" in page.inner_text("#setting-0-warning")
+
+
+def test_what_is_far_outside_shows_no_nan(opened):
+    page = opened.page
+    page.fill("#setting-0", "1e30")
+    page.wait_for_timeout(300)
+    text = page.inner_text("main")
+    assert "NaN" not in text
+    assert "undefined" not in text
+    assert opened.errors == []
+
+
+def test_nothing_is_solved_until_something_is_wanted(opened):
+    page = opened.page
+    page.click("#tab-find")
+    for i in range(3):
+        page.select_option(f"#wanted-{i}-kind", "free")
+    page.click(".main-action")
+    assert "Nothing is wanted yet" in page.inner_text("#solve-status")
+    page.select_option("#wanted-0-kind", "between")
+    page.fill("#wanted-0-low", "120")
+    page.fill("#wanted-0-high", "80")
+    page.wait_for_timeout(50)
+    assert "below the lower" in page.inner_text("#wanted-0-high-error")
+    page.click(".main-action")
+    assert "Mend" in page.inner_text("#solve-status")
+
+
+def test_a_proposal_that_is_taken_over_becomes_the_settings(opened):
+    page = opened.page
+    page.click("#tab-find")
+    page.click(".main-action")
+    page.wait_for_selector("#proposed-settings")
+    read = "all => all.map(d => Number(d.value))"
+    rows = np.reshape(page.eval_on_selector_all("#proposed-settings data", read), (5, 3))
+    page.click("text=Use these settings")
+    page.wait_for_selector("#what-if")
+    assert page.get_attribute("#tab-predict", "aria-selected") == "true"
+    assert abs(float(page.input_value("#setting-0")) - rows[0, 1]) < 0.1
+    page.click("#tab-find")
+    page.fill("#wanted-0-value", "91")
+    page.wait_for_timeout(50)
+    assert page.locator("#proposed-settings").count() == 0
+
+
+def test_the_keyboard_alone_reaches_and_works_everything(opened):
+    page = opened.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "tab-predict"
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-find"
+    assert page.is_visible("#panel-find")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "setting-0"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('.since').textContent.includes('since')")
+    until(page, "document.querySelector('#aloud').textContent.startsWith('Predicted')")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("tab", ["predict", "find"])
+def test_nothing_is_wider_than_the_screen(open_page, width, tab, tmp_path):
+    page = open_page(f"#tab={tab}&solved=1").page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.screenshot(path=tmp_path / f"{tab}-{width}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    npm = shutil.which("npm")
+    if npm is None:
+        return missing("npm, which brings axe-core")
+    folder = tmp_path_factory.mktemp("axe")
+    command = [npm, "pack", "--ignore-scripts", "--silent", AXE]
+    if subprocess.run(
+        command, cwd=folder, capture_output=True, check=False, timeout=120
+    ).returncode:
+        return missing("axe-core (`npm pack` could not fetch it)")
+    (archive,) = folder.glob("*.tgz")
+    with tarfile.open(archive) as package:
+        return package.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("tab", ["predict", "find"])
+def test_axe_finds_no_barrier(open_page, axe, tab, width, scheme):
+    address = f"#tab={tab}&x=60,20,25,1700000050,0&solved=1"
+    page = open_page(address, color_scheme=scheme, bypass_csp=True).page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    told = [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary']}"
+        for one in found
+    ]
+    assert told == []

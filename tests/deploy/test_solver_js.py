@@ -1,0 +1,116 @@
+"""The page's numerics, run in the browser, held against NumPy and the package's own solver."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_invert.deploy.page import joined
+from lightning_invert.solver.bounded_step import bounded_step
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context()
+    opened = context.new_page()
+    names = "{ singularValues, numericalRank, conditionNumber, bandOf, boundedStep, readNumber, shown, ended }"
+    source = joined(("numbers", "spectrum", "solver")) + f"\nwindow.numerics = {names};"
+    opened.add_script_tag(content=source, type="module")
+    opened.wait_for_function("window.numerics")
+    yield opened
+    context.close()
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (7, 4), (5, 5), (1, 6), (6, 1), (12, 30)])
+def test_singular_values_are_those_of_numpy(page, shape):
+    matrices = np.random.default_rng(0).normal(size=(5, *shape))
+    matrices[1] *= 10.0 ** -np.arange(shape[1])
+    matrices[2, -1] = matrices[2, 0]
+    found = page.evaluate("all => all.map(numerics.singularValues)", matrices.tolist())
+    expected = np.linalg.svd(matrices, compute_uv=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-14 * expected.max())
+
+
+def test_a_jacobian_of_zeros_has_no_rank_and_is_singular(page):
+    sigma = page.evaluate("numerics.singularValues([[0, 0, 0], [0, 0, 0]])")
+    assert sigma == [0, 0]
+    told = f"[numerics.numericalRank({sigma}, 1e-5), numerics.bandOf(numerics.conditionNumber({sigma}, 1e-12), [100, 1e4])]"
+    assert page.evaluate(told) == [0, "singular"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "band"),
+    [(99.9, "stable"), (100, "moderate"), (1e4, "moderate"), (10001, "ill-conditioned")],
+)
+def test_bands_begin_and_end_where_they_do_in_python(page, condition, band):
+    assert page.evaluate(f"numerics.bandOf({condition}, [100, 1e4])") == band
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (3, 3), (5, 2)])
+def test_a_bounded_step_is_that_of_the_package(page, shape):
+    m, n = shape
+    draw = np.random.default_rng(1)
+    count = 60
+    jacobian = draw.normal(size=(count, m, n))
+    low = 2 * draw.normal(size=(count, m))
+    high = low + np.where(draw.random((count, m)) < 0.5, 0.0, draw.random((count, m)))
+    free = draw.random((count, m)) < 0.2
+    free[:, 0] = False
+    low, high = np.where(free, -np.inf, low), np.where(free, np.inf, high)
+    jacobian[free] = 0.0
+    walls = np.stack((-draw.random((count, n)), draw.random((count, n))))
+    walls[:, draw.random((count, n)) < 0.2] = 0.0
+    damping = 10.0 ** draw.uniform(-6, 0, count)
+    expected = bounded_step(
+        torch.from_numpy(jacobian),
+        (torch.from_numpy(low), torch.from_numpy(high)),
+        (torch.from_numpy(walls[0]), torch.from_numpy(walls[1])),
+        torch.from_numpy(damping),
+    ).step
+    cases = list(zip(jacobian, low, high, *walls, damping, strict=True))
+    texts = [json.dumps([part.tolist() for part in case]) for case in cases]
+    code = """texts => texts.map((text) => {
+        const [j, low, high, least, most, damping] = JSON.parse(
+            text.replaceAll("-Infinity", "-1e999").replaceAll("Infinity", "1e999"));
+        return numerics.boundedStep(j, [low, high], [least, most], damping);
+    })"""
+    np.testing.assert_allclose(page.evaluate(code, texts), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("12.5", 12.5), (" -3 ", -3), ("−3", -3), ("1e3", 1000), (".5", 0.5), ("7.", 7), ("+2", 2)],
+)
+def test_a_number_is_read_as_it_is_written(page, text, value):
+    assert page.evaluate("text => numerics.readNumber(text)", text) == {"value": value}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "12,5", "1.000,5", "abc", "NaN", "Infinity", "1e400", "0x10", "--3"]
+)
+def test_what_is_no_number_gets_words(page, text):
+    read = page.evaluate("text => numerics.readNumber(text)", text)
+    assert set(read) == {"error"}
+    assert "NaN" not in read["error"].replace(text or "-", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "text"),
+    [
+        (1520.123, 45.0, "1520.1"),
+        (1.7e9 + 30.25, 17.0, "1700000030.3"),
+        (1e-6, 1e-8, "1.0000e-6".replace("-", "−")),
+        (-0.0001, 1.0, "0.00"),
+        (0, 1.0, "0.00"),
+    ],
+)
+def test_a_number_is_shown_to_a_hundredth_of_its_spread(page, value, spread, text):
+    assert page.evaluate(f"numerics.shown({value!r}, {spread!r})") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(100.0, "100"), (1500, "1500"), (0, "0"), (39.40, "39.4"), (10.0, "10")]
+)
+def test_the_end_of_a_range_has_no_empty_digits(page, value, text):
+    assert page.evaluate(f"numerics.ended({value}, 2)") == text
