@@ -153,6 +153,7 @@ DOORS = {
             "forward_from": (3, "", NAN, []),
             "learning_rate": POSITIVE,
             "learning_rate_schedule": (*CHOICE, None),
+            "betas": (*NO_NUMBER, None, 0.9, [0.9], [0.9, 1.0], [-0.1, 0.9], ["0.9", 0.9]),
             "standardize": FLAG,
             "conditioning_penalty": TERM,
             "jacobian_consistency": TERM,

@@ -77,6 +77,9 @@ class ForwardInverseModule(KeptPair):
             nothing at its end, see :func:`~lightning_invert.pair.learning_rate.one_cycle`;
             constant where the trainer does not know how many steps there will be.
             ``"constant"``.
+        betas: Of Adam: how much of the mean gradient, and of its mean square, a step keeps. With
+            batches of some hundred rows, (0.95, 0.99) and a higher rate fit a smooth process
+            closer in the same time (docs/blast_furnace.md).
         standardize: ``False`` if the data are standardised already: the networks then work in the
             units of the data.
         conditioning_penalty: A term that keeps the condition number of F low, in standardised
@@ -118,6 +121,7 @@ class ForwardInverseModule(KeptPair):
         forward_from: str | Path | None = None,
         learning_rate: float = 3e-3,
         learning_rate_schedule: Literal["one_cycle", "constant"] = "one_cycle",
+        betas: tuple[float, float] = (0.9, 0.999),
         standardize: bool = True,
         conditioning_penalty: ConditioningPenalty | None = None,
         jacobian_consistency: JacobianConsistency | None = None,
@@ -146,6 +150,7 @@ class ForwardInverseModule(KeptPair):
                 raise TypeError(wrong(name, f"a {kind.__name__}(weight=...) or None", term))
         learning_rate = check_number("learning_rate", learning_rate, low=0.0, open_low=True)
         check_choice("learning_rate_schedule", learning_rate_schedule, ("one_cycle", "constant"))
+        betas = _checked_betas(betas)
         check_integer("forward_warmup_epochs", forward_warmup_epochs, low=0)
         if freeze_forward and forward_warmup_epochs:
             raise ValueError(
@@ -179,6 +184,7 @@ class ForwardInverseModule(KeptPair):
         self.forward_from = forward_from
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
+        self.betas = betas
         self.standardize = standardize
         self.conditioning_penalty = conditioning_penalty
         self.jacobian_consistency = jacobian_consistency
@@ -307,7 +313,7 @@ class ForwardInverseModule(KeptPair):
         trained = [p for p in self.parameters() if p.requires_grad]
         # Lightning cannot clip gradients that a fused step unscales by itself.
         fused = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
-        optimizer = Adam(trained, lr=self.learning_rate, fused=fused)
+        optimizer = Adam(trained, lr=self.learning_rate, betas=self.betas, fused=fused)
         if self.learning_rate_schedule == "constant" or self._endless:
             return optimizer
         # To know the steps takes the loaders, and to make these too early would draw their order from
@@ -498,6 +504,13 @@ def _bounds(variables: Sequence[Variable] | None) -> tuple[list[float | None], .
     if variables is None:
         return None
     return tuple([getattr(variable, end) for variable in variables] for end in ("low", "high"))
+
+
+def _checked_betas(betas: Sequence[float]) -> tuple[float, float]:
+    if not isinstance(betas, list | tuple) or len(betas) != 2:
+        raise TypeError(wrong("betas", "a pair like (0.9, 0.999)", betas))
+    first, second = (check_number("betas", b, low=0.0, high=1.0, open_high=True) for b in betas)
+    return first, second
 
 
 def _labels(variables: Sequence[Variable] | None) -> list[str] | None:

@@ -44,6 +44,8 @@ def read_numbers(name: str, value: Any, kind: Kind) -> Tensor:
     whole = getattr(value, "dtype", None) is not None
     try:
         read = to_tensor(value)
+        if not whole and read.is_floating_point():  # which Python has in double precision
+            read = torch.tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             wrong(name, "numbers: a floating tensor, an array or lists", value)

@@ -187,7 +187,7 @@ def test_the_process_s_own_arguments_are_read_likewise(monkeypatch, capsys):
 
 def test_a_file_of_that_name_goes_before_the_packaged_config(tmp_path, capsys):
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
-    (tmp_path / "blast_furnace").write_text(text.replace("max_epochs: 150", "max_epochs: 7"))
+    (tmp_path / "blast_furnace").write_text(text.replace("max_epochs: 28", "max_epochs: 7"))
     with pytest.raises(SystemExit):
         main(["fit", "--config", "blast_furnace", "--print_config"])
     assert yaml.safe_load(capsys.readouterr().out)["trainer"]["max_epochs"] == 7
@@ -268,6 +268,7 @@ def test_help_shows_every_argument_of_the_module(capsys):
         "freeze_forward",
         "forward_from",
         "learning_rate",
+        "betas",
         "standardize",
     ]:
         assert f"--model.{name}" in text
@@ -288,7 +289,7 @@ def test_which_points_and_epochs_are_watched_can_be_said_in_yaml(tmp_path):
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
     config = tmp_path / "mine.yaml"
     config.write_text(
-        text.replace("        num_points: 1000\n        every_n_epochs: 5\n", options)
+        text.replace("        num_points: 1000\n        every_n_epochs: 4\n", options)
     )
     main(["fit", "--config", str(config), *furnace()[2:]])
     (table,) = tmp_path.rglob("forward_worst_points.csv")

@@ -157,6 +157,41 @@ def test_every_alternative_reaches_the_target_inside_the_box(open_page, pair):
             assert variable.low is None or variable.low <= value <= variable.high
 
 
+def test_trust_and_bands_are_those_of_the_calibration(open_page, pair, tmp_path):
+    trusted = copy.deepcopy(pair)
+    for split in ("train", "val"):
+        z = torch.randn(400, len(INPUTS), dtype=torch.float64)
+        x = trusted.scale_x.inverse(z)
+        noise = 0.1 * torch.randn(400, len(OUTPUTS), dtype=torch.float64) * trusted.scale_y.std
+        trusted.evidence.add(split, x, (trusted(x) + noise).detach())
+        trusted.evidence.complete(split)
+    file = build_page(trusted, tmp_path / "trusted.html")
+    wanted = outcome(pair, X) + 0.1 * pair.scale_y.std.numpy()
+    page = open_page(
+        address(tab="find", x=listed(NOW), want=listed(wanted), solved=1), file=file
+    ).page
+    calibration = trusted.calibrated(512, members=False)
+    errors = []
+    for k in range(page.locator("#alternative option").count()):
+        page.select_option("#alternative", str(k))
+        x = tensor(np.reshape(values(page, "#proposed-settings"), (len(INPUTS), 3))[:, 1].tolist())
+        with torch.no_grad():
+            y = trusted(x)
+        missed = (y - torch.from_numpy(wanted)) / trusted.scale_y.std
+        sigma, _ = calibration.sigma(trusted.scale_x(x))
+        everything = torch.ones_like(y, dtype=torch.bool)
+        error = calibration.expected_error(sigma, missed.norm(dim=1), everything)
+        (found,) = values(page, "#proposal-trust")
+        assert found == pytest.approx(float(calibration.trust(error, everything)), abs=1e-4)
+        errors.append(float(error))
+        reach = (calibration.quantile * sigma * trusted.scale_y.std)[0]
+        band = page.inner_text("#proposed-outcomes tbody tr:nth-child(2) td:nth-of-type(3)")
+        ends = [float(end.replace("\u2212", "-")) for end in band.split(" to ")]
+        expected = [float(y[0, 1] - reach[1]), float(y[0, 1] + reach[1])]
+        assert ends == pytest.approx(expected, abs=0.01 * float(trusted.scale_y.std[1]))
+    assert errors == sorted(errors)
+
+
 def test_no_request_leaves_the_page(open_page, pair, page_file):
     parts = {"tab": "find", "want": listed(outcome(pair, X)), "solved": 1}
     seen = open_page(address(**parts))

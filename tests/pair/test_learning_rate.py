@@ -52,6 +52,14 @@ def test_it_is_constant_where_it_is_asked_to_be_or_the_end_is_not_known(tmp_path
     assert not trainer.lr_scheduler_configs
 
 
+def test_adam_takes_the_betas_that_are_asked_for_and_a_checkpoint_keeps_them(tmp_path):
+    trainer = fitted(tmp_path, pair={"betas": [0.95, 0.99]})
+    assert trainer.optimizers[0].param_groups[0]["betas"] == (0.95, 0.99)
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    again = ForwardInverseModule.load_from_checkpoint(tmp_path / "end.ckpt")
+    assert again.betas == (0.95, 0.99)
+
+
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning")
 def test_a_finished_fit_can_be_made_longer(tmp_path):
     trainer = fitted(tmp_path, max_epochs=2)

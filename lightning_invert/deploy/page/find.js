@@ -3,9 +3,10 @@
 import { bandWords } from "./conditioning.js";
 import { data, make, quantity, readable, table } from "./elements.js";
 import { brief, rangeOf, shown, signed } from "./numbers.js";
-import { trustRows } from "./outcomes.js";
+import { bandText } from "./outcomes.js";
 import { outsideWords } from "./settings.js";
 import { randomNumbers, solve } from "./solver.js";
+import { trustOf } from "./trust.js";
 
 const TOLERANCE = 1e-3;
 const MAX_STEPS = 50;
@@ -64,10 +65,22 @@ export async function propose(store, state) {
     singularFloor: store.thresholds.singularFloor,
   };
   const starts = [network.outputs, state.x, ...(await drawn(store, target, box))];
-  return { target, box, found: await solve(problem, starts.filter((s) => s.every(Number.isFinite)), state.x) };
+  const found = await solve(problem, starts.filter((s) => s.every(Number.isFinite)), state.x);
+  return { target, box, found: mostTrustedFirst(store, target, found) };
 }
 
-function flagsOf(store, { target, box }, found) {
+// With a calibration, what is expected to err least comes first: of those that reach the target.
+function mostTrustedFirst(store, target, found) {
+  if (!store.trust) return found;
+  const expected = ({ inputs, outputs, converged }) =>
+    (converged ? 0 : 1e9) + trustOf(store, inputs, outputs, target).expectedError;
+  return found
+    .map((one) => ({ one, error: expected(one) }))
+    .sort((a, b) => a.error - b.error)
+    .map(({ one }) => one);
+}
+
+function flagsOf(store, { target, box }, found, trust) {
   const { inputs, outputs, thresholds } = store;
   const flags = [];
   if (!found.converged) {
@@ -85,6 +98,8 @@ function flagsOf(store, { target, box }, found) {
   if (outside.length > 0) {
     flags.push(`Outside the training range: ${outside.map(({ name }) => readable(name)).join(", ")}.`);
   }
+  if (trust?.far) flags.push("Far from all settings that are known: trust it little.");
+  if (trust?.unseen) flags.push("Such an outcome was never seen in the data.");
   const { band, words } = bandWords(found.condition, thresholds);
   if (Number.isFinite(found.condition) && found.condition >= thresholds.bands[0]) {
     flags.push(`κ = ${brief(found.condition)}, ${words}`);
@@ -104,7 +119,8 @@ const wantedText = (variable, low, high) => {
 export function proposalView(store, answer, k, x) {
   const found = answer.found[k];
   const { target, box } = answer;
-  const flags = flagsOf(store, answer, found);
+  const trust = trustOf(store, found.inputs, found.outputs, target);
+  const flags = flagsOf(store, answer, found, trust);
   const number = (value, variable, write = shown) => data(write(value, variable.std), value);
   const settings = store.inputs.map((variable, j) => {
     const fixed = box.low[j] === box.high[j];
@@ -121,6 +137,7 @@ export function proposalView(store, answer, k, x) {
     make("span", {}, quantity(variable)),
     wantedText(variable, target.low[i], target.high[i]),
     number(found.outputs[i], variable),
+    ...(trust ? [bandText(trust, variable, i)] : []),
     number(found.outputs[i] - nearestIn(found.outputs, target)[i], variable, signed),
   ]);
   const condition = make("data", { id: "proposal-condition", value: String(found.condition) }, brief(found.condition));
@@ -135,8 +152,18 @@ export function proposalView(store, answer, k, x) {
     flags.length > 0
       ? make("ul", { class: "flags", id: "flags", "aria-label": "To mind" }, flags.map((flag) => make("li", {}, flag)))
       : make("p", { class: "hint" }, "Nothing to mind: inside the training range, at none of its ends, stable."),
-    ...trustRows(store, found.inputs, found.outputs),
-    table("Predicted at the proposal", ["outcome", "wanted", "predicted", "off by"], outcomes, { id: "proposed-outcomes" }),
+    ...(trust
+      ? [
+          make(
+            "p",
+            { id: "proposal-trust" },
+            "Trust ",
+            make("data", { value: String(trust.trust) }, trust.trust.toFixed(2)),
+            `: how probable it is that the true outcome is as near to what is wanted as the model is accurate (expected distance ${brief(trust.expectedError)} standard units).`,
+          ),
+        ]
+      : []),
+    table("Predicted at the proposal", ["outcome", "wanted", "predicted", ...(trust ? ["nine times out of ten"] : []), "off by"], outcomes, { id: "proposed-outcomes" }),
     table("Proposed settings", ["setting", "From", "To", "change", "note"], settings, { id: "proposed-settings" }),
   ];
 }

@@ -4,24 +4,25 @@ import { data, make, quantity } from "./elements.js";
 import { shown, signed } from "./numbers.js";
 import { trustOf } from "./trust.js";
 
-export function trustRows(store, x, predicted) {
-  const trust = trustOf(store.trust, x, null, predicted);
-  return trust === null ? [] : [make("p", { class: "trust" }, trust.words)];
+// The band about an outcome, as text.
+export function bandText(trust, variable, i) {
+  return `${shown(trust.low[i], variable.std)} to ${shown(trust.high[i], variable.std)}`;
 }
 
 export function outcomesPanel(store) {
   const list = make("div", { class: "outcomes" });
-  const trust = make("div");
+  const hint = make("p", { class: "hint" });
   const element = make(
     "section",
     { class: "card glance", "aria-labelledby": "outcome-title" },
     make("h2", { id: "outcome-title" }, "Predicted outcome"),
     list,
-    trust,
+    hint,
   );
   return {
     element,
     show({ x, now, start }) {
+      const trust = trustOf(store, x, now.outputs);
       const cards = store.outputs.map((variable, i) => {
         const value = now.outputs[i];
         const change = value - start.outputs[i];
@@ -32,11 +33,14 @@ export function outcomesPanel(store) {
           { class: "outcome" },
           make("span", { class: "name" }, quantity({ name: variable.name })),
           make("span", { class: "value", id: `outcome-${i}` }, number, make("span", { class: "unit" }, ` ${variable.unit}`)),
+          trust && Number.isFinite(value) ? make("span", { class: "since band" }, bandText(trust, variable, i)) : "",
           make("span", { class: "since" }, since),
         );
       });
       list.replaceChildren(...cards);
-      trust.replaceChildren(...trustRows(store, x, now.outputs));
+      hint.textContent = trust
+        ? `Under each outcome: where a measurement would lie nine times out of ten${trust.far ? ". These settings are far from all known ones: trust it little" : ""}.`
+        : "";
     },
   };
 }

@@ -1,8 +1,71 @@
-// How far a proposal can be trusted, by the calibration that was exported with the pair.
+// How far a proposal can be relied on, by the calibration that was exported with the pair: the same
+// numbers as `Calibration` has in Python, without the spread over the members of F.
 
-// TRUST: not designed yet. With a calibration this is to return {low, high, words}: the band of each
-// predicted outcome, and what to say. `x` are the settings, `wanted` the target {low, high} or null,
-// `predicted` the outcome at x. Without one it returns null, and the page shows no band.
-export function trustOf(calibration, x, wanted, predicted) {
-  return null;
+const NEIGHBOURS = 5;
+
+const norm = (vector) => Math.hypot(...vector);
+const times = (matrix, vector) => matrix.map((row) => row.reduce((sum, a, i) => sum + a * vector[i], 0));
+
+// Distribution function of the normal law, to 1e-7: Abramowitz and Stegun, 7.1.26.
+function normal(z) {
+  const t = 1 / (1 + (0.3275911 * Math.abs(z)) / Math.SQRT2);
+  const series = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592];
+  const tail = 0.5 * t * series.reduce((sum, a) => sum * t + a, 0) * Math.exp(-0.5 * z * z);
+  return z > 0 ? 1 - tail : tail;
+}
+
+// The nearest known points, the nearest first, and how near they are.
+function neighbours(known, z) {
+  const nearest = [];
+  known.forEach((point, which) => {
+    const apart = norm(point.map((value, j) => value - z[j]));
+    if (nearest.length === NEIGHBOURS && apart >= nearest.at(-1).apart) return;
+    const place = nearest.findIndex((one) => apart < one.apart);
+    nearest.splice(place < 0 ? nearest.length : place, 0, { which, apart });
+    nearest.length = Math.min(nearest.length, NEIGHBOURS);
+  });
+  return nearest;
+}
+
+// σ of each outcome in standard units, and the mean distance to the nearest known points.
+function errorAt(calibration, z) {
+  const nearest = neighbours(calibration.inputs, z);
+  const shares = nearest.map(({ apart }) => 1 / Math.max(apart, 1e-9));
+  const all = shares.reduce((sum, share) => sum + share, 0);
+  const away = norm(times(calibration.whitening, z.map((value, j) => value - calibration.centre[j])));
+  const [constant, local, , far] = calibration.weights;
+  const sigma = constant.map((_, i) => {
+    const around = nearest.reduce((sum, { which }, k) => sum + (shares[k] / all) * calibration.squares[which][i], 0);
+    return Math.sqrt(constant[i] + local[i] * around + far[i] * away ** 4);
+  });
+  return { sigma, distance: nearest.reduce((sum, { apart }) => sum + apart, 0) / nearest.length };
+}
+
+// Of settings x with the predicted outcomes: the ends of the band that holds a measured outcome nine
+// times out of ten; and, of a target {low, high}, how probable it is to be met as nearly as F is
+// accurate. `null` without a calibration.
+export function trustOf({ trust: calibration, inputs, outputs }, x, predicted, target = null) {
+  if (!calibration) return null;
+  const { sigma, distance } = errorAt(calibration, inputs.map(({ mean, std }, j) => (x[j] - mean) / std));
+  const reach = outputs.map(({ std }, i) => calibration.quantile[i] * sigma[i] * std);
+  const found = {
+    low: predicted.map((value, i) => value - reach[i]),
+    high: predicted.map((value, i) => value + reach[i]),
+    far: distance > calibration.far,
+  };
+  if (target === null) return found;
+  const wanted = outputs.map((_, i) => target.low[i] > -Infinity || target.high[i] < Infinity);
+  const missed = outputs.map(({ std }, i) =>
+    Math.max(target.low[i] - predicted[i], predicted[i] - target.high[i], 0) / std,
+  );
+  const total = norm([...missed, ...sigma.filter((_, i) => wanted[i])]) * Math.exp(calibration.log_mean);
+  const accuracy = norm(calibration.accuracy.filter((_, i) => wanted[i]));
+  return {
+    ...found,
+    expectedError: total,
+    trust: normal((Math.log(accuracy) - Math.log(total)) / calibration.log_std),
+    unseen: wanted.some(
+      (one, i) => one && (target.low[i] > calibration.seen_high[i] || target.high[i] < calibration.seen_low[i]),
+    ),
+  };
 }
