@@ -19,7 +19,7 @@ const MIN_APART = 0.01;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const clampAll = (values, low, high) => values.map((value, i) => clamp(value, low[i], high[i]));
 const total = (values) => values.reduce((sum, value) => sum + value, 0);
-const times = (matrix, vector) =>
+export const times = (matrix, vector) =>
   matrix.map((row) => total(row.map((value, j) => value * vector[j])));
 const transposed = (matrix) => matrix[0].map((_, j) => matrix.map((row) => row[j]));
 const isFinite = (values) => values.flat().every(Number.isFinite);

@@ -1,10 +1,11 @@
 // How far a proposal can be relied on, by the calibration that was exported with the pair: the same
 // numbers as `Calibration` has in Python, without the spread over the members of F.
 
+import { times } from "./solver.js";
+
 const NEIGHBOURS = 5;
 
 const norm = (vector) => Math.hypot(...vector);
-const times = (matrix, vector) => matrix.map((row) => row.reduce((sum, a, i) => sum + a * vector[i], 0));
 
 // Distribution function of the normal law, to 1e-7: Abramowitz and Stegun, 7.1.26.
 function normal(z) {
