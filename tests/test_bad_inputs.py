@@ -154,6 +154,7 @@ DOORS = {
             "learning_rate": POSITIVE,
             "learning_rate_schedule": (*CHOICE, None),
             "standardize": FLAG,
+            "predict_proposals": FLAG,
             "conditioning_penalty": TERM,
             "jacobian_consistency": TERM,
         },
