@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_invert.arguments import repeated
 from lightning_invert.cli.wanted import Wanted, named_numbers, number, read_columns
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first
@@ -153,13 +154,18 @@ def _named(file: str | None, option: str, names: Sequence[str], what: str) -> Ma
     if not Path(file).is_file():
         raise FileNotFoundError(f"Expected {option} to name a file, but there is no {file!r}.")
     try:
+        text = Path(file).read_text(encoding="utf-8")
         # Not the safe loader, to which names like `no` and numbers like 1e3 are something else.
-        found = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        found = yaml.load(text, Loader=yaml.BaseLoader)
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise ValueError(f"Expected {file!r} to be YAML in UTF-8, but: {said}") from error
     if not isinstance(found, dict):
         raise TypeError(f"Expected {file!r} to have lines of a name, a colon and {what}.")
+    # Of a name that is there twice, the mapping has the last alone.
+    if again := repeated([key.value for key, _ in root.value]):
+        raise ValueError(f"Expected {file!r} to name each setting once, but got {again}.")
     for name in found:
         if name not in names:
             raise ValueError(

@@ -77,21 +77,16 @@ def read_wanted(
     high, fixed = -low, dict[int, Tensor]()
     told: dict[str, tuple[int, str | None]] = {}
     for name, values in columns.items():
-        stem, end = _output_of(name, outputs)
-        if stem is None and name in inputs:
+        if name in inputs and name not in outputs:
             fixed[inputs.index(name)] = _finite(
                 file, name, values, "a setting in every row or none"
             )
             continue
+        stem, end = _output_of(name, outputs)
         if stem is None:
             raise ValueError(_unknown(file, name, inputs, outputs))
         place = outputs.index(stem)
         if end is None:
-            if any(f"{stem}{suffix}" in columns for suffix in ENDS):
-                raise ValueError(
-                    f"Expected {file!r} to have either {stem!r} or its ends {stem + '_low'!r} and "
-                    f"{stem + '_high'!r}, but it has both."
-                )
             _check_not_infinite(file, name, values, values.isinf())
             low[:, place] = torch.where(values.isnan(), -torch.inf, values)
             high[:, place] = torch.where(values.isnan(), torch.inf, values)
@@ -100,6 +95,12 @@ def read_wanted(
             side = low if end == "_low" else high
             side[:, place] = torch.where(values.isnan(), ENDS[end], values)
         told[name] = (place, end)
+    for name, (place, end) in told.items():
+        if end is not None and (place, None) in told.values():
+            raise ValueError(
+                f"Expected {file!r} to have either {outputs[place]!r} or its ends, but it has "
+                f"{outputs[place]!r} and {name!r}."
+            )
     if not told:
         raise ValueError(
             f"Expected {file!r} to have a column for an outcome that is wanted, one of "

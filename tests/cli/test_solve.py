@@ -9,6 +9,7 @@ from torch import nn
 from lightning_invert import ForwardInverseModule, Interval, Near, ResidualMLP, SmoothMLP
 from lightning_invert.cli import solve
 from lightning_invert.cli.main import main
+from lightning_invert.cli.wanted import read_wanted
 from lightning_invert.solver.proposal import Proposal
 from tests.projects import Smooth, quiet_trainer
 
@@ -138,6 +139,13 @@ def test_settings_are_given_by_an_option_or_by_the_targets(checkpoint, pair):
     assert own["wind"].to_list() == [900, 1000]
 
 
+def test_a_setting_s_own_name_goes_before_the_end_of_an_outcome():
+    Path("wanted.csv").write_text("gas,gas_low,gas_high\n400,1,2\n")
+    wanted = read_wanted("wanted.csv", ["gas_high", "wind", "gas_low"], ["gas"])
+    assert {index: values.tolist() for index, values in wanted.fixed.items()} == {2: [1], 0: [2]}
+    assert (wanted.low.tolist(), wanted.high.tolist()) == ([[400]], [[400]])
+
+
 def test_prices_and_the_box_come_from_yaml(checkpoint, pair, capsys):
     Path("prices.yaml").write_text("wind: 1e-3\nheat: 2\n")
     Path("box.yaml").write_text("wind: [900, 1100]\nload: [0.49, null]\n")
@@ -243,7 +251,7 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
             [],
             "'gas_low' of 'wanted.csv' to be at most 'gas_high', but line 3 has 400 and 390",
         ),
-        ({"wanted.csv": "gas,gas_low\n1,2\n"}, [], "either 'gas' or its ends .* but it has both"),
+        ({"wanted.csv": "gas,gas_low\n1,2\n"}, [], "either 'gas' or its ends, but it has 'gas' and 'gas_low'"),
         (
             {"wanted.csv": "rate,gas\n1,2\n,\n"},
             [],
@@ -282,6 +290,11 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         ({}, ["--tolerance", "-1"], r"`tolerance` .* above 0, but got -1\.0"),
         ({}, ["--cost", "none.yaml"], "--cost to name a file, but there is no 'none.yaml'"),
         ({"p.yaml": "coke: 3\n"}, ["--cost", "p.yaml"], "'p.yaml' to name settings, .* got 'coke'"),
+        (
+            {"p.yaml": "wind: 3\nheat: 1\nwind: 4\n"},
+            ["--cost", "p.yaml"],
+            "'p.yaml' to name each setting once, but got 'wind' twice",
+        ),
         ({"p.yaml": "wind: a\n"}, ["--cost", "p.yaml"], "'wind' in 'p.yaml' .* but got 'a'"),
         ({"p.yaml": "wind: [1]\n"}, ["--cost", "p.yaml"], "'wind' in 'p.yaml' .* got a list"),
         ({"p.yaml": "3\n"}, ["--cost", "p.yaml"], "'p.yaml' to have lines of a name, a colon"),
