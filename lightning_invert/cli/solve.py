@@ -39,7 +39,7 @@ and `name_high` are the ends of an interval. An outcome without a column, or an 
 anything; an empty end is open. A column that is named like a setting holds values that are given.
 """
 
-MAX_TARGETS_AT_ONCE = 2**15
+MAX_TARGETS_AT_ONCE = 2**14
 """Whose proposals, with their alternatives, are in memory at a time."""
 
 MAX_NAMED = 5
@@ -95,7 +95,7 @@ def solve_targets(
         folder: Where to write the proposals, figures and summary.json, which has the units. An
             existing folder is not touched: a number is added to the name.
         table: Kind of the table of proposals.
-        figures: Whether to draw: the first 32768 targets, if there are more.
+        figures: Whether to draw: the first 16384 targets, if there are more.
         trust: Packages, modules and classes, separated by commas, that the checkpoint may have
             imported and run. Without it, only torch's layers and this package's own networks and
             schedules.
@@ -143,7 +143,7 @@ def solve_targets(
     summary = {**about, **_summary(found), "box": boxes, "units": units}
     replace_file(where / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False))
     print("\n".join(_words(targets, found, tolerance)))
-    print(f"Proposals, summary: {where}")
+    print(f"Proposals,{' figures,' if figures else ''} summary: {where}")
 
 
 def _variables(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Variable, ...]:
