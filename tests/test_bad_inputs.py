@@ -155,6 +155,7 @@ DOORS = {
             "learning_rate_schedule": (*CHOICE, None),
             "betas": (*NO_NUMBER, None, 0.9, [0.9], [0.9, 1.0], [-0.1, 0.9], ["0.9", 0.9]),
             "standardize": FLAG,
+            "predict_proposals": FLAG,
             "conditioning_penalty": TERM,
             "jacobian_consistency": TERM,
         },

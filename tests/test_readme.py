@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightning_invert import ForwardInverseModule, ResidualMLP, SmoothMLP
+from lightning_invert.datamodules import BlastFurnaceDataModule
 from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
@@ -55,8 +56,10 @@ def folder(tmp_path_factory):
     (folder / "measurements.csv").write_text("\n".join([names, *rows]))
     pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7, width=128))
     trainer = quiet_trainer(folder)
-    trainer.strategy.connect(pair)
+    trainer.fit(pair, datamodule=BlastFurnaceDataModule(num_points=200))
     trainer.save_checkpoint(folder / "pair.ckpt")
+    wanted = "production_rate,top_gas_temperature_low,top_gas_temperature_high\n5000,90,\n,,110\n"
+    (folder / "wanted.csv").write_text(wanted)
     batch = torch.export.Dim("batch")
     program = torch.export.export(
         ResidualMLP(3, 2).eval(), (torch.zeros(8, 3),), dynamic_shapes={"x": {0: batch}}

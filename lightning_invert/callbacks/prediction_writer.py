@@ -23,9 +23,10 @@ __all__ = ["PredictionWriter"]
 class PredictionWriter(Callback):
     """Write predictions to a CSV file, batch by batch, while ``trainer.predict`` runs.
 
-    ``predict_step`` returns a mapping of name -> tensor of shape (N, k), or one tensor. A column is
-    named ``{name}/{variable}``: by the module's ``input_names`` where the name begins with x, by
-    its ``output_names`` where it begins with y, if their number fits, else by position. Of several
+    ``predict_step`` returns a mapping of name -> tensor of shape (N, k) or (N,), or one tensor. A
+    column is named ``{name}/{variable}``: by the module's ``input_names`` where the name begins
+    with x, by its ``output_names`` where it begins with y, if their number fits, else by position;
+    the one column of a tensor of shape (N,) is named like the tensor. Of several
     processes each writes a file of its own, the first excepted with ``.rank1``, ``.rank2``, ... in
     its name. An existing file is never replaced: a number is added to the name.
 
@@ -69,15 +70,15 @@ class PredictionWriter(Callback):
     ) -> None:
         """Append a batch."""
         assert self._open is not None
-        tables = {name: table.reshape(len(table), -1) for name, table in _tables(outputs).items()}
+        tables = _tables(outputs)
         writer = csv.writer(self._open)
         if self._rows == 0:
             writer.writerow(
-                f"{name}/{column}"
+                column
                 for name, table in tables.items()
-                for column in _columns(pl_module, name, table.shape[1])
+                for column in _columns(pl_module, name, table)
             )
-        parts = [table.cpu().double().tolist() for table in tables.values()]
+        parts = [table.reshape(len(table), -1).cpu().double().tolist() for table in tables.values()]
         rows = [[value for part in row for value in part] for row in zip(*parts, strict=True)]
         writer.writerows(rows)
         self._rows += len(rows)
@@ -114,7 +115,11 @@ def _tables(outputs: Any) -> dict[str, Tensor]:
     return dict(outputs)
 
 
-def _columns(pl_module: LightningModule, name: str, count: int) -> list[str]:
+def _columns(pl_module: LightningModule, name: str, table: Tensor) -> list[str]:
+    if table.ndim == 1:
+        return [name]
+    count = table[:1].numel()
     side = {"x": "input_names", "y": "output_names"}.get(name[:1], "")
     names = getattr(pl_module, side, None) if side else None
-    return list(names) if names and len(names) == count else [str(i) for i in range(count)]
+    known = names if names and len(names) == count else range(count)
+    return [f"{name}/{column}" for column in known]

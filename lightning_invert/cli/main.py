@@ -1,4 +1,4 @@
-"""The ``lightning-invert`` command: fit, validate, test, predict, analyze and export."""
+"""The ``lightning-invert`` command: fit, validate, test, predict, analyze, solve and export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows them by their short names
 from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
-from lightning_invert.cli import analyze, export
+from lightning_invert.cli import analyze, export, solve
 from lightning_invert.cli.errors import in_one_line
 from lightning_invert.cli.options import TRUST, AsWritten, listed
 from lightning_invert.pair.checkpoint import read_checkpoint
@@ -37,6 +37,11 @@ And measure where any trained map can be inverted:
 
   lightning-invert analyze  --ckpt <checkpoint> --data measurements.csv
   lightning-invert analyze  --help
+
+And propose settings for wanted outcomes:
+
+  lightning-invert solve    --ckpt <checkpoint> --targets wanted.csv
+  lightning-invert solve    --help
 
 And take a trained pair elsewhere:
 
@@ -187,6 +192,8 @@ def main(args: ArgsType = None) -> None:
     words = given if isinstance(given, list) else []
     if words[:1] == ["analyze"]:
         analyze.main(words[1:])
+    elif words[:1] == ["solve"]:
+        solve.main(words[1:])
     elif words[:1] == ["export"]:
         export.main(words[1:])
     else:

@@ -33,6 +33,9 @@ __all__ = ["ProposingPair"]
 
 NUM_STARTS = 8
 
+PREDICTION_STARTS = 2
+"""Eight take 2.6 times as long, and reach 94.5 instead of 93.9 % of the furnace's outcomes."""
+
 MAX_TARGETS_AT_ONCE = 2**15
 """Whose starts and solutions are held at a time."""
 
@@ -187,6 +190,42 @@ class ProposingPair(PhysicalPair):
         if mode:
             self._calibration = None
         return super().train(mode)
+
+    def solved(self, y: Tensor) -> dict[str, Tensor]:
+        """Tell what is proposed for outcomes, as a table of predictions has it.
+
+        From I(y) and the known settings whose outcomes are nearest alone: :meth:`propose` takes
+        longer over more starts.
+
+        Args:
+            y: Shape (N, m); what is not finite is free.
+
+        Returns:
+            ``x_solved`` (N, n), ``y_solved`` = F there (N, m), ``residual`` (N,), and where the pair
+            is calibrated ``y_low`` and ``y_high`` (N, m), ends of the band about ``y_solved``, and
+            ``trust`` (N,), see :class:`~lightning_invert.Proposal`. NaN in rows in which nothing is
+            finite. Nothing at all where no box is known.
+        """
+        box = self.box()
+        if y.ndim != 2 or box is None or not torch.stack(box).isfinite().all():
+            return {}
+        rows = y.isfinite().any(1)
+        wanted = torch.where(y.isfinite(), y, torch.nan)
+        wanted = torch.where(rows[:, None], wanted, self.scale_y.mean.to(wanted))
+        proposal = self.propose(wanted, bounds=box, start=PREDICTION_STARTS, progress=False)
+        parts = {
+            "x_solved": proposal.inputs,
+            "y_solved": proposal.outputs,
+            "y_low": proposal.outcome_low,
+            "y_high": proposal.outcome_high,
+            "trust": proposal.trust,
+            "residual": proposal.residual,
+        }
+        return {
+            name: torch.where(rows.reshape(-1, *[1] * (part.ndim - 1)), part, torch.nan)
+            for name, part in parts.items()
+            if part is not None
+        }
 
     def _units(self) -> tuple[Tensor, Tensor]:
         """Return the standard units of settings and outcomes, (n,) and (m,)."""

@@ -34,6 +34,31 @@ def test_a_bare_tensor_is_written_by_position(tmp_path):
     assert polars.read_csv(writer.written).columns == [f"prediction/{i}" for i in range(3)]
 
 
+def test_a_number_for_each_row_has_the_name_it_was_given(tmp_path):
+    class Judged(Foreign):
+        def predict_step(self, batch, batch_idx):
+            y = self(batch[0])
+            return {"y": y, "trust": y.norm(dim=1)}
+
+    writer, found = predict(tmp_path, Judged(), loader())
+    table = polars.read_csv(writer.written)
+    assert table.columns == ["y/0", "y/1", "y/2", "trust"]
+    expected = torch.cat([batch["trust"] for batch in found]).double()
+    assert torch.equal(torch.tensor(table["trust"].to_numpy()), expected)
+
+
+def test_proposals_are_written_under_the_variables_names(tmp_path):
+    module = ForwardInverseModule(ResidualMLP(3, 2, width=8), ResidualMLP(2, 3, width=8))
+    quiet_trainer(tmp_path).fit(module, datamodule=Smooth())
+    writer, found = predict(tmp_path, module.eval(), Smooth(eval_batch_size=64))
+    table = polars.read_csv(writer.written)
+    names = ["x_solved/load", "y_solved/gas", "y_low/rate", "y_high/rate", "trust", "residual"]
+    assert set(names) <= set(table.columns)
+    expected = torch.cat([batch["x_solved"] for batch in found])
+    columns = table.select(f"x_solved/{name}" for name in ("wind", "heat", "load"))
+    assert torch.equal(columns.to_torch(), expected)
+
+
 def test_an_existing_file_is_never_replaced(tmp_path):
     names = [predict(tmp_path, Foreign(), loader())[0].written.name for _ in range(3)]
     assert names == ["predictions.csv", "predictions-1.csv", "predictions-2.csv"]

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from lightning_invert import (
 )
 from lightning_invert.pair.objective import AlphaSchedule
 from tests.projects import Smooth, quiet_trainer
+
+SOLVED = ("x_solved", "y_solved", "y_low", "y_high", "trust", "residual")
 
 
 def nets():
@@ -228,7 +231,46 @@ def test_predict_gives_both_predictions_and_the_round_trip(tmp_path, trained):
 def test_predict_needs_only_the_wanted_outcomes(trained):
     module, _, _ = trained
     found = module.predict_step({"y": torch.randn(3, 2)}, 0)
-    assert sorted(found) == ["x_hat", "y", "y_round_trip"]
+    assert found.keys() == {"x_hat", "y", "y_round_trip", *SOLVED}
+
+
+def test_predict_tells_what_is_proposed_for_the_outcomes(tmp_path, trained):
+    module, _, _ = trained
+    batches = quiet_trainer(tmp_path).predict(module, datamodule=Smooth(eval_batch_size=64))
+    found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    x, y = found["x_solved"], Smooth().load()[1]
+    low, high = module.box()
+    assert ((x >= low) & (x <= high)).all()
+    torch.testing.assert_close(found["y_solved"], module(x), rtol=1e-6, atol=0)
+    missed = ((found["y_solved"] - y) / module.scale_y.std).norm(dim=1)
+    torch.testing.assert_close(found["residual"], missed, rtol=1e-4, atol=1e-9)
+    assert (missed < 1e-3).double().mean() > 0.9
+    assert ((found["y_low"] < found["y_solved"]) & (found["y_solved"] < found["y_high"])).all()
+    assert ((found["trust"] >= 0) & (found["trust"] <= 1)).all()
+
+
+def test_predict_proposes_nothing_where_nothing_is_wanted(trained):
+    module, _, _ = trained
+    y = Smooth().load()[1][:4].clone()
+    y[1], y[2, 0], y[3, 1] = math.nan, math.inf, math.nan
+    found = module.predict_step({"y": y}, 0)
+    for name in SOLVED:
+        assert found[name][1].isnan().all()
+        assert found[name][[0, 2, 3]].isfinite().all()
+    missed = ((found["y_solved"] - y) / module.scale_y.std)[[2, 3], [1, 0]].abs()
+    torch.testing.assert_close(found["residual"][2:], missed, rtol=1e-4, atol=1e-9)
+    assert all(module.predict_step({"y": y[1:2]}, 0)[name].isnan().all() for name in SOLVED)
+
+
+def test_predict_proposes_nothing_without_a_box_or_if_it_is_asked_not_to():
+    predicted = ["x_hat", "y", "y_round_trip"]
+    module = ForwardInverseModule(**nets(), predict_proposals=False)
+    assert sorted(module.predict_step({"y": torch.randn(3, 2)}, 0)) == predicted
+    module.predict_proposals = True
+    assert sorted(module.predict_step({"y": torch.randn(3, 2)}, 0)) == predicted
+    module.inputs = tuple(Variable(f"x{i}", "", -1.0, 1.0) for i in range(3))
+    found = module.predict_step({"y": torch.randn(3, 2)}, 0)
+    assert found.keys() == {*predicted, "x_solved", "y_solved", "residual"}
 
 
 def test_training_in_double_precision_works(tmp_path):
