@@ -1,4 +1,5 @@
-# make demo   sets up .venv, trains the reference problem, shows its invertibility
+# make demo   sets up .venv, trains the reference problem, shows its invertibility, builds a page of it
+# make page   builds the page of the latest demo anew: one HTML file, opened by a double click
 # make test   lint, types, tests, doctests
 # make test-lowest   the tests with the oldest versions and the oldest Python that pyproject.toml admits
 PYTHON ?= python3
@@ -6,9 +7,10 @@ PYTHON_LOWEST ?= $(shell for python in python3.10 ~/.pyenv/versions/3.10.*/bin/p
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS ?= runs
 LOWEST := .venv-lowest
 
-.PHONY: install demo test test-lowest lowest-versions lint types format clean
+.PHONY: install demo page test test-lowest lowest-versions lint types format clean
 
 install: $(VENV)/.installed
 
@@ -20,6 +22,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/lightning-invert fit --config configs/blast_furnace.yaml $(ARGS)
+	@$(if $(ARGS),,$(MAKE) --no-print-directory page || echo "No page: docs/page.md says what it takes.")
+
+page: install
+	@checkpoint=$$(ls -t $(RUNS)/blast_furnace/*/checkpoints/*.ckpt 2>/dev/null | head -1); \
+	test -n "$$checkpoint" || { echo "There is no trained pair in $(RUNS): make demo trains one."; exit 1; }; \
+	$(BIN)/lightning-invert export --ckpt "$$checkpoint" --to page --folder $(RUNS)/page \
+		--title "Blast furnace with hydrogen injection"
 
 # A process a core: more threads would only wait for each other.
 test: lint types

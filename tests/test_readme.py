@@ -72,6 +72,8 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("command", INVERT)
 def test_every_command_runs(command, folder):
     words = shlex.split(command)
+    if "page" in words and not (shutil.which("npm") or os.environ.get("CI")):
+        pytest.skip("no npm here, which brings onnxruntime-web")
     if "--config" in words:
         words += ["--trainer.max_epochs", "1"]
         words += ["--data.num_points", "100"] if "blast_furnace" in command else []
@@ -84,13 +86,21 @@ def test_the_demo_runs_shortened_and_tensorboard_reads_what_it_leaves(tmp_path):
     text = run(["make", "demo", f"ARGS={options}"], ROOT)
     assert "right-invertible" in text
     assert len(list(tmp_path.rglob("*.png"))) == 3 * 6 + 2  # two maps have a truth
+    if shutil.which("npm") or os.environ.get("CI"):
+        assert "page.html" in run(["make", "page", f"RUNS={tmp_path}"], ROOT)
     seen = run(["tensorboard", "--inspect", "--logdir", str(tmp_path)], tmp_path)
     assert "invertibility/forward/full_rank_fraction" in seen
 
 
 def test_no_other_commands_are_promised():
     others = [command for command in COMMANDS if command not in INVERT]
-    assert others == ["pip install .", "make demo", "make test", "tensorboard --logdir runs"]
+    assert others == [
+        "pip install .",
+        "make demo",
+        "make page",
+        "make test",
+        "tensorboard --logdir runs",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -24,13 +24,19 @@ function fail(error) {
 }
 
 function storeOf(metadata) {
-  const { inputs, outputs } = metadata;
+  const { outputs, trust } = metadata;
+  // A setting without a range of its own is used where it is known.
+  const inputs = metadata.inputs.map((one, j) => ({
+    ...one,
+    low: one.low ?? trust?.input_low[j] ?? null,
+    high: one.high ?? trust?.input_high[j] ?? null,
+  }));
   const mean = inputs.map((variable) => variable.mean);
   const wanted = outputs.map((variable) => ({ kind: "value", value: variable.mean, low: null, high: null }));
   return {
     inputs,
     outputs,
-    trust: metadata.trust,
+    trust,
     thresholds: {
       bands: metadata.bands,
       singularFloor: metadata.singular_floor,
