@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lightning_invert.report.figures.achieved import achieved
 from lightning_invert.report.figures.evolution import evolution
 from lightning_invert.report.figures.histograms import condition_histogram, rank_histogram
 from lightning_invert.report.figures.members import members
+from lightning_invert.report.figures.proposals import proposal_figures
+from lightning_invert.report.figures.sensitivities import sensitivities
+from lightning_invert.report.figures.settings import settings
 from lightning_invert.report.figures.singular_spectrum import singular_spectrum
 from lightning_invert.report.figures.style import to_image, to_png
 from lightning_invert.report.figures.truth import truth
@@ -27,12 +31,16 @@ if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
 
 __all__ = [
+    "achieved",
     "condition_histogram",
     "evolution",
     "fragile_zones",
     "map_figures",
     "members",
+    "proposal_figures",
     "rank_histogram",
+    "sensitivities",
+    "settings",
     "singular_spectrum",
     "to_image",
     "to_png",
