@@ -41,6 +41,7 @@ ARROWS = {
 UPWARDS = {
     ("watch/metric.py", "report"),
     ("solver/proposal.py", "report"),
+    ("pair/front.py", "report"),
 }
 """What is drawn or put into words when it is asked for: a metric, proposals, a front."""
 

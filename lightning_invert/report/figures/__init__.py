@@ -18,6 +18,7 @@ from lightning_invert.report.figures.sensitivities import sensitivities
 from lightning_invert.report.figures.settings import settings
 from lightning_invert.report.figures.singular_spectrum import singular_spectrum
 from lightning_invert.report.figures.style import to_image, to_png
+from lightning_invert.report.figures.trade_off import trade_off
 from lightning_invert.report.figures.truth import truth
 from lightning_invert.report.figures.worst_points import worst_points
 from lightning_invert.report.figures.zone_map import zone_map
@@ -44,6 +45,7 @@ __all__ = [
     "singular_spectrum",
     "to_image",
     "to_png",
+    "trade_off",
     "truth",
     "worst_points",
     "zone_map",
