@@ -109,7 +109,7 @@ def achieved(found: Proposal, *, title: str = "") -> Figure:
                 first=place % across == 0,
             )
             figure.axes[-2].set_title(
-                style.in_a_line(found.output_variables[j].label, int(14 * (wide + gap - 0.1))),
+                style.in_a_line(found.output_variables[j].label, int(14.5 * (wide + gap - 0.1))),
                 fontsize=8,
                 pad=3,
             )
