@@ -58,13 +58,12 @@ def proposal_html(found: Proposal) -> str:
         HTML without scripts.
     """
     words = "<br>".join(html.escape(line) for line in proposal_words(found).splitlines())
-    heads = [
-        "",
-        *(html.escape(one.label) for one in (*found.input_variables, *found.output_variables)),
-    ]
-    heads += [] if found.trust is None else ["trust"]
+    heads = ["", *(["trust"] if found.trust is not None else []), "flags"]
     heads += [] if found.cost is None else ["cost"]
-    head = "".join(f"<th>{cell}</th>" for cell in [*heads, "flags"])
+    # A long name may be broken behind its underscores, lest a column be as wide as it.
+    labels = [one.label for one in (*found.input_variables, *found.output_variables)]
+    heads += [html.escape(label).replace("_", "_<wbr>") for label in labels]
+    head = "".join(f"<th>{cell}</th>" for cell in heads)
     cells = ["".join(f"<td>{cell}</td>" for cell in row) for row in _rows(found)]
     more = f"<p>The first {MAX_ROWS} of {len(found)}.</p>" if len(found) > MAX_ROWS else ""
     body = "".join(f"<tr>{row}</tr>" for row in cells)
@@ -116,14 +115,15 @@ def _spoken_against(found: Proposal) -> Iterator[str]:
 def _rows(found: Proposal) -> Iterator[list[str]]:
     flags = found.flags
     for row in range(min(len(found), MAX_ROWS)):
-        cells = [str(row), *(_number(float(value)) for value in found.inputs[row])]
-        cells += [_outcome(found, row, place) for place in range(len(found.output_variables))]
+        cells = [str(row)]
         if found.trust is not None:
             cells.append(_bar(float(found.trust[row])))
+        said = [FLAG_WORDS[name] for name, flag in flags.items() if flag[row]]
+        cells.append(f'<div style="min-width:8em">{"<br>".join(said)}</div>')
         if found.cost is not None:
             cells.append(_number(float(found.cost[row])))
-        cells.append(", ".join(FLAG_WORDS[name] for name, flag in flags.items() if flag[row]))
-        yield cells
+        cells += [_number(float(value)) for value in found.inputs[row]]
+        yield cells + [_outcome(found, row, place) for place in range(len(found.output_variables))]
 
 
 def _outcome(found: Proposal, row: int, place: int) -> str:
