@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from lightning_invert.jacobians.thresholds import Thresholds, condition_number, numerical_rank
     from lightning_invert.pair.ensemble import Ensemble
+    from lightning_invert.pair.front import Front, front
     from lightning_invert.pair.module import ForwardInverseModule
     from lightning_invert.pair.networks import (
         LinearPlusNonlinear,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lightning_invert.pair.objective import ConstantAlpha, LinearDecayAlpha, consistency_loss
     from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
     from lightning_invert.solver.cost import Near
+    from lightning_invert.solver.proposal import Proposal
     from lightning_invert.solver.solution import Solution
     from lightning_invert.solver.solve import solve
     from lightning_invert.solver.targets import Interval
@@ -48,6 +50,7 @@ __all__ = [
     "ConstantAlpha",
     "Ensemble",
     "ForwardInverseModule",
+    "Front",
     "Interval",
     "InvertibilityCallback",
     "InvertibilityMetric",
@@ -69,6 +72,7 @@ __all__ = [
     "consistency_loss",
     "effective_rank",
     "extreme_singular_values",
+    "front",
     "log_volume",
     "numerical_rank",
     "singular_values",
@@ -84,6 +88,7 @@ _HOMES = {
     "ConstantAlpha": "pair.objective",
     "Ensemble": "pair.ensemble",
     "ForwardInverseModule": "pair.module",
+    "Front": "pair.front",
     "Interval": "solver.targets",
     "InvertibilityCallback": "callbacks",
     "InvertibilityMetric": "watch.metric",
@@ -105,6 +110,7 @@ _HOMES = {
     "consistency_loss": "pair.objective",
     "effective_rank": "jacobians.singular_values",
     "extreme_singular_values": "jacobians.lanczos",
+    "front": "pair.front",
     "log_volume": "jacobians.singular_values",
     "numerical_rank": "jacobians.thresholds",
     "singular_values": "jacobians.singular_values",

@@ -38,8 +38,12 @@ ARROWS = {
         "watch",
     },
 }
-UPWARDS = {("watch/metric.py", "report")}
-"""The metric's `plot`, which draws when it is asked to."""
+UPWARDS = {
+    ("watch/metric.py", "report"),
+    ("solver/proposal.py", "report"),
+    ("pair/front.py", "report"),
+}
+"""What is drawn or put into words when it is asked for: a metric, proposals, a front."""
 
 WITHOUT_LIGHTNING = (
     "arguments",

@@ -15,7 +15,10 @@ from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "docs" / name for name in ("callback.md", "deploy.md", "resume.md", "truth.md")]
+PAGES = [
+    ROOT / "docs" / name
+    for name in ("callback.md", "deploy.md", "resume.md", "solve.md", "truth.md")
+]
 DOCS = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT + DOCS, re.DOTALL)
 COMMANDS = [

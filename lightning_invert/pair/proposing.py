@@ -296,6 +296,8 @@ class ProposingPair(PhysicalPair):
             **{**columns, "alternatives": ()},
             target_low=targets.low,
             target_high=targets.high,
+            box_low=box.low,
+            box_high=box.high,
             sensitivity=sensitivity(model, found.inputs, targets.wanted, box.low < box.high),
             input_variables=_named(self.inputs, "x", found.inputs),
             output_variables=_named(self.outputs, "y", found.outputs),

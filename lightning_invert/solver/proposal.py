@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from lightning_invert.solver.solution import Solution
 from lightning_invert.variables import Variable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Proposal"]
 
@@ -19,12 +24,16 @@ ILL_CONDITIONED = 1e4
 class Proposal(Solution):
     r"""Settings that a pair proposes for N targets, and what can be expected of them.
 
+    ``print`` sums them up in words, a notebook shows a table of the first ten.
+
     Beside what a :class:`~lightning_invert.Solution` tells. What rests on data is None for a pair that
     keeps no validation points.
 
     Attributes:
         target_low: The least that was wanted of each output, shape (N, m), minus infinity where open.
         target_high: The most.
+        box_low: Between which ends each input was looked for, shape (N, n): the lower ones ...
+        box_high: ... and the upper ones; of an input that was fixed they are the same.
         outcome_low: Lower end of a band about ``outputs``, shape (N, m): it holds the outcome that
             would be *measured*, noise included, nine times out of ten, for each output.
         outcome_high: Its upper end.
@@ -48,6 +57,8 @@ class Proposal(Solution):
 
     target_low: Tensor
     target_high: Tensor
+    box_low: Tensor
+    box_high: Tensor
     sensitivity: Tensor
     input_variables: tuple[Variable, ...]
     output_variables: tuple[Variable, ...]
@@ -74,13 +85,61 @@ class Proposal(Solution):
         }
         return {name: flag for name, flag in flags.items() if flag is not None}
 
+    def __str__(self) -> str:
+        from lightning_invert.report.proposals import proposal_words
+
+        return proposal_words(self)
+
+    def _repr_html_(self) -> str:
+        from lightning_invert.report.proposals import proposal_html
+
+        return proposal_html(self)
+
+    def figures(self, *, known: Tensor | None = None, tolerance: float = 0.1) -> dict[str, Figure]:
+        """Draw what was wanted and achieved, the settings for the first target, how sensitive they are.
+
+        Args:
+            known: Settings of the training data, shape (K, n), drawn as a density beside those that
+                are proposed; a pair keeps some, ``pair.evidence.rows("train")[0]``.
+            tolerance: By how many standard units the target may move in the last two.
+
+        Returns:
+            Name -> figure: ``achieved``, ``settings`` and ``sensitivities``.
+        """
+        from lightning_invert.report.figures import proposal_figures
+
+        return proposal_figures(self, known=known, tolerance=tolerance)
+
+    def save_figures(
+        self, folder: str | Path, *, known: Tensor | None = None, tolerance: float = 0.1
+    ) -> list[Path]:
+        """Save :meth:`figures` as ``{figure}.png``; a former one is replaced once the new one is whole.
+
+        Args:
+            folder: Where to; it is made if need be.
+            known: As for :meth:`figures`.
+            tolerance: As for :meth:`figures`.
+
+        Returns:
+            The files.
+        """
+        from lightning_invert.report.figures import to_png
+        from lightning_invert.report.files import replace_file
+
+        files = []
+        for name, figure in self.figures(known=known, tolerance=tolerance).items():
+            files.append(Path(folder) / f"{name}.png")
+            replace_file(files[-1], to_png(figure))
+        return files
+
     def columns(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what a table has of each proposal: a column's name and its numbers, (N,).
 
         Example:
+            >>> import torch
             >>> from lightning_invert import ForwardInverseModule, SmoothMLP
             >>> pair = ForwardInverseModule(SmoothMLP(2, 1), SmoothMLP(1, 2))
-            >>> found = pair.propose(torch.zeros(3, 1), bounds=(-1.0, 1.0))
+            >>> found = pair.propose(torch.zeros(3, 1), bounds=(2 * [-1.0], 2 * [1.0]))
             >>> [name for name, _ in found.columns()][:4]
             ['x0', 'x1', 'y0', 'residual']
         """

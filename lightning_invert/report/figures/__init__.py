@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lightning_invert.report.figures.achieved import achieved
 from lightning_invert.report.figures.evolution import evolution
 from lightning_invert.report.figures.histograms import condition_histogram, rank_histogram
 from lightning_invert.report.figures.members import members
+from lightning_invert.report.figures.proposals import proposal_figures
+from lightning_invert.report.figures.sensitivities import sensitivities
+from lightning_invert.report.figures.settings import settings
 from lightning_invert.report.figures.singular_spectrum import singular_spectrum
 from lightning_invert.report.figures.style import to_image, to_png
+from lightning_invert.report.figures.trade_off import trade_off
 from lightning_invert.report.figures.truth import truth
 from lightning_invert.report.figures.worst_points import worst_points
 from lightning_invert.report.figures.zone_map import zone_map
@@ -27,15 +32,20 @@ if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
 
 __all__ = [
+    "achieved",
     "condition_histogram",
     "evolution",
     "fragile_zones",
     "map_figures",
     "members",
+    "proposal_figures",
     "rank_histogram",
+    "sensitivities",
+    "settings",
     "singular_spectrum",
     "to_image",
     "to_png",
+    "trade_off",
     "truth",
     "worst_points",
     "zone_map",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 
@@ -40,6 +41,7 @@ STYLE = {
     "axes.linewidth": 0.8,
     "figure.dpi": 110,
     "hatch.linewidth": 0.6,
+    "text.parse_math": False,  # names are no formulas, whatever dollars are in them
 }
 
 SUPERSCRIPT = str.maketrans("+-0123456789", "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -166,6 +168,11 @@ def points(count: int) -> str:
     return "1 point" if count == 1 else f"{count} points"
 
 
+def targets(count: int) -> str:
+    """Write how many targets there are."""
+    return "1 target" if count == 1 else f"{count} targets"
+
+
 def left_out(count: int) -> str:
     """Write how many points there would have been besides."""
     return f"{count} not finite, left out" if count else ""
@@ -199,6 +206,11 @@ def _with_unit(text: str, name: str, letters: int) -> str:
     unit = re.search(r" \[[^]]*\]$", name)
     ending = unit[0] if unit and len(unit[0]) < letters - 1 else ""
     return text.removesuffix("…")[: letters - 1 - len(ending)] + "…" + ending
+
+
+def array(tensor: Tensor) -> Array:
+    """Return a tensor of any dtype and device as an array of float64."""
+    return np.asarray(tensor.detach().cpu().double().numpy())
 
 
 def log10(condition: Any) -> Array:

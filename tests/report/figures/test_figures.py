@@ -112,6 +112,12 @@ def test_nothing_written_is_clipped_or_runs_into_its_neighbour(case, names):
         assert not any(a.overlaps(b) for a, b in itertools.combinations(names_drawn, 2))
 
 
+def test_a_name_is_drawn_as_it_is_whatever_dollars_are_in_it():
+    names = [rf"$\frac{j}$" for j in range(7)]
+    for figure in draw_all(X, COLLAPSED, names=names, title=r"a $\unknown$ map"):
+        assert to_image(figure).std() > 0
+
+
 def test_image_and_png_are_the_same_picture():
     figure = rank_histogram(RANK, full_rank=4)
     png = matplotlib.image.imread(io.BytesIO(to_png(figure)))

@@ -1,0 +1,172 @@
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from lightning_invert import Variable
+from lightning_invert.report.figures import to_image
+from tests.report.proposed import calibrated, proposed
+
+X = torch.tensor([[1.0, -4.0], [3.0, 0.0], [9.0, 4.0]], dtype=torch.float64)
+
+
+class Tree(HTMLParser):
+    """The cells of a table, and whether all that was opened is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.open, self.tags = [], [], set()
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag in ("br", "wbr"):
+            return
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+
+def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
+    found = calibrated(
+        torch.zeros(20, 2),
+        converged=torch.arange(20) < 17,
+        residual=torch.where(torch.arange(20) < 17, 0.0, torch.arange(20) / 10).double(),
+        trust=torch.linspace(0, 0.96, 20).double(),
+        far=torch.arange(20) > 17,
+        at_bound=torch.eye(20, dtype=torch.bool)[:, :2],
+        cost=torch.arange(20.0).double(),
+        condition=torch.full((20,), 2e4).double(),
+        alternatives=(proposed(torch.zeros(20, 2), converged=torch.arange(20) < 4),),
+    )
+    assert str(found).splitlines() == [
+        "20 targets: 17 reached; the others missed by 1.8 standard units, median.",
+        "Cost of those that are reached: median 8.",
+        "Alternatives: 4, of 4 targets.",
+        "Trust: median 0.45, below 0.5 at 10.",
+        "To look at: 2 at an end of the box, 2 far from the known settings, 20 ill-conditioned.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("known", "line"),
+    [
+        ({}, "3 targets: 3 reached."),
+        (
+            {"converged": torch.tensor([True, True, False]), "residual": torch.tensor([0, 0, 0.5])},
+            "3 targets: 2 reached; the other missed by 0.5 standard units.",
+        ),
+        (
+            {"converged": torch.zeros(3, dtype=torch.bool), "residual": torch.full((3,), math.inf)},
+            "3 targets: 0 reached; 3 without a finite outcome.",
+        ),
+    ],
+)
+def test_the_summary_without_a_calibration_says_that_trust_is_not_known(known, line):
+    assert str(proposed(X, **known)).splitlines() == [
+        line,
+        "Trust: not known, as the pair keeps too few validation points.",
+    ]
+
+
+def test_an_alternative_that_some_targets_lack_is_summed_up_too():
+    lacking = calibrated(torch.full((2, 2), torch.nan), trust=torch.tensor([torch.nan, 0.3]))
+    assert "Trust: median 0.30, below 0.5 at 1." in str(lacking)
+    assert "–" in Tree(lacking._repr_html_()).rows[1]
+
+
+def test_the_table_has_units_band_target_trust_and_flags():
+    low, high = X.clone(), X.clone()
+    low[0, 0], high[0, 0] = 0.0, 2.5
+    low[0, 1], high[0, 1] = -math.inf, math.inf
+    low[1, 0], high[2, 0] = -math.inf, math.inf
+    found = calibrated(
+        X, target_low=low, target_high=high, at_bound=torch.eye(3, 2, dtype=torch.bool)
+    )
+    head, *rows = Tree(found._repr_html_()).rows
+    assert head == [
+        "", "trust", "flags", "h2_<injection> [kg/t]", "a$\\frac$ & c", "gas [°C]", "rate_{$} [t/d]",
+    ]  # fmt: skip
+    assert rows[0] == [
+        "0", "0.10", "at an end of the box", "1", "-4", "1\xa0±\xa00.50 to 2.5", "-4\xa0±\xa00.5free",
+    ]  # fmt: skip
+    assert [row[5].partition("0.5")[2] for row in rows[1:]] == ["at most 3", "at least 9"]
+    assert rows[2][6].endswith("wanted 4")
+
+
+def test_without_a_calibration_there_is_no_band_and_with_a_cost_there_is_one():
+    head, row, *_ = Tree(proposed(X, cost=torch.ones(3))._repr_html_()).rows
+    assert head[:3] == ["", "flags", "cost"]
+    assert "±" not in "".join(row)
+    assert row[:3] == ["0", "", "1"]
+
+
+def test_of_many_the_first_ten_are_shown():
+    text = calibrated(torch.zeros(1000, 2))._repr_html_()
+    assert len(Tree(text).rows) == 11
+    assert "The first 10 of 1000." in text
+
+
+def test_names_cannot_put_anything_into_the_page():
+    names = (Variable('<script>alert("1")</script>', "<b>"), Variable("<img src=x>"))
+    tree = Tree(proposed(X, input_variables=names, output_variables=names)._repr_html_())
+    assert not tree.tags & {"script", "img", "b"}
+    assert tree.rows[0][2] == '<script>alert("1")</script> [<b>]'
+
+
+def test_the_figures_are_saved_whole_and_replace_what_was_there(tmp_path):
+    found = replace(calibrated(X), alternatives=(calibrated(X * torch.nan),))
+    (tmp_path / "achieved.png").write_text("old")
+    files = found.save_figures(tmp_path, known=torch.rand(50, 2))
+    assert [file.name for file in files] == ["achieved.png", "settings.png", "sensitivities.png"]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    for file, figure in zip(files, found.figures(known=torch.rand(50, 2)).values(), strict=True):
+        assert matplotlib.image.imread(file).shape[:2] == to_image(figure).shape[:2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_any_dtype_is_drawn_and_laid_out(dtype):
+    found = calibrated(X)
+    parts = {
+        n: getattr(found, n).to(dtype) for n in ("inputs", "outputs", "target_low", "outcome_low")
+    }
+    found = replace(found, **parts)
+    assert all(np.isfinite(to_image(figure)).all() for figure in found.figures().values())
+    assert "<table>" in found._repr_html_()
+
+
+def test_words_and_figures_load_and_leave_nothing_that_was_not_asked_for():
+    code = """
+import sys
+import torch
+from tests.report.proposed import calibrated
+found = calibrated(torch.zeros(3, 2))
+str(found), found._repr_html_()
+assert "matplotlib" not in sys.modules
+found.figures()
+assert "matplotlib.pyplot" not in sys.modules
+assert "lightning" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+def test_the_table_has_one_style_of_numbers():
+    rows = Tree(calibrated(X * 1e6 / 3)._repr_html_()).rows[1:]
+    assert all(re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", cell) for row in rows for cell in row[3:5])
