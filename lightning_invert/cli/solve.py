@@ -69,7 +69,7 @@ def solve_targets(
     tolerance: float = 1e-3,
     folder: str = "proposals",
     table: Literal["csv", "parquet"] = "csv",
-    figures: bool = False,
+    figures: bool = True,
     trust: str | None = None,
     progress: bool = True,
 ) -> None:
@@ -132,9 +132,7 @@ def solve_targets(
                 told[name].append(part)
             if figures and begin == 0:
                 known = pair.evidence.rows("train")
-                proposal.save_figures(  # type: ignore[attr-defined,unused-ignore]
-                    where, known=None if known is None else known[0]
-                )
+                proposal.save_figures(where, known=None if known is None else known[0])
     found = {name: torch.cat(parts) for name, parts in told.items()}
     about = {"checkpoint": ckpt, "targets": targets, "starts": starts, "tolerance": tolerance}
     boxes = {
