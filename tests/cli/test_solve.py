@@ -203,6 +203,12 @@ def test_figures_show_the_proposals_beside_the_known_settings(checkpoint, pair, 
     assert torch.equal(known, pair.evidence.rows("train")[0])
 
 
+def test_figures_are_drawn_by_default(checkpoint):
+    main(["solve", "--ckpt", checkpoint, "--targets", "wanted.csv"])
+    drawn = {file.name for file in Path("proposals").glob("*.png")}
+    assert drawn == {"achieved.png", "settings.png", "sensitivities.png"}
+
+
 def test_an_outcome_may_have_the_name_of_a_column_of_the_table(tmp_path):
     class Named(Smooth):
         inputs = Smooth.inputs
