@@ -83,6 +83,7 @@ def front(
 
     Example:
         >>> from lightning_invert import ForwardInverseModule, SmoothMLP
+        >>> _ = torch.manual_seed(0)
         >>> pair = ForwardInverseModule(SmoothMLP(3, 2), SmoothMLP(2, 3))
         >>> box = (3 * [-9.0], 3 * [9.0])
         >>> found = front(pair, torch.zeros(4, 2), [1.0, 1.0, 0.0], widths=(0, 0.1), bounds=box)

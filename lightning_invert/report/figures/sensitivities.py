@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["sensitivities"]
 
 BAR = 0.3
-"""Inches from one input to the next."""
+"""Inches from one input to the next, at least."""
 
 BEYOND = 1.2
 """Shares of the box above it are cut: the setting could not follow."""
@@ -52,6 +52,7 @@ def sensitivities(
     Example:
         >>> import torch
         >>> from lightning_invert import ForwardInverseModule, SmoothMLP
+        >>> _ = torch.manual_seed(0)
         >>> pair = ForwardInverseModule(SmoothMLP(3, 2), SmoothMLP(2, 3))
         >>> found = pair.propose(torch.zeros(1, 2), bounds=(3 * [-2.0], 3 * [2.0]))
         >>> figure = sensitivities(found, tolerance=0.2)
@@ -80,7 +81,8 @@ def sensitivities(
             facts.append(f"the {len(shown)} of {len(median)} inputs that are the most sensitive")
         limit = _limit(top[shown])
         wide, below, left, right = 4.9, 0.5, 1.72, 0.6
-        room = BAR * len(shown) + 0.1
+        names = [style.wrapped(found.input_variables[j].label, 24) for j in shown]
+        room = style.room_for(names, BAR) * len(shown) + 0.1
         figure, height = style.headed(wide, room + below, title, facts)
         axes = figure.add_axes(
             (left / wide, below / height, 1 - (left + right) / wide, room / height)
@@ -101,7 +103,6 @@ def sensitivities(
                 1.02, float(at), text, transform=axes.get_yaxis_transform(), va="center", size=7.5,
                 color="0.3",
             )  # fmt: skip
-        names = [style.wrapped(found.input_variables[j].label, 24) for j in shown]
         axes.set_yticks(where, names)
         axes.tick_params(axis="y", length=0, labelsize=8)
         axes.set_xlim(0, 100 * limit)

@@ -21,7 +21,7 @@ __all__ = ["box", "settings"]
 
 MAX_INPUTS = 24
 TRACK = 0.42
-"""Inches from one input to the next."""
+"""Inches from one input to the next, at least."""
 
 BINS = 48
 
@@ -88,7 +88,8 @@ def settings(
         if len(shown) < len(moves):
             facts.append(f"the {len(shown)} of {len(moves)} inputs that are the most sensitive")
         wide, below, left, right = 5.5, 0.12, 1.9, 0.62
-        room = TRACK * len(shown) + 0.1
+        names = [style.wrapped(found.input_variables[j].label, 22) for j in shown]
+        room = style.room_for(names, TRACK) * len(shown) + 0.1
         figure, height = style.headed(wide, room + below, title, facts)
         axes = figure.add_axes(
             (left / wide, below / height, 1 - (left + right) / wide, room / height)
@@ -102,7 +103,6 @@ def settings(
                 axes.text(
                     at, up, style.short(float(text), 3), ha=side, va="center", size=7.5, color="0.3"
                 )
-        names = [style.wrapped(found.input_variables[j].label, 22) for j in shown]
         axes.set_yticks(range(len(shown))[::-1], names)
         axes.tick_params(axis="y", length=0, pad=34, labelsize=8)
         axes.set_xticks([])

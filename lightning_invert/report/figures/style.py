@@ -196,6 +196,11 @@ def wrapped(name: str, letters: int) -> str:
     return "\n".join([*lines[:2], _with_unit(lines[2] + "…", name, letters)])
 
 
+def room_for(names: Sequence[str], least: float) -> float:
+    """Return the inches from one name to the next below it, which have several lines."""
+    return max(least, 0.05 + 0.135 * max(name.count("\n") + 1 for name in names))
+
+
 def in_a_line(name: str, letters: int) -> str:
     """Shorten a name to so many letters; what is cut of it is not its unit."""
     return name if len(name) <= letters else _with_unit(name, name, letters)

@@ -1,13 +1,16 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from matplotlib.collections import LineCollection
 
 from lightning_invert import Variable
-from lightning_invert.report.figures import sensitivities, to_image
+from lightning_invert.report.figures import sensitivities, settings, to_image
 from tests.report.figures.drawing import words
 from tests.report.proposed import proposed
 
+LONG = "the_very_long_name_of_an_input_measured_at_the_top"
 X = torch.zeros(101, 2, dtype=torch.float64)
 S = torch.stack([torch.linspace(0, 10, 101), torch.linspace(1, 2, 101)], 1).double()
 
@@ -54,6 +57,18 @@ def test_what_is_fixed_is_called_so():
         proposed(X, sensitivity=S * torch.tensor([0, 1]), box_low=low, box_high=high)
     )
     assert [t.get_text() for t in figure.axes[0].texts] == ["fixed", "1.5 %"]
+
+
+@pytest.mark.parametrize("draw", [sensitivities, settings])
+def test_long_names_do_not_run_into_each_other(draw):
+    names = tuple(Variable(f"{LONG}_{j}", "Nm³/(t h)") for j in range(7))
+    x = torch.zeros(3, 7)
+    figure = draw(proposed(x, input_variables=names, box_low=x, box_high=x + 1, sensitivity=x))
+    to_image(figure)
+    inside = figure.bbox.padded(1)
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+    assert all(inside.contains(*box.min) and inside.contains(*box.max) for box in boxes)
 
 
 @pytest.mark.parametrize("inputs", [1, 30])
