@@ -4,8 +4,10 @@ The variance of what F misses at x, output by output, is modelled as
 
 .. math:: \sigma^2(x) = c_0 + c_1\, e^2_5(x) + c_2\, s^2(x)\, d(x) + c_3\, d^4(x)
 
-with :math:`e^2_5` the squared error at the five nearest known points (weighted by nearness), s the
-spread of F's members, where it has several, and d the Mahalanobis distance from the known points.
+with :math:`e^2_5` the squared error at the five nearest known points (weighted by nearness),
+:math:`s^2` the variance of F's members, where it has several, and d the Mahalanobis distance from the
+known points. :math:`s^2` is the mean over the outputs: of three members that of one output alone is
+little better than a guess. Only :math:`e^2_5` and the c differ between outputs.
 The c are not negative and maximise the likelihood of a normal law at validation points, each judged
 by its neighbours alone; a term is left out unless it pays by the information criterion of G. Schwarz
 (*Estimating the dimension of a model*, Annals of Statistics 6, 1978). Where the data have no noise the
@@ -101,7 +103,7 @@ class Calibration:
         plain = cls(inputs, squares, centre, whitening, blank, blank, blank, 0.0, 1.0, 0.0, *seen)
         judged, missed = torch.arange(num_judged), squares[:num_judged]
         # What never fails to the last digit would have no variance to divide by.
-        missed = missed.clamp(min=torch.finfo(missed.dtype).tiny)
+        missed = missed.clamp(min=torch.finfo(missed.dtype).eps ** 2)
         terms, distance = plain._terms(
             inputs[judged], None if spread is None else spread[judged], judged
         )
@@ -194,7 +196,9 @@ class Calibration:
             distance.append(near.mean(1))
         away = ((inputs - self.centre) @ self.whitening.T).norm(dim=1)[:, None]
         neighbours = torch.cat(local)
-        members = torch.zeros_like(neighbours) if spread is None else spread.square() * away
+        members = torch.zeros_like(away)
+        if spread is not None:
+            members = spread.square().mean(1, keepdim=True) * away
         terms = (torch.ones_like(neighbours), neighbours, members, away**4)
         return torch.stack([term.expand_as(neighbours) for term in terms]), torch.cat(distance)
 
