@@ -45,7 +45,7 @@ class Calibration:
     """What is known of a surrogate's errors, all in standard units and in float64.
 
     Attributes:
-        inputs: Known points, shape (K, n).
+        inputs: Known points, less their centre, shape (K, n).
         squares: Squared errors of F there, shape (K, m).
         centre: Of the known points, shape (n,).
         whitening: W with d = ‖W (x − centre)‖, shape (n, n).
@@ -97,10 +97,11 @@ class Calibration:
         """
         squares = errors.square()
         centre = inputs.mean(0)
-        whitening = _whitening(inputs - centre)
+        centred = inputs - centre
+        whitening = _whitening(centred)
         blank = torch.zeros(0, dtype=torch.float64)
         seen = outcomes.amin(0), outcomes.amax(0)
-        plain = cls(inputs, squares, centre, whitening, blank, blank, blank, 0.0, 1.0, 0.0, *seen)
+        plain = cls(centred, squares, centre, whitening, blank, blank, blank, 0.0, 1.0, 0.0, *seen)
         judged, missed = torch.arange(num_judged), squares[:num_judged]
         # What never fails to the last digit would have no variance to divide by.
         missed = missed.clamp(min=torch.finfo(missed.dtype).eps ** 2)
@@ -182,6 +183,8 @@ class Calibration:
             spread: Shape (N, m).
             own: Which of the known points each is itself, and so is no neighbour.
         """
+        # Distances between numbers far from 0 would be rounded away.
+        inputs = inputs - self.centre
         some = max(1, MAX_NUMBERS_AT_ONCE // len(self.inputs))
         local, distance = [], []
         for begin in range(0, len(inputs), some):
@@ -194,7 +197,7 @@ class Calibration:
             share = share / share.sum(1, keepdim=True)
             local.append((share[:, :, None] * self.squares[which]).sum(1))
             distance.append(near.mean(1))
-        away = ((inputs - self.centre) @ self.whitening.T).norm(dim=1)[:, None]
+        away = (inputs @ self.whitening.T).norm(dim=1)[:, None]
         neighbours = torch.cat(local)
         members = torch.zeros_like(away)
         if spread is not None:

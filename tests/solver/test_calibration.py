@@ -83,6 +83,15 @@ def test_a_point_is_judged_by_its_neighbours_without_itself():
     np.testing.assert_allclose(distance, distances.mean(1))
 
 
+def test_where_zero_is_makes_no_difference():
+    x, errors = normal(300, 2, seed=0), normal(300, 2, seed=1)
+    fresh, shift = normal(50, 2, seed=2), torch.tensor([1.7e9, -1e6]) / 60
+    sigma, distance = calibrated(x, errors).sigma(fresh)
+    moved = calibrated(x + shift, errors).sigma(fresh + shift)
+    np.testing.assert_allclose(moved[0], sigma, rtol=1e-5)
+    np.testing.assert_allclose(moved[1], distance, rtol=1e-6)
+
+
 def test_mahalanobis_distance_is_that_of_numpy():
     x = normal(300, 3, seed=0) @ normal(3, 3, seed=1) + 5.0
     found = calibrated(x, normal(300, 2, seed=2))
