@@ -41,10 +41,16 @@ class Evidence:
         self._complete: set[str] = set()
         self.begin()
 
-    def begin(self) -> None:
-        """Forget all rows."""
+    def begin(self, process: int = 0) -> None:
+        """Forget all rows.
+
+        Args:
+            process: The number of this process: each draws by itself, or the rows that they keep
+                would be at the same places in each.
+        """
+        seed = self._seed + process * len(SPLITS)
         self._kept = {
-            split: StreamSample(self.num_points, seed=self._seed + place)
+            split: StreamSample(self.num_points, seed=seed + place)
             for place, split in enumerate(SPLITS)
         }
         self._complete = set() if self.num_points else set(SPLITS)
@@ -80,20 +86,26 @@ class Evidence:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned, however many rows there are.
+        """Take over what :meth:`state_dict` returned, unless no rows are to be kept.
+
+        However many there are: a sample of them would be no better.
 
         Raises:
             ValueError: If it is damaged.
         """
         self.begin()
+        if not self.num_points:
+            return
         try:
             for split, state in state_dict.items():
                 self._kept[split].load_state_dict(state)
                 rows = self.rows(split)
                 if rows is not None and not all(
-                    part.ndim == 2 and len(part) == len(rows[0]) and part.dtype == torch.float64
-                    for part in rows
+                    part.ndim == 2 and part.dtype == torch.float64 for part in rows
                 ):
+                    raise ValueError("rows of another shape or dtype")
+                lengths = {len(self._kept[split]), *map(len, rows or ())}
+                if len(lengths) > 1:
                     raise ValueError("rows that do not fit each other")
                 if state["complete"]:
                     self._complete.add(split)

@@ -297,7 +297,7 @@ class ForwardInverseModule(KeptPair):
         if self.standardize and not self.scale_x.fitted:
             self._fit_scales(*self._statistics_of_loader())
         if not self._resumed:
-            self.evidence.begin()
+            self.evidence.begin(self.trainer.global_rank)
         self._resume_streams()
 
     def on_train_start(self) -> None:
@@ -330,6 +330,7 @@ class ForwardInverseModule(KeptPair):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch of (x, y) in physical units."""
+        self._calibration = None  # trainers set the mode without `train`
         x, y = self._standardized(batch, keep="train")
         return self._loss(x, y, "train").total + self._penalty(x, y)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -95,12 +96,13 @@ class ProposingPair(PhysicalPair):
         Example:
             >>> from lightning_invert import ForwardInverseModule, SmoothMLP
             >>> pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7))
-            >>> found = pair.propose(torch.zeros(10, 4), bounds=(-2.0, 2.0))
+            >>> box = [-2.0] * 7, [2.0] * 7
+            >>> found = pair.propose(torch.zeros(10, 4), bounds=box)
             >>> found.inputs.shape, found.trust is None  # it has seen no data
             (torch.Size([10, 7]), True)
         """
         start = check_integer("start", start, low=1)
-        bounds = self.box() if bounds is None else bounds
+        bounds = self.box() if bounds is None else self._each(bounds)
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode([self]):
             calibration = self.calibration
             asked = read(self, y, bounds, start, fixed, self._units())
@@ -131,10 +133,9 @@ class ProposingPair(PhysicalPair):
         They are the ranges of the variables; of a variable without one, that of the known training
         points. ``None`` if neither is known of some.
         """
-        known = self.evidence.rows("train")
-        if known is None and self.inputs is None:
+        known, count = self._known(), self._num_inputs()
+        if count is None:
             return None
-        count = known[0].shape[1] if known is not None else len(self.inputs or ())
         ends = []
         for side in ("low", "high"):
             reach = [None] * count if known is None else getattr(known[0], _REACH[side])(0).tolist()
@@ -227,9 +228,36 @@ class ProposingPair(PhysicalPair):
             if part is not None
         }
 
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights; what they know has to be calibrated anew."""
+        self._calibration = None
+        return super().load_state_dict(*args, **kwargs)
+
+    def _known(self) -> tuple[Tensor, Tensor] | None:
+        """Return the training points that are kept and finite, (K, n) and (K, m)."""
+        rows = self.evidence.rows("train")
+        if rows is None:
+            return None
+        finite = finite_rows(*rows)
+        return (rows[0][finite], rows[1][finite]) if finite.any() else None
+
+    def _num_inputs(self) -> int | None:
+        """Return n, if variables or known points tell it."""
+        if self.inputs is not None:
+            return len(self.inputs)
+        known = self._known()
+        return None if known is None else known[0].shape[1]
+
+    def _each(self, bounds: Any) -> Any:
+        """Write out ends that are the same number for each setting, where n is known."""
+        count = self._num_inputs()
+        if count is None or not isinstance(bounds, tuple | list):
+            return bounds
+        return tuple([end] * count if isinstance(end, Real) else end for end in bounds)
+
     def _units(self) -> tuple[Tensor, Tensor]:
         """Return the standard units of settings and outcomes, (n,) and (m,)."""
-        known = self.evidence.rows("train")
+        known = self._known()
         units = []
         for place, scale in enumerate((self.scale_x, self.scale_y)):
             if scale.fitted or known is None or len(known[0]) < 2:
@@ -250,14 +278,15 @@ class ProposingPair(PhysicalPair):
     def _spread(self, x: Tensor) -> Tensor | None:
         """Return the standard deviation over F's members in standard units, (N, m)."""
         members = self.members(x)
-        return None if members is None else members.double().std(0) / self._units()[1]
+        if members is None or len(members) < 2:
+            return None
+        return members.double().std(0) / self._units()[1]
 
     def _pool(self, asked: Asked, count: int) -> Pool:
-        known = self.evidence.rows("train")
-        if known is None or not finite_rows(known[0]).any():
+        known = self._known()
+        if known is None:
             return Pool.drawn(asked.model, *asked.bounds, seed=0, count=count)
-        inputs = known[0][finite_rows(known[0])].to(asked.box.low)
-        return Pool(asked.model, inputs.clamp(*asked.bounds), count)
+        return Pool(asked.model, known[0].to(asked.box.low).clamp(*asked.bounds), count)
 
     def _starts(self, pool: Pool, asked: Asked, rows: slice) -> Tensor:
         targets, box = asked.targets.rows(rows), asked.box.rows(rows)

@@ -4,8 +4,10 @@ The variance of what F misses at x, output by output, is modelled as
 
 .. math:: \sigma^2(x) = c_0 + c_1\, e^2_5(x) + c_2\, s^2(x)\, d(x) + c_3\, d^4(x)
 
-with :math:`e^2_5` the squared error at the five nearest known points (weighted by nearness), s the
-spread of F's members, where it has several, and d the Mahalanobis distance from the known points.
+with :math:`e^2_5` the squared error at the five nearest known points (weighted by nearness),
+:math:`s^2` the variance of F's members, where it has several, and d the Mahalanobis distance from the
+known points. :math:`s^2` is the mean over the outputs: of three members that of one output alone is
+little better than a guess. Only :math:`e^2_5` and the c differ between outputs.
 The c are not negative and maximise the likelihood of a normal law at validation points, each judged
 by its neighbours alone; a term is left out unless it pays by the information criterion of G. Schwarz
 (*Estimating the dimension of a model*, Annals of Statistics 6, 1978). Where the data have no noise the
@@ -43,7 +45,7 @@ class Calibration:
     """What is known of a surrogate's errors, all in standard units and in float64.
 
     Attributes:
-        inputs: Known points, shape (K, n).
+        inputs: Known points, less their centre, shape (K, n).
         squares: Squared errors of F there, shape (K, m).
         centre: Of the known points, shape (n,).
         whitening: W with d = ‖W (x − centre)‖, shape (n, n).
@@ -95,13 +97,14 @@ class Calibration:
         """
         squares = errors.square()
         centre = inputs.mean(0)
-        whitening = _whitening(inputs - centre)
+        centred = inputs - centre
+        whitening = _whitening(centred)
         blank = torch.zeros(0, dtype=torch.float64)
         seen = outcomes.amin(0), outcomes.amax(0)
-        plain = cls(inputs, squares, centre, whitening, blank, blank, blank, 0.0, 1.0, 0.0, *seen)
+        plain = cls(centred, squares, centre, whitening, blank, blank, blank, 0.0, 1.0, 0.0, *seen)
         judged, missed = torch.arange(num_judged), squares[:num_judged]
         # What never fails to the last digit would have no variance to divide by.
-        missed = missed.clamp(min=torch.finfo(missed.dtype).tiny)
+        missed = missed.clamp(min=torch.finfo(missed.dtype).eps ** 2)
         terms, distance = plain._terms(
             inputs[judged], None if spread is None else spread[judged], judged
         )
@@ -180,6 +183,8 @@ class Calibration:
             spread: Shape (N, m).
             own: Which of the known points each is itself, and so is no neighbour.
         """
+        # Distances between numbers far from 0 would be rounded away.
+        inputs = inputs - self.centre
         some = max(1, MAX_NUMBERS_AT_ONCE // len(self.inputs))
         local, distance = [], []
         for begin in range(0, len(inputs), some):
@@ -192,9 +197,11 @@ class Calibration:
             share = share / share.sum(1, keepdim=True)
             local.append((share[:, :, None] * self.squares[which]).sum(1))
             distance.append(near.mean(1))
-        away = ((inputs - self.centre) @ self.whitening.T).norm(dim=1)[:, None]
+        away = (inputs @ self.whitening.T).norm(dim=1)[:, None]
         neighbours = torch.cat(local)
-        members = torch.zeros_like(neighbours) if spread is None else spread.square() * away
+        members = torch.zeros_like(away)
+        if spread is not None:
+            members = spread.square().mean(1, keepdim=True) * away
         terms = (torch.ones_like(neighbours), neighbours, members, away**4)
         return torch.stack([term.expand_as(neighbours) for term in terms]), torch.cat(distance)
 

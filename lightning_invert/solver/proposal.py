@@ -139,7 +139,7 @@ class Proposal(Solution):
             >>> import torch
             >>> from lightning_invert import ForwardInverseModule, SmoothMLP
             >>> pair = ForwardInverseModule(SmoothMLP(2, 1), SmoothMLP(1, 2))
-            >>> found = pair.propose(torch.zeros(3, 1), bounds=(2 * [-1.0], 2 * [1.0]))
+            >>> found = pair.propose(torch.zeros(3, 1), bounds=([-1.0] * 2, [1.0] * 2))
             >>> [name for name, _ in found.columns()][:4]
             ['x0', 'x1', 'y0', 'residual']
         """

@@ -16,7 +16,8 @@ def sensitivity(model: Model, inputs: Tensor, wanted: Tensor, free: Tensor) -> T
     r"""Return how far each input moves, at most, when the target moves by one unit.
 
     The least change of the inputs for a change dy of the target is :math:`J^+ dy`, so that over all
-    dy of length one input i moves by at most the length of row i of :math:`J^+`.
+    dy of length one input i moves by at most the length of row i of :math:`J^+`. With fewer inputs
+    that may move than outputs of which something is wanted, it is followed as far as they go.
 
     Args:
         model: F, with the units of inputs and outputs.
@@ -25,26 +26,28 @@ def sensitivity(model: Model, inputs: Tensor, wanted: Tensor, free: Tensor) -> T
         free: Which inputs may move, shape (N, n).
 
     Returns:
-        Shape (N, n), float64, in the inputs' own units: 0 for what may not move, infinite where the
-        target could not follow, NaN where the Jacobian is not finite.
+        Shape (N, n), float64, in the inputs' own units: 0 for what may not move, infinite for the
+        others where the Jacobian is singular, NaN where it is not finite.
     """
     found = torch.full(inputs.shape, torch.nan, dtype=torch.float64, device=inputs.device)
     places = finite_rows(inputs).nonzero()[:, 0]
     for rows in places.split(default_chunk(inputs.shape[1] * model.num_outputs)):
         jacobian = model.jacobian(inputs[rows], wanted[rows]) * free[rows, None]
         finite = finite_rows(jacobian)
-        found[rows[finite]] = _lengths(jacobian[finite], wanted[rows[finite]])
+        rows = rows[finite]
+        found[rows] = _lengths(jacobian[finite], wanted[rows], free[rows])
     return found * model.input_spread
 
 
-def _lengths(jacobian: Tensor, wanted: Tensor) -> Tensor:
+def _lengths(jacobian: Tensor, wanted: Tensor, free: Tensor) -> Tensor:
     """Return the lengths of the rows of the pseudoinverses of (N, m, n), shape (N, n)."""
     _, sigma, v = torch.linalg.svd(jacobian, full_matrices=False)
-    # Free outputs and fixed inputs add singular values of 0, which come last; as many as there are
-    # wanted outputs have to be more than rounding.
-    count = wanted.sum(1, keepdim=True).clamp(max=sigma.shape[1])
+    # Free outputs and fixed inputs add singular values of 0, which come last; the others have to be
+    # more than rounding.
+    count = torch.minimum(wanted.sum(1, keepdim=True), free.sum(1, keepdim=True))
     counts = torch.arange(sigma.shape[1], device=sigma.device) < count
     floor = torch.finfo(sigma.dtype).eps * max(jacobian.shape[1:]) * sigma[:, :1]
-    inverse = torch.where(sigma > floor, 1 / sigma, torch.inf)
-    parts = torch.where((v.abs() > 1e-9) & counts[:, :, None], v * inverse[:, :, None], 0.0)
-    return parts.square().sum(1).sqrt()
+    singular = (counts & (sigma <= floor)).any(1, keepdim=True)
+    inverse = torch.where(counts & (sigma > floor), 1 / sigma, 0.0)
+    lengths = (v * inverse[:, :, None]).square().sum(1).sqrt()
+    return torch.where(free, lengths.masked_fill(singular, torch.inf), 0.0)

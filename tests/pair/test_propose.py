@@ -1,0 +1,361 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_invert import Ensemble, ForwardInverseModule, Interval, SmoothMLP, Variable, solve
+from lightning_invert.solver.cost import Near
+from tests.projects import Smooth, quiet_trainer
+
+INPUTS = (Variable("a", "m", -2.0, 2.0), Variable("b"), Variable("c", "s", -2.5, 2.5))
+
+
+def process(x):
+    return torch.stack([x[:, 0] + x[:, 1].sin(), x[:, 2] * (1 + 0.3 * x[:, 0])], 1)
+
+
+def points(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 3, generator=generator, dtype=torch.float64).clamp(-2, 2)
+    return x, process(x)
+
+
+def known(pair, x, y, num_judged=200):
+    """Let a pair know rows as if it had been trained on them."""
+    pair.evidence.begin()
+    pair._calibration = None
+    for split, rows in (("val", slice(num_judged)), ("train", slice(num_judged, None))):
+        pair.evidence.add(split, x[rows], y[rows])
+        pair.evidence.complete(split)
+    return pair
+
+
+def untrained(**kwargs):
+    return ForwardInverseModule(SmoothMLP(3, 2, width=8), SmoothMLP(2, 3, width=8), **kwargs).eval()
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """A pair that knows a process well."""
+    torch.manual_seed(0)
+    module = ForwardInverseModule(
+        Ensemble(SmoothMLP(3, 2, width=32, depth=2), members=3), SmoothMLP(2, 3, width=32)
+    )
+    x, y = points(1200)
+    module._fit_scales(x.mean(0), x.std(0), y.mean(0), y.std(0))
+    optimizer = torch.optim.Adam(module.parameters(), 1e-2, fused=True)
+    z, wanted = module.scale_x(x).float(), module.scale_y(y).float()
+    for _ in range(250):
+        members = module.forward_net.members(z)
+        loss = (members - wanted).square().mean() + (module.inverse_net(wanted) - z).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    module.inputs = INPUTS
+    return known(module.eval(), x, y)
+
+
+@pytest.fixture(scope="module")
+def targets():
+    return points(60, seed=5)[1]
+
+
+@pytest.fixture(scope="module")
+def proposal(pair, targets):
+    return pair.propose(targets)
+
+
+def ranked(found):
+    return [found, *found.alternatives]
+
+
+def test_what_is_proposed_is_inside_the_box_and_leads_to_the_target(pair, proposal, targets):
+    low, high = pair.box()
+    for one in ranked(proposal):
+        rows = one.inputs.isfinite().all(1)
+        assert ((one.inputs[rows] >= low) & (one.inputs[rows] <= high)).all()
+        np.testing.assert_allclose(
+            one.outputs[rows], pair(one.inputs[rows]).detach(), rtol=1e-5, atol=1e-5
+        )
+    missed = (pair(proposal.inputs).detach() - targets) / pair.scale_y.std
+    np.testing.assert_allclose(missed.norm(dim=1), proposal.residual, atol=1e-5)
+    assert proposal.converged.double().mean() > 0.9
+
+
+def test_it_solves_from_the_inverse_network_and_the_nearest_known_points(pair, proposal, targets):
+    x, _ = pair.evidence.rows("train")
+    low, high = pair.box()
+    spread = pair.scale_y.std
+    outcomes = pair(x.clamp(low, high)).detach()
+    nearest = torch.cdist(targets / spread, outcomes / spread).topk(7, largest=False).indices
+    start = torch.cat([pair.inverse(targets).detach()[:, None], x[nearest]], 1)
+    expected = solve(pair, targets, bounds=(low, high), start=start, progress=False)
+    every = torch.stack([one.inputs for one in ranked(expected)], 1)
+    for one in ranked(proposal):
+        rows = one.inputs.isfinite().all(1)
+        apart = (every[rows] - one.inputs[rows][:, None]).abs().amax(2).nan_to_num(torch.inf)
+        assert (apart.amin(1) < 1e-9).all()
+
+
+def test_of_several_that_reach_the_target_the_most_trusted_is_first(proposal):
+    errors = torch.stack([one.expected_error for one in ranked(proposal)], 1)
+    reached = torch.stack([one.converged for one in ranked(proposal)], 1)
+    errors = errors.nan_to_num(torch.inf) + torch.where(reached, 0, 1e9)
+    assert len(proposal.alternatives) > 1
+    assert (errors[:, 1:] >= errors[:, :-1]).all()
+
+
+@pytest.mark.parametrize("cost", [[1.0, 0.0, 0.0], Near([0.0, 0.0, 0.0])])
+def test_with_a_cost_the_cheapest_is_first(pair, targets, cost):
+    found = pair.propose(targets[:20], cost=cost)
+    costs = torch.stack([one.cost for one in ranked(found)], 1).nan_to_num(torch.inf)
+    rows = found.converged
+    assert (costs[rows, 1:] >= costs[rows, :-1]).all()
+    assert found.trust.isfinite().all()
+
+
+def test_a_reference_of_each_target_stays_with_it(pair, targets, monkeypatch):
+    targets, reference = targets[:10], points(10, seed=6)[0]
+    whole = pair.propose(targets, cost=Near(reference))
+    monkeypatch.setattr("lightning_invert.pair.proposing.MAX_TARGETS_AT_ONCE", 4)
+    parts = pair.propose(targets, cost=Near(reference))
+    np.testing.assert_allclose(parts.inputs, whole.inputs, atol=1e-3)
+
+
+def test_in_pieces_it_proposes_the_same(pair, proposal, targets, monkeypatch):
+    monkeypatch.setattr("lightning_invert.pair.proposing.MAX_TARGETS_AT_ONCE", 17)
+    parts = pair.propose(targets)
+    np.testing.assert_allclose(parts.inputs, proposal.inputs, atol=1e-5)
+    np.testing.assert_allclose(parts.trust, proposal.trust, atol=1e-4)
+
+
+def test_bands_hold_what_the_process_answers(pair):
+    x, y = points(400, seed=9)
+    found = pair.propose(y[(x.abs() < 1.5).all(1)])
+    true = process(found.inputs)
+    inside = (true >= found.outcome_low) & (true <= found.outcome_high)
+    # Wider than they need be: proposals are nearer to known points than validation points are.
+    assert (inside[found.converged].double().mean(0) > 0.85).all()
+
+
+def test_bands_are_the_calibrations(pair, proposal):
+    calibration = pair.calibration
+    z = proposal.inputs / pair.scale_x.std
+    sigma, distance = calibration.sigma(z, pair._spread(proposal.inputs).detach())
+    reach = calibration.quantile * sigma * pair.scale_y.std
+    np.testing.assert_allclose(proposal.outcome_high - proposal.outputs, reach, rtol=1e-6)
+    np.testing.assert_allclose(proposal.outputs - proposal.outcome_low, reach, rtol=1e-6)
+    assert torch.equal(proposal.far, distance > calibration.far)
+
+
+def test_a_fixed_setting_stays_and_moves_for_no_target(pair, targets):
+    given = torch.linspace(-1, 1, len(targets), dtype=torch.float64)
+    found = pair.propose(targets, fixed={"a": given, 2: 0.5})
+    for one in ranked(found):
+        rows = one.inputs.isfinite().all(1)
+        assert torch.equal(one.inputs[rows, 0], given[rows])
+        assert (one.inputs[rows, 2] == 0.5).all()
+        assert (one.sensitivity[rows][:, [0, 2]] == 0).all()
+    assert not found.at_bound[:, [0, 2]].any()
+
+
+def test_an_interval_is_reached_anywhere_inside_and_a_free_output_counts_for_nothing(pair):
+    within = pair.propose(Interval([[0.5, -torch.inf]], [[1.0, torch.inf]]))
+    assert 0.5 - 1e-3 <= within.outputs[0, 0] <= 1.0 + 1e-3
+    free = pair.propose([[0.5, torch.nan]])
+    assert free.converged.all()
+    assert free.trust.isfinite().all()
+    both = pair.calibration.expected_error(
+        torch.ones(1, 2).double(), free.residual, torch.tensor([[True, True]])
+    )
+    assert free.expected_error < both
+    assert not free.unseen.any()
+    assert free.target_low.tolist() == [[0.5, -torch.inf]]
+
+
+def test_what_was_never_seen_is_said_to_be(pair):
+    found = pair.propose([[50.0, 0.0], [0.0, -50.0], [0.5, 0.5]])
+    assert found.unseen.tolist() == [True, True, False]
+    assert found.flags["unconverged"].tolist() == [True, True, False]
+    assert (found.trust[:2] < 0.01).all()
+    assert found.trust[2] > 0.3
+
+
+@pytest.mark.parametrize("start", [1, 3])
+def test_so_many_starts_give_at_most_so_many_solutions(pair, targets, start):
+    assert len(ranked(pair.propose(targets, start=start))) <= start
+
+
+def test_without_data_it_proposes_inside_bounds_and_trusts_nothing():
+    found = untrained(keep_points=0).propose(torch.zeros(5, 2), bounds=([-2.0] * 3, [2.0] * 3))
+    assert (found.inputs.abs() <= 2).all()
+    for name in ("trust", "expected_error", "outcome_low", "outcome_high", "far", "unseen"):
+        assert getattr(found, name) is None
+    assert found.sensitivity.isfinite().all()
+    assert {"far", "unseen"}.isdisjoint(found.flags)
+    assert [v.name for v in found.input_variables] == ["x0", "x1", "x2"]
+
+
+def test_without_data_bounds_may_be_numbers_where_the_settings_are_named():
+    pair = untrained(keep_points=0)
+    pair.inputs = tuple(map(Variable, "abc"))
+    assert (pair.propose(torch.zeros(5, 2), bounds=(-2.0, 2.0)).inputs.abs() <= 2).all()
+
+
+def test_with_data_bounds_may_be_numbers_where_the_settings_are_not_named():
+    found = known(untrained(), *points(400)).propose(torch.zeros(5, 2), bounds=(-0.5, 0.5))
+    assert (found.inputs.abs() <= 0.5).all()
+
+
+def test_without_data_and_bounds_it_says_what_to_give():
+    with pytest.raises(ValueError, match="`bounds`"):
+        untrained().propose(torch.zeros(5, 2))
+
+
+def test_with_too_few_validation_points_nothing_is_trusted():
+    found = known(untrained(), *points(400), num_judged=29).propose(torch.zeros(5, 2))
+    assert found.trust is None
+    assert (
+        known(untrained(), *points(400), num_judged=30).propose(torch.zeros(5, 2)).trust is not None
+    )
+
+
+def test_the_box_is_that_of_the_variables_and_else_of_the_data():
+    x, y = points(400)
+    x[3], y[7] = torch.nan, torch.nan
+    pair = known(untrained(), x, y)
+    seen = x[200:]
+    low, high = pair.box()
+    np.testing.assert_allclose(low, seen.amin(0))
+    np.testing.assert_allclose(high, seen.amax(0))
+    pair.inputs = INPUTS
+    low, high = pair.box()
+    np.testing.assert_allclose(low, [-2.0, seen[:, 1].min(), -2.5])
+    np.testing.assert_allclose(high, [2.0, seen[:, 1].max(), 2.5])
+    without = untrained()
+    assert without.box() is None
+    without.inputs = INPUTS
+    assert without.box() is None
+    without.inputs = (INPUTS[0],) * 3
+    assert without.box()[0].tolist() == [-2.0] * 3
+
+
+def test_rows_that_are_not_finite_count_for_nothing():
+    x, y = points(400)
+    holes = x.clone(), y.clone()
+    holes[0][300], holes[1][301] = torch.nan, torch.inf
+    kept = torch.ones(400, dtype=torch.bool)
+    kept[300:302] = False
+    pair = untrained()
+    expected = known(pair, x[kept], y[kept]).propose(torch.zeros(5, 2))
+    found = known(pair, *holes).propose(torch.zeros(5, 2))
+    np.testing.assert_allclose(found.inputs, expected.inputs, atol=1e-3)
+    np.testing.assert_allclose(found.trust, expected.trust, atol=1e-3)
+
+
+def test_units_that_float32_does_not_hold_are_kept():
+    torch.manual_seed(0)
+    module = untrained()
+    x, y = points(600)
+    shift, width = torch.tensor([1.7e9, 0.0, 1e-6]), torch.tensor([60.0, 1.0, 1e-9])
+    seconds = shift + width * x
+    outcomes = 1.7e9 + 60.0 * y
+    plain, moved = module, copy.deepcopy(module)
+    plain._fit_scales(x.mean(0), x.std(0), y.mean(0), y.std(0))
+    moved._fit_scales(seconds.mean(0), seconds.std(0), outcomes.mean(0), outcomes.std(0))
+    wanted = plain(points(20, seed=5)[0]).detach()
+    one = known(plain, x, y).propose(wanted)
+    other = known(moved, seconds, outcomes).propose(1.7e9 + 60.0 * wanted)
+    np.testing.assert_allclose((other.outputs - 1.7e9) / 60, one.outputs, atol=2e-3)
+    np.testing.assert_allclose(other.trust, one.trust, atol=0.02)
+    assert other.converged.all()
+    half = (other.outcome_high - other.outcome_low) / 60
+    np.testing.assert_allclose(half, one.outcome_high - one.outcome_low, rtol=0.05)
+
+
+def test_one_member_is_no_ensemble():
+    module = ForwardInverseModule(
+        Ensemble(SmoothMLP(3, 2, width=8), members=1), SmoothMLP(2, 3, width=8)
+    ).eval()
+    assert known(module, *points(400)).propose(torch.zeros(5, 2)).trust.isfinite().all()
+
+
+def fitted(folder, module=None, **kwargs):
+    module = module or ForwardInverseModule(
+        Ensemble(SmoothMLP(3, 2, width=8), members=2), SmoothMLP(2, 3, width=8)
+    )
+    trainer = quiet_trainer(folder, **kwargs)
+    trainer.fit(module, datamodule=Smooth(rows=300))
+    return module, trainer
+
+
+def test_a_checkpoint_proposes_the_same_to_the_bit(tmp_path):
+    module, trainer = fitted(tmp_path)
+    trainer.save_checkpoint(tmp_path / "pair.ckpt")
+    wanted = Smooth(rows=300).load()[1][:20]
+    one = module.propose(wanted)
+    other = ForwardInverseModule.load_from_checkpoint(tmp_path / "pair.ckpt").propose(wanted)
+    for (name, column), (_, again) in zip(one.columns(), other.columns(), strict=True):
+        assert torch.equal(column, again), name
+    assert other.input_variables == Smooth.inputs
+
+
+def test_it_is_calibrated_anew_after_training_and_after_weights_were_loaded(tmp_path):
+    module, _ = fitted(tmp_path)
+    weights = copy.deepcopy(module.state_dict())
+    first = module.calibration
+    assert module.calibration is first
+    fitted(tmp_path, module, max_epochs=3)
+    second = module.calibration
+    assert not torch.equal(second.squares, first.squares)
+    module.eval()
+    module.load_state_dict(weights)
+    errors = module(module.evidence.rows("val")[0]).detach() - module.evidence.rows("val")[1]
+    expected = (errors / module.scale_y.std).square()
+    np.testing.assert_allclose(module.calibration.squares[: len(expected)], expected, rtol=1e-9)
+
+
+def test_it_leaves_the_pair_as_it_was(pair, targets):
+    pair.train()
+    before = copy.deepcopy(pair.state_dict())
+    stream = torch.get_rng_state()
+    with torch.inference_mode():
+        found = pair.propose(targets[:5])
+    assert pair.training
+    assert torch.equal(torch.get_rng_state(), stream)
+    assert all(torch.equal(before[name], now) for name, now in pair.state_dict().items())
+    assert not found.inputs.requires_grad
+    pair.eval()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"start": 0}, ValueError, "`start`"),
+        ({"start": torch.zeros(60, 3)}, TypeError, "`start`"),
+        ({"tolerance": 0.0}, ValueError, "`tolerance`"),
+        ({"max_steps": 0}, ValueError, "`max_steps`"),
+        ({"progress": 1}, TypeError, "`progress`"),
+        ({"bounds": (1.0, -1.0)}, ValueError, "`bounds`"),
+        ({"bounds": 3.0}, TypeError, "`bounds`"),
+        ({"bounds": ([0.0, 1.0], [2.0, 3.0])}, ValueError, "`bounds`"),
+        ({"fixed": {"nobody": 0.0}}, ValueError, "`fixed`"),
+        ({"fixed": {"a": 9.0}}, ValueError, "`fixed`"),
+        ({"cost": [1.0]}, ValueError, "`cost`"),
+        ({"y": torch.zeros(5, 3)}, ValueError, "`targets`"),
+        ({"y": "all"}, TypeError, "`targets`"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(pair, targets, arguments, error, words):
+    with pytest.raises(error, match=words):
+        pair.propose(**{"y": targets, **arguments})
+
+
+def test_columns_of_a_table_have_a_row_for_each_target(proposal, targets):
+    columns = dict(proposal.columns())
+    assert all(column.shape == (len(targets),) for column in columns.values())
+    assert {"a", "b", "c", "y0_low", "y1_high", "trust", "far", "a_sensitivity"} <= {*columns}
+    assert len(proposal) == len(targets)
+    assert math.isfinite(float(columns["trust"].mean()))
