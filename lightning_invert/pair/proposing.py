@@ -269,8 +269,8 @@ class ProposingPair(PhysicalPair):
         return units[0], units[1]
 
     def _standard(self, x: Tensor) -> Tensor:
-        """Return settings in standard units, about their mean: no large numbers are subtracted later."""
-        known = self.evidence.rows("train")
+        """Return settings in standard units, about their mean: what is exported is rounded."""
+        known = self._known()
         centred = self.scale_x.fitted or known is None
         centre = self.scale_x.mean if centred else known[0].mean(0).to(x.device)  # type: ignore[index]
         return (x.double() - centre) / self._units()[0]

@@ -81,4 +81,4 @@ def test_what_is_wrong_is_said_in_one_line(args, words, tmp_path):
 def test_help_lists_what_can_be_written(capsys):
     with pytest.raises(SystemExit):
         main(["export", "--help"])
-    assert "{onnx,torch}" in capsys.readouterr().out
+    assert "{onnx,torch,page}" in capsys.readouterr().out

@@ -142,7 +142,7 @@ def test_bands_hold_what_the_process_answers(pair):
 
 def test_bands_are_the_calibrations(pair, proposal):
     calibration = pair.calibration
-    z = proposal.inputs / pair.scale_x.std
+    z = pair.scale_x(proposal.inputs)
     sigma, distance = calibration.sigma(z, pair._spread(proposal.inputs).detach())
     reach = calibration.quantile * sigma * pair.scale_y.std
     np.testing.assert_allclose(proposal.outcome_high - proposal.outputs, reach, rtol=1e-6)

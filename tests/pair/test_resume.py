@@ -127,7 +127,7 @@ def test_the_shipped_config_killed_and_resumed_ends_as_if_it_had_run_through(
     watched, saved, tmp_path
 ):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    what = (watched, saved, 120)  # 50 steps an epoch: saved after step 100, or 105
+    what = (watched, saved, 115)  # 60 steps an epoch: saved after step 60, or 105
     fit(whole, (watched, saved, None))
     fit(halves, what, killed=True)
     fit(halves, what, "--ckpt_path", "checkpoints/last.ckpt")

@@ -29,11 +29,12 @@ function neighbours(known, z) {
 }
 
 // σ of each outcome in standard units, and the mean distance to the nearest known points.
-function errorAt(calibration, z) {
+function errorAt(calibration, standard) {
+  const z = standard.map((value, j) => value - calibration.centre[j]); // as the known points are
   const nearest = neighbours(calibration.inputs, z);
   const shares = nearest.map(({ apart }) => 1 / Math.max(apart, 1e-9));
   const all = shares.reduce((sum, share) => sum + share, 0);
-  const away = norm(times(calibration.whitening, z.map((value, j) => value - calibration.centre[j])));
+  const away = norm(times(calibration.whitening, z));
   const [constant, local, , far] = calibration.weights;
   const sigma = constant.map((_, i) => {
     const around = nearest.reduce((sum, { which }, k) => sum + (shares[k] / all) * calibration.squares[which][i], 0);
