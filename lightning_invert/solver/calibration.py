@@ -170,7 +170,9 @@ class Calibration:
             Shape (N,), between 0 and 1.
         """
         log_accuracy = 0.5 * (self.accuracy.square() * wanted).sum(1).log()
-        probable: Tensor = torch.special.ndtr((log_accuracy - expected_error.log()) / self.log_std)
+        deviations = (log_accuracy - expected_error.log()) / self.log_std
+        # By its logarithm, as `ndtr` is 0 from -8.3 on, and would not tell bad from worse.
+        probable: Tensor = torch.special.log_ndtr(deviations).exp()
         return probable
 
     def _terms(
