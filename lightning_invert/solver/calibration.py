@@ -9,7 +9,7 @@ with :math:`e^2_5` the squared error at the five nearest known points (weighted 
 known points. :math:`s^2` is the mean over the outputs: of three members that of one output alone is
 little better than a guess. Only :math:`e^2_5` and the c differ between outputs.
 The c are not negative and maximise the likelihood of a normal law at validation points, each judged
-by its neighbours alone; a term is left out unless it pays by the information criterion of G. Schwarz
+by its neighbours alone; a term is left out unless it pays, over all outputs, by the information criterion of G. Schwarz
 (*Estimating the dimension of a model*, Annals of Statistics 6, 1978). Where the data have no noise the
 neighbours tell nearly all; where noise hides what they know, the members and the distance do:
 docs/solve.md has what was measured.
@@ -170,7 +170,9 @@ class Calibration:
             Shape (N,), between 0 and 1.
         """
         log_accuracy = 0.5 * (self.accuracy.square() * wanted).sum(1).log()
-        probable: Tensor = torch.special.ndtr((log_accuracy - expected_error.log()) / self.log_std)
+        deviations = (log_accuracy - expected_error.log()) / self.log_std
+        # By its logarithm, as `ndtr` is 0 from -8.3 on, and would not tell bad from worse.
+        probable: Tensor = torch.special.log_ndtr(deviations).exp()
         return probable
 
     def _terms(
@@ -217,20 +219,18 @@ def _whitening(centred: Tensor) -> Tensor:
 def _fitted(terms: Tensor, squares: Tensor) -> Tensor:
     """Return the weights of the terms, (T, m), that explain the squares, (N, m), best.
 
-    The first term is always there; of the others those that pay.
+    The first term is always there; of the others those that pay, over all outputs together.
     """
-    best = torch.full((squares.shape[1],), torch.inf, dtype=torch.float64)
-    weights = torch.zeros(len(terms), squares.shape[1], dtype=torch.float64)
+    best, weights = math.inf, torch.zeros(len(terms), squares.shape[1], dtype=torch.float64)
     optional = [bool(term.any()) for term in terms[1:]]
     for chosen in product(*((False, True) if there else (False,) for there in optional)):
         used = torch.tensor([0, *compress(range(1, len(terms)), chosen)])
         found, loss = _most_likely(terms[used], squares)
-        cost = 0.5 * len(squares) * loss + 0.5 * math.log(len(squares)) * len(used)
-        better = cost < best
-        best = torch.where(better, cost, best)
-        new = torch.zeros_like(weights)
-        new[used] = found
-        weights = torch.where(better, new, weights)
+        penalty = math.log(len(squares)) / len(squares) * len(used)
+        cost = float((loss + penalty).sum())
+        if cost < best:
+            best, weights = cost, torch.zeros_like(weights)
+            weights[used] = found
     return weights
 
 

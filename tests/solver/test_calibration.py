@@ -182,6 +182,17 @@ def test_trust_is_the_share_that_is_as_accurate_where_errors_are_log_normal(seed
     assert float(trust) == pytest.approx(0.9, abs=0.015)
 
 
+def test_trust_tells_the_bad_from_the_worse():
+    found = calibrated(normal(400, 2, seed=0), normal(400, 2, seed=1))
+    error = torch.logspace(0, 8, 9, dtype=torch.float64)
+    trust = found.trust(error, torch.ones(9, 2, dtype=torch.bool))
+    accuracy = float(found.accuracy.norm())
+    np.testing.assert_allclose(
+        trust, norm.cdf(np.log(accuracy / error.numpy()) / found.log_std), rtol=1e-6
+    )
+    assert (trust.diff() < 0).all()
+
+
 def test_far_is_farther_than_nearly_all_validation_points_are():
     x = normal(2000, 2, seed=0)
     found = calibrated(x, normal(2000, 1, seed=1), num_judged=1000)
