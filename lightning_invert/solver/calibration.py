@@ -9,10 +9,12 @@ with :math:`e^2_5` the squared error at the five nearest known points (weighted 
 known points. :math:`s^2` is the mean over the outputs: of three members that of one output alone is
 little better than a guess. Only :math:`e^2_5` and the c differ between outputs.
 The c are not negative and maximise the likelihood of a normal law at validation points, each judged
-by its neighbours alone; a term is left out unless it pays, over all outputs, by the information criterion of G. Schwarz
-(*Estimating the dimension of a model*, Annals of Statistics 6, 1978). Where the data have no noise the
-neighbours tell nearly all; where noise hides what they know, the members and the distance do:
-docs/solve.md has what was measured.
+by its neighbours alone; a term is left out unless it pays, over all outputs, by the information
+criterion of G. Schwarz (*Estimating the dimension of a model*, Annals of Statistics 6, 1978). Where
+the data have no noise the neighbours tell nearly all. Where noise hides what they know, the terms of
+the members and of the distance have at least a hundredth of the variance each: so little is not to be
+seen in noisy data, but it orders the proposals, and grows far from them. docs/solve.md has what was
+measured.
 """
 
 from __future__ import annotations
@@ -33,6 +35,10 @@ MIN_POINTS = 30
 
 FAR_SHARE = 0.99
 """Nearer to their neighbours than what counts as far are so many of the validation points."""
+
+MIN_SHARE = 0.01
+"""Of the mean squared error: what the members and the distance have at least, where noise hides it.
+With a share of 0.03 or 0.05 trust tells less of proposals near the data, without any nothing."""
 
 ITERATIONS = 300
 
@@ -109,6 +115,9 @@ class Calibration:
             inputs[judged], None if spread is None else spread[judged], judged
         )
         weights = _fitted(terms, missed)
+        if not weights[1].any():
+            least = MIN_SHARE * missed.mean(0) / terms[2:].mean(1)
+            weights[2:] = torch.where(least.isfinite(), weights[2:].maximum(least), 0.0)
         variance = (terms * weights[:, None]).sum(0)
         rank = min(math.ceil((num_judged + 1) * confidence), num_judged)
         ratio = (missed / variance).sqrt()

@@ -35,11 +35,24 @@ def smooth_errors(x):
 def test_of_noise_alone_a_constant_is_kept_and_the_band_is_that_of_the_normal_law():
     deviation = torch.tensor([0.1, 3.0], dtype=torch.float64)
     found = calibrated(normal(8000, 3, seed=0), deviation * normal(8000, 2, seed=1))
-    assert (found.weights[1:] == 0).all()
+    assert (found.weights[1:3] == 0).all()
     np.testing.assert_allclose(found.weights[0].sqrt(), deviation, rtol=0.04)
-    sigma, _ = found.sigma(normal(5, 3, seed=2))
+    sigma, _ = found.sigma(0.5 * normal(5, 3, seed=2))
     expected = (QUANTILE * deviation).expand(5, 2)
     np.testing.assert_allclose(found.quantile * sigma, expected, rtol=0.05)
+
+
+def test_what_noise_hides_still_orders_the_points_by_members_and_distance():
+    x, spread = normal(4000, 3, seed=0), normal(4000, 2, seed=1).abs()
+    found = calibrated(x, 0.1 * normal(4000, 2, seed=2), spread)
+    shares = (found._terms(x, spread)[0].mean(1) * found.weights) / 0.01
+    np.testing.assert_allclose(shares[2:], 0.01, rtol=0.2)
+    away = torch.tensor([[0.1, 0, 0], [2.0, 0, 0], [6.0, 0, 0]], dtype=torch.float64)
+    for sigma in (
+        found.sigma(away, torch.ones(3, 2))[0],
+        found.sigma(away[[1, 1, 1]], torch.tensor([[0.1], [1.0], [5.0]]).expand(3, 2))[0],
+    ):
+        assert (sigma.diff(dim=0) > 0).all()
 
 
 def test_where_data_have_no_noise_the_neighbours_tell_the_error():
