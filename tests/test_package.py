@@ -109,6 +109,9 @@ def test_a_wheel_installs_one_top_level_package_its_types_and_configs(wheel):
     assert "lightning_invert/py.typed" in names
     assert "lightning_invert/callbacks/invertibility.py" in names
     assert "lightning_invert/configs/blast_furnace.yaml" in names
+    assert {f"lightning_invert/deploy/page/page.{kind}" for kind in ("js", "css", "html")} <= {
+        *names
+    }
 
 
 @pytest.mark.slow

@@ -267,7 +267,7 @@ MIDST = {"every_n_train_steps": 7}
         pytest.param(MIDST, {"data": {"num_workers": 1}}, marks=pytest.mark.slow),
         pytest.param(ENDS, {"data": {"num_workers": 1}}, marks=pytest.mark.slow),
     ],
-    ids=str,
+    ids=lambda part: str(part).partition(" at 0x")[0],
 )
 def test_a_resumed_fit_ends_as_if_it_had_not_been_stopped(saved, options, tmp_path):
     (whole, logged), (resumed, logged_after) = halves(tmp_path, saved, **options)

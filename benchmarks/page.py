@@ -1,0 +1,115 @@
+"""How large the page is, and how fast: until the first outcome, as a slider moves, and to solve.
+
+In Debian's chromium, from disk. The limit is 16 ms, the time of one picture on the screen, for F and
+its Jacobian at the 27 points that each move of a slider takes.
+
+    python benchmarks/page.py [--page runs/page/page.html] [--moves 60] [--write docs]
+
+Without ``--page`` it builds one of a furnace pair that is not trained, which computes as fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import machine, markdown, put
+
+TARGETS = 8
+
+
+def untrained(folder: Path) -> Path:
+    from lightning_invert import ForwardInverseModule, SmoothMLP
+    from lightning_invert.datamodules import BlastFurnaceDataModule
+    from lightning_invert.deploy import build_page
+
+    torch.manual_seed(0)
+    data = BlastFurnaceDataModule(num_points=2000)
+    pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7, width=128)).eval()
+    pair.inputs, pair.outputs = tuple(data.inputs), tuple(data.outputs)
+    pair._fit_scales(*data.statistics)
+    return build_page(pair, folder / "page.html")
+
+
+def ready(browser: Any, file: Path) -> tuple[Any, float]:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    began = time.perf_counter()
+    page.goto(file.resolve().as_uri())
+    page.wait_for_selector("html[data-ready]", timeout=120_000)
+    return page, time.perf_counter() - began
+
+
+def moved(page: Any, moves: int) -> list[float]:
+    """Milliseconds of each evaluation, as the page itself counts them."""
+    slider = page.locator("#setting-0-slider")
+    low, high = (float(slider.get_attribute(end)) for end in ("min", "max"))
+    found = []
+    for k in range(moves + 10):
+        page.fill("#setting-0", f"{low + (high - low) * (k % 20 + 1) / 25:.4g}")
+        page.wait_for_timeout(60)
+        found.append(float(page.inner_text("#took").split()[2]))
+    return found[10:]
+
+
+def solved(page: Any) -> list[float]:
+    page.click("#tab-find")
+    middle = float(page.input_value("#wanted-0-value"))
+    found = []
+    for k in range(TARGETS):
+        page.fill("#wanted-0-value", f"{middle * (1 + 0.01 * k):.6g}")
+        page.wait_for_timeout(60)
+        page.click(".main-action")
+        page.wait_for_timeout(1000)
+        words = page.inner_text("#solve-status").split()
+        found.append(float(words[words.index("ms.") - 1]))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--page", type=Path)
+    parser.add_argument("--moves", type=int, default=60)
+    parser.add_argument("--write", type=Path, help="folder of page.md")
+    args = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
+    head = machine()
+    print(head)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
+        file = args.page or untrained(Path(folder))
+        browser = started.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        opened = []
+        for _ in range(3):
+            page, seconds = ready(browser, file)
+            opened.append(seconds)
+        moves, solves = moved(page, args.moves), solved(page)
+        rows = [
+            ["size", f"{file.stat().st_size / 1e6:.1f} MB"],
+            ["from opening to the first outcome", f"{min(opened):.1f} to {max(opened):.1f} s"],
+            [
+                "F and its Jacobian at 27 points, as each move of a slider takes",
+                (
+                    f"{statistics.median(moves):.1f} ms (median), "
+                    f"{sorted(moves)[int(0.95 * len(moves))]:.1f} ms (95th percentile)"
+                ),
+            ],
+            ["a proposal, from eight starts", f"{min(solves):.0f} to {max(solves):.0f} ms"],
+        ]
+        text = f"{markdown(['', ''], rows)}\n\n{head}; Chromium {browser.version}."
+        browser.close()
+    print(text)
+    print("limit: 16 ms, one picture on the screen")
+    if args.write is not None:
+        put(args.write / "page.md", "measured", f"\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()
