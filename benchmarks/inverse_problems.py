@@ -81,7 +81,9 @@ class Bench:
 
     def fitted(self, pair: ForwardInverseModule, epochs: int) -> ForwardInverseModule:
         # Validated once, for the rows that the calibration of its proposals is made of.
-        quiet_trainer(epochs, check_val_every_n_epoch=epochs).fit(pair, datamodule=self.data)
+        quiet_trainer(epochs, check_val_every_n_epoch=max(1, epochs)).fit(
+            pair, datamodule=self.data
+        )
         return pair.eval()
 
     def errors(self, proposals: Tensor, targets: Tensor) -> Tensor:

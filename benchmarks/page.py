@@ -3,7 +3,8 @@
 In Debian's chromium, from disk. The limit is 16 ms, the time of one picture on the screen, for F and
 its Jacobian at the 27 points that each move of a slider takes.
 
-    python benchmarks/page.py [--page runs/page/page.html] [--moves 60] [--write docs]
+    python benchmarks/page.py [--page runs/page/page.html] [--moves 60] [--targets 8] [--times 3]
+                              [--write docs]
 
 Without ``--page`` it builds one of a furnace pair that is not trained, which computes as fast.
 """
@@ -21,7 +22,7 @@ from typing import Any
 import torch
 from common import machine, markdown, put
 
-TARGETS = 8
+WARM_UP = 10
 
 
 def untrained(folder: Path) -> Path:
@@ -50,18 +51,18 @@ def moved(page: Any, moves: int) -> list[float]:
     slider = page.locator("#setting-0-slider")
     low, high = (float(slider.get_attribute(end)) for end in ("min", "max"))
     found = []
-    for k in range(moves + 10):
+    for k in range(moves + WARM_UP):
         page.fill("#setting-0", f"{low + (high - low) * (k % 20 + 1) / 25:.4g}")
         page.wait_for_timeout(60)
         found.append(float(page.inner_text("#took").split()[2]))
-    return found[10:]
+    return found[WARM_UP:]
 
 
-def solved(page: Any) -> list[float]:
+def solved(page: Any, targets: int) -> list[float]:
     page.click("#tab-find")
     middle = float(page.input_value("#wanted-0-value"))
     found = []
-    for k in range(TARGETS):
+    for k in range(targets):
         page.fill("#wanted-0-value", f"{middle * (1 + 0.01 * k):.6g}")
         page.wait_for_timeout(60)
         page.click(".main-action")
@@ -75,6 +76,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--page", type=Path)
     parser.add_argument("--moves", type=int, default=60)
+    parser.add_argument("--targets", type=int, default=8)
+    parser.add_argument("--times", type=int, default=3, help="how often it is opened")
     parser.add_argument("--write", type=Path, help="folder of page.md")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
@@ -87,10 +90,10 @@ def main() -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         opened = []
-        for _ in range(3):
+        for _ in range(args.times):
             page, seconds = ready(browser, file)
             opened.append(seconds)
-        moves, solves = moved(page, args.moves), solved(page)
+        moves, solves = moved(page, args.moves), solved(page, args.targets)
         rows = [
             ["size", f"{file.stat().st_size / 1e6:.1f} MB"],
             ["from opening to the first outcome", f"{min(opened):.1f} to {max(opened):.1f} s"],

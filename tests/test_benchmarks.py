@@ -30,7 +30,7 @@ COMMANDS = {
     "training.py": ["--epochs", "1", "--turns", "1"],
     "alpha.py": ["--few", "--seeds=1", "--epochs=2", "--points=300", "--targets=50"],
     "stopping.py": ["--runs=2", "--epochs=7", "--every=2", "--targets=20", "--points=100"],
-    "page.py": ["--moves", "2"],
+    "page.py": ["--moves=2", "--targets=1", "--times=1"],
     "trust.py": ["--problems=robot_arm", "--targets=20", "--epochs=1"],
     "solve.py": ["--targets", "200", "--few", "2", "--epochs", "2", "--seconds", "0.01"],
 }

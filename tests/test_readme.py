@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_invert import ForwardInverseModule, ResidualMLP, SmoothMLP
+from lightning_invert import Ensemble, ForwardInverseModule, ResidualMLP, SmoothMLP
 from lightning_invert.datamodules import BlastFurnaceDataModule
 from tests.projects import quiet_trainer
 
@@ -57,7 +57,8 @@ def folder(tmp_path_factory):
     names = "temperature,pressure,flow,yield,purity"
     rows = [",".join(str((i * p) % 17 + p / 10) for p in (1, 3, 5, 7, 11)) for i in range(60)]
     (folder / "measurements.csv").write_text("\n".join([names, *rows]))
-    pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7, width=128))
+    forward_net = Ensemble(SmoothMLP(7, 4, width=192))  # as the config has it
+    pair = ForwardInverseModule(forward_net, SmoothMLP(4, 7, width=128))
     trainer = quiet_trainer(folder)
     trainer.fit(pair, datamodule=BlastFurnaceDataModule(num_points=200))
     trainer.save_checkpoint(folder / "pair.ckpt")

@@ -81,8 +81,9 @@ def read(
     owner = owner_of(function)
     pair = _pair_of(function)
     inputs = _variables(pair)
-    # A pair takes physical units, of which its networks' dtype may not hold the content.
-    statistics = getattr(getattr(pair, "scale_x", None), "mean", None)
+    # A pair takes physical units, whose content its networks' dtype may not hold, and casts by itself.
+    casts = getattr(pair, "takes_float64", False)
+    statistics = getattr(getattr(pair, "scale_x", None), "mean", None) if casts else None
     kind = _kind(owner, statistics, targets, start, bounds)
     count, given = NUM_STARTS, None
     if isinstance(start, Integral):

@@ -12,6 +12,7 @@ from lightning_invert import (
     Interval,
     Near,
     ResidualMLP,
+    Standardize,
     Variable,
     batched_jacobian,
     solve,
@@ -399,3 +400,18 @@ def test_what_is_no_function_or_has_no_gradient_is_refused_in_words():
         solve(3, Y, start=START)
     with pytest.raises(ValueError, match="carries a gradient"):
         solve(lambda x: x.detach(), torch.zeros(2, 5).double(), start=START)
+
+
+def test_a_network_with_statistics_of_its_own_is_asked_in_its_own_dtype():
+    class Surrogate(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale_x = Standardize(torch.zeros(2), torch.ones(2))
+            self.net = torch.nn.Linear(2, 1)
+
+        def forward(self, x):
+            return self.net(self.scale_x(x))
+
+    found = solve(Surrogate(), [[0.1]], bounds=([-9.0, -9.0], [9.0, 9.0]))
+    assert found.inputs.dtype == torch.float32
+    assert found.converged.all()
