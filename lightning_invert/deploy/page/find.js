@@ -98,7 +98,7 @@ function flagsOf(store, { target, box }, found, trust) {
   if (outside.length > 0) {
     flags.push(`Outside the training range: ${outside.map(({ name }) => readable(name)).join(", ")}.`);
   }
-  if (trust?.far) flags.push("Far from all settings that are known: trust it little.");
+  if (trust?.far) flags.push("Far from all settings that are known: its trust rests on little.");
   if (trust?.unseen) flags.push("Such an outcome was never seen in the data.");
   const { band, words } = bandWords(found.condition, thresholds);
   if (Number.isFinite(found.condition) && found.condition >= thresholds.bands[0]) {
