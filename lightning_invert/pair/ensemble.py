@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import check_integer, wrong
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "members_of"]
 
 
 class Ensemble(nn.Module):
@@ -70,6 +71,15 @@ class Ensemble(nn.Module):
     def members(self, x: Tensor) -> Tensor:
         """Return what each member says: (N, n) to (K, N, m)."""
         return torch.stack([network(x) for network in self.networks])
+
+
+def members_of(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Return the method by which a network tells what each of its members says, if it has one.
+
+    A part of that name, an ``nn.ModuleList`` say, is none.
+    """
+    members = getattr(network, "members", None)
+    return members if inspect.ismethod(members) else None
 
 
 def _checked(networks: Sequence[nn.Module], members: int | None) -> list[nn.Module]:

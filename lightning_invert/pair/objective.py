@@ -11,7 +11,6 @@ ACS Photonics 5 (2018).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from lightning_invert.arguments import check_integer, check_number
+from lightning_invert.pair.ensemble import members_of
 
 __all__ = [
     "AlphaSchedule",
@@ -181,8 +181,8 @@ def pair_loss(
 
 def _fit(forward_net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return F(x), the loss by which F is trained, and that of F(x)."""
-    members = getattr(forward_net, "members", None)
-    if not inspect.ismethod(members):
+    members = members_of(forward_net)
+    if members is None:
         y_hat = forward_net(x)
         loss = mse_loss(y_hat, y)
         return y_hat, loss, loss

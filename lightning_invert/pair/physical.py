@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lightning_invert.pair.ensemble import members_of
 from lightning_invert.pair.networks import SmoothMLP, Standardize
 from lightning_invert.variables import Variable
 
@@ -69,14 +70,16 @@ class PhysicalPair(nn.Module):
 
     def members(self, x: Tensor) -> Tensor | None:
         """Predict the outcome by each member of F, (N, n) -> (K, N, m), where it has several."""
-        if not callable(getattr(self._net("forward_net"), "members", None)):
+        network = self._net("forward_net")
+        answers = members_of(network)
+        if answers is None:
             return None
-        return self.scale_y.inverse(self._evaluate("forward_net", self.scale_x(x), "members"))
+        return self.scale_y.inverse(answers(self.scale_x(x).to(dtype=dtype_of(network))))
 
-    def _evaluate(self, name: str, z: Tensor, what: str = "__call__") -> Tensor:
+    def _evaluate(self, name: str, z: Tensor) -> Tensor:
         """Evaluate a network, in its own dtype."""
         network = self._net(name)
-        return getattr(network, what)(z.to(dtype=dtype_of(network)))  # type: ignore[no-any-return]
+        return network(z.to(dtype=dtype_of(network)))  # type: ignore[no-any-return]
 
     def _build_missing(self) -> None:
         """Make the networks that were not given, by the numbers of columns."""

@@ -184,3 +184,20 @@ data:
     (path,) = tmp_path.rglob("*.ckpt")
     forward = ForwardInverseModule.load_from_checkpoint(path).forward_net
     assert [network.first.out_features for network in forward.networks] == [8, 8]
+
+
+class Parts(nn.Module):
+    """A network that keeps parts under the name that an ensemble's answers have."""
+
+    def __init__(self):
+        super().__init__()
+        self.members = nn.ModuleList([nn.Linear(3, 4), nn.Linear(4, 2)])
+
+    def forward(self, x):
+        return self.members[1](self.members[0](x))
+
+
+def test_parts_of_the_name_members_are_no_answers():
+    pair = ForwardInverseModule(Parts(), nn.Linear(2, 3)).eval()
+    assert pair.members(torch.zeros(5, 3)) is None
+    assert pair.propose(torch.zeros(5, 2), bounds=([-1.0] * 3, [1.0] * 3)).inputs.shape == (5, 3)
