@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ColumnStatistics", "Variable", "check_rounding"]
+__all__ = ["ColumnStatistics", "Variable", "check_rounding", "named"]
 
 MIN_RELATIVE_SPREAD = 1e-12
 """Of the mean: what varies less is constant but for rounding."""
@@ -48,6 +48,16 @@ class Variable(NamedTuple):
         """Read what a data module says of a column: a name, or an object with ``name``."""
         unit, low, high = (getattr(described, part, None) for part in ("unit", "low", "high"))
         return cls(str(getattr(described, "name", described)), str(unit or ""), low, high)
+
+
+def named(known: Sequence[Variable] | None, side: str, count: int) -> tuple[Variable, ...]:
+    """Return what columns are; by position, like x0, x1, where nothing is known of them.
+
+    Example:
+        >>> [variable.name for variable in named(None, "x", 2)]
+        ['x0', 'x1']
+    """
+    return tuple(known or (Variable(f"{side}{i}") for i in range(count)))
 
 
 class ColumnStatistics:

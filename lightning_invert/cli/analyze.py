@@ -13,14 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentParser
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis.analyze import Analysis, analyze
 from lightning_invert.cli.checkpoint import current_folder, opened_pair
-from lightning_invert.cli.errors import in_one_line
-from lightning_invert.cli.options import AsWritten, listed
+from lightning_invert.cli.command import run_command
+from lightning_invert.cli.options import listed
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.problems import KNOWN
@@ -352,10 +351,4 @@ def main(args: Sequence[str]) -> None:
     Args:
         args: The arguments after ``analyze``.
     """
-    parser = ArgumentParser(
-        prog="lightning-invert analyze", description=DESCRIPTION, formatter_class=AsWritten
-    )
-    parser.add_function_arguments(analyze_map)
-    settings = parser.parse_args(list(args))
-    with in_one_line("analyze"):
-        analyze_map(**settings.as_dict())
+    run_command("analyze", DESCRIPTION, analyze_map, args)

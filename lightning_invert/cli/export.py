@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from jsonargparse import ArgumentParser
-
 from lightning_invert.cli.checkpoint import opened_pair
-from lightning_invert.cli.errors import in_one_line
-from lightning_invert.cli.options import AsWritten, listed
+from lightning_invert.cli.command import run_command
+from lightning_invert.cli.options import listed
 from lightning_invert.deploy import build_page, export_onnx, export_torch
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.tables import unused
@@ -80,10 +78,4 @@ def main(args: Sequence[str]) -> None:
     Args:
         args: The arguments after ``export``.
     """
-    parser = ArgumentParser(
-        prog="lightning-invert export", description=DESCRIPTION, formatter_class=AsWritten
-    )
-    parser.add_function_arguments(export_pair)
-    settings = parser.parse_args(list(args))
-    with in_one_line("export"):
-        export_pair(**settings.as_dict())
+    run_command("export", DESCRIPTION, export_pair, args)

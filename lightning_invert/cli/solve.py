@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.cli.checkpoint import opened_pair
-from lightning_invert.cli.errors import in_one_line
+from lightning_invert.cli.command import run_command
 from lightning_invert.cli.given import read_box, read_cost, read_fixed
-from lightning_invert.cli.options import AsWritten, listed
+from lightning_invert.cli.options import listed
 from lightning_invert.cli.wanted import Wanted, read_wanted
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.report.files import replace_file
 from lightning_invert.solver.proposal import Proposal
 from lightning_invert.tables import TableWriter, row_name, unused
-from lightning_invert.variables import Variable
+from lightning_invert.variables import Variable, named
 
 __all__ = ["main"]
 
@@ -152,7 +151,7 @@ def _variables(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Var
             "Expected a checkpoint of a pair that was fitted to data, but it knows neither names nor "
             "statistics of its columns."
         )
-    return known or tuple(Variable(f"{side}{i}") for i in range(len(scale.mean)))
+    return named(known, side, len(known) if known else len(scale.mean))
 
 
 def _columns(wanted: Wanted, rows: slice, proposal: Proposal) -> Iterator[tuple[str, str, Tensor]]:
@@ -275,10 +274,4 @@ def main(args: Sequence[str]) -> None:
     Args:
         args: The arguments after ``solve``.
     """
-    parser = ArgumentParser(
-        prog="lightning-invert solve", description=DESCRIPTION, formatter_class=AsWritten
-    )
-    parser.add_function_arguments(solve_targets)
-    settings = parser.parse_args(list(args))
-    with in_one_line("solve"):
-        solve_targets(**settings.as_dict())
+    run_command("solve", DESCRIPTION, solve_targets, args)

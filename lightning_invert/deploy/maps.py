@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_choice, wrong
 from lightning_invert.pair.module import ForwardInverseModule
-from lightning_invert.variables import Variable
+from lightning_invert.variables import Variable, named
 
 __all__ = ["MAP_NAMES", "Columns", "PhysicalMap", "physical_map", "settled"]
 
@@ -134,5 +134,4 @@ def _columns(pair: ForwardInverseModule, side: str) -> Columns:
             f"Expected a pair that knows its columns, but it has neither statistics nor names of "
             f"{side}: fit it, or write `pair.{attribute} = (Variable('a'), ...)`."
         )
-    variables = known or tuple(Variable(f"{side}{number}") for number in range(len(mean)))
-    return Columns(tuple(variables), mean, std)
+    return Columns(named(known, side, len(mean)), mean, std)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.sampling import StreamSample
+from lightning_invert.solver.rows import finite_rows
 
 __all__ = ["Evidence"]
 
@@ -56,9 +57,15 @@ class Evidence:
         self._complete = set() if self.num_points else set(SPLITS)
 
     def add(self, split: str, x: Tensor, y: Tensor) -> None:
-        """Offer the rows of a batch, (N, n) and (N, m), unless the split has been seen whole."""
-        if split not in self._complete:
-            self._kept[split].add({"x": x.flatten(1).double(), "y": y.flatten(1).double()})
+        """Offer the rows of a batch, (N, n) and (N, m), unless the split has been seen whole.
+
+        Rows that are not finite count for nothing.
+        """
+        if split in self._complete:
+            return
+        rows = x.flatten(1).double(), y.flatten(1).double()
+        finite = finite_rows(*rows)
+        self._kept[split].add({"x": rows[0][finite], "y": rows[1][finite]})
 
     def complete(
         self, split: str, gather: Callable[[Any], Sequence[Any]] = lambda mine: [mine]
@@ -76,7 +83,7 @@ class Evidence:
     def rows(self, split: str) -> tuple[Tensor, Tensor] | None:
         """Return x, (K, n), and y, (K, m), of a split, in float64; ``None`` if there are none."""
         rows = self._kept[split].rows()
-        return (rows["x"], rows["y"]) if rows else None
+        return (rows["x"], rows["y"]) if len(self._kept[split]) else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return all of it, in tensors and plain values."""
@@ -99,12 +106,14 @@ class Evidence:
         try:
             for split, state in state_dict.items():
                 self._kept[split].load_state_dict(state)
-                rows = self.rows(split)
-                if rows is not None and not all(
-                    part.ndim == 2 and part.dtype == torch.float64 for part in rows
+                held = self._kept[split].rows()
+                rows = [held[side] for side in ("x", "y")] if held else []
+                if not all(
+                    part.ndim == 2 and part.dtype == torch.float64 and part.isfinite().all()
+                    for part in rows
                 ):
-                    raise ValueError("rows of another shape or dtype")
-                lengths = {len(self._kept[split]), *map(len, rows or ())}
+                    raise ValueError("rows of another shape or dtype, or that are not finite")
+                lengths = {len(self._kept[split]), *map(len, rows)}
                 if len(lengths) > 1:
                     raise ValueError("rows that do not fit each other")
                 if state["complete"]:

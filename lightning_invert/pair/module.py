@@ -28,7 +28,7 @@ from lightning_invert.pair.objective import (
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 from lightning_invert.pair.physical import dtype_of
 from lightning_invert.pair.streams import everywhere
-from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
+from lightning_invert.variables import ColumnStatistics, Variable, check_rounding, named
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -462,7 +462,7 @@ class ForwardInverseModule(KeptPair):
 
     def _variables(self, side: str, columns: Tensor) -> Sequence[Variable]:
         known = self.inputs if side == "x" else self.outputs
-        return known or [Variable(f"{side}{number}") for number in range(len(columns))]
+        return named(known, side, len(columns))
 
     def _loss(self, x: Tensor, y: Tensor, stage: str) -> PairLoss:
         loss = pair_loss(

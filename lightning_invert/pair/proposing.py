@@ -25,7 +25,7 @@ from lightning_invert.solver.solution import Solution, joined, reordered
 from lightning_invert.solver.solve import solve
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Interval, Targets
-from lightning_invert.variables import Variable
+from lightning_invert.variables import named
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -171,19 +171,17 @@ class ProposingPair(PhysicalPair):
             num_points: How many of each split; ``None``: all that are kept.
             members: Whether the spread over F's members is to be told, where it has several.
         """
-        judged, trained = self.evidence.rows("val"), self.evidence.rows("train")
-        if judged is None or trained is None:
+        judged, trained = self.evidence.rows("val"), self._known()
+        if judged is None or trained is None or len(judged[0][:num_points]) < MIN_POINTS:
             return None
-        parts = zip(judged, trained, strict=True)
-        rows = [torch.cat([part[:num_points] for part in pair]) for pair in parts]
-        finite = finite_rows(*rows)
-        num_judged = int(finite[: len(judged[0][:num_points])].sum())
-        if num_judged < MIN_POINTS:
-            return None
-        x, y = (part[finite].to(self.scale_x.mean.device) for part in rows)
+        x, y = (
+            torch.cat([part[:num_points] for part in parts]).to(self.scale_x.mean.device)
+            for parts in zip(judged, trained, strict=True)
+        )
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode([self]):
             errors = (self.forward(x).double() - y) / self._units()[1]
             spread = self._spread(x) if members else None
+            num_judged = len(judged[0][:num_points])
             return Calibration.of(self._standard(x), errors, spread, num_judged, y)
 
     def train(self, mode: bool = True) -> Self:
@@ -234,12 +232,8 @@ class ProposingPair(PhysicalPair):
         return super().load_state_dict(*args, **kwargs)
 
     def _known(self) -> tuple[Tensor, Tensor] | None:
-        """Return the training points that are kept and finite, (K, n) and (K, m)."""
-        rows = self.evidence.rows("train")
-        if rows is None:
-            return None
-        finite = finite_rows(*rows)
-        return (rows[0][finite], rows[1][finite]) if finite.any() else None
+        """Return the training points that are kept, (K, n) and (K, m)."""
+        return self.evidence.rows("train")
 
     def _num_inputs(self) -> int | None:
         """Return n, if variables or known points tell it."""
@@ -328,8 +322,8 @@ class ProposingPair(PhysicalPair):
             box_low=box.low,
             box_high=box.high,
             sensitivity=sensitivity(model, found.inputs, targets.wanted, box.low < box.high),
-            input_variables=_named(self.inputs, "x", found.inputs),
-            output_variables=_named(self.outputs, "y", found.outputs),
+            input_variables=named(self.inputs, "x", found.inputs.shape[1]),
+            output_variables=named(self.outputs, "y", found.outputs.shape[1]),
         )
 
     def _calibrated(self, found: Proposal, calibration: Calibration, model: Model) -> Proposal:
@@ -350,12 +344,6 @@ class ProposingPair(PhysicalPair):
             far=_at(rows, distance) > calibration.far,
             unseen=(beyond & targets.wanted).any(1),
         )
-
-
-def _named(
-    variables: tuple[Variable, ...] | None, side: str, columns: Tensor
-) -> tuple[Variable, ...]:
-    return variables or tuple(Variable(f"{side}{i}") for i in range(columns.shape[1]))
 
 
 def _at(rows: Tensor, values: Tensor) -> Tensor:
