@@ -16,7 +16,7 @@ from lightning_invert.analysis.tally import Tally
 from lightning_invert.arguments import check_choice, check_flag, check_integer, check_text, wrong
 from lightning_invert.jacobians.singular_values import log_volume
 from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
-from lightning_invert.report.files import file_name, replace_file
+from lightning_invert.report.files import file_name
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import TableWriter
 from lightning_invert.watch.maps import WatchedMap, resolve_maps
@@ -83,14 +83,9 @@ class Analysis(Observation):
         Returns:
             The files.
         """
-        from lightning_invert.report.figures import to_png
+        from lightning_invert.report.figures import save_all
 
-        begin = file_name(self.name)
-        files = []
-        for name, figure in self.figures().items():
-            files.append(Path(folder) / f"{begin}_{name}.png")
-            replace_file(files[-1], to_png(figure))
-        return files
+        return save_all(self.figures(), folder, f"{file_name(self.name)}_")
 
 
 def analyze(

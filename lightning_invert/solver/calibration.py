@@ -38,7 +38,7 @@ FAR_SHARE = 0.99
 
 MIN_SHARE = 0.01
 """Of the mean squared error: what the members and the distance have at least, where noise hides it.
-With a share of 0.03 or 0.05 trust tells less of proposals near the data, without any nothing."""
+With 0.03 or 0.05 trust tells less of proposals near the data; without any it tells nothing."""
 
 ITERATIONS = 300
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.solver.solution import Solution
 from lightning_invert.variables import Variable
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Proposal"]
-
-ILL_CONDITIONED = 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ class Proposal(Solution):
             "at_bound": self.at_bound.any(1),
             "far": self.far,
             "unseen": self.unseen,
-            "ill_conditioned": self.condition > ILL_CONDITIONED,
+            "ill_conditioned": self.condition > Thresholds.bands[1],
         }
         return {name: flag for name, flag in flags.items() if flag is not None}
 
@@ -123,14 +122,9 @@ class Proposal(Solution):
         Returns:
             The files.
         """
-        from lightning_invert.report.figures import to_png
-        from lightning_invert.report.files import replace_file
+        from lightning_invert.report.figures import save_all
 
-        files = []
-        for name, figure in self.figures(known=known, tolerance=tolerance).items():
-            files.append(Path(folder) / f"{name}.png")
-            replace_file(files[-1], to_png(figure))
-        return files
+        return save_all(self.figures(known=known, tolerance=tolerance), folder)
 
     def columns(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what a table has of each proposal: a column's name and its numbers, (N,).

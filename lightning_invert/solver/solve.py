@@ -22,7 +22,7 @@ from lightning_invert.solver.solution import Solution, joined
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Interval, Targets
 
-__all__ = ["solve"]
+__all__ = ["points_at_once", "solve"]
 
 MAX_NUMBERS_AT_ONCE = 2**23
 """Of the points of a default chunk, with their Jacobians: 64 MiB in float64."""
@@ -148,9 +148,13 @@ def solve(
 
 
 def _default_chunk(asked: Asked) -> int:
-    n, m = asked.box.low.shape[1], asked.model.num_outputs
     starts = asked.start if isinstance(asked.start, int) else asked.start.shape[1]
-    return max(1, MAX_NUMBERS_AT_ONCE // (starts * (m * n + VECTORS * (m + n))))
+    return points_at_once(asked.box.low.shape[1], asked.model.num_outputs) // starts or 1
+
+
+def points_at_once(n: int, m: int) -> int:
+    """Return for how many points at once the solver's memory is bounded by default."""
+    return max(1, MAX_NUMBERS_AT_ONCE // (m * n + VECTORS * (m + n)))
 
 
 def _solve_chunk(

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Box, Model
-from lightning_invert.solver.solve import MAX_NUMBERS_AT_ONCE, VECTORS
+from lightning_invert.solver.solve import points_at_once
 from lightning_invert.solver.targets import Targets
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.quantiles import wilson_interval
@@ -114,7 +114,7 @@ def reach_outcomes(
     )
     known = wanted.isfinite().all(1).nonzero()[:, 0]
     distance = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
-    for rows in known.split(max(1, MAX_NUMBERS_AT_ONCE // (m * n + VECTORS * (m + n)))):
+    for rows in known.split(points_at_once(n, m)):
         box = Box(*(end.expand(len(rows), n) for end in ends))
         distance[rows] = approach(
             model,

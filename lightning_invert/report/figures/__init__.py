@@ -17,7 +17,7 @@ from lightning_invert.report.figures.proposals import proposal_figures
 from lightning_invert.report.figures.sensitivities import sensitivities
 from lightning_invert.report.figures.settings import settings
 from lightning_invert.report.figures.singular_spectrum import singular_spectrum
-from lightning_invert.report.figures.style import to_image, to_png
+from lightning_invert.report.figures.style import save_all, to_image, to_png
 from lightning_invert.report.figures.trade_off import trade_off
 from lightning_invert.report.figures.truth import truth
 from lightning_invert.report.figures.worst_points import worst_points
@@ -40,6 +40,7 @@ __all__ = [
     "members",
     "proposal_figures",
     "rank_histogram",
+    "save_all",
     "sensitivities",
     "settings",
     "singular_spectrum",

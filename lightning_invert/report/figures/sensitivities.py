@@ -9,7 +9,8 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_number
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.settings import MAX_INPUTS, box
+from lightning_invert.report.figures.input_rows import input_rows
+from lightning_invert.report.figures.settings import box
 from lightning_invert.report.figures.style import Array
 
 if TYPE_CHECKING:
@@ -76,17 +77,11 @@ def sensitivities(
             return style.nothing(*style.card(title, facts[:2]), "no solutions")
         # An interpolated quantile would make NaN of what is infinite.
         bottom, median, top = np.quantile(share, [0.05, 0.5, 0.95], axis=0, method="nearest")
-        shown = np.sort(np.argsort(-median, kind="stable")[:MAX_INPUTS])
-        if len(shown) < len(median):
-            facts.append(f"the {len(shown)} of {len(median)} inputs that are the most sensitive")
+        figure, axes, shown, names = input_rows(
+            [one.label for one in found.input_variables], median, letters=24, each=BAR, wide=4.9,
+            margins=(0.5, 1.72, 0.6), title=title, facts=facts,
+        )  # fmt: skip
         limit = _limit(top[shown])
-        wide, below, left, right = 4.9, 0.5, 1.72, 0.6
-        names = [style.wrapped(found.input_variables[j].label, 24) for j in shown]
-        room = style.room_for(names, BAR) * len(shown) + 0.1
-        figure, height = style.headed(wide, room + below, title, facts)
-        axes = figure.add_axes(
-            (left / wide, below / height, 1 - (left + right) / wide, room / height)
-        )
         where = np.arange(len(shown))[::-1]
         bars = 100 * median[shown].clip(max=limit)
         axes.barh(where, bars, height=0.62, color=style.BLUE, alpha=0.75, lw=0)

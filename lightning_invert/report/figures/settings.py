@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.report.figures import style
+from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.style import Array
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["box", "settings"]
 
-MAX_INPUTS = 24
 TRACK = 0.42
 """Inches from one input to the next, at least."""
 
@@ -84,16 +84,10 @@ def settings(
     with style.styled():
         if not np.isfinite(chosen).all():
             return style.nothing(*style.card(title, facts[:1]), "no solution")
-        shown = np.sort(np.argsort(-moves, kind="stable")[:MAX_INPUTS])
-        if len(shown) < len(moves):
-            facts.append(f"the {len(shown)} of {len(moves)} inputs that are the most sensitive")
-        wide, below, left, right = 5.5, 0.12, 1.9, 0.62
-        names = [style.wrapped(found.input_variables[j].label, 22) for j in shown]
-        room = style.room_for(names, TRACK) * len(shown) + 0.1
-        figure, height = style.headed(wide, room + below, title, facts)
-        axes = figure.add_axes(
-            (left / wide, below / height, 1 - (left + right) / wide, room / height)
-        )
+        figure, axes, shown, names = input_rows(
+            [one.label for one in found.input_variables], moves, letters=22, each=TRACK, wide=5.5,
+            margins=(0.12, 1.9, 0.62), title=title, facts=facts,
+        )  # fmt: skip
         for place, j in enumerate(shown):
             up = len(shown) - 1 - place
             if known is not None:

@@ -10,8 +10,9 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
+from lightning_invert.report.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +57,14 @@ def to_png(figure: Figure) -> bytes:
     with styled():
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def save_all(figures: Mapping[str, Figure], folder: str | Path, begin: str = "") -> list[Path]:
+    """Save figures as ``{begin}{name}.png``; a former one is replaced once the new one is whole."""
+    files = {name: Path(folder) / f"{begin}{name}.png" for name in figures}
+    for name, figure in figures.items():
+        replace_file(files[name], to_png(figure))
+    return [*files.values()]
 
 
 def to_image(figure: Figure) -> npt.NDArray[np.uint8]:
