@@ -1,6 +1,6 @@
 // The Jacobian as a heat map, its singular values, and what they say in words.
 
-import { data, labelled, make, readable, table } from "./elements.js";
+import { data, labelled, make, readable, table, titled } from "./elements.js";
 import { brief, signed } from "./numbers.js";
 import { bandOf, conditionNumber, numericalRank, singularValues, standardized } from "./spectrum.js";
 
@@ -74,10 +74,9 @@ function spectrumList(sigma) {
 
 export function conditioningPanel(store) {
   const body = make("div");
-  const element = make(
-    "section",
-    { class: "card", "aria-labelledby": "conditioning-title" },
-    make("h2", { id: "conditioning-title" }, "How the outcome answers here"),
+  const element = titled(
+    "conditioning-title",
+    "How the outcome answers here",
     make(
       "p",
       { class: "hint" },

@@ -21,6 +21,10 @@ export const make = (tag, attributes = {}, ...children) =>
 export const draw = (tag, attributes = {}, ...children) =>
   filled(document.createElementNS(SVG, tag), attributes, children);
 
+// A part of the page, named by its heading.
+export const titled = (id, title, ...children) =>
+  make("section", { class: "card", "aria-labelledby": id }, make("h2", { id }, title), ...children);
+
 // An underscore is how a column is written, not how it is read.
 export const readable = (name) => name.replaceAll("_", " ");
 

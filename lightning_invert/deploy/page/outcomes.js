@@ -1,6 +1,6 @@
 // What is predicted at the settings.
 
-import { data, make, quantity } from "./elements.js";
+import { data, make, quantity, titled } from "./elements.js";
 import { shown, signed } from "./numbers.js";
 import { trustOf } from "./trust.js";
 
@@ -12,13 +12,13 @@ export function bandText(trust, variable, i) {
 export function outcomesPanel(store) {
   const list = make("div", { class: "outcomes" });
   const hint = make("p", { class: "hint" });
-  const element = make(
-    "section",
-    { class: "card glance", "aria-labelledby": "outcome-title" },
-    make("h2", { id: "outcome-title" }, "Predicted outcome"),
+  const element = titled(
+    "outcome-title",
+    "Predicted outcome",
     list,
     hint,
   );
+  element.classList.add("glance");
   return {
     element,
     show({ x, now, start }) {

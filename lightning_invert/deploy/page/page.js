@@ -2,7 +2,7 @@
 
 import { conditioningOf, conditioningPanel, summaryOf } from "./conditioning.js";
 import { copy, download, toCsv } from "./csv.js";
-import { button, make } from "./elements.js";
+import { button, make, titled } from "./elements.js";
 import { proposalView, propose } from "./find.js";
 import { loadNetwork, loadRuntime } from "./model.js";
 import { shown } from "./numbers.js";
@@ -186,10 +186,9 @@ function findTab(store) {
     make("p", { class: "buttons" }, button("Use these settings", () => take())),
     exporting(text, "proposal.csv"),
   );
-  const card = make(
-    "section",
-    { class: "card", "aria-labelledby": "proposal-title" },
-    make("h2", { id: "proposal-title" }, "Proposal"),
+  const card = titled(
+    "proposal-title",
+    "Proposal",
     choosing,
     result,
     actions,

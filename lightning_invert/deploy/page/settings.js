@@ -1,6 +1,6 @@
 // The settings of the forward model: a slider and a box for each.
 
-import { button, labelled, make, numberBox, quantity } from "./elements.js";
+import { button, labelled, make, numberBox, quantity, titled } from "./elements.js";
 import { ended, rangeOf, shown, stepOf, usualOf } from "./numbers.js";
 
 export function outsideWords(variable, value) {
@@ -82,10 +82,9 @@ function settingField(variable, j, store) {
 
 export function settingsPanel(store) {
   const fields = store.inputs.map((variable, j) => settingField(variable, j, store));
-  const element = make(
-    "section",
-    { class: "card", "aria-labelledby": "settings-title" },
-    make("h2", { id: "settings-title" }, "Settings"),
+  const element = titled(
+    "settings-title",
+    "Settings",
     make("div", { class: "fields" }, fields.map((field) => field.element)),
     make(
       "p",

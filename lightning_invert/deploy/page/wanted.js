@@ -1,6 +1,6 @@
 // What is wanted of each outcome, and which settings are held.
 
-import { labelled, make, numberBox, quantity } from "./elements.js";
+import { labelled, make, numberBox, quantity, titled } from "./elements.js";
 import { ended, shown, usualOf } from "./numbers.js";
 import { outsideWords } from "./settings.js";
 
@@ -116,10 +116,9 @@ function heldField(variable, j, store) {
 export function wantedPanel(store, buttons) {
   const wants = store.outputs.map((variable, i) => wantedField(variable, i, store));
   const holds = store.inputs.map((variable, j) => heldField(variable, j, store));
-  const element = make(
-    "section",
-    { class: "card", "aria-labelledby": "wanted-title" },
-    make("h2", { id: "wanted-title" }, "Wanted outcome"),
+  const element = titled(
+    "wanted-title",
+    "Wanted outcome",
     make("div", { class: "fields" }, wants.map((field) => field.element)),
     make("fieldset", {}, make("legend", {}, "Settings to hold"), make("div", { class: "fields" }, holds.map((field) => field.element))),
     buttons,

@@ -1,6 +1,6 @@
 // From the kept settings to these: what the Jacobian foretells, beside what the model says.
 
-import { button, data, draw, make, quantity, readable, table } from "./elements.js";
+import { button, data, draw, make, quantity, readable, table, titled } from "./elements.js";
 import { shown, signed } from "./numbers.js";
 
 const PATH_POINTS = 25;
@@ -48,10 +48,9 @@ function chart(variable, truth, begin, change) {
 
 export function whatIfPanel(store) {
   const body = make("div");
-  const element = make(
-    "section",
-    { class: "card", "aria-labelledby": "whatif-title" },
-    make("h2", { id: "whatif-title" }, "What if: From, and now"),
+  const element = titled(
+    "whatif-title",
+    "What if: From, and now",
     make(
       "p",
       { class: "buttons" },
