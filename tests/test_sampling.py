@@ -1,11 +1,8 @@
-import itertools
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 
 from lightning_invert.sampling import StreamSample
+from tests.processes import gathering
 
 
 def feed(sample, rows, batch):
@@ -55,21 +52,7 @@ def test_global_random_stream_is_not_touched():
 
 def merged(*samples):
     """Merge as processes do: each waits for the others wherever something is gathered."""
-    passed, barrier = {}, threading.Barrier(len(samples))
-
-    def run(rank, sample):
-        turns = itertools.count()
-
-        def gather(mine):
-            turn = next(turns)
-            passed[turn, rank] = mine
-            barrier.wait(timeout=10)
-            return [passed[turn, other] for other in range(len(samples))]
-
-        sample.merge(gather)
-
-    with ThreadPoolExecutor(len(samples)) as pool:
-        list(pool.map(run, range(len(samples)), samples))
+    gathering(len(samples), lambda rank, gather: samples[rank].merge(gather))
     return samples
 
 

@@ -1,12 +1,9 @@
-import itertools
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 import torch
 
 from lightning_invert import ForwardInverseModule, SmoothMLP
 from lightning_invert.pair.evidence import Evidence
+from tests.processes import gathering
 from tests.projects import Smooth, quiet_trainer
 
 
@@ -60,21 +57,7 @@ def test_large_columns_keep_their_content():
 
 def merged(evidences):
     """Complete as processes do: each waits for the others wherever something is gathered."""
-    passed, barrier = {}, threading.Barrier(len(evidences))
-
-    def run(rank, evidence):
-        turns = itertools.count()
-
-        def gather(mine):
-            turn = next(turns)
-            passed[turn, rank] = mine
-            barrier.wait(timeout=10)
-            return [passed[turn, other] for other in range(len(evidences))]
-
-        evidence.complete("train", gather)
-
-    with ThreadPoolExecutor(len(evidences)) as pool:
-        list(pool.map(run, range(len(evidences)), evidences))
+    gathering(len(evidences), lambda rank, gather: evidences[rank].complete("train", gather))
     return [evidence.rows("train") for evidence in evidences]
 
 
