@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from lightning_invert import Standardize, batched_jacobian, solve
 from lightning_invert.datamodules import BlastFurnaceDataModule
+from lightning_invert.problems import MultilayerFilm
 
 TOLERANCE = 1e-3
 ADAM_STEPS, ADAM_RATE = 300, 0.1
@@ -226,6 +227,21 @@ def random_network(n: int, m: int, width: int, count: int) -> None:
     line(f"{n} -> {m}, width {width}, {count} targets", each, each, found.converged)
 
 
+def film(count: int) -> None:
+    """The spectrum of a multilayer film, by its own transfer matrices: more outputs than inputs."""
+    problem = MultilayerFilm()
+    low, high = problem.bounds
+    x, start = problem.sample(2 * count, seed=0).split(count)
+    y = problem.forward(x)
+    given = {"bounds": (low, high), "scale": (high - low, 0.1), "start": start}
+    few = y[:2], {**given, "start": start[:2]}
+    solve(problem.forward, few[0], **few[1])
+    took, found = seconds(lambda: solve(problem.forward, y, **given))
+    each = 1e6 * took / count
+    n, m = len(problem.inputs), len(problem.outputs)
+    line(f"film {n} -> {m}, {count} targets", each, each, found.converged)
+
+
 def line(name: str, each: float, ours: float, solved: Tensor) -> None:
     share = solved.float().mean()
     print(f"  {name:42s} {each:10.1f} us a target {each / ours:8.1f} x  {share:8.1%} solved")
@@ -255,6 +271,7 @@ def main() -> None:
         (64, 64, 256, few),
     ):
         random_network(n, m, width, count)
+    film(few)
 
 
 if __name__ == "__main__":
