@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_number
+from lightning_invert.doorway import figures_of
 from lightning_invert.jacobians.contexts import evaluation_mode
 from lightning_invert.solver.asked import read
 from lightning_invert.solver.cost import Near
@@ -43,9 +44,7 @@ class Front:
 
     def figure(self, *, title: str = "") -> Figure:
         """Draw the cost over the widths."""
-        from lightning_invert.report.figures import trade_off
-
-        return trade_off(self, title=title)
+        return figures_of(self, title=title)["trade_off"]
 
 
 def front(

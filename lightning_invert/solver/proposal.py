@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lightning_invert.doorway import figures_of, html_of, save_figures_of, words_of
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.solver.solution import Solution
 from lightning_invert.variables import Variable
@@ -85,14 +86,10 @@ class Proposal(Solution):
         return {name: flag for name, flag in flags.items() if flag is not None}
 
     def __str__(self) -> str:
-        from lightning_invert.report.proposals import proposal_words
-
-        return proposal_words(self)
+        return words_of(self)
 
     def _repr_html_(self) -> str:
-        from lightning_invert.report.proposals import proposal_html
-
-        return proposal_html(self)
+        return html_of(self)
 
     def figures(self, *, known: Tensor | None = None, tolerance: float = 0.1) -> dict[str, Figure]:
         """Draw what was wanted and achieved, the settings for the first target, how sensitive they are.
@@ -105,9 +102,7 @@ class Proposal(Solution):
         Returns:
             Name -> figure: ``achieved``, ``settings`` and ``sensitivities``.
         """
-        from lightning_invert.report.figures import proposal_figures
-
-        return proposal_figures(self, known=known, tolerance=tolerance)
+        return figures_of(self, known=known, tolerance=tolerance)
 
     def save_figures(
         self, folder: str | Path, *, known: Tensor | None = None, tolerance: float = 0.1
@@ -122,9 +117,7 @@ class Proposal(Solution):
         Returns:
             The files.
         """
-        from lightning_invert.report.figures import save_all
-
-        return save_all(self.figures(known=known, tolerance=tolerance), folder)
+        return save_figures_of(self, folder, known=known, tolerance=tolerance)
 
     def columns(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what a table has of each proposal: a column's name and its numbers, (N,).

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from lightning_invert.doorway import figures_of
 from lightning_invert.jacobians.thresholds import Thresholds, check_real
 from lightning_invert.watch.observation import Observation
 
@@ -123,9 +124,7 @@ class InvertibilityMetric(Metric):
 
     def plot(self) -> tuple[Figure, list[Axes]]:
         """Draw the histogram of the condition numbers seen so far, with the bands marked."""
-        from lightning_invert.report.figures import condition_histogram
-
-        figure = condition_histogram(self._observation())
+        (figure,) = figures_of(self._observation(), names=["condition_histogram"]).values()
         return figure, list(figure.axes)
 
     def _observation(self) -> Observation:

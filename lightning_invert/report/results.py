@@ -1,0 +1,72 @@
+"""How each kind of result is drawn, described and laid out: what the doorway opens on.
+
+A result shows itself through :mod:`lightning_invert.doorway`. A new kind of result is registered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_invert.pair.front import Front
+from lightning_invert.report import figures
+from lightning_invert.report.files import file_name
+from lightning_invert.report.proposals import proposal_html, proposal_words
+from lightning_invert.report.words import report_table
+from lightning_invert.solver.proposal import Proposal
+from lightning_invert.watch.observation import Observation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["figures_of", "html_of", "save_figures_of", "words_of"]
+
+
+@singledispatch
+def figures_of(result: Any, **options: Any) -> dict[str, Figure]:
+    """Draw a result: name -> figure."""
+    raise TypeError(f"There are no figures of a {type(result).__name__}.")
+
+
+@singledispatch
+def words_of(result: Any) -> str:
+    """Describe a result in a few lines."""
+    raise TypeError(f"There are no words for a {type(result).__name__}.")
+
+
+@singledispatch
+def html_of(result: Any) -> str:
+    """Lay a result out as HTML."""
+    raise TypeError(f"There is no HTML of a {type(result).__name__}.")
+
+
+def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Path]:
+    """Save the figures of a result; those of a map begin with its name."""
+    begin = f"{file_name(result.name)}_" if isinstance(result, Observation) else ""
+    return figures.save_all(figures_of(result, **options), folder, begin)
+
+
+@figures_of.register(Observation)
+def _(
+    observation: Observation, *, names: Sequence[str] | None = None, **options: Any
+) -> dict[str, Figure]:
+    if names is None:
+        return figures.map_figures(observation, **options)
+    return {name: getattr(figures, name)(observation, **options) for name in names}
+
+
+@figures_of.register(Front)
+def _(front: Front, **options: Any) -> dict[str, Figure]:
+    return {"trade_off": figures.trade_off(front, **options)}
+
+
+figures_of.register(Proposal)(figures.proposal_figures)
+words_of.register(Proposal)(proposal_words)
+html_of.register(Proposal)(proposal_html)
+
+
+@words_of.register(Observation)
+def _(observation: Observation) -> str:
+    return report_table([observation])
