@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from lightning_invert.arguments import check_flag, wrong
 from lightning_invert.jacobians.evaluation import without_checkpoints
@@ -233,16 +233,15 @@ class WatchedMap:
                 f"Expected `precision='native'` for map {self.name!r}: the weights of "
                 f"{type(self.owner).__name__} are sharded over processes, and cannot be cast."
             )
-        wrapper = _Owned(self.owner, self)
-        cast = {
-            name: _doubled(tensor.detach().to(device))
-            for name, tensor in (*wrapper.named_parameters(), *wrapper.named_buffers())
+        doubled = {
+            id(tensor): _doubled(tensor.detach().to(device))
+            for tensor in (*self.owner.parameters(), *self.owner.buffers())
         }
 
         def evaluate(*arguments: Any) -> Tensor:
             try:
-                with without_checkpoints():
-                    y = functional_call(wrapper, cast, tuple(map(_doubled, arguments)))
+                with without_checkpoints(), _substituted(self.owner, doubled):
+                    y = self(*map(_doubled, arguments))
             except MapError as error:
                 if "dtype" not in error.why and "scalar type" not in error.why:
                     raise
@@ -250,7 +249,7 @@ class WatchedMap:
                 raise MapError(self.name, "forward", why) from error
             if y.dtype != torch.float64:
                 raise MapError(self.name, "output", self._insists(f"it returns {y.dtype}"))
-            return y  # type: ignore[no-any-return]
+            return y
 
         return replace(self, function=evaluate, output=None)
 
@@ -299,17 +298,32 @@ class WatchedMap:
         )
 
 
-class _Owned(nn.Module):
-    """Make any function of a module a module, so that its parameters can be substituted."""
+@contextmanager
+def _substituted(module: nn.Module, tensors: Mapping[int, Tensor]) -> Iterator[None]:
+    """Put other tensors, by the identity of what they replace, in the place of weights and buffers.
 
-    def __init__(self, owner: nn.Module, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.owner = owner
-        self.function = function
-        self.training = owner.training
-
-    def forward(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
+    `torch.func.functional_call` swaps a part that has two names twice, and puts the first
+    substitute back in the place of the weight.
+    """
+    attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
+    slots = [
+        (place, name, tensor)
+        for part in module.modules()
+        for place in (cast("dict[str, Tensor | None]", part._parameters), part._buffers)
+        for name, tensor in place.items()
+        if tensor is not None
+    ]
+    try:
+        for place, name, tensor in slots:
+            place[name] = tensors[id(tensor)]
+        yield
+    finally:
+        for place, name, tensor in slots:
+            place[name] = tensor
+        # Recurrent layers, and caches, keep tensors that were made of the substitutes.
+        for now, before in attributes:
+            now.clear()
+            now.update(before)
 
 
 def resolve_maps(
