@@ -5,8 +5,8 @@ import warnings
 import pytest
 import torch
 
+from docs import tried
 from lightning_invert.callbacks import InvertibilityCallback
-from tests import tried
 from tests.projects import quiet_trainer
 from tests.third_party import PROJECTS
 
@@ -63,4 +63,4 @@ def test_a_fit_ends_alike_to_the_bit_with_it_and_without(project, tmp_path):
 
 
 def test_the_docs_say_what_was_tried():
-    assert tried.FILE.read_text(encoding="utf-8") == tried.table(), "run python -m tests.tried"
+    assert tried.FILE.read_text(encoding="utf-8") == tried.table(), "run python -m docs.tried"

@@ -20,7 +20,7 @@ from lightning_invert import ForwardInverseModule, LinearDecayAlpha
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.watch.maps import MapError
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
-from tests.watch.test_metric import reference
+from tests.watch.reference import summary_in_numpy
 
 SCALARS = [
     "full_rank_fraction",
@@ -80,7 +80,7 @@ def test_logged_numbers_equal_those_computed_point_by_point(tmp_path):
     callback, module = InvertibilityCallback(num_points=40), Foreign()
     trainer = fit_foreign(tmp_path, callback, module)
     (one,) = callback.observations
-    expected = reference(spectra_point_by_point(module.eval(), one.inputs))
+    expected = summary_in_numpy(spectra_point_by_point(module.eval(), one.inputs))
     del expected["unresolved_fraction"]
     for name, value in expected.items():
         found = trainer.callback_metrics[f"invertibility/forward/{name}"].item()
@@ -100,7 +100,7 @@ def test_logged_numbers_of_a_pair_equal_those_in_standardised_units(tmp_path):
         ("round_trip", lambda v: f(i(v)), module.scale_y),
     ):
         standard = scale(points[name]).float()
-        expected = reference(spectra_point_by_point(function, standard))
+        expected = summary_in_numpy(spectra_point_by_point(function, standard))
         del expected["unresolved_fraction"]
         for scalar, value in expected.items():
             found = trainer.callback_metrics[f"invertibility/{name}/{scalar}"].item()

@@ -13,8 +13,8 @@ from torch import nn
 from lightning_invert import ForwardInverseModule, ResidualMLP, solve
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.watch.reachability import SCALARS_OF_REACH, TOLERANCE
-from tests.callbacks.test_strategies import read, run
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.scripts import json_result, run_script
 
 TAG = "invertibility/forward/reachable_fraction"
 
@@ -201,8 +201,8 @@ def test_processes_ask_for_the_same_outcomes(tmp_path):
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     """
-    run(tmp_path, project)
-    first, second = read(tmp_path, "rank0"), read(tmp_path, "rank1")
+    run_script(tmp_path, project)
+    first, second = json_result(tmp_path, "rank0"), json_result(tmp_path, "rank1")
     assert first == second
     assert len(first["distance"]) == 32
     assert first["share"] == np.mean(np.array(first["distance"]) <= TOLERANCE)

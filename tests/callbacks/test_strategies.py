@@ -1,17 +1,9 @@
 """Several processes: the summary is of all their points, the same on each, and that of one."""
 
-import json
-import os
-import subprocess
-import sys
-import textwrap
-import warnings
-from pathlib import Path
-
 import pytest
 import torch
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.scripts import json_result, run_script, run_script_here
 
 needs_fsdp2 = pytest.mark.skipif(
     not hasattr(torch.cpu.Stream, "record_event"),
@@ -80,40 +72,6 @@ PROJECT = """
 """
 
 
-def filled(project, values):
-    for name, value in values.items():
-        project = project.replace(name, repr(value))
-    return textwrap.dedent(project)
-
-
-def run(folder, project, *arguments, **values):
-    script = folder / "project.py"
-    script.write_text(filled(project, values))
-    done = subprocess.run(
-        [sys.executable, script, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-20000:]
-
-
-def run_alone(monkeypatch, folder, project, *arguments, **values):
-    """Run it in this process: starting another takes longer than the rest."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["project.py", *map(str, arguments)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        exec(filled(project, values), {"__name__": "__main__"})  # noqa: S102  # ours
-
-
-def read(folder, name):
-    return json.loads((folder / f"{name}.json").read_text())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp2", marks=needs_fsdp2)])
 @pytest.mark.parametrize(
@@ -130,20 +88,20 @@ def test_processes_find_the_same_as_one_on_the_same_points(
     strategy, shards, num_points, scale, tmp_path, monkeypatch
 ):
     values = {"PRECISION": "native", "SCALE": scale}
-    run(tmp_path, PROJECT, strategy, 2, num_points, *shards, **values)
-    first, second = read(tmp_path, f"{strategy}0"), read(tmp_path, f"{strategy}1")
+    run_script(tmp_path, PROJECT, strategy, 2, num_points, *shards, **values)
+    first, second = json_result(tmp_path, f"{strategy}0"), json_result(tmp_path, f"{strategy}1")
     assert first == second
     assert first["points"] == min(num_points, sum(shards))
     if num_points > sum(shards):
-        run_alone(monkeypatch, tmp_path, PROJECT, "one", 1, num_points, *shards, **values)
-        assert first == pytest.approx(read(tmp_path, "one0"), rel=1e-5)
+        run_script_here(monkeypatch, tmp_path, PROJECT, "one", 1, num_points, *shards, **values)
+        assert first == pytest.approx(json_result(tmp_path, "one0"), rel=1e-5)
 
 
 @pytest.mark.slow
 @needs_fsdp2
 def test_sharded_weights_in_float64_are_refused_in_words(tmp_path):
     with pytest.raises(AssertionError, match="weights of Net are sharded over processes"):
-        run(tmp_path, PROJECT, "fsdp2", 2, 64, 20, 20, PRECISION="float64", SCALE=None)
+        run_script(tmp_path, PROJECT, "fsdp2", 2, 64, 20, 20, PRECISION="float64", SCALE=None)
 
 
 @pytest.mark.slow
@@ -170,8 +128,8 @@ def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     """
-    run(tmp_path, project)
-    first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
+    run_script(tmp_path, project)
+    first, second = (json_result(tmp_path, f"rank{r}") for r in (0, 1))
     assert first == second
     assert (first["points"], first["epochs"]) == (32, 2)
 
@@ -216,12 +174,12 @@ def test_processes_decide_alike_where_one_fails(tmp_path, where, on_error):
     """
     why = "a broken batch" if where == "batch" else "out of memory, say"
     if on_error == "warn":
-        run(tmp_path, project, WHERE=where, ON_ERROR=on_error)
-        first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
+        run_script(tmp_path, project, WHERE=where, ON_ERROR=on_error)
+        first, second = (json_result(tmp_path, f"rank{r}") for r in (0, 1))
         assert first == second == []
         return
     with pytest.raises(AssertionError, match=rf"failed in process 1: MapError: .*{why}"):
-        run(tmp_path, project, WHERE=where, ON_ERROR=on_error)
+        run_script(tmp_path, project, WHERE=where, ON_ERROR=on_error)
 
 
 @pytest.mark.slow
@@ -274,8 +232,8 @@ def test_two_processes_go_on_to_the_bit_each_with_streams_of_its_own(tmp_path, s
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     """
-    run(tmp_path, project, STEP=step)
-    first, second = (json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1))
+    run_script(tmp_path, project, STEP=step)
+    first, second = (json_result(tmp_path, f"rank{r}") for r in (0, 1))
     assert first[0] == second[0] == [True] * 4
     assert first[1] != second[1]
     assert first[2] == second[2] == 20 - step  # 5 steps an epoch, of 160 rows in two processes

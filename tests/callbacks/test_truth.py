@@ -11,8 +11,8 @@ from lightning_invert import ForwardInverseModule, ResidualMLP, analyze
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.watch.maps import resolve_maps
 from lightning_invert.watch.truth import SCALARS_OF_TRUTH
-from tests.callbacks.test_strategies import read, run
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.scripts import json_result, run_script
 
 
 def process(x):
@@ -143,8 +143,8 @@ def test_processes_find_the_same_of_a_truth(tmp_path):
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     """
-    run(tmp_path, project)
-    first, second = read(tmp_path, "rank0"), read(tmp_path, "rank1")
+    run_script(tmp_path, project)
+    first, second = json_result(tmp_path, "rank0"), json_result(tmp_path, "rank1")
     assert first == second
     assert len(first["error"]) == 32
     assert first["jacobian_error_median"] == pytest.approx(sorted(first["error"])[16], rel=0.2)

@@ -1,12 +1,11 @@
 import math
 
-import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch.multiprocessing import spawn
 
 from lightning_invert import InvertibilityMetric
+from tests.watch.reference import summary_in_numpy
 
 
 def spectra(count=200, k=4, seed=0):
@@ -16,57 +15,12 @@ def spectra(count=200, k=4, seed=0):
     return sigma.sort(descending=True).values
 
 
-def reference(sigma):
-    """The summary, in plain NumPy."""
-    sigma = np.asarray(sigma)
-    largest, smallest = sigma[:, 0], sigma[:, -1]
-    cond = np.where(smallest < 1e-12, np.inf, largest / np.maximum(smallest, 1e-300))
-    log10_cond = np.minimum(np.log10(cond), 16)
-    huge = np.where(np.isinf(cond), 1e300, cond)  # NumPy interpolates inf to NaN
-
-    def quantile_of_cond(q):
-        quantile = np.quantile(huge, q)
-        return np.inf if quantile > 1e290 else quantile
-
-    def interval(q):
-        ends = stats.quantile_test(log10_cond, p=q).confidence_interval(0.95)
-        return np.nan_to_num(ends.low, nan=0.0), np.nan_to_num(ends.high, nan=16.0)
-
-    share = sigma / sigma.sum(1, keepdims=True)
-    full_rank = (sigma > 1e-5).sum(1) == sigma.shape[1]
-    wilson = stats.binomtest(int(full_rank.sum()), len(sigma)).proportion_ci(method="wilson")
-    ends = {
-        "full_rank_fraction": (wilson.low, wilson.high),
-        "log10_cond_median": interval(0.5),
-        "log10_cond_p95": interval(0.95),
-    }
-    return {
-        "full_rank_fraction": np.mean(full_rank),
-        **{f"{name}_low": low for name, (low, _) in ends.items()},
-        **{f"{name}_high": high for name, (_, high) in ends.items()},
-        "stable_fraction": np.mean(cond < 100),
-        "moderate_fraction": np.mean((cond >= 100) & (cond <= 1e4)),
-        "ill_conditioned_fraction": np.mean((cond > 1e4) & np.isfinite(cond)),
-        "singular_fraction": np.mean(np.isinf(cond)),
-        "unresolved_fraction": np.mean(cond > 1e6),
-        "nonfinite_fraction": 0.0,
-        "log10_cond_median": np.quantile(log10_cond, 0.5),
-        "log10_cond_p05": np.quantile(log10_cond, 0.05),
-        "log10_cond_p95": np.quantile(log10_cond, 0.95),
-        "cond_median": quantile_of_cond(0.5),
-        "cond_p95": quantile_of_cond(0.95),
-        "sigma_min_median": np.median(smallest),
-        "sigma_max_median": np.median(largest),
-        "effective_rank": np.mean(np.exp(-(share * np.log(share)).sum(1))),
-    }
-
-
 def test_summary_equals_numpys():
     sigma = spectra()
     metric = InvertibilityMetric()
     metric.update(sigma, condition_limit=1e6)
     found = {name: value.item() for name, value in metric.compute().items()}
-    assert found == pytest.approx(reference(sigma), rel=1e-6)
+    assert found == pytest.approx(summary_in_numpy(sigma), rel=1e-6)
 
 
 def test_batches_add_up():
@@ -74,7 +28,7 @@ def test_batches_add_up():
     for part in spectra().split(37):
         metric.update(part, condition_limit=1e6)
     found = {name: value.item() for name, value in metric.compute().items()}
-    assert found == pytest.approx(reference(spectra()), rel=1e-6)
+    assert found == pytest.approx(summary_in_numpy(spectra()), rel=1e-6)
 
 
 def test_the_four_bands_add_up_to_one():
@@ -108,7 +62,9 @@ def test_points_with_a_nan_are_counted_and_left_out():
     metric = InvertibilityMetric()
     metric.update(sigma, condition_limit=1e6)
     found = {name: value.item() for name, value in metric.compute().items()}
-    assert found == pytest.approx({**reference(sigma[50:]), "nonfinite_fraction": 0.25}, rel=1e-6)
+    assert found == pytest.approx(
+        {**summary_in_numpy(sigma[50:]), "nonfinite_fraction": 0.25}, rel=1e-6
+    )
 
 
 def test_what_is_monitored_is_finite_even_if_everything_is_singular_or_nan():
@@ -155,7 +111,7 @@ def _one_process(rank, port, world_size):
         spectra()[:70] if rank == 0 else spectra()[70:], condition_limit=10.0 ** (6 + rank)
     )
     found = {name: value.item() for name, value in metric.compute().items()}
-    assert found == pytest.approx(reference(spectra()), rel=1e-6)
+    assert found == pytest.approx(summary_in_numpy(spectra()), rel=1e-6)
     torch.distributed.destroy_process_group()
 
 

@@ -12,7 +12,7 @@ from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.watch.maps import resolve_maps
 from lightning_invert.watch.observation import Observation, observe
 from lightning_invert.watch.summary import INTERVALS, SCALARS, SCALARS_OF_PROBES
-from tests.watch.test_metric import reference
+from tests.watch.reference import summary_in_numpy
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
 
@@ -45,7 +45,7 @@ def test_it_is_what_autograd_and_numpy_find(scale, known):
         j = j * of_x / of_y[:, None]
     sigma = np.linalg.svd(j, compute_uv=False)
     np.testing.assert_allclose(found.singular_values, sigma, rtol=1e-5)
-    expected = reference(sigma)
+    expected = summary_in_numpy(sigma)
     del expected["unresolved_fraction"]
     assert {k: found.scalars[k] for k in expected} == pytest.approx(expected, rel=1e-4)
     assert (found.scale, found.shape, found.num_points) == (scale, (2, 3), 40)

@@ -1,4 +1,4 @@
-"""Where the known problems are hard: ``python -m tests.problem_map`` draws docs/images/problems.png.
+"""Where the known problems are hard: ``python -m docs.problem_map`` draws docs/images/problems.png.
 
 It also prints the table of docs/problems.md.
 """
@@ -14,7 +14,7 @@ from lightning_invert.problems import Ballistics, BlastFurnace, MultilayerFilm, 
 from lightning_invert.problems.multilayer_film import refractive_index
 from lightning_invert.report.figures import style
 
-FILE = Path(__file__).parents[1] / "docs" / "images" / "problems.png"
+FILE = Path(__file__).parent / "images" / "problems.png"
 GRID = 81
 SHARES = (0.5, 0.95, 0.99)
 KAPPA = "log₁₀ κ, standardised"

@@ -1,16 +1,16 @@
-"""The table of what the callback was tried with: ``python -m tests.tried`` writes docs/tried.md."""
+"""The table of what the callback was tried with: ``python -m docs.tried`` writes docs/tried.md."""
 
 from pathlib import Path
 
-from tests.callbacks.test_no_interference import OPTIONS
+from tests.callbacks.trainer_options import OPTIONS
 from tests.third_party import PROJECTS
 
-FILE = Path(__file__).parents[1] / "docs" / "tried.md"
+FILE = Path(__file__).parent / "tried.md"
 
 HEAD = """\
 # What it was tried with
 
-Made by the tests (`python -m tests.tried`), which try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`. *By itself*: what `InvertibilityCallback()` does without being told anything: it watches `forward` at the first part of the batch, or says once what the batch holds and what to write. *Maps*: with what it watches more, or at all. In each case a fit with the callback ends like one without, to the bit: weights, buffers, the project's own metrics, random streams.
+Made by the tests (`python -m docs.tried`), which try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`. *By itself*: what `InvertibilityCallback()` does without being told anything: it watches `forward` at the first part of the batch, or says once what the batch holds and what to write. *Maps*: with what it watches more, or at all. In each case a fit with the callback ends like one without, to the bit: weights, buffers, the project's own metrics, random streams.
 
 The projects are miniatures: their batches, the signatures of their `forward` and what it returns are those of the originals, their sizes are not.
 

@@ -1,0 +1,70 @@
+"""Options of a trainer with which watching must change nothing, and the module to fit."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import callbacks as stock
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.projects import Foreign
+
+
+class Noisy(Foreign):
+    """Draws from every random stream in its forward, as a variational model does.
+
+    Dropout and BatchNorm it has already. It also logs in its forward, and notes which points it
+    was trained on.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.order = []
+
+    def forward(self, x):
+        self.log("mean_input", x.mean())
+        self.log_dict({"spread": x.std()}, on_epoch=True)
+        return super().forward(x) + torch.randn(1) * np.random.rand() * random.random()
+
+    def training_step(self, batch, batch_idx):
+        self.order.append(batch[0][:, 0].clone())
+        loss = super().training_step(batch, batch_idx)
+        self.log("train_loss", loss)
+        return loss
+
+
+class Compiled(Noisy):
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.compile(self.encoder, backend="aot_eager")
+
+
+class AverageOfWeights(stock.StochasticWeightAveraging):
+    def __init__(self):
+        super().__init__(swa_lrs=0.01, swa_epoch_start=1)
+
+
+def EMAWeightAveraging():
+    kind = getattr(stock, "EMAWeightAveraging", None)
+    return kind() if kind else pytest.skip("this Lightning has none")
+
+
+def loader(num_workers=0, shuffle=False):
+    generator = torch.Generator().manual_seed(2)
+    x, y = torch.randn(64, 5, generator=generator), torch.randn(64, 3, generator=generator)
+    return DataLoader(TensorDataset(x, y), batch_size=16, shuffle=shuffle, num_workers=num_workers)
+
+
+OPTIONS = [
+    {},
+    {"num_workers": 2},
+    {"accumulate_grad_batches": 3},
+    {"precision": "bf16-mixed"},
+    {"gradient_clip_val": 0.1},
+    {"module": Compiled},
+    {"callbacks": [AverageOfWeights]},
+    {"callbacks": [EMAWeightAveraging]},
+    {"num_sanity_val_steps": 0},
+    {"val_check_interval": 2},
+]
