@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import checkpoint
 
-__all__ = ["evaluate", "with_context", "without_checkpoints"]
+__all__ = ["evaluate", "plain", "with_context", "without_checkpoints"]
 
 CUDNN_DEVICE = "cuda"
 CUDNN_RECURRENT = "CudnnRnn"
@@ -41,7 +41,15 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             "Expected argument `function` to return one row for each of the "
             f"{len(x)} points, but it returned shape {tuple(y.shape)}."
         )
-    return y
+    return y if type(y) is Tensor or hasattr(y, "__tensor_flatten__") else y.as_subclass(Tensor)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """Return the numbers of a tensor without a graph: subclasses bring rules of their own."""
+    # A tensor that is spread over devices is no numbers alone.
+    if type(tensor) in (Tensor, nn.Parameter) or hasattr(tensor, "__tensor_flatten__"):
+        return tensor.detach()
+    return tensor.as_subclass(Tensor).detach()
 
 
 def with_context(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+
+from lightning_invert.jacobians.evaluation import plain
 
 __all__ = ["isolated"]
 
@@ -61,13 +63,7 @@ def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of the user
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     devices = list(range(torch.cuda.device_count())) if cuda else []
-    restore: list[Callable[[], None]] = []
-    for part in parts.values():
-        with suppress(Exception):  # whatever it is made of, it ends no fit
-            restore.append(_kept(part))
-    if weights:
-        with suppress(Exception):  # out of memory, say
-            restore.append(_weights(parts.values()))
+    restore = [*map(_kept, parts.values()), *(_weights(parts.values()) if weights else ())]
     try:
         with torch.random.fork_rng(devices), _silent(parts.values()):
             yield
@@ -104,6 +100,13 @@ def _kept(module: nn.Module) -> Callable[[], None]:
 
 def _copied(value: Any, depth: int = 0) -> Callable[[], None] | None:
     """Return what puts the content of a value back, if it has one that can change."""
+    try:
+        return _content(value, depth)
+    except Exception:  # noqa: BLE001  # a value that cannot be copied leaves the others put back
+        return None
+
+
+def _content(value: Any, depth: int) -> Callable[[], None] | None:
     if isinstance(value, Tensor):
         return _tensor(value) if _can_be_put_back(value) else None
     if isinstance(value, np.ndarray):
@@ -144,8 +147,8 @@ def _can_be_put_back(tensor: Tensor) -> bool:
 
 
 def _tensor(tensor: Tensor) -> Callable[[], None]:
-    before = tensor.detach().clone()
-    return lambda: _restore([(tensor, before)])
+    before = plain(tensor).clone()
+    return lambda: _restore(tensor, before)
 
 
 def _collection(value: Any, depth: int) -> Callable[[], None]:
@@ -162,30 +165,38 @@ def _collection(value: Any, depth: int) -> Callable[[], None]:
     return put_back
 
 
-def _weights(parts: Iterable[nn.Module]) -> Callable[[], None]:
+def _weights(parts: Iterable[nn.Module]) -> list[Callable[[], None]]:
     own = {id(p): p for part in parts for p in part.parameters(recurse=False)}
     # Sharded weights are not to be touched.
-    plain = [p for p in own.values() if not hasattr(p, "full_tensor") and _can_be_put_back(p)]
-    if sum(p.numel() for p in plain) > MAX_NUMBERS_KEPT:
-        return lambda: None
-    before = [(p, p.detach().clone()) for p in plain]
-    return lambda: _restore(before)
+    whole = [p for p in own.values() if not hasattr(p, "full_tensor") and _can_be_put_back(p)]
+    if sum(p.numel() for p in whole) > MAX_NUMBERS_KEPT:
+        return []
+    return [put_back for p in whole if (put_back := _copied(p)) is not None]
 
 
-def _restore(tensors: Sequence[tuple[Tensor, Tensor]]) -> None:
+def _restore(tensor: Tensor, before: Tensor) -> None:
+    numbers = plain(tensor)
     with torch.no_grad():
-        for tensor, before in tensors:
-            if not torch.equal(tensor, before):
-                tensor.detach().copy_(before)
+        if not torch.equal(numbers, before):
+            numbers.copy_(before)
 
 
 @contextmanager
 def _silent(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Let `self.log` in a watched forward do nothing: this is not a step of the module's own."""
-    for module in modules:
+    replaced = [
+        (vars(module), name, vars(module).get(name))
+        for module in modules
         # By name, because `lightning` and `pytorch_lightning` each have a class of their own.
-        if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
-            for name in ("log", "log_dict"):
-                vars(module)[name] = lambda *_, **__: None
-    # They are taken away with the other attributes that were not there before.
-    yield
+        if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
+        for name in ("log", "log_dict")
+    ]
+    for attributes, name, _ in replaced:
+        attributes[name] = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        for attributes, name, own in replaced:
+            attributes.pop(name, None)
+            if own is not None:
+                attributes[name] = own

@@ -1,6 +1,7 @@
 """Whatever a forward does to its module, looking at it leaves no trace."""
 
 import random
+import threading
 from collections import Counter, OrderedDict, deque
 
 import numpy as np
@@ -172,3 +173,65 @@ def test_a_log_that_is_a_function_of_the_project_s_own_stays():
     module = Sphere()
     with isolated(module):
         assert module.log(3) == 6
+
+
+class Uncopyable:
+    """An attribute that no one can copy."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError
+
+    __copy__ = __reduce_ex__ = __deepcopy__
+
+
+class Stubborn(torch.Tensor):
+    """A tensor subclass that loses what it needs: `clone` raises after `detach`."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is not torch.Tensor.detach and not hasattr(args[0], "label"):
+            raise AttributeError("'Stubborn' object has no attribute 'label'")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def stubborn():
+    tensor = torch.zeros(3).as_subclass(Stubborn)
+    tensor.label = "gas"
+    return tensor
+
+
+class StubbornList(list):
+    def copy(self):
+        raise RuntimeError
+
+
+ODD = {
+    "a tensor subclass": stubborn,
+    "a tensor subclass in a list": lambda: [stubborn(), 1],
+    "a lock": threading.Lock,
+    "an object that cannot be copied": Uncopyable,
+    "a collection that cannot be copied": lambda: {"list": StubbornList([1])},
+    "an array of objects": lambda: np.array([Uncopyable()], dtype=object),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_one_attribute_that_cannot_be_copied_leaves_the_others_put_back(odd):
+    class LightningModule(Restless):
+        logged = ()
+
+        def log(self, name):
+            self.logged = (*self.logged, name)
+
+    module = LightningModule()
+    module.odd = value = odd()
+    before = everything(module)
+    with isolated(module):
+        module(torch.randn(4, 3))
+        module.log("while looking")
+        module.odd = None
+    assert everything(module) == before
+    assert module.odd is value
+    assert "log" not in vars(module)
+    module.log("after")
+    assert module.logged == ("after",)
