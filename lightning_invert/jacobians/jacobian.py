@@ -26,7 +26,7 @@ from torch.autograd import forward_ad
 
 from lightning_invert.arguments import check_choice, check_flag, check_integer
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.evaluation import evaluate
+from lightning_invert.jacobians.evaluation import evaluate, plain
 from lightning_invert.jacobians.pullback import Pullback
 
 __all__ = [
@@ -164,10 +164,10 @@ def _differentiate(
         raise ValueError("Expected argument `mode` not to be 'forward' with `create_graph`.")
     if chunk_size is not None:
         check_integer("chunk_size", chunk_size, low=1, what="or None")
+    inputs = plain(inputs)
     with differentiable(inputs.device.type):
         if check:
             _check_independence(function, inputs)
-        inputs = inputs.detach()
         if chunk_size is None and create_graph:
             chunk_size = len(inputs)
         elif chunk_size is None:

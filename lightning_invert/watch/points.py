@@ -10,6 +10,8 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
+from lightning_invert.jacobians.evaluation import plain
+
 __all__ = ["Frame", "Points"]
 
 
@@ -103,7 +105,7 @@ class Points:
                     return _Input(number)
             if tensor.ndim == 0 or len(tensor) != count:
                 return tensor
-            rows.append(tensor.detach())
+            rows.append(plain(tensor))
             return _Row(len(rows) - 1)
 
         frame = Frame(
@@ -111,8 +113,9 @@ class Points:
             tuple(apply_to_collection(part, Tensor, place) for part in context),
             apply_to_collection(within, Tensor, place),
         )
-        x = inputs[0] if len(inputs) == 1 else torch.cat([p.flatten(1) for p in inputs], dim=1)
-        return cls(x.detach(), tuple(rows), frame)
+        parts = list(map(plain, inputs))
+        x = parts[0] if len(parts) == 1 else torch.cat([p.flatten(1) for p in parts], dim=1)
+        return cls(x, tuple(rows), frame)
 
     def __len__(self) -> int:
         return len(self.inputs)

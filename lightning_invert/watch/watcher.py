@@ -323,11 +323,11 @@ class Watcher:
             frame = next((f for f in self._gather(frame) if f is not None), None)
         if len(sample) == 0 or frame is None:
             return []
-        inputs, *context = sample.rows().values()
-        outcomes = context.pop() if watched.reach is not None else None
-        points = Points(inputs, tuple(context), frame).to(device)
         known = watched.name in self._num_outputs
         try:
+            inputs, *context = sample.rows().values()
+            outcomes = context.pop() if watched.reach is not None else None
+            points = Points(inputs, tuple(context), frame).to(device)
             if not known:
                 self._warn_of_noise(watched, points[:2])
             points, effort = self._within_bounds(watched, points)
