@@ -71,6 +71,8 @@ class Model(NamedTuple):
             inputs: Shape (P, n).
             wanted: Of which outputs something is wanted, (P, m): the rows of the others are 0.
         """
+        if len(inputs) == 0:
+            return self.input_spread.new_zeros(0, self.num_outputs, inputs.shape[1])
         jacobian, _ = jacobian_and_outputs(
             self.function, inputs, num_outputs=self.num_outputs, check=False
         )

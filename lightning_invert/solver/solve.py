@@ -193,6 +193,8 @@ def _nearest(
     found = Found(near.inputs, near.outputs, near.distance, near.stationary, near.steps, None)
     missed = (near.distance > tolerance).reshape(start.shape[:2]).all(1)
     rows = missed[target].nonzero()[:, 0]
+    if len(rows) == 0:
+        return found
     again = approach(
         model,
         begin[rows],
