@@ -1,18 +1,17 @@
-"""Tables that are read and written piece by piece, so that they may be larger than the memory."""
+"""Tables of numbers, read and written in pieces: a file may be larger than the memory."""
 
 from __future__ import annotations
 
-import codecs
+import csv
 import difflib
 import gzip
-import io
-import re
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import dropwhile, islice
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_invert.arguments import repeated
 
@@ -27,9 +26,9 @@ __all__ = ["TableWriter", "check_separator", "read_table", "row_name", "unused"]
 TEXT, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
 
 MAX_ROWS_AT_ONCE = 65536
-MAX_LINES_OF_A_ROW = 65536
 
-QUOTED = re.compile(rb'"[^"]*"?')
+WORDS = {"": None, "true": "1", "True": "1", "false": "0", "False": "0"}
+"""What these cells stand for."""
 
 
 def read_table(
@@ -41,25 +40,25 @@ def read_table(
 ) -> Iterator[polars.DataFrame]:
     r"""Read columns of numbers from a CSV, TSV or Parquet file, piece by piece.
 
-    Integers and booleans count as numbers, in text also true and false. Numbers are rounded to
-    float64; in text they have a decimal point, and nothing between their thousands. Blanks around a
-    cell or a name do not count. A blank line is a row without values; any other row has as many
-    cells as the header.
+    Integers and booleans are numbers; in text, so are ``true`` and ``false``. Numbers are rounded
+    to float64. In text they have a decimal point and no thousands separator. Blanks around a cell
+    or a name do not count. A blank line is a row without values. Any other row has as many cells
+    as the header.
 
     Args:
-        file: Its name ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq.
-        columns: Which, in this order; by default all.
-        separator: Between the cells of a CSV file; a TSV file has tabs.
-        rows_at_once: Rows of a piece.
+        file: Path that ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq.
+        columns: Names of the columns to read, in this order; by default all.
+        separator: Character between the cells of a CSV file; a TSV file has tabs.
+        rows_at_once: Largest number of rows of a piece.
 
     Yields:
         The pieces, with all columns as float64; an empty cell is NaN.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of another kind, has no rows, is damaged or cannot be read, lacks
-            a column or has it twice, has rows of another length, or a cell that is not a number or
-            beyond the range of float64. Text has to be UTF-8.
+        ValueError: If the file is of another kind, has no rows, is damaged or is no text in UTF-8;
+            if a column is missing or there twice; if a row is longer or shorter than the header;
+            if a cell is no number or beyond the range of float64.
 
     Example:
         >>> import tempfile
@@ -73,7 +72,7 @@ def read_table(
 
     file = Path(file)
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "is not there"
+        what = "is a folder" if file.is_dir() else "does not exist"
         raise FileNotFoundError(f"Expected a table, but {str(file)!r} {what}.")
     if not file.name.lower().endswith(TEXT + PARQUET):
         raise ValueError(
@@ -82,17 +81,13 @@ def read_table(
         )
     check_separator(separator)
     if again := repeated(columns or ()):
-        raise ValueError(
-            f"Expected each column of {str(file)!r} to be asked for once, but got {again}."
-        )
-    if _is_parquet(file):
-        pieces = _read_parquet(file, columns, rows_at_once)
-    else:
-        pieces = _read_text(file, columns, separator, rows_at_once)
-    some = False
+        raise ValueError(f"Expected each column of {str(file)!r} once, but got {again}.")
+    read = _read_parquet if _is_parquet(file) else _read_text
+    separator = _separator(file, separator)
+    empty = True
     try:
-        for piece in pieces:
-            some = True
+        for piece in read(file, columns, separator, rows_at_once):
+            empty = False
             yield piece.fill_null(float("nan"))
     except (PolarsError, PanicException, OSError, zlib.error, EOFError) as error:
         # What follows the first line is advice on the arguments of Polars.
@@ -100,16 +95,12 @@ def read_table(
         raise ValueError(
             f"Expected {str(file)!r} to hold a table, but it cannot be read: {reason}"
         ) from error
-    if not some:
+    if empty:
         raise ValueError(f"Expected {str(file)!r} to hold at least one row, but it has none.")
 
 
 def check_separator(separator: str) -> None:
-    """Complain of what cannot separate the cells of a text file.
-
-    Raises:
-        ValueError: If it is not a single ASCII character, or a quote or a line end.
-    """
+    """Raise a ValueError for what cannot separate the cells of a text file."""
     if (
         not isinstance(separator, str)
         or len(separator) != 1
@@ -122,15 +113,8 @@ def check_separator(separator: str) -> None:
         )
 
 
-def row_name(file: str | Path, index: int) -> str:
-    r"""Name a row so that it can be found.
-
-    Args:
-        file: The table.
-        index: Of the row, from 0.
-
-    Returns:
-        The line at which it begins in a text file; the index in a Parquet file.
+def row_name(file: str | Path, index: int, separator: str = ",") -> str:
+    r"""Name a row, counted from 0, as an editor shows it: by the line at which it begins.
 
     Example:
         >>> import tempfile
@@ -140,25 +124,29 @@ def row_name(file: str | Path, index: int) -> str:
         >>> row_name(file, 1), row_name("points.parquet", 1)
         ('line 4', 'row 1 (counted from 0)')
     """
-    if _is_parquet(Path(file)):
+    file = Path(file)
+    if _is_parquet(file):
         return f"row {index} (counted from 0)"
-    # A second look, so that no line numbers need to be kept for all that goes well.
-    return f"line {next(islice(_rows(Path(file)), index + 1, None))[0]}"
+    return f"line {next(islice(_rows(file, _separator(file, separator)), index + 1, None)).begin}"
 
 
 def _is_parquet(file: Path) -> bool:
     return file.name.lower().endswith(PARQUET)
 
 
+def _separator(file: Path, separator: str) -> str:
+    return "\t" if file.name.lower().endswith((".tsv", ".tsv.gz")) else separator
+
+
 def _read_parquet(
-    file: Path, columns: Sequence[str] | None, rows_at_once: int
+    file: Path, columns: Sequence[str] | None, separator: str, rows_at_once: int
 ) -> Iterator[polars.DataFrame]:
     import polars
 
     table = polars.scan_parquet(file, glob=False)
     types = table.collect_schema()
     columns = columns or types.names()
-    _check_columns(file, types.names(), columns)
+    places = _places(file, types.names(), columns)
     for name in columns:
         # A column without any value has a type of its own.
         if not (types[name].is_numeric() or types[name] in (polars.Boolean, polars.Null)):
@@ -167,12 +155,8 @@ def _read_parquet(
                 f"{types[name]}."
             )
     # By their places: a name like "*" or "^a$" would be a pattern.
-    places = [types.names().index(name) for name in columns]
-    table = table.select(polars.nth(places).cast(polars.Float64))
-    begin = 0
-    while len(piece := table.slice(begin, rows_at_once).collect()):
-        yield piece
-        begin += len(piece)
+    numbers = table.select(polars.nth(places).cast(polars.Float64))
+    yield from numbers.collect_batches(chunk_size=rows_at_once)
 
 
 def _read_text(
@@ -180,157 +164,153 @@ def _read_text(
 ) -> Iterator[polars.DataFrame]:
     import polars
 
-    texts = _texts(file, columns, separator, rows_at_once)
+    cells = _read_cells(file, columns, separator, rows_at_once)
     begin = 0
-    for text in texts:
+    for text in cells:
         numbers = text.cast(polars.Float64, strict=False)
-        for name in text.columns:
-            wrong = _wrong(text[name], numbers[name])
-            if wrong.any():
-                index = int(wrong.arg_max() or 0)
-                count = int(wrong.sum()) + sum(int(_wrong(some[name]).sum()) for some in texts)
-                raise ValueError(
-                    f"Expected column {name!r} of {str(file)!r} to hold numbers, but in "
-                    f"{row_name(file, begin + index)} it has {text[name][index]!r} ({count} such "
-                    "cell(s) in all)."
-                )
+        counts = _count_wrong(text)
+        if counts:
+            name = next(iter(counts))
+            row = int(_is_wrong(text[name]).arg_max() or 0)
+            for rest in cells:
+                counts += _count_wrong(rest)
+            total = ", ".join(f"{count} in {column!r}" for column, count in counts.items())
+            raise ValueError(
+                f"Expected column {name!r} of {str(file)!r} to hold numbers, but "
+                f"{row_name(file, begin + row, separator)} has {text[name][row]!r}. Cells that are no "
+                f"numbers: {total}."
+            )
         yield numbers
         begin += len(text)
 
 
-def _wrong(cells: polars.Series, numbers: polars.Series | None = None) -> polars.Series:
-    """Tell which cells hold what is no number, or one that float64 does not hold."""
+def _count_wrong(text: polars.DataFrame) -> Counter[str]:
+    return +Counter({cells.name: int(_is_wrong(cells).sum()) for cells in text})
+
+
+def _is_wrong(cells: polars.Series) -> polars.Series:
+    """Return which cells hold what is no number, or one that float64 does not hold."""
     import polars
 
-    # Without its name, as Polars takes one like "^a$" for a pattern.
-    cells = cells.alias("")
-    numbers = cells.cast(polars.Float64, strict=False) if numbers is None else numbers.alias("")
-    wrong = numbers.is_null() & cells.is_not_null()
-    infinite = numbers.is_infinite().fill_null(value=False)
-    if infinite.any():
-        wrong |= infinite & ~cells.str.contains("(?i)inf").fill_null(value=False)
-    return wrong
+    cells = cells.alias("")  # Polars takes a name like "^a$" for a pattern
+    numbers = cells.cast(polars.Float64, strict=False)
+    overflow = numbers.is_infinite() & ~cells.str.contains("(?i)inf")
+    return (numbers.is_null() & cells.is_not_null()) | overflow.fill_null(value=False)
 
 
-def _texts(
+def _read_cells(
     file: Path, columns: Sequence[str] | None, separator: str, rows_at_once: int
 ) -> Iterator[polars.DataFrame]:
-    import polars
-
-    separator = "\t" if file.name.lower().endswith((".tsv", ".tsv.gz")) else separator
-    mark, rows = separator.encode(), _rows(file)
-    begin, header = next(rows, (0, b""))
-    _check_header(file, begin, header)
-    names = _parse(file, [(begin, header)], b"", separator, has_header=False).row(0)
-    there = [(name or "").strip() for name in names]
-    columns = columns or there
-    _check_columns(file, there, columns)
-    # Places for names, as Polars would rename a column whose name is there twice.
-    places = {name: str(there.index(name)) for name in columns}
-    header = separator.join(map(str, range(len(there)))).encode() + b"\n"
-    cells = [polars.col(places[name]).str.strip_chars().alias(name) for name in columns]
-    meant = {"": None, "true": "1", "false": "0", "True": "1", "False": "0"}
-    while some := list(islice(rows, rows_at_once)):
-        for begin, row in some:
-            if row.count(mark) + 1 == len(there) and b'"' not in row:
-                continue
-            if (count := _count_cells(row, mark)) != len(there) and row.strip():
-                raise ValueError(
-                    f"Expected every row of {str(file)!r} to have as many cells as its header, "
-                    f"{len(there)}, but that of line {begin} has {count}."
-                )
-        piece = _parse(file, some, header, separator, columns=list(places.values()))
-        yield piece.select(cells).with_columns(polars.all().replace(meant))
-
-
-def _count_cells(row: bytes, mark: bytes) -> int:
-    return QUOTED.sub(b"", row).count(mark) + 1
-
-
-def _check_header(file: Path, line: int, header: bytes) -> None:
-    if not header:
-        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
-    if header.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in header:
-        raise ValueError(
-            f"Expected {str(file)!r} to be text in UTF-8, but line {line} has what UTF-16 or a "
-            "binary file has. Save it as UTF-8."
-        )
-    if b"\r" in QUOTED.sub(b"", header).rstrip(b"\r\n"):
-        raise ValueError(
-            f"Expected the lines of {str(file)!r} to end in a line feed, but a carriage return "
-            f"alone is in line {line}. Save it with the line ends of Unix or Windows."
-        )
-
-
-def _parse(
-    file: Path, rows: Sequence[tuple[int, bytes]], header: bytes, separator: str, **options: Any
-) -> polars.DataFrame:
-    """Take rows apart into cells, or name the first line that cannot be."""
+    """Yield the columns as text without blanks around it; an empty cell is null."""
     import polars
     from polars.exceptions import PolarsError
 
-    def parse(some: Sequence[tuple[int, bytes]]) -> polars.DataFrame:
-        whole = b"".join([header, *(row for _, row in some)])
-        return polars.read_csv(
-            io.BytesIO(whole), separator=separator, infer_schema=False, **options
-        )
-
+    header = next(_rows(file, separator), None)
+    if header is None:
+        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
+    names = [name.strip() for name in header.cells]
+    columns = columns or names
+    places = _places(file, names, columns)
+    table = polars.scan_csv(
+        file,
+        separator=separator,
+        has_header=False,
+        skip_lines=header.end,
+        # Polars would rename a column whose name is there twice.
+        schema={str(place): polars.String for place in range(len(names))},
+        missing_columns="insert",
+        glob=False,
+    )
+    selected = [
+        polars.nth(place).str.strip_chars().replace(WORDS).alias(name)
+        for place, name in zip(places, columns, strict=True)
+    ]
+    lengths_checked = False
     try:
-        return parse(rows)
+        for piece in table.collect_batches(chunk_size=rows_at_once):
+            # Polars fills up a row that is too short: its last cell looks empty.
+            if not lengths_checked and piece[:, -1].has_nulls():
+                _check_rows(file, separator, len(names))
+                lengths_checked = True
+            yield piece.select(selected)
     except PolarsError:
-        for line, row in rows:
-            try:
-                row.decode()
-                parse([(line, row)])
-            except UnicodeDecodeError as error:
-                cell = _count_cells(row[: error.start], separator.encode())
-                raise ValueError(
-                    f"Expected {str(file)!r} to hold a table in UTF-8, but line {line} has the byte "
-                    f"{row[error.start]:#x} in cell {cell}. Save it as UTF-8."
-                ) from None
-            except PolarsError as error:
-                raise ValueError(
-                    f"Expected {str(file)!r} to hold a table, but line {line} cannot be taken apart "
-                    "into cells: a quote in a cell has to be written twice, and the cell in quotes."
-                ) from error
+        _check_rows(file, separator, len(names))
         raise
 
 
-def _rows(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of the first line and the text of the header and of each row."""
+class _Row(NamedTuple):
+    """A row of a text file, from the line ``begin`` to the line ``end``, counted from 1."""
+
+    begin: int
+    end: int
+    cells: list[str]
+
+
+def _rows(file: Path, separator: str) -> Iterator[_Row]:
+    """Yield the header and the rows with their lines.
+
+    Python's parser is slower than Polars, but counts lines and says which one is wrong.
+    """
     with (gzip.open if file.suffix.lower() == ".gz" else open)(file, "rb") as lines:
-        begin, row, inside = 0, list[bytes](), False
-        for number, line in dropwhile(lambda pair: not pair[1].strip(), enumerate(lines, 1)):
-            begin = begin if row else number
-            row.append(line)
-            # Two quotes within a cell stand for one, so that only an odd one opens or closes it.
-            inside ^= line.count(b'"') % 2 == 1
-            if not inside:
-                yield begin, b"".join(row)
-                row.clear()
-            elif len(row) > MAX_LINES_OF_A_ROW:
-                break
-    if inside:
-        raise ValueError(
-            f"Expected {str(file)!r} to close every quote, but that of line {begin} stays open."
-        )
-
-
-def _check_columns(file: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
-    for name in wanted:
-        if there.count(name) > 1:
+        reader = csv.reader(_decode(file, lines), delimiter=separator, strict=True)
+        begin, is_header = 1, True
+        try:
+            for cells in reader:
+                if not is_header or any(cell.strip() for cell in cells):
+                    yield _Row(begin, reader.line_num, cells)
+                    is_header = False
+                begin = reader.line_num + 1
+        except csv.Error as error:
             raise ValueError(
-                f"Expected {str(file)!r} to have one column {name!r}, but it has "
-                f"{there.count(name)} of that name."
+                f"Expected {str(file)!r} to hold a table, but line {begin} cannot be split into "
+                f"cells: {error}. Write a quote in a cell twice, put the cell in quotes, close every "
+                "quote, and end lines as Unix or Windows does."
+            ) from error
+
+
+def _decode(file: Path, lines: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"Expected {str(file)!r} to hold a table in UTF-8, but line {number} has the byte "
+                f"{line[error.start]:#x}. Save it as UTF-8."
+            ) from None
+        if number == 1 and "\0" in text:
+            raise ValueError(
+                f"Expected {str(file)!r} to hold a table in UTF-8, but line 1 is UTF-16 or binary. "
+                "Save it as UTF-8."
             )
-        if name in there:
-            continue
-        close = difflib.get_close_matches(name, there, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"Expected {str(file)!r} to have a column {name!r}, but it has "
-            f"{', '.join(map(repr, there))}.{hint}"
-        )
+        yield text
+
+
+def _check_rows(file: Path, separator: str, length: int) -> None:
+    """Raise an error that names the first row of another length than the header."""
+    for row in _rows(file, separator):
+        if len(row.cells) != length and any(cell.strip() for cell in row.cells):
+            raise ValueError(
+                f"Expected every row of {str(file)!r} to have as many cells as its header, "
+                f"{length}, but line {row.begin} has {len(row.cells)}."
+            )
+
+
+def _places(file: Path, names: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """Return the places of columns among the names of a file."""
+    for column in columns:
+        if names.count(column) > 1:
+            raise ValueError(
+                f"Expected {str(file)!r} to have one column {column!r}, but it has "
+                f"{names.count(column)} of that name."
+            )
+        if column not in names:
+            close = difflib.get_close_matches(column, names, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(
+                f"Expected {str(file)!r} to have a column {column!r}, but it has "
+                f"{', '.join(map(repr, names))}.{hint}"
+            )
+    return [names.index(column) for column in columns]
 
 
 def unused(path: Path) -> Path:
@@ -348,15 +328,9 @@ class TableWriter:
     An existing file is never replaced: a number is added to the name. What was written before an
     error stays.
 
-    Args:
-        path: Its name ends in .csv or .parquet.
-
-    Raises:
-        ValueError: If it does not.
-
     Example:
         >>> import tempfile
-        >>> with TableWriter(Path(tempfile.mkdtemp(), "found.csv")) as table:
+        >>> with TableWriter(Path(tempfile.mkdtemp(), "points.csv")) as table:
         ...     table.write({"a": [1, 2]})
         ...     table.write({"a": [3]})
         >>> table.path.read_text()
@@ -371,18 +345,14 @@ class TableWriter:
             )
         self.path = unused(path)
         self.rows = 0
-        # Parquet files cannot grow: pieces are kept beside the file and put together at the end.
+        # Parquet files cannot grow: pieces lie beside the file and are joined at the end.
         self._pieces: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def write(self, columns: Mapping[str, Any]) -> None:
-        """Append rows.
-
-        Args:
-            columns: Name -> values; the same names in every call.
-        """
+        """Append rows, name -> values; the names are the same in every call."""
         import polars
 
         piece = polars.DataFrame(columns)

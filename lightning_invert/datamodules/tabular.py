@@ -22,27 +22,27 @@ __all__ = ["TabularDataModule"]
 class TabularDataModule(PairDataModule):
     r"""Pairs (x, y) from the columns of a CSV or Parquet file.
 
-    Only the columns asked for are read. Integers and booleans count as numbers. A constant column
-    and too few rows are errors.
+    Only the named columns are read. Integers and booleans are numbers. A constant column is an
+    error, and so are too few rows.
 
     Args:
         file: The table: ``.csv``, ``.tsv``, either also as ``.gz``, ``.parquet`` or ``.pq``.
         inputs: Names of the columns of x.
         outputs: Names of the columns of y.
-        units: Column -> unit, as it is to be printed; a column may be left out.
-        separator: Between the cells of a CSV file; a TSV file has tabs.
-        on_missing: What to do with a row in which one of the columns is empty, NaN or infinite:
-            ``"raise"`` an error, or ``"drop"`` the row and say how many were dropped.
-        batch_size: Rows a training batch.
-        eval_batch_size: Rows a batch of validation, test and prediction.
+        units: Column -> unit, as labels show it; a column may be left out.
+        separator: Character between the cells of a CSV file; a TSV file has tabs.
+        on_missing: What happens to a row in which one of the columns is empty, NaN or infinite:
+            ``"raise"`` ends with an error, ``"drop"`` leaves the row out and warns of their number.
+        batch_size: Rows of a training batch.
+        eval_batch_size: Rows of a batch in validation, test and prediction.
         val_fraction: Share of the rows held out for validation, in (0, 1).
         test_fraction: Share of the rows held out for the test, in [0, 1).
         seed: Seed of the split.
         num_workers: Worker processes of each loader.
 
     Raises:
-        ValueError: If an argument makes no sense; and, when the file is read, if it does not hold
-            the columns, or a cell that is not a finite number.
+        ValueError: If an argument is out of range; when the file is read, if it lacks a column or
+            holds a cell that is no finite number.
         FileNotFoundError: When the file is read, if there is none.
 
     Example:
@@ -82,8 +82,7 @@ class TabularDataModule(PairDataModule):
             raise TypeError(wrong("file", "the path of a table", file))
         if units is not None and not isinstance(units, Mapping):
             raise TypeError(wrong("units", "a mapping of columns to units, {'heat': 'kW'}", units))
-        columns = {"inputs": inputs, "outputs": outputs}
-        inputs, outputs = (_checked_names(side, names) for side, names in columns.items())
+        inputs, outputs = _checked_names("inputs", inputs), _checked_names("outputs", outputs)
         file, units = str(file), dict(units or {})
         _check_columns(inputs, outputs, units)
         check_separator(separator)
@@ -103,8 +102,7 @@ class TabularDataModule(PairDataModule):
         """Read the columns: x of shape (N, n) and y of shape (N, m), in float64."""
         names = [variable.name for variable in (*self.inputs, *self.outputs)]
         pieces = read_table(self.file, names, separator=self.separator)
-        nothing = torch.zeros(0, len(names), dtype=torch.float64)
-        table = torch.cat([nothing, *(piece.to_torch() for piece in pieces)])
+        table = torch.cat([piece.to_torch() for piece in pieces])
         table = self._without_missing(table, names)
         x, y = table.split((len(self.inputs), len(self.outputs)), dim=1)
         return x, y
@@ -119,8 +117,8 @@ class TabularDataModule(PairDataModule):
         what = f"{rows.sum()} of {len(table)} rows of {self.source} lack a finite value"
         if self.on_missing == "raise":
             raise ValueError(
-                f"{what}: the first is {row_name(self.file, first)}, column {names[column]!r} "
-                f"({_named(table[first, column])}). Mend the file, or leave such rows out with "
+                f"{what}: the first is {row_name(self.file, first, self.separator)}, column {names[column]!r} "
+                f"({_cell(table[first, column])}). Mend the file, or leave such rows out with "
                 "`on_missing='drop'`."
             )
         rank_zero_warn(f"{what} and are left out (`on_missing='drop'`).")
@@ -157,5 +155,5 @@ def _check_columns(inputs: list[str], outputs: list[str], units: dict[str, str])
         )
 
 
-def _named(value: Tensor) -> str:
+def _cell(value: Tensor) -> str:
     return "empty or NaN" if value.isnan() else str(value.item())

@@ -432,7 +432,7 @@ def test_a_network_of_another_size_is_said_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("none.csv", None, "'none.csv' is not there"),
+        ("none.csv", None, "'none.csv' does not exist"),
         ("empty.csv", b"", "'empty.csv'"),
         ("text.csv", b"a,b\n1,2\n3,x\n", "column 'b' of 'text.csv'"),
         ("bad.parquet", b"no parquet", "'bad.parquet' to hold a table"),
