@@ -1,11 +1,14 @@
-"""The house: which part may know which, so that one changes a part by reading what is below it."""
+"""The house: which part may import which, and how large a file, a body and a signature may be."""
 
 import ast
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1] / "lightning_invert"
+TESTS = Path(__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 ARROWS = {
@@ -43,6 +46,39 @@ ARROWS = {
 
 CIRCLES_OF_TYPES = {"lightning_invert.watch.maps", "lightning_invert.watch.reach"}
 
+MAX_FILE, MAX_BODY = 400, 60
+MAX_ARGUMENTS = {"elsewhere": 12, "callbacks/invertibility.py:__init__": 14}
+TOO_LARGE = {
+    "analysis/analyze.py:analyze",
+    "callbacks/invertibility.py",
+    "callbacks/invertibility.py:__init__",
+    "cli/analyze.py:analyze_map",
+    "cli/solve.py:solve_targets",
+    "jacobians/lanczos.py",
+    "jacobians/spectrum.py:measure_spectrum",
+    "pair/module.py",
+    "pair/module.py:__init__",
+    "report/figures/truth.py:truth",
+    "solver/descent.py:descend",
+    "tables.py",
+    "watch/maps.py",
+    "watch/observation.py:observe",
+    "watch/observation.py:of",
+    "watch/watcher.py",
+    "callbacks/test_invertibility.py",
+    "cli/test_main.py",
+    "jacobians/test_jacobian.py",
+    "pair/test_module.py",
+    "solver/test_solve.py",
+    "test_tables.py",
+    "third_party/atoms.py",
+    "third_party/forecasting.py",
+}
+"""Files, bodies and signatures that are larger than they may be. This set only shrinks."""
+
+IMPORTING_TESTS = {"callbacks/test_reach.py", "callbacks/test_truth.py"}
+"""Tests that still import tests. This set only shrinks."""
+
 WITHOUT_LIGHTNING = (
     "arguments",
     "variables",
@@ -56,6 +92,15 @@ WITHOUT_LIGHTNING = (
 )
 
 
+@cache
+def parsed(file):
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def name_of(file):
+    return file.relative_to(ROOT if file.is_relative_to(ROOT) else TESTS).as_posix()
+
+
 def wing(file):
     part = file.relative_to(ROOT).parts[0]
     return part.removesuffix(".py")
@@ -63,7 +108,7 @@ def wing(file):
 
 def imports(file, *, lazy=True, types=True):
     """The modules that a file imports, also within functions and for types alone."""
-    found, stack = [], [ast.parse(file.read_text(encoding="utf-8"))]
+    found, stack = [], [parsed(file)]
     while stack:
         node = stack.pop()
         if not types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -77,7 +122,7 @@ def imports(file, *, lazy=True, types=True):
     return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+@pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_a_file_knows_only_what_is_below_it(file):
     here = wing(file)
     if here == "__init__":
@@ -132,6 +177,42 @@ def test_no_imports_run_in_a_circle():
 
     _visit_all(graph(lazy=False, types=False))
     _visit_all({name: others - CIRCLES_OF_TYPES for name, others in graph().items()})
+
+
+def too_large(file):
+    """Yield what is larger than it may be: a file, a function's body, its arguments."""
+    lines = len(file.read_text(encoding="utf-8").splitlines())
+    if lines > MAX_FILE:
+        yield name_of(file), f"{lines} lines"
+    for function in ast.walk(parsed(file)) if file.is_relative_to(ROOT) else ():
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        name = f"{name_of(file)}:{function.name}"
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+        if lines > MAX_BODY:
+            yield name, f"{lines} lines"
+        arguments = {a.arg for a in (*function.args.args, *function.args.kwonlyargs)}
+        number = len(arguments - {"self", "cls"})
+        if number > MAX_ARGUMENTS.get(name, MAX_ARGUMENTS["elsewhere"]):
+            yield name, f"{number} arguments"
+
+
+def test_files_bodies_and_signatures_are_of_a_reading_size():
+    found = {name: size for f in (*FILES, *TESTS.rglob("*.py")) for name, size in too_large(f)}
+    assert not {name: size for name, size in found.items() if name not in TOO_LARGE}
+
+
+def test_no_file_reads_private_names_of_another():
+    private = {f"{name_of(file)}: {name}" for file in FILES for name in imports(file)
+               if name.startswith("lightning_invert.") and re.search(r"\._[a-z]", name)}  # fmt: skip
+    assert not private
+
+
+def test_no_test_imports_a_test():
+    importing = re.compile(r"(from|import) tests[\w.]*\.test_\w+|from tests[\w.]* import test_")
+    found = {name_of(f) for f in TESTS.rglob("*.py") if importing.search(f.read_text("utf-8"))}
+    assert found <= IMPORTING_TESTS
 
 
 def _visit_all(graph):
