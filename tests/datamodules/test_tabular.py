@@ -76,7 +76,7 @@ def test_it_trains_a_split(tmp_path):
         ("load,speed,heat\n", "table.csv' to hold at least one row"),
         ("load,speed\n1,2\n", "column 'heat', but it has 'load', 'speed'"),
         ("load,sped,heat\n1,2,3\n", "column 'speed'.*Did you mean 'sped'"),
-        ("load,speed,heat\n1,2,3\n4,fast,6\n7,n/a,9\n", r"'speed'.*line 3 .*'fast' \(2 such"),
+        ("load,speed,heat\n1,2,3\n4,fast,6\n7,n/a,9\n", r"'speed'.*line 3 .*'fast'.*2 in 'speed'"),
         ("load,speed,heat\n1,2,3\n4,,6\n", r"1 of 2 rows.*line 3, column 'speed' \(empty"),
         ("load,speed,heat\n1,2,3\n4,5,nan\n", "line 3, column 'heat'"),
         ("load,speed,heat\n1,2,inf\n4,5,6\n", r"line 2, column 'heat' \(inf"),
