@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_invert.arguments import check_integer, check_number, repeated
-from lightning_invert.datamodules.loaders import Position, ResumableLoader, SeededShuffle
+from lightning_invert.datamodules.loaders import SeededShuffle, ShuffledLoader
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
 __all__ = ["PairDataModule", "PairDataset", "Statistics"]
@@ -83,8 +83,8 @@ class PairDataModule(LightningDataModule):
         val_fraction: Share of the rows held out for validation, in (0, 1).
         test_fraction: Share of the rows held out for the test, in [0, 1).
         seed: Seed of the split, and of the order in which the training rows come: the same seed
-            always gives the same split and, epoch by epoch, the same order, so that a fit that is
-            resumed, even in the midst of an epoch, goes on with the very next batch.
+            always gives the same split and, epoch by epoch, the same order, also in a fit that is
+            resumed.
         num_workers: Worker processes of each loader. The rows are in memory already and a batch
             is one index operation, so 0 is fastest for all but very large batches.
 
@@ -123,7 +123,6 @@ class PairDataModule(LightningDataModule):
         self.num_workers = check_integer("num_workers", num_workers, low=0)
         self._splits: dict[str, PairDataset] | None = None
         self._statistics: Statistics | None = None
-        self._position = Position()
 
     def load(self) -> tuple[Tensor, Tensor]:
         """Return all rows in physical units, float64: x of shape (N, n), y of shape (N, m)."""
@@ -144,8 +143,6 @@ class PairDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Load the rows and split them, once."""
-        if stage == "fit":
-            self._position = Position()  # of this fit; that of a resumed one is loaded after this
         if self._splits is not None:
             return
         for side, variables in {"inputs": self.inputs, "outputs": self.outputs}.items():
@@ -182,17 +179,6 @@ class PairDataModule(LightningDataModule):
         of_y.check(self.outputs, f"of {self.source}")
         return Statistics(of_x.mean, of_x.std, of_y.mean, of_y.std)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return which batches of the epoch were trained on."""
-        return {"position": self._position.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the saved fit was; only a fit does."""
-        # Lightning hands it to the loader too, but not where someone has asked for the loader before,
-        # as `estimated_stepping_batches` does.
-        if self.trainer is not None and self.trainer.state.fn == "fit":
-            self._position.load_state_dict(state_dict["position"])
-
     def _loader(self, split: str, *, batch_size: int, shuffle: bool = False) -> DataLoader[Tensor]:
         rows: Any = self._rows(split)  # a batch, not a row, is what comes out
         options: dict[str, Any] = {
@@ -204,8 +190,7 @@ class PairDataModule(LightningDataModule):
             "generator": torch.Generator().manual_seed(self.seed),
         }
         if shuffle:
-            order = SeededShuffle(len(rows), self.seed)
-            return ResumableLoader(rows, sampler=order, position=self._position, **options)
+            return ShuffledLoader(rows, sampler=SeededShuffle(len(rows), self.seed), **options)
         return DataLoader(rows, **options)
 
     def _rows(self, split: str) -> PairDataset:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.export import ExportedProgram
 
@@ -19,7 +19,6 @@ from lightning_invert.deploy.metadata import described
 from lightning_invert.deploy.program import trace
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.pair.module import ForwardInverseModule
-from lightning_invert.pair.streams import random_streams, set_random_streams
 from lightning_invert.tables import unused
 
 __all__ = ["Writer", "write_maps"]
@@ -51,18 +50,13 @@ def write_maps(
         OSError: If the folder cannot be written.
     """
     target = _unused_folder(folder)
-    cpu = torch.device("cpu")
-    streams = random_streams(cpu)
-    try:
-        with differentiable("cpu"), _whole(target) as beside:
-            final = settled(pair)
-            for name in MAP_NAMES:
-                one = physical_map(final, name)
-                file = beside / f"{name}{suffix}"
-                run = write(one, trace(one), described(final, name), file)
-                check(one, run, file.name)
-    finally:
-        set_random_streams(streams, cpu)
+    with isolate_rng(include_cuda=False), differentiable("cpu"), _whole(target) as beside:
+        final = settled(pair)
+        for name in MAP_NAMES:
+            one = physical_map(final, name)
+            file = beside / f"{name}{suffix}"
+            run = write(one, trace(one), described(final, name), file)
+            check(one, run, file.name)
     return {name: target / f"{name}{suffix}" for name in MAP_NAMES}
 
 

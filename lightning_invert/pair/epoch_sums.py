@@ -63,15 +63,6 @@ class EpochSums:
         """Whether no step was added."""
         return self._total is None and not self._kept
 
-    def state_dict(self) -> Tensor | None:
-        """Return the sums so far, for a checkpoint in the midst of an epoch."""
-        self._sum()
-        return None if self._total is None else self._total.cpu()
-
-    def load_state_dict(self, total: Tensor | None, device: torch.device) -> None:
-        """Go on with the sums of :meth:`state_dict`."""
-        self._kept, self._total = [], None if total is None else total.to(device)
-
     def means(self, reduce: Callable[[Tensor], Tensor]) -> EpochMeans:
         """Return the means of the steps that were added, and begin anew.
 

@@ -27,7 +27,6 @@ from lightning_invert.pair.checkpoint import (
 from lightning_invert.pair.epoch_sums import EpochSums
 from lightning_invert.pair.objective import AlphaSchedule
 from lightning_invert.pair.proposing import ProposingPair
-from lightning_invert.pair.streams import everywhere, random_streams, set_random_streams
 from lightning_invert.pair.trust import check_trust
 
 if TYPE_CHECKING:
@@ -55,8 +54,6 @@ class KeptPair(ProposingPair, LightningModule):
         """Networks that were sized by the data, and give way to a checkpoint's."""
         self._sums: defaultdict[str, EpochSums] = defaultdict(EpochSums)
         self._penalties: dict[str, list[Tensor]] = {}
-        self._resumed: dict[str, Any] = {}
-        """What the fit that is resumed was doing, until it is taken up."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep networks, schedule, variables and rows of the data beside the weights."""
@@ -72,15 +69,6 @@ class KeptPair(ProposingPair, LightningModule):
             "variables": variables,
             "evidence": self.evidence.state_dict(),
         }
-        if self._attached:
-            doing = {
-                "streams": random_streams(self.device),
-                "epoch": self.current_epoch,
-                "sums": {stage: sums.state_dict() for stage, sums in self._sums.items()},
-                "penalties": {k: torch.stack(terms).cpu() for k, terms in self._penalties.items()},
-            }
-            processes = dict(enumerate(everywhere(doing, self.trainer.world_size)))
-            checkpoint[CHECKPOINT_KEY]["processes"] = processes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rebuild what this module was not given; what it was given is not even opened.
@@ -107,8 +95,6 @@ class KeptPair(ProposingPair, LightningModule):
             )
         with isolate_rng(include_cuda=False):
             self._build_missing()
-        if self._attached and self.trainer.state.fn == "fit":
-            self._resumed = self._of_this_process(kept(checkpoint, "processes"))
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -163,32 +149,6 @@ class KeptPair(ProposingPair, LightningModule):
             module.load_state_dict(checkpoint["state_dict"], strict=strict)
         weights = (w for w in checkpoint["state_dict"].values() if isinstance(w, Tensor))
         return module.to(next(weights, torch.empty(0)).device)
-
-    def _take_up(self) -> None:
-        """Go on with the epoch that is resumed, unless Lightning counts it as done."""
-        self._resume_streams()  # where the checkpoint was loaded only after `on_fit_start`: FSDP
-        resumed, self._resumed = self._resumed, {}
-        self._sums.clear()
-        self._penalties.clear()
-        if resumed and resumed["epoch"] == self.current_epoch:
-            for stage, sums in resumed["sums"].items():
-                self._sums[stage].load_state_dict(sums, self.device)
-            for name, terms in resumed["penalties"].items():
-                self._penalties[name] = list(terms.to(self.device))
-
-    def _of_this_process(self, processes: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-        """Return what this one of the processes that saved a checkpoint was doing."""
-        if processes and len(processes) != self.trainer.world_size:
-            rank_zero_warn(
-                f"ForwardInverseModule resumes in {self.trainer.world_size} process(es) what "
-                f"{len(processes)} trained: it will not end, to the bit, as it would have there."
-            )
-            return {}
-        return dict(processes[self.trainer.global_rank]) if processes else {}
-
-    def _resume_streams(self) -> None:
-        if streams := self._resumed.pop("streams", None):
-            set_random_streams(streams, self.device)
 
     def _take_forward_from(self, path: str) -> None:
         checkpoint = read_checkpoint(path)

@@ -27,7 +27,6 @@ from lightning_invert.pair.objective import (
 )
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 from lightning_invert.pair.physical import dtype_of
-from lightning_invert.pair.streams import everywhere
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding, named
 
 if TYPE_CHECKING:
@@ -296,13 +295,13 @@ class ForwardInverseModule(KeptPair):
         """Compute statistics from the training loader if no data module gave them."""
         if self.standardize and not self.scale_x.fitted:
             self._fit_scales(*self._statistics_of_loader())
-        if not self._resumed:
+        if self.trainer.ckpt_path is None:
             self.evidence.begin(self.trainer.global_rank)
-        self._resume_streams()
 
     def on_train_start(self) -> None:
-        """Take up the epoch that is resumed, unless Lightning counts it as done."""
-        self._take_up()
+        """Forget what an interrupted epoch left."""
+        self._sums.clear()
+        self._penalties.clear()
         self._steps = self.trainer.estimated_stepping_batches
 
     def train(self, mode: bool = True) -> ForwardInverseModule:
@@ -320,8 +319,7 @@ class ForwardInverseModule(KeptPair):
         optimizer = Adam(trained, lr=self.learning_rate, betas=self.betas, fused=fused)
         if self.learning_rate_schedule == "constant" or self._endless:
             return optimizer
-        # To know the steps takes the loaders, and to make these too early would draw their order from
-        # another place of the random stream than a fit that is resumed does.
+        # The number of steps needs the loaders, which do not exist yet.
         scheduler = one_cycle_over(optimizer, lambda: self._steps)
         return {
             "optimizer": optimizer,
@@ -436,7 +434,14 @@ class ForwardInverseModule(KeptPair):
         return tuple(statistics)
 
     def _complete(self, split: str) -> None:
-        self.evidence.complete(split, lambda mine: everywhere(mine, self.trainer.world_size))
+        self.evidence.complete(split, self._gathered)
+
+    def _gathered(self, mine: Any) -> list[Any]:
+        """Return what every process passes here, in the order of their ranks."""
+        parts: list[Any] = [mine] * self.trainer.world_size
+        if self.trainer.world_size > 1:
+            torch.distributed.all_gather_object(parts, mine)
+        return parts
 
     def _reduced(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums, reduce_op="sum")
@@ -491,7 +496,7 @@ class ForwardInverseModule(KeptPair):
 
     def _log_means(self, stage: str) -> None:
         if self._sums[stage].empty:
-            return  # an older checkpoint's epoch, resumed at its end
+            return  # Lightning ends an epoch of no steps where it resumes after the last batch
         means = self._sums[stage].means(self._reduced)
         names = self.output_names or tuple(str(i) for i in range(len(means.mae)))
         logged = dict(means.losses)
