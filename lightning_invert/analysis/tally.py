@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.sampling import StreamSample
 from lightning_invert.watch.observation import Observation
-from lightning_invert.watch.quantiles import wilson_interval
+from lightning_invert.watch.scalars import SCALARS
 
 __all__ = ["Tally"]
 
@@ -19,9 +19,6 @@ MAX_KEPT = 2**18
 """So many points are kept for quantiles and figures: of more, a uniform sample."""
 
 MAX_NUMBERS_KEPT = 2**26
-
-_MEANS = ("_fraction", "effective_rank")
-"""What such scalars end in is a mean over the points, and so known of all of them."""
 
 
 class Tally:
@@ -37,8 +34,8 @@ class Tally:
         self._seed = seed
         self._total = self._finite = 0
         self._last: Observation | None = None
-        self._shares: dict[str, float] = {}
-        self._round_trip: dict[str, float] = {}
+        self._sums: dict[str, tuple[float, int]] = {}
+        """Of each scalar that is pooled: sum and count of its quantity over all points."""
         self._sample: StreamSample | None = None
         self._squares: list[Tensor] | None = None
 
@@ -56,17 +53,17 @@ class Tally:
             self._sample = StreamSample(size, seed=self._seed)
         order = torch.arange(self._total, self._total + len(sigma))
         rows = {"order": order, "inputs": one.inputs, "outputs": one.outputs, "sigma": sigma}
-        for held in (one.probes, one.truth, one.members):
+        for held in (one.probes, one.truth, one.members, one.round_trip):
             known = {} if held is None else held._asdict()
             rows |= {_row(held, k): v for k, v in known.items() if isinstance(v, Tensor)}
         self._sample.add(rows)
         finite = int(sigma.isfinite().all(1).sum())
-        for name, value in one.scalars.items():
-            if name.endswith(_MEANS):
-                weight = len(sigma) if name == "nonfinite_fraction" else finite
-                self._shares[name] = self._shares.get(name, 0.0) + weight * value
-        for name, value in one.round_trip_errors.items():
-            self._round_trip[name] = self._round_trip.get(name, 0.0) + len(sigma) * value**2
+        quantities = one.quantities()
+        for row in SCALARS.values():
+            if row.pooled and row.quantity in quantities:
+                total, count = self._sums.get(row.name, (0.0, 0))
+                more, points = row.sum_of(quantities[row.quantity])
+                self._sums[row.name] = (total + more, count + points)
         if one.weakest is not None:
             ends = (one.weakest.inputs, one.weakest.outputs)
             squares = [part.double().square().nan_to_num(0.0).sum(0) for part in ends]
@@ -99,17 +96,11 @@ class Tally:
             input_names=last.input_names,
             output_names=last.output_names,
             scale=last.scale,
-            round_trip_errors={
-                name: (total / self._total) ** 0.5 for name, total in self._round_trip.items()
-            },
+            round_trip=self._held(last.round_trip, order),
         )
         scalars = dict(found.scalars)
-        for name, total in self._shares.items():
-            count = self._total if name == "nonfinite_fraction" else self._finite
-            scalars[name] = total / max(1, count)
-        if found.formed:
-            ends = wilson_interval(scalars["full_rank_fraction"], self._finite)
-            scalars["full_rank_fraction_low"], scalars["full_rank_fraction_high"] = ends
+        for name, (total, count) in self._sums.items():
+            scalars |= SCALARS[name].of_sum(total, count)
         return replace(found, num_points=self._total, scalars=scalars)
 
     def _held(self, last: Any, order: Tensor) -> Any:

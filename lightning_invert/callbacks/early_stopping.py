@@ -18,9 +18,7 @@ from lightning_invert.arguments import (
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
 from lightning_invert.report.loggers import galleries, logger_step
-from lightning_invert.watch.reachability import SCALARS_OF_REACH
-from lightning_invert.watch.summary import INTERVALS, SCALARS, SCALARS_OF_PROBES
-from lightning_invert.watch.truth import SCALARS_OF_TRUTH
+from lightning_invert.watch.scalars import monitors, scalar_named
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -43,10 +41,8 @@ class ConditioningEarlyStopping(Callback):
 
     Args:
         map: Name of the watched map.
-        monitor: Which of the map's scalars. ``full_rank_fraction``, ``stable_fraction``,
-            ``sigma_min_median``, ``effective_rank``, ``cond_rank_correlation``,
-            ``fragile_precision``, ``fragile_recall`` and ``reachable_fraction`` are better when larger, all others, like
-            ``log10_cond_p95``, when smaller.
+        monitor: Name of one of the map's scalars. The table
+            :mod:`~lightning_invert.watch.scalars` says whether larger values of it are better.
         stopping_threshold: Limit of the first condition, in the unit of the monitored scalar: 2 means
             κ = 100 for ``log10_cond_p95``.
         divergence_threshold: Limit of the second condition, likewise.
@@ -67,17 +63,6 @@ class ConditioningEarlyStopping(Callback):
         >>> ConditioningEarlyStopping("forward", stopping_threshold=2.0, divergence_threshold=6.0, patience=5)
         ConditioningEarlyStopping('invertibility/forward/log10_cond_p95', patience=5)
     """
-
-    _LARGER_IS_BETTER = (
-        "full_rank_fraction",
-        "stable_fraction",
-        "sigma_min_median",
-        "effective_rank",
-        "cond_rank_correlation",
-        "fragile_precision",
-        "fragile_recall",
-        "reachable_fraction",
-    )
 
     def __init__(
         self,
@@ -105,9 +90,8 @@ class ConditioningEarlyStopping(Callback):
                 "Expected one of the arguments `stopping_threshold`, `divergence_threshold` and `stop_when_stalled` "
                 "to be given, but got none: this would never stop."
             )
-        ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
-        known = {*SCALARS, *SCALARS_OF_PROBES, *SCALARS_OF_TRUTH, *SCALARS_OF_REACH, *ends}
-        check_choice("monitor", monitor, sorted(known))
+        check_choice("monitor", monitor, monitors())
+        scalar = scalar_named(monitor)
         self.map = map
         self.monitor = f"invertibility/{map}/{monitor}"
         self.stopping_threshold = stopping_threshold
@@ -117,7 +101,7 @@ class ConditioningEarlyStopping(Callback):
         self.patience = patience
         self.verbose = verbose
         # Inside, everything is turned so that smaller is better.
-        self._sign = -1.0 if monitor in self._LARGER_IS_BETTER else 1.0
+        self._sign = -1.0 if scalar and scalar.better == "larger" else 1.0
         self._best = math.inf
         self._counts: dict[Reason, int] = {"good": 0, "bad": 0, "stalled": 0}
         self._judged: tuple[int, int] | None = None

@@ -15,14 +15,15 @@ from lightning_invert.jacobians.spectrum import Effort, Spectrum, measure_spectr
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND, Thresholds
 from lightning_invert.watch.correlation import rank_correlation
 from lightning_invert.watch.quantiles import student_quantile
-from lightning_invert.watch.truth import log10_of
+from lightning_invert.watch.quantities import capped_log10, to_numpy
+from lightning_invert.watch.scalars import Array
 
 if TYPE_CHECKING:
     from lightning_invert.jacobians.comparison import Comparison
     from lightning_invert.watch.maps import WatchedMap
     from lightning_invert.watch.points import Points
 
-__all__ = ["COVERAGE", "Members", "spread_over", "summarise_members"]
+__all__ = ["COVERAGE", "Members", "members_quantities", "members_scalars", "spread_over"]
 
 COVERAGE = 0.9
 """How often the error bar of a point holds a further run's condition number, if the logarithms of all
@@ -97,32 +98,32 @@ def spread_over(
     return Members(log10.mean(0), log10.std(0), len(sigmas))
 
 
-def summarise_members(
+def members_quantities(
+    members: Members, truth: Comparison | None, thresholds: Thresholds
+) -> dict[str, Array]:
+    """Return the spread, and with a truth whether it is inside the error bar, each of shape (N,)."""
+    quantities = {"log10_cond_spread": to_numpy(members.std)}
+    if truth is None:
+        return quantities
+    off = _off(members, truth, thresholds)
+    covered = np.where(np.isnan(off), np.nan, off <= to_numpy(members.half_width) + 1e-12)
+    return quantities | {"log10_cond_covered": covered}
+
+
+def members_scalars(
     members: Members, truth: Comparison | None, thresholds: Thresholds
 ) -> dict[str, float]:
-    r"""Return how far the condition numbers spread, and how much of their error that tells.
-
-    Args:
-        members: What was found over several runs.
-        truth: What the map was held against, if a truth is known.
-        thresholds: Which say what is singular.
-
-    Returns:
-        ``log10_cond_spread_median``, the median over the points of the standard deviation of log10
-        :math:`\kappa`. With a truth also ``log10_cond_coverage``, at which share of the points it
-        is inside the error bar, and ``spread_error_correlation``, Spearman's, of the spread with
-        the distance of the mean from the truth. NaN where nothing is known of any point.
-    """
-    known = members.std.isfinite()
-    std = members.std[known].numpy()
-    found = {"log10_cond_spread_median": float(np.median(std)) if len(std) else float("nan")}
+    """Return, with a truth, how much of the error the spread tells."""
     if truth is None:
-        return found
-    true = torch.as_tensor(log10_of(thresholds.condition(truth.singular_values)))
-    known &= true.isfinite()
-    off = (members.mean - true).abs()[known]
-    inside = (off <= members.half_width[known] + 1e-12).double()
-    return found | {
-        "log10_cond_coverage": float(inside.mean()),
-        "spread_error_correlation": rank_correlation(members.std[known].numpy(), off.numpy()),
-    }
+        return {}
+    off = _off(members, truth, thresholds)
+    known = ~np.isnan(off)
+    correlation = rank_correlation(to_numpy(members.std)[known], off[known]) if known.any() else 0.0
+    return {"spread_error_correlation": correlation}
+
+
+def _off(members: Members, truth: Comparison, thresholds: Thresholds) -> Array:
+    """Return how far the mean is from the truth; NaN where either, or the spread, is not known."""
+    true = capped_log10(to_numpy(thresholds.condition(truth.singular_values)))
+    off = np.abs(to_numpy(members.mean) - true)
+    return np.where(np.isfinite(to_numpy(members.std)), off, np.nan)

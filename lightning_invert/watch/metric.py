@@ -13,6 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 from lightning_invert.doorway import figures_of
 from lightning_invert.jacobians.thresholds import Thresholds, check_real
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.scalars import list_of, scalars_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,24 +28,7 @@ class InvertibilityMetric(Metric):
     ``compute`` returns a dictionary of scalars, all over the points with a finite Jacobian but for
     ``nonfinite_fraction``:
 
-    ==========================  =================================================================
-    ``full_rank_fraction``      share of points whose numerical rank is k = min(m, n)
-    ``stable_fraction``         share with :math:`\kappa` < ``bands[0]``
-    ``moderate_fraction``       share with ``bands[0]`` <= :math:`\kappa` <= ``bands[1]``
-    ``ill_conditioned_fraction``  share with ``bands[1]`` < :math:`\kappa` < inf
-    ``singular_fraction``       share with :math:`\kappa` = inf; the four add up to 1
-    ``unresolved_fraction``     share with :math:`\kappa` above what the arithmetic can tell
-    ``nonfinite_fraction``      share of all points whose Jacobian has a NaN or inf
-    ``log10_cond_median``       median of log10 :math:`\kappa`, capped at 16: always finite
-    ``log10_cond_p05``, ``_p95``  its 5th and 95th percentile, likewise
-    ``cond_median``, ``cond_p95``  of :math:`\kappa` itself; may be inf
-    ``sigma_min_median``        median of :math:`\sigma_k`
-    ``sigma_max_median``        median of :math:`\sigma_1`
-    ``effective_rank``          mean of the effective rank
-    ``full_rank_fraction_low``, ``_high``  ends of its 95 % interval (Wilson's)
-    ``log10_cond_median_low``, ``_high``, ``log10_cond_p95_low``, ``_high``  likewise, by the order
-                                statistics; 0 or 16 where the points are too few to tell
-    ==========================  =================================================================
+    {scalars}
 
     Where no point has a finite Jacobian, the shares (but ``nonfinite_fraction``), the singular
     values and the effective rank are 0, and the condition numbers inf: the worst there is, so that
@@ -133,3 +117,8 @@ class InvertibilityMetric(Metric):
             thresholds=self.thresholds,
             condition_limit=self.condition_limit.item(),
         )
+
+
+InvertibilityMetric.__doc__ = (InvertibilityMetric.__doc__ or "").replace(
+    "{scalars}", list_of(scalars_of("spectrum")).replace("\n", "\n    ")
+)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,11 +14,17 @@ from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.variables import ColumnStatistics
-from lightning_invert.watch.members import Members, spread_over, summarise_members
+from lightning_invert.watch.members import (
+    Members,
+    members_quantities,
+    members_scalars,
+    spread_over,
+)
 from lightning_invert.watch.points import Points
-from lightning_invert.watch.reachability import Reachability, reach_outcomes, summarise_reach
-from lightning_invert.watch.summary import summarise, summarise_probes
-from lightning_invert.watch.truth import reference_of, summarise_truth
+from lightning_invert.watch.quantities import probes_quantities, spectrum_quantities, to_numpy
+from lightning_invert.watch.reachability import Reachability, reach_outcomes, reach_quantities
+from lightning_invert.watch.scalars import Array, summarise
+from lightning_invert.watch.truth import reference_of, truth_quantities, truth_scalars
 
 if TYPE_CHECKING:
     from lightning_invert.jacobians.comparison import Comparison
@@ -30,6 +36,17 @@ __all__ = ["Observation", "Precision", "Scale", "column_stds", "observe", "scale
 
 Scale = Literal["standardized", "physical"]
 Precision = Literal["native", "float64"]
+
+
+class RoundTrip(NamedTuple):
+    """How far a round trip is from the identity at N points, each of shape (N,), in standard units."""
+
+    consistency_error: Tensor
+    jacobian_consistency_error: Tensor | None
+
+    def at(self, rows: Tensor) -> Self:
+        """Return the same at some of the points."""
+        return self._replace(**{k: v[rows] for k, v in self._asdict().items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -50,9 +67,7 @@ class Observation:
             was not formed.
         rank: Shape (N,); likewise 0.
         scalars: The summary: see :class:`~lightning_invert.InvertibilityMetric`.
-        round_trip_errors: Of a map that says it is a round trip: ``consistency_error``, the root
-            mean square of its deviation from the identity, in standard units, and
-            ``jacobian_consistency_error``, that of its slope.
+        round_trip: How far a map that says it is a round trip is from the identity.
         thresholds: What counts as full rank, as singular, as ill-conditioned.
         condition_limit: The largest condition number that the arithmetic can tell.
         probes: What is known of a Jacobian that was not formed: bounds and estimates. Nothing is
@@ -82,7 +97,7 @@ class Observation:
     scale: str = "physical"
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
-    round_trip_errors: dict[str, float] = field(default_factory=dict)
+    round_trip: RoundTrip | None = None
     weakest: WeakestDirections | None = None
     part: str = ""
     truth: Comparison | None = None
@@ -143,20 +158,9 @@ class Observation:
         inputs = sigma.new_zeros(count, 0) if inputs is None else inputs.detach().cpu()
         outputs = sigma.new_zeros(count, 0) if outputs is None else outputs.detach().cpu()
         condition, rank = thresholds.condition(sigma), thresholds.rank(sigma)
-        if probes is None:
-            scalars = summarise(
-                sigma, condition, rank, bands=thresholds.bands, condition_limit=condition_limit
-            )
-        else:
+        if probes is not None:
             condition, rank = torch.full_like(condition, torch.nan), torch.zeros_like(rank)
-            scalars = summarise_probes(probes)
-        if truth is not None:
-            scalars |= summarise_truth(condition, truth, thresholds)
-        if members is not None:
-            scalars |= summarise_members(members, truth, thresholds)
-        if reach is not None:
-            scalars |= summarise_reach(reach)
-        return cls(
+        observation = cls(
             name=name,
             shape=shape or (k, k),
             num_points=count,
@@ -165,7 +169,7 @@ class Observation:
             singular_values=sigma,
             condition=condition,
             rank=rank,
-            scalars=scalars,
+            scalars={},
             thresholds=thresholds,
             condition_limit=condition_limit,
             probes=probes,
@@ -176,6 +180,39 @@ class Observation:
             reach=reach,
             **known,
         )
+        scalars = summarise(observation.quantities())
+        if truth is not None:
+            scalars |= truth_scalars(condition, truth, thresholds)
+        if members is not None:
+            scalars |= members_scalars(members, truth, thresholds)
+        return replace(observation, scalars=scalars)
+
+    def quantities(self) -> dict[str, Array]:
+        """Return what the scalars summarise, each of shape (N,), NaN where it is not known."""
+        quantities = (
+            spectrum_quantities(
+                self.singular_values,
+                self.condition,
+                self.rank,
+                bands=self.thresholds.bands,
+                condition_limit=self.condition_limit,
+            )
+            if self.probes is None
+            else probes_quantities(self.probes)
+        )
+        if self.truth is not None:
+            quantities |= truth_quantities(self.condition, self.truth, self.thresholds)
+        if self.members is not None:
+            quantities |= members_quantities(self.members, self.truth, self.thresholds)
+        if self.reach is not None:
+            quantities |= reach_quantities(self.reach)
+        if self.round_trip is not None:
+            quantities |= {
+                name: to_numpy(error)
+                for name, error in self.round_trip._asdict().items()
+                if error is not None
+            }
+        return quantities
 
     @property
     def label(self) -> str:
@@ -200,7 +237,7 @@ class Observation:
         parts = ("inputs", "outputs", "singular_values", "condition", "rank")
         also: dict[str, Any] = {
             part: None if (held := getattr(self, part)) is None else held.at(kept)
-            for part in ("probes", "truth", "members", "reach")
+            for part in ("probes", "truth", "members", "reach", "round_trip")
         }
         return replace(self, **also, **{part: getattr(self, part)[kept] for part in parts})
 
@@ -295,12 +332,13 @@ def observe(
     compared = spectrum.comparison
     if compared is not None and watched.truth is not None:
         compared = compared._replace(name=watched.truth.name)
-    errors = {}
+    round_trip = None
     if watched.identity and stds is not None:
         deviation = (spectrum.outputs - x.flatten(1)) / stds[1]
-        errors["consistency_error"] = _root_mean(deviation.square())
-        if spectrum.identity_error is not None:
-            errors["jacobian_consistency_error"] = _root_mean(spectrum.identity_error)
+        slope = spectrum.identity_error
+        round_trip = RoundTrip(
+            deviation.square().mean(1).sqrt(), None if slope is None else slope.sqrt()
+        )
     return Observation.of(
         spectrum.singular_values,
         inputs=x,
@@ -313,7 +351,7 @@ def observe(
         scale=scale,
         input_names=watched.input_names,
         output_names=watched.output_names,
-        round_trip_errors=errors,
+        round_trip=_on_cpu(round_trip),
         weakest=_on_cpu(spectrum.weakest),
         part=part,
         truth=_on_cpu(compared),
@@ -366,10 +404,6 @@ def _names(side: str, given: Sequence[str] | None, count: int) -> tuple[str, ...
             f"{list(given)}."
         )
     return tuple(given)
-
-
-def _root_mean(squares: Tensor) -> float:
-    return float(squares[squares.isfinite()].double().mean().sqrt())
 
 
 def _on_cpu(found: Any) -> Any:

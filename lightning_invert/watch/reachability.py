@@ -14,15 +14,13 @@ from lightning_invert.solver.model import Box, Model
 from lightning_invert.solver.solve import points_at_once
 from lightning_invert.solver.targets import Targets
 from lightning_invert.watch.maps import MapError
-from lightning_invert.watch.quantiles import wilson_interval
+from lightning_invert.watch.quantities import to_numpy
+from lightning_invert.watch.scalars import Array
 
 if TYPE_CHECKING:
     from lightning_invert.watch.maps import WatchedMap
 
-__all__ = ["SCALARS_OF_REACH", "TOLERANCE", "Reachability", "reach_outcomes", "summarise_reach"]
-
-SCALARS_OF_REACH = tuple(f"reachable_fraction{end}" for end in ("", "_low", "_high"))
-"""What is known besides where outcomes were asked for."""
+__all__ = ["TOLERANCE", "Reachability", "reach_outcomes", "reach_quantities"]
 
 TOLERANCE = 1e-2
 """Distance up to which an outcome is reached, in standard deviations of the outputs."""
@@ -127,20 +125,12 @@ def reach_outcomes(
     return Reachability(distance, steps)
 
 
-def summarise_reach(found: Reachability) -> dict[str, float]:
-    """Return which share of the outcomes is reached, of those that were asked for and are finite.
-
-    Args:
-        found: How near the solver came to them.
-
-    Returns:
-        ``reachable_fraction``, and the ends of its 95 % interval (Wilson's), ``…_low`` and
-        ``…_high``; 0, 0 and 1 where nothing was asked for.
+def reach_quantities(found: Reachability) -> dict[str, Array]:
+    """Return whether each outcome is reached, shape (N,), NaN where none was asked for.
 
     Example:
-        >>> summarise_reach(Reachability(torch.tensor([0.0, 0.5, torch.nan]), 10))["reachable_fraction"]
-        0.5
+        >>> reach_quantities(Reachability(torch.tensor([0.0, 0.5, torch.nan]), 10))["reached"]
+        array([ 1.,  0., nan])
     """
-    total = int((~found.distance.isnan()).sum())
-    share = int(found.reached.sum()) / max(1, total)
-    return dict(zip(SCALARS_OF_REACH, (share, *wilson_interval(share, total)), strict=True))
+    reached = found.reached.double().where(~found.distance.isnan(), torch.nan)
+    return {"reached": to_numpy(reached)}

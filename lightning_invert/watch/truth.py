@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_invert.jacobians.thresholds import MAX_LOG10_COND, Thresholds
+from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.watch.correlation import rank_correlation
 from lightning_invert.watch.maps import MapError, WatchedMap
-from lightning_invert.watch.quantiles import quantiles
+from lightning_invert.watch.quantities import capped_log10, to_numpy
 from lightning_invert.watch.roughness import MAX_NUMBERS_CAST
+from lightning_invert.watch.scalars import Array, scalars_of
 
 if TYPE_CHECKING:
     from lightning_invert.jacobians.comparison import Comparison
     from lightning_invert.watch.points import Points
 
-__all__ = ["SCALARS_OF_TRUTH", "Fragile", "fragile", "log10_of", "reference_of", "summarise_truth"]
-
-SCALARS_OF_TRUTH = (
-    "jacobian_error_median",
-    "jacobian_error_p95",
-    "cond_rank_correlation",
-    "fragile_precision",
-    "fragile_recall",
-)
-"""What is known besides where the true map is."""
+__all__ = ["Fragile", "fragile", "reference_of", "truth_quantities", "truth_scalars"]
 
 TIE = 1e-4
 """Of log10 of a condition number: what varies by less, as that of a linear map does by rounding, does
@@ -89,11 +78,6 @@ def reference_of(watched: WatchedMap, points: Points) -> Callable[..., Tensor]:
     return reference
 
 
-def log10_of(condition: Tensor) -> npt.NDArray[np.float64]:
-    """Return log10 of condition numbers, capped at 16."""
-    return np.asarray(condition.double().log10().clamp(max=MAX_LOG10_COND))
-
-
 def fragile(condition: Tensor, truth: Comparison, thresholds: Thresholds) -> Fragile:
     r"""Count which truly fragile points a map knows.
 
@@ -119,37 +103,26 @@ def fragile(condition: Tensor, truth: Comparison, thresholds: Thresholds) -> Fra
     )
 
 
-def summarise_truth(
+def truth_quantities(
     condition: Tensor, truth: Comparison, thresholds: Thresholds
-) -> dict[str, float]:
-    r"""Return how true the reported Jacobians are, over the points where both are known.
-
-    Args:
-        condition: What the map's condition numbers are, shape (N,).
-        truth: What it was held against.
-        thresholds: Which say where the first band ends, and what is singular.
-
-    Returns:
-        ``jacobian_error_median`` and ``jacobian_error_p95``, of
-        :math:`\|J - J^*\|_F / \|J^*\|_F`; ``cond_rank_correlation``, Spearman's, of the condition
-        numbers (1 where neither varies, 0 where one alone does); ``fragile_precision``, the share
-        of the points reported as fragile (:math:`\kappa` not below the first band's end) that truly
-        are, and ``fragile_recall``, the share of the truly fragile ones that are reported: 1 where
-        none is reported, or none is fragile. Where nothing is known of any point, the worst there
-        is: inf, inf, 0, 0, 0.
-    """
+) -> dict[str, Array]:
+    """Return the error of the Jacobians, shape (N,), where both condition numbers are known."""
     true = thresholds.condition(truth.singular_values)
     known = ~(condition.isnan() | true.isnan())
-    error = np.sort(truth.error[known].double().numpy())
-    median, p95 = quantiles(error, (0.5, 0.95), empty=math.inf)
+    return {"jacobian_error": to_numpy(truth.error.where(known, torch.nan))}
+
+
+def truth_scalars(condition: Tensor, truth: Comparison, thresholds: Thresholds) -> dict[str, float]:
+    """Return the rank correlation of the condition numbers, and which fragile points are found."""
     count = fragile(condition, truth, thresholds)
+    if not count.compared:
+        return {row.name: row.empty for row in scalars_of("truth") if not row.quantity}
+    true = thresholds.condition(truth.singular_values)
+    known = ~(condition.isnan() | true.isnan())
+    log10 = (capped_log10(to_numpy(kappa[known])) for kappa in (condition, true))
     reported = count.found + count.false_alarms
-    some = float(count.compared > 0)
-    correlation = rank_correlation(log10_of(condition[known]), log10_of(true[known]), tie=TIE)
     return {
-        "jacobian_error_median": median,
-        "jacobian_error_p95": p95,
-        "cond_rank_correlation": correlation * some,
-        "fragile_precision": count.found / reported if reported else some,
-        "fragile_recall": count.found / count.true if count.true else some,
+        "cond_rank_correlation": rank_correlation(*log10, tie=TIE),
+        "fragile_precision": count.found / reported if reported else 1.0,
+        "fragile_recall": count.found / count.true if count.true else 1.0,
     }

@@ -12,6 +12,7 @@ from lightning_invert.report.loggers.guard import Guard, Guarded
 from lightning_invert.report.loggers.mlflow import MLFlowGallery
 from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
 from lightning_invert.report.loggers.wandb import WandbGallery
+from lightning_invert.watch.scalars import SCALARS
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -26,9 +27,6 @@ __all__ = [
     "logger_step",
     "notice",
 ]
-
-COMPARED = ("full_rank_fraction", "stable_fraction", "log10_cond_median", "log10_cond_p95")
-"""What a table of runs compares them by."""
 
 _KINDS: dict[str, type[Gallery]] = {
     "TensorBoardLogger": TensorBoardGallery,
@@ -82,6 +80,7 @@ def declare_metrics(
     trainer: Trainer, module: LightningModule, maps: Sequence[str], guard: Guard | None = None
 ) -> None:
     """Let loggers compare runs by how their maps end."""
-    tags = [f"invertibility/{name}/{scalar}" for name in maps for scalar in COMPARED]
+    compared = [row.name for row in SCALARS.values() if row.compared]
+    tags = [f"invertibility/{name}/{scalar}" for name in maps for scalar in compared]
     for gallery in galleries(trainer, guard):
         gallery.declare(trainer, module, tags)

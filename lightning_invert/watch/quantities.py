@@ -1,0 +1,78 @@
+"""The quantities of a spectrum: a number for each point, NaN where the Jacobian is not finite."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
+from lightning_invert.watch.scalars import Array
+
+if TYPE_CHECKING:
+    from lightning_invert.jacobians.lanczos import Probes
+
+__all__ = ["capped_log10", "probes_quantities", "spectrum_quantities", "to_numpy"]
+
+
+def spectrum_quantities(
+    singular_values: Tensor,
+    condition: Tensor,
+    rank: Tensor,
+    *,
+    bands: tuple[float, float],
+    condition_limit: float,
+) -> dict[str, Array]:
+    """Return what :mod:`~lightning_invert.watch.scalars` summarises, each of shape (N,).
+
+    Shapes: singular values (N, k), condition numbers and ranks (N,).
+    """
+    # NumPy, not torch: for some hundred numbers its operations cost a fraction.
+    sigma, cond = to_numpy(singular_values), to_numpy(condition)
+    finite = np.isfinite(sigma).all(1)
+    stable, ill = bands
+    singular = np.isinf(cond)
+    quantities = {
+        "full_rank": rank.cpu().numpy() == sigma.shape[1],
+        "stable": cond < stable,
+        "moderate": (cond >= stable) & (cond <= ill),
+        "ill_conditioned": (cond > ill) & ~singular,
+        "singular": singular,
+        "unresolved": cond > condition_limit,
+        "log10_cond": capped_log10(cond),
+        "cond": cond,
+        "sigma_min": sigma[:, -1],
+        "sigma_max": sigma[:, 0],
+        "effective_rank": _effective_ranks(sigma),
+    }
+    known = {name: np.where(finite, values, np.nan) for name, values in quantities.items()}
+    return {"nonfinite": (~finite).astype(float), **known}
+
+
+def probes_quantities(probes: Probes) -> dict[str, Array]:
+    """Return what is known of Jacobians that were not formed, each of shape (N,)."""
+    columns = {k: to_numpy(v) for k, v in probes._asdict().items() if isinstance(v, Tensor)}
+    return columns | {
+        "nonfinite": np.isnan(columns["sigma_max"]).astype(float),
+        "log10_cond_lower_bound": capped_log10(columns["cond_lower_bound"]),
+    }
+
+
+def to_numpy(values: Tensor) -> Array:
+    """Return the values in float64."""
+    return values.detach().cpu().double().numpy()
+
+
+def capped_log10(condition: Array) -> Array:
+    """Return log10 of condition numbers, capped at 16; NaN stays NaN."""
+    with np.errstate(divide="ignore"):
+        return np.minimum(np.log10(condition), MAX_LOG10_COND)
+
+
+def _effective_ranks(sigma: Array) -> Array:
+    """Return exp of the entropy, as :func:`~lightning_invert.effective_rank` has it."""
+    total = sigma.sum(1, keepdims=True)
+    share = sigma / np.where(total == 0, 1.0, total)
+    entropy = -(share * np.log(np.where(share == 0, 1.0, share))).sum(1)
+    return np.where(total[:, 0] == 0, 0.0, np.exp(entropy))

@@ -1,0 +1,314 @@
+"""The table of scalars: a row a scalar, with its formula, its sense, and how it is made and shown.
+
+A scalar is a statistic (a mean, a quantile) of a *quantity*, which is an array with a number for each
+point and NaN where the number is not known. :meth:`Observation.quantities
+<lightning_invert.watch.observation.Observation.quantities>` has the quantities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
+from lightning_invert.watch.quantiles import quantile_ranks, quantiles, wilson_interval
+
+__all__ = [
+    "SCALARS",
+    "Array",
+    "Scalar",
+    "list_of",
+    "monitors",
+    "scalar_named",
+    "scalars_of",
+    "summarise",
+]
+
+Array = npt.NDArray[Any]
+
+Statistic = Literal["mean", "root mean square", "p05", "median", "p95", "its own"]
+
+_SHARES = {"p05": 0.05, "median": 0.5, "p95": 0.95}
+_SHARE_ENDS, _LOG10_ENDS = (0.0, 1.0), (0.0, MAX_LOG10_COND)
+_ENDS = ("_low", "_high")
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number that is logged of a map.
+
+    Attributes:
+        name: Its name, the last part of its tag.
+        of: What it is told by: the spectrum, or a finding.
+        quantity: Of which numbers of the points it is a statistic.
+        statistic: Which one; ``"its own"``: the finding computes it from several quantities.
+        better: Which values are better.
+        empty: Its value where the quantity is not known at any point: the worst there is.
+        formula: What it is, in symbols.
+        doc: What it is, in a line.
+        essential: Whether every logger gets it.
+        compared: Whether a table of runs shows its last value.
+        chart: Title of its chart. A chart of TensorBoard gives all curves of a run one colour: it
+            has one curve, or two that cannot cross.
+        interval: Where the ends of its 95 % interval lie if the points are too few to tell; None:
+            it has no interval.
+    """
+
+    name: str
+    of: tuple[str, ...]
+    quantity: str
+    statistic: Statistic
+    better: Literal["larger", "smaller"]
+    empty: float
+    formula: str
+    doc: str
+    essential: bool = False
+    compared: bool = False
+    chart: str = ""
+    interval: tuple[float, float] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, and those of the ends of its interval."""
+        ends = () if self.interval is None else tuple(f"{self.name}{end}" for end in _ENDS)
+        return (self.name, *ends)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether sums over pieces of the points give it for all; else it is that of a sample."""
+        return self.statistic in ("mean", "root mean square")
+
+    def sum_of(self, values: Array) -> tuple[float, int]:
+        """Return the sum and the count that a pooled scalar is made of."""
+        known = values[~np.isnan(values)]
+        squared = self.statistic == "root mean square"
+        return float((known**2 if squared else known).sum()), len(known)
+
+    def of_sum(self, total: float, count: int) -> dict[str, float]:
+        """Return a pooled scalar, and the ends of its interval, of sums over all pieces."""
+        value = total / count if count else self.empty
+        if count and self.statistic == "root mean square":
+            value = math.sqrt(value)
+        ends = () if self.interval is None else wilson_interval(value, count)
+        return dict(zip(self.names, (value, *ends), strict=True))
+
+    def of_ordered(self, ordered: Array) -> dict[str, float]:
+        """Return a quantile of ascending values, and the ends of its interval."""
+        share = _SHARES[self.statistic]
+        (value,) = quantiles(ordered, (share,), empty=self.empty)
+        ends: list[float] = []
+        if self.interval is not None:
+            ranks = quantile_ranks(len(ordered), share)
+            ends = [
+                end if rank is None else float(ordered[rank])
+                for rank, end in zip(ranks, self.interval, strict=True)
+            ]
+        return dict(zip(self.names, (value, *ends), strict=True))
+
+
+_SPECTRUM, _PROBES, _BOTH = ("spectrum",), ("probes",), ("spectrum", "probes")
+_TRUTH, _RUNS, _REACH, _ROUND_TRIP = ("truth",), ("runs",), ("reach",), ("round_trip",)
+
+_ROWS = (
+    Scalar(
+        "full_rank_fraction", _SPECTRUM, "full_rank", "mean", "larger", 0.0,
+        "rank(J) = k", "share of points whose numerical rank is k = min(m, n)",
+        essential=True, compared=True, chart="share at full rank", interval=_SHARE_ENDS,
+    ),
+    Scalar(
+        "stable_fraction", _SPECTRUM, "stable", "mean", "larger", 0.0,
+        "κ < bands[0]", "share of points in the first band of κ",
+        essential=True, compared=True, chart="share stable",
+    ),
+    Scalar(
+        "moderate_fraction", _SPECTRUM, "moderate", "mean", "smaller", 0.0,
+        "bands[0] ≤ κ ≤ bands[1]", "share of points in the second band",
+    ),
+    Scalar(
+        "ill_conditioned_fraction", _SPECTRUM, "ill_conditioned", "mean", "smaller", 0.0,
+        "bands[1] < κ < ∞", "share of points in the third band",
+        essential=True, chart="share ill-conditioned",
+    ),
+    Scalar(
+        "singular_fraction", _SPECTRUM, "singular", "mean", "smaller", 0.0,
+        "κ = ∞", "share of points in the last band; the four add up to 1",
+        essential=True, chart="share singular",
+    ),
+    Scalar(
+        "unresolved_fraction", _SPECTRUM, "unresolved", "mean", "smaller", 0.0,
+        "κ > 1 / (ε max(m, n))", "share of points whose κ is beyond what the arithmetic can tell",
+    ),
+    Scalar(
+        "nonfinite_fraction", _BOTH, "nonfinite", "mean", "smaller", 1.0,
+        "J has a NaN or inf", "share of all points, which everything else leaves out",
+    ),
+    Scalar(
+        "log10_cond_median", _SPECTRUM, "log10_cond", "median", "smaller", MAX_LOG10_COND,
+        "min(log₁₀ κ, 16)", "median; always finite",
+        essential=True, compared=True, chart="log10 κ: median and, above, 95 %",
+        interval=_LOG10_ENDS,
+    ),
+    Scalar(
+        "log10_cond_p05", _SPECTRUM, "log10_cond", "p05", "smaller", MAX_LOG10_COND,
+        "min(log₁₀ κ, 16)", "5th percentile",
+    ),
+    Scalar(
+        "log10_cond_p95", _SPECTRUM, "log10_cond", "p95", "smaller", MAX_LOG10_COND,
+        "min(log₁₀ κ, 16)", "95th percentile",
+        essential=True, compared=True, chart="log10 κ: median and, above, 95 %",
+        interval=_LOG10_ENDS,
+    ),
+    Scalar(
+        "cond_median", _SPECTRUM, "cond", "median", "smaller", math.inf,
+        "κ = σ₁ / σₖ", "median; may be inf",
+    ),
+    Scalar(
+        "cond_p95", _SPECTRUM, "cond", "p95", "smaller", math.inf,
+        "κ = σ₁ / σₖ", "95th percentile; may be inf",
+    ),
+    Scalar(
+        "sigma_min_median", _SPECTRUM, "sigma_min", "median", "larger", 0.0,
+        "σₖ", "median", essential=True, chart="smallest singular value: median",
+    ),
+    Scalar("sigma_max_median", _BOTH, "sigma_max", "median", "smaller", 0.0, "σ₁", "median"),
+    Scalar(
+        "effective_rank", _SPECTRUM, "effective_rank", "mean", "larger", 0.0,
+        "exp(entropy of σ / Σσ)", "mean; how many directions count, without a threshold",
+    ),
+    Scalar(
+        "log10_cond_lower_bound_median", _PROBES, "log10_cond_lower_bound", "median", "smaller",
+        MAX_LOG10_COND, "log₁₀ of a lower bound of κ", "median, capped at 16",
+        essential=True, chart="log10 of what κ is at least: median",
+    ),
+    Scalar(
+        "log10_cond_lower_bound_p95", _PROBES, "log10_cond_lower_bound", "p95", "smaller",
+        MAX_LOG10_COND, "log₁₀ of a lower bound of κ", "95th percentile, capped at 16",
+    ),
+    Scalar(
+        "stable_rank_median", _PROBES, "stable_rank", "median", "larger", 0.0,
+        "‖J‖²_F / σ₁²", "median of an estimate",
+        essential=True, chart="stable rank: median",
+    ),
+    Scalar(
+        "stable_rank_error", _PROBES, "stable_rank_error", "median", "smaller", 0.0,
+        "standard error of the stable rank", "median",
+    ),
+    Scalar(
+        "participation_ratio_median", _PROBES, "participation_ratio", "median", "larger", 0.0,
+        "(Σσ²)² / Σσ⁴", "median of an estimate: how many singular values share ‖J‖_F",
+        essential=True,
+    ),
+    Scalar(
+        "participation_ratio_error", _PROBES, "participation_ratio_error", "median", "smaller", 0.0,
+        "standard error of the participation ratio", "median",
+    ),
+    Scalar(
+        "consistency_error", _ROUND_TRIP, "consistency_error", "root mean square", "smaller",
+        math.inf, "‖F(I(y)) − y‖ / √m", "root mean square, in standard units",
+        essential=True, chart="round trip: error",
+    ),
+    Scalar(
+        "jacobian_consistency_error", _ROUND_TRIP, "jacobian_consistency_error",
+        "root mean square", "smaller", math.inf,
+        "‖J − 1‖_F / √m", "root mean square; J is the Jacobian of the round trip",
+        essential=True, chart="round trip: error of the slope",
+    ),
+    Scalar(
+        "jacobian_error_median", _TRUTH, "jacobian_error", "median", "smaller", math.inf,
+        "‖J − J*‖_F / ‖J*‖_F", "median; J* is the true Jacobian",
+        essential=True, chart="error of the Jacobian: median",
+    ),
+    Scalar(
+        "jacobian_error_p95", _TRUTH, "jacobian_error", "p95", "smaller", math.inf,
+        "‖J − J*‖_F / ‖J*‖_F", "95th percentile",
+    ),
+    Scalar(
+        "cond_rank_correlation", _TRUTH, "", "its own", "larger", 0.0,
+        "Spearman's ρ of κ and κ*", "1 where neither varies, 0 where one alone does",
+    ),
+    Scalar(
+        "fragile_precision", _TRUTH, "", "its own", "larger", 0.0,
+        "share of κ ≥ bands[0] with κ* ≥ bands[0]",
+        "of the points reported as fragile, the share that truly is; 1 where none is reported",
+    ),
+    Scalar(
+        "fragile_recall", _TRUTH, "", "its own", "larger", 0.0,
+        "share of κ* ≥ bands[0] with κ ≥ bands[0]",
+        "of the truly fragile points, the share that is reported; 1 where none is fragile",
+        essential=True, chart="share of the truly fragile points that is found",
+    ),
+    Scalar(
+        "log10_cond_spread_median", _RUNS, "log10_cond_spread", "median", "smaller", math.inf,
+        "standard deviation of log₁₀ κ over the runs", "median",
+    ),
+    Scalar(
+        "log10_cond_coverage", _RUNS, "log10_cond_covered", "mean", "larger", 0.0,
+        "κ* in the 90 % error bar of κ", "share of points, with a truth",
+    ),
+    Scalar(
+        "spread_error_correlation", _RUNS, "", "its own", "larger", 0.0,
+        "Spearman's ρ of the spread and the error of log₁₀ κ", "with a truth",
+    ),
+    Scalar(
+        "reachable_fraction", _REACH, "reached", "mean", "larger", 0.0,
+        "‖F(x) − y‖ ≤ 0.01",
+        "share of the outcomes y that the solver reaches from the inverse's proposals",
+        essential=True, chart="share of the outcomes that is reached from the proposals",
+        interval=_SHARE_ENDS,
+    ),
+)  # fmt: skip
+
+SCALARS = {row.name: row for row in _ROWS}
+"""Name -> scalar, in the order of charts and tables."""
+
+
+def scalars_of(source: str) -> list[Scalar]:
+    """Return the rows of the spectrum or of a finding."""
+    return [row for row in SCALARS.values() if source in row.of]
+
+
+def scalar_named(name: str) -> Scalar | None:
+    """Return the row of a scalar, or of the scalar whose interval ends there.
+
+    Example:
+        >>> scalar_named("full_rank_fraction_low").better, scalar_named("loss")
+        ('larger', None)
+    """
+    return next((row for row in SCALARS.values() if name in row.names), None)
+
+
+def monitors() -> list[str]:
+    """Return all names that are logged."""
+    return sorted(name for row in SCALARS.values() for name in row.names)
+
+
+def summarise(quantities: Mapping[str, Array]) -> dict[str, float]:
+    """Return the scalars that are a statistic of one of the quantities, each of shape (N,).
+
+    Example:
+        >>> summarise({"cond": np.array([1.0, 3.0, np.nan])})
+        {'cond_median': 2.0, 'cond_p95': 2.9}
+    """
+    ordered: dict[str, Array] = {}
+    scalars: dict[str, float] = {}
+    for row in SCALARS.values():
+        if row.quantity not in quantities:
+            continue
+        values = quantities[row.quantity]
+        if row.pooled:
+            scalars |= row.of_sum(*row.sum_of(values))
+            continue
+        if row.quantity not in ordered:
+            ordered[row.quantity] = np.sort(values[~np.isnan(values)])
+        scalars |= row.of_ordered(ordered[row.quantity])
+    return scalars
+
+
+def list_of(rows: Iterable[Scalar]) -> str:
+    """Return rows as a list in reStructuredText, for a docstring."""
+    return "\n".join(f"* ``{'``, ``'.join(row.names)}``: {row.formula}; {row.doc}" for row in rows)
