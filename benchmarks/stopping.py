@@ -144,11 +144,11 @@ def near_best(loss: str, share: float, scalar: str) -> Callable[[Looks], dict[st
 F_COND, I_COND, ROUND_COND = (
     f"invertibility/{name}/log10_cond_p95" for name in ("forward", "inverse", "round_trip")
 )
-SLOPE = "invertibility/jacobian_consistency_error"
+SLOPE = "invertibility/round_trip/jacobian_consistency_error"
 RULES = {
     BASE: lowest("val/forward"),
     "lowest val/loss": lowest("val/loss"),
-    "lowest consistency_error": lowest("invertibility/consistency_error"),
+    "lowest consistency_error": lowest("invertibility/round_trip/consistency_error"),
     "lowest forward/log10_cond_p95": lowest(F_COND),
     "lowest round_trip/log10_cond_p95": lowest(ROUND_COND),
     "lowest jacobian_consistency_error": lowest(SLOPE),

@@ -18,7 +18,7 @@ from lightning_invert.arguments import (
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
 from lightning_invert.report.loggers import galleries, logger_step
-from lightning_invert.watch.scalars import monitors, scalar_named
+from lightning_invert.watch.scalars import scalar_named, scalar_names
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -90,7 +90,7 @@ class ConditioningEarlyStopping(Callback):
                 "Expected one of the arguments `stopping_threshold`, `divergence_threshold` and `stop_when_stalled` "
                 "to be given, but got none: this would never stop."
             )
-        check_choice("monitor", monitor, monitors())
+        check_choice("monitor", monitor, scalar_names())
         scalar = scalar_named(monitor)
         self.map = map
         self.monitor = f"invertibility/{map}/{monitor}"

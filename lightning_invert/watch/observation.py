@@ -392,7 +392,8 @@ def column_stds(
             finite = y.isfinite().all(1) & x.flatten(1).isfinite().all(1)
             of_x.add(x[finite])
             of_y.add(y[finite])
-    return of_x.spread, of_y.spread
+    n, m = x[:1].numel(), y.shape[1]
+    return of_x.spread.expand(n), of_y.spread.expand(m)  # where nothing is finite, () each
 
 
 def _names(side: str, given: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ __all__ = [
     "Array",
     "Scalar",
     "list_of",
-    "monitors",
     "scalar_named",
+    "scalar_names",
     "scalars_of",
     "summarise",
 ]
@@ -282,9 +282,10 @@ def scalar_named(name: str) -> Scalar | None:
     return next((row for row in SCALARS.values() if name in row.names), None)
 
 
-def monitors() -> list[str]:
-    """Return all names that are logged."""
-    return sorted(name for row in SCALARS.values() for name in row.names)
+def scalar_names(source: str | None = None) -> list[str]:
+    """Return all names that are logged, or those of the spectrum or of a finding."""
+    rows = SCALARS.values() if source is None else scalars_of(source)
+    return [name for row in rows for name in row.names]
 
 
 def summarise(quantities: Mapping[str, Array]) -> dict[str, float]:

@@ -4,8 +4,10 @@ import pytest
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 
+from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-from tests.projects import Foreign, loader, quiet_trainer
+from lightning_invert.watch.scalars import scalar_named, scalar_names
+from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 
 class Pretend(InvertibilityCallback):
@@ -66,6 +68,22 @@ def test_a_scalar_that_is_better_when_larger_is_taken_so(tmp_path, values, optio
     stop = ConditioningEarlyStopping(monitor="full_rank_fraction", **options)
     run(tmp_path, values, stop)
     assert (stop.stopped_epoch, stop.stopping_reason) == (2, reason)
+
+
+@pytest.mark.parametrize("name", scalar_names())
+def test_every_scalar_can_be_monitored_in_its_sense(name):
+    good, bad = (2.0, 1.0) if scalar_named(name).better == "larger" else (1.0, 2.0)
+    ConditioningEarlyStopping(monitor=name, stopping_threshold=good, divergence_threshold=bad)
+    with pytest.raises(ValueError, match="better than `divergence_threshold`"):
+        ConditioningEarlyStopping(monitor=name, stopping_threshold=bad, divergence_threshold=good)
+
+
+def test_the_error_of_a_round_trip_ends_a_fit(tmp_path):
+    stop = ConditioningEarlyStopping("round_trip", "consistency_error", divergence_threshold=0.0)
+    watch = InvertibilityCallback(figures=False, verbose=False)
+    trainer = quiet_trainer(tmp_path, max_epochs=9, callbacks=[watch, stop])
+    trainer.fit(ForwardInverseModule(), datamodule=Smooth())
+    assert (stop.stopped_epoch, stop.stopping_reason) == (2, "bad")
 
 
 def test_the_reason_is_said_in_words(tmp_path, caplog):

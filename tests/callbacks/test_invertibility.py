@@ -19,32 +19,11 @@ from torch.autograd.functional import jacobian as autograd_jacobian
 from lightning_invert import ForwardInverseModule, LinearDecayAlpha
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.watch.maps import MapError
+from lightning_invert.watch.scalars import scalar_names
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 from tests.watch.reference import summary_in_numpy
 
-SCALARS = [
-    "full_rank_fraction",
-    "stable_fraction",
-    "moderate_fraction",
-    "ill_conditioned_fraction",
-    "singular_fraction",
-    "unresolved_fraction",
-    "nonfinite_fraction",
-    "log10_cond_median",
-    "log10_cond_p05",
-    "log10_cond_p95",
-    "cond_median",
-    "cond_p95",
-    "sigma_min_median",
-    "sigma_max_median",
-    "effective_rank",
-    "full_rank_fraction_low",
-    "full_rank_fraction_high",
-    "log10_cond_median_low",
-    "log10_cond_median_high",
-    "log10_cond_p95_low",
-    "log10_cond_p95_high",
-]
+SCALARS = scalar_names("spectrum")
 ROOT = Path(__file__).parents[2]
 HISTOGRAMS = ("rank", "log10_cond", "sigma")
 FIGURES = (
@@ -109,12 +88,12 @@ def test_logged_numbers_of_a_pair_equal_those_in_standardised_units(tmp_path):
     slopes = [autograd_jacobian(lambda row: f(i(row[None]))[0], row) for row in v]
     off = (torch.stack(slopes) - torch.eye(2)).square().sum((1, 2)).mean() / 2
     assert trainer.callback_metrics[
-        "invertibility/jacobian_consistency_error"
+        "invertibility/round_trip/jacobian_consistency_error"
     ].item() == pytest.approx(off.sqrt().item(), rel=1e-4)
     error = (f(i(v)) - v).square().mean().sqrt().item()
-    assert trainer.callback_metrics["invertibility/consistency_error"].item() == pytest.approx(
-        error, rel=1e-4
-    )
+    assert trainer.callback_metrics[
+        "invertibility/round_trip/consistency_error"
+    ].item() == pytest.approx(error, rel=1e-4)
 
 
 def test_event_files_hold_every_tag_at_the_step_of_the_users_own_curves(tmp_path):
@@ -138,7 +117,7 @@ def test_event_files_hold_every_tag_at_the_step_of_the_users_own_curves(tmp_path
         for figure in FIGURES:
             found = events.Images(f"invertibility/{name}/{figure}")
             assert [event.step for event in found] == steps, figure
-    assert [e.step for e in events.Scalars("invertibility/consistency_error")] == steps
+    assert [e.step for e in events.Scalars("invertibility/round_trip/consistency_error")] == steps
 
 
 def test_every_logger_gets_the_scalars(tmp_path):

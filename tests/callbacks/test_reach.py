@@ -12,7 +12,8 @@ from torch import nn
 
 from lightning_invert import ForwardInverseModule, ResidualMLP, solve
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-from lightning_invert.watch.reachability import SCALARS_OF_REACH, TOLERANCE
+from lightning_invert.watch.reachability import TOLERANCE
+from lightning_invert.watch.scalars import scalar_names
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 from tests.scripts import json_result, run_script
 
@@ -58,7 +59,7 @@ def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(t
     data.inputs = (wind._replace(low=600.0, high=1400.0), heat._replace(low=298.5), load)
     trainer.fit(module, datamodule=data)
     told = {tag.rpartition("/")[2] for tag in trainer.callback_metrics if "reach" in tag}
-    assert told == set(SCALARS_OF_REACH)
+    assert told == set(scalar_names("reach"))
     assert TAG in logger.experiment.metrics_keys
     assert f"{TAG}_low" not in logger.experiment.metrics_keys
     assert keep.best_model_score >= trainer.callback_metrics[TAG]

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning_invert import ForwardInverseModule, ResidualMLP, analyze
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.watch.maps import resolve_maps
-from lightning_invert.watch.truth import SCALARS_OF_TRUTH
+from lightning_invert.watch.scalars import scalar_names
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 from tests.scripts import json_result, run_script
 
@@ -47,7 +47,7 @@ def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
     module = pair()
     trainer.fit(module, datamodule=Known())
     for name in ("forward", "round_trip"):
-        tags = {f"invertibility/{name}/{scalar}" for scalar in SCALARS_OF_TRUTH}
+        tags = {f"invertibility/{name}/{scalar}" for scalar in scalar_names("truth")}
         assert tags <= set(trainer.callback_metrics)
         assert (tmp_path / "figures" / f"{name}_truth.png").exists()
     assert not [t for t in trainer.callback_metrics if "inverse/jacobian_error" in t]
@@ -125,7 +125,7 @@ def test_processes_find_the_same_of_a_truth(tmp_path):
         import torch
         from lightning.pytorch import Trainer
         from lightning_invert.callbacks import InvertibilityCallback
-        from lightning_invert.watch.truth import SCALARS_OF_TRUTH
+        from lightning_invert.watch.scalars import scalar_names
         from tests.callbacks.test_truth import Known, pair
 
         watch = InvertibilityCallback(num_points=32, verbose=False)
@@ -136,7 +136,7 @@ def test_processes_find_the_same_of_a_truth(tmp_path):
         trainer.fit(pair(), datamodule=Known())
         found = {
             name: trainer.callback_metrics[f"invertibility/forward/{name}"].item()
-            for name in SCALARS_OF_TRUTH
+            for name in scalar_names("truth")
         }
         found["error"] = watch.observations[0].truth.error.tolist()
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(found))

@@ -90,15 +90,15 @@ def test_a_map_called_round_trip_is_nothing_special():
     # It was recognised by its name, and ended the fit where it was not square.
     module = nn.Linear(5, 3)
     (found,) = look(Watcher({"round_trip": ""}), module, BATCHES)
-    assert found.round_trip_errors == {}
+    assert found.round_trip is None
     (found,) = look(Watcher({"round_trip": "0"}), nn.Sequential(nn.Linear(5, 5)), BATCHES)
-    assert found.round_trip_errors == {}
+    assert found.round_trip is None
 
 
 def test_whatever_its_name_a_map_that_says_so_is_a_round_trip():
     module = nn.Sequential(nn.Linear(5, 5))
     (found,) = look(Watcher({"there_and_back": {"module": "0", "identity": True}}), module, BATCHES)
-    assert set(found.round_trip_errors) == {"consistency_error", "jacobian_consistency_error"}
+    assert {"consistency_error", "jacobian_consistency_error"} <= set(found.scalars)
 
 
 class Wide(nn.Module):

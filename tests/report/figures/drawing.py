@@ -8,9 +8,8 @@ import torch
 from lightning_invert import Thresholds
 from lightning_invert.jacobians.comparison import Comparison
 from lightning_invert.report import figures
-from lightning_invert.watch.members import Members, summarise_members
+from lightning_invert.watch.members import Members
 from lightning_invert.watch.observation import Observation
-from lightning_invert.watch.truth import summarise_truth
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(size=(256, 7))
@@ -87,16 +86,7 @@ def against(inputs, condition, rank=None, *, true=None, full_rank=4, names=None)
     log10 = torch.as_tensor(np.minimum(np.log10(np.asarray(condition, dtype=float)), 16))
     spread = 0.2 * torch.linspace(0, 1, len(true)).where(log10.isfinite(), torch.nan)
     known = {"truth": Comparison(error, sigma), "members": Members(log10, spread, 4)}
-    one = seen(inputs, condition, rank, full_rank=full_rank, names=names, **known)
-    return replace(one, scalars=summarised(one))
-
-
-def summarised(one):
-    return (
-        one.scalars
-        | summarise_truth(one.condition, one.truth, one.thresholds)
-        | summarise_members(one.members, one.truth, one.thresholds)
-    )
+    return seen(inputs, condition, rank, full_rank=full_rank, names=names, **known)
 
 
 def truth(inputs, condition, rank=None, *, title="", **known):

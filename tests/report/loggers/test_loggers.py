@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.report.loggers import TensorBoardGallery, count
-from lightning_invert.report.tags import ESSENTIAL
+from lightning_invert.watch.scalars import SCALARS
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
@@ -143,7 +143,8 @@ def test_loggers_get_the_scalars_that_were_asked_for_and_the_trainer_all(tmp_pat
     trainer = fit(tmp_path, loggers, module=ForwardInverseModule(), callback=watch)
     every = {tag for tag in trainer.callback_metrics if tag.startswith("invertibility/")}
     assert len(every) == 3 * 21 + 2
-    names = ESSENTIAL if scalars == "essential" else {tag.rpartition("/")[2] for tag in every}
+    essential = {row.name for row in SCALARS.values() if row.essential}
+    names = essential if scalars == "essential" else {tag.rpartition("/")[2] for tag in every}
     asked = {tag for tag in every if tag.rpartition("/")[2] in names}
     assert len(asked) == (3 * 7 + 2 if scalars == "essential" else len(every))
     header = (tmp_path / "c" / "metrics.csv").read_text().splitlines()[0].split(",")
