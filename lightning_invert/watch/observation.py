@@ -368,16 +368,9 @@ def scale_in_force(watched: WatchedMap, scale: Scale | None) -> Scale:
 def column_stds(
     watched: WatchedMap, pieces: Iterable[Points], mapped: WatchedMap | None = None
 ) -> tuple[Tensor, Tensor]:
-    r"""Return what inputs and outputs are to be standardised by.
+    """Return standard deviations of inputs (n,) and outputs (m,): the map's own, or of the points.
 
-    Args:
-        watched: The map: if it has statistics, these are taken.
-        pieces: The points.
-        mapped: What to evaluate instead of the map, as in float64.
-
-    Returns:
-        Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,); 1 for a
-        column that does not vary.
+    1 for a column that does not vary. ``mapped`` is evaluated instead of the map, as in float64.
     """
     if watched.stds is not None:
         return watched.stds
