@@ -262,33 +262,6 @@ def observe(
 
     The map's module is in evaluation mode meanwhile, and afterwards as it was.
 
-    Args:
-        watched: The map.
-        points: The points, at least one; or their inputs alone, shape (N, \*).
-        thresholds: By default those of :class:`~lightning_invert.Thresholds`.
-        scale: ``"standardized"``: Jacobians between standardised inputs and outputs.
-            ``"physical"``: as the map computes them. ``None``: standardised for a map that has
-            statistics, physical for any other.
-        stds: Standard deviations of the inputs, shape (n,), and outputs, shape (m,), to
-            standardise by; by default the map's own, or else those of the points.
-        precision: In what the Jacobian is computed: ``"native"`` or ``"float64"``.
-        directions: Whether to find the weakest directions.
-        num_outputs: m, if it is known.
-        effort: Whether to form the Jacobian, and how hard to look where it is not.
-        check: As in :func:`~lightning_invert.batched_jacobian`.
-        part: Which of several dataloaders the points come from.
-        outcomes: What is to be reached by a map that says from where, shape (R, \*), of the first R
-            points; of one whose Jacobian is not formed it is not tried.
-        reachable_steps: Within how many steps of the solver.
-
-    Returns:
-        What was found.
-
-    Raises:
-        TypeError: If the map does not return a floating tensor.
-        ValueError: If shapes do not fit, the outputs carry no gradient, or a map that says it is a
-            round trip has not as many outputs as inputs.
-
     Example:
         >>> from lightning_invert.watch.maps import resolve_maps
         >>> (watched,) = resolve_maps({"code": "0"}, torch.nn.Sequential(torch.nn.Linear(7, 4)))
