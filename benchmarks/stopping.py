@@ -23,8 +23,7 @@ from pathlib import Path
 import torch
 from common import machine, markdown, put, quiet_trainer, quietly, resimulation_error
 from lightning.pytorch import Callback, seed_everything
-from scipy.stats import spearmanr
-from scipy.stats import t as student
+from scipy.stats import spearmanr, t as student
 from torch import Tensor
 
 from lightning_invert import (

@@ -14,8 +14,7 @@ import numpy as np
 import polars
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from lightning_invert.datamodules import TabularDataModule
 from lightning_invert.tables import read_table

@@ -1,8 +1,7 @@
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lightning_invert.jacobians import eigenvalues as home
 from lightning_invert.jacobians.eigenvalues import eigenvalues_of_four_rows

@@ -1,7 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.func import functional_call, jacrev, vmap

@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import torch
 import zuko
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lightning_invert import (
     batched_jacobian,

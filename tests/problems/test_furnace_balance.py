@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from lightning_invert import batched_jacobian, condition_number, numerical_rank, singular_values
-from lightning_invert.problems import BlastFurnace
-from lightning_invert.problems import furnace_balance as furnace
+from lightning_invert.problems import BlastFurnace, furnace_balance as furnace
 
 PROBLEM = BlastFurnace()
 X = PROBLEM.sample(400, seed=5)
