@@ -29,6 +29,6 @@ def free_port():
 
 @pytest.fixture
 def strangers(tmp_path):
-    """What was imported of packages that nobody trusts, and what was made of them."""
+    """What was imported of packages that nobody allowed, and what was made of them."""
     with packages(tmp_path) as told:
         yield told

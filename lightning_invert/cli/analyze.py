@@ -34,7 +34,7 @@ DESCRIPTION = """\
 Measure where a trained map can be inverted, at all points of a file.
 
   lightning-invert analyze --ckpt pair.ckpt --data measurements.csv
-  lightning-invert analyze --export surrogate.pt2 --trust_export true --data points.npy
+  lightning-invert analyze --export surrogate.pt2 --allow_export true --data points.npy
   lightning-invert analyze --function package.module:name --data points.parquet --inputs a,b,c
 """
 
@@ -55,8 +55,8 @@ def analyze_map(
     members: str | None = None,
     scale: Literal["standardized", "physical"] | None = None,
     precision: Literal["native", "float64"] = "native",
-    trust: str | None = None,
-    trust_export: bool = False,
+    allow: str | None = None,
+    allow_export: bool = False,
     rank_atol: float = Thresholds.rank_atol,
     rank_rtol: float = Thresholds.rank_rtol,
     singular_floor: float = Thresholds.singular_floor,
@@ -71,7 +71,7 @@ def analyze_map(
             whose validation points are taken, or of a tensor or an iterable of batches.
         ckpt: Checkpoint of a ForwardInverseModule.
         export: File that ``torch.export.save`` wrote, exported with a dynamic batch dimension. To
-            load it is to run what it holds: only with ``--trust_export true``.
+            load it is to run what it holds: only with ``--allow_export true``.
         function: ``package.module:name`` of a module or function (N, n) -> (N, m).
         maps: Which maps of a checkpoint: some of forward,inverse,round_trip; by default all.
         inputs: Columns of the file that go in, separated by commas. By default those of the names
@@ -89,11 +89,11 @@ def analyze_map(
             the spread of the condition numbers over all of them is the error bar of each.
         scale: In what units; by default standardised where the map has statistics.
         precision: In what the Jacobians are computed.
-        trust: Packages, modules and classes, separated by commas, that checkpoints may have
+        allow: Packages, modules and classes, separated by commas, that checkpoints may have
             imported and run. Without it, only torch's layers and this package's own networks and
             schedules.
-        trust_export: Whether the program of ``--export`` may run whatever it holds. Say true only
-            if you trust who made the file.
+        allow_export: Whether the program of ``--export`` may run whatever it holds. Say true only
+            if you know who made the file.
         rank_atol: A singular value counts for the rank if it is above this ...
         rank_rtol: ... and above this times the largest.
         singular_floor: The condition number is infinite if the smallest singular value is below.
@@ -101,14 +101,14 @@ def analyze_map(
         progress: Show progress bars, if the output is a terminal.
     """
     names = (_names(inputs), _names(outputs))
-    if export is not None and not trust_export:
+    if export is not None and not allow_export:
         raise ValueError(
-            f"Expected --trust_export true with --export, as loading {export!r} runs whatever code "
-            "it holds: torch.export.load cannot tell a program from an attack. Say so if you trust "
+            f"Expected --allow_export true with --export, as loading {export!r} runs whatever code "
+            "it holds: torch.export.load cannot tell a program from an attack. Say so if you know "
             "who made it."
         )
-    tasks = _tasks(ckpt, export, function, _names(maps), *names, trust=listed(trust))
-    others = {name: _opened(name, listed(trust)) for name in (*listed(truth), *listed(members))}
+    tasks = _tasks(ckpt, export, function, _names(maps), *names, allow=listed(allow))
+    others = {name: _opened(name, listed(allow)) for name in (*listed(truth), *listed(members))}
     where = unused(Path(folder))
     found: list[Analysis] = []
     for task in tasks:
@@ -155,7 +155,7 @@ def _tasks(
     inputs: tuple[str, ...] | None,
     outputs: tuple[str, ...] | None,
     *,
-    trust: Sequence[str],
+    allow: Sequence[str],
 ) -> list[_Task]:
     given = [name for name in (ckpt, export, function) if name is not None]
     if len(given) != 1:
@@ -163,7 +163,7 @@ def _tasks(
             f"Expected exactly one of --ckpt, --export and --function, but got {len(given)} of them."
         )
     if ckpt is not None:
-        return _of_pair(ckpt, maps, inputs, outputs, trust)
+        return _of_pair(ckpt, maps, inputs, outputs, allow)
     if maps is not None:
         raise ValueError("Expected --maps only with --ckpt: there is one map without.")
     if export is not None:
@@ -186,9 +186,9 @@ def _of_pair(
     maps: tuple[str, ...] | None,
     inputs: tuple[str, ...] | None,
     outputs: tuple[str, ...] | None,
-    trust: Sequence[str],
+    allow: Sequence[str],
 ) -> list[_Task]:
-    pair = opened_pair(ckpt, trust)
+    pair = opened_pair(ckpt, allow)
     inputs, outputs = inputs or pair.input_names, outputs or pair.output_names
     known = {watched.name: watched for watched in resolve_maps(None, pair)}
     unknown = sorted(set(maps or ()) - set(known))
@@ -198,10 +198,10 @@ def _of_pair(
     return [_Task(known[name], columns[name]) for name in maps or known]
 
 
-def _opened(name: str, trust: Sequence[str]) -> Any:
+def _opened(name: str, allow: Sequence[str]) -> Any:
     """Return what --truth or --members names: a pair, a known process, or what is importable."""
     if name.endswith(".ckpt"):
-        return opened_pair(name, trust, "--truth and --members")
+        return opened_pair(name, allow, "--truth and --members")
     if name in KNOWN:
         return KNOWN[name]().forward
     return _imported(name)
@@ -289,7 +289,7 @@ def _points(data: str, task: _Task) -> Any:
         except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"Expected {data!r} to hold an array of numbers, but it cannot be read: "
-                f"{str(error).partition('.')[0]}."  # what follows advises to trust the file
+                f"{str(error).partition('.')[0]}."  # what follows advises to load it all the same
             ) from error
     if ":" not in data or Path(data).exists():
         # A function without weights of its own is given what its author would have given it.

@@ -38,7 +38,7 @@ def export_pair(
     runtime: str | None = None,
     online: bool = False,
     title: str | None = None,
-    trust: str | None = None,
+    allow: str | None = None,
 ) -> None:
     """Export the pair of a checkpoint.
 
@@ -52,7 +52,7 @@ def export_pair(
             in node_modules and in the user's cache, and fetched once with `npm pack`.
         online: Of a page: load onnxruntime-web from a public address when it is opened.
         title: Of a page: what it is called.
-        trust: Packages, modules and classes, separated by commas, that the checkpoint may have
+        allow: Packages, modules and classes, separated by commas, that the checkpoint may have
             imported and run. Without it, only torch's layers and this package's own networks and
             schedules.
     """
@@ -60,7 +60,7 @@ def export_pair(
         raise ValueError(
             f"Expected --runtime, --online and --title with --to page alone, but got --to {to}."
         )
-    pair = opened_pair(ckpt, listed(trust))
+    pair = opened_pair(ckpt, listed(allow))
     if to == "page":
         file = unused(Path(folder)) / "page.html"
         written: dict[str, Path] = {

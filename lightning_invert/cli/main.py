@@ -16,7 +16,7 @@ import lightning_invert.datamodules  # noqa: F401  # so that --data knows them b
 from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
 from lightning_invert.cli import analyze, export, solve
 from lightning_invert.cli.errors import in_one_line
-from lightning_invert.cli.options import TRUST, AsWritten, listed
+from lightning_invert.cli.options import ALLOW, AsWritten, listed
 from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 
@@ -87,9 +87,9 @@ class InvertCLI(LightningCLI):
             super().parse_arguments(parser, given)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``--trust``."""
-        parser.add_argument("--trust", type=str | None, default=None, help=TRUST)
-        parser.link_arguments("trust", "model.trust", compute_fn=listed)
+        """Add ``--allow``."""
+        parser.add_argument("--allow", type=str | None, default=None, help=ALLOW)
+        parser.link_arguments("allow", "model.allow", compute_fn=listed)
 
     def _parse_ckpt_path(self) -> None:
         """Look at the checkpoint, but take no setting from it.

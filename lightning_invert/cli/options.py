@@ -6,9 +6,9 @@ import argparse
 
 from jsonargparse import DefaultHelpFormatter
 
-__all__ = ["TRUST", "AsWritten", "listed"]
+__all__ = ["ALLOW", "AsWritten", "listed"]
 
-TRUST = (
+ALLOW = (
     "Packages, modules and classes, separated by commas, that a checkpoint may have imported and "
     "run. Without it, only torch's layers and this package's own networks and schedules."
 )

@@ -69,7 +69,7 @@ def solve_targets(
     folder: str = "proposals",
     table: Literal["csv", "parquet"] = "csv",
     figures: bool = True,
-    trust: str | None = None,
+    allow: str | None = None,
     progress: bool = True,
 ) -> None:
     """Propose settings for the targets of a table.
@@ -95,14 +95,14 @@ def solve_targets(
             existing folder is not touched: a number is added to the name.
         table: Kind of the table of proposals.
         figures: Whether to draw: the first 16384 targets, if there are more.
-        trust: Packages, modules and classes, separated by commas, that the checkpoint may have
+        allow: Packages, modules and classes, separated by commas, that the checkpoint may have
             imported and run. Without it, only torch's layers and this package's own networks and
             schedules.
         progress: Show a progress bar if it takes long and the output is a terminal.
     """
     check_integer("starts", starts, low=1)
     check_number("tolerance", tolerance, low=0.0, open_low=True)
-    pair = opened_pair(ckpt, listed(trust))
+    pair = opened_pair(ckpt, listed(allow))
     inputs, outputs = _variables(pair, "x"), _variables(pair, "y")
     names = [variable.name for variable in inputs]
     wanted = read_wanted(targets, names, [variable.name for variable in outputs], within)

@@ -2,8 +2,8 @@
 
 ``torch.load`` opens checkpoints with ``weights_only=True``, which admits no classes. So the parts
 that a checkpoint needs beside its weights are kept as bytes, and unpacked by the same restricted
-reader with exactly those classes admitted that are known or trusted (:mod:`.trust`): nothing else
-in such a file can run.
+reader, which admits exactly the classes of :mod:`.allowed_classes`: nothing else in such a file can
+run.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
 from torch import Tensor, nn
 
+from lightning_invert.pair.allowed_classes import allowed_objects
 from lightning_invert.pair.objective import AlphaSchedule
-from lightning_invert.pair.trust import admitted
 from lightning_invert.variables import Variable
 
 __all__ = [
@@ -103,11 +103,10 @@ def naming(file: Any) -> Iterator[None]:
 def plain_arguments(kind: type[Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a module's class that a checkpoint keeps as plain values.
 
-    Not those that are packed; nor what is trusted and which other file is opened, which are not
-    the file's to say.
+    The file decides neither what is allowed nor which other file is opened.
     """
     kept = checkpoint.get("hyper_parameters", {})
-    known = {*inspect.signature(kind).parameters} - {*PARTS, "forward_from", "trust"}
+    known = {*inspect.signature(kind).parameters} - {*PARTS, "forward_from", "allow"}
     return {name: value for name, value in kept.items() if name in known}
 
 
@@ -124,23 +123,23 @@ def kept(checkpoint: Mapping[str, Any], what: str) -> dict[str, Any]:
     return found
 
 
-def kept_part(checkpoint: Mapping[str, Any], name: str, trust: Sequence[str] = ()) -> Any:
+def kept_part(checkpoint: Mapping[str, Any], name: str, allow: Sequence[str] = ()) -> Any:
     """Return one of :data:`PARTS` that a checkpoint keeps; ``None`` if it keeps none.
 
     Args:
         checkpoint: As :func:`read_checkpoint` returned it.
         name: Of the part.
-        trust: As for :func:`unpack`.
+        allow: As for :func:`unpack`.
 
     Raises:
-        TypeError: If the part needs what is not trusted.
+        TypeError: If the part needs what is not allowed.
         ValueError: If it is damaged or of another kind.
     """
     packed = kept(checkpoint, "parts").get(name)
     if packed is None:
         return None
     try:
-        part = unpack(packed, trust)
+        part = unpack(packed, allow)
         if not isinstance(part, PARTS[name] | None):
             raise ValueError(f"it is of type {type(part).__name__}")  # noqa: TRY004
     except (TypeError, ValueError) as error:
@@ -165,18 +164,18 @@ def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
     try:
         torch.save(part, buffer)
         names = _names(buffer)
-        admitted(names, trust=names)  # could it be loaded if it was trusted?
+        allowed_objects(names, allow=names)  # can it be loaded if all of it is allowed?
     except Exception as error:
         raise TypeError(f"{type(part).__name__} cannot be kept in a checkpoint: {error}") from error
     return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 
-def unpack(packed: Tensor, trust: Sequence[str] = ()) -> Any:
+def unpack(packed: Tensor, allow: Sequence[str] = ()) -> Any:
     """Return what :func:`pack` was given, on the CPU.
 
     Args:
         packed: The bytes, shape (size,), uint8.
-        trust: Names of packages, modules and classes that may be imported and run for it, beyond
+        allow: Names of packages, modules and classes that may be imported and run for it, beyond
             torch's layers and this package's own classes.
 
     Raises:
@@ -189,7 +188,7 @@ def unpack(packed: Tensor, trust: Sequence[str] = ()) -> Any:
     except Exception as error:
         raise ValueError(f"it is damaged: {_reason(error)}") from error
     # By the names that the file has for them, which may be older than where they live now.
-    with torch.serialization.safe_globals(admitted(names, trust)):  # type: ignore[arg-type]
+    with torch.serialization.safe_globals(allowed_objects(names, allow)):  # type: ignore[arg-type]
         try:
             part = torch.load(buffer, map_location="cpu", weights_only=True)
             if isinstance(part, nn.Module):
@@ -246,7 +245,7 @@ def _names(buffer: io.BytesIO) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Say in one line why a file was refused; torch's own words advise to trust it."""
+    """Say in one line why a file was refused; torch's own words advise to load it all the same."""
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named:
         return f"it needs {named[1]!r}, and only tensors and plain values are read from it"

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from lightning_invert.pair.allowed_classes import check_allow
 from lightning_invert.pair.checkpoint import (
     CHECKPOINT_KEY,
     PARTS,
@@ -27,7 +28,6 @@ from lightning_invert.pair.checkpoint import (
 from lightning_invert.pair.epoch_sums import EpochSums
 from lightning_invert.pair.objective import AlphaSchedule
 from lightning_invert.pair.proposing import ProposingPair
-from lightning_invert.pair.trust import check_trust
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -39,15 +39,15 @@ class KeptPair(ProposingPair, LightningModule):
     """What of a pair is in a checkpoint, and what of a checkpoint is let in.
 
     Args:
-        trust: Names of packages, modules and classes that a checkpoint's parts may name.
+        allow: Names of packages, modules and classes that a checkpoint's parts may name.
         keep_points: How many rows of the data are kept, see :class:`.ProposingPair`.
     """
 
     alpha: AlphaSchedule
 
-    def __init__(self, trust: Sequence[str], keep_points: int) -> None:
+    def __init__(self, allow: Sequence[str], keep_points: int) -> None:
         super().__init__(keep_points)
-        self.trust = check_trust(trust)
+        self.allow = check_allow(allow)
         self._given: frozenset[str] = frozenset()
         """What was given beside a checkpoint, and so is not taken from it."""
         self._sized: frozenset[str] = frozenset()
@@ -75,7 +75,7 @@ class KeptPair(ProposingPair, LightningModule):
 
         Raises:
             TypeError: If a part names anything but torch's layers, this package's own classes, the
-                class of this module's schedule and what ``trust`` names.
+                class of this module's schedule and what ``allow`` names.
             ValueError: If a part is damaged.
         """
         for name in PARTS:
@@ -103,26 +103,26 @@ class KeptPair(ProposingPair, LightningModule):
         map_location: Any = "cpu",
         *,
         strict: bool | None = None,
-        trust: Sequence[str] = (),
+        allow: Sequence[str] = (),
         **arguments: Any,
     ) -> Self:
         """Return the pair that a checkpoint holds.
 
         Nothing that the file names is imported or run but torch's layers, this package's own
-        classes and what ``trust`` names. What is given instead is not looked for in the file.
+        classes and what ``allow`` names. What is given instead is not looked for in the file.
 
         Args:
             checkpoint_path: Path, URL or open file.
             map_location: Where the pair is put, as in :func:`torch.load`.
             strict: Whether the weights have to fit exactly; by default what the class says.
-            trust: Names of packages and modules whose networks and schedules may be imported and
+            allow: Names of packages and modules whose networks and schedules may be imported and
                 run for it, like ``["my_package"]``; and of single classes and functions.
             arguments: Of the class, instead of what the checkpoint keeps, like
                 ``forward_net=MyNet()``.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            TypeError: If it needs what is not trusted. The message says what to write.
+            TypeError: If it needs what is not allowed. The message says what to write.
             ValueError: If it is damaged, or no checkpoint of a pair, or its weights do not fit.
 
         Example:
@@ -140,7 +140,7 @@ class KeptPair(ProposingPair, LightningModule):
         """
         checkpoint = read_checkpoint(checkpoint_path, map_location)
         module = cls(**{**plain_arguments(cls, checkpoint), **arguments})
-        module.trust = check_trust(trust)
+        module.allow = check_allow(allow)
         module._given = frozenset(arguments)
         module.configure_model()
         with naming(checkpoint_path):
@@ -166,10 +166,10 @@ class KeptPair(ProposingPair, LightningModule):
                 )
 
     def _kept(self, checkpoint: dict[str, Any], name: str) -> Any:
-        trust = list(self.trust)
+        allow = list(self.allow)
         if name == "alpha":  # a schedule of the class that the user gave is as good as given
-            trust.append(f"{type(self.alpha).__module__}.{type(self.alpha).__qualname__}")
-        return kept_part(checkpoint, name, trust)
+            allow.append(f"{type(self.alpha).__module__}.{type(self.alpha).__qualname__}")
+        return kept_part(checkpoint, name, allow)
 
     @property
     def _attached(self) -> bool:

@@ -89,7 +89,7 @@ class ForwardInverseModule(KeptPair):
             in the checkpoint: where :meth:`propose` begins and what its trust is calibrated on. 0
             keeps no row of the data.
         predict_proposals: Whether :meth:`predict_step` also proposes settings for y.
-        trust: Names of packages, modules and classes that a checkpoint's networks and schedule may
+        allow: Names of packages, modules and classes that a checkpoint's networks and schedule may
             name, in ``forward_from`` and where a trainer resumes. Of others, only torch's layers
             and this package's own are imported and run.
 
@@ -127,9 +127,9 @@ class ForwardInverseModule(KeptPair):
         jacobian_consistency: JacobianConsistency | None = None,
         keep_points: int = 4096,
         predict_proposals: bool = True,
-        trust: Sequence[str] = (),
+        allow: Sequence[str] = (),
     ) -> None:
-        super().__init__(trust, check_integer("keep_points", keep_points, low=0))
+        super().__init__(allow, check_integer("keep_points", keep_points, low=0))
         for name, network in {"forward_net": forward_net, "inverse_net": inverse_net}.items():
             if network is not None and not isinstance(network, nn.Module):
                 raise TypeError(
@@ -175,7 +175,7 @@ class ForwardInverseModule(KeptPair):
         schedule = ("alpha",) if isinstance(alpha, AlphaSchedule) else ()
         penalties = ("conditioning_penalty", "jacobian_consistency")
         self.save_hyperparameters(
-            ignore=["forward_net", "inverse_net", *penalties, *schedule, "trust"]
+            ignore=["forward_net", "inverse_net", *penalties, *schedule, "allow"]
         )
         self.forward_net = forward_net
         self.inverse_net = inverse_net

@@ -16,7 +16,7 @@ from tests.projects import Smooth, quiet_trainer
 
 COLUMNS = ["wind", "heat", "load", "rate", "gas"]
 COLUMNS_IN = "wind,heat,load"
-TRUSTED = ("--trust_export", "true")
+ALLOWED = ("--allow_export", "true")
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def test_an_exported_program_is_analysed_like_the_module_it_was(data):
     points = polars.read_csv("points.csv").select(COLUMNS[:3])
     np.save("points.npy", points.to_numpy())
     columns = ["--inputs", "wind,heat,load"] if data.endswith("csv") else []
-    analyzed(*TRUSTED, "--export", "net.pt2", "--data", data, "--table", "csv", *columns)
+    analyzed(*ALLOWED, "--export", "net.pt2", "--data", data, "--table", "csv", *columns)
     table = polars.read_csv("analysis/net.csv")
     expected = net(points.to_torch().float()).detach().numpy()
     np.testing.assert_allclose(table.select("^output/.*$").to_numpy(), expected, rtol=1e-5)
@@ -114,7 +114,7 @@ def test_a_compressed_table_is_read_like_a_plain_one(checkpoint, tmp_path):
 def test_a_program_of_a_fixed_batch_is_refused_with_the_remedy():
     export()
     with pytest.raises(SystemExit, match=r"refused 2 points .* dynamic batch dimension"):
-        analyzed(*TRUSTED, "--export", "net.pt2", "--data", "points.csv", "--inputs", COLUMNS_IN)
+        analyzed(*ALLOWED, "--export", "net.pt2", "--data", "points.csv", "--inputs", COLUMNS_IN)
 
 
 def test_a_function_in_the_current_folder_is_found(tmp_path):
@@ -144,10 +144,10 @@ def test_an_existing_folder_is_not_touched(tmp_path, checkpoint):
     ("args", "words"),
     [
         ([], "exactly one of --ckpt, --export and --function, but got 0"),
-        (["--ckpt", "a", "--export", "b", *TRUSTED], "but got 2"),
+        (["--ckpt", "a", "--export", "b", *ALLOWED], "but got 2"),
         (["--ckpt", "nothing.ckpt"], "no file 'nothing.ckpt'"),
-        (["--export", "nothing.pt2", *TRUSTED], r"no 'nothing\.pt2'"),
-        (["--export", "nothing.pt2"], r"--trust_export true .*'nothing\.pt2' runs whatever code"),
+        (["--export", "nothing.pt2", *ALLOWED], r"no 'nothing\.pt2'"),
+        (["--export", "nothing.pt2"], r"--allow_export true .*'nothing\.pt2' runs whatever code"),
         (["--function", "mine"], "package.module:name, but got 'mine'"),
         (["--function", "nothing:f"], "'nothing:f' to be importable"),
         (["--function", "sys:path"], "sys:path is of type list"),
@@ -155,7 +155,7 @@ def test_an_existing_folder_is_not_touched(tmp_path, checkpoint):
         (["--function", "torch:sin", "--inputs", "wnd"], "'wnd'.*Did you mean 'wind'"),
         (["--ckpt", "points.csv"], r"'points\.csv' to be a checkpoint, but it cannot be read"),
         (
-            ["--export", "points.csv", *TRUSTED],
+            ["--export", "points.csv", *ALLOWED],
             r"'points\.csv' to be a file of torch\.export\.save",
         ),
         (["--function", "torch:sin", "--data", "none.npy"], r"no 'none\.npy'"),
@@ -197,17 +197,17 @@ class Mischief:
         return print, ("this must not run",)
 
 
-def test_an_exported_program_is_not_even_opened_unless_it_is_trusted(monkeypatch):
+def test_an_exported_program_is_not_even_opened_unless_it_is_allowed(monkeypatch):
     export()
     monkeypatch.setattr(torch.export, "load", lambda file: pytest.fail("it was opened"))
-    with pytest.raises(SystemExit, match=r"--trust_export true .* runs whatever code"):
+    with pytest.raises(SystemExit, match=r"--allow_export true .* runs whatever code"):
         main(["analyze", "--export", "net.pt2", "--data", "points.csv"])
 
 
 def test_help_says_that_an_exported_program_is_run(capsys):
     with pytest.raises(SystemExit):
         main(["analyze", "--help"])
-    assert "--trust_export" in capsys.readouterr().out.split("ptions:")[0]
+    assert "--allow_export" in capsys.readouterr().out.split("ptions:")[0]
 
 
 OWN = """
@@ -218,7 +218,7 @@ class Net(torch.nn.Linear):
 """
 
 
-def test_a_pair_of_own_networks_is_analysed_where_they_are_trusted(tmp_path):
+def test_a_pair_of_own_networks_is_analysed_where_they_are_allowed(tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     sys.path.insert(0, "")
     import mine
@@ -229,11 +229,11 @@ def test_a_pair_of_own_networks_is_analysed_where_they_are_trusted(tmp_path):
     trainer.save_checkpoint("own.ckpt")
     given = ["--ckpt", "own.ckpt", "--data", "points.csv", "--maps", "forward"]
     del sys.modules["mine"]
-    with pytest.raises(SystemExit, match=r"analyze: own\.ckpt: .*--trust mine\.Net") as ended:
+    with pytest.raises(SystemExit, match=r"analyze: own\.ckpt: .*--allow mine\.Net") as ended:
         main(["analyze", *given])
     assert "\n" not in str(ended.value)
     assert "mine" not in sys.modules
-    assert analyzed(*given, "--trust", "mine")["forward"]["points"] == 200
+    assert analyzed(*given, "--allow", "mine")["forward"]["points"] == 200
 
 
 def test_points_of_another_size_are_said_to_be_that(checkpoint):

@@ -47,7 +47,7 @@ def test_a_checkpoint_becomes_onnx_files(tmp_path, capsys):
     assert off(pair, "round_trip", x, *session.run(None, {"y": x.numpy()})) < 2e-6
 
 
-def test_a_checkpoint_of_own_networks_becomes_programs_where_they_are_trusted(tmp_path):
+def test_a_checkpoint_of_own_networks_becomes_programs_where_they_are_allowed(tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     sys.path.insert(0, "")
     import mine
@@ -56,10 +56,10 @@ def test_a_checkpoint_of_own_networks_becomes_programs_where_they_are_trusted(tm
     saved(tmp_path, mine.Net(3, 2), mine.Net(2, 3))
     del sys.modules["mine"]
     given = ["export", "--ckpt", "pair.ckpt", "--to", "torch", "--folder", "made/here"]
-    with pytest.raises(SystemExit, match=r"export: pair\.ckpt: .*--trust mine\.Net"):
+    with pytest.raises(SystemExit, match=r"export: pair\.ckpt: .*--allow mine\.Net"):
         main(given)
     assert "mine" not in sys.modules
-    main([*given, "--trust", "mine"])
+    main([*given, "--allow", "mine"])
     y, jacobian = torch.export.load("made/here/forward.pt2").module()(torch.zeros(4, 3).double())
     assert (y.shape, jacobian.shape) == ((4, 2), (4, 2, 3))
 

@@ -348,7 +348,7 @@ def test_nothing_that_a_checkpoint_names_is_imported(command, tmp_path, stranger
     def edit(checkpoint):
         named = {"class_path": "stranger.Net", "init_args": {"n": 7}}
         checkpoint["hyper_parameters"] |= {
-            "forward_net": named, "alpha": named, "trust": ["stranger"], "_class_path": "stranger.Net",
+            "forward_net": named, "alpha": named, "allow": ["stranger"], "_class_path": "stranger.Net",
             "_instantiator": "lightning.pytorch.cli.instantiate_module",
         }  # fmt: skip
         checkpoint["lightning_invert"]["parts"]["inverse_net"] = crafted("stranger.Net", 7)
@@ -356,19 +356,19 @@ def test_nothing_that_a_checkpoint_names_is_imported(command, tmp_path, stranger
     saved(tmp_path / "pair.ckpt", edit, forward_net=ResidualMLP(7, 4), inverse_net=Own(4, 7))
     said = refused(command, *PLAIN, "--ckpt_path", "pair.ckpt")
     assert said.startswith(f"lightning-invert {command}: pair.ckpt: Expected the checkpoint's ")
-    assert "--trust stranger.Net" in said
+    assert "--allow stranger.Net" in said
     assert strangers == []
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
-def test_own_networks_of_a_checkpoint_are_trusted_by_name(command, tmp_path, capsys):
+def test_own_networks_of_a_checkpoint_are_allowed_by_name(command, tmp_path, capsys):
     saved(tmp_path / "own.ckpt", **OWN)
     given = [command, *PLAIN, "--ckpt_path", "own.ckpt"]
     if command == "fit":  # it has no state of an optimizer
         given[-2:] = ["--model.forward_from", "own.ckpt"]
-    assert f"--trust {__name__}.Own" in refused(*given)
-    main([*given, "--trust", __name__])
+    assert f"--allow {__name__}.Own" in refused(*given)
+    main([*given, "--allow", __name__])
 
 
 def test_what_the_user_says_goes_before_what_the_checkpoint_says(tmp_path):
@@ -379,7 +379,7 @@ def test_what_the_user_says_goes_before_what_the_checkpoint_says(tmp_path):
 
 def test_a_checkpoint_of_the_command_says_nothing_of_how_it_is_made(checkpoint):
     kept = torch.load(checkpoint, weights_only=True)["hyper_parameters"]
-    assert set(kept) <= set(inspect.signature(ForwardInverseModule).parameters) - {"trust"}
+    assert set(kept) <= set(inspect.signature(ForwardInverseModule).parameters) - {"allow"}
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
@@ -423,7 +423,7 @@ def test_weights_alone_are_said_to_be_no_checkpoint_to_go_on_from(tmp_path):
 def test_a_network_of_another_size_is_said_in_one_line(tmp_path):
     saved(tmp_path / "pair.ckpt", **OWN)
     other = ["--model.forward_net", "ResidualMLP", "--model.forward_net.in_features", "7"]
-    other += ["--model.forward_net.out_features", "4", "--trust", __name__]
+    other += ["--model.forward_net.out_features", "4", "--allow", __name__]
     said = refused("test", *PLAIN, "--ckpt_path", "pair.ckpt", *other)
     assert said.startswith("lightning-invert test: pair.ckpt: Error(s) in loading state_dict")
     assert len(said) < 300
@@ -455,7 +455,7 @@ def test_a_table_that_cannot_be_read_is_said_in_one_line(name, content, words):
         ("trainer: {max_epochs: -3}", "`max_epochs`"),
         ("trainer: {val_check_interval: 7.5}", "val_check_interval"),
         ("model: {alpha: 1.5}", "`alpha`"),
-        ("trust: a..b", "`trust`"),
+        ("allow: a..b", "`allow`"),
         ("model: {forward_from: none.ckpt}", "no file 'none.ckpt'"),
     ],
 )

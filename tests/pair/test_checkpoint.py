@@ -30,7 +30,7 @@ NAMES += ("sigmoid", "silu", "softmax", "softplus", "softsign", "tanh", "tanhshr
     "network", [ResidualMLP(7, 4), Bent(), nn.LSTM(3, 4), nn.TransformerEncoderLayer(8, 2)]
 )
 def test_a_network_comes_back_as_it_was(network):
-    again = unpack(pack(network), trust=[__name__])
+    again = unpack(pack(network), allow=[__name__])
     assert repr(again) == repr(network)
     for name, tensor in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
@@ -74,7 +74,7 @@ def test_what_runs_a_function_of_python_s_own_cannot_even_be_packed():
 
 
 @pytest.mark.parametrize(
-    ("name", "trust"),
+    ("name", "allow"),
     [
         ("stranger.run", []),
         ("stranger.Net", []),
@@ -111,28 +111,28 @@ def test_what_runs_a_function_of_python_s_own_cannot_even_be_packed():
         ("lightning_invert.pair.checkpoint.read_checkpoint", []),
     ],
 )
-def test_what_is_not_trusted_is_neither_imported_nor_run(name, trust, strangers):
+def test_what_is_not_allowed_is_neither_imported_nor_run(name, allow, strangers):
     before = set(sys.modules)
     with pytest.raises((TypeError, ValueError)):
-        unpack(crafted(name, "harm"), trust)
+        unpack(crafted(name, "harm"), allow)
     assert strangers == []
     assert set(sys.modules) == before
 
 
 def test_the_error_says_what_to_write():
-    with pytest.raises(TypeError, match=r"`trust=\['stranger.Net'\]`, or `--trust stranger.Net`"):
+    with pytest.raises(TypeError, match=r"`allow=\['stranger.Net'\]`, or `--allow stranger.Net`"):
         unpack(crafted("stranger.Net", 3))
 
 
-@pytest.mark.parametrize("trust", ["stranger", "stranger.nets", "stranger.nets.Net"])
-def test_what_is_trusted_by_name_is_imported_and_made(trust, strangers):
-    assert type(unpack(crafted("stranger.nets.Net", 3), [trust])).__name__ == "Net"
+@pytest.mark.parametrize("allow", ["stranger", "stranger.nets", "stranger.nets.Net"])
+def test_what_is_allowed_by_name_is_imported_and_made(allow, strangers):
+    assert type(unpack(crafted("stranger.nets.Net", 3), [allow])).__name__ == "Net"
     assert strangers == ["stranger", "stranger.nets", 3]
 
 
 @pytest.mark.parametrize("name", ["run", "Plain", "system", "ForwardInverseModule", "sys"])
-def test_of_a_trusted_package_only_its_own_networks_and_schedules_are_made(name, strangers):
-    with pytest.raises(TypeError, match="no network or schedule that is defined in what you trust"):
+def test_of_a_allowed_package_only_its_own_networks_and_schedules_are_made(name, strangers):
+    with pytest.raises(TypeError, match="no network or schedule that an allowed module defines"):
         unpack(crafted(f"stranger.{name}"), ["stranger"])
     assert strangers == ["stranger"]
 
@@ -141,7 +141,7 @@ def test_anything_else_is_made_if_it_is_named_in_full(strangers):
     assert type(unpack(crafted("stranger.Plain"), ["stranger.Plain"])).__name__ == "Plain"
 
 
-def test_what_is_trusted_and_missing_is_named():
+def test_what_is_allowed_and_missing_is_named():
     with pytest.raises(TypeError, match=r"'nowhere.Net', which cannot be imported"):
         unpack(crafted("nowhere.Net"), ["nowhere"])
 

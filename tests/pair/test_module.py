@@ -104,7 +104,7 @@ def test_any_two_networks_and_any_schedule_train_save_and_load(tmp_path):
     module = ForwardInverseModule(Own(3, 2, nn.GELU()), Own(2, 3, nn.Tanh()), alpha=Steps())
     trainer = fit(module, tmp_path, max_epochs=2)
     trainer.save_checkpoint(tmp_path / "own.ckpt")
-    again = ForwardInverseModule.load_from_checkpoint(tmp_path / "own.ckpt", trust=[__name__])
+    again = ForwardInverseModule.load_from_checkpoint(tmp_path / "own.ckpt", allow=[__name__])
     assert isinstance(again.forward_net, Own)
     assert isinstance(again.alpha, Steps)
     x = torch.randn(5, 3)

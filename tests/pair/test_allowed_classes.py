@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from lightning_invert import ConstantAlpha, ForwardInverseModule, ResidualMLP
+from lightning_invert.pair.allowed_classes import check_allow
 from lightning_invert.pair.objective import AlphaSchedule
-from lightning_invert.pair.trust import check_trust
 from tests.projects import Smooth, quiet_trainer
 from tests.strangers import crafted
 
@@ -54,11 +54,11 @@ def harmful(checkpoint):
         checkpoint["lightning_invert"]["parts"][name] = crafted("stranger.Net", 2)
 
 
-def test_own_networks_load_where_they_are_trusted_by_name(tmp_path):
+def test_own_networks_load_where_they_are_allowed_by_name(tmp_path):
     path, pair = saved(tmp_path, alpha=Steps())
-    with pytest.raises(TypeError, match=rf"pair.ckpt: .*`forward_net`.*trust=\['{__name__}.Own'\]"):
+    with pytest.raises(TypeError, match=rf"pair.ckpt: .*`forward_net`.*allow=\['{__name__}.Own'\]"):
         ForwardInverseModule.load_from_checkpoint(path)
-    again = ForwardInverseModule.load_from_checkpoint(path, trust=[__name__]).eval()
+    again = ForwardInverseModule.load_from_checkpoint(path, allow=[__name__]).eval()
     x = torch.randn(5, 3)
     assert torch.equal(again(x), pair(x))
     assert isinstance(again.alpha, Steps)
@@ -76,12 +76,12 @@ def test_what_is_given_is_not_even_opened_in_the_file(tmp_path, strangers):
     assert strangers == []
 
 
-@pytest.mark.parametrize("argument", ["hyper_parameters", "trust", "instantiator"])
-def test_a_file_cannot_say_what_is_trusted_or_how_it_is_made(tmp_path, strangers, argument):
+@pytest.mark.parametrize("argument", ["hyper_parameters", "allow", "instantiator"])
+def test_a_file_cannot_say_what_is_allowed_or_how_it_is_made(tmp_path, strangers, argument):
     def edit(checkpoint):
-        if argument == "trust":
+        if argument == "allow":
             harmful(checkpoint)
-            checkpoint["hyper_parameters"]["trust"] = ["stranger"]
+            checkpoint["hyper_parameters"]["allow"] = ["stranger"]
             return
         named = {"class_path": "stranger.Net", "init_args": {"n": 2}}
         checkpoint["hyper_parameters"]["forward_net"] = named
@@ -91,7 +91,7 @@ def test_a_file_cannot_say_what_is_trusted_or_how_it_is_made(tmp_path, strangers
             checkpoint["hyper_parameters"]["_instantiator"] = known
 
     path, _ = saved(tmp_path, edit, forward_net=ResidualMLP(3, 2), inverse_net=ResidualMLP(2, 3))
-    if argument == "trust":
+    if argument == "allow":
         with pytest.raises(TypeError, match="which is neither torch's nor lightning_invert's"):
             ForwardInverseModule.load_from_checkpoint(path)
     else:
@@ -101,9 +101,9 @@ def test_a_file_cannot_say_what_is_trusted_or_how_it_is_made(tmp_path, strangers
     assert strangers == []
 
 
-def test_a_checkpoint_does_not_keep_what_was_trusted(tmp_path):
-    path, _ = saved(tmp_path, trust=["my_package"])
-    assert "trust" not in torch.load(path, weights_only=True)["hyper_parameters"]
+def test_a_checkpoint_does_not_keep_what_was_allowed(tmp_path):
+    path, _ = saved(tmp_path, allow=["my_package"])
+    assert "allow" not in torch.load(path, weights_only=True)["hyper_parameters"]
 
 
 def test_a_part_of_another_kind_is_refused(tmp_path):
@@ -122,11 +122,11 @@ def test_a_name_in_the_file_becomes_no_attribute(tmp_path):
         parts["_compiled_call_impl"] = parts["_forward_module"] = parts["forward_net"]
 
     path, _ = saved(tmp_path, edit)
-    again = ForwardInverseModule.load_from_checkpoint(path, trust=[__name__])
+    again = ForwardInverseModule.load_from_checkpoint(path, allow=[__name__])
     assert again._compiled_call_impl is None
 
 
-def test_resuming_with_own_networks_and_schedule_needs_no_trust(tmp_path):
+def test_resuming_with_own_networks_and_schedule_needs_no_allowance(tmp_path):
     path, _ = saved(tmp_path, alpha=Steps(0.75))
     resumed = ForwardInverseModule(**own_nets(), alpha=Steps())
     quiet_trainer(tmp_path, max_epochs=2).fit(resumed, datamodule=Smooth(), ckpt_path=path)
@@ -146,12 +146,12 @@ def test_resuming_opens_no_network_that_is_there(tmp_path, strangers):
     assert strangers == []
 
 
-def test_resuming_without_networks_takes_those_of_the_file_if_they_are_trusted(tmp_path):
+def test_resuming_without_networks_takes_those_of_the_file_if_they_are_allowed(tmp_path):
     path, pair = saved(tmp_path)
     trainer = quiet_trainer(tmp_path, max_epochs=2)
-    with pytest.raises(TypeError, match=r"`forward_net`.*trust="):
+    with pytest.raises(TypeError, match=r"`forward_net`.*allow="):
         trainer.fit(ForwardInverseModule(), datamodule=Smooth(), ckpt_path=path)
-    resumed = ForwardInverseModule(trust=[__name__])
+    resumed = ForwardInverseModule(allow=[__name__])
     before = torch.cat([p.detach().flatten() for p in pair.parameters()])
     trainer = quiet_trainer(tmp_path, max_epochs=2)
     trainer.fit(resumed, datamodule=Smooth(), ckpt_path=path)
@@ -171,12 +171,12 @@ def test_validating_anew_keeps_the_networks_that_were_fitted(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning")  # a frozen F is
-def test_a_forward_network_is_taken_from_a_file_only_if_it_is_trusted(tmp_path):
+def test_a_forward_network_is_taken_from_a_file_only_if_it_is_allowed(tmp_path):
     path, given = saved(tmp_path)
     arguments = {"forward_from": path, "alpha": 1.0, "freeze_forward": True}
-    with pytest.raises(TypeError, match=r"pair.ckpt: .*`forward_net`.*trust="):
+    with pytest.raises(TypeError, match=r"pair.ckpt: .*`forward_net`.*allow="):
         quiet_trainer(tmp_path).fit(ForwardInverseModule(**arguments), datamodule=Smooth())
-    tandem = ForwardInverseModule(**arguments, trust=[f"{__name__}.Own"])
+    tandem = ForwardInverseModule(**arguments, allow=[f"{__name__}.Own"])
     quiet_trainer(tmp_path).fit(tandem, datamodule=Smooth())
     x = torch.randn(5, 3)
     assert torch.equal(tandem.eval()(x), given(x))
@@ -222,16 +222,16 @@ def test_a_damaged_record_of_the_pair_is_said_to_be_damaged(tmp_path, name):
 
     path, _ = saved(tmp_path, edit)
     with pytest.raises(ValueError, match=r"pair.ckpt: .*damaged"):
-        ForwardInverseModule.load_from_checkpoint(path, trust=[__name__])
+        ForwardInverseModule.load_from_checkpoint(path, allow=[__name__])
 
 
 def test_a_subclass_with_arguments_of_its_own_loads_likewise(tmp_path):
     trainer = quiet_trainer(tmp_path)
     trainer.fit(Wide(5), datamodule=Smooth())
     trainer.save_checkpoint(tmp_path / "wide.ckpt")
-    again = Wide.load_from_checkpoint(tmp_path / "wide.ckpt", trust=["my_package"])
+    again = Wide.load_from_checkpoint(tmp_path / "wide.ckpt", allow=["my_package"])
     assert again.forward_net.head.in_features == 5
-    assert again.trust == ("my_package",)
+    assert again.allow == ("my_package",)
 
 
 class Wide(ForwardInverseModule):
@@ -244,13 +244,13 @@ class Wide(ForwardInverseModule):
         self.save_hyperparameters()
 
 
-@pytest.mark.parametrize("trust", ["my_package", 3, None, {"my_package": 1}])
-def test_trust_is_a_list(trust):
-    with pytest.raises(TypeError, match=r"`trust` to be a list of names like"):
-        check_trust(trust)
+@pytest.mark.parametrize("allow", ["my_package", 3, None, {"my_package": 1}])
+def test_allow_is_a_list(allow):
+    with pytest.raises(TypeError, match=r"`allow` to be a list of names like"):
+        check_allow(allow)
 
 
 @pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", "a-b", "a b", "a:b", "*", 3])
-def test_trust_is_of_dotted_names(name):
-    with pytest.raises(ValueError, match=r"`trust` to be a list of names like"):
-        check_trust([name])
+def test_allow_is_of_dotted_names(name):
+    with pytest.raises(ValueError, match=r"`allow` to be a list of names like"):
+        check_allow([name])
