@@ -1,0 +1,293 @@
+"""A snapshot of all that an evaluation of modules may change, which it can put back.
+
+It walks from the modules to everything that their code can reach: attributes, buffers,
+weights, collections, objects of the project's own, random streams, and what functions and hooks close
+over. Each value is put back in place, so that nobody who holds it sees a difference. A copy of the
+modules would not do: bound methods, closures and wrappers of strategies hold the originals.
+
+What is left: state in C extensions, generators, files and sockets; class attributes; data beyond the
+limits below; side effects of code outside of Python.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import CellType, FunctionType, MethodType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from lightning_invert.jacobians.evaluation import plain
+
+__all__ = ["Snapshot", "is_of_a_library"]
+
+MAX_NUMBERS = 2**26
+"""Numbers of all weights, or of one array or tensor: a larger one is data, and is not copied."""
+
+MAX_PARTS = 1024
+"""Parts of a collection that are looked into: a longer one is data, but keeps its parts."""
+
+MAX_OBJECTS = 4096
+"""Values below the modules' attributes that are looked into in one snapshot: some milliseconds."""
+
+MAX_DEPTH = 4
+"""Levels of collections, objects and closures below an attribute."""
+
+UNCHANGEABLE = frozenset(
+    {bool, int, float, str, bytes, type(None), torch.device, torch.dtype, type}
+)
+
+STRUCTURE = frozenset(vars(nn.Module())) - {"_buffers"}
+"""What every module has of its own: flags, hooks and parts."""
+
+LIBRARIES = (frozenset(sys.stdlib_module_names) - {"abc", "typing"}) | {
+    "accelerate",
+    "deepspeed",
+    "lightning",
+    "lightning_fabric",
+    "numpy",
+    "pytorch_lightning",
+    "torch",
+    "torchmetrics",
+}
+"""Top-level packages whose objects are not looked into, and whose hooks a forward needs."""
+
+STREAMS: tuple[tuple[type, Callable[[Any], Any], Callable[[Any, Any], None]], ...] = (
+    (torch.Generator, torch.Generator.get_state, lambda g, state: g.set_state(state) and None),
+    (random.Random, random.Random.getstate, random.Random.setstate),
+    (np.random.RandomState, np.random.RandomState.get_state, np.random.RandomState.set_state),
+    (
+        np.random.Generator,
+        lambda g: g.bit_generator.state,
+        lambda g, state: setattr(g.bit_generator, "state", state),
+    ),
+)
+"""Random streams of a module's own: kind, how their state is read and how it is set."""
+
+
+class Snapshot:
+    """What was found in values, and how it is put back."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], None]] = []
+        self._found: dict[int, tuple[Any, Any]] = {}
+        """Identity -> the value, which keeps its identity while it is held, and its stand-in."""
+        self._nested = 0
+
+    def restore(self) -> None:
+        """Put everything back."""
+        # Backwards: what was found first puts back the slots that the others were found in.
+        for undo in reversed(self._undo):
+            # What cannot be put back is no reason to leave the others, or to end a fit.
+            with suppress(Exception):
+                undo()
+
+    def add_module(self, module: nn.Module) -> None:
+        """Take a module's attributes, buffers and registered parts."""
+        if id(module) in self._found:
+            return
+        self._found[id(module)] = module, module
+        own = vars(module)
+        self._slots(own, [name for name in own if name not in STRUCTURE])
+        # Of a compiled (scripted) module there are none.
+        for name in ("_buffers", "_modules"):
+            slots = own.get(name)
+            if type(slots) is dict:
+                self._slots(slots, slots if name == "_buffers" else ())
+        parameters = own.get("_parameters")
+        # FSDP exchanges sharded ones itself, and knows which are in place.
+        if type(parameters) is dict and not any(map(_is_sharded, parameters.values())):
+            self._slots(parameters, ())
+
+    def add_weights(self, modules: Iterable[nn.Module]) -> None:
+        """Take the numbers of the weights, for those who change them in their forward."""
+        weights = {id(p): p for part in modules for p in part.parameters(recurse=False)}
+        whole = [p for p in weights.values() if not (_is_sharded(p) or is_lazy(p))]
+        if sum(p.numel() for p in whole) <= MAX_NUMBERS:
+            for weight in whole:
+                self.add(weight)
+
+    def add(self, value: Any, depth: int = 0) -> Any:
+        """Take a value and return what stands for it meanwhile: itself, or a clone that can be used."""
+        if type(value) in UNCHANGEABLE:
+            return value
+        if id(value) in self._found:
+            return self._found[id(value)][1]
+        if depth > 0:
+            self._nested += 1
+            if depth > MAX_DEPTH or self._nested > MAX_OBJECTS:
+                return value
+        if isinstance(value, nn.Module):  # one that is no part, hidden in a collection
+            for part in value.modules():
+                self.add_module(part)
+            return value
+        self._found[id(value)] = value, value
+        try:
+            stand_in = self._content(value, depth)
+        except Exception:  # noqa: BLE001  # a value that cannot be copied leaves the others put back
+            return value
+        self._found[id(value)] = value, stand_in
+        return stand_in
+
+    def _content(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if isinstance(value, np.ndarray):
+            if value.size <= MAX_NUMBERS and value.flags.writeable:
+                before = value.copy()
+                self._undo.append(lambda: np.copyto(value, before))
+        elif isinstance(value, dict):
+            self._dictionary(value, depth)
+        elif isinstance(value, list | deque):
+            self._sequence(value, depth)
+        elif isinstance(value, set):
+            members = frozenset(value)
+            self._undo.append(functools.partial(_refill, value, set.clear, set.update, members))
+        elif isinstance(value, tuple):
+            return self._tuple(value, depth)
+        elif stream := next((s for s in STREAMS if isinstance(value, s[0])), None):
+            _, get, put = stream
+            state = get(value)
+            self._undo.append(lambda: put(value, state))
+        elif isinstance(value, FunctionType | MethodType | functools.partial):
+            self.add_function(value, depth)
+        elif _is_of_the_project(value):
+            self._object(value, depth)
+        return value
+
+    def add_function(self, function: Any, depth: int = 0) -> None:
+        """Take what a function of the project's own can change: closure, globals and bound self."""
+        if isinstance(function, functools.partial):
+            for part in (function.func, *function.args, *function.keywords.values()):
+                self.add(part, depth + 1)
+        elif isinstance(function, MethodType):
+            self.add(function.__self__, depth + 1)
+            self.add(function.__func__, depth)
+        elif isinstance(function, FunctionType) and not is_of_a_library(function.__module__):
+            for cell in function.__closure__ or ():
+                self._cell(cell, depth)
+            # What the function names, but functions and modules.
+            for name in function.__code__.co_names:
+                value = function.__globals__.get(name)
+                if isinstance(value, dict | list | set | deque | Tensor | np.ndarray) or (
+                    _is_of_the_project(value)
+                ):
+                    self.add(value, depth + 1)
+
+    def _cell(self, cell: CellType, depth: int) -> None:
+        with suppress(ValueError):  # one that is not filled yet
+            before = cell.cell_contents
+            self._undo.append(lambda: setattr(cell, "cell_contents", before))
+            self.add(before, depth + 1)
+
+    def _slots(self, slots: dict[str, Any], names: Iterable[str]) -> None:
+        """Take a dictionary whose entries are put back by identity, and its content under names."""
+        before = dict(slots)
+        self._undo.append(functools.partial(_refill, slots, dict.clear, dict.update, before))
+        for name in list(names):
+            value = before[name]
+            if type(value) not in UNCHANGEABLE and (stand_in := self.add(value)) is not value:
+                slots[name] = stand_in
+
+    def _dictionary(self, value: dict[Any, Any], depth: int) -> None:
+        # By the methods of the built-in type: a subclass may do more than keep its parts.
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        before = list(kind.items(value))
+        self._undo.append(functools.partial(_refill, value, kind.clear, kind.update, before))
+        if len(before) <= MAX_PARTS:
+            for key, part in before:
+                if (stand_in := self.add(part, depth + 1)) is not part:
+                    kind.__setitem__(value, key, stand_in)
+
+    def _sequence(self, value: list[Any] | deque[Any], depth: int) -> None:
+        kind: Any = list if isinstance(value, list) else deque
+        before = tuple(kind.__iter__(value))
+        self._undo.append(functools.partial(_refill, value, kind.clear, kind.extend, before))
+        if len(before) <= MAX_PARTS:
+            for place, part in enumerate(before):
+                if (stand_in := self.add(part, depth + 1)) is not part:
+                    kind.__setitem__(value, place, stand_in)
+
+    def _tuple(self, value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
+        if len(value) > MAX_PARTS:
+            return value
+        parts = [self.add(part, depth + 1) for part in value]
+        if all(new is old for new, old in zip(parts, value, strict=True)):
+            return value
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+
+    def _object(self, value: Any, depth: int) -> None:
+        """Take an object of the project's own: what it keeps in attributes and slots."""
+        own = getattr(value, "__dict__", None)
+        if type(own) is dict:
+            before = dict(own)
+            self._undo.append(functools.partial(_refill, own, dict.clear, dict.update, before))
+            for name, part in before.items():
+                if (stand_in := self.add(part, depth + 1)) is not part:
+                    own[name] = stand_in
+        for kind in type(value).__mro__:
+            slots = vars(kind).get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                with suppress(AttributeError):
+                    part = object.__getattribute__(value, name)
+                    self._undo.append(functools.partial(object.__setattr__, value, name, part))
+                    self.add(part, depth + 1)
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        if tensor.is_inference():
+            with torch.inference_mode(False):
+                return tensor.clone()
+        if _can_be_put_back(tensor):
+            before = plain(tensor).clone()
+            self._undo.append(lambda: _write(tensor, before))
+        return tensor
+
+
+def _refill(
+    value: Any, clear: Callable[[Any], None], fill: Callable[[Any, Any], None], parts: Any
+) -> None:
+    clear(value)
+    fill(value, parts)
+
+
+def _is_sharded(weight: Any) -> bool:
+    return hasattr(weight, "full_tensor")
+
+
+def _can_be_put_back(tensor: Tensor) -> bool:
+    """Tell whether it is plain numbers, each with a place of its own, that may be written to."""
+    return (
+        not is_lazy(tensor)
+        and tensor.layout == torch.strided
+        and not (tensor.is_meta or tensor.is_nested)
+        and tensor.numel() <= MAX_NUMBERS
+        and 0 not in tensor.stride()
+    )
+
+
+def _write(tensor: Tensor, before: Tensor) -> None:
+    numbers = plain(tensor)
+    with torch.no_grad():
+        if not torch.equal(numbers, before):
+            numbers.copy_(before)
+
+
+def is_of_a_library(module: str | None) -> bool:
+    """Tell whether a module, by its name, belongs to a package that the project builds on."""
+    return (module or "").partition(".")[0] in LIBRARIES
+
+
+def _is_of_the_project(value: Any) -> bool:
+    """Tell whether a value is an object of a class that no library defines, or has a part in."""
+    kinds = type(value).__mro__[:-1]
+    return type(value) is SimpleNamespace or not (
+        isinstance(value, type) or any(is_of_a_library(kind.__module__) for kind in kinds)
+    )

@@ -1,0 +1,374 @@
+"""What a forward, its hooks and its logger calls keep is what it would have been without a look."""
+
+import functools
+import types
+from collections import defaultdict, namedtuple
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+from lightning_invert import InvertibilityCallback
+from tests.identity import identity_of, state_of
+from tests.projects import Foreign, loader, quiet_trainer
+
+FEATURES, SEEN = {}, []
+State = namedtuple("State", "mean count")
+
+
+class Meter:
+    """A meter of a project's own: neither a module nor a collection."""
+
+    def __init__(self):
+        self.total, self.rows = torch.zeros(()), []
+
+    def update(self, x):
+        self.total = self.total + x.detach().mean()
+        self.rows.append(len(x))
+
+    def value(self):
+        return self.total.item() / max(1, len(self.rows)) + len(self.rows)
+
+
+@dataclass(slots=True)
+class SlottedMeter:
+    total: float = 0.0
+    rows: list = field(default_factory=list)
+
+    def update(self, x):
+        self.total += float(x.detach().mean())
+        self.rows.append(len(x))
+
+    def value(self):
+        return self.total + len(self.rows)
+
+
+class Registry(dict):
+    """A dictionary that does more than keep its parts."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        super().__setitem__("count", self.get("count", 0) + 1)
+
+    def clear(self):
+        raise RuntimeError("a registry is not emptied")
+
+
+class Keeping(Foreign):
+    """A project whose forward keeps something, and logs it at the end of validation."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__()
+        FEATURES.clear(), SEEN.clear()
+        self.prepare()
+
+    def prepare(self):
+        """Make what is kept."""
+
+    def on_validation_epoch_end(self):
+        self.log("own", float(self.value()))
+
+
+class AttributeMeter(Keeping):
+    meter = Meter
+
+    def prepare(self):
+        self.meter = type(self).meter()
+
+    def forward(self, x):
+        self.meter.update(x)
+        return super().forward(x)
+
+    def value(self):
+        return self.meter.value()
+
+
+class AttributeSlots(AttributeMeter):
+    meter = SlottedMeter
+
+
+class Namespace(Keeping):
+    def prepare(self):
+        self.ns = types.SimpleNamespace(calls=0, state=State(torch.zeros(2), 0))
+
+    def forward(self, x):
+        self.ns.calls += 1
+        self.ns.state.mean.add_(x.detach().mean())
+        return super().forward(x)
+
+    def value(self):
+        return self.ns.calls + self.ns.state.mean.sum().item()
+
+
+class Subclassed(Keeping):
+    def prepare(self):
+        self.registry, self.lists = Registry(), defaultdict(list)
+
+    def forward(self, x):
+        self.registry[len(self.registry)] = len(x)
+        self.lists["rows"].append(len(x))
+        return super().forward(x)
+
+    def value(self):
+        return self.registry["count"] + sum(self.lists["rows"])
+
+
+class ClosureOfAHook(Keeping):
+    def prepare(self):
+        features = self.features = {}
+        self.encoder[2].register_forward_hook(lambda m, i, o: features.update(last=o))
+
+    def value(self):
+        assert not self.features["last"].requires_grad
+        return self.features["last"].mean() + len(self.features["last"])
+
+
+class NonlocalOfAHook(Keeping):
+    def prepare(self):
+        calls = 0
+
+        def count(module, args):
+            nonlocal calls
+            calls += 1
+
+        self.encoder.register_forward_pre_hook(count)
+        self.calls = lambda: calls
+
+    def value(self):
+        return self.calls()
+
+
+class GlobalOfAHook(Keeping):
+    def prepare(self):
+        def keep(module, args, output):
+            FEATURES["last"] = output
+            SEEN.append(len(output))
+
+        self.encoder[0].register_forward_hook(keep)
+
+    def value(self):
+        return FEATURES["last"].mean() + sum(SEEN)
+
+
+class MethodOfACollector(Keeping):
+    def prepare(self):
+        self.collector = Meter()
+        self.encoder[0].register_forward_hook(self.collect)
+        hook = functools.partial(lambda meter, m, i, o: meter.update(o), self.collector)
+        self.encoder[2].register_forward_hook(hook)
+
+    def collect(self, module, args, output):
+        self.collector.update(output)
+
+    def value(self):
+        return self.collector.value()
+
+
+class HookThatComputes(Keeping):
+    """One hook doubles what the next layer gets, and counts."""
+
+    def prepare(self):
+        calls = self.calls = []
+
+        def double(module, args, output):
+            calls.append(len(output))
+            return 2 * output
+
+        self.encoder[0].register_forward_hook(double)
+
+    def value(self):
+        return sum(self.calls)
+
+
+class BackwardHook(Keeping):
+    def prepare(self):
+        self.norms = []
+        self.encoder[2].register_full_backward_hook(
+            lambda m, i, o: self.norms.append(float(o[0].norm()))
+        )
+
+    def value(self):
+        return sum(self.norms)
+
+
+class CacheInside(Keeping):
+    """A closure as an attribute, with a cache inside."""
+
+    def prepare(self):
+        cache = {}
+
+        def scaled(x):
+            cache[len(cache)] = len(x)
+            return x
+
+        self.scaled, self.cache = scaled, lambda: cache
+
+    def forward(self, x):
+        return super().forward(self.scaled(x))
+
+    def value(self):
+        return sum(self.cache().values())
+
+
+PROJECTS = [
+    AttributeMeter,
+    AttributeSlots,
+    Namespace,
+    Subclassed,
+    ClosureOfAHook,
+    NonlocalOfAHook,
+    GlobalOfAHook,
+    MethodOfACollector,
+    HookThatComputes,
+    BackwardHook,
+    CacheInside,
+]
+
+
+class Recorded(CSVLogger):
+    """A logger that keeps what it is given."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.calls = []
+
+    def log_metrics(self, metrics, step=None):
+        self.calls += [(k, v) for k, v in metrics.items() if k == "own"]
+
+
+@pytest.mark.parametrize("maps", [None, {"forward": {"module": "", "input": 0}}])
+@pytest.mark.parametrize("project", PROJECTS)
+def test_a_project_logs_what_it_would_have_logged(tmp_path, project, maps):
+    logged = []
+    for callbacks in ([], [watch := InvertibilityCallback(maps, verbose=False, figures=False)]):
+        logger = Recorded(tmp_path)
+        module = project()
+        torch.manual_seed(1)
+        trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=callbacks, logger=logger)
+        trainer.fit(module, loader(), loader())
+        logged.append((logger.calls, state_of(module)))
+    assert len(watch.history["forward"]) == 3
+    assert len(logged[0][0]) == 3
+    assert logged[0] == logged[1]
+
+
+def test_a_hook_that_computes_is_part_of_what_is_watched(tmp_path):
+    watch = InvertibilityCallback(verbose=False)
+    module = HookThatComputes()
+    quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
+    (observation,) = watch.observations
+    module.eval()
+    jacobians = [torch.autograd.functional.jacobian(module, x[None]) for x in observation.inputs]
+    expected = torch.linalg.svdvals(torch.cat(jacobians)[:, :, 0].double())
+    torch.testing.assert_close(observation.singular_values, expected, rtol=1e-5, atol=1e-6)
+
+
+class LoggingInForward(Foreign):
+    def forward(self, x):
+        for logger in self.loggers:
+            logger.experiment.log_metrics({"in forward": len(x)}, step=0)
+        self.logger.log_metrics({"through the logger": 1.0})
+        return super().forward(x)
+
+
+def test_what_a_forward_writes_to_its_loggers_is_not_written_by_a_look(tmp_path):
+    class Experiment:
+        def __init__(self):
+            self.calls = 0
+
+        def log_metrics(self, *_, **__):
+            self.calls += 1
+
+        def save(self):
+            """Write nothing."""
+
+    class Logger(CSVLogger):
+        experiment = None
+
+        def log_metrics(self, metrics, step=None):
+            self.calls += "through the logger" in metrics
+
+    counts = []
+    for callbacks in ([], [InvertibilityCallback(verbose=False, figures=False)]):
+        logger = Logger(tmp_path)
+        logger.calls, logger.experiment = 0, Experiment()
+        trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks, logger=logger)
+        trainer.fit(LoggingInForward(), loader(), loader())
+        assert trainer.loggers == [logger]
+        counts.append((logger.calls, logger.experiment.calls))
+    assert counts[0] == counts[1]
+
+
+class Caching(Foreign):
+    """A project that caches tensors at the first call, under inference mode if that is how it runs."""
+
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__()
+        self.cache, self.caches, self.holder = None, {}, Meter()
+        self.register_buffer("scale", None)
+
+    def forward(self, x):
+        if self.cache is None:
+            self.cache = torch.linspace(0.5, 1.5, 5)
+            self.caches["deep"] = [(torch.linspace(0.9, 1.1, 5), 1)]
+            self.scale = torch.full((5,), 1.1)
+            self.holder.total = torch.ones(5)
+        return super().forward(
+            x * self.cache * self.scale * self.caches["deep"][0][0] * self.holder.total
+        )
+
+
+@pytest.mark.parametrize("maps", [None, {"forward": {"module": "", "input": 0}}])
+def test_tensors_that_were_cached_in_inference_mode_are_the_very_same_afterwards(tmp_path, maps):
+    module = Caching()
+    # Batch norm and dropout change in training, and the cache is there before.
+    quiet_trainer(tmp_path).validate(module, loader(), verbose=False)
+    assert module.cache.is_inference()
+    before = identity_of(module)
+    watch = InvertibilityCallback(maps, verbose=False)
+    trainer = quiet_trainer(tmp_path, callbacks=[watch])
+    trainer.validate(module, loader(), verbose=False)
+    after = identity_of(module)
+    own = {key for key in before if "trainer" not in key and "fx_name" not in key}
+    assert {key: after[key] for key in own if "cache" in key or "scale" in key} == {
+        key: before[key] for key in own if "cache" in key or "scale" in key
+    }
+    assert module.caches["deep"][0][0].is_inference()
+    assert module.holder.total.is_inference()
+    (observation,) = watch.observations
+    assert observation.scalars["nonfinite_fraction"] == 0
+
+
+def test_a_fit_after_a_validation_is_watched_whatever_was_cached(tmp_path):
+    class Detaching(Caching):
+        def forward(self, x):
+            if torch.is_grad_enabled() and self.cache is not None and self.cache.is_inference():
+                self.cache = None
+            return super().forward(x)
+
+    module = Detaching()
+    quiet_trainer(tmp_path).validate(module, loader(), verbose=False)
+    watch = InvertibilityCallback({"forward": {"module": "", "input": 0}}, verbose=False)
+    quiet_trainer(tmp_path, max_epochs=2, callbacks=[watch]).fit(module, loader(), loader())
+    assert len(watch.history["forward"]) == 2
+
+
+def test_parts_that_are_made_on_the_way_are_not_there_afterwards():
+    from lightning_invert.watch.isolation import isolated
+
+    class Growing(nn.Module):
+        def forward(self, x):
+            self.part = nn.Linear(3, 3)
+            self.register_buffer("seen", x)
+            self.weight = nn.Parameter(torch.zeros(3))
+            return self.part(x)
+
+    module = Growing()
+    before = identity_of(module)
+    with isolated(module):
+        module(torch.zeros(2, 3))
+    assert identity_of(module) == before
