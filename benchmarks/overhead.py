@@ -30,7 +30,7 @@ from lightning_invert import (
     singular_values,
 )
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.datamodules import BlastFurnaceDataModule
+from lightning_invert.datamodules import ProblemDataModule
 
 RECIPE = 1000
 """Epochs of the reference recipe."""
@@ -64,7 +64,7 @@ def timed(
             learning_rate_schedule="constant",
         )
         begin = time.perf_counter()
-        trainer.fit(module, datamodule=BlastFurnaceDataModule())
+        trainer.fit(module, datamodule=ProblemDataModule("blast_furnace", noise=0.01))
         seconds = time.perf_counter() - begin
     last = spent["on_train_end"][-1]
     hooks = sum(map(sum, spent.values())) - last

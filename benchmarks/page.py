@@ -27,11 +27,11 @@ WARM_UP = 10
 
 def untrained(folder: Path) -> Path:
     from lightning_invert import ForwardInverseModule, SmoothMLP
-    from lightning_invert.datamodules import BlastFurnaceDataModule
+    from lightning_invert.datamodules import ProblemDataModule
     from lightning_invert.deploy import build_page
 
     torch.manual_seed(0)
-    data = BlastFurnaceDataModule(num_points=2000)
+    data = ProblemDataModule("blast_furnace", num_points=2000, noise=0.01)
     pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7, width=128)).eval()
     pair.inputs, pair.outputs = tuple(data.inputs), tuple(data.outputs)
     pair._fit_scales(*data.statistics)

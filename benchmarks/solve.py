@@ -25,7 +25,7 @@ from scipy.optimize import least_squares, minimize
 from torch import Tensor, nn
 
 from lightning_invert import Standardize, batched_jacobian, solve
-from lightning_invert.datamodules import BlastFurnaceDataModule
+from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import MultilayerFilm
 
 TOLERANCE = 1e-3
@@ -139,7 +139,7 @@ def seconds(run) -> tuple[float, object]:
 
 def furnace(options: argparse.Namespace) -> None:
     count = options.targets
-    data = BlastFurnaceDataModule(num_points=5000, num_test_points=count, noise=0.0)
+    data = ProblemDataModule("blast_furnace", num_points=5000, num_test_points=count, noise=0.0)
     x, y = (part.float() for part in data.load())
     net = trained(x, y, options.epochs)
     targets = torch.cat([batch[1] for batch in data.test_dataloader()])

@@ -35,7 +35,7 @@ from lightning_invert import (
     solve,
 )
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.datamodules import BlastFurnaceDataModule
+from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import BlastFurnace
 
 PAGE = Path(__file__).parent.parent / "docs" / "stopping.md"
@@ -112,7 +112,7 @@ class Record(Callback):
 
 def run(regime: dict[str, float], seed: int, judge: Judge, options: argparse.Namespace) -> Looks:
     seed_everything(seed, verbose=False)
-    data = BlastFurnaceDataModule(**regime, data_seed=seed, seed=seed, batch_size=32)
+    data = ProblemDataModule("blast_furnace", **regime, data_seed=seed, seed=seed, batch_size=32)
     pair = ForwardInverseModule(
         SmoothMLP(7, 4, width=128),
         SmoothMLP(4, 7, width=128),

@@ -24,7 +24,7 @@ from torch.nn.functional import mse_loss, silu
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_invert import Ensemble, ResidualMLP, analyze, batched_jacobian
-from lightning_invert.datamodules import BlastFurnaceDataModule
+from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.pair.learning_rate import one_cycle_over
 
 FRESH, SEED_OF_FRESH = 8000, 12345
@@ -85,7 +85,7 @@ class Furnace:
     """The data of a variant, standardised, and the truth in the same units."""
 
     def __init__(self, points: int, noise: float) -> None:
-        data = BlastFurnaceDataModule(num_points=points, noise=noise)
+        data = ProblemDataModule("blast_furnace", num_points=points, noise=noise)
         self.problem, self.scales = data.problem, data.statistics
         train = data._rows("train")
         x_mean, x_std, y_mean, y_std = self.scales

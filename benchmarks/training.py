@@ -26,13 +26,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.datamodules import BlastFurnaceDataModule
+from lightning_invert.datamodules import ProblemDataModule
 
 ALPHA = 0.1
 
 
 def standardised(batch_size: int) -> dict[str, TensorDataset]:
-    data = BlastFurnaceDataModule(batch_size=batch_size)
+    data = ProblemDataModule("blast_furnace", batch_size=batch_size, noise=0.01)
     data.setup()
     x_mean, x_std, y_mean, y_std = data.statistics
     return {
@@ -102,7 +102,9 @@ def lightning(batch_size: int, epochs: int, *, watch: bool) -> list[float]:
         module = ForwardInverseModule(
             *pair(), alpha=ALPHA, learning_rate=1e-3, learning_rate_schedule="constant"
         )
-        trainer.fit(module, datamodule=BlastFurnaceDataModule(batch_size=batch_size))
+        trainer.fit(
+            module, datamodule=ProblemDataModule("blast_furnace", batch_size=batch_size, noise=0.01)
+        )
     return clock.seconds
 
 

@@ -33,7 +33,7 @@ from lightning_invert import (
     condition_number,
     numerical_rank,
 )
-from lightning_invert.datamodules import BlastFurnaceDataModule, TabularDataModule
+from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
 from lightning_invert.jacobians.lanczos import extreme_singular_values, probe_jacobians
 from lightning_invert.watch.watcher import Watcher
 
@@ -177,8 +177,8 @@ DOORS = {
         {"weight": SIZE, "limit": (*SIZE, 0.5, 1e6), "num_points": COUNT},
     ),
     "JacobianConsistency": (JacobianConsistency, {"weight": SIZE, "num_points": COUNT}),
-    "BlastFurnaceDataModule": (
-        BlastFurnaceDataModule,
+    "ProblemDataModule": (
+        ProblemDataModule,
         {
             **LOADING,
             "num_points": COUNT,
@@ -240,7 +240,7 @@ ACCEPTED = {
     "negative thresholds of a logarithm": (stop, {"stopping_threshold": -1}),
     "the ends of a share": (ConstantAlpha, {"value": 1}),
     "no table of worst points": (InvertibilityCallback, {"worst_points": 0}),
-    "no noise": (BlastFurnaceDataModule, {"noise": 0}),
+    "no noise": (ProblemDataModule, {"noise": 0}),
     "the largest seed of NumPy": (InvertibilityCallback, {"seed": 2**32 - 1}),
     "a tuple of names": (table, {"inputs": ("a", "c")}),
     "no limit of work": (InvertibilityCallback, {"max_work": None}),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lightning_invert import Ensemble, ForwardInverseModule, ResidualMLP, SmoothMLP
-from lightning_invert.datamodules import BlastFurnaceDataModule
+from lightning_invert.datamodules import ProblemDataModule
 from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
     forward_net = Ensemble(SmoothMLP(7, 4, width=192))  # as the config has it
     pair = ForwardInverseModule(forward_net, SmoothMLP(4, 7, width=128))
     trainer = quiet_trainer(folder)
-    trainer.fit(pair, datamodule=BlastFurnaceDataModule(num_points=200))
+    trainer.fit(pair, datamodule=ProblemDataModule("blast_furnace", num_points=200, noise=0.01))
     trainer.save_checkpoint(folder / "pair.ckpt")
     wanted = "production_rate,top_gas_temperature_low,top_gas_temperature_high\n5000,90,\n,,110\n"
     (folder / "wanted.csv").write_text(wanted)

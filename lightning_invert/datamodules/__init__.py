@@ -1,12 +1,10 @@
 """Sources of (x, y) pairs, one file a source."""
 
-from lightning_invert.datamodules.blast_furnace import BlastFurnaceDataModule
 from lightning_invert.datamodules.pair import PairDataModule, Statistics
 from lightning_invert.datamodules.problem import ProblemDataModule
 from lightning_invert.datamodules.tabular import TabularDataModule
 
 __all__ = [
-    "BlastFurnaceDataModule",
     "PairDataModule",
     "ProblemDataModule",
     "Statistics",

@@ -1,4 +1,4 @@
-"""Pairs from a known process: points of its prior, and what it truly answers."""
+"""Pairs (x, y) of a known process, drawn from its prior."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ProblemDataModule(PairDataModule):
     docs/problems.md describes the processes.
 
     Args:
-        problem: A :class:`~lightning_invert.problems.Problem`, or the name of one: ``"ballistics"``,
-            ``"blast_furnace"``, ``"multilayer_film"``, ``"robot_arm"`` or ``"sine"``.
+        problem: A :class:`~lightning_invert.problems.Problem`, or a name in
+            :data:`lightning_invert.problems.KNOWN`, like ``"robot_arm"``.
         num_points: Points for training and validation.
         num_test_points: Further points, drawn afresh, for the test.
         noise: Standard deviation of the Gaussian measurement noise on each output, as a share of
@@ -35,7 +35,7 @@ class ProblemDataModule(PairDataModule):
 
     Raises:
         TypeError: If an argument is of another kind than described.
-        ValueError: If an argument is out of its range, or ``problem`` no known name.
+        ValueError: If an argument is out of its range, or ``problem`` no name in ``KNOWN``.
 
     Example:
         >>> data = ProblemDataModule("robot_arm", num_points=100)
@@ -46,7 +46,7 @@ class ProblemDataModule(PairDataModule):
 
     def __init__(
         self,
-        problem: Problem | str,
+        problem: Problem | str = "blast_furnace",
         num_points: int = 5000,
         num_test_points: int = 1000,
         noise: float = 0.0,
@@ -105,12 +105,12 @@ class ProblemDataModule(PairDataModule):
         return x, y + self.noise * y.std(0) * error
 
 
-def _problem(given: Problem | str) -> Problem:
-    if isinstance(given, Problem):
-        return given
+def _problem(problem: Problem | str) -> Problem:
+    if isinstance(problem, Problem):
+        return problem
     expected = f"a Problem or one of {', '.join(map(repr, sorted(KNOWN)))}"
-    if not isinstance(given, str):
-        raise TypeError(wrong("problem", expected, given))
-    if given not in KNOWN:
-        raise ValueError(wrong("problem", expected, given))
-    return KNOWN[given]()
+    if not isinstance(problem, str):
+        raise TypeError(wrong("problem", expected, problem))
+    if problem not in KNOWN:
+        raise ValueError(wrong("problem", expected, problem))
+    return KNOWN[problem]()

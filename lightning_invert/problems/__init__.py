@@ -1,4 +1,4 @@
-"""Known processes, one file each: where they are used, and what they truly answer."""
+"""Known processes, a file each: domain, prior, true map and units."""
 
 from lightning_invert.problems.ballistics import Ballistics
 from lightning_invert.problems.blast_furnace import BlastFurnace
@@ -17,7 +17,5 @@ __all__ = [
     "Sine",
 ]
 
-KNOWN: dict[str, type[Problem]] = {
-    problem.name: problem for problem in (BlastFurnace, RobotArm, Ballistics, Sine, MultilayerFilm)
-}
-"""Each by its name: built without arguments, it is what its documentation describes."""
+KNOWN: dict[str, type[Problem]] = {kind.name: kind for kind in Problem.__subclasses__()}
+"""Name -> class of the problems above. Built without arguments, each is the one in docs/problems.md."""

@@ -15,7 +15,7 @@ from lightning_invert import (
     ResidualMLP,
 )
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-from lightning_invert.datamodules import BlastFurnaceDataModule
+from lightning_invert.datamodules import ProblemDataModule
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
@@ -112,7 +112,9 @@ def test_the_penalty_lowers_the_95th_percentile_on_the_reference_problem_at_a_sm
             learning_rate_schedule="constant",
             conditioning_penalty=penalty,
         )
-        trainer.fit(module, datamodule=BlastFurnaceDataModule(num_points=1500))
+        trainer.fit(
+            module, datamodule=ProblemDataModule("blast_furnace", num_points=1500, noise=0.01)
+        )
         found[name] = {
             "p95": trainer.callback_metrics["invertibility/forward/cond_p95"].item(),
             "error": trainer.callback_metrics["val/forward"].item(),

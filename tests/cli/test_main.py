@@ -77,7 +77,7 @@ class Unrun(InvertCLI):
 
 
 def callbacks(command, *options):
-    args = [command, "--data", "BlastFurnaceDataModule", *QUIET, "--trainer.logger", "false"]
+    args = [command, "--data", "ProblemDataModule", *QUIET, "--trainer.logger", "false"]
     return Unrun([*args, *options]).trainer.callbacks
 
 
@@ -110,7 +110,7 @@ def test_it_watches_before_what_acts_on_what_is_seen():
 
 
 def test_fit_without_a_config_sums_up_what_it_saw(tmp_path, capsys):
-    main(["fit", "--data", "BlastFurnaceDataModule", "--data.num_points", "100", *QUIET])
+    main(["fit", "--data", "ProblemDataModule", "--data.num_points", "100", *QUIET])
     assert "right-invertible" in capsys.readouterr().out
 
 
@@ -240,7 +240,7 @@ def test_a_path_that_leads_nowhere_is_left_to_the_parser(name, capsys):
 )
 def test_a_value_out_of_range_is_said_in_one_line(options, words):
     with pytest.raises(SystemExit) as ended:
-        main(["fit", "--data", "BlastFurnaceDataModule", *QUIET, *options])
+        main(["fit", "--data", "ProblemDataModule", *QUIET, *options])
     said = str(ended.value)
     assert said.startswith(f"lightning-invert fit: {words}")
     assert "\n" not in said
@@ -324,7 +324,7 @@ def saved(path, edit=None, **networks):
 
 
 PLAIN = [
-    "--data", "BlastFurnaceDataModule", "--data.num_points", "60", *QUIET, "--trainer.logger", "false",
+    "--data", "ProblemDataModule", "--data.num_points", "60", *QUIET, "--trainer.logger", "false",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from lightning.pytorch import LightningDataModule
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
 from lightning_invert.cli.main import InvertCLI
-from lightning_invert.datamodules import BlastFurnaceDataModule, ProblemDataModule
+from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import KNOWN, Ballistics, MultilayerFilm, Problem, RobotArm
 from tests.projects import quiet_trainer
 
@@ -48,13 +48,6 @@ def test_the_test_is_on_other_points_and_all_depend_on_the_data_seed():
     )
     assert torch.equal(data.load()[0], again.load()[0])
     assert not torch.equal(data.load()[0], other.load()[0])
-
-
-def test_the_furnace_s_own_module_is_the_problem_with_its_noise():
-    own = BlastFurnaceDataModule(num_points=100)
-    same = ProblemDataModule("blast_furnace", num_points=100, noise=0.01)
-    assert own.inputs == same.inputs
-    assert all(torch.equal(a, b) for a, b in zip(own.load(), same.load(), strict=True))
 
 
 def test_a_pair_takes_names_and_scale_from_it(tmp_path):

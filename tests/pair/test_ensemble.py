@@ -177,7 +177,7 @@ model:
         init_args: {in_features: 7, out_features: 4, width: 8}
       members: 2
 data:
-  class_path: lightning_invert.datamodules.BlastFurnaceDataModule
+  class_path: lightning_invert.datamodules.ProblemDataModule
   init_args: {num_points: 100}
 """)
     main(["fit", "--config", "fit.yaml"])
