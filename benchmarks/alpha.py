@@ -73,7 +73,7 @@ def judged(pair: ForwardInverseModule, data: ProblemDataModule, x: Tensor, y: Te
         consistency = ((pair(proposed) - y) / spread).norm(dim=1)
         rmse = ((pair(x) - y) / spread).square().mean().sqrt()
     true = resimulation_error(data.problem, proposed, y, spread)
-    solved = solve(pair.forward, y, bounds=(low, high), start=proposed, scale=(high - low, spread))
+    solved = solve(pair.forward, y, bounds=(low, high), starts=proposed, scale=(high - low, spread))
     limit = resimulation_error(data.problem, solved.inputs.double(), y, spread)
     found = {
         "true": true.median().item(),

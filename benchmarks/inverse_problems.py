@@ -80,7 +80,7 @@ class Bench:
         return SmoothMLP(self.m, self.n) if inverse else SmoothMLP(self.n, self.m)
 
     def fitted(self, pair: ForwardInverseModule, epochs: int) -> ForwardInverseModule:
-        # Validated once, for the rows that the calibration of its proposals is made of.
+        # Validated once, for the rows by which its proposals are judged.
         quiet_trainer(epochs, check_val_every_n_epoch=max(1, epochs)).fit(
             pair, datamodule=self.data
         )
@@ -127,24 +127,24 @@ def solved(bench: Bench, targets: Tensor) -> Tensor:
     )
     return ranked(
         solve(
-            bench.pair, targets, bounds=bench.problem.bounds, start=start, tolerance=1e-6,
+            bench.pair, targets, bounds=bench.problem.bounds, starts=start, tolerance=1e-6,
             progress=False,
         )
     )  # fmt: skip
 
 
 def proposed(bench: Bench, targets: Tensor) -> Tensor:
-    """Solve from as many starts, and take first what the calibration expects to err least."""
+    """Solve from as many starts, and take first what is expected to err least."""
     return ranked(
         bench.pair.propose(
-            targets, bounds=bench.problem.bounds, start=STARTS, tolerance=1e-6, progress=False
+            targets, bounds=bench.problem.bounds, num_starts=STARTS, tolerance=1e-6, progress=False
         )
     )
 
 
 def ranked(found: Solution) -> Tensor:
     """The best proposals; the very best stands for those that a target has fewer of."""
-    kept = [found.inputs, *(other.inputs for other in found.alternatives)]
+    kept = [found.inputs, *found.alternatives.inputs.unbind(1)]
     rows = torch.stack(kept[: max(TRIES)], 1)
     return torch.where(rows.isnan().any(-1, keepdim=True), rows[:, :1], rows)
 
@@ -158,7 +158,7 @@ def anchored(bench: Bench, targets: Tensor) -> Tensor:
     with torch.no_grad():
         error = bench.pair(bench.x[near]) - bench.y[near]
     wanted = targets.repeat_interleave(count, 0) + error
-    found = solve(bench.pair, wanted, bounds=(low, high), start=x, tolerance=1e-6, progress=False)
+    found = solve(bench.pair, wanted, bounds=(low, high), starts=x, tolerance=1e-6, progress=False)
     moved = ((found.inputs - x) / bench.statistics.input_std).norm(dim=1)
     order = (moved + 1e3 * found.residual).reshape(-1, count).argsort(1)
     proposals = found.inputs.reshape(-1, count, bench.n)

@@ -152,13 +152,13 @@ def furnace(options: argparse.Namespace) -> None:
     print(f"\n{count} targets of a furnace's surrogate, 7 -> 4, from one start each")
     times = in_turns(
         {
-            "ours": lambda: solve(net, targets, start=start, **given),
+            "ours": lambda: solve(net, targets, starts=start, **given),
             "evaluations": lambda: net(start).detach(),
             "jacobians": lambda: batched_jacobian(net, start, check=False),
         },
         options.seconds,
     )
-    found = solve(net, targets, start=start, **given)
+    found = solve(net, targets, starts=start, **given)
     outside = torch.maximum(low - found.inputs, found.inputs - high).clamp(min=0).max()
     each = 1e6 * times["ours"] / count
     line(f"ours (at most {outside:g} outside)", each, each, found.converged)
@@ -185,7 +185,7 @@ def furnace(options: argparse.Namespace) -> None:
 
     print("\nthe same at the least price")
     prices = torch.tensor([3.0, 0.2, 0.4, 5.0, 0.01, 0.02, 0.1])
-    took, cheap = seconds(lambda: solve(net, targets, start=start, cost=prices, **given))
+    took, cheap = seconds(lambda: solve(net, targets, starts=start, cost=prices, **given))
     each = 1e6 * took / count
     line("ours", each, each, cheap.converged)
     rows = found.converged.nonzero()[: options.few, 0]
@@ -203,7 +203,7 @@ def furnace(options: argparse.Namespace) -> None:
     if options.million:
         million = targets[torch.arange(1_000_000) % count]
         before = peak()
-        took, many = seconds(lambda: solve(net, million, start=1, **given))
+        took, many = seconds(lambda: solve(net, million, num_starts=1, **given))
         held = sum(t.nbytes for t in vars(many).values() if isinstance(t, Tensor)) / 2**20
         print(
             f"\n1 000 000 targets: {took:.0f} s; peak memory {before:.0f} -> {peak():.0f} MiB, ",
@@ -220,7 +220,7 @@ def random_network(n: int, m: int, width: int, count: int) -> None:
     start, x = 2 * torch.rand(count, n) - 1, 2 * torch.rand(count, n) - 1
     with torch.no_grad():
         y = net(x)
-    given = {"bounds": (-1.0, torch.ones(n)), "scale": (1.0, y.std(0)), "start": start}
+    given = {"bounds": (-1.0, torch.ones(n)), "scale": (1.0, y.std(0)), "starts": start}
     solve(net, y, **given)
     took, found = seconds(lambda: solve(net, y, **given))
     each = 1e6 * took / count
@@ -233,8 +233,8 @@ def film(count: int) -> None:
     low, high = problem.bounds
     x, start = problem.sample(2 * count, seed=0).split(count)
     y = problem.forward(x)
-    given = {"bounds": (low, high), "scale": (high - low, 0.1), "start": start}
-    few = y[:2], {**given, "start": start[:2]}
+    given = {"bounds": (low, high), "scale": (high - low, 0.1), "starts": start}
+    few = y[:2], {**given, "starts": start[:2]}
     solve(problem.forward, few[0], **few[1])
     took, found = seconds(lambda: solve(problem.forward, y, **given))
     each = 1e6 * took / count

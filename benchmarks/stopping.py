@@ -79,7 +79,7 @@ class Judge:
             pair.forward,
             self.targets,
             bounds=self.box,
-            start=proposed,
+            starts=proposed,
             scale=(self.box[1] - self.box[0], self.stds[1]),
         )
         proposal, solved = (

@@ -27,7 +27,7 @@ from torch import Tensor
 from lightning_invert import Ensemble, ForwardInverseModule, SmoothMLP
 from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import Problem
-from lightning_invert.solver.proposal import Proposal
+from lightning_invert.proposals.proposal import Proposal
 
 POINTS = {"blast_furnace": 24_000}
 NOISE = {"blast_furnace": 0.01}
@@ -83,20 +83,20 @@ class Bench:
 
     def terms(self) -> str:
         """Which terms of the variance were kept, and in how many of the outputs."""
-        assert self.pair.calibration is not None
-        kept = (self.pair.calibration.weights > 0).sum(1).tolist()
+        assert self.pair.reliability is not None
+        kept = (self.pair.reliability.weights > 0).sum(1).tolist()
         m = len(self.problem.outputs)
         return ", ".join(f"{t} {k}/{m}" for t, k in zip(TERMS, kept, strict=True) if k)
 
     def judged(self, count: int, stretch: float) -> dict[str, float]:
         targets = self.wanted(count, stretch)
         begin = time.perf_counter()
-        self.pair.calibrate()
-        calibrated = time.perf_counter()
+        self.pair.proposer.reset()
+        reliability = self.pair.reliability
+        measured_by = time.perf_counter()
         found = self.pair.propose(targets, progress=False)
         proposed = time.perf_counter()
-        calibration = self.pair.calibration
-        assert calibration is not None
+        assert reliability is not None
         assert found.trust is not None
         with torch.no_grad():
             true = self.problem.forward(found.inputs)
@@ -105,11 +105,11 @@ class Bench:
             measured = true + self.noise * self.unit * noise
             own = self.pair.inverse(targets)
         error = self.errors(found.inputs, targets)
-        every = (found, *found.alternatives)
-        residuals = torch.stack([one.residual for one in every], 1).nan_to_num(torch.inf)
-        least = torch.stack([one.inputs for one in every], 1)
+        others = found.alternatives
+        residuals = torch.cat([found.residual[:, None], others.residual], 1).nan_to_num(torch.inf)
+        least = torch.cat([found.inputs[:, None], others.inputs], 1)
         least = least[torch.arange(len(least)), residuals.argmin(1)]
-        accurate = ((measured - targets) / self.unit).norm(dim=1) <= calibration.accuracy.norm()
+        accurate = ((measured - targets) / self.unit).norm(dim=1) <= reliability.accuracy.norm()
         bad = error >= error.quantile(0.9)
         return {
             "converged": share(found.converged),
@@ -125,8 +125,8 @@ class Bench:
             "condition": auroc(found.condition, bad),
             "said": float(found.trust.mean()),
             "was": share(accurate),
-            "calibrate": calibrated - begin,
-            "propose": (proposed - calibrated) / len(targets),
+            "measure": measured_by - begin,
+            "propose": (proposed - measured_by) / len(targets),
         }
 
 
@@ -185,7 +185,7 @@ def tables(found: dict[tuple[str, str], dict[str, float]], outputs: dict[str, in
             title, *map(band, ("measured", "measured, converged", "true", "true, converged")),
             f"{of['scale']:.2f}", f"{of['trust']:.3f}", f"{of['condition']:.2f}",
             f"{100 * of['said']:.0f} / {100 * of['was']:.0f}",
-            f"{of['calibrate']:.1f}", f"{1e3 * of['propose']:.0f}",
+            f"{of['measure']:.1f}", f"{1e3 * of['propose']:.0f}",
         ])  # fmt: skip
     first = markdown(
         ["", "converged, %", "chosen by trust", "by residual", "inverse network"], errors
@@ -193,7 +193,7 @@ def tables(found: dict[tuple[str, str], dict[str, float]], outputs: dict[str, in
     second = markdown(
         ["", "measured in band, %", "of those converged", "true in band, %", "of those converged",
          "band times this holds 90 %", "AUROC of trust", "of the condition number", "accurate, %: said / was",
-         "s to calibrate", "ms a target"], said,
+         "s to measure", "ms a target"], said,
     )  # fmt: skip
     return (
         "True errors, median / 95th percentile, per output; in brackets Euclidean:\n\n"
@@ -234,10 +234,10 @@ def main() -> None:
     if args.write is not None:
         page = args.write / "solve.md"
         if not page.exists():
-            page = args.write / "calibration_table.md"
-            page.write_text("<!-- calibration -->\n<!-- end of calibration -->\n")
+            page = args.write / "reliability_table.md"
+            page.write_text("<!-- reliability -->\n<!-- end of reliability -->\n")
         noted = "\n".join(f"- {note}" for note in notes)
-        put(page, "calibration", f"\n{text}\n\n{noted}\n\nSeeds: {args.seeds}. {head}.\n")
+        put(page, "reliability", f"\n{text}\n\n{noted}\n\nSeeds: {args.seeds}. {head}.\n")
 
 
 if __name__ == "__main__":

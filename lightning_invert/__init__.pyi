@@ -16,7 +16,6 @@ from lightning_invert.jacobians.thresholds import (
     numerical_rank as numerical_rank,
 )
 from lightning_invert.pair.ensemble import Ensemble as Ensemble
-from lightning_invert.pair.front import Front as Front, front as front
 from lightning_invert.pair.module import ForwardInverseModule as ForwardInverseModule
 from lightning_invert.pair.networks import (
     LinearPlusNonlinear as LinearPlusNonlinear,
@@ -35,8 +34,9 @@ from lightning_invert.pair.penalty import (
     JacobianConsistency as JacobianConsistency,
 )
 from lightning_invert.problems.problem import Problem as Problem
+from lightning_invert.proposals.proposal import Proposal as Proposal
+from lightning_invert.proposals.proposer import Proposer as Proposer
 from lightning_invert.solver.cost import Near as Near
-from lightning_invert.solver.proposal import Proposal as Proposal
 from lightning_invert.solver.solution import Solution as Solution
 from lightning_invert.solver.solve import solve as solve
 from lightning_invert.solver.targets import Interval as Interval

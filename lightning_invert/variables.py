@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ColumnStatistics", "Variable", "check_rounding", "named"]
+from lightning_invert.arguments import wrong
+from lightning_invert.arrays import Placement, read_tensor
+
+__all__ = ["Bounds", "ColumnStatistics", "Variable", "check_rounding", "named"]
 
 MIN_RELATIVE_SPREAD = 1e-12
 """Of the mean: what varies less is constant but for rounding."""
@@ -58,6 +61,109 @@ def named(known: Sequence[Variable] | None, side: str, count: int) -> tuple[Vari
         ['x0', 'x1']
     """
     return tuple(known or (Variable(f"{side}{i}") for i in range(count)))
+
+
+class Bounds(NamedTuple):
+    """Low and high ends of inputs: infinite where an end is open, equal where an input is fixed.
+
+    Attributes:
+        low: Shape (n,), or (N, n) with a row for each point.
+        high: Likewise; nowhere below ``low``.
+
+    Example:
+        >>> Bounds.of_variables([Variable("heat", "K", 200.0), Variable("load", "", 0.0, 1.0)])
+        Bounds(low=tensor([200.,   0.], dtype=torch.float64), high=tensor([inf, 1.], dtype=torch.float64))
+    """
+
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        bounds: Any,
+        num_inputs: int,
+        placement: Placement,
+        names: Sequence[str] | None = None,
+    ) -> Bounds:
+        """Read a pair (low, high): each a number or numbers (n,), open where None, NaN or infinite.
+
+        Raises:
+            TypeError: If it is no pair of numbers.
+            ValueError: If an end has another shape, or low exceeds high.
+        """
+        if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
+            raise TypeError(wrong("bounds", "a pair (low, high)", bounds))
+        ends = []
+        for value, open_end in zip(bounds, (-torch.inf, torch.inf), strict=True):
+            end = read_tensor("bounds", _without_none(value), placement)
+            if end.shape not in ((), (num_inputs,)):
+                raise ValueError(
+                    f"Expected argument `bounds` to be of shape ({num_inputs},) each, but got "
+                    f"{tuple(end.shape)}."
+                )
+            ends.append(torch.where(end.isnan(), open_end, end).expand(num_inputs))
+        low, high = ends
+        empty = (low > high) | (low == torch.inf) | (high == -torch.inf)
+        if empty.any():
+            index = int(empty.int().argmax())
+            label = index if names is None else repr(names[index])
+            raise ValueError(
+                "Expected argument `bounds` to have low <= high, but got "
+                f"low={low[index]:g} and high={high[index]:g} for input {label}."
+            )
+        return cls(low, high)
+
+    @classmethod
+    def of_variables(cls, variables: Sequence[Variable]) -> Bounds:
+        """Return the ranges of variables, float64."""
+        ends = [[_without_none(end) for end in (v.low, v.high)] for v in variables]
+        low, high = torch.tensor(ends, dtype=torch.float64).reshape(-1, 2).T
+        return cls(
+            torch.where(low.isnan(), -torch.inf, low), torch.where(high.isnan(), torch.inf, high)
+        )
+
+    @property
+    def movable(self) -> Tensor:
+        """Whether each input may move, shape (n,) or (N, n)."""
+        return self.low < self.high
+
+    @property
+    def closed(self) -> Tensor:
+        """Whether both ends of each input are finite, shape (n,) or (N, n)."""
+        return self.low.isfinite() & self.high.isfinite()
+
+    def or_range(self, points: Tensor) -> Bounds:
+        """Replace open ends by the range of points (K, n), and not beyond the other end."""
+        finite = points.isfinite()
+        least = torch.where(finite, points, torch.inf).amin(0)
+        most = torch.where(finite, points, -torch.inf).amax(0)
+        return Bounds(
+            torch.where(self.low.isinf(), least.minimum(self.high), self.low),
+            torch.where(self.high.isinf(), most.maximum(self.low), self.high),
+        )
+
+    def rows(self, rows: Tensor | slice) -> Bounds:
+        """Return the bounds of these points."""
+        return Bounds(self.low[rows], self.high[rows])
+
+    def clamp(self, inputs: Tensor) -> Tensor:
+        """Move inputs to the nearest point inside."""
+        return inputs.clamp(self.low, self.high)
+
+    def steps(self, inputs: Tensor, spread: Tensor, *, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Return by how much inputs (N, n) may fall and rise, in their spread (n,), float64.
+
+        ``share`` shortens the way to the ends.
+        """
+        inputs, unit = inputs.double(), spread / share
+        return (self.low.double() - inputs) / unit, (self.high.double() - inputs) / unit
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [torch.nan if end is None else end for end in value]
+    return torch.nan if value is None else value
 
 
 class ColumnStatistics:

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_invert.arguments import repeated
 from lightning_invert.cli.wanted import Wanted, named_numbers, number, read_columns
 from lightning_invert.solver.cost import Near
-from lightning_invert.solver.rows import first
+from lightning_invert.solver.rows import first_index
 from lightning_invert.tables import row_name
 from lightning_invert.variables import Variable
 
@@ -62,7 +62,7 @@ def read_box(
         )
     low, high = torch.tensor(ends, dtype=torch.float64).T
     if (low > high).any():
-        index = first(low > high)
+        index = first_index(low > high)
         raise ValueError(
             f"Expected {names[index]!r} in {file!r} to have low <= high, but got "
             f"[{low[index]:g}, {high[index]:g}]."
@@ -94,7 +94,7 @@ def read_fixed(
         low, high = (float(end[index]) for end in box)
         outside = (values < low) | (values > high)
         if outside.any():
-            row = first(outside)
+            row = first_index(outside)
             where = "--fixed" if index not in wanted.fixed else row_name(wanted.file, row)
             whose = "" if index not in wanted.fixed else f" of {wanted.file!r}"
             raise ValueError(
@@ -137,9 +137,9 @@ def read_cost(
         )
     missing = ~reference.isfinite()
     if missing.any():
-        row = first(missing.any(1))
+        row = first_index(missing.any(1))
         raise ValueError(
-            f"Expected column {inputs[first(missing[row])]!r} of {near!r} to have a finite number in "
+            f"Expected column {inputs[first_index(missing[row])]!r} of {near!r} to have a finite number in "
             f"every row, but {row_name(near, row)} has none."
         )
     return lambda rows: Near(reference[0] if len(reference) == 1 else reference[rows])

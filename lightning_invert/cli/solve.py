@@ -19,8 +19,8 @@ from lightning_invert.cli.given import read_box, read_cost, read_fixed
 from lightning_invert.cli.options import listed
 from lightning_invert.cli.wanted import Wanted, read_wanted
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
-from lightning_invert.solver.proposal import Proposal
 from lightning_invert.tables import TableWriter, row_name, unused
 from lightning_invert.variables import Variable, named
 
@@ -106,7 +106,7 @@ def solve_targets(
     inputs, outputs = _variables(pair, "x"), _variables(pair, "y")
     names = [variable.name for variable in inputs]
     wanted = read_wanted(targets, names, [variable.name for variable in outputs], within)
-    box = read_box(bounds, pair.box(), inputs)
+    box = read_box(bounds, pair.proposer.bounds, inputs)
     given = read_fixed(fixed, wanted, names, box)
     price = read_cost(cost, near, names, len(wanted))
     where = unused(Path(folder))
@@ -118,7 +118,7 @@ def solve_targets(
             proposal = pair.propose(
                 wanted.interval(rows),
                 bounds=box,
-                start=starts,
+                num_starts=starts,
                 fixed={index: values[rows] for index, values in given.items()},
                 cost=price(rows),
                 tolerance=tolerance,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lightning_invert.solver.rows import first
+from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
 from lightning_invert.tables import read_table, row_name
 
@@ -177,7 +177,7 @@ def _unknown(file: str, name: str, inputs: Sequence[str], outputs: Sequence[str]
 def _finite(file: str, name: str, values: Tensor, what: str) -> Tensor:
     missing = ~values.isfinite()
     if missing.any():
-        row = first(missing)
+        row = first_index(missing)
         got = "has none" if values[row].isnan() else f"has {values[row]:g}"
         raise ValueError(
             f"Expected column {name!r} of {file!r} to have {what}, but {row_name(file, row)} {got}."
@@ -187,7 +187,7 @@ def _finite(file: str, name: str, values: Tensor, what: str) -> Tensor:
 
 def _check_not_infinite(file: str, name: str, values: Tensor, infinite: Tensor) -> None:
     if infinite.any():
-        row = first(infinite)
+        row = first_index(infinite)
         raise ValueError(
             f"Expected column {name!r} of {file!r} to hold finite numbers, or nothing where any value "
             f"will do, but {row_name(file, row)} has {values[row]:g}."
@@ -197,8 +197,8 @@ def _check_not_infinite(file: str, name: str, values: Tensor, infinite: Tensor) 
 def _check_rows(file: str, low: Tensor, high: Tensor, outputs: Sequence[str]) -> None:
     upside_down = low > high
     if upside_down.any():
-        row = first(upside_down.any(1))
-        place = first(upside_down[row])
+        row = first_index(upside_down.any(1))
+        place = first_index(upside_down[row])
         name = outputs[place]
         raise ValueError(
             f"Expected {name + '_low'!r} of {file!r} to be at most {name + '_high'!r}, but "
@@ -208,7 +208,7 @@ def _check_rows(file: str, low: Tensor, high: Tensor, outputs: Sequence[str]) ->
     if free.any():
         raise ValueError(
             f"Expected every row of {file!r} to want something of an outcome, but "
-            f"{row_name(file, first(free))} wants nothing ({int(free.sum())} such row(s) in all)."
+            f"{row_name(file, first_index(free))} wants nothing ({int(free.sum())} such row(s) in all)."
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning_invert import __version__
 from lightning_invert.deploy.maps import Columns, physical_map
-from lightning_invert.deploy.trust import describe_trust
+from lightning_invert.deploy.reliability import describe_reliability
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.pair.objective import ConstantAlpha
@@ -30,8 +30,8 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
         ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown) and
         ``mean`` and ``std``, by which the map standardises it (0 and 1 where it does not); the
         thresholds ``bands``, ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` of a
-        schedule, which is no one number); ``trust``, of the forward map, how far a proposal can be
-        relied on: see :func:`~lightning_invert.deploy.trust.describe_trust`.
+        schedule, which is no one number); ``reliability``, of the forward map, how far to rely on a
+        proposal: see :func:`~lightning_invert.deploy.reliability.describe_reliability`.
 
     Raises:
         ValueError: If there is no such map, or nothing tells of how many columns it is.
@@ -55,7 +55,7 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
         "singular_floor": usual.singular_floor,
         "rank_atol": usual.rank_atol,
         "alpha": pair.alpha.value if isinstance(pair.alpha, ConstantAlpha) else None,
-        "trust": describe_trust(pair) if name == "forward" else None,
+        "reliability": describe_reliability(pair) if name == "forward" else None,
     }
 
 

@@ -30,7 +30,7 @@ SCRIPTS = (
     "solver",
     "model",
     "state",
-    "trust",
+    "reliability",
     "elements",
     "csv",
     "settings",

@@ -86,7 +86,7 @@ class ForwardInverseModule(KeptPair):
         jacobian_consistency: A term that asks the slope of F∘I to be that of the identity, and
             trains I alone unless ``consistency_trains_forward``; ``None``: none.
         keep_points: How many rows of the training split, and of the validation split, are kept, also
-            in the checkpoint: where :meth:`propose` begins and what its trust is calibrated on. 0
+            in the checkpoint: where :meth:`propose` begins and what its trust rests on. 0
             keeps no row of the data.
         predict_proposals: Whether :meth:`predict_step` also proposes settings for y.
         allow: Names of packages, modules and classes that a checkpoint's networks and schedule may
@@ -328,7 +328,7 @@ class ForwardInverseModule(KeptPair):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a batch of (x, y) in physical units."""
-        self._calibration = None  # trainers set the mode without `train`
+        self.proposer.reset()  # trainers set the mode without `train`
         x, y = self._standardized(batch, keep="train")
         return self._loss(x, y, "train").total + self._penalty(x, y)
 
@@ -347,7 +347,7 @@ class ForwardInverseModule(KeptPair):
         Returns:
             ``x`` and ``y`` as they came, ``y_hat`` = F(x), ``x_hat`` = I(y) and ``y_round_trip`` =
             F(I(y)); with ``predict_proposals`` and where the box of the settings is known, also
-            what :meth:`solved` tells of y, which takes most of the time: 9 s for 10 000 rows of
+            the columns of :meth:`.Proposer.prediction_columns`, which takes most of the time: 9 s for 10 000 rows of
             the furnace on one processor, twice that with an ensemble of four. For a batch that is
             a mapping with only ``x`` or only ``y``, what follows from it.
         """
@@ -359,7 +359,7 @@ class ForwardInverseModule(KeptPair):
             x_hat = self.inverse(y)
             found |= {"y": y, "x_hat": x_hat, "y_round_trip": self.forward(x_hat)}
             if self.predict_proposals:
-                found |= self.solved(y)
+                found |= self.proposer.prediction_columns(y)
         return found
 
     def on_train_epoch_end(self) -> None:

@@ -1,17 +1,19 @@
-"""What was proposed, in words and as a table for a notebook."""
+"""Proposals in words, and as a table for a notebook."""
 
 from __future__ import annotations
 
 import html
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
+from lightning_invert.solver.solution import Result
+
 if TYPE_CHECKING:
-    from lightning_invert.solver.proposal import Proposal
+    from lightning_invert.proposals.proposal import Proposal
 
 __all__ = ["proposal_html", "proposal_words"]
 
@@ -21,124 +23,118 @@ LOW_TRUST = 0.5
 
 FLAG_WORDS = {
     "unconverged": "not reached",
-    "at_bound": "at an end of the box",
+    "at_bound": "at the bounds",
     "far": "far from the known settings",
-    "unseen": "beyond the outcomes ever seen",
+    "unseen": "beyond all known outcomes",
     "ill_conditioned": "ill-conditioned",
 }
 
 
-def proposal_words(found: Proposal) -> str:
-    """Sum up in a few sentences what was found, and how far it can be relied on.
-
-    Args:
-        found: What was proposed.
-
-    Returns:
-        The text, a line for each matter.
+def proposal_words(proposal: Proposal) -> str:
+    """Describe proposals and how far to rely on them, a line for each matter.
 
     Example:
         >>> import torch
         >>> from lightning_invert import ForwardInverseModule, SmoothMLP
         >>> pair = ForwardInverseModule(SmoothMLP(2, 2), SmoothMLP(2, 2))
-        >>> found = pair.propose(torch.full((3, 2), 99.0), bounds=([-1.0, -1.0], [1.0, 1.0]))
-        >>> print(proposal_words(found).splitlines()[1])
-        Trust: not known, as the pair keeps too few validation points.
+        >>> proposal = pair.propose(torch.full((3, 2), 99.0), bounds=([-1.0, -1.0], [1.0, 1.0]))
+        >>> print(proposal_words(proposal).splitlines()[-1])
+        To look at: 3 at the bounds.
     """
-    return "\n".join([*_reached(found), *_trusted(found), *_spoken_against(found)])
+    return "\n".join([*_reached(proposal), *_trusted(proposal), *_flagged(proposal)])
 
 
-def proposal_html(found: Proposal) -> str:
-    """Lay the first ten proposals out as a table, with the summary above.
-
-    Args:
-        found: What was proposed. Names and units may be any text: they are escaped.
-
-    Returns:
-        HTML without scripts.
-    """
-    words = "<br>".join(html.escape(line) for line in proposal_words(found).splitlines())
-    heads = ["", *(["trust"] if found.trust is not None else []), "flags"]
-    heads += [] if found.cost is None else ["cost"]
-    # A long name may be broken behind its underscores, lest a column be as wide as it.
-    labels = [one.label for one in (*found.input_variables, *found.output_variables)]
+def proposal_html(proposal: Proposal) -> str:
+    """Lay the first ten proposals out as a table below their description; names are escaped."""
+    words = "<br>".join(html.escape(line) for line in proposal_words(proposal).splitlines())
+    heads = ["", *(["trust"] if proposal.trust is not None else []), "flags"]
+    heads += [] if proposal.cost is None else ["cost"]
+    # A long name may be broken behind its underscores, or a column would be as wide as it is.
+    labels = [v.label for v in (*proposal.input_variables, *proposal.output_variables)]
     heads += [html.escape(label).replace("_", "_<wbr>") for label in labels]
     head = "".join(f"<th>{cell}</th>" for cell in heads)
-    cells = ["".join(f"<td>{cell}</td>" for cell in row) for row in _rows(found)]
-    more = f"<p>The first {MAX_ROWS} of {len(found)}.</p>" if len(found) > MAX_ROWS else ""
+    cells = ["".join(f"<td>{cell}</td>" for cell in row) for row in _rows(proposal)]
+    count = len(proposal)
+    more = f"<p>The first {MAX_ROWS} of {count}.</p>" if count > MAX_ROWS else ""
     body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f"<p>{words}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
-def _reached(found: Proposal) -> Iterator[str]:
-    count, reached = len(found), int(found.converged.sum())
+def _reached(proposal: Proposal) -> Iterator[str]:
+    count, reached = len(proposal), int(proposal.converged.sum())
     what = "1 target" if count == 1 else f"{count} targets"
-    yield f"{what}: {reached} reached{_missed(found)}."
-    if found.cost is not None and reached:
-        yield f"Cost of those that are reached: median {_median(found.cost[found.converged])}."
-    if found.alternatives:
-        each = torch.stack([one.converged for one in found.alternatives]).sum(0)
-        yield f"Alternatives: {int(each.sum())}, of {int((each > 0).sum())} targets."
+    yield f"{what}: {reached} reached{_missed(proposal)}."
+    if reached < count:
+        reasons = Counter(proposal.result[~proposal.converged].tolist())
+        words = [f"{number} {Result(value).words}" for value, number in sorted(reasons.items())]
+        yield f"Not reached: {'; '.join(words)}."
+    if proposal.cost is not None and reached:
+        cost = _median(proposal.cost[proposal.converged])
+        yield f"Cost of those that are reached: median {cost}."
+    others = proposal.alternatives.count
+    if others.any():
+        yield f"Alternatives: {int(others.sum())}, of {int((others > 0).sum())} targets."
 
 
-def _missed(found: Proposal) -> str:
-    """Say by how much the others are missed, and of how many nothing is known."""
-    left = found.residual[~found.converged]
+def _missed(proposal: Proposal) -> str:
+    """Return by how much the others are missed."""
+    left = proposal.residual[~proposal.converged]
     finite = left[left.isfinite()]
-    parts = []
-    if len(finite):
-        whose = "the other" if len(left) == 1 else "the others"
-        middle = "" if len(finite) == 1 else ", median"
-        parts.append(f"{whose} missed by {_median(finite)} standard units{middle}")
-    if len(finite) < len(left):
-        parts.append(f"{len(left) - len(finite)} without a finite outcome")
-    return "".join(f"; {part}" for part in parts)
+    if not len(finite):
+        return ""
+    others = "the other" if len(left) == 1 else "the others"
+    middle = "" if len(finite) == 1 else ", median"
+    return f"; {others} missed by {_median(finite)} standard units{middle}"
 
 
-def _trusted(found: Proposal) -> Iterator[str]:
-    if found.trust is None:
-        yield "Trust: not known, as the pair keeps too few validation points."
+def _trusted(proposal: Proposal) -> Iterator[str]:
+    if proposal.trust is None:
+        yield "Trust: not known, because fewer than 30 validation points are known."
         return
-    known = found.trust[found.trust.isfinite()]
-    if len(known):
-        few = int((known < LOW_TRUST).sum())
-        yield f"Trust: median {float(known.median()):.2f}, below {LOW_TRUST:g} at {few}."
+    trust = proposal.trust[proposal.trust.isfinite()]
+    if len(trust):
+        few = int((trust < LOW_TRUST).sum())
+        yield f"Trust: median {float(trust.median()):.2f}, below {LOW_TRUST:g} at {few}."
 
 
-def _spoken_against(found: Proposal) -> Iterator[str]:
-    counts = {name: int(flag.sum()) for name, flag in found.flags.items() if name != "unconverged"}
-    said = [f"{count} {FLAG_WORDS[name]}" for name, count in counts.items() if count]
-    if said:
-        yield f"To look at: {', '.join(said)}."
+def _flagged(proposal: Proposal) -> Iterator[str]:
+    counts = {
+        name: int(flag.sum()) for name, flag in proposal.flags.items() if name != "unconverged"
+    }
+    words = [f"{count} {FLAG_WORDS[name]}" for name, count in counts.items() if count]
+    if words:
+        yield f"To look at: {', '.join(words)}."
 
 
-def _rows(found: Proposal) -> Iterator[list[str]]:
-    flags = found.flags
-    for row in range(min(len(found), MAX_ROWS)):
+def _rows(proposal: Proposal) -> Iterator[list[str]]:
+    flags = proposal.flags
+    for row in range(min(len(proposal), MAX_ROWS)):
         cells = [str(row)]
-        if found.trust is not None:
-            cells.append(_bar(float(found.trust[row])))
-        said = [FLAG_WORDS[name] for name, flag in flags.items() if flag[row]]
-        cells.append(f'<div style="min-width:8em">{"<br>".join(said)}</div>')
-        if found.cost is not None:
-            cells.append(_number(float(found.cost[row])))
-        cells += [_number(float(value)) for value in found.inputs[row]]
-        yield cells + [_outcome(found, row, place) for place in range(len(found.output_variables))]
+        if proposal.trust is not None:
+            cells.append(_bar(float(proposal.trust[row])))
+        words = [FLAG_WORDS[name] for name, flag in flags.items() if flag[row]]
+        cells.append(f'<div style="min-width:8em">{"<br>".join(words)}</div>')
+        if proposal.cost is not None:
+            cells.append(_number(float(proposal.cost[row])))
+        cells += [_number(float(value)) for value in proposal.inputs[row]]
+        yield cells + [
+            _outcome(proposal, row, place) for place in range(len(proposal.output_variables))
+        ]
 
 
-def _outcome(found: Proposal, row: int, place: int) -> str:
-    """Write the predicted outcome with its band, and what was wanted below it."""
-    text = _number(float(found.outputs[row, place]))
-    if found.outcome_low is not None and found.outcome_high is not None:
-        half = (found.outcome_high - found.outcome_low)[row, place] / 2
+def _outcome(proposal: Proposal, row: int, place: int) -> str:
+    """Write the predicted outcome with its band, and the target below it."""
+    text = _number(float(proposal.outputs[row, place]))
+    if proposal.outcome_low is not None and proposal.outcome_high is not None:
+        half = (proposal.outcome_high - proposal.outcome_low)[row, place] / 2
         text += f"&nbsp;±&nbsp;{float(half):.2g}"
-    low, high = (float(end[row, place]) for end in (found.target_low, found.target_high))
-    return f'{text}<br><span style="opacity:0.6">{_wanted(low, high)}</span>'
+    low, high = (float(end[row, place]) for end in proposal.targets)
+    return f'{text}<br><span style="opacity:0.6">{_target(low, high)}</span>'
 
 
-def _wanted(low: float, high: float) -> str:
+def _target(low: float, high: float) -> str:
     if low == high:
-        return f"wanted {_number(low)}"
+        return f"target {_number(low)}"
     if math.isinf(low) and math.isinf(high):
         return "free"
     if math.isinf(low):

@@ -10,12 +10,12 @@ from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_invert.pair.front import Front
+from lightning_invert.proposals.proposal import Proposal
+from lightning_invert.proposals.trade_off import TradeOff
 from lightning_invert.report import figures
 from lightning_invert.report.files import file_name
 from lightning_invert.report.proposals import proposal_html, proposal_words
 from lightning_invert.report.words import report_table
-from lightning_invert.solver.proposal import Proposal
 from lightning_invert.watch.observation import Observation
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def _(
     return {name: getattr(figures, name)(observation, **options) for name in names}
 
 
-@figures_of.register(Front)
-def _(front: Front, **options: Any) -> dict[str, Figure]:
-    return {"trade_off": figures.trade_off(front, **options)}
+@figures_of.register(TradeOff)
+def _(trade_off: TradeOff, **options: Any) -> dict[str, Figure]:
+    return {"trade_off": figures.trade_off(trade_off, **options)}
 
 
 figures_of.register(Proposal)(figures.proposal_figures)

@@ -1,7 +1,7 @@
-r"""The step that is best by a linear model, inside a box, at many points at once.
+r"""Compute the best step of a linear model within bounds, at many points at once.
 
-With J the Jacobian at a point, c the slope of a cost, h > 0 its curvature and z the change of the
-outcome that is wanted, somewhere between :math:`z_l` and :math:`z_h`:
+J is the Jacobian at a point, c the slope of a cost, h > 0 its curvature, and z the change of the
+outcome that the target asks for, anywhere between :math:`z_l` and :math:`z_h`:
 
 .. math:: \min_{d,\, z} \; c^\top d + \tfrac{h}{2} \lVert d \rVert^2
           + \tfrac{1}{2 \lambda} \lVert J d - z \rVert^2
@@ -15,11 +15,11 @@ equation in m unknowns,
 
 .. math:: \lambda \nu + J\, \mathrm{clamp}\big((J^\top \nu - c) / h\big) = z,
 
-which a Newton method solves in a few passes: each finds which inputs stay at a bound by solving a
-linear system of the free ones. It is the gradient of a convex function, so that a line search makes
-the method converge from anywhere (L. Qi and J. Sun, *A nonsmooth version of Newton's method*,
-Mathematical Programming 58, 1993). The wanted change of an interval is kept near the smallest one
-by a weight :math:`1/\varepsilon` that is large beside the Jacobian, and is clamped likewise.
+which a Newton method solves in a few passes: each solves a linear system of the free inputs and so
+finds which inputs stay at a bound. The equation is the gradient of a convex function, so that a line
+search makes the method converge from anywhere (L. Qi and J. Sun, *A nonsmooth version of Newton's
+method*, Mathematical Programming 58, 1993). A weight :math:`1/\varepsilon`, large beside the
+Jacobian, keeps the change of an interval near the smallest one; it is clamped likewise.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.solver.rows import finite_rows, times
+from lightning_invert.solver.rows import finite_rows, multiply
 
 __all__ = ["Step", "bounded_step"]
 
 MAX_PASSES = 20
-"""Two or three are the rule: most points keep the inputs at their bounds that they start with."""
+"""Two or three are usual: at most points the same inputs stay at their bounds."""
 
 MIN_SLOPE = 0.5
-"""A whole Newton step is taken unless the slope at its end is more than this share of that before."""
+"""A whole Newton step is taken unless the slope at its end exceeds this share of the slope before."""
 
 SLACK = 1e4
-"""Weight of the change that an interval allows, times the mean square of the Jacobian's rows."""
+"""Weight of an interval's change, in units of the mean square of the Jacobian's rows."""
 
 MIN_SQUARE = 1e-30
 
@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
 
 class _Model(NamedTuple):
-    """What defines the equation, each with a row for every point."""
+    """The coefficients of the equation, with a row for each point."""
 
     jacobian: Tensor
     curvature: Tensor
@@ -70,7 +70,7 @@ class _Model(NamedTuple):
     damping: Tensor
     slack: Tensor
 
-    def of(self, rows: Tensor) -> _Model:
+    def rows(self, rows: Tensor) -> _Model:
         return _Model(*(part[rows] for part in self))
 
     def step(self, pulled: Tensor) -> Tensor:
@@ -91,41 +91,43 @@ class _Model(NamedTuple):
 def bounded_step(
     jacobian: Tensor,
     change: tuple[Tensor, Tensor],
-    box: tuple[Tensor, Tensor],
+    limits: tuple[Tensor, Tensor],
     damping: Tensor,
     *,
     slope: Tensor | None = None,
     curvature: Tensor | None = None,
 ) -> Step:
-    r"""Return the best step inside the box at each point.
+    r"""Return the best step within the limits at each of P points.
 
     Args:
-        jacobian: Shape (P, m, n), float64, finite; 0 in the rows of which nothing is wanted.
-        change: Lowest and highest change of the outcome that is wanted, shape (P, m) each, the same
-            where it is to be met exactly, and infinite where nothing is wanted.
-        box: Lowest and highest step of each input, shape (P, n) each, at most and at least 0.
+        jacobian: Shape (P, m, n), float64, finite; 0 in the rows of outputs without a target.
+        change: Lowest and highest change of the outcome, shape (P, m) each: equal for a value,
+            infinite for an output without a target.
+        limits: Lowest and highest step of each input, shape (P, n) each, at most and at least 0.
         damping: :math:`\lambda` as a share of the mean square of the Jacobian's rows, shape (P,).
         slope: c, shape (P, n); 0 by default.
         curvature: h, shape (P,); 1 by default.
 
     Returns:
-        Steps and multipliers, float64. Where the linear systems are singular, these may be NaN.
+        Steps and multipliers, float64; NaN where the linear systems are singular.
 
     Example:
         >>> one = torch.ones(1, dtype=torch.float64)
         >>> change = torch.full((2, 1, 1), 3.0, dtype=torch.float64)
-        >>> box = torch.tensor([[[-9.0, -9.0]], [[1.0, 9.0]]], dtype=torch.float64)
-        >>> bounded_step(one.new_ones(1, 1, 2), change, box, 1e-12 * one).step
+        >>> limits = torch.tensor([[[-9.0, -9.0]], [[1.0, 9.0]]], dtype=torch.float64)
+        >>> bounded_step(one.new_ones(1, 1, 2), change, limits, 1e-12 * one).step
         tensor([[1.0000, 2.0000]], dtype=torch.float64)
     """
-    slope = torch.zeros_like(box[0]) if slope is None else slope
+    slope = torch.zeros_like(limits[0]) if slope is None else slope
     h = torch.ones_like(damping)[:, None] if curvature is None else curvature[:, None]
     square = _mean_square(jacobian, change)[:, None] / h
     nearest = torch.zeros_like(change[0]).clamp(*change)
-    model = _Model(jacobian, h, *box, *change, nearest, damping[:, None] * square, SLACK * square)
-    # Not zero, lest it cannot be told which inputs at a bound are about to leave it.
+    model = _Model(
+        jacobian, h, *limits, *change, nearest, damping[:, None] * square, SLACK * square
+    )
+    # Not zero: its sign tells which inputs at a bound are about to leave it.
     multipliers = 1e-9 * nearest / square
-    pulled = (times(jacobian.mT, multipliers) - slope) / h
+    pulled = (multiply(jacobian.mT, multipliers) - slope) / h
     left = torch.arange(len(jacobian), device=jacobian.device)
     part = model
     for _ in range(MAX_PASSES):
@@ -133,7 +135,7 @@ def bounded_step(
         unsettled = (~settled).nonzero()[:, 0]
         if len(unsettled) == 0:
             break
-        left, part = left[unsettled], part.of(unsettled)
+        left, part = left[unsettled], part.rows(unsettled)
     return Step(model.step(pulled), multipliers)
 
 
@@ -146,44 +148,44 @@ def _pass(model: _Model, multipliers: Tensor, pulled: Tensor) -> tuple[Tensor, T
     """Take a Newton step in the multipliers and what they pull; tell where it was the last."""
     sides, change_sides = model.step_sides(pulled), model.change_sides(multipliers)
     error = model.damping * multipliers - model.change(multipliers)
-    error += times(model.jacobian, model.step(pulled))
+    error += multiply(model.jacobian, model.step(pulled))
     diagonal = model.damping + (change_sides == 0) * model.slack
-    newton = -_solved(model.jacobian, (sides == 0) / model.curvature, diagonal, error)
-    along = times(model.jacobian.mT, newton) / model.curvature
+    newton = -_solve_normal(model.jacobian, (sides == 0) / model.curvature, diagonal, error)
+    along = multiply(model.jacobian.mT, newton) / model.curvature
     share = _line_search(model, multipliers, pulled, newton, along, (error * newton).sum(1))
     multipliers = multipliers + share[:, None] * newton
     pulled = pulled + share[:, None] * along
     settled = share == 1
     settled &= (model.step_sides(pulled) == sides).all(1)
     settled &= (model.change_sides(multipliers) == change_sides).all(1)
-    # One that is lost to a singular system stays so.
+    # A point that is lost to a singular system stays lost.
     return multipliers, pulled, settled | ~finite_rows(multipliers)
 
 
 def _sides(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Return -1 at or below the lower end, 1 at or above the upper one, 2 if there is one value."""
+    """Return -1 at or below the lower end, 1 at or above the upper one, 2 if the ends are equal."""
     sides = (values >= high).to(torch.int8) - (values <= low).to(torch.int8)
     return torch.where(low < high, sides, 2)
 
 
-def _solved(jacobian: Tensor, weights: Tensor, diagonal: Tensor, right: Tensor) -> Tensor:
-    """Return the solution x of (J W Jᵀ + D) x = b, by the smaller of the two normal equations."""
+def _solve_normal(jacobian: Tensor, weights: Tensor, diagonal: Tensor, right: Tensor) -> Tensor:
+    """Solve (J W Jᵀ + D) x = b for x (P, m) by the smaller of the two normal equations."""
     m, n = jacobian.shape[1:]
     if m <= n:
         gram = (jacobian * weights[:, None]) @ jacobian.mT
         gram.diagonal(dim1=1, dim2=2).add_(diagonal)
-        return _cholesky_solved(gram, right)
+        return _cholesky_solve(gram, right)
     # With u = W Jᵀ x: x = (b - J u) / D, and (1 + W Jᵀ D⁻¹ J) u = W Jᵀ D⁻¹ b, made symmetric.
     root = weights.sqrt()
     scaled = jacobian * root[:, None] / diagonal[:, :, None].sqrt()
     gram = scaled.mT @ scaled
     gram.diagonal(dim1=1, dim2=2).add_(1.0)
-    u = root * _cholesky_solved(gram, times(scaled.mT, right / diagonal.sqrt()))
-    return (right - times(jacobian, u)) / diagonal
+    u = root * _cholesky_solve(gram, multiply(scaled.mT, right / diagonal.sqrt()))
+    return (right - multiply(jacobian, u)) / diagonal
 
 
-def _cholesky_solved(matrices: Tensor, right: Tensor) -> Tensor:
-    # `cholesky_ex` does not wait for the device, nor raise for the one that is singular.
+def _cholesky_solve(matrices: Tensor, right: Tensor) -> Tensor:
+    # `cholesky_ex` neither waits for the device nor raises if one matrix is singular.
     factors, info = torch.linalg.cholesky_ex(matrices)
     solved = torch.cholesky_solve(right[:, :, None], factors)[:, :, 0]
     return torch.where((info == 0)[:, None], solved, torch.nan)
@@ -197,7 +199,7 @@ def _line_search(
     along: Tensor,
     before: Tensor,
 ) -> Tensor:
-    """Return which share of the Newton step is best, shape (P,): 1 almost always.
+    """Return the best share of the Newton step, shape (P,): 1 almost always.
 
     Along the step the slope of the convex function is piecewise linear. It rises while an input, or
     the change of an interval, is between its bounds: from where it enters to where it leaves.
@@ -223,7 +225,7 @@ def _line_search(
 
 
 def _between(begin: Tensor, along: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Return from which share of the way to which it is between two ends, each in [0, 1]."""
+    """Return the shares of the way, in [0, 1], where values enter and leave the interval."""
     moving = along != 0
     safe = torch.where(moving, along, 1.0)
     one, other = (low - begin) / safe, (high - begin) / safe

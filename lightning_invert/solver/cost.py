@@ -1,4 +1,4 @@
-"""What settings cost: prices, the distance from a reference, or any function of them."""
+"""Costs of inputs: prices, the distance from a reference, or any function."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.solver.reading import Kind, read_numbers
 
 __all__ = ["Cost", "Near", "read_cost"]
 
 
 class Near(NamedTuple):
-    r"""The cost of leaving a reference: settings that are in force, or a wish.
+    r"""The cost of leaving a reference, such as the settings in force.
 
     .. math:: c(x) = \sum_j \big( (x_j - r_j) / s_j \big)^2
 
     Attributes:
-        reference: r, shape (n,), or (N, n) for one of each target.
-        spread: s, shape (n,) or a number: what counts as far. By default what the inputs are
-            measured in: see ``scale`` of :func:`~lightning_invert.solve`.
+        reference: r, shape (n,), or (N, n) with one for each target.
+        spread: s, shape (n,) or a number: a distance that counts 1. By default the units of the
+            inputs, see ``scale`` of :func:`~lightning_invert.solve`.
 
     Example:
         >>> from lightning_invert import solve
-        >>> found = solve(
-        ...     lambda x: x.sum(1, keepdim=True), [[3.0]], start=[[3.0, 0.0]], cost=Near([0.0, 1.0])
+        >>> solution = solve(
+        ...     lambda x: x.sum(1, keepdim=True), [[3.0]], starts=[[3.0, 0.0]], cost=Near([0.0, 1.0])
         ... )
-        >>> found.inputs.round(decimals=3), found.cost.round(decimals=3)
+        >>> solution.inputs.round(decimals=3), solution.cost.round(decimals=3)
         (tensor([[1., 2.]]), tensor([2.], dtype=torch.float64))
     """
 
-    reference: Any
-    spread: Any = None
+    reference: TensorLike
+    spread: TensorLike | None = None
 
 
 class Cost(Protocol):
@@ -46,7 +46,7 @@ class Cost(Protocol):
         ...
 
     def rows(self, rows: Tensor | slice) -> Cost:
-        """Return the cost of some of the points."""
+        """Return the cost of these points."""
         ...
 
 
@@ -104,39 +104,33 @@ class _Function:
         return self
 
 
-def read_cost(described: Any, num_targets: int, input_spread: Tensor, kind: Kind) -> Cost:
-    """Read what was asked for.
-
-    Args:
-        described: Prices (n,), a function (N, n) -> (N,), or a :class:`Near`.
-        num_targets: N.
-        input_spread: Shape (n,), float64.
-        kind: In what the function is evaluated.
+def read_cost(cost: Any, num_targets: int, input_spread: Tensor, placement: Placement) -> Cost:
+    """Read prices (n,), a function (N, n) -> (N,), or a :class:`Near`.
 
     Raises:
         TypeError: If it is none of them.
         ValueError: If a shape does not fit or a number is not finite.
     """
     n = len(input_spread)
-    if isinstance(described, Near):
-        reference = _finite("cost.reference", described.reference, kind)
+    if isinstance(cost, Near):
+        reference = _read_finite("cost.reference", cost.reference, placement)
         if reference.shape not in ((n,), (1, n), (num_targets, n)):
             raise ValueError(
                 f"Expected argument `cost.reference` to be of shape ({n},) or ({num_targets}, {n}), "
                 f"but got {tuple(reference.shape)}."
             )
         spread = input_spread
-        if described.spread is not None:
-            spread = _finite("cost.spread", described.spread, kind)
+        if cost.spread is not None:
+            spread = _read_finite("cost.spread", cost.spread, placement)
             if spread.shape not in ((), (n,)) or not (spread > 0).all():
                 raise ValueError(
                     f"Expected argument `cost.spread` to be positive, a number or of shape ({n},), "
-                    f"but got {described.spread!r}."
+                    f"but got {cost.spread!r}."
                 )
         return _Nearness(reference.expand(num_targets, n), spread.expand(n))
-    if callable(described):
-        return _Function(described)
-    prices = _finite("cost", described, kind)
+    if callable(cost):
+        return _Function(cost)
+    prices = _read_finite("cost", cost, placement)
     if prices.shape != (n,):
         raise ValueError(
             f"Expected argument `cost` to be prices of shape ({n},), a function or a `Near`, but got "
@@ -145,8 +139,8 @@ def read_cost(described: Any, num_targets: int, input_spread: Tensor, kind: Kind
     return _Prices(prices)
 
 
-def _finite(name: str, value: Any, kind: Kind) -> Tensor:
-    read = read_numbers(name, value, kind._replace(dtype=torch.float64))
-    if not read.isfinite().all():
+def _read_finite(name: str, value: Any, placement: Placement) -> Tensor:
+    numbers = read_tensor(name, value, placement._replace(dtype=torch.float64))
+    if not numbers.isfinite().all():
         raise ValueError(f"Expected argument `{name}` to be finite, but got {value!r}.")
-    return read
+    return numbers

@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.arrays import Placement, to_tensor
+from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import evaluate
 from lightning_invert.jacobians.jacobian import default_chunk, jacobian_and_outputs
+from lightning_invert.variables import Bounds, Variable
 
-__all__ = ["Box", "Model"]
-
-
-class Box(NamedTuple):
-    """Where the inputs may be; one that is fixed has ends that are the same.
-
-    Attributes:
-        low: Shape (N, n), infinite where open.
-        high: Shape (N, n).
-    """
-
-    low: Tensor
-    high: Tensor
-
-    def rows(self, rows: Tensor | slice) -> Box:
-        """Return the boxes of some points."""
-        return Box(self.low[rows], self.high[rows])
-
-    def steps(self, inputs: Tensor, spread: Tensor, *, share: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Return the least and the most by which inputs may change, (N, n) each, float64.
-
-        Args:
-            inputs: Shape (N, n), inside the box.
-            spread: The unit of each input, shape (n,), float64.
-            share: How much of the way to the ends.
-        """
-        inputs, unit = inputs.double(), spread / share
-        return (self.low.double() - inputs) / unit, (self.high.double() - inputs) / unit
+__all__ = ["Description", "Model", "evaluating"]
 
 
 class Model(NamedTuple):
@@ -58,27 +34,109 @@ class Model(NamedTuple):
     output_spread: Tensor
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Return F at inputs of shape (P, n), shape (P, m), without a graph."""
+        """Return F at inputs (P, n), shape (P, m), without a graph."""
         chunk = default_chunk(inputs.shape[1] + self.num_outputs)
         with differentiable(inputs.device.type):
             parts = [evaluate(self.function, part).detach() for part in inputs.split(chunk)]
         return torch.cat(parts).reshape(len(inputs), self.num_outputs)
 
     def jacobian(self, inputs: Tensor, wanted: Tensor) -> Tensor:
-        """Return the Jacobians between inputs and outputs in their spreads, (P, m, n), float64.
+        """Return the Jacobians at inputs (P, n) in units of the spreads, (P, m, n), float64.
 
-        Args:
-            inputs: Shape (P, n).
-            wanted: Of which outputs something is wanted, (P, m): the rows of the others are 0.
+        Rows of outputs that have no target are 0; ``wanted`` (P, m) tells which have one.
         """
         if len(inputs) == 0:
-            return self.input_spread.new_zeros(0, self.num_outputs, inputs.shape[1])
+            return self.input_spread.new_empty(0, self.num_outputs, inputs.shape[1])
         jacobian, _ = jacobian_and_outputs(
             self.function, inputs, num_outputs=self.num_outputs, check=False
         )
         return jacobian.double() * self.input_spread * (wanted / self.output_spread)[:, :, None]
 
-    def moved(self, inputs: Tensor, step: Tensor, box: Box) -> Tensor:
-        """Return inputs moved by a step in their spreads, (P, n) each, no further than the box."""
-        there = (inputs.double() + step * self.input_spread).to(inputs.dtype)
-        return there.clamp(box.low, box.high)
+    def moved(self, inputs: Tensor, step: Tensor, bounds: Bounds) -> Tensor:
+        """Return inputs (P, n) moved by a step in their spreads, no further than the bounds."""
+        return bounds.clamp((inputs.double() + step * self.input_spread).to(inputs.dtype))
+
+
+class Description(NamedTuple):
+    """What a function tells about itself: names, ranges and statistics of its columns.
+
+    A pair, or any module with the attributes ``inputs``, ``outputs``, ``scale_x`` and ``scale_y``,
+    describes its ``forward``. Another function has no description.
+
+    Attributes:
+        module: The module that the function is, or whose method it is.
+        inputs: Variables of the n inputs.
+        outputs: Variables of the m outputs.
+        scale_x: Statistics of the inputs, with ``fitted``, ``mean`` and ``std``.
+        scale_y: Statistics of the outputs.
+        takes_float64: Whether the module takes float64 and casts to its networks' dtype by itself.
+    """
+
+    module: nn.Module | None = None
+    inputs: tuple[Variable, ...] | None = None
+    outputs: tuple[Variable, ...] | None = None
+    scale_x: Any = None
+    scale_y: Any = None
+    takes_float64: bool = False
+
+    @classmethod
+    def of(cls, function: Any) -> Description:
+        """Read the attributes of the module that a function belongs to."""
+        owners = (function, getattr(function, "__self__", None))
+        module = next((owner for owner in owners if isinstance(owner, nn.Module)), None)
+        name = getattr(function, "__name__", "")
+        if module is None or not (isinstance(function, nn.Module) or name == "forward"):
+            return cls(module)
+        return cls(
+            module=module,
+            inputs=_variables(getattr(module, "inputs", None)),
+            outputs=_variables(getattr(module, "outputs", None)),
+            scale_x=getattr(module, "scale_x", None),
+            scale_y=getattr(module, "scale_y", None),
+            takes_float64=bool(getattr(module, "takes_float64", False)),
+        )
+
+    @property
+    def names(self) -> list[str] | None:
+        """Names of the inputs."""
+        return None if self.inputs is None else [variable.name for variable in self.inputs]
+
+    @property
+    def standardized(self) -> bool:
+        """Whether both statistics are known."""
+        return all(getattr(scale, "fitted", False) for scale in (self.scale_x, self.scale_y))
+
+    def label(self, index: int) -> str:
+        """Return what an input is called in a message: its name, or else its index."""
+        return str(index) if self.names is None else repr(self.names[index])
+
+    def placement(self, *arguments: Any) -> Placement:
+        """Return dtype and device of the module, or else of the first floating argument."""
+        module = self.module
+        own = [] if module is None else [*module.parameters(), *module.buffers()]
+        # A pair's networks may be coarser than the physical units that it takes.
+        statistics = getattr(self.scale_x, "mean", None) if self.takes_float64 else None
+        ends = [end for a in arguments for end in (a if isinstance(a, tuple) else (a,))]
+        for value in (statistics, *own, *ends):
+            if getattr(value, "dtype", None) is not None:
+                tensor = to_tensor(value)
+                if tensor.is_floating_point():
+                    return Placement(tensor.dtype, tensor.device)
+        return Placement(torch.get_default_dtype(), torch.get_default_device())
+
+
+def _variables(value: Any) -> tuple[Variable, ...] | None:
+    known = isinstance(value, tuple) and all(isinstance(part, Variable) for part in value)
+    return value if known and value else None
+
+
+@contextmanager
+def evaluating(*functions: Any) -> Iterator[None]:
+    """Evaluate functions without gradients, their modules in evaluation mode."""
+    modules = [Description.of(function).module for function in functions]
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        evaluation_mode([module for module in modules if module is not None]),
+    ):
+        yield

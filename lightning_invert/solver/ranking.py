@@ -1,7 +1,9 @@
-"""Of what several starts led to: the best first, and what is really another solution."""
+"""Order the solutions that several starts led to: the best first, then those that differ."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -9,120 +11,168 @@ from torch import Tensor
 
 from lightning_invert.jacobians.singular_values import singular_values
 from lightning_invert.jacobians.thresholds import condition_number
-from lightning_invert.solver.model import Box, Model
-from lightning_invert.solver.rows import finite_rows
-from lightning_invert.solver.solution import Solution
-from lightning_invert.solver.targets import Targets
+from lightning_invert.solver.query import Query
+from lightning_invert.solver.rows import finite_rows, spread_out
+from lightning_invert.solver.solution import Alternatives, Result
 
-__all__ = ["Found", "gather"]
+__all__ = ["Ends", "Ranking"]
 
 MIN_APART = 0.01
 """Solutions that differ by less in every input, in its spread, are the same."""
 
 
-class Found(NamedTuple):
-    """What the starts of some targets led to: S in succession for each of N targets.
+class Ends(NamedTuple):
+    """Where S starts of each of N targets led to, target by target.
 
     Attributes:
         inputs: Shape (N S, n).
         outputs: Shape (N S, m).
         residual: Shape (N S,).
+        result: Shape (N S,).
         optimal: Shape (N S,).
         steps: Shape (N S,).
-        cost: Shape (N S,), or None if there is no cost.
+        cost: Shape (N S,), or None.
     """
 
     inputs: Tensor
     outputs: Tensor
     residual: Tensor
+    result: Tensor
     optimal: Tensor
     steps: Tensor
-    cost: Tensor | None
+    cost: Tensor | None = None
 
 
-def rank(found: Found, num_targets: int, tolerance: float, spread: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the order of each target's solutions, and how many of them count, (N, S) and (N,).
+@dataclass(frozen=True)
+class Ranking:
+    r"""The solutions of N targets, R of each, best first.
 
-    The best is first, whether it reaches the target or not; then come those that do, and differ.
+    Attributes:
+        count: How many solutions of each target exist, shape (N,), from 1 to R.
+        columns: Name -> tensor of shape (N, R, \*). Of those that do not exist, floating numbers are
+            NaN.
     """
-    residual = found.residual.reshape(num_targets, -1)
+
+    count: Tensor
+    columns: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, query: Query, ends: Ends) -> Ranking:
+        """Rank what the starts of a query led to."""
+        order, count = _order(query, ends)
+        num_ranks = int(count.max())
+        starts = order.shape[1]
+        first = torch.arange(len(order), device=order.device) * starts
+        rows = (first[:, None] + order)[:, :num_ranks]
+        columns = {n: part[rows] for n, part in ends._asdict().items() if part is not None}
+        ranking = cls(count, columns)
+        inputs, movable = columns["inputs"], query.bounds.movable[:, None]
+        low, high = (end[:, None] for end in query.bounds)
+        at_bound = ((inputs == low) | (inputs == high)) & movable
+        stopped = (columns["result"] == Result.OUT_OF_REACH) & at_bound.any(2)
+        columns["result"] = torch.where(stopped, Result.AT_BOUNDS, columns["result"])
+        return ranking.adding(at_bound=at_bound, condition=ranking._condition(query))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ranking]) -> Ranking:
+        """Put the rankings of several batches of targets together."""
+        num_ranks = max(part.num_ranks for part in parts)
+        return cls(
+            torch.cat([part.count for part in parts]),
+            {
+                name: torch.cat([_padded(part.columns[name], num_ranks) for part in parts])
+                for name in parts[0].columns
+            },
+        )
+
+    @property
+    def num_ranks(self) -> int:
+        """R."""
+        return self.columns["inputs"].shape[1]
+
+    @property
+    def exists(self) -> Tensor:
+        """Which solutions exist, shape (N, R)."""
+        ranks = torch.arange(self.num_ranks, device=self.count.device)
+        return ranks < self.count[:, None]
+
+    def adding(self, **columns: Tensor) -> Ranking:
+        """Return the ranking with further columns, blank where no solution exists."""
+        exists = self.exists
+        every = {**self.columns, **columns}
+        return Ranking(self.count, {name: _blanked(part, exists) for name, part in every.items()})
+
+    def reordered(self, worth: Tensor) -> Ranking:
+        """Sort those that reach their targets by a worth (N, R), the least first."""
+        last = ~self.exists | (self.columns["result"] != Result.REACHED)
+        worth = torch.where(last, torch.inf, worth.nan_to_num(torch.inf))
+        order = worth.argsort(dim=1, stable=True)
+        order = order.gather(1, last.gather(1, order).byte().argsort(dim=1, stable=True))
+        each = torch.arange(len(order), device=order.device)[:, None]
+        return Ranking(self.count, {name: part[each, order] for name, part in self.columns.items()})
+
+    def best(self) -> dict[str, Tensor]:
+        """Return the columns of the best solutions, (N, *) each."""
+        return {name: part[:, 0] for name, part in self.columns.items()}
+
+    def alternatives(self) -> Alternatives:
+        """Return the other solutions."""
+        others = {name: part[:, 1:] for name, part in self.columns.items() if name != "result"}
+        return Alternatives(count=self.count - 1, **others)
+
+    def _condition(self, query: Query) -> Tensor:
+        """Return the condition numbers of the parts of the Jacobians that count, (N, R)."""
+        inputs = self.columns["inputs"]
+        there = self.exists & inputs.isfinite().all(2)
+        target = there.nonzero()[:, 0]
+        wanted, movable = query.targets.wanted[target], query.bounds.movable[target]
+        jacobian = query.model.jacobian(inputs[there], wanted)
+        condition = torch.full((len(target),), torch.nan, dtype=torch.float64, device=inputs.device)
+        rows = finite_rows(jacobian)
+        if rows.any():
+            # What does not count adds singular values of 0, which come last.
+            sigma = singular_values(jacobian[rows] * movable[rows][:, None])
+            count = torch.minimum(wanted[rows].sum(1), movable[rows].sum(1)).clamp(min=1)
+            last = sigma.to(count.device).gather(1, count[:, None] - 1)
+            condition[rows] = condition_number(torch.cat((sigma[:, :1].to(last), last), 1))
+        return spread_out(there, condition)
+
+
+def _order(query: Query, ends: Ends) -> tuple[Tensor, Tensor]:
+    """Return the order of each target's solutions, (N, S), and how many of them count, (N,).
+
+    The best comes first, whether it reaches the target or not; then those that do, and differ.
+    """
+    num_targets = len(query)
+    residual = ends.residual.reshape(num_targets, -1)
     starts = residual.shape[1]
-    reached = residual <= tolerance
+    reached = residual <= query.tolerance
     worth = residual
-    if found.cost is not None:
-        cost = found.cost.reshape(num_targets, -1).nan_to_num(nan=torch.inf)
+    if ends.cost is not None:
+        cost = ends.cost.reshape(num_targets, -1).nan_to_num(nan=torch.inf)
         worth = torch.where(reached, cost, residual)
     order = worth.argsort(dim=1, stable=True)
     order = order.gather(1, (~reached).gather(1, order).byte().argsort(dim=1, stable=True))
     if starts == 1:
         return order, torch.ones_like(order[:, 0])
 
-    inputs = (found.inputs.double() / spread).reshape(num_targets, starts, -1)
+    inputs = (ends.inputs.double() / query.model.input_spread).reshape(num_targets, starts, -1)
     inputs = inputs.gather(1, order[:, :, None].expand_as(inputs))
-    kept = reached.gather(1, order)
-    kept[:, 0] = True
+    counts = reached.gather(1, order)
+    counts[:, 0] = True
     for later in range(1, starts):
         apart = (inputs[:, :later] - inputs[:, later : later + 1]).abs().amax(2) >= MIN_APART
-        kept[:, later] &= (apart | ~kept[:, :later]).all(1)
-    return order.gather(1, (~kept).byte().argsort(dim=1, stable=True)), kept.sum(1)
+        counts[:, later] &= (apart | ~counts[:, :later]).all(1)
+    return order.gather(1, (~counts).byte().argsort(dim=1, stable=True)), counts.sum(1)
 
 
-def gather(
-    model: Model, found: Found, targets: Targets, box: Box, *, tolerance: float
-) -> list[Solution]:
-    """Return the best solution of each of N targets, the second best, and so on.
-
-    Args:
-        model: F.
-        found: What S starts of each target led to.
-        targets: N of them.
-        box: Of the N targets.
-        tolerance: Up to which residual a target is reached.
-    """
-    order, counts = rank(found, len(targets.low), tolerance, model.input_spread)
-    starts = order.shape[1]
-    first = torch.arange(len(order), device=order.device) * starts
-    ranked = []
-    for k in range(int(counts.max())):
-        rows = first + order[:, k]
-        one = Found(*(None if part is None else part[rows] for part in found))  # type: ignore[arg-type]
-        ranked.append(_solution(model, one, targets, box, counts > k, tolerance))
-    return ranked
+def _blanked(part: Tensor, exists: Tensor) -> Tensor:
+    """Return NaN, False or 0 where no solution exists."""
+    missing = ~exists.reshape(*exists.shape, *[1] * (part.ndim - 2))
+    return part.masked_fill(missing, torch.nan if part.is_floating_point() else 0)
 
 
-def _solution(
-    model: Model, found: Found, targets: Targets, box: Box, there: Tensor, tolerance: float
-) -> Solution:
-    nan = torch.where(there, 0.0, torch.nan)
-    movable = box.low < box.high
-    at_bound = ((found.inputs == box.low) | (found.inputs == box.high)) & movable
-    return Solution(
-        inputs=found.inputs + nan[:, None].to(found.inputs),
-        outputs=found.outputs + nan[:, None].to(found.outputs),
-        residual=found.residual + nan,
-        converged=(found.residual <= tolerance) & there,
-        optimal=found.optimal & there,
-        at_bound=at_bound & there[:, None],
-        cost=None if found.cost is None else found.cost + nan,
-        condition=_condition(model, found.inputs, targets.wanted, movable, there),
-        steps=found.steps,
-    )
-
-
-def _condition(
-    model: Model, inputs: Tensor, wanted: Tensor, movable: Tensor, there: Tensor
-) -> Tensor:
-    """Return the condition number of the part of each Jacobian that counts, NaN where not there."""
-    condition = torch.full((len(inputs),), torch.nan, dtype=torch.float64, device=inputs.device)
-    rows = (there & finite_rows(inputs)).nonzero()[:, 0]
-    jacobian = model.jacobian(inputs[rows], wanted[rows])
-    finite = finite_rows(jacobian)
-    rows, jacobian = rows[finite], jacobian[finite]
-    if len(rows) == 0:
-        return condition
-    # What does not count adds singular values of 0, which come last.
-    sigma = singular_values(jacobian * movable[rows][:, None])
-    count = torch.minimum(wanted[rows].sum(1), movable[rows].sum(1)).clamp(min=1)
-    last = sigma.to(count.device).gather(1, count[:, None] - 1)
-    condition[rows] = condition_number(torch.cat((sigma[:, :1].to(last), last), 1))
-    return condition
+def _padded(part: Tensor, num_ranks: int) -> Tensor:
+    blank = torch.nan if part.is_floating_point() else 0
+    more = part.new_full((len(part), num_ranks - part.shape[1], *part.shape[2:]), blank)
+    return torch.cat([part, more], 1)

@@ -1,29 +1,39 @@
-"""Small operations on batches, each row of which is a point."""
+"""Small operations on batches with a row for each point."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["finite_rows", "first", "only", "times"]
+__all__ = ["finite_rows", "first_index", "multiply", "select", "spread_out"]
 
 
-def times(matrices: Tensor, vectors: Tensor) -> Tensor:
+def multiply(matrices: Tensor, vectors: Tensor) -> Tensor:
     """Return the products of matrices (P, m, n) with vectors (P, n), shape (P, m)."""
     return (matrices @ vectors[:, :, None])[:, :, 0]
 
 
-def only(keep: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-    """Return the rows of each part that are to be kept."""
-    return tuple(part[keep] for part in parts)
+def select(mask: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+    """Return the rows of each part where ``mask`` holds."""
+    return tuple(part[mask] for part in parts)
 
 
 def finite_rows(*parts: Tensor) -> Tensor:
-    r"""Tell in which rows all parts, (P, \*) each, are finite; shape (P,)."""
+    r"""Return in which rows all parts, (P, \*) each, are finite; shape (P,)."""
     finite = [part.isfinite() for part in parts]
     return torch.stack([f.flatten(1).all(1) if f.ndim > 1 else f for f in finite]).all(0)
 
 
-def first(marked: Tensor) -> int:
-    """Return the index of the first True, which there is, of shape (P,)."""
-    return int(marked.int().argmax())
+def first_index(mask: Tensor) -> int:
+    """Return the index of the first True in ``mask``, shape (P,), which must have one."""
+    return int(mask.int().argmax())
+
+
+def spread_out(mask: Tensor, values: Tensor, fill: float = torch.nan) -> Tensor:
+    r"""Return ``values`` at the places of ``mask``, and ``fill`` at the others.
+
+    ``mask`` has shape (N,) or (N, R) with P places, ``values`` (P, \*); the result (N, R, \*).
+    """
+    result = values.new_full((*mask.shape, *values.shape[1:]), fill)
+    result[mask] = values
+    return result

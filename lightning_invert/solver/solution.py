@@ -1,116 +1,127 @@
-"""What was found for the targets."""
+"""What the solver found, and why it ended where it did."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass
+from enum import IntEnum
 
-import torch
 from torch import Tensor
 
-__all__ = ["Solution", "joined", "reordered"]
+__all__ = ["Alternatives", "Result", "Solution"]
 
 
-@dataclass(frozen=True)
-class Solution:
-    r"""Inputs for N targets, and how far they can be relied on; all without a graph.
+class Result(IntEnum):
+    """Why the search for a target ended.
 
-    The condition number tells how far the *inputs* move for a small change of the target, not how
-    wrong the outputs are: these are as good as the function.
+    Example:
+        >>> Result(2).words
+        'stopped at the bounds'
+    """
+
+    REACHED = 0
+    OUT_OF_REACH = 1
+    AT_BOUNDS = 2
+    OUT_OF_STEPS = 3
+    STUCK = 4
+    NOT_FINITE = 5
+
+    @property
+    def words(self) -> str:
+        """The reason in words."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Result.REACHED: "reached",
+    Result.OUT_OF_REACH: "out of reach: no direction leads nearer",
+    Result.AT_BOUNDS: "stopped at the bounds",
+    Result.OUT_OF_STEPS: "out of steps",
+    Result.STUCK: "stuck: no step leads nearer",
+    Result.NOT_FINITE: "not finite",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternatives:
+    """Further solutions that reach their targets, from other starts, the next best first.
+
+    Any two solutions of a target differ by at least a hundredth of an input's unit in ``scale``.
+    Of target i the first ``count[i]`` solutions exist; the other rows are NaN, or False.
 
     Attributes:
-        inputs: The best that were found, shape (N, n), inside the box.
+        count: Number of further solutions, shape (N,), at most S.
+        inputs: Shape (N, S, n).
+        outputs: Shape (N, S, m).
+        residual: Shape (N, S). This and what follows is as in a :class:`Solution` or a
+            :class:`~lightning_invert.Proposal`, with S solutions of each target.
+    """
+
+    count: Tensor
+    inputs: Tensor
+    outputs: Tensor
+    residual: Tensor
+    optimal: Tensor
+    at_bound: Tensor
+    condition: Tensor
+    steps: Tensor
+    cost: Tensor | None = None
+    sensitivity: Tensor | None = None
+    outcome_low: Tensor | None = None
+    outcome_high: Tensor | None = None
+    expected_error: Tensor | None = None
+    trust: Tensor | None = None
+    far: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    r"""The best inputs found for N targets; all tensors are without a graph.
+
+    The condition number tells how far the *inputs* move for a small change of the target. It does
+    not tell how wrong the outputs are: they are as good as the function.
+
+    Attributes:
+        inputs: The best inputs, shape (N, n), within the bounds.
         outputs: F there, shape (N, m).
         residual: Euclidean distance of the outputs from the target, in the units of ``scale``,
-            shape (N,), float64; 0 inside an interval, and free outputs are left out. Infinite where
-            the function was finite at no start.
-        converged: Whether the target is reached: the residual is at most the tolerance, shape (N,).
-        optimal: Whether the conditions of first order hold, shape (N,): it is a local optimum, or
-            may be. Where the target is reached and there is a cost: that no direction which keeps
-            the outcome and the box lowers it (Karush, Kuhn and Tucker), by the slope projected onto
-            both, which is at most 1e-3 of the slope itself, there or where the descent began.
-            Without a cost: that the target is reached. Where it is not: that no direction inside
-            the box leads nearer to it.
-        at_bound: Which inputs are at an end of the box, shape (N, n); those that are fixed are not.
-        cost: Of the inputs, shape (N,), float64; None if there is no cost.
-        condition: Condition number of the Jacobian between the inputs that are not fixed and the
-            outputs of which something is wanted, in the units of ``scale``, shape (N,), float64;
-            NaN where the Jacobian is not finite.
-        steps: How many were tried from the start that led here, shape (N,).
-        alternatives: Other solutions that reach the target, from other starts, best first: the k-th
-            of each target in the k-th. Any two of a target differ by at least a hundredth of an
-            input's unit in ``scale``. A row is NaN, and not converged, where a target has no
-            more of them.
+            shape (N,), float64; 0 inside an interval; free outputs do not count. Infinite where the
+            function was finite at no start.
+        result: Why the search ended: a :class:`Result` for each target, shape (N,).
+        optimal: Whether the conditions of first order hold, shape (N,): the inputs are, or may be,
+            a local optimum. Where the target is reached and there is a cost: no direction that
+            keeps the outcome and the bounds lowers the cost (Karush, Kuhn and Tucker), because the
+            projected slope is at most 1e-3 of the slope itself, there or where the descent began.
+            Without a cost: the target is reached. Where it is not: no direction within the bounds
+            leads nearer.
+        at_bound: Which inputs are at an end of their bounds, shape (N, n); not the fixed ones.
+        condition: Condition number of the Jacobian between the inputs that may move and the outputs
+            that have a target, in the units of ``scale``, shape (N,), float64; NaN where the
+            Jacobian is not finite.
+        steps: Number of steps tried from the start that led here, shape (N,).
+        cost: Cost of the inputs, shape (N,), float64; ``None`` without a cost.
+        alternatives: Further solutions, see :class:`Alternatives`.
     """
 
     inputs: Tensor
     outputs: Tensor
     residual: Tensor
-    converged: Tensor
+    result: Tensor
     optimal: Tensor
     at_bound: Tensor
-    cost: Tensor | None
     condition: Tensor
     steps: Tensor
-    alternatives: tuple[Solution, ...] = ()
+    cost: Tensor | None = None
+    alternatives: Alternatives
 
+    def __len__(self) -> int:
+        return len(self.inputs)
 
-S = TypeVar("S", bound=Solution)
+    @property
+    def converged(self) -> Tensor:
+        """Whether each target is reached: the residual is at most the tolerance; shape (N,)."""
+        return self.result == Result.REACHED
 
-
-def joined(parts: Sequence[Sequence[S]]) -> S:
-    """Put the solutions of several batches of targets together.
-
-    Args:
-        parts: Of each batch the best solutions, the second best, ...; of one target there may be
-            more of them than of another.
-
-    Returns:
-        The best of all targets, with the others as alternatives.
-    """
-    most = max(map(len, parts))
-    ranked = [
-        _concatenated([part[k] if k < len(part) else _none(part[0]) for part in parts])
-        for k in range(most)
-    ]
-    return replace(ranked[0], alternatives=tuple(ranked[1:]))
-
-
-def reordered(found: S, order: Tensor) -> S:
-    """Return each target's solutions in another order.
-
-    Args:
-        found: The best solutions as they are, with alternatives of the same type.
-        order: Which comes first, second, ...: shape (N, 1 + number of alternatives); 0 is the best.
-    """
-    ranked = (found, *found.alternatives)
-    each = torch.arange(len(order), device=order.device)
-    parts = []
-    for place in order.T:
-        columns = {
-            name: torch.stack([getattr(one, name) for one in ranked], 1)[each, place]
-            for name in _columns(found)
-        }
-        parts.append(replace(found, **columns, alternatives=()))
-    return replace(parts[0], alternatives=tuple(parts[1:]))
-
-
-def _columns(found: Solution) -> list[str]:
-    return [one.name for one in fields(found) if isinstance(getattr(found, one.name), Tensor)]
-
-
-def _concatenated(parts: list[S]) -> S:
-    columns = {
-        name: torch.cat([getattr(part, name) for part in parts]) for name in _columns(parts[0])
-    }
-    return replace(parts[0], **columns, alternatives=())
-
-
-def _none(like: S) -> S:
-    """Return the rows of targets that have no further solution."""
-    columns = {}
-    for name in _columns(like):
-        part = getattr(like, name)
-        columns[name] = torch.full_like(part, torch.nan if part.is_floating_point() else 0)
-    return replace(like, **columns, alternatives=())
+    @property
+    def reasons(self) -> list[str]:
+        """Why the search for each target ended, in words."""
+        return [Result(value).words for value in self.result.tolist()]

@@ -1,65 +1,104 @@
-"""Where to begin: of known points, those from which it is not far to the targets."""
+"""Starts of a search: given ones, or points whose outcomes are near the targets."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lightning_invert.solver.model import Box, Model
+from lightning_invert.solver.model import Model
 from lightning_invert.solver.rows import finite_rows
 from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds
 
-__all__ = ["Pool"]
+__all__ = ["GivenStarts", "Pool", "Starts"]
 
 POOL_SIZE = 512
 FAR = 1e15
 
 MAX_NUMBERS_AT_ONCE = 2**22
-"""Outcomes of targets times pool that are compared at once."""
+"""Bound on targets times pool points times outputs that are compared at once."""
+
+
+class Starts(Protocol):
+    """Where the search for each of N targets begins."""
+
+    @property
+    def count(self) -> int:
+        """S, the number of starts of a target."""
+        ...
+
+    def rows(self, rows: Tensor | slice) -> Starts:
+        """Return the starts of these targets."""
+        ...
+
+    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
+        """Return the starts of N targets, inside their bounds: (N, S, n)."""
+        ...
+
+
+@dataclass(frozen=True)
+class GivenStarts:
+    """Starts that the user gave, shape (N, S, n)."""
+
+    inputs: Tensor
+
+    @property
+    def count(self) -> int:
+        """The number of starts of a target."""
+        return self.inputs.shape[1]
+
+    def rows(self, rows: Tensor | slice) -> GivenStarts:
+        """Return the starts of these targets."""
+        return GivenStarts(self.inputs[rows])
+
+    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
+        """Return the starts, moved inside the bounds."""
+        return self.inputs.clamp(bounds.low[:, None], bounds.high[:, None])
 
 
 class Pool:
-    """Points of which each target gets those whose outcomes come nearest to it.
+    """Points (K, n), of which each target gets the ``count`` with the nearest outcomes.
 
-    Which they are depends on the points and the target alone, not on the other targets.
-
-    Args:
-        model: F.
-        inputs: The points, shape (K, n).
-        count: How many starts a target is to get; of fewer points all.
-
-    Attributes:
-        inputs: The points.
+    The choice depends on the points and the target alone, not on the other targets.
     """
 
     def __init__(self, model: Model, inputs: Tensor, count: int) -> None:
         self.inputs = inputs
+        self.count = min(count, len(inputs))
         outputs = model.outputs(inputs) / model.output_spread.to(inputs)
         # What is not finite is far from everything, and would be NaN where an output is free.
         self._outputs = torch.where(finite_rows(outputs)[:, None], outputs, FAR)
-        self._spread, self._count = model.output_spread.to(inputs), min(count, len(inputs))
+        self._spread = model.output_spread.to(inputs)
 
     @classmethod
-    def drawn(cls, model: Model, low: Tensor, high: Tensor, *, seed: int, count: int) -> Pool:
-        """Draw the points from a box whose ends, shape (n,) each, are finite."""
+    def drawn(cls, model: Model, bounds: Bounds, *, seed: int, count: int) -> Pool:
+        """Draw the points uniformly within closed bounds, (n,) each."""
         generator = torch.Generator().manual_seed(seed)
-        # Drawn in float64 on the processor, so that it is the same for every dtype and device.
-        size = (max(POOL_SIZE, count), len(low))
-        share = torch.rand(size, generator=generator, dtype=torch.float64).to(low)
-        return cls(model, low + (high - low) * share, count)
+        # Drawn in float64 on the processor, so that every dtype and device gets the same points.
+        size = (max(POOL_SIZE, count), len(bounds.low))
+        share = torch.rand(size, generator=generator, dtype=torch.float64).to(bounds.low)
+        return cls(model, bounds.low + (bounds.high - bounds.low) * share, count)
 
-    def starts(self, targets: Targets, box: Box) -> Tensor:
-        """Return the nearest points for each of N targets, inside their boxes: (N, S, n)."""
+    def rows(self, rows: Tensor | slice) -> Pool:
+        """Return the pool itself: it is the same for all targets."""
+        return self
+
+    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
+        """Return the nearest points of N targets, moved inside their bounds: (N, S, n)."""
         inputs = self.inputs[self.nearest(targets)]
-        return inputs.clamp(box.low[:, None], box.high[:, None])
+        return inputs.clamp(bounds.low[:, None], bounds.high[:, None])
 
     def nearest(self, targets: Targets) -> Tensor:
-        """Return which points' outcomes are nearest to each of N targets, (N, S)."""
-        some = max(1, MAX_NUMBERS_AT_ONCE // self._outputs.numel())
+        """Return the indices of the points whose outcomes are nearest to N targets, (N, S)."""
+        chunk = max(1, MAX_NUMBERS_AT_ONCE // self._outputs.numel())
         nearest = []
-        for begin in range(0, len(targets.low), some):
-            low, high = (end / self._spread for end in targets.rows(slice(begin, begin + some)))
+        for begin in range(0, len(targets.low), chunk):
+            part = targets.rows(slice(begin, begin + chunk))
+            low, high = (end / self._spread for end in part)
             missing = self._outputs.clamp(low[:, None], high[:, None]) - self._outputs
             distance = missing.square().sum(2)
-            nearest.append(distance.topk(self._count, dim=1, largest=False).indices)
+            nearest.append(distance.topk(self.count, dim=1, largest=False).indices)
         return torch.cat(nearest)

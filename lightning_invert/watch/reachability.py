@@ -10,9 +10,10 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lightning_invert.solver.least_squares import approach
-from lightning_invert.solver.model import Box, Model
+from lightning_invert.solver.model import Model
 from lightning_invert.solver.solve import points_at_once
 from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.quantities import to_numpy
 from lightning_invert.watch.scalars import Array
@@ -113,7 +114,7 @@ def reach_outcomes(
     known = wanted.isfinite().all(1).nonzero()[:, 0]
     distance = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
     for rows in known.split(points_at_once(n, m)):
-        box = Box(*(end.expand(len(rows), n) for end in ends))
+        box = Bounds(*(end.expand(len(rows), n) for end in ends))
         distance[rows] = approach(
             model,
             start[rows].clamp(*ends),

@@ -77,7 +77,7 @@ def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(t
         lambda x: module(x),
         y,
         bounds=bounds,
-        start=module.inverse(y).detach(),
+        starts=module.inverse(y).detach(),
         max_steps=10,
         tolerance=TOLERANCE,
         scale=(module.scale_x.std, module.scale_y.std),

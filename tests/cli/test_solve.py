@@ -10,7 +10,7 @@ from lightning_invert import ForwardInverseModule, Interval, Near, ResidualMLP, 
 from lightning_invert.cli import solve
 from lightning_invert.cli.main import main
 from lightning_invert.cli.wanted import read_wanted
-from lightning_invert.solver.proposal import Proposal
+from lightning_invert.proposals.proposal import Proposal
 from tests.projects import Smooth, quiet_trainer
 
 NAN, INF = float("nan"), float("inf")
@@ -150,10 +150,10 @@ def test_prices_and_the_box_come_from_yaml(checkpoint, pair, capsys):
     Path("prices.yaml").write_text("wind: 1e-3\nheat: 2\n")
     Path("box.yaml").write_text("wind: [900, 1100]\nload: [0.49, null]\n")
     found = solved(checkpoint, "--cost", "prices.yaml", "--bounds", "box.yaml", "--starts", "3")
-    low, high = pair.box()
+    low, high = pair.proposer.bounds
     low[0], high[0], low[2] = 900, 1100, 0.49
     expected = pair.propose(
-        torch.tensor(WANTED).double(), cost=[1e-3, 2.0, 0.0], bounds=(low, high), start=3
+        torch.tensor(WANTED).double(), cost=[1e-3, 2.0, 0.0], bounds=(low, high), num_starts=3
     )
     agrees(found, expected)
     cost = torch.where(expected.converged, expected.cost, -INF)

@@ -34,7 +34,7 @@ def test_columns_are_told_with_ranges_and_statistics(pair):
         "singular_floor": 1e-12,
         "rank_atol": 1e-5,
         "alpha": 0.1,
-        "trust": None,
+        "reliability": None,
     }
 
 

@@ -108,7 +108,7 @@ def asked(pair, kind):
         nearest = torch.from_numpy(outcome(pair, NOW)).clamp(*wanted)
         start = exact.inverse(nearest)
     bounds = tuple(end.masked_fill(end.abs() == 2.0, torch.nan) for end in (low, high))
-    found = solve(exact, wanted, bounds=bounds, start=start, fixed=fixed)
+    found = solve(exact, wanted, bounds=bounds, starts=start, fixed=fixed)
     fit = found.converged == (kind != "unreachable")
     row = int(torch.where(fit & (found.steps > 1), found.steps, 999).argmin())
     ends = zip(wanted.low[row].tolist(), wanted.high[row].tolist(), strict=True)
@@ -157,7 +157,7 @@ def test_every_alternative_reaches_the_target_inside_the_box(open_page, pair):
             assert variable.low is None or variable.low <= value <= variable.high
 
 
-def test_trust_and_bands_are_those_of_the_calibration(open_page, pair, tmp_path):
+def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, tmp_path):
     trusted = copy.deepcopy(pair)
     for split in ("train", "val"):
         z = torch.randn(400, len(INPUTS), dtype=torch.float64)
@@ -170,7 +170,7 @@ def test_trust_and_bands_are_those_of_the_calibration(open_page, pair, tmp_path)
     page = open_page(
         address(tab="find", x=listed(NOW), want=listed(wanted), solved=1), file=file
     ).page
-    calibration = trusted.calibrated(512, members=False)
+    reliability = trusted.proposer.measure_reliability(512, members=False)
     errors = []
     for k in range(page.locator("#alternative option").count()):
         page.select_option("#alternative", str(k))
@@ -178,13 +178,13 @@ def test_trust_and_bands_are_those_of_the_calibration(open_page, pair, tmp_path)
         with torch.no_grad():
             y = trusted(x)
         missed = (y - torch.from_numpy(wanted)) / trusted.scale_y.std
-        sigma, _ = calibration.sigma(trusted.scale_x(x))
+        sigma, _ = reliability.sigma(trusted.scale_x(x))
         everything = torch.ones_like(y, dtype=torch.bool)
-        error = calibration.expected_error(sigma, missed.norm(dim=1), everything)
+        error = reliability.expected_error(sigma, missed.norm(dim=1), everything)
         (found,) = values(page, "#proposal-trust")
-        assert found == pytest.approx(float(calibration.trust(error, everything)), abs=1e-4)
+        assert found == pytest.approx(float(reliability.trust(error, everything)), abs=1e-4)
         errors.append(float(error))
-        reach = (calibration.quantile * sigma * trusted.scale_y.std)[0]
+        reach = (reliability.band * sigma * trusted.scale_y.std)[0]
         band = page.inner_text("#proposed-outcomes tbody tr:nth-child(2) td:nth-of-type(3)")
         ends = [float(end.replace("\u2212", "-")) for end in band.split(" to ")]
         expected = [float(y[0, 1] - reach[1]), float(y[0, 1] + reach[1])]

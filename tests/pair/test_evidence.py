@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_invert import ForwardInverseModule, SmoothMLP
-from lightning_invert.pair.evidence import Evidence
+from lightning_invert.proposals.evidence import Evidence
 from tests.processes import gathering
 from tests.projects import Smooth, quiet_trainer
 

@@ -239,7 +239,7 @@ def test_predict_tells_what_is_proposed_for_the_outcomes(tmp_path, trained):
     batches = quiet_trainer(tmp_path).predict(module, datamodule=Smooth(eval_batch_size=64))
     found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     x, y = found["x_solved"], Smooth().load()[1]
-    low, high = module.box()
+    low, high = module.proposer.bounds
     assert ((x >= low) & (x <= high)).all()
     torch.testing.assert_close(found["y_solved"], module(x), rtol=1e-6, atol=0)
     missed = ((found["y_solved"] - y) / module.scale_y.std).norm(dim=1)

@@ -12,6 +12,8 @@ import torch
 
 from lightning_invert import Variable
 from lightning_invert.report.figures import to_image
+from lightning_invert.solver.solution import Result
+from lightning_invert.solver.targets import Targets
 from tests.report.proposed import calibrated, proposed
 
 X = torch.tensor([[1.0, -4.0], [3.0, 0.0], [9.0, 4.0]], dtype=torch.float64)
@@ -47,46 +49,50 @@ class Tree(HTMLParser):
 def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
     found = calibrated(
         torch.zeros(20, 2),
-        converged=torch.arange(20) < 17,
+        result=torch.tensor([0] * 17 + [Result.AT_BOUNDS, Result.OUT_OF_STEPS, Result.AT_BOUNDS]),
         residual=torch.where(torch.arange(20) < 17, 0.0, torch.arange(20) / 10).double(),
         trust=torch.linspace(0, 0.96, 20).double(),
         far=torch.arange(20) > 17,
         at_bound=torch.eye(20, dtype=torch.bool)[:, :2],
         cost=torch.arange(20.0).double(),
         condition=torch.full((20,), 2e4).double(),
-        alternatives=(proposed(torch.zeros(20, 2), converged=torch.arange(20) < 4),),
+        others=torch.where(torch.arange(20)[:, None, None] < 4, torch.zeros(20, 1, 2), torch.nan),
     )
     assert str(found).splitlines() == [
         "20 targets: 17 reached; the others missed by 1.8 standard units, median.",
+        "Not reached: 2 stopped at the bounds; 1 out of steps.",
         "Cost of those that are reached: median 8.",
         "Alternatives: 4, of 4 targets.",
         "Trust: median 0.45, below 0.5 at 10.",
-        "To look at: 2 at an end of the box, 2 far from the known settings, 20 ill-conditioned.",
+        "To look at: 2 at the bounds, 2 far from the known settings, 20 ill-conditioned.",
     ]
 
 
 @pytest.mark.parametrize(
-    ("known", "line"),
+    ("known", "lines"),
     [
-        ({}, "3 targets: 3 reached."),
+        ({}, ["3 targets: 3 reached."]),
         (
-            {"converged": torch.tensor([True, True, False]), "residual": torch.tensor([0, 0, 0.5])},
-            "3 targets: 2 reached; the other missed by 0.5 standard units.",
+            {"result": torch.tensor([0, 0, 4]), "residual": torch.tensor([0, 0, 0.5])},
+            [
+                "3 targets: 2 reached; the other missed by 0.5 standard units.",
+                "Not reached: 1 stuck: no step leads nearer.",
+            ],
         ),
         (
-            {"converged": torch.zeros(3, dtype=torch.bool), "residual": torch.full((3,), math.inf)},
-            "3 targets: 0 reached; 3 without a finite outcome.",
+            {"result": torch.full((3,), 5), "residual": torch.full((3,), math.inf)},
+            ["3 targets: 0 reached.", "Not reached: 3 not finite."],
         ),
     ],
 )
-def test_the_summary_without_a_calibration_says_that_trust_is_not_known(known, line):
+def test_the_summary_tells_why_targets_are_not_reached(known, lines):
     assert str(proposed(X, **known)).splitlines() == [
-        line,
-        "Trust: not known, as the pair keeps too few validation points.",
+        *lines,
+        "Trust: not known, because fewer than 30 validation points are known.",
     ]
 
 
-def test_an_alternative_that_some_targets_lack_is_summed_up_too():
+def test_a_target_without_a_solution_is_described_too():
     lacking = calibrated(torch.full((2, 2), torch.nan), trust=torch.tensor([torch.nan, 0.3]))
     assert "Trust: median 0.30, below 0.5 at 1." in str(lacking)
     assert "–" in Tree(lacking._repr_html_()).rows[1]
@@ -97,18 +103,16 @@ def test_the_table_has_units_band_target_trust_and_flags():
     low[0, 0], high[0, 0] = 0.0, 2.5
     low[0, 1], high[0, 1] = -math.inf, math.inf
     low[1, 0], high[2, 0] = -math.inf, math.inf
-    found = calibrated(
-        X, target_low=low, target_high=high, at_bound=torch.eye(3, 2, dtype=torch.bool)
-    )
+    found = calibrated(X, targets=Targets(low, high), at_bound=torch.eye(3, 2, dtype=torch.bool))
     head, *rows = Tree(found._repr_html_()).rows
     assert head == [
         "", "trust", "flags", "h2_<injection> [kg/t]", "a$\\frac$ & c", "gas [°C]", "rate_{$} [t/d]",
     ]  # fmt: skip
     assert rows[0] == [
-        "0", "0.10", "at an end of the box", "1", "-4", "1\xa0±\xa00.50 to 2.5", "-4\xa0±\xa00.5free",
+        "0", "0.10", "at the bounds", "1", "-4", "1\xa0±\xa00.50 to 2.5", "-4\xa0±\xa00.5free",
     ]  # fmt: skip
     assert [row[5].partition("0.5")[2] for row in rows[1:]] == ["at most 3", "at least 9"]
-    assert rows[2][6].endswith("wanted 4")
+    assert rows[2][6].endswith("target 4")
 
 
 def test_without_a_calibration_there_is_no_band_and_with_a_cost_there_is_one():
@@ -132,7 +136,7 @@ def test_names_cannot_put_anything_into_the_page():
 
 
 def test_the_figures_are_saved_whole_and_replace_what_was_there(tmp_path):
-    found = replace(calibrated(X), alternatives=(calibrated(X * torch.nan),))
+    found = calibrated(X, others=X[:, None] * torch.nan)
     (tmp_path / "achieved.png").write_text("old")
     files = found.save_figures(tmp_path, known=torch.rand(50, 2))
     assert [file.name for file in files] == ["achieved.png", "settings.png", "sensitivities.png"]
@@ -144,9 +148,8 @@ def test_the_figures_are_saved_whole_and_replace_what_was_there(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_any_dtype_is_drawn_and_laid_out(dtype):
     found = calibrated(X)
-    parts = {
-        n: getattr(found, n).to(dtype) for n in ("inputs", "outputs", "target_low", "outcome_low")
-    }
+    parts = {n: getattr(found, n).to(dtype) for n in ("inputs", "outputs", "outcome_low")}
+    parts["targets"] = Targets(found.targets.low.to(dtype), found.targets.high)
     found = replace(found, **parts)
     assert all(np.isfinite(to_image(figure)).all() for figure in found.figures().values())
     assert "<table>" in found._repr_html_()

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from lightning_invert.solver.model import Box, Model
+from lightning_invert.solver.model import Model
+from lightning_invert.variables import Bounds
 
 
 def network(n, m, *, gain=1.0, width=48, seed=0, dtype=torch.float64):
@@ -32,5 +33,5 @@ def model_of(function, n, outputs):
     return Model(function, outputs.shape[1], torch.ones(n).double(), outputs.std(0).double())
 
 
-def unit_box(x):
-    return Box(-torch.ones_like(x), torch.ones_like(x))
+def unit_bounds(x):
+    return Bounds(-torch.ones_like(x), torch.ones_like(x))

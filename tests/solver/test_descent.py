@@ -4,14 +4,14 @@ import torch
 from scipy.optimize import linprog, lsq_linear, minimize
 
 from lightning_invert import Near, batched_jacobian
+from lightning_invert.arrays import Placement
 from lightning_invert.solver.cost import read_cost
 from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach
-from lightning_invert.solver.reading import Kind
 from lightning_invert.solver.targets import Targets
-from tests.solver.maps import model_of, network, uniform, unit_box
+from tests.solver.maps import model_of, network, uniform, unit_bounds
 
-KIND = Kind(torch.float64, torch.device("cpu"))
+PLACEMENT = Placement(torch.float64, torch.device("cpu"))
 TOLERANCE = 1e-3
 COSTS = {
     "prices": lambda n: uniform(n, seed=5),
@@ -22,7 +22,7 @@ COSTS = {
 
 def reached(model, start, targets, cost, **options):
     """Go to the targets, and from there to the least cost."""
-    near = approach(model, start, targets, unit_box(start), tolerance=TOLERANCE, max_steps=50)
+    near = approach(model, start, targets, unit_bounds(start), tolerance=TOLERANCE, max_steps=50)
     rows = (near.distance <= TOLERANCE).nonzero()[:, 0]
     begin = near.inputs[rows]
     return (
@@ -34,7 +34,7 @@ def reached(model, start, targets, cost, **options):
             begin,
             near.outputs[rows],
             targets.rows(rows),
-            unit_box(begin),
+            unit_bounds(begin),
             tolerance=TOLERANCE,
             max_steps=100,
             **options,
@@ -85,7 +85,7 @@ def test_is_within_a_hundredth_of_slsqp_s_optimum_from_the_same_starts(kind):
         with torch.no_grad():
             y = net(uniform(30, n, seed=1))
         model = model_of(net, n, y)
-        cost = read_cost(COSTS[kind](n), 30, model.input_spread, KIND)
+        cost = read_cost(COSTS[kind](n), 30, model.input_spread, PLACEMENT)
         begin, rows, found = reached(model, start, Targets(y, y), cost)
         assert (found.inputs.abs() <= 1).all()
         assert (found.distance <= TOLERANCE).all()
@@ -105,7 +105,7 @@ def test_uses_the_room_that_an_interval_leaves():
         y = net(uniform(30, 7, seed=1))
     model = model_of(net, 7, y)
     targets = Targets(y, y + 0.3 * model.output_spread)
-    cost = read_cost(uniform(7, seed=5), 30, model.input_spread, KIND)
+    cost = read_cost(uniform(7, seed=5), 30, model.input_spread, PLACEMENT)
     begin, rows, found = reached(model, start, targets, cost)
     good = []
     for k, row in enumerate(rows.tolist()):
@@ -119,7 +119,7 @@ def test_of_a_linear_map_is_the_optimum_of_the_linear_program():
     a, prices = uniform(3, 7, seed=0), uniform(7, seed=3)
     start, y = uniform(20, 7, seed=1), uniform(20, 7, seed=2) @ a.T
     model = model_of(lambda x: x @ a.T, 7, torch.tensor([[-1.0] * 3, [1.0] * 3]).double())
-    cost = read_cost(prices, 20, model.input_spread, KIND)
+    cost = read_cost(prices, 20, model.input_spread, PLACEMENT)
     _, rows, found = reached(model, start, Targets(y, y), cost)
     assert len(rows) == 20
     assert found.optimal.all()
@@ -132,7 +132,7 @@ def test_near_a_reference_is_its_projection_onto_the_solutions():
     a, reference = 0.1 * uniform(2, 6, seed=0), 0.1 * uniform(25, 6, seed=4)
     start, y = 0.1 * uniform(25, 6, seed=1), 0.1 * uniform(25, 6, seed=2) @ a.T
     model = model_of(lambda x: x @ a.T, 6, torch.tensor([[-1.0] * 2, [1.0] * 2]).double() / 50)
-    cost = read_cost(Near(reference), 25, model.input_spread, KIND)
+    cost = read_cost(Near(reference), 25, model.input_spread, PLACEMENT)
     _, _, found = reached(model, start, Targets(y, y), cost)
     projection = reference + (y - reference @ a.T) @ torch.linalg.pinv(a).T
     torch.testing.assert_close(found.inputs, projection, atol=2e-4, rtol=0)
@@ -144,7 +144,7 @@ def test_never_costs_more_than_at_the_start():
     with torch.no_grad():
         y = net(uniform(60, 6, seed=1))
     model = model_of(net, 6, y)
-    cost = read_cost(uniform(6, seed=5), 60, model.input_spread, KIND)
+    cost = read_cost(uniform(6, seed=5), 60, model.input_spread, PLACEMENT)
     begin, _, found = reached(model, start, Targets(y, y), cost)
     assert (found.cost <= cost(begin)[0]).all()
     torch.testing.assert_close(found.cost, cost(found.inputs)[0])
@@ -158,7 +158,7 @@ def test_a_cost_that_breaks_down_leaves_the_target_reached():
     start = uniform(20, 3, seed=1)
     y = uniform(20, 2, seed=2)
     _, rows, found = reached(
-        model, start, Targets(y, y), read_cost(cost, 20, model.input_spread, KIND)
+        model, start, Targets(y, y), read_cost(cost, 20, model.input_spread, PLACEMENT)
     )
     assert len(rows) == 20
     assert (found.distance <= TOLERANCE).all()
@@ -170,7 +170,7 @@ def test_near_a_reference_that_reaches_the_target_is_there():
     with torch.no_grad():
         y = net(reference)
     model = model_of(net, 5, y)
-    cost = read_cost(Near(reference), 20, model.input_spread, KIND)
+    cost = read_cost(Near(reference), 20, model.input_spread, PLACEMENT)
     _, rows, found = reached(model, uniform(20, 5, seed=2), Targets(y, y), cost)
     there = found.cost < 1e-6
     assert there.float().mean() > 0.9
@@ -195,7 +195,7 @@ def test_what_is_said_to_be_optimal_meets_the_conditions_of_karush_kuhn_and_tuck
     with torch.no_grad():
         y = net(uniform(150, 7, seed=1))
     model = model_of(net, 7, y)
-    cost = read_cost(uniform(7, seed=5), 150, model.input_spread, KIND)
+    cost = read_cost(uniform(7, seed=5), 150, model.input_spread, PLACEMENT)
     _, _, found = reached(model, start, Targets(y, y), cost)
     assert found.optimal.float().mean() > 0.9
     jacobian = model.jacobian(found.inputs, torch.ones_like(found.outputs))

@@ -5,9 +5,10 @@ from scipy.optimize import least_squares, lsq_linear
 
 from lightning_invert import batched_jacobian, solve
 from lightning_invert.solver.least_squares import approach
-from lightning_invert.solver.model import Box
+from lightning_invert.solver.solution import Result
 from lightning_invert.solver.targets import Targets
-from tests.solver.maps import model_of, network, uniform, unit_box
+from lightning_invert.variables import Bounds
+from tests.solver.maps import model_of, network, uniform, unit_bounds
 
 TOLERANCE = 1e-3
 
@@ -30,19 +31,19 @@ def scipy_distances(net, start, y, spread):
     return np.array(found)
 
 
-KINDS = [(7, 4, 2.0), (4, 4, 2.0), (3, 5, 2.0), (2, 2, 3.0), (9, 9, 1.5)]
+PLACEMENTS = [(7, 4, 2.0), (4, 4, 2.0), (3, 5, 2.0), (2, 2, 3.0), (9, 9, 1.5)]
 
 
 @pytest.mark.slow
 def test_solves_no_smaller_share_than_scipy_from_the_same_starts():
     ours, theirs = [], []
-    for n, m, gain in KINDS:
+    for n, m, gain in PLACEMENTS:
         net = network(n, m, gain=gain)
         start, x = uniform(60, n, seed=2), uniform(60, n, seed=1)
         with torch.no_grad():
             y = net(x)
         spread = y.std(0)
-        found = solve(net, y, bounds=(-1.0, [1.0] * n), start=start, scale=(1.0, spread))
+        found = solve(net, y, bounds=(-1.0, [1.0] * n), starts=start, scale=(1.0, spread))
         assert (found.inputs.abs() <= 1).all()
         ours += found.converged.tolist()
         theirs += (scipy_distances(net, start, y, spread) <= TOLERANCE).tolist()
@@ -53,12 +54,12 @@ def test_where_the_target_is_out_of_reach_the_distance_is_the_least_there_is():
     a = uniform(4, 6, seed=0)
     start, y = uniform(30, 6, seed=1), 5 * uniform(30, 4, seed=2)
     model = model_of(lambda x: x @ a.T, 6, torch.tensor([[-1.0] * 4, [1.0] * 4]).double())
-    found = approach(model, start, Targets(y, y), unit_box(start), tolerance=1e-9, max_steps=100)
+    found = approach(model, start, Targets(y, y), unit_bounds(start), tolerance=1e-9, max_steps=100)
     for target, distance in zip(y, found.distance, strict=True):
         best = lsq_linear(a.numpy(), target.numpy(), (-1, 1), method="bvls")
         expected = (2 * best.cost) ** 0.5 / model.output_spread[0].item()
         assert distance.item() == pytest.approx(expected, rel=1e-4, abs=1e-9)
-    assert found.stationary.all()
+    assert (found.result == Result.OUT_OF_REACH).all()
 
 
 def test_from_where_no_direction_is_said_to_lead_nearer_scipy_finds_none():
@@ -68,11 +69,12 @@ def test_from_where_no_direction_is_said_to_lead_nearer_scipy_finds_none():
         y = 1.5 * net(uniform(40, 7, seed=1))
     model = model_of(net, 7, y)
     found = approach(
-        model, start, Targets(y, y), unit_box(start), tolerance=TOLERANCE, max_steps=100
+        model, start, Targets(y, y), unit_bounds(start), tolerance=TOLERANCE, max_steps=100
     )
     stuck = found.distance > TOLERANCE
-    assert found.stationary[stuck].float().mean() > 0.9
-    rows = (stuck & found.stationary).nonzero()[:, 0]
+    stationary = found.result == Result.OUT_OF_REACH
+    assert stationary[stuck].float().mean() > 0.9
+    rows = (stuck & stationary).nonzero()[:, 0]
     on = scipy_distances(net, found.inputs[rows], y[rows], model.output_spread)
     assert (on >= 0.99 * found.distance[rows].numpy()).mean() > 0.95
 
@@ -82,7 +84,7 @@ def test_of_a_linear_map_is_the_solution_nearest_to_the_start(n, m):
     a = uniform(m, n, seed=0)
     start, y = uniform(20, n, seed=1), uniform(20, n, seed=2) @ a.T
     model = model_of(lambda x: x @ a.T, n, torch.tensor([[-1.0] * m, [1.0] * m]).double())
-    wide = Box(torch.full_like(start, -torch.inf), torch.full_like(start, torch.inf))
+    wide = Bounds(torch.full_like(start, -torch.inf), torch.full_like(start, torch.inf))
     found = approach(model, start, Targets(y, y), wide, tolerance=1e-11, max_steps=50)
     nearest = start + (y - start @ a.T) @ torch.linalg.pinv(a).T
     torch.testing.assert_close(found.inputs, nearest, rtol=1e-6, atol=1e-8)
@@ -95,9 +97,11 @@ def test_a_second_try_with_care_reaches_targets_that_the_first_missed():
     with torch.no_grad():
         y = net(uniform(60, 4, seed=1))
     model = model_of(net, 4, y)
-    once = approach(model, start, Targets(y, y), unit_box(start), tolerance=TOLERANCE, max_steps=50)
+    once = approach(
+        model, start, Targets(y, y), unit_bounds(start), tolerance=TOLERANCE, max_steps=50
+    )
     scale = (1.0, y.std(0))
-    found = solve(net, y, bounds=(-1.0, [1.0] * 4), start=start, scale=scale, tolerance=TOLERANCE)
+    found = solve(net, y, bounds=(-1.0, [1.0] * 4), starts=start, scale=scale, tolerance=TOLERANCE)
     assert (found.residual <= once.distance + 1e-12).all()
     assert found.converged.sum() > (once.distance <= TOLERANCE).sum()
 
@@ -106,7 +110,7 @@ def test_with_care_the_first_steps_lead_half_the_way_to_the_walls_at_most():
     net = network(5, 3, gain=1.5)
     start, y = uniform(50, 5, seed=1), 3 * uniform(50, 3, seed=2)
     model = model_of(net, 5, y)
-    box, options = unit_box(start), {"tolerance": 1e-3, "max_steps": 1}
+    box, options = unit_bounds(start), {"tolerance": 1e-3, "max_steps": 1}
     step = approach(model, start, Targets(y, y), box, careful=True, **options).inputs - start
     assert (step.abs() <= torch.where(step > 0, 1 - start, 1 + start) / 2 + 1e-12).all()
     free = approach(model, start, Targets(y, y), box, **options).inputs
@@ -117,7 +121,7 @@ def test_never_ends_farther_away_than_it_began_and_says_its_own_distance():
     net = network(5, 3, gain=4.0)
     start, y = uniform(50, 5, seed=1), 3 * uniform(50, 3, seed=2)
     model = model_of(net, 5, y)
-    found = approach(model, start, Targets(y, y), unit_box(start), tolerance=1e-3, max_steps=7)
+    found = approach(model, start, Targets(y, y), unit_bounds(start), tolerance=1e-3, max_steps=7)
     with torch.no_grad():
         before = ((net(start) - y) / model.output_spread).norm(dim=1)
         after = ((net(found.inputs) - y) / model.output_spread).norm(dim=1)
@@ -133,6 +137,7 @@ def test_where_the_function_breaks_down_other_points_are_solved_all_the_same():
     start = torch.tensor([[0.0, 0.0], [0.95, 0.0], [torch.nan, 0.0], [0.5, 0.5]]).double()
     y = torch.tensor([[1.0, 1.0]]).double().expand(4, 2)
     model = model_of(broken, 2, torch.tensor([[-1.0, -1.0], [1.0, 1.0]]).double())
-    found = approach(model, start, Targets(y, y), unit_box(start), tolerance=1e-6, max_steps=50)
+    found = approach(model, start, Targets(y, y), unit_bounds(start), tolerance=1e-6, max_steps=50)
     assert (found.distance <= 1e-6).tolist() == [True, False, False, True]
     assert found.distance[1:3].isinf().all()
+    assert (found.result[1:3] == Result.NOT_FINITE).all()

@@ -16,6 +16,7 @@ from lightning_invert import (
     batched_jacobian,
     solve,
 )
+from lightning_invert.solver.solution import Result
 from tests.solver.maps import network, uniform
 
 NAN, INF = math.nan, math.inf
@@ -53,9 +54,9 @@ def test_reaches_what_can_be_reached_inside_the_box(n, m, dtype):
 
 def test_float32_comes_to_what_float64_comes_to():
     y, start = targets(50), uniform(50, 5, seed=3)
-    double = solve(NET, y, bounds=BOX, start=start, tolerance=1e-4)
+    double = solve(NET, y, bounds=BOX, starts=start, tolerance=1e-4)
     single = solve(
-        network(5, 3, gain=1.5, dtype=torch.float32), y, bounds=BOX, start=start, tolerance=1e-4
+        network(5, 3, gain=1.5, dtype=torch.float32), y, bounds=BOX, starts=start, tolerance=1e-4
     )
     both = single.converged & double.converged
     assert both.float().mean() > 0.9
@@ -98,7 +99,9 @@ def test_out_of_reach_is_the_least_distance_and_said_not_to_be_reached():
     assert found.optimal.all()
     assert found.residual.item() <= (a @ corner - 10).norm().item() + 1e-9
     assert found.at_bound.any()
-    assert found.alternatives == ()
+    assert found.alternatives.inputs.shape == (1, 0, 3)
+    assert found.result.item() == Result.AT_BOUNDS
+    assert found.reasons == ["stopped at the bounds"]
 
 
 def test_fixed_inputs_stay_and_others_find_the_way():
@@ -138,28 +141,47 @@ def test_alternatives_reach_the_target_differ_and_come_best_first():
     y = torch.tensor([[0.25], [0.5], [9.0]]).double()
     prices = torch.tensor([1.0, 0.5]).double()
     start = torch.tensor([[0.5, 0.1], [-0.5, 0.1], [0.5, 0.1001], [-0.1, 0.4]]).double()
-    found = solve(folded, y, bounds=(-1.0, [1.0, 1.0]), start=start.expand(3, 4, 2))
-    kept = [found, *found.alternatives]
-    assert [sum(bool(one.converged[row]) for one in kept) for row in range(3)] == [3, 3, 0]
+    found = solve(folded, y, bounds=(-1.0, [1.0, 1.0]), starts=start.expand(3, 4, 2))
+    others = found.alternatives
+    assert others.count.tolist() == [2, 2, 0]
     for row in range(2):
-        some = [one.inputs[row] for one in kept if one.converged[row]]
-        for i, one in enumerate(some):
-            assert all((one - other).abs().max() >= 0.01 for other in some[:i])
-    residuals = torch.stack([one.residual[:2] for one in kept])
-    assert (residuals.diff(dim=0) >= 0).all()
-    assert found.alternatives[0].inputs[2].isnan().all()
-    cheap = solve(folded, y, bounds=(-1.0, [1.0, 1.0]), start=start.expand(3, 4, 2), cost=prices)
-    costs = torch.stack([one.cost for one in (cheap, *cheap.alternatives)])
-    assert (costs.diff(dim=0)[:, :2].nan_to_num(0) >= 0).all()
+        inputs = torch.cat((found.inputs[row, None], others.inputs[row, : others.count[row]]))
+        apart = (inputs[:, None] - inputs).abs().amax(2) + torch.eye(3)
+        assert (apart >= 0.01).all()
+        assert (others.residual[row] <= 1e-3).all()
+    residual = torch.cat((found.residual[:, None], others.residual), 1)[:2]
+    assert (residual.diff() >= 0).all()
+    assert others.inputs[2].isnan().all()
+    cheap = solve(folded, y, bounds=(-1.0, [1.0, 1.0]), starts=start.expand(3, 4, 2), cost=prices)
+    costs = torch.cat((cheap.cost[:, None], cheap.alternatives.cost), 1)
+    assert (costs.diff()[:2].nan_to_num(0) >= 0).all()
     expected = -torch.linalg.vector_norm(prices) * y[:2, 0].sqrt()  # along -c on the circle
     torch.testing.assert_close(cheap.cost[:2], expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "targets", "options", "result"),
+    [
+        (lambda x: x, [[0.5, 0.5]], {}, Result.REACHED),
+        (lambda x: x, [[2.0, 0.5]], {}, Result.AT_BOUNDS),
+        (lambda x: x.square() + 1, [[0.5, 1.25]], {}, Result.OUT_OF_REACH),
+        (lambda x: x.exp(), [[2.0, 0.7]], {"max_steps": 1}, Result.OUT_OF_STEPS),
+        (lambda x: x * math.nan, [[0.5, 0.5]], {}, Result.NOT_FINITE),
+    ],
+)
+def test_the_result_tells_why_the_search_ended(function, targets, options, result):
+    start = torch.tensor([[0.1, 0.1]])
+    found = solve(function, targets, bounds=([-1.0] * 2, [1.0] * 2), starts=start, **options)
+    assert found.result.tolist() == [result]
+    assert found.reasons == [result.words]
+    assert found.converged.tolist() == [result == Result.REACHED]
 
 
 def test_more_starts_never_make_it_worse():
     net = network(3, 3, gain=2.5)
     y, start = targets(30, net=net, n=3), uniform(30, 6, 3, seed=4)
-    one = solve(net, y, bounds=(-1.0, [1.0] * 3), start=start[:, 0])
-    six = solve(net, y, bounds=(-1.0, [1.0] * 3), start=start)
+    one = solve(net, y, bounds=(-1.0, [1.0] * 3), starts=start[:, 0])
+    six = solve(net, y, bounds=(-1.0, [1.0] * 3), starts=start)
     assert (six.converged | ~one.converged).all()
     assert (six.residual[~six.converged] <= one.residual[~six.converged] + 1e-12).all()
     assert six.converged.sum() > one.converged.sum()
@@ -177,7 +199,7 @@ def test_a_cost_is_lowered_and_reported():
 
 def test_the_price_of_what_is_fixed_changes_nothing():
     y, prices, start = targets(20), uniform(5, seed=6), uniform(20, 5, seed=3)
-    options = {"bounds": BOX, "fixed": {1: 0.2}, "start": start}
+    options = {"bounds": BOX, "fixed": {1: 0.2}, "starts": start}
     dear = prices.clone()
     dear[1] = 1e5
     cheap, other = (solve(NET, y, cost=cost, **options) for cost in (prices, dear))
@@ -199,17 +221,22 @@ def test_staying_near_a_reference_moves_less_than_any_other_solution(shape):
 @given(chunk=st.integers(1, 9), seed=st.integers(0, 5), cost=st.booleans())
 def test_does_not_depend_on_chunks_or_on_the_order_of_the_targets(chunk, seed, cost):
     y = targets(9, seed=seed)
-    options = {"bounds": BOX, "start": 2, "cost": uniform(5, seed=6) if cost else None}
+    options = {"bounds": BOX, "num_starts": 2, "cost": uniform(5, seed=6) if cost else None}
     whole = solve(NET, y, **options)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))
-    shuffled = solve(NET, y[order], **options, chunk_size=chunk)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_invert.solver.solve.points_at_once", lambda n, m: 2 * chunk)
+        shuffled = solve(NET, y[order], **options)
     torch.testing.assert_close(shuffled.inputs, whole.inputs[order], rtol=1e-6, atol=1e-7)
     assert (shuffled.converged == whole.converged[order]).all()
-    assert len(shuffled.alternatives) == len(whole.alternatives)
-    for one, other in zip(shuffled.alternatives, whole.alternatives, strict=True):
-        torch.testing.assert_close(
-            one.inputs, other.inputs[order], rtol=1e-6, atol=1e-7, equal_nan=True
-        )
+    assert torch.equal(shuffled.alternatives.count, whole.alternatives.count[order])
+    torch.testing.assert_close(
+        shuffled.alternatives.inputs,
+        whole.alternatives.inputs[order],
+        rtol=1e-6,
+        atol=1e-7,
+        equal_nan=True,
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -223,8 +250,8 @@ def test_an_output_of_which_nothing_is_wanted_changes_nothing(seed, where):
 
     nothing = torch.full((5, 1), NAN).double()
     wanted = torch.cat((y[:, :where], nothing, y[:, where:]), 1)
-    alone = solve(NET, y, bounds=BOX, start=start)
-    together = solve(more, wanted, bounds=BOX, start=start)
+    alone = solve(NET, y, bounds=BOX, starts=start)
+    together = solve(more, wanted, bounds=BOX, starts=start)
     torch.testing.assert_close(together.inputs, alone.inputs, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(together.condition, alone.condition, rtol=1e-4, atol=0)
 
@@ -233,9 +260,9 @@ def test_an_output_of_which_nothing_is_wanted_changes_nothing(seed, where):
 @given(seed=st.integers(0, 20), factor=st.sampled_from([1e-3, 7.0, 1e4]))
 def test_does_not_depend_on_units_where_the_box_says_them(seed, factor):
     y, start = targets(5, seed=seed), uniform(5, 5, seed=seed + 100)
-    plain = solve(NET, y, bounds=BOX, start=start)
+    plain = solve(NET, y, bounds=BOX, starts=start)
     other = solve(
-        lambda x: NET(x / factor), y, bounds=(-factor, [factor] * 5), start=factor * start
+        lambda x: NET(x / factor), y, bounds=(-factor, [factor] * 5), starts=factor * start
     )
     torch.testing.assert_close(other.inputs / factor, plain.inputs, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(other.condition, plain.condition, rtol=1e-4, atol=0)
@@ -247,7 +274,7 @@ def test_arrays_and_lists_serve_even_if_they_must_not_be_written_to():
     for part in (array, low):
         part.flags.writeable = False
     expected = solve(NET, y, bounds=BOX, cost=[1.0] * 5)
-    found = solve(NET, array, bounds=(low, [1.0] * 5), cost=np.ones(5), start=np.int64(8))
+    found = solve(NET, array, bounds=(low, [1.0] * 5), cost=np.ones(5), num_starts=np.int64(8))
     torch.testing.assert_close(found.inputs, expected.inputs)
     plain = solve(lambda x: x[:, :2] * 2, array[:, :2].tolist(), bounds=(low[:2], 1.0))
     assert plain.inputs.dtype == torch.float64  # that of the array among what is given
@@ -285,30 +312,30 @@ def test_a_pair_brings_names_ranges_and_statistics():
         y = pair.eval()(x)
     start = torch.tensor([[300.0, 1.0]]).expand(2, 2)
     for function in (pair, pair.forward):
-        found = solve(function, y, start=start, fixed={"heat": x[:, 0]})
+        found = solve(function, y, starts=start, fixed={"heat": x[:, 0]})
         assert (found.inputs[:, 0] == x[:, 0]).all()
         units = (found.outputs - y) / torch.tensor([2.0, 10.0])
         torch.testing.assert_close(found.residual, units.norm(dim=1).double(), atol=1e-6, rtol=1e-3)
-    physical = solve(pair, y + 1, start=start, scale="physical")
+    physical = solve(pair, y + 1, starts=start, scale="physical")
     torch.testing.assert_close(
         physical.residual, (physical.outputs - y - 1).norm(dim=1).double(), atol=1e-5, rtol=1e-4
     )
     assert (physical.inputs[:, 0] >= 200).all()
     # Its inverse takes other inputs, of which it does not know where they may be.
-    back = solve(pair.inverse, x, start=y)
+    back = solve(pair.inverse, x, starts=y)
     assert back.converged.all() == (back.residual <= 1e-3).all()
-    with pytest.raises(ValueError, match="has no `inputs`"):
-        solve(pair.inverse, x, start=y, fixed={"heat": 300.0})
-    with pytest.raises(ValueError, match="open, as it is for input 'flow'"):
+    with pytest.raises(ValueError, match="no names are known"):
+        solve(pair.inverse, x, starts=y, fixed={"heat": 300.0})
+    with pytest.raises(ValueError, match="open, as for input 'flow'"):
         solve(pair, y)
     with pytest.raises(ValueError, match=r"keyed by one of \['heat', 'flow'\], but got 'wind'"):
-        solve(pair, y, start=start, fixed={"wind": 1.0})
+        solve(pair, y, starts=start, fixed={"wind": 1.0})
 
 
 def test_a_start_outside_the_box_or_without_a_number_harms_only_itself():
     y, start = targets(3), uniform(3, 5, seed=2)
     start[0, 0], start[1, 2] = 99.0, NAN
-    found = solve(NET, y, bounds=BOX, start=start)
+    found = solve(NET, y, bounds=BOX, starts=start)
     assert found.converged.tolist() == [True, False, True]
     assert found.residual[1] == INF
     assert found.condition.isnan().tolist() == [False, True, False]
@@ -347,7 +374,7 @@ START = torch.zeros(2, 5).double()
             ValueError,
             r"finite.*Interval\(low, high\)",
         ),
-        ({"targets": torch.tensor([[0.0] * 3, [NAN] * 3])}, ValueError, "free ones.*: row 1"),
+        ({"targets": torch.tensor([[0.0] * 3, [NAN] * 3])}, ValueError, "row 1 has only free ones"),
         ({"targets": Interval()}, ValueError, "free ones"),
         (
             {"targets": Interval(0.0, [1.0, -1.0, 1.0])},
@@ -358,14 +385,14 @@ START = torch.zeros(2, 5).double()
         ({"bounds": (1.0, -1.0)}, ValueError, "low=1 and high=-1 for input 0"),
         ({"bounds": (torch.zeros(3), None)}, ValueError, r"`bounds` .* shape \(5,\)"),
         ({"bounds": 1.0}, TypeError, r"a pair \(low, high\)"),
-        ({"start": torch.zeros(3, 5)}, ValueError, r"`start` .*\(2, 5\) or \(2, S, 5\)"),
-        ({"start": torch.zeros(5)}, ValueError, r"`start` .*\(N, n\)"),
-        ({"start": 0}, ValueError, "`start` .* at least 1"),
-        ({"start": True}, TypeError, "`start`"),
-        ({"start": None}, ValueError, "where else to begin"),
-        ({"start": 3, "bounds": ([-1.0] * 5, None)}, ValueError, "open, as it is for input 0"),
+        ({"starts": torch.zeros(3, 5)}, ValueError, r"`starts` .*\(2, 5\) or \(2, S, 5\)"),
+        ({"starts": torch.zeros(5)}, ValueError, r"`starts` .*\(N, n\)"),
+        ({"num_starts": 0}, ValueError, "`num_starts` .* at least 1"),
+        ({"num_starts": True}, TypeError, "`num_starts`"),
+        ({"starts": None}, ValueError, "number of inputs is not known"),
+        ({"starts": None, "bounds": ([-1.0] * 5, None)}, ValueError, "open, as for input 0"),
         ({"fixed": {7: 0.0}}, ValueError, "`fixed`"),
-        ({"fixed": {"heat": 0.0}}, ValueError, "has no `inputs`"),
+        ({"fixed": {"heat": 0.0}}, ValueError, "no names are known"),
         ({"fixed": {0: 3.0}, "bounds": BOX}, ValueError, "got 3 for input 0, which may be -1 to 1"),
         ({"fixed": {0: NAN}}, ValueError, "finite number"),
         ({"fixed": {0: torch.zeros(3)}}, ValueError, "each of the 2 targets"),
@@ -383,22 +410,21 @@ START = torch.zeros(2, 5).double()
         ({"scale": "log"}, ValueError, "`scale`"),
         ({"scale": "standardized"}, ValueError, "without statistics"),
         ({"scale": (1.0, 0.0)}, ValueError, "positive units"),
-        ({"chunk_size": 0}, ValueError, "`chunk_size`"),
         ({"progress": "no"}, TypeError, "`progress`"),
         ({"seed": 0.5}, TypeError, "`seed`"),
     ],
 )
 def test_bad_input_is_refused_in_words(change, error, words):
-    arguments = {"targets": Y, "start": START} | change
+    arguments = {"targets": Y, "starts": START} | change
     with pytest.raises(error, match=words):
         solve(NET, **arguments)
 
 
 def test_what_is_no_function_or_has_no_gradient_is_refused_in_words():
     with pytest.raises(TypeError, match="`function`"):
-        solve(3, Y, start=START)
+        solve(3, Y, starts=START)
     with pytest.raises(ValueError, match="carries a gradient"):
-        solve(lambda x: x.detach(), torch.zeros(2, 5).double(), start=START)
+        solve(lambda x: x.detach(), torch.zeros(2, 5).double(), starts=START)
 
 
 def test_a_network_with_statistics_of_its_own_is_asked_in_its_own_dtype():

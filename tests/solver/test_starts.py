@@ -2,12 +2,13 @@ import math
 
 import torch
 
-from lightning_invert.solver.model import Box
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds
 from tests.solver.maps import model_of, network, uniform
 
 LOW, HIGH = -torch.ones(4).double(), torch.ones(4).double()
+BOUNDS = Bounds(LOW, HIGH)
 
 
 def test_each_target_gets_the_points_of_the_pool_that_come_nearest_to_it():
@@ -16,8 +17,8 @@ def test_each_target_gets_the_points_of_the_pool_that_come_nearest_to_it():
     y[::3, 0] = math.nan
     low, high = y.nan_to_num(nan=-math.inf), y.nan_to_num(nan=math.inf)
     model = model_of(net, 4, net(uniform(30, 4, seed=1)).detach())
-    pool = Pool.drawn(model, LOW, HIGH, seed=0, count=3)
-    found = pool.starts(Targets(low, high), Box(LOW.expand(30, 4), HIGH.expand(30, 4)))
+    pool = Pool.drawn(model, BOUNDS, seed=0, count=3)
+    found = pool.points(Targets(low, high), Bounds(LOW.expand(30, 4), HIGH.expand(30, 4)))
     assert found.shape == (30, 3, 4)
     distances = (net(pool.inputs).detach() - y[:, None]) / model.output_spread
     nearest = distances.nan_to_num(nan=0.0).norm(dim=2).argsort(dim=1)[:, :3]
@@ -27,10 +28,10 @@ def test_each_target_gets_the_points_of_the_pool_that_come_nearest_to_it():
 def test_what_is_fixed_for_a_target_is_so_at_its_starts():
     net = network(4, 2)
     y = net(uniform(5, 4, seed=1)).detach()
-    box = Box(LOW.repeat(5, 1), HIGH.repeat(5, 1))
+    box = Bounds(LOW.repeat(5, 1), HIGH.repeat(5, 1))
     box.low[:, 2] = box.high[:, 2] = torch.linspace(-1, 1, 5).double()
-    pool = Pool.drawn(model_of(net, 4, y), LOW, HIGH, seed=0, count=2)
-    assert (pool.starts(Targets(y, y), box)[:, :, 2] == box.low[:, 2:3]).all()
+    pool = Pool.drawn(model_of(net, 4, y), BOUNDS, seed=0, count=2)
+    assert (pool.points(Targets(y, y), box)[:, :, 2] == box.low[:, 2:3]).all()
 
 
 def test_where_the_function_is_not_finite_nothing_begins():
@@ -41,6 +42,6 @@ def test_where_the_function_is_not_finite_nothing_begins():
     y[1, :2] = math.nan
     low, high = y.nan_to_num(nan=-math.inf), y.nan_to_num(nan=math.inf)
     model = model_of(broken, 4, torch.tensor([[-1.0] * 3, [1.0] * 3]).double())
-    box = Box(LOW.expand(2, 4), HIGH.expand(2, 4))
-    found = Pool.drawn(model, LOW, HIGH, seed=0, count=8).starts(Targets(low, high), box)
+    box = Bounds(LOW.expand(2, 4), HIGH.expand(2, 4))
+    found = Pool.drawn(model, BOUNDS, seed=0, count=8).points(Targets(low, high), box)
     assert (found[:, :, 0] <= 0).all()

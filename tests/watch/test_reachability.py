@@ -101,7 +101,13 @@ def test_what_is_reached_is_reached_by_solve():
     found = ask(net, inverse, x, y, bounds=(-1.0, 1.0), steps=10)
     start = inverse(y).detach().clamp(-1, 1)
     solved = solve(
-        net, y, bounds=(-1.0, 1.0), start=start, max_steps=10, tolerance=TOLERANCE, scale=(1.0, 1.0)
+        net,
+        y,
+        bounds=(-1.0, 1.0),
+        starts=start,
+        max_steps=10,
+        tolerance=TOLERANCE,
+        scale=(1.0, 1.0),
     )
     reached = found.reach.reached
     assert 0.3 < reached.double().mean() < 0.95

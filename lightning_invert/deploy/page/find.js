@@ -6,7 +6,7 @@ import { brief, rangeOf, shown, signed } from "./numbers.js";
 import { bandText } from "./outcomes.js";
 import { outsideWords } from "./settings.js";
 import { randomNumbers, solve } from "./solver.js";
-import { trustOf } from "./trust.js";
+import { trustOf } from "./reliability.js";
 
 const TOLERANCE = 1e-3;
 const MAX_STEPS = 50;
@@ -69,9 +69,9 @@ export async function propose(store, state) {
   return { target, box, found: mostTrustedFirst(store, target, found) };
 }
 
-// With a calibration, what is expected to err least comes first: of those that reach the target.
+// With a reliability, what is expected to err least comes first: of those that reach the target.
 function mostTrustedFirst(store, target, found) {
-  if (!store.trust) return found;
+  if (!store.reliability) return found;
   const expected = ({ inputs, outputs, converged }) =>
     (converged ? 0 : 1e9) + trustOf(store, inputs, outputs, target).expectedError;
   return found

@@ -2,7 +2,7 @@
 
 import { data, make, quantity, titled } from "./elements.js";
 import { shown, signed } from "./numbers.js";
-import { trustOf } from "./trust.js";
+import { trustOf } from "./reliability.js";
 
 // The band about an outcome, as text.
 export function bandText(trust, variable, i) {

@@ -24,19 +24,19 @@ function fail(error) {
 }
 
 function storeOf(metadata) {
-  const { outputs, trust } = metadata;
+  const { outputs, reliability } = metadata;
   // A setting without a range of its own is used where it is known.
   const inputs = metadata.inputs.map((one, j) => ({
     ...one,
-    low: one.low ?? trust?.input_low[j] ?? null,
-    high: one.high ?? trust?.input_high[j] ?? null,
+    low: one.low ?? reliability?.input_low[j] ?? null,
+    high: one.high ?? reliability?.input_high[j] ?? null,
   }));
   const mean = inputs.map((variable) => variable.mean);
   const wanted = outputs.map((variable) => ({ kind: "value", value: variable.mean, low: null, high: null }));
   return {
     inputs,
     outputs,
-    trust,
+    reliability,
     thresholds: {
       bands: metadata.bands,
       singularFloor: metadata.singular_floor,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lightning_invert.solver.proposal import Proposal
+    from lightning_invert.proposals.proposal import Proposal
 
 __all__ = ["achieved"]
 
@@ -57,7 +57,7 @@ def achieved(found: Proposal, *, title: str = "") -> Figure:
         >>> [axes.get_title() for axes in figure.axes[::2]]
         ['y0', 'y1', 'y2', 'y3']
     """
-    low, high = style.array(found.target_low), style.array(found.target_high)
+    low, high = style.array(found.targets.low), style.array(found.targets.high)
     outputs = style.array(found.outputs)
     solved = np.flatnonzero(np.isfinite(outputs).all(1))
     reached = found.converged.cpu().numpy()

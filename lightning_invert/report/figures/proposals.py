@@ -1,4 +1,4 @@
-"""All figures of what was proposed."""
+"""All figures of proposals."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from lightning_invert.report.figures.settings import settings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lightning_invert.solver.proposal import Proposal
+    from lightning_invert.proposals.proposal import Proposal
 
 __all__ = ["proposal_figures"]
 
 
 def proposal_figures(
-    found: Proposal, *, known: Tensor | None = None, tolerance: float = 0.1
+    proposal: Proposal, *, known: Tensor | None = None, tolerance: float = 0.1
 ) -> dict[str, Figure]:
-    """Draw what was wanted and achieved, the settings for the first target, and how sensitive they are.
+    """Draw targets and outcomes, the settings for the first target, and their sensitivities.
 
     Args:
-        found: What was proposed.
-        known: Settings of the training data, shape (K, n).
+        proposal: The proposals.
+        known: Known settings, shape (K, n).
         tolerance: By how many standard units the target may move in the last two.
 
     Returns:
         Name -> figure: ``achieved``, ``settings`` and ``sensitivities``.
     """
     return {
-        "achieved": achieved(found),
-        "settings": settings(found, known=known, tolerance=tolerance),
-        "sensitivities": sensitivities(found, known=known, tolerance=tolerance),
+        "achieved": achieved(proposal),
+        "settings": settings(proposal, known=known, tolerance=tolerance),
+        "sensitivities": sensitivities(proposal, known=known, tolerance=tolerance),
     }

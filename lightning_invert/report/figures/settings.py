@@ -1,4 +1,4 @@
-"""The settings that are proposed for one target, beside their alternatives and what is known."""
+"""Figure: the settings proposed for one target, their alternatives and the known settings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lightning_invert.solver.proposal import Proposal
+    from lightning_invert.proposals.proposal import Proposal
 
-__all__ = ["box", "settings"]
+__all__ = ["input_ranges", "settings"]
 
 TRACK = 0.42
 """Inches from one input to the next, at least."""
@@ -27,30 +27,29 @@ BINS = 48
 
 
 def settings(
-    found: Proposal,
-    row: int = 0,
+    proposal: Proposal,
     *,
+    row: int = 0,
     known: Tensor | None = None,
     tolerance: float = 0.1,
     title: str = "",
 ) -> Figure:
-    r"""Draw the settings that are proposed for a target, each in its box.
+    r"""Draw the settings proposed for one target, each within its bounds.
 
-    A line is the box of an input, its ends written beside it; the shade on it is the density of the
-    known settings, which is cut where many share one value. The filled mark is the proposal, the
-    hollow ones the alternatives; one that is fixed is a square. The error bar is how far the input
-    moves, at most, if the target moves by the tolerance: the sensitivity times that.
+    A line spans the bounds of an input, with the ends beside it; the shade on it is the density of
+    the known settings, cut where many share one value. The filled mark is the proposal, a square if
+    it is fixed; hollow marks are the alternatives. The error bar is how far the input moves, at most,
+    if the target moves by the tolerance: the sensitivity times the tolerance.
 
     Args:
-        found: What was proposed.
-        row: For which of the targets.
-        known: Settings of the training data, shape (K, n), such as
-            ``pair.evidence.rows("train")[0]``.
-        tolerance: Of the target, in standard units.
-        title: What it was proposed for.
+        proposal: The proposals.
+        row: Which target.
+        known: Known settings, shape (K, n), such as ``proposer.evidence.rows("train")[0]``.
+        tolerance: How far the target may move, in standard units.
+        title: Title of the figure.
 
     Returns:
-        The figure. Of more than 24 inputs, those are drawn that are the most sensitive.
+        The figure. Of more than 24 inputs, the most sensitive are drawn.
 
     Raises:
         ValueError: If there is no such row, or a shape does not fit.
@@ -60,23 +59,23 @@ def settings(
         >>> import torch
         >>> from lightning_invert import ForwardInverseModule, SmoothMLP
         >>> pair = ForwardInverseModule(SmoothMLP(3, 2), SmoothMLP(2, 3))
-        >>> found = pair.propose(torch.zeros(1, 2), bounds=(3 * [-2.0], 3 * [2.0]))
-        >>> figure = settings(found, known=torch.randn(100, 3))
+        >>> proposal = pair.propose(torch.zeros(1, 2), bounds=(3 * [-2.0], 3 * [2.0]))
+        >>> figure = settings(proposal, known=torch.randn(100, 3))
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['x0', 'x1', 'x2']
     """
-    row = check_integer("row", row, low=0, high=len(found) - 1)
+    row = check_integer("row", row, low=0, high=len(proposal) - 1)
     tolerance = check_number("tolerance", tolerance, low=0.0)
-    low, high = box(found, known)
+    low, high = input_ranges(proposal, known)
     width = high - low
-    chosen = (style.array(found.inputs)[row] - low) / width
-    others = [(style.array(one.inputs)[row] - low) / width for one in found.alternatives]
-    others = [one for one in others if np.isfinite(one).all()]
-    moves = style.array(found.sensitivity)[row] * tolerance / width
-    fixed = (found.box_low[row] == found.box_high[row]).cpu().numpy()
+    chosen = (style.array(proposal.inputs)[row] - low) / width
+    others = (style.array(proposal.alternatives.inputs)[row] - low) / width
+    others = others[: int(proposal.alternatives.count[row])]
+    moves = style.array(proposal.sensitivity)[row] * tolerance / width
+    fixed = ~proposal.bounds.movable[row].cpu().numpy()
     title = title or f"settings for target {row}"
     facts = [
-        _trust(found, row),
+        _trust(proposal, row),
         "1 alternative" if len(others) == 1 else f"{len(others)} alternatives",
         f"bars: if the target moves by {tolerance:g} standard units",
         "shade: known settings" if known is not None else "",
@@ -85,14 +84,14 @@ def settings(
         if not np.isfinite(chosen).all():
             return style.nothing(*style.card(title, facts[:1]), "no solution")
         figure, axes, shown, names = input_rows(
-            [one.label for one in found.input_variables], moves, letters=22, each=TRACK, wide=5.5,
+            [one.label for one in proposal.input_variables], moves, letters=22, each=TRACK, wide=5.5,
             margins=(0.12, 1.9, 0.62), title=title, facts=facts,
         )  # fmt: skip
         for place, j in enumerate(shown):
             up = len(shown) - 1 - place
             if known is not None:
                 _density(axes, (style.array(known)[:, j] - low[j]) / width[j], up)
-            _track(axes, up, chosen[j], [one[j] for one in others], moves[j], fixed[j])
+            _track(axes, up, chosen[j], others[:, j], moves[j], fixed[j])
             for at, text, side in ((-0.03, low[j], "right"), (1.03, high[j], "left")):
                 axes.text(
                     at, up, style.short(float(text), 3), ha=side, va="center", size=7.5, color="0.3"
@@ -107,27 +106,28 @@ def settings(
         return figure
 
 
-def box(found: Proposal, known: Tensor | None = None) -> tuple[Array, Array]:
-    """Return the ends of each input, (n,): where all targets were looked for.
+def input_ranges(proposal: Proposal, known: Tensor | None = None) -> tuple[Array, Array]:
+    """Return the low and high end of each input over all targets, (n,) each.
 
-    Of an input that was fixed, or whose box is open: its own range, or else that of what is known.
+    An input that was fixed, or whose bounds are open, gets its variable's range, or else the range of
+    all proposed and known settings.
     """
-    if known is not None and (known.ndim != 2 or known.shape[1] != found.inputs.shape[1]):
+    if known is not None and (known.ndim != 2 or known.shape[1] != proposal.inputs.shape[1]):
         raise ValueError(
-            f"Expected argument `known` to be of shape (K, {found.inputs.shape[1]}), settings as "
+            f"Expected argument `known` to be of shape (K, {proposal.inputs.shape[1]}), settings as "
             f"they are proposed, but got {tuple(known.shape)}."
         )
-    low, high = style.array(found.box_low).min(0), style.array(found.box_high).max(0)
-    parts = [found.inputs, *(one.inputs for one in found.alternatives)]
+    low, high = style.array(proposal.bounds.low).min(0), style.array(proposal.bounds.high).max(0)
+    parts = [proposal.inputs, proposal.alternatives.inputs.flatten(0, 1)]
     values = np.concatenate(
         [style.array(part) for part in (*parts, *([] if known is None else [known]))]
     )
-    for j, variable in enumerate(found.input_variables):
+    for j, variable in enumerate(proposal.input_variables):
         if low[j] < high[j] and np.isfinite(high[j] - low[j]):
             continue
-        there = values[np.isfinite(values[:, j]), j]
-        there = there if there.size else np.zeros(1)
-        ends = (variable.low, float(there.min())), (variable.high, float(there.max()))
+        finite = values[np.isfinite(values[:, j]), j]
+        finite = finite if finite.size else np.zeros(1)
+        ends = (variable.low, float(finite.min())), (variable.high, float(finite.max()))
         low[j], high[j] = (seen if own is None else own for own, seen in ends)
         if not low[j] < high[j]:
             about = max(abs(low[j]), 1.0) / 2
@@ -135,25 +135,23 @@ def box(found: Proposal, known: Tensor | None = None) -> tuple[Array, Array]:
     return low, high
 
 
-def _trust(found: Proposal, row: int) -> str:
-    reached = "" if found.converged[row] else ", not reached"
-    if found.trust is None:
+def _trust(proposal: Proposal, row: int) -> str:
+    reached = "" if proposal.converged[row] else ", not reached"
+    if proposal.trust is None:
         return f"trust not known{reached}"
-    return f"trust {float(found.trust[row]):.2f}{reached}"
+    return f"trust {float(proposal.trust[row]):.2f}{reached}"
 
 
 def _density(axes: Axes, values: Array, up: float) -> None:
     counts, edges = np.histogram(values[np.isfinite(values)], BINS, (0.0, 1.0))
     if counts.any():
-        # A value that many points share would leave nothing to see of the others.
+        # A value that many points share would flatten all others.
         most = 1.3 * np.quantile(counts[counts > 0], 0.9)
         tops = up + 0.62 * np.minimum(counts / most, 1.0)
         axes.stairs(tops, edges, baseline=up, fill=True, color="0.83", lw=0)
 
 
-def _track(
-    axes: Axes, up: float, chosen: float, others: list[float], move: float, fixed: bool
-) -> None:
+def _track(axes: Axes, up: float, chosen: float, others: Array, move: float, fixed: bool) -> None:
     axes.hlines(up, 0, 1, color="0.55", lw=1.0, zorder=1)
     axes.vlines([0, 1], up - 0.11, up + 0.11, color="0.55", lw=1.0, zorder=1)
     if move > 0:

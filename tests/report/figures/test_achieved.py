@@ -7,6 +7,7 @@ from matplotlib.collections import LineCollection, PathCollection
 
 from lightning_invert import Variable
 from lightning_invert.report.figures import achieved, to_image
+from lightning_invert.solver.targets import Targets
 from tests.report.figures.drawing import words
 from tests.report.proposed import calibrated, proposed
 
@@ -64,7 +65,7 @@ def test_an_interval_is_drawn_from_end_to_end_and_its_point_is_off_by_what_it_mi
     low, high = X.clone(), X.clone()
     low[0, 0], high[0, 0] = 0.0, 2.0  # holds the outcome 1
     low[1, 0], high[1, 0] = 3.5, math.inf  # misses it by 0.5
-    above, below = achieved(calibrated(X, target_low=low, target_high=high)).axes[:2]
+    above, below = achieved(calibrated(X, targets=Targets(low, high))).axes[:2]
     end = above.get_xlim()[1]
     np.testing.assert_allclose(lines(above), [[0.0, 1.0, 2.0, 1.0], [3.5, 3.0, end, 3.0]])
     np.testing.assert_allclose(points(above), [[1, 1], [3.5, 3], [9, 9]])
@@ -72,7 +73,7 @@ def test_an_interval_is_drawn_from_end_to_end_and_its_point_is_off_by_what_it_mi
 
 
 def test_what_is_not_reached_is_crossed_and_counted():
-    figure = achieved(calibrated(X, converged=torch.tensor([True, False, True])))
+    figure = achieved(calibrated(X, result=torch.tensor([0, 1, 0])))
     assert marked(figure.axes[0]) == marked(figure.axes[1]) == (2, 1)
     assert "3 targets · 2 reached · ✕: not reached" in words(figure)
 
@@ -88,7 +89,7 @@ def test_an_output_that_is_free_for_all_is_left_out_and_for_some_only_there():
     low, high = X.clone(), X.clone()
     low[:, 0], high[:, 0] = -math.inf, math.inf
     low[0, 1], high[0, 1] = -math.inf, math.inf
-    figure = achieved(calibrated(X, target_low=low, target_high=high))
+    figure = achieved(calibrated(X, targets=Targets(low, high)))
     assert [axes.get_title() for axes in figure.axes] == ["rate_{$} [t/d]", "", ""]
     assert len(points(figure.axes[0])) == 2
 
@@ -115,7 +116,7 @@ def test_of_many_targets_the_median_band_is_shaded_and_no_more_than_4096_are_dra
 def test_any_number_of_outputs_is_drawn_and_of_many_the_first_twelve(outputs):
     y = torch.rand(5, outputs).double()
     names = tuple(Variable(f"a_rather_long_name_of_an_outcome_{j}", "t/d") for j in range(outputs))
-    wanted = {"outputs": y, "target_low": y, "target_high": y, "output_variables": names}
+    wanted = {"outputs": y, "targets": Targets(y, y), "output_variables": names}
     figure = achieved(proposed(torch.zeros(5, 2), **wanted), title="t" * 200)
     assert len(figure.axes) == 2 * min(outputs, 12)
     assert ("the first 12 of 13 outputs" in words(figure)) == (outputs == 13)

@@ -7,6 +7,7 @@ from matplotlib.collections import LineCollection
 
 from lightning_invert import Variable
 from lightning_invert.report.figures import sensitivities, settings, to_image
+from lightning_invert.variables import Bounds
 from tests.report.figures.drawing import words
 from tests.report.proposed import proposed
 
@@ -54,7 +55,7 @@ def test_what_is_fixed_is_called_so():
     low = torch.tensor([3.0, -5.0]).expand(101, 2)
     high = torch.tensor([3.0, 5.0]).expand(101, 2)
     figure = sensitivities(
-        proposed(X, sensitivity=S * torch.tensor([0, 1]), box_low=low, box_high=high)
+        proposed(X, sensitivity=S * torch.tensor([0, 1]), bounds=Bounds(low, high))
     )
     assert [t.get_text() for t in figure.axes[0].texts] == ["fixed", "1.5 %"]
 
@@ -63,7 +64,7 @@ def test_what_is_fixed_is_called_so():
 def test_long_names_do_not_run_into_each_other(draw):
     names = tuple(Variable(f"{LONG}_{j}", "Nm³/(t h)") for j in range(7))
     x = torch.zeros(3, 7)
-    figure = draw(proposed(x, input_variables=names, box_low=x, box_high=x + 1, sensitivity=x))
+    figure = draw(proposed(x, input_variables=names, bounds=Bounds(x, x + 1), sensitivity=x))
     to_image(figure)
     inside = figure.bbox.padded(1)
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
@@ -75,7 +76,7 @@ def test_long_names_do_not_run_into_each_other(draw):
 def test_any_number_of_inputs_is_drawn_and_nothing_is_clipped(inputs):
     names = tuple(Variable(f"the_long_name_of_an_input_{j}", "Nm³/(t h)") for j in range(inputs))
     x = torch.zeros(3, inputs)
-    found = proposed(x, input_variables=names, box_low=x, box_high=x + 1, sensitivity=x + 0.5)
+    found = proposed(x, input_variables=names, bounds=Bounds(x, x + 1), sensitivity=x + 0.5)
     figure = sensitivities(found, title="t" * 200)
     assert len(widths(figure)) == min(inputs, 24)
     to_image(figure)

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -7,11 +5,13 @@ from matplotlib.collections import LineCollection, PathCollection
 
 from lightning_invert import Variable
 from lightning_invert.report.figures import settings, to_image
+from lightning_invert.solver.solution import Result
+from lightning_invert.variables import Bounds
 from tests.report.figures.drawing import words
 from tests.report.proposed import calibrated, proposed
 
 X = torch.tensor([[1.0, -4.0], [5.0, 0.0]], dtype=torch.float64)
-OTHERS = (proposed([[2.0, -3.0], [7.0, 5.0]]), proposed([[torch.nan, torch.nan], [9.0, 1.0]]))
+OTHERS = [[[2.0, -3.0], [torch.nan] * 2], [[7.0, 5.0], [9.0, 1.0]]]
 
 
 def marks(figure):
@@ -28,8 +28,8 @@ def bars(figure):
 
 
 def test_setting_and_alternatives_are_where_they_are_in_the_box():
-    found = replace(calibrated(X), alternatives=OTHERS)
-    figure = settings(found, 1)
+    found = calibrated(X, others=OTHERS)
+    figure = settings(found, row=1)
     first, second = marks(figure)
     np.testing.assert_allclose(first[0], [0.7, 0.9])
     np.testing.assert_allclose(first[1], [0.5])
@@ -40,7 +40,7 @@ def test_setting_and_alternatives_are_where_they_are_in_the_box():
 
 
 def test_an_alternative_that_there_is_none_of_is_not_drawn():
-    found = replace(proposed(X), alternatives=OTHERS)
+    found = proposed(X, others=OTHERS)
     figure = settings(found)
     np.testing.assert_allclose([one[0] for one in marks(figure)], [[0.2], [0.2]])
     assert "trust not known · 1 alternative " in words(figure)
@@ -61,7 +61,7 @@ def test_an_infinite_sensitivity_fills_the_box(value):
 def test_a_fixed_setting_is_a_square_in_its_own_range_without_a_bar():
     box = torch.tensor([[1.0, -5.0], [5.0, -5.0]]), torch.tensor([[1.0, 5.0], [5.0, 5.0]])
     sensitivity = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    found = proposed(X[:1], box_low=box[0][:1], box_high=box[1][:1], sensitivity=sensitivity[:1])
+    found = proposed(X[:1], bounds=Bounds(box[0][:1], box[1][:1]), sensitivity=sensitivity[:1])
     figure = settings(found)
     np.testing.assert_allclose([one[1] for one in marks(figure)], [[0.1], [0.1]])
     assert len(bars(figure)) == 1
@@ -72,12 +72,9 @@ def test_a_fixed_setting_is_a_square_in_its_own_range_without_a_bar():
 
 def test_an_open_box_without_a_range_reaches_over_what_is_known():
     nameless = (Variable("a"), Variable("b"))
-    open_box = {
-        "box_low": torch.full((2, 2), -torch.inf),
-        "box_high": torch.full((2, 2), torch.inf),
-    }
+    bounds = Bounds(torch.full((2, 2), -torch.inf), torch.full((2, 2), torch.inf))
     known = torch.tensor([[-1.0, 0.0], [9.0, 6.0]])
-    figure = settings(proposed(X, input_variables=nameless, **open_box), known=known)
+    figure = settings(proposed(X, input_variables=nameless, bounds=bounds), known=known)
     np.testing.assert_allclose([one[1] for one in marks(figure)], [[0.2], [0.0]])
     assert " ".join(t.get_text() for t in figure.axes[0].texts) == "-1 9 -4 6"
 
@@ -103,7 +100,7 @@ def test_names_are_drawn_as_they_are_whatever_is_in_them():
 
 
 def test_a_target_without_a_solution_says_so():
-    found = proposed(X * torch.nan, converged=torch.zeros(2, dtype=torch.bool))
+    found = proposed(X * torch.nan, result=torch.full((2,), Result.STUCK))
     assert "not reached no solution" in words(settings(found))
 
 
@@ -112,7 +109,7 @@ def test_of_many_inputs_the_most_sensitive_are_drawn():
     wide = torch.full((1, 30), 0.5)
     sensitivity = torch.linspace(0, 1, 30)[None]
     found = proposed(
-        wide, input_variables=names, box_low=0 * wide, box_high=2 * wide, sensitivity=sensitivity
+        wide, input_variables=names, bounds=Bounds(0 * wide, 2 * wide), sensitivity=sensitivity
     )
     figure = settings(found)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]

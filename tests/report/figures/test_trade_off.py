@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_invert import Front
+from lightning_invert.proposals.trade_off import TradeOff
 from lightning_invert.report.figures import to_image, trade_off
 from tests.report.figures.drawing import words
 
@@ -11,7 +11,7 @@ WIDTHS = torch.tensor([0.0, 0.1, 0.4])
 
 def drawn(cost, title=""):
     cost = torch.as_tensor(cost, dtype=torch.float64)
-    return trade_off(Front(WIDTHS, cost, torch.zeros(*cost.shape, 2)), title=title)
+    return trade_off(TradeOff(WIDTHS, cost, torch.zeros(*cost.shape, 2)), title=title)
 
 
 def test_of_one_target_the_cost_is_drawn_over_the_widths():

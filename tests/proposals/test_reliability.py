@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -6,13 +7,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import binom, norm
 
-from lightning_invert.solver.calibration import (
-    FAR_SHARE,
-    NEIGHBOURS,
-    Calibration,
-    _fitted,
-    _most_likely,
-)
+from lightning_invert.proposals.reliability import FAR_SHARE, Reliability
 
 QUANTILE = norm.ppf(0.95)  # of |error|, where 90 % are within
 
@@ -22,9 +17,10 @@ def normal(*shape, seed):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def calibrated(x, errors, spread=None, num_judged=None, outcomes=None):
-    outcomes = errors if outcomes is None else outcomes
-    return Calibration.of(x, errors, spread, num_judged or len(x) // 2, outcomes)
+def fitted(x, errors, spread=None, num_judged=None):
+    return Reliability.fit(
+        x, errors, num_judged=num_judged or len(x) // 2, outcomes=errors, spread=spread
+    )
 
 
 def smooth_errors(x):
@@ -34,19 +30,19 @@ def smooth_errors(x):
 
 def test_of_noise_alone_a_constant_is_kept_and_the_band_is_that_of_the_normal_law():
     deviation = torch.tensor([0.1, 3.0], dtype=torch.float64)
-    found = calibrated(normal(8000, 3, seed=0), deviation * normal(8000, 2, seed=1))
+    found = fitted(normal(8000, 3, seed=0), deviation * normal(8000, 2, seed=1))
     assert (found.weights[1:3] == 0).all()
     np.testing.assert_allclose(found.weights[0].sqrt(), deviation, rtol=0.04)
     sigma, _ = found.sigma(0.5 * normal(5, 3, seed=2))
     expected = (QUANTILE * deviation).expand(5, 2)
-    np.testing.assert_allclose(found.quantile * sigma, expected, rtol=0.05)
+    np.testing.assert_allclose(found.band * sigma, expected, rtol=0.05)
 
 
 def test_what_noise_hides_still_orders_the_points_by_members_and_distance():
     x, spread = normal(4000, 3, seed=0), normal(4000, 2, seed=1).abs()
-    found = calibrated(x, 0.1 * normal(4000, 2, seed=2), spread)
-    shares = (found._terms(x, spread)[0].mean(1) * found.weights) / 0.01
-    np.testing.assert_allclose(shares[2:], 0.01, rtol=0.2)
+    found = fitted(x, 0.1 * normal(4000, 2, seed=2), spread)
+    assert (found.weights[2:] > 0).all()
+    assert (found.weights[2:].sum(0) < 0.1 * found.weights[0]).all()
     away = torch.tensor([[0.1, 0, 0], [2.0, 0, 0], [6.0, 0, 0]], dtype=torch.float64)
     for sigma in (
         found.sigma(away, torch.ones(3, 2))[0],
@@ -57,7 +53,7 @@ def test_what_noise_hides_still_orders_the_points_by_members_and_distance():
 
 def test_where_data_have_no_noise_the_neighbours_tell_the_error():
     x, fresh = normal(6000, 2, seed=0), 0.5 * normal(500, 2, seed=1)
-    found = calibrated(x, smooth_errors(x))
+    found = fitted(x, smooth_errors(x))
     assert (found.weights[1] > 0).all()
     sigma, _ = found.sigma(fresh)
     logs = [part.clamp(min=1e-4).log().T.numpy() for part in (sigma, smooth_errors(fresh).abs())]
@@ -69,72 +65,81 @@ def test_the_members_tell_the_error_where_neighbours_do_not():
     x, spread = normal(4000, 2, seed=0), normal(4000, 1, seed=1).abs()
     distance = ((x - x.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(x.T.cov())).T).norm(dim=1)
     errors = spread * distance[:, None].sqrt() * normal(4000, 1, seed=2)
-    found = calibrated(x, errors, spread)
+    found = fitted(x, errors, spread)
     assert float(found.weights[2]) == pytest.approx(1.0, rel=0.1)
     assert float(found.weights[1]) < 0.05
 
 
-def test_of_the_members_the_mean_variance_over_the_outputs_counts():
-    x, spread = normal(100, 2, seed=0), normal(100, 3, seed=1).abs()
-    found = calibrated(x, normal(100, 3, seed=2), spread)
-    terms, _ = found._terms(x, spread)
-    expected = spread.square().mean(1, keepdim=True) * terms[3].pow(0.25)
-    np.testing.assert_allclose(terms[2], expected)
-
-
-def test_a_point_is_judged_by_its_neighbours_without_itself():
-    x, errors = normal(200, 2, seed=0), normal(200, 1, seed=1)
-    found = calibrated(x, errors)
-    terms, distance = found._terms(x[:50], None, torch.arange(50))
-    apart = np.linalg.norm(x[:50, None].numpy() - x[None].numpy(), axis=2)
-    apart[np.arange(50), np.arange(50)] = np.inf
-    near = np.argsort(apart, 1)[:, :NEIGHBOURS]
+def reference_sigma(found, x, errors, spread, at, at_spread):
+    """The formula in NumPy: c0 + c1 e5² + c2 s² d + c3 d⁴."""
+    x, errors, at = x.numpy(), errors.numpy(), at.numpy()
+    apart = np.linalg.norm(at[:, None] - x[None], axis=2)
+    near = np.argsort(apart, 1)[:, :5]
     distances = np.take_along_axis(apart, near, 1)
     share = 1 / distances / (1 / distances).sum(1, keepdims=True)
-    squares = (share * errors[:, 0].numpy()[near] ** 2).sum(1)
-    np.testing.assert_allclose(terms[1, :, 0], squares)
-    np.testing.assert_allclose(distance, distances.mean(1))
+    local = (share[:, :, None] * errors[near] ** 2).sum(1)
+    away = at - x.mean(0)
+    d = np.sqrt(np.einsum("ij,jk,ik->i", away, np.linalg.inv(np.cov(x.T)), away))[:, None]
+    members = (at_spread.numpy() ** 2).mean(1, keepdims=True) * d
+    terms = np.stack([np.ones_like(local), local, members + 0 * local, d**4 + 0 * local])
+    return np.sqrt((terms * found.weights.numpy()[:, None]).sum(0)), distances.mean(1)
+
+
+def test_sigma_is_that_of_the_formula():
+    x = normal(300, 3, seed=0) @ normal(3, 3, seed=1) + 5.0
+    errors, spread = smooth_errors(x), normal(300, 2, seed=2).abs()
+    found = fitted(x, errors + 0.01 * spread * normal(300, 2, seed=5), spread)
+    errors = found.squared_errors.sqrt()
+    at, at_spread = x[:40] + 0.1 * normal(40, 3, seed=3), normal(40, 2, seed=4).abs()
+    expected = reference_sigma(found, x, errors, spread, at, at_spread)
+    for one, other in zip(found.sigma(at, at_spread), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_a_validation_point_is_judged_without_itself():
+    x, errors = normal(200, 2, seed=0), normal(200, 1, seed=1)
+    errors[:100] *= 100  # of validation points alone, which know nothing of each other
+    found = fitted(x, errors)
+    sigma, _ = found.sigma(x[:100])
+    assert float((errors[:100].abs() <= found.band * sigma).double().mean()) > 0.85
 
 
 def test_where_zero_is_makes_no_difference():
     x, errors = normal(300, 2, seed=0), normal(300, 2, seed=1)
     fresh, shift = normal(50, 2, seed=2), torch.tensor([1.7e9, -1e6]) / 60
-    sigma, distance = calibrated(x, errors).sigma(fresh)
-    moved = calibrated(x + shift, errors).sigma(fresh + shift)
+    sigma, distance = fitted(x, errors).sigma(fresh)
+    moved = fitted(x + shift, errors).sigma(fresh + shift)
     np.testing.assert_allclose(moved[0], sigma, rtol=1e-5)
     np.testing.assert_allclose(moved[1], distance, rtol=1e-6)
 
 
-def test_mahalanobis_distance_is_that_of_numpy():
-    x = normal(300, 3, seed=0) @ normal(3, 3, seed=1) + 5.0
-    found = calibrated(x, normal(300, 2, seed=2))
-    away = x.numpy() - x.numpy().mean(0)
-    square = np.einsum("ij,jk,ik->i", away, np.linalg.inv(np.cov(x.numpy().T)), away)
-    np.testing.assert_allclose(found._terms(x, None)[0][3, :, 0], square**2)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_weights_are_those_of_greatest_likelihood(seed):
-    terms = torch.cat([torch.ones(1, 1000, 1).double(), normal(3, 1000, 1, seed=seed) ** 2])
-    true = torch.tensor([0.2, 1.0, 0.5, 0.1], dtype=torch.float64)[:, None, None]
-    squares = (terms * true).sum(0) * normal(1000, 1, seed=seed + 10) ** 2
+def test_weights_are_those_of_greatest_likelihood():
+    x, spread = normal(2000, 2, seed=0), normal(2000, 1, seed=1).abs()
+    errors = (0.2 + spread.square()).sqrt() * normal(2000, 1, seed=2)
+    found = fitted(x, errors, spread)
+    used = (found.weights[:, 0] > 0).numpy()
+    away = x[:1000].numpy() - x.numpy().mean(0)
+    d = np.sqrt(np.einsum("ij,jk,ik->i", away, np.linalg.inv(np.cov(x.numpy().T)), away))
+    terms = np.stack([np.ones(1000), np.zeros(1000), spread[:1000, 0].numpy() ** 2 * d, d**4])
+    squares = errors[:1000, 0].numpy() ** 2
 
     def loss(logs):
-        variance = np.exp(logs) @ terms[:, :, 0].numpy()
-        return (np.log(variance) + squares[:, 0].numpy() / variance).mean()
+        variance = np.exp(logs) @ terms[used]
+        return (np.log(variance) + squares / variance).mean()
 
-    expected = minimize(loss, np.zeros(4), method="L-BFGS-B", bounds=[(-20, 5)] * 4)
-    weights, least = _most_likely(terms, squares)
-    assert float(least) == pytest.approx(expected.fun, abs=2e-5)
-    np.testing.assert_allclose(weights[:, 0], np.exp(expected.x), rtol=0.05, atol=0.01)
+    expected = minimize(loss, np.full(used.sum(), -2.0), method="Nelder-Mead")
+    # Of the neighbours, which tell nothing here, nothing; of the distance the least there is.
+    assert used.tolist() == [True, False, True, True]
+    assert loss(np.log(found.weights[used, 0].numpy())) < expected.fun + 0.02
 
 
-def test_a_term_that_does_not_pay_is_left_out():
-    terms = torch.cat([torch.ones(1, 2000, 1).double(), normal(2, 2000, 1, seed=0) ** 2])
-    squares = (terms[0] + 2 * terms[2]) * normal(2000, 1, seed=1) ** 2
-    weights = _fitted(terms, squares)
-    assert float(weights[1]) == 0
-    assert float(weights[2]) == pytest.approx(2.0, rel=0.15)
+def test_what_a_file_carries_is_the_model_in_plain_numbers():
+    found = fitted(normal(100, 2, seed=0), normal(100, 2, seed=1))
+    described = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert described.pop("neighbours") == 5
+    assert described.keys() == vars(found).keys()
+    for name, value in described.items():
+        np.testing.assert_allclose(value, vars(found)[name], rtol=1e-6)
 
 
 @pytest.mark.parametrize("num_judged", [30, 37, 200])
@@ -144,9 +149,9 @@ def test_bands_hold_nine_of_ten_fresh_points(num_judged):
         # Errors of heavy tails, of which no model is told.
         x = normal(num_judged + 200, 2, seed=seed)
         errors = normal(num_judged + 200, 1, seed=seed + 100) ** 3
-        found = calibrated(x[:-100], errors[:-100], num_judged=num_judged)
+        found = fitted(x[:-100], errors[:-100], num_judged=num_judged)
         sigma, _ = found.sigma(x[-100:])
-        held += int((errors[-100:].abs() <= found.quantile * sigma).sum())
+        held += int((errors[-100:].abs() <= found.band * sigma).sum())
         trials += 100
     # A band that is measured on 30 points itself varies, and so does what fresh points it holds.
     spread = math.sqrt(0.09 / trials + 0.09 / (num_judged + 2) / 20)
@@ -157,7 +162,7 @@ def test_bands_hold_nine_of_ten_fresh_points(num_judged):
 
 def test_expected_error_is_the_median():
     x, errors = normal(6000, 2, seed=0), normal(6000, 2, seed=1)
-    found = calibrated(x, errors)
+    found = fitted(x, errors)
     sigma, _ = found.sigma(normal(1, 2, seed=2))
     wanted = torch.tensor([[True, True]])
     expected = found.expected_error(sigma, torch.zeros(1).double(), wanted)
@@ -168,7 +173,7 @@ def test_expected_error_is_the_median():
 
 
 def test_trust_lies_between_0_and_1_and_falls_with_residual_and_sigma():
-    found = calibrated(normal(400, 2, seed=0), normal(400, 2, seed=1))
+    found = fitted(normal(400, 2, seed=0), normal(400, 2, seed=1))
     wanted = torch.ones(9, 2, dtype=torch.bool)
     some = torch.tensor([0.0, 1e-9, 1e-3, 0.1, 1.0, 3.0, 10.0, 1e3, torch.inf]).double()
     for sigma, residual in (
@@ -187,7 +192,7 @@ def test_trust_is_the_share_that_is_as_accurate_where_errors_are_log_normal(seed
     size = (0.8 * normal(8000, 1, seed=seed)).exp()
     angle = normal(8000, 2, seed=seed + 10)
     errors = size * angle / angle.norm(dim=1, keepdim=True)
-    found = calibrated(normal(8000, 3, seed=seed + 20), errors)
+    found = fitted(normal(8000, 3, seed=seed + 20), errors)
     fresh = torch.tensor([[0.0, 0.0, 0.0]], dtype=torch.float64)
     sigma, _ = found.sigma(fresh)
     wanted = torch.tensor([[True, True]])
@@ -196,7 +201,7 @@ def test_trust_is_the_share_that_is_as_accurate_where_errors_are_log_normal(seed
 
 
 def test_trust_tells_the_bad_from_the_worse():
-    found = calibrated(normal(400, 2, seed=0), normal(400, 2, seed=1))
+    found = fitted(normal(400, 2, seed=0), normal(400, 2, seed=1))
     error = torch.logspace(0, 8, 9, dtype=torch.float64)
     trust = found.trust(error, torch.ones(9, 2, dtype=torch.bool))
     accuracy = float(found.accuracy.norm())
@@ -208,7 +213,7 @@ def test_trust_tells_the_bad_from_the_worse():
 
 def test_far_is_farther_than_nearly_all_validation_points_are():
     x = normal(2000, 2, seed=0)
-    found = calibrated(x, normal(2000, 1, seed=1), num_judged=1000)
+    found = fitted(x, normal(2000, 1, seed=1), num_judged=1000)
     _, distance = found.sigma(torch.cat([normal(4000, 2, seed=3), torch.full((1, 2), 9.0)]))
     assert float((distance > found.far).double().mean()) == pytest.approx(1 - FAR_SHARE, abs=0.01)
     assert distance[-1] > found.far
@@ -220,17 +225,17 @@ def test_far_is_farther_than_nearly_all_validation_points_are():
     ids=["none", "the same", "of one output at a time"],
 )
 def test_errors_without_any_spread_make_nothing_nan(errors):
-    found = calibrated(normal(100, 2, seed=0), errors.double())
+    found = fitted(normal(100, 2, seed=0), errors.double())
     sigma, _ = found.sigma(normal(7, 2, seed=1))
     wanted = torch.ones(7, 2, dtype=torch.bool)
     trust = found.trust(found.expected_error(sigma, torch.zeros(7).double(), wanted), wanted)
-    assert (found.quantile * sigma).isfinite().all()
+    assert (found.band * sigma).isfinite().all()
     assert trust.isfinite().all()
 
 
 def test_columns_that_never_vary_do_no_harm():
     x = torch.cat([normal(100, 2, seed=0), torch.full((100, 1), 2.0).double()], 1)
-    found = calibrated(x, normal(100, 1, seed=1))
+    found = fitted(x, normal(100, 1, seed=1))
     sigma, distance = found.sigma(x)
     assert sigma.isfinite().all()
     assert distance.isfinite().all()

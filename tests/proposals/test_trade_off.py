@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lightning_invert import ForwardInverseModule, Interval, Near, front
+from lightning_invert import ForwardInverseModule, Interval, Near
 from tests.projects import Smooth, quiet_trainer
 
 BOX = ([600.0, 296.0, 0.45], [1400.0, 304.0, 0.55])
@@ -29,7 +29,7 @@ PRICES = torch.tensor([0.01, 1.0, 0.0])
 
 def test_at_each_width_the_cost_is_that_of_settings_which_reach_the_widened_target(pair, wanted):
     widths = (0.0, 0.1, 0.3)
-    found = front(pair, wanted, PRICES, widths=widths, bounds=BOX)
+    found = pair.trade_off(wanted, PRICES, widths=widths, bounds=BOX)
     unit = pair.scale_y.std
     for k, width in enumerate(widths):
         reached = ~found.cost[k].isnan()
@@ -43,14 +43,14 @@ def test_at_each_width_the_cost_is_that_of_settings_which_reach_the_widened_targ
 
 
 def test_a_wider_target_is_never_dearer_and_reached_wherever_a_narrower_one_is(pair, wanted):
-    cost = front(pair, wanted, PRICES, bounds=BOX).cost
+    cost = pair.trade_off(wanted, PRICES, bounds=BOX).cost
     assert cost.shape == (6, 12)
     assert (cost.nan_to_num(math.inf).diff(dim=0).nan_to_num(0.0) <= 0).all()
     assert (cost[-1] < cost[0]).any()
 
 
 def test_a_width_costs_what_a_proposal_for_its_interval_does(pair, wanted):
-    found = front(pair, wanted, PRICES, widths=(0.2,), bounds=BOX)
+    found = pair.trade_off(wanted, PRICES, widths=(0.2,), bounds=BOX)
     by = 0.2 * pair.scale_y.std
     alone = pair.propose(Interval(wanted - by, wanted + by), cost=PRICES, bounds=BOX)
     expected = torch.where(alone.converged, alone.cost, torch.nan)
@@ -60,8 +60,8 @@ def test_a_width_costs_what_a_proposal_for_its_interval_does(pair, wanted):
 def test_what_is_given_for_each_target_stays_with_it(pair, wanted):
     load = torch.linspace(0.48, 0.52, 12).double()
     reference = torch.stack([800 + 50 * torch.arange(12.0), torch.full((12,), 300.0), load], 1)
-    found = front(
-        pair, wanted, Near(reference), widths=(0.0, 0.4), bounds=BOX, fixed={"load": load}
+    found = pair.trade_off(
+        wanted, Near(reference), widths=(0.0, 0.4), bounds=BOX, fixed={"load": load}
     )
     for k in range(2):
         reached = ~found.cost[k].isnan()
@@ -74,7 +74,7 @@ def test_what_is_given_for_each_target_stays_with_it(pair, wanted):
 
 def test_an_open_end_and_a_free_output_stay_so(pair, wanted):
     target = Interval(torch.tensor([[wanted[0, 0], math.nan]]), None)
-    found = front(pair, target, PRICES, widths=(0.0, 0.3), bounds=BOX)
+    found = pair.trade_off(target, PRICES, widths=(0.0, 0.3), bounds=BOX)
     unit = pair.scale_y.std[0]
     assert pair(found.inputs[:, 0])[0, 0] >= wanted[0, 0] - 2e-3 * unit
     assert pair(found.inputs[:, 0])[1, 0] >= wanted[0, 0] - 0.302 * unit
@@ -82,13 +82,13 @@ def test_an_open_end_and_a_free_output_stay_so(pair, wanted):
 
 def test_what_is_out_of_reach_is_not_a_number(pair, wanted):
     far = wanted[:1] + 50 * pair.scale_y.std
-    found = front(pair, far, PRICES, widths=(0.0, 0.1), bounds=BOX)
+    found = pair.trade_off(far, PRICES, widths=(0.0, 0.1), bounds=BOX)
     assert found.cost.isnan().all()
     assert found.inputs.isnan().all()
 
 
 def test_it_draws_itself(pair, wanted):
-    figure = front(pair, wanted[:1], PRICES, widths=(0.0, 0.3), bounds=BOX).figure(title="mine")
+    figure = pair.trade_off(wanted[:1], PRICES, widths=(0.0, 0.3), bounds=BOX).figure(title="mine")
     assert figure.texts[0].get_text() == "mine"
 
 
@@ -104,4 +104,4 @@ def test_it_draws_itself(pair, wanted):
 )
 def test_names_the_argument_that_is_wrong(pair, wanted, options, error, message):
     with pytest.raises(error, match=message):
-        front(pair, wanted, **{"cost": PRICES, "bounds": BOX, **options})
+        pair.trade_off(wanted, **{"cost": PRICES, "bounds": BOX, **options})

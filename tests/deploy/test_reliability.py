@@ -5,7 +5,7 @@ import torch
 
 from lightning_invert import ForwardInverseModule, SmoothMLP
 from lightning_invert.deploy.metadata import describe
-from lightning_invert.solver.calibration import Calibration
+from lightning_invert.proposals.reliability import Reliability
 
 SCALE = torch.tensor([60.0, 2.0, 0.1], dtype=torch.float64)
 CENTRE = torch.tensor([1.7e9, 0.0, 5.0], dtype=torch.float64)
@@ -26,13 +26,13 @@ def pair():
 
 
 def test_what_is_described_judges_as_the_pair_does_by_the_same_points(pair):
-    described = json.loads(json.dumps(describe(pair)["trust"], allow_nan=False))
+    described = json.loads(json.dumps(describe(pair)["reliability"], allow_nan=False))
     read = {
         name: torch.tensor(value, dtype=torch.float64) if isinstance(value, list) else value
         for name, value in described.items()
     }
-    there = Calibration(**{name: read[name] for name in Calibration.__dataclass_fields__})
-    here = pair.calibrated(512, members=False)
+    there = Reliability(**{name: read[name] for name in Reliability.__dataclass_fields__})
+    here = pair.proposer.measure_reliability(512, members=False)
     z, wanted = torch.randn(50, 3, dtype=torch.float64), torch.ones(50, 2, dtype=torch.bool)
     residual = torch.rand(50, dtype=torch.float64)
     for one, other in zip(there.sigma(z), here.sigma(z), strict=True):
@@ -45,18 +45,18 @@ def test_what_is_described_judges_as_the_pair_does_by_the_same_points(pair):
 
 
 def test_ranges_of_what_is_known_are_in_physical_units(pair):
-    described = describe(pair)["trust"]
+    described = describe(pair)["reliability"]
     x, y = pair.evidence.rows("train")
     assert described["input_low"] == x.amin(0).tolist()
     assert described["seen_high"][0] >= float(y[:, 0].sort().values[-100])
 
 
 def test_only_the_forward_map_carries_it(pair):
-    assert describe(pair, "inverse")["trust"] is None
+    assert describe(pair, "inverse")["reliability"] is None
 
 
 def test_a_pair_without_data_has_none():
     pair = ForwardInverseModule(SmoothMLP(3, 2, width=16), SmoothMLP(2, 3, width=16))
     pair.scale_x.fit(CENTRE, SCALE)
     pair.scale_y.fit(torch.zeros(2), torch.ones(2))
-    assert describe(pair)["trust"] is None
+    assert describe(pair)["reliability"] is None

@@ -25,7 +25,7 @@ def points(count, seed=0):
 def known(pair, x, y, num_judged=200):
     """Let a pair know rows as if it had been trained on them."""
     pair.evidence.begin()
-    pair._calibration = None
+    pair.proposer.reset()
     for split, rows in (("val", slice(num_judged)), ("train", slice(num_judged, None))):
         pair.evidence.add(split, x[rows], y[rows])
         pair.evidence.complete(split)
@@ -36,6 +36,11 @@ def untrained(**kwargs):
     return ForwardInverseModule(SmoothMLP(3, 2, width=8), SmoothMLP(2, 3, width=8), **kwargs).eval()
 
 
+def scaled(pair, x, y):
+    pair.scale_x.fit(x.mean(0), x.std(0))
+    pair.scale_y.fit(y.mean(0), y.std(0))
+
+
 @pytest.fixture(scope="module")
 def pair():
     """A pair that knows a process well."""
@@ -44,7 +49,7 @@ def pair():
         Ensemble(SmoothMLP(3, 2, width=32, depth=2), members=3), SmoothMLP(2, 3, width=32)
     )
     x, y = points(1200)
-    module._fit_scales(x.mean(0), x.std(0), y.mean(0), y.std(0))
+    scaled(module, x, y)
     optimizer = torch.optim.Adam(module.parameters(), 1e-2, fused=True)
     z, wanted = module.scale_x(x).float(), module.scale_y(y).float()
     for _ in range(250):
@@ -67,18 +72,21 @@ def proposal(pair, targets):
     return pair.propose(targets)
 
 
-def ranked(found):
-    return [found, *found.alternatives]
+def ranked(found, name):
+    """A column of the proposals and of their alternatives, best first: (N, 1 + S, ...)."""
+    return torch.cat((getattr(found, name)[:, None], getattr(found.alternatives, name)), 1)
 
 
-def test_what_is_proposed_is_inside_the_box_and_leads_to_the_target(pair, proposal, targets):
-    low, high = pair.box()
-    for one in ranked(proposal):
-        rows = one.inputs.isfinite().all(1)
-        assert ((one.inputs[rows] >= low) & (one.inputs[rows] <= high)).all()
-        np.testing.assert_allclose(
-            one.outputs[rows], pair(one.inputs[rows]).detach(), rtol=1e-5, atol=1e-5
-        )
+def exists(found):
+    return torch.arange(ranked(found, "residual").shape[1]) <= found.alternatives.count[:, None]
+
+
+def test_what_is_proposed_is_within_bounds_and_leads_to_the_target(pair, proposal, targets):
+    low, high = pair.proposer.bounds
+    inputs = ranked(proposal, "inputs")[exists(proposal)]
+    outputs = ranked(proposal, "outputs")[exists(proposal)]
+    assert ((inputs >= low) & (inputs <= high)).all()
+    np.testing.assert_allclose(outputs, pair(inputs).detach(), rtol=1e-5, atol=1e-5)
     missed = (pair(proposal.inputs).detach() - targets) / pair.scale_y.std
     np.testing.assert_allclose(missed.norm(dim=1), proposal.residual, atol=1e-5)
     assert proposal.converged.double().mean() > 0.9
@@ -86,49 +94,42 @@ def test_what_is_proposed_is_inside_the_box_and_leads_to_the_target(pair, propos
 
 def test_it_solves_from_the_inverse_network_and_the_nearest_known_points(pair, proposal, targets):
     x, _ = pair.evidence.rows("train")
-    low, high = pair.box()
+    bounds = pair.proposer.bounds
     spread = pair.scale_y.std
-    outcomes = pair(x.clamp(low, high)).detach()
+    outcomes = pair(bounds.clamp(x)).detach()
     nearest = torch.cdist(targets / spread, outcomes / spread).topk(7, largest=False).indices
-    start = torch.cat([pair.inverse(targets).detach()[:, None], x[nearest]], 1)
-    expected = solve(pair, targets, bounds=(low, high), start=start, progress=False)
-    every = torch.stack([one.inputs for one in ranked(expected)], 1)
-    for one in ranked(proposal):
-        rows = one.inputs.isfinite().all(1)
-        apart = (every[rows] - one.inputs[rows][:, None]).abs().amax(2).nan_to_num(torch.inf)
-        assert (apart.amin(1) < 1e-9).all()
+    starts = torch.cat([pair.inverse(targets).detach()[:, None], x[nearest]], 1)
+    expected = solve(pair, targets, bounds=bounds, starts=starts, progress=False)
+    assert torch.equal(expected.alternatives.count, proposal.alternatives.count)
+    ours, theirs = ranked(proposal, "inputs"), ranked(expected, "inputs")
+    apart = (ours[:, :, None] - theirs[:, None]).abs().amax(3).nan_to_num(torch.inf)
+    assert (apart.amin(2)[exists(proposal)] < 1e-9).all()
 
 
 def test_of_several_that_reach_the_target_the_most_trusted_is_first(proposal):
-    errors = torch.stack([one.expected_error for one in ranked(proposal)], 1)
-    reached = torch.stack([one.converged for one in ranked(proposal)], 1)
-    errors = errors.nan_to_num(torch.inf) + torch.where(reached, 0, 1e9)
-    assert len(proposal.alternatives) > 1
-    assert (errors[:, 1:] >= errors[:, :-1]).all()
+    assert proposal.alternatives.count.max() > 1
+    errors = ranked(proposal, "expected_error")[proposal.converged]
+    assert (errors.diff() >= 0)[~errors.diff().isnan()].all()
+    trust = ranked(proposal, "trust")[proposal.converged]
+    assert (trust.diff() <= 0)[~trust.diff().isnan()].all()
 
 
 @pytest.mark.parametrize("cost", [[1.0, 0.0, 0.0], Near([0.0, 0.0, 0.0])])
 def test_with_a_cost_the_cheapest_is_first(pair, targets, cost):
     found = pair.propose(targets[:20], cost=cost)
-    costs = torch.stack([one.cost for one in ranked(found)], 1).nan_to_num(torch.inf)
-    rows = found.converged
-    assert (costs[rows, 1:] >= costs[rows, :-1]).all()
+    costs = ranked(found, "cost")[found.converged].nan_to_num(torch.inf)
+    assert (costs[:, 1:] >= costs[:, :-1]).all()
     assert found.trust.isfinite().all()
 
 
-def test_a_reference_of_each_target_stays_with_it(pair, targets, monkeypatch):
-    targets, reference = targets[:10], points(10, seed=6)[0]
-    whole = pair.propose(targets, cost=Near(reference))
-    monkeypatch.setattr("lightning_invert.pair.proposing.MAX_TARGETS_AT_ONCE", 4)
-    parts = pair.propose(targets, cost=Near(reference))
-    np.testing.assert_allclose(parts.inputs, whole.inputs, atol=1e-3)
-
-
-def test_in_pieces_it_proposes_the_same(pair, proposal, targets, monkeypatch):
-    monkeypatch.setattr("lightning_invert.pair.proposing.MAX_TARGETS_AT_ONCE", 17)
-    parts = pair.propose(targets)
-    np.testing.assert_allclose(parts.inputs, proposal.inputs, atol=1e-5)
-    np.testing.assert_allclose(parts.trust, proposal.trust, atol=1e-4)
+def test_in_chunks_it_proposes_the_same(pair, targets, monkeypatch):
+    reference = points(60, seed=6)[0]
+    whole = pair.propose(targets), pair.propose(targets[:10], cost=Near(reference[:10]))
+    monkeypatch.setattr("lightning_invert.solver.solve.points_at_once", lambda n, m: 8 * 7)
+    parts = pair.propose(targets), pair.propose(targets[:10], cost=Near(reference[:10]))
+    for one, other, atol in zip(parts, whole, (1e-5, 1e-3), strict=True):
+        np.testing.assert_allclose(one.inputs, other.inputs, atol=atol)
+        np.testing.assert_allclose(one.trust, other.trust, atol=1e-2)
 
 
 def test_bands_hold_what_the_process_answers(pair):
@@ -140,24 +141,13 @@ def test_bands_hold_what_the_process_answers(pair):
     assert (inside[found.converged].double().mean(0) > 0.85).all()
 
 
-def test_bands_are_the_calibrations(pair, proposal):
-    calibration = pair.calibration
-    z = pair.scale_x(proposal.inputs)
-    sigma, distance = calibration.sigma(z, pair._spread(proposal.inputs).detach())
-    reach = calibration.quantile * sigma * pair.scale_y.std
-    np.testing.assert_allclose(proposal.outcome_high - proposal.outputs, reach, rtol=1e-6)
-    np.testing.assert_allclose(proposal.outputs - proposal.outcome_low, reach, rtol=1e-6)
-    assert torch.equal(proposal.far, distance > calibration.far)
-
-
 def test_a_fixed_setting_stays_and_moves_for_no_target(pair, targets):
     given = torch.linspace(-1, 1, len(targets), dtype=torch.float64)
     found = pair.propose(targets, fixed={"a": given, 2: 0.5})
-    for one in ranked(found):
-        rows = one.inputs.isfinite().all(1)
-        assert torch.equal(one.inputs[rows, 0], given[rows])
-        assert (one.inputs[rows, 2] == 0.5).all()
-        assert (one.sensitivity[rows][:, [0, 2]] == 0).all()
+    inputs, there = ranked(found, "inputs"), exists(found)
+    assert torch.equal(inputs[..., 0][there], given[:, None].expand(there.shape)[there])
+    assert (inputs[..., 2][there] == 0.5).all()
+    assert (ranked(found, "sensitivity")[there][:, [0, 2]] == 0).all()
     assert not found.at_bound[:, [0, 2]].any()
 
 
@@ -167,12 +157,12 @@ def test_an_interval_is_reached_anywhere_inside_and_a_free_output_counts_for_not
     free = pair.propose([[0.5, torch.nan]])
     assert free.converged.all()
     assert free.trust.isfinite().all()
-    both = pair.calibration.expected_error(
+    both = pair.reliability.expected_error(
         torch.ones(1, 2).double(), free.residual, torch.tensor([[True, True]])
     )
     assert free.expected_error < both
     assert not free.unseen.any()
-    assert free.target_low.tolist() == [[0.5, -torch.inf]]
+    assert free.targets.low.tolist() == [[0.5, -torch.inf]]
 
 
 def test_what_was_never_seen_is_said_to_be(pair):
@@ -183,9 +173,9 @@ def test_what_was_never_seen_is_said_to_be(pair):
     assert found.trust[2] > 0.3
 
 
-@pytest.mark.parametrize("start", [1, 3])
-def test_so_many_starts_give_at_most_so_many_solutions(pair, targets, start):
-    assert len(ranked(pair.propose(targets, start=start))) <= start
+@pytest.mark.parametrize("num_starts", [1, 3])
+def test_there_are_at_most_as_many_solutions_as_starts(pair, targets, num_starts):
+    assert ranked(pair.propose(targets, num_starts=num_starts), "trust").shape[1] <= num_starts
 
 
 def test_without_data_it_proposes_inside_bounds_and_trusts_nothing():
@@ -222,24 +212,23 @@ def test_with_too_few_validation_points_nothing_is_trusted():
     )
 
 
-def test_the_box_is_that_of_the_variables_and_else_of_the_data():
+def test_bounds_are_the_ranges_of_the_variables_or_else_of_the_data():
     x, y = points(400)
     x[3], y[7] = torch.nan, torch.nan
     pair = known(untrained(), x, y)
     seen = x[200:]
-    low, high = pair.box()
+    low, high = pair.proposer.bounds
     np.testing.assert_allclose(low, seen.amin(0))
     np.testing.assert_allclose(high, seen.amax(0))
     pair.inputs = INPUTS
-    low, high = pair.box()
+    low, high = pair.proposer.bounds
     np.testing.assert_allclose(low, [-2.0, seen[:, 1].min(), -2.5])
     np.testing.assert_allclose(high, [2.0, seen[:, 1].max(), 2.5])
     without = untrained()
-    assert without.box() is None
+    assert without.proposer.bounds is None
     without.inputs = INPUTS
-    assert without.box() is None
-    without.inputs = (INPUTS[0],) * 3
-    assert without.box()[0].tolist() == [-2.0] * 3
+    assert without.proposer.bounds.closed.tolist() == [True, False, True]
+    assert without.proposer.bounds.low.tolist() == [-2.0, -torch.inf, -2.5]
 
 
 def test_rows_that_are_not_finite_count_for_nothing():
@@ -263,8 +252,8 @@ def test_units_that_float32_does_not_hold_are_kept():
     seconds = shift + width * x
     outcomes = 1.7e9 + 60.0 * y
     plain, moved = module, copy.deepcopy(module)
-    plain._fit_scales(x.mean(0), x.std(0), y.mean(0), y.std(0))
-    moved._fit_scales(seconds.mean(0), seconds.std(0), outcomes.mean(0), outcomes.std(0))
+    scaled(plain, x, y)
+    scaled(moved, seconds, outcomes)
     wanted = plain(points(20, seed=5)[0]).detach()
     one = known(plain, x, y).propose(wanted)
     other = known(moved, seconds, outcomes).propose(1.7e9 + 60.0 * wanted)
@@ -302,19 +291,21 @@ def test_a_checkpoint_proposes_the_same_to_the_bit(tmp_path):
     assert other.input_variables == Smooth.inputs
 
 
-def test_it_is_calibrated_anew_after_training_and_after_weights_were_loaded(tmp_path):
+def test_reliability_is_measured_anew_after_training_and_after_weights_were_loaded(tmp_path):
     module, _ = fitted(tmp_path)
     weights = copy.deepcopy(module.state_dict())
-    first = module.calibration
-    assert module.calibration is first
+    first = module.reliability
+    assert module.reliability is first
     fitted(tmp_path, module, max_epochs=3)
-    second = module.calibration
-    assert not torch.equal(second.squares, first.squares)
+    second = module.reliability
+    assert not torch.equal(second.squared_errors, first.squared_errors)
     module.eval()
     module.load_state_dict(weights)
     errors = module(module.evidence.rows("val")[0]).detach() - module.evidence.rows("val")[1]
     expected = (errors / module.scale_y.std).square()
-    np.testing.assert_allclose(module.calibration.squares[: len(expected)], expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        module.reliability.squared_errors[: len(expected)], expected, rtol=1e-9
+    )
 
 
 def test_it_leaves_the_pair_as_it_was(pair, targets):
@@ -333,8 +324,8 @@ def test_it_leaves_the_pair_as_it_was(pair, targets):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"start": 0}, ValueError, "`start`"),
-        ({"start": torch.zeros(60, 3)}, TypeError, "`start`"),
+        ({"num_starts": 0}, ValueError, "`num_starts`"),
+        ({"num_starts": torch.zeros(60, 3)}, TypeError, "`num_starts`"),
         ({"tolerance": 0.0}, ValueError, "`tolerance`"),
         ({"max_steps": 0}, ValueError, "`max_steps`"),
         ({"progress": 1}, TypeError, "`progress`"),
@@ -344,13 +335,13 @@ def test_it_leaves_the_pair_as_it_was(pair, targets):
         ({"fixed": {"nobody": 0.0}}, ValueError, "`fixed`"),
         ({"fixed": {"a": 9.0}}, ValueError, "`fixed`"),
         ({"cost": [1.0]}, ValueError, "`cost`"),
-        ({"y": torch.zeros(5, 3)}, ValueError, "`targets`"),
-        ({"y": "all"}, TypeError, "`targets`"),
+        ({"targets": torch.zeros(5, 3)}, ValueError, "`targets`"),
+        ({"targets": "all"}, TypeError, "`targets`"),
     ],
 )
 def test_bad_arguments_are_refused_in_words(pair, targets, arguments, error, words):
     with pytest.raises(error, match=words):
-        pair.propose(**{"y": targets, **arguments})
+        pair.propose(**{"targets": targets, **arguments})
 
 
 def test_columns_of_a_table_have_a_row_for_each_target(proposal, targets):

@@ -1,0 +1,55 @@
+"""Numbers, lists and arrays as tensors of one dtype on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
+
+import torch
+from torch import Tensor
+
+from lightning_invert.arguments import wrong
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Placement", "TensorLike", "read_tensor", "to_tensor"]
+
+TensorLike: TypeAlias = Union[Tensor, "NDArray[Any]", Sequence[Any], float]
+"""What :func:`read_tensor` reads."""
+
+
+class Placement(NamedTuple):
+    """The dtype and the device of the points at which a function is evaluated."""
+
+    dtype: torch.dtype
+    device: torch.device
+
+
+def to_tensor(value: Any) -> Tensor:
+    """Return a tensor as it is; copy anything else, because an array may be read-only."""
+    return value if isinstance(value, Tensor) else torch.tensor(value)
+
+
+def read_tensor(name: str, value: Any, placement: Placement) -> Tensor:
+    """Return a tensor, an array, a number or nested lists as a tensor without a graph.
+
+    Raises:
+        TypeError: If ``value`` holds no numbers. Also if it is a tensor or an array of whole
+            numbers: that is more often a file read wrongly than intended.
+    """
+    has_dtype = getattr(value, "dtype", None) is not None
+    try:
+        tensor = to_tensor(value)
+        if not has_dtype and tensor.is_floating_point():  # Python's numbers have double precision
+            tensor = torch.tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            wrong(name, "numbers: a floating tensor, an array or lists", value)
+        ) from error
+    floating = tensor.is_floating_point()
+    if tensor.is_complex() or tensor.dtype == torch.bool or (has_dtype and not floating):
+        raise TypeError(f"Expected argument `{name}` to be floating, but got {tensor.dtype}.")
+    # An inference tensor can take no part in a computation with gradients.
+    tensor = tensor.clone() if tensor.is_inference() else tensor.detach()
+    return tensor.to(placement.device, placement.dtype)

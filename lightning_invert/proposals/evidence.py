@@ -1,0 +1,158 @@
+"""Known points: random rows of the training and validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.sampling import StreamSample
+from lightning_invert.solver.rows import finite_rows
+
+__all__ = ["Evidence"]
+
+SPLITS = ("train", "val")
+
+
+class Evidence:
+    """Random rows of the training and of the validation split, in physical units.
+
+    Rows are taken as they pass, until their split is complete. :meth:`of` takes tensors instead.
+
+    Args:
+        num_points: Bound on the rows kept of each split; 0: none.
+        seed: Seed of the choice.
+
+    Example:
+        >>> evidence = Evidence(100)
+        >>> for x in torch.randn(50, 16, 7):
+        ...     evidence.add("train", x, x[:, :4])
+        >>> evidence.complete("train")
+        >>> x, y = evidence.rows("train")
+        >>> x.shape, y.shape
+        (torch.Size([100, 7]), torch.Size([100, 4]))
+    """
+
+    def __init__(self, num_points: int, seed: int = 0) -> None:
+        self.num_points = num_points
+        self._seed = seed
+        self._samples: dict[str, StreamSample] = {}
+        self._complete: set[str] = set()
+        self.begin()
+
+    @classmethod
+    def of(
+        cls,
+        train: tuple[TensorLike, TensorLike],
+        val: tuple[TensorLike, TensorLike],
+        *,
+        num_points: int = 4096,
+        seed: int = 0,
+    ) -> Evidence:
+        """Return the evidence of known points.
+
+        Args:
+            train: Inputs (K, n) and outputs (K, m) that the function was trained on.
+            val: Inputs and outputs that it was not trained on: by these it is judged.
+            num_points: Bound on the rows kept of each split.
+            seed: Seed of the choice.
+
+        Raises:
+            TypeError: If they are no numbers.
+            ValueError: If they are no tables with the same number of rows.
+
+        Example:
+            >>> x = torch.randn(300, 2)
+            >>> evidence = Evidence.of(train=(x[:200], x[:200]), val=(x[200:], x[200:]))
+            >>> len(evidence.rows("val")[0])
+            100
+        """
+        evidence = cls(num_points, seed)
+        float64 = Placement(torch.float64, torch.device("cpu"))
+        for split, pair in zip(SPLITS, (train, val), strict=True):
+            x, y = (read_tensor(split, side, float64) for side in pair)
+            if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+                raise ValueError(
+                    f"Expected argument `{split}` to be inputs (K, n) and outputs (K, m), but got "
+                    f"{tuple(x.shape)} and {tuple(y.shape)}."
+                )
+            evidence.add(split, x, y)
+            evidence.complete(split)
+        return evidence
+
+    def begin(self, process: int = 0) -> None:
+        """Forget all rows. Each process draws by itself, at places that differ by its number."""
+        seed = self._seed + process * len(SPLITS)
+        self._samples = {
+            split: StreamSample(self.num_points, seed=seed + place)
+            for place, split in enumerate(SPLITS)
+        }
+        self._complete = set() if self.num_points else set(SPLITS)
+
+    def add(self, split: str, x: Tensor, y: Tensor) -> None:
+        """Offer the rows of a batch, (N, n) and (N, m), unless the split is complete.
+
+        Rows that are not finite are left out.
+        """
+        if split in self._complete:
+            return
+        rows = x.flatten(1).double(), y.flatten(1).double()
+        finite = finite_rows(*rows)
+        self._samples[split].add({"x": rows[0][finite], "y": rows[1][finite]})
+
+    def complete(
+        self, split: str, gather: Callable[[Any], Sequence[Any]] = lambda mine: [mine]
+    ) -> None:
+        """Close a split, unless no process has rows of it.
+
+        ``gather`` returns what every process passed to it: their samples become one.
+        """
+        if split not in self._complete and any(gather(len(self._samples[split]))):
+            self._samples[split].merge(gather)
+            self._complete.add(split)
+
+    def rows(self, split: str) -> tuple[Tensor, Tensor] | None:
+        """Return x (K, n) and y (K, m) of a split, float64; ``None`` if it has no rows."""
+        rows = self._samples[split].rows()
+        return (rows["x"], rows["y"]) if len(self._samples[split]) else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows and the state of the draw, in tensors and plain values."""
+        return {
+            split: {**sample.state_dict(), "complete": split in self._complete}
+            for split, sample in self._samples.items()
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` returned, unless ``num_points`` is 0.
+
+        All rows are taken, also if there are more than ``num_points``.
+
+        Raises:
+            ValueError: If the state is damaged.
+        """
+        self.begin()
+        if not self.num_points:
+            return
+        try:
+            for split, state in state_dict.items():
+                self._samples[split].load_state_dict(state)
+                held = self._samples[split].rows()
+                rows = [held[side] for side in ("x", "y")] if held else []
+                if not all(
+                    part.ndim == 2 and part.dtype == torch.float64 and part.isfinite().all()
+                    for part in rows
+                ):
+                    raise ValueError("rows of another shape or dtype, or that are not finite")
+                lengths = {len(self._samples[split]), *map(len, rows)}
+                if len(lengths) > 1:
+                    raise ValueError("rows that do not fit each other")
+                if state["complete"]:
+                    self._complete.add(split)
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"Expected the checkpoint to keep rows of its data, but they are damaged: {error}."
+            ) from error

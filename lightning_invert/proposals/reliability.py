@@ -1,0 +1,286 @@
+r"""Model a surrogate's errors by known points, to tell how far to rely on a proposal.
+
+The variance of the error of F at x is modelled, output by output, as
+
+.. math:: \sigma^2(x) = c_0 + c_1\, e^2_5(x) + c_2\, s^2(x)\, d(x) + c_3\, d^4(x)
+
+with :math:`e^2_5` the squared error at the five nearest known points (weighted by nearness),
+:math:`s^2` the variance over F's members, where it has several, and d the Mahalanobis distance from
+the known points. :math:`s^2` is the mean over the outputs: of three members, that of one output alone
+is little better than a guess. Only :math:`e^2_5` and the c differ between outputs.
+
+The c are not negative. They maximise the likelihood of a normal law at validation points, each judged
+by its neighbours alone. A term is left out unless it pays, over all outputs, by the information
+criterion of G. Schwarz (*Estimating the dimension of a model*, Annals of Statistics 6, 1978). Where
+the data have no noise, the neighbours tell nearly all. Where noise hides what they know, the terms of
+the members and of the distance get at least a hundredth of the variance each: too little to matter
+near noisy data, but it orders the proposals and grows far from them. docs/solve.md has the measurements.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import compress, product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["MIN_POINTS", "Reliability"]
+
+NEIGHBOURS = 5
+
+MIN_POINTS = 30
+"""Least number of validation points: of fewer, the 90 % quantile is a guess."""
+
+FAR_SHARE = 0.99
+"""Share of the validation points that count as near their neighbours."""
+
+MIN_SHARE = 0.01
+"""Share of the mean squared error that the members and the distance have at least, where noise hides
+it. With 0.03 or 0.05 trust tells less about proposals near the data; without any it tells nothing."""
+
+ITERATIONS = 300
+
+MAX_NUMBERS_AT_ONCE = 2**23
+"""Bound on the distances that are computed at once."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The errors of a surrogate, as known from points; in standard units and float64.
+
+    Attributes:
+        points: Known points less their centre, shape (K, n).
+        squared_errors: Squared errors of F there, shape (K, m).
+        centre: Mean of the known points, shape (n,).
+        whitening: W with d = ‖W (x - centre)‖, shape (n, n).
+        weights: c of the terms, shape (4, m).
+        band: Half the width of the 90 % band in units of σ, shape (m,): the quantile of |error| / σ
+            at the validation points, with the finite-sample correction of split conformal
+            prediction.
+        accuracy: A with Σ A_j² the squared error that 90 % of the validation points do not exceed,
+            shape (m,).
+        log_mean: Mean of log(‖error‖ / ‖σ‖) at the validation points.
+        log_std: Its standard deviation.
+        far: Mean distance to the nearest known points beyond which a point is far.
+        seen_low: Least known outcomes, shape (m,), in physical units.
+        seen_high: Greatest known outcomes, likewise.
+    """
+
+    points: Tensor
+    squared_errors: Tensor
+    centre: Tensor
+    whitening: Tensor
+    weights: Tensor
+    band: Tensor
+    accuracy: Tensor
+    log_mean: float
+    log_std: float
+    far: float
+    seen_low: Tensor
+    seen_high: Tensor
+
+    @classmethod
+    def fit(
+        cls,
+        points: Tensor,
+        errors: Tensor,
+        *,
+        num_judged: int,
+        outcomes: Tensor,
+        spread: Tensor | None = None,
+        confidence: float = 0.9,
+    ) -> Reliability:
+        """Fit the model to known points, of which the first ones were not trained on.
+
+        Args:
+            points: Known points in standard units, shape (K, n), float64.
+            errors: Outputs of F minus the known ones, in standard units, shape (K, m).
+            num_judged: Number of validation points, which come first: at least
+                :data:`MIN_POINTS`.
+            outcomes: Known outcomes, shape (K, m), in physical units.
+            spread: Standard deviation over F's members, shape (K, m); ``None``: F is one network.
+            confidence: Share of the validation points that the bands hold.
+        """
+        centre = points.mean(0)
+        centred = points - centre
+        blank = torch.zeros(0, dtype=torch.float64)
+        plain = cls(
+            points=centred,
+            squared_errors=errors.square(),
+            centre=centre,
+            whitening=_whitening(centred),
+            weights=blank,
+            band=blank,
+            accuracy=blank,
+            log_mean=0.0,
+            log_std=1.0,
+            far=0.0,
+            seen_low=outcomes.amin(0),
+            seen_high=outcomes.amax(0),
+        )
+        judged = torch.arange(num_judged)
+        # An error of exactly 0 would leave no variance to divide by.
+        squares = plain.squared_errors[:num_judged].clamp(min=torch.finfo(errors.dtype).eps ** 2)
+        terms, distance = plain._terms(
+            points[judged], None if spread is None else spread[judged], judged
+        )
+        weights = _weights(terms, squares)
+        variance = (terms * weights[:, None]).sum(0)
+        rank = min(math.ceil((num_judged + 1) * confidence), num_judged)
+        ratio = (squares / variance).sqrt()
+        total = squares.sum(1)
+        scale = total.quantile(0.9) / squares.mean(0).sum()
+        logs = 0.5 * (total / variance.sum(1)).log()
+        return replace(
+            plain,
+            weights=weights,
+            band=ratio.kthvalue(rank, dim=0).values,
+            accuracy=(scale * squares.mean(0)).sqrt(),
+            log_mean=float(logs.mean()),
+            log_std=max(float(logs.std()), 1e-3),
+            far=float(distance.quantile(FAR_SHARE)),
+        )
+
+    def sigma(self, points: Tensor, spread: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return σ at points (N, n), shape (N, m), and their mean distance to known ones, (N,).
+
+        ``spread`` (N, m) is the standard deviation over F's members, if it has several.
+        """
+        terms, distance = self._terms(points, spread)
+        return (terms * self.weights[:, None]).sum(0).sqrt(), distance
+
+    def expected_error(self, sigma: Tensor, residual: Tensor, wanted: Tensor) -> Tensor:
+        r"""Return the expected distance of the outcome from the target, the median, (N,).
+
+        .. math:: e^\mu \sqrt{r^2 + \sum_j \sigma_j^2}
+
+        over the outputs that have a target (``wanted``, (N, m)), with r the residual (N,), σ of
+        shape (N, m) and \mu that of the validation points.
+        """
+        square = residual.square() + (sigma.square() * wanted).sum(1)
+        return square.sqrt() * math.exp(self.log_mean)
+
+    def trust(self, expected_error: Tensor, wanted: Tensor) -> Tensor:
+        r"""Return the probability that the outcome is as near to the target as F is accurate, (N,).
+
+        F is accurate to the error A of 90 % of the validation points. The error is taken to be
+        log-normal about the expected one, e: :math:`\Phi((\ln A - \ln e) / s)`.
+        """
+        log_accuracy = 0.5 * (self.accuracy.square() * wanted).sum(1).log()
+        deviations = (log_accuracy - expected_error.log()) / self.log_std
+        # By its logarithm: `ndtr` is 0 from -8.3 on, and would not tell bad from worse.
+        probability: Tensor = torch.special.log_ndtr(deviations).exp()
+        return probability
+
+    def to_json(self, digits: int = 7) -> dict[str, Any]:
+        """Return the model in plain values, which deploy/page/reliability.js reads.
+
+        The keys are the attributes and ``neighbours``. Values in standard units are rounded.
+        """
+
+        def rounded(value: Any) -> Any:
+            if isinstance(value, list):
+                return [rounded(part) for part in value]
+            return float(f"{value:.{digits}g}")
+
+        return {
+            "neighbours": NEIGHBOURS,
+            "points": rounded(self.points.tolist()),
+            "squared_errors": rounded(self.squared_errors.tolist()),
+            "centre": rounded(self.centre.tolist()),
+            "whitening": rounded(self.whitening.tolist()),
+            "weights": rounded(self.weights.tolist()),
+            "band": rounded(self.band.tolist()),
+            "accuracy": rounded(self.accuracy.tolist()),
+            "log_mean": rounded(self.log_mean),
+            "log_std": rounded(self.log_std),
+            "far": rounded(self.far),
+            "seen_low": self.seen_low.tolist(),
+            "seen_high": self.seen_high.tolist(),
+        }
+
+    def _terms(
+        self, points: Tensor, spread: Tensor | None, own: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the terms of the variance, (4, N, m), and the distance to the neighbours, (N,).
+
+        ``own`` (N,) are the indices of the points among the known ones: no point is its own
+        neighbour.
+        """
+        # Distances between numbers far from 0 would be rounded away.
+        points = points - self.centre
+        chunk = max(1, MAX_NUMBERS_AT_ONCE // len(self.points))
+        local, distance = [], []
+        for begin in range(0, len(points), chunk):
+            rows = slice(begin, begin + chunk)
+            apart = torch.cdist(points[rows], self.points)
+            if own is not None:
+                apart.scatter_(1, own[rows, None], torch.inf)
+            near, which = apart.topk(min(NEIGHBOURS, apart.shape[1] - 1), largest=False)
+            share = 1 / near.clamp(min=1e-9)
+            share = share / share.sum(1, keepdim=True)
+            local.append((share[:, :, None] * self.squared_errors[which]).sum(1))
+            distance.append(near.mean(1))
+        away = (points @ self.whitening.T).norm(dim=1)[:, None]
+        neighbours = torch.cat(local)
+        members = torch.zeros_like(away)
+        if spread is not None:
+            members = spread.square().mean(1, keepdim=True) * away
+        terms = (torch.ones_like(neighbours), neighbours, members, away**4)
+        return torch.stack([term.expand_as(neighbours) for term in terms]), torch.cat(distance)
+
+
+def _weights(terms: Tensor, squares: Tensor) -> Tensor:
+    """Return the weights c, (4, m), at least MIN_SHARE where the neighbours do not pay."""
+    weights = _select_weights(terms, squares)
+    if not weights[1].any():
+        least = MIN_SHARE * squares.mean(0) / terms[2:].mean(1)
+        weights[2:] = torch.where(least.isfinite(), weights[2:].maximum(least), 0.0)
+    return weights
+
+
+def _whitening(centred: Tensor) -> Tensor:
+    """Return W with cov(W x) = 1; a direction without variance gets the least that counts."""
+    variance, directions = torch.linalg.eigh(centred.T @ centred / max(1, len(centred) - 1))
+    least = float(variance.max()) * 1e-6
+    whitening: Tensor = directions.T / variance.clamp(min=max(least, 1e-300)).sqrt()[:, None]
+    return whitening
+
+
+def _select_weights(terms: Tensor, squares: Tensor) -> Tensor:
+    """Return the weights of the terms, (T, m), that explain the squares (N, m) best.
+
+    The first term is always used; the others only if they pay, over all outputs together.
+    """
+    best, weights = math.inf, torch.zeros(len(terms), squares.shape[1], dtype=torch.float64)
+    varies = [bool(term.any()) for term in terms[1:]]
+    for chosen in product(*((False, True) if term else (False,) for term in varies)):
+        used = torch.tensor([0, *compress(range(1, len(terms)), chosen)])
+        likeliest, loss = _maximise_likelihood(terms[used], squares)
+        penalty = math.log(len(squares)) / len(squares) * len(used)
+        cost = float((loss + penalty).sum())
+        if cost < best:
+            best, weights = cost, torch.zeros_like(weights)
+            weights[used] = likeliest
+    return weights
+
+
+def _maximise_likelihood(terms: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights (T, m) of greatest likelihood, and -2 log of it per point, (m,).
+
+    Multiplicative updates keep them positive: C. Fevotte, N. Bertin and J.-L. Durrieu,
+    *Nonnegative matrix factorization with the Itakura-Saito divergence*, Neural Computation 21
+    (2009), for one factor.
+    """
+    size = terms.mean(1).clamp(min=1e-300)
+    scaled = terms / size[:, None]
+    weights = squares.mean(0).expand(len(terms), -1) / len(terms)
+    for _ in range(ITERATIONS):
+        variance = (scaled * weights[:, None]).sum(0)
+        slope = (scaled * (squares / variance.square())).sum(1) / (scaled / variance).sum(1)
+        weights = weights * slope.sqrt()
+    variance = (scaled * weights[:, None]).sum(0)
+    return weights / size, (variance.log() + squares / variance).mean(0)

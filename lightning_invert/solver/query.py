@@ -1,0 +1,251 @@
+"""What is asked of the solver, read once from what a user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_invert.arguments import check_integer, check_number, wrong
+from lightning_invert.arrays import Placement, read_tensor, to_tensor
+from lightning_invert.jacobians.jacobian import count_outputs
+from lightning_invert.solver.cost import Cost, read_cost
+from lightning_invert.solver.model import Description, Model
+from lightning_invert.solver.rows import first_index
+from lightning_invert.solver.starts import GivenStarts, Pool, Starts
+from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds
+
+__all__ = ["Query", "drawn_starts"]
+
+StartsOf = Callable[[Model, Bounds, Description], Starts]
+"""Makes the starts, once the units and the bounds (n,) of the inputs are known."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question to the solver: N targets, each with its bounds, starts and cost.
+
+    Attributes:
+        model: F and its units.
+        targets: N targets.
+        bounds: Shape (N, n); the ends of a fixed input are equal.
+        starts: Where the search begins.
+        cost: What is to be lowered; ``None``: nothing.
+        tolerance: A target is reached at this distance, in spreads of the outputs.
+        max_steps: Steps towards the target, and as many for the cost.
+    """
+
+    model: Model
+    targets: Targets
+    bounds: Bounds
+    starts: Starts
+    cost: Cost | None
+    tolerance: float
+    max_steps: int
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[[Tensor], Tensor],
+        targets: Any,
+        *,
+        description: Description | None = None,
+        bounds: Any = None,
+        starts: Any | StartsOf,
+        fixed: Any = None,
+        cost: Any = None,
+        scale: Any = None,
+        tolerance: float = 1e-3,
+        max_steps: int = 50,
+    ) -> Query:
+        """Read the arguments of :func:`~lightning_invert.solve`; F is evaluated at a few points.
+
+        ``starts`` are tensors, or a function that makes the starts; ``description`` overrides what
+        the function tells about itself.
+
+        Raises:
+            TypeError: If an argument is of a wrong type.
+            ValueError: If an argument is out of its range or the arguments do not fit each other.
+        """
+        tolerance = check_number("tolerance", tolerance, low=0.0, open_low=True)
+        max_steps = check_integer("max_steps", max_steps, low=1)
+        if not callable(function):
+            raise TypeError(wrong("function", "a module or a function", function))
+        about = Description.of(function) if description is None else description
+        placement = about.placement(targets, None if callable(starts) else starts, bounds)
+        given = None if callable(starts) else read_tensor("starts", starts, placement)
+        n = _num_inputs(about, given, bounds)
+        if bounds is None and about.inputs is not None:
+            bounds = Bounds.of_variables(about.inputs)
+        pair = (None, None) if bounds is None else bounds
+        limits = Bounds.of(pair, n, placement, about.names)
+        m = count_outputs(function, _first_point(given, limits))
+        read = Targets.of(targets, m, placement)
+        num_targets = len(read.low)
+        model = Model(function, m, *_read_scale(scale, about, limits, m))
+        limits, walls = _fix(fixed, limits, num_targets, about)
+        return cls(
+            model,
+            read,
+            walls,
+            starts(model, limits, about) if given is None else _given(given, num_targets, n),
+            None if cost is None else read_cost(cost, num_targets, model.input_spread, placement),
+            tolerance,
+            max_steps,
+        )
+
+    def __len__(self) -> int:
+        return len(self.targets.low)
+
+    def rows(self, rows: Tensor | slice) -> Query:
+        """Return the query for these targets; an index that repeats repeats its target."""
+        return replace(
+            self,
+            targets=self.targets.rows(rows),
+            bounds=self.bounds.rows(rows),
+            starts=self.starts.rows(rows),
+            cost=None if self.cost is None else self.cost.rows(rows),
+        )
+
+    def points(self) -> Tensor:
+        """Return the starts of all targets, (N, S, n)."""
+        return self.starts.points(self.targets, self.bounds)
+
+
+def drawn_starts(count: int, seed: int) -> StartsOf:
+    """Return what draws the starts from the bounds, which have to be closed."""
+
+    def draw(model: Model, bounds: Bounds, about: Description) -> Pool:
+        if not bounds.closed.all():
+            index = first_index(~bounds.closed)
+            raise ValueError(
+                "Expected argument `bounds` to be closed where no `starts` are given, but they are "
+                f"open, as for input {about.label(index)}: write `bounds=(low, high)` with finite "
+                f"ends, or `starts=` inputs of shape (N, {len(bounds.low)})."
+            )
+        return Pool.drawn(model, bounds, seed=seed, count=count)
+
+    return draw
+
+
+def _num_inputs(about: Description, starts: Tensor | None, bounds: Any) -> int:
+    if about.inputs is not None:
+        return len(about.inputs)
+    if starts is not None:
+        if starts.ndim not in (2, 3):
+            raise ValueError(
+                "Expected argument `starts` to be of shape (N, n) or (N, S, n), but got "
+                f"{tuple(starts.shape)}."
+            )
+        return starts.shape[-1]
+    for end in bounds if isinstance(bounds, tuple | list) else ():
+        shape = () if end is None else to_tensor(end).shape
+        if len(shape) == 1:
+            return shape[0]
+    raise ValueError(
+        "Expected argument `starts` or `bounds` to be given, with a column for each input: the "
+        "number of inputs is not known."
+    )
+
+
+def _first_point(starts: Tensor | None, bounds: Bounds) -> Tensor:
+    """Return a point (1, n) at which the outputs are counted."""
+    if starts is None:
+        return bounds.clamp(torch.zeros_like(bounds.low)[None])
+    return starts.reshape(-1, starts.shape[-1])[:1]
+
+
+def _given(starts: Tensor, num_targets: int, n: int) -> GivenStarts:
+    shaped = starts[:, None] if starts.ndim == 2 else starts
+    fits = shaped.ndim == 3 and shaped.shape[0] == num_targets and shaped.shape[2] == n
+    if not fits or shaped.shape[1] == 0:
+        raise ValueError(
+            f"Expected argument `starts` to be of shape ({num_targets}, {n}) or ({num_targets}, S, "
+            f"{n}), but got {tuple(starts.shape)}."
+        )
+    return GivenStarts(shaped)
+
+
+def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tuple[Bounds, Bounds]:
+    """Return bounds with the fixed values in them: (n,), with their means, and (N, n)."""
+    n = len(bounds.low)
+    values = _read_fixed(fixed, n, num_targets, about, bounds)
+    if not values:
+        return bounds, Bounds(*(end.expand(num_targets, n) for end in bounds))
+    limits = Bounds(*(end.clone() for end in bounds))
+    walls = Bounds(*(end.repeat(num_targets, 1) for end in bounds))
+    for index, value in values.items():
+        low, high = bounds.low[index], bounds.high[index]
+        outside = (value < low) | (value > high)
+        if outside.any():
+            raise ValueError(
+                "Expected argument `fixed` to hold values within the bounds, but got "
+                f"{value[first_index(outside)]:g} for input {about.label(index)}, which may be "
+                f"{low:g} to {high:g}."
+            )
+        for end, wall in zip(limits, walls, strict=True):
+            end[index], wall[:, index] = value.mean(), value
+    return limits, walls
+
+
+def _read_fixed(
+    fixed: Any, n: int, num_targets: int, about: Description, bounds: Bounds
+) -> dict[int, Tensor]:
+    if fixed is None:
+        return {}
+    if not isinstance(fixed, Mapping):
+        raise TypeError(wrong("fixed", "a dictionary {name or index: value}", fixed))
+    placement = Placement(bounds.low.dtype, bounds.low.device)
+    values = {}
+    for key, value in fixed.items():
+        if isinstance(key, str):
+            if key not in (about.names or ()):
+                known = f"one of {about.names}" if about.names else "an index: no names are known"
+                raise ValueError(wrong("fixed", f"keyed by {known}", key))
+            index = (about.names or []).index(key)
+        else:
+            index = check_integer("fixed", key, low=0, high=n - 1, what="or a name, as its keys")
+        numbers = read_tensor("fixed", value, placement)
+        if numbers.shape not in ((), (num_targets,)) or not numbers.isfinite().all():
+            raise ValueError(
+                "Expected argument `fixed` to hold a finite number, or one for each of the "
+                f"{num_targets} targets, but got {value!r} for {key!r}."
+            )
+        values[index] = numbers.expand(num_targets)
+    if len(values) == n:
+        raise ValueError("Expected argument `fixed` to leave an input that may move, but got all.")
+    return values
+
+
+def _read_scale(scale: Any, about: Description, bounds: Bounds, m: int) -> tuple[Tensor, Tensor]:
+    """Return the units of the inputs and of the outputs, (n,) and (m,), float64."""
+    placement = Placement(torch.float64, bounds.low.device)
+    if isinstance(scale, tuple | list) and len(scale) == 2:
+        units = []
+        for value, count in zip(scale, (len(bounds.low), m), strict=True):
+            unit = read_tensor("scale", value, placement)
+            if unit.shape not in ((), (count,)) or not ((unit > 0) & unit.isfinite()).all():
+                raise ValueError(
+                    "Expected argument `scale` to hold positive units, a number or one for each of "
+                    f"{count}, but got {value!r}."
+                )
+            units.append(unit.expand(count))
+        return units[0], units[1]
+    if scale not in (None, "standardized", "physical"):
+        raise ValueError(
+            wrong("scale", "'standardized', 'physical' or units (of inputs, of outputs)", scale)
+        )
+    if scale != "physical" and about.standardized:
+        return about.scale_x.std.double(), about.scale_y.std.double()
+    if scale == "standardized":
+        raise ValueError(
+            "Expected argument `scale` not to be 'standardized' for a function without statistics: "
+            "write `scale=(spread of inputs, spread of outputs)`."
+        )
+    width = (bounds.high - bounds.low).double()
+    by_width = width.isfinite() & (width > 0) & (scale is None)
+    return torch.where(by_width, width, 1.0), torch.ones(m).to(width)
