@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_flag, check_integer, wrong
-from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.arrays import TensorLike
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.reliability import MIN_POINTS, Reliability
+from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
 from lightning_invert.solver.cost import Near
-from lightning_invert.solver.model import Description, Model, evaluating
-from lightning_invert.solver.query import Query, StartsOf, drawn_starts
+from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.rows import spread_out
 from lightning_invert.solver.sensitivity import sensitivity
 from lightning_invert.solver.solve import NUM_STARTS, rank_solutions
-from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Interval, Targets
 from lightning_invert.variables import Bounds, Variable, named
 
@@ -79,13 +77,15 @@ class Proposer:
             raise TypeError(wrong("function", "a module or a function", function))
         if not isinstance(evidence, Evidence):
             raise TypeError(wrong("evidence", "an Evidence, see Evidence.of", evidence))
-        self.function = function
-        self.evidence = evidence
-        self._inputs = None if inputs is None else tuple(map(Variable.of, inputs))
-        self._outputs = None if outputs is None else tuple(map(Variable.of, outputs))
-        self._scale = scale
-        self._inverse = inverse
-        self._members = members
+        self.surrogate = Surrogate(
+            function,
+            evidence,
+            None if inputs is None else tuple(map(Variable.of, inputs)),
+            None if outputs is None else tuple(map(Variable.of, outputs)),
+            scale,
+            inverse,
+            members,
+        )
         self._reliability: Reliability | None = None
 
     def propose(
@@ -128,7 +128,7 @@ class Proposer:
             ValueError: If an argument is out of its range, or no closed bounds are known.
         """
         check_flag("progress", progress)
-        with self._evaluating():
+        with self.surrogate.evaluating():
             query = self._query(
                 targets, bounds, num_starts, fixed, cost, tolerance=tolerance, max_steps=max_steps
             )
@@ -199,7 +199,7 @@ class Proposer:
                 "Expected argument `cost` to be prices, a function or a `Near`, but got None: without "
                 "a cost a wider target saves nothing."
             )
-        with self._evaluating():
+        with self.surrogate.evaluating():
             query = self._query(
                 targets, bounds, num_starts, fixed, cost, tolerance=tolerance, max_steps=max_steps
             )
@@ -223,7 +223,7 @@ class Proposer:
         free = ~y.isfinite()
         blank = free.all(1)
         targets = torch.where(free, torch.nan, y)
-        targets = torch.where(blank[:, None], self._centre("y").to(targets), targets)
+        targets = torch.where(blank[:, None], self.surrogate.centre("y").to(targets), targets)
         proposal = self.propose(targets, num_starts=PREDICTION_STARTS, progress=False)
         columns = {
             "x_solved": proposal.inputs,
@@ -240,14 +240,19 @@ class Proposer:
         }
 
     @property
+    def evidence(self) -> Evidence:
+        """The known points."""
+        return self.surrogate.evidence
+
+    @property
     def inputs(self) -> tuple[Variable, ...] | None:
         """Variables of the inputs, if they are known."""
-        return self._description.inputs
+        return self.surrogate.description.inputs
 
     @property
     def outputs(self) -> tuple[Variable, ...] | None:
         """Variables of the outputs, if they are known."""
-        return self._description.outputs
+        return self.surrogate.description.outputs
 
     @property
     def bounds(self) -> Bounds | None:
@@ -256,14 +261,7 @@ class Proposer:
         A variable without a range gets that of the known training points. An end is infinite where
         neither is known.
         """
-        variables, known = self.inputs, self.evidence.rows("train")
-        if variables is None and known is None:
-            return None
-        if variables is None:
-            assert known is not None
-            variables = named(None, "x", known[0].shape[1])
-        bounds = Bounds.of_variables(variables)
-        return bounds if known is None else bounds.or_range(known[0])
+        return self.surrogate.bounds
 
     @property
     def reliability(self) -> Reliability | None:
@@ -288,37 +286,27 @@ class Proposer:
             num_points: Bound on the points used of each split; ``None``: all.
             members: Whether to use the spread over F's members, where it has several.
         """
-        judged, trained = self.evidence.rows("val"), self.evidence.rows("train")
-        units = self._units()
+        surrogate = self.surrogate
+        judged, trained, units = surrogate.evidence.rows("val"), surrogate.known, surrogate.units
         if judged is None or trained is None or units is None:
             return None
         num_judged = len(judged[0][:num_points])
         if num_judged < MIN_POINTS:
             return None
-        placement = self._description.placement()
+        placement = surrogate.description.placement()
         x, y = (
             torch.cat([part[:num_points] for part in parts]).to(placement.device)
             for parts in zip(judged, trained, strict=True)
         )
-        with self._evaluating():
+        with surrogate.evaluating():
             points = x.to(placement.dtype)
             return Reliability.fit(
-                self._standardize(x),
-                (self.function(points).double() - y) / units[1],
+                surrogate.standardize(x),
+                (surrogate.function(points).double() - y) / units[1],
                 num_judged=num_judged,
                 outcomes=y,
-                spread=self._spread(points) if members else None,
+                spread=surrogate.spread(points) if members else None,
             )
-
-    @property
-    def _description(self) -> Description:
-        about = Description.of(self.function)
-        return about._replace(
-            inputs=self._inputs or about.inputs, outputs=self._outputs or about.outputs
-        )
-
-    def _evaluating(self) -> Any:
-        return evaluating(self.function, self._inverse, self._members)
 
     def _query(
         self,
@@ -342,30 +330,17 @@ class Proposer:
                 [end] * len(like) if isinstance(end, int | float) else end for end in bounds
             )
         return Query.of(
-            self.function,
+            self.surrogate.function,
             targets,
-            description=self._description,
+            description=self.surrogate.description,
             bounds=bounds,
-            starts=self._starts_of(num_starts),
+            starts=self.surrogate.starts_of(num_starts),
             fixed=fixed,
             cost=cost,
-            scale=self._units(),
+            scale=self.surrogate.units,
             tolerance=tolerance,
             max_steps=max_steps,
         )
-
-    def _starts_of(self, count: int) -> StartsOf:
-        known, inverse = self.evidence.rows("train"), self._inverse
-
-        def make(model: Model, bounds: Bounds, about: Description) -> Pool | _InverseStarts:
-            if known is None:
-                pool = drawn_starts(count, 0)(model, bounds, about)
-                assert isinstance(pool, Pool)
-            else:
-                pool = Pool(model, bounds.clamp(known[0].to(bounds.low)), count)
-            return pool if inverse is None else _InverseStarts(model, pool, inverse)
-
-        return make
 
     def _judge(self, query: Query, ranking: Ranking) -> Ranking:
         """Add what to expect of each solution; without a cost, the most trusted comes first."""
@@ -378,7 +353,7 @@ class Proposer:
         reliability = self.reliability
         if reliability is None:
             return ranking
-        sigma, distance = reliability.sigma(self._standardize(x), self._spread(x))
+        sigma, distance = reliability.sigma(self.surrogate.standardize(x), self.surrogate.spread(x))
         half = reliability.band * sigma * query.model.output_spread
         error = reliability.expected_error(sigma, ranking.columns["residual"][there], wanted)
         ranking = ranking.adding(
@@ -391,70 +366,6 @@ class Proposer:
         if query.cost is not None:
             return ranking
         return ranking.reordered(ranking.columns["expected_error"])
-
-    def _units(self) -> tuple[Tensor, Tensor] | None:
-        """Return the standard units of inputs and outputs, (n,) and (m,), if they are known."""
-        about = self._description
-        placement = Placement(torch.float64, about.placement().device)
-        if self._scale is not None:
-            units = [read_tensor("scale", unit, placement) for unit in self._scale]
-            return units[0], units[1]
-        if about.standardized:
-            return about.scale_x.std.double(), about.scale_y.std.double()
-        known = self.evidence.rows("train")
-        if known is None or len(known[0]) < 2:
-            return None
-        spreads = [part.std(0).to(placement.device) for part in known]
-        units = [torch.where(spread > 0, spread, 1.0) for spread in spreads]
-        return units[0], units[1]
-
-    def _centre(self, side: str) -> Tensor:
-        """Return the mean of the inputs ("x") or the outputs ("y"), or 0."""
-        about, known = self._description, self.evidence.rows("train")
-        if self._scale is None and about.standardized:
-            mean: Tensor = (about.scale_x if side == "x" else about.scale_y).mean.double()
-            return mean
-        return torch.zeros(()) if known is None else known["xy".index(side)].mean(0)
-
-    def _standardize(self, x: Tensor) -> Tensor:
-        """Return inputs in standard units about their mean: far from 0 digits would be lost."""
-        units = self._units()
-        assert units is not None
-        return (x.double() - self._centre("x").to(x.device)) / units[0]
-
-    def _spread(self, x: Tensor) -> Tensor | None:
-        """Return the standard deviation over F's members in standard units, (N, m)."""
-        members = None if self._members is None else self._members(x)
-        units = self._units()
-        if members is None or units is None or len(members) < 2:
-            return None
-        return members.double().std(0) / units[1]
-
-
-@dataclass(frozen=True)
-class _InverseStarts:
-    """Starts at what the inverse proposes, and at the nearest points of a pool."""
-
-    model: Model
-    pool: Pool
-    inverse: Callable[[Tensor], Tensor]
-
-    @property
-    def count(self) -> int:
-        return self.pool.count
-
-    def rows(self, rows: Tensor | slice) -> _InverseStarts:
-        return self
-
-    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
-        nearest = self.pool.nearest(targets)
-        # Of an interval the inverse gets the point next to a known outcome.
-        outputs = self.model.outputs(self.pool.inputs[nearest[:, 0]])
-        own = self.inverse(outputs.clamp(targets.low, targets.high)).to(bounds.low)
-        known = self.pool.inputs[nearest[:, : max(1, self.count - 1)]]
-        starts = torch.cat([own[:, None], known], 1)[:, : self.count]
-        starts = torch.where(starts.isfinite(), starts, known[:, :1])
-        return starts.clamp(bounds.low[:, None], bounds.high[:, None])
 
 
 def _unseen(targets: Targets, reliability: Reliability) -> Tensor:

@@ -117,12 +117,9 @@ def approach(
         still &= not short
         reached = taken & (after <= tolerance)
         stuck = (moved == x).all(1) | (damping > MAX_DAMPING)
-        for ended, reason in (
-            (stuck, Result.STUCK),
-            (still, Result.OUT_OF_REACH),
-            (reached, Result.REACHED),
-        ):
-            result[rows[ended]] = reason
+        result[rows[stuck]] = Result.STUCK
+        result[rows[still]] = Result.OUT_OF_REACH
+        result[rows[reached]] = Result.REACHED
         damping = torch.where(
             taken & (gain > GOOD),
             LOWER * damping,

@@ -19,7 +19,7 @@ from lightning_invert.solver.starts import GivenStarts, Pool, Starts
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
 
-__all__ = ["Query", "drawn_starts"]
+__all__ = ["Query", "StartsOf", "drawn_starts"]
 
 StartsOf = Callable[[Model, Bounds, Description], Starts]
 """Makes the starts, once the units and the bounds (n,) of the inputs are known."""
@@ -116,7 +116,7 @@ class Query:
         return self.starts.points(self.targets, self.bounds)
 
 
-def drawn_starts(count: int, seed: int) -> StartsOf:
+def drawn_starts(count: int, seed: int) -> Callable[[Model, Bounds, Description], Pool]:
     """Return what draws the starts from the bounds, which have to be closed."""
 
     def draw(model: Model, bounds: Bounds, about: Description) -> Pool:

@@ -1,0 +1,150 @@
+"""A function with known points: its columns, units, bounds and starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.solver.model import Description, Model, evaluating
+from lightning_invert.solver.query import StartsOf, drawn_starts
+from lightning_invert.solver.starts import Pool, Starts
+from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds, Variable, named
+
+__all__ = ["Surrogate"]
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A function F with known points, and what is known of its columns.
+
+    What no attribute tells is read from the function, see :class:`.Description`, whenever it is
+    needed: a pair learns its columns and statistics after it was made.
+
+    Attributes:
+        function: F, maps (N, n) to (N, m).
+        evidence: Known points.
+        inputs: Variables of the inputs.
+        outputs: Variables of the outputs.
+        scale: Standard units of inputs and of outputs.
+        inverse: Maps wanted outputs to inputs.
+        members: Maps (N, n) to the outputs of F's members, (K, N, m), or to None.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    evidence: Evidence
+    inputs: tuple[Variable, ...] | None = None
+    outputs: tuple[Variable, ...] | None = None
+    scale: tuple[TensorLike, TensorLike] | None = None
+    inverse: Callable[[Tensor], Tensor] | None = None
+    members: Callable[[Tensor], Tensor | None] | None = None
+
+    @property
+    def description(self) -> Description:
+        """What is known of the columns."""
+        about = Description.of(self.function)
+        return about._replace(
+            inputs=self.inputs or about.inputs, outputs=self.outputs or about.outputs
+        )
+
+    @property
+    def known(self) -> tuple[Tensor, Tensor] | None:
+        """Known training points, (K, n) and (K, m), float64."""
+        return self.evidence.rows("train")
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Ranges of the variables or else of the known points; ``None`` if n is not known."""
+        variables, known = self.description.inputs, self.known
+        if variables is None and known is None:
+            return None
+        if variables is None:
+            assert known is not None
+            variables = named(None, "x", known[0].shape[1])
+        bounds = Bounds.of_variables(variables)
+        return bounds if known is None else bounds.or_range(known[0])
+
+    @property
+    def units(self) -> tuple[Tensor, Tensor] | None:
+        """Standard units of inputs and outputs, (n,) and (m,), if they are known."""
+        about, known = self.description, self.known
+        placement = Placement(torch.float64, about.placement().device)
+        if self.scale is not None:
+            units = [read_tensor("scale", unit, placement) for unit in self.scale]
+            return units[0], units[1]
+        if about.standardized:
+            return about.scale_x.std.double(), about.scale_y.std.double()
+        if known is None or len(known[0]) < 2:
+            return None
+        spreads = [part.std(0).to(placement.device) for part in known]
+        units = [torch.where(spread > 0, spread, 1.0) for spread in spreads]
+        return units[0], units[1]
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Evaluate the functions without gradients, their modules in evaluation mode."""
+        return evaluating(self.function, self.inverse, self.members)
+
+    def centre(self, side: str) -> Tensor:
+        """Return the mean of the inputs ("x") or of the outputs ("y"), or 0."""
+        about, known = self.description, self.known
+        if self.scale is None and about.standardized:
+            mean: Tensor = (about.scale_x if side == "x" else about.scale_y).mean.double()
+            return mean
+        return torch.zeros(()) if known is None else known["xy".index(side)].mean(0)
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """Return inputs in standard units about their mean: far from 0 digits would be lost."""
+        assert self.units is not None
+        return (x.double() - self.centre("x").to(x.device)) / self.units[0]
+
+    def spread(self, x: Tensor) -> Tensor | None:
+        """Return the standard deviation over F's members in standard units, (N, m)."""
+        members = None if self.members is None else self.members(x)
+        if members is None or self.units is None or len(members) < 2:
+            return None
+        return members.double().std(0) / self.units[1]
+
+    def starts_of(self, count: int) -> StartsOf:
+        """Return what makes ``count`` starts of a target: I(y) and the nearest known points."""
+        known, inverse = self.known, self.inverse
+
+        def make(model: Model, bounds: Bounds, about: Description) -> Starts:
+            if known is None:
+                pool = drawn_starts(count, 0)(model, bounds, about)
+            else:
+                pool = Pool(model, bounds.clamp(known[0].to(bounds.low)), count)
+            return pool if inverse is None else _InverseStarts(model, pool, inverse)
+
+        return make
+
+
+@dataclass(frozen=True)
+class _InverseStarts:
+    """Starts at what the inverse proposes, and at the nearest points of a pool."""
+
+    model: Model
+    pool: Pool
+    inverse: Callable[[Tensor], Tensor]
+
+    @property
+    def count(self) -> int:
+        return self.pool.count
+
+    def rows(self, rows: Tensor | slice) -> _InverseStarts:
+        return self
+
+    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
+        nearest = self.pool.nearest(targets)
+        # Of an interval the inverse gets the point next to a known outcome.
+        outputs = self.model.outputs(self.pool.inputs[nearest[:, 0]])
+        own = self.inverse(outputs.clamp(targets.low, targets.high)).to(bounds.low)
+        known = self.pool.inputs[nearest[:, : max(1, self.count - 1)]]
+        starts = torch.cat([own[:, None], known], 1)[:, : self.count]
+        starts = torch.where(starts.isfinite(), starts, known[:, :1])
+        return starts.clamp(bounds.low[:, None], bounds.high[:, None])
