@@ -17,6 +17,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache
 from typing import Literal, TypeAlias, get_args
 
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from lightning_invert.arguments import check_choice, check_flag, check_integer
-from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.evaluation import evaluate, plain
 from lightning_invert.jacobians.pullback import Pullback
 
@@ -46,6 +47,9 @@ MIN_CHUNK = 8
 
 MAX_ROWS_AT_ONCE = 4096
 """So many rows are made of several backward passes at once, where the points are fewer ..."""
+
+ATTENTION = "scaled_dot_product"
+"""Part of the name of operations that have a kernel without a second derivative."""
 
 MIN_TOGETHER = 16
 """... and autograd is not asked for fewer passes at once: batching would cost more than it saves."""
@@ -165,24 +169,45 @@ def _differentiate(
     if chunk_size is not None:
         check_integer("chunk_size", chunk_size, low=1, what="or None")
     inputs = plain(inputs)
+    arguments = (mode, chunk_size, num_outputs, create_graph, check)
     with differentiable(inputs.device.type):
-        if check:
-            _check_independence(function, inputs)
-        if chunk_size is None and create_graph:
-            chunk_size = len(inputs)
-        elif chunk_size is None:
-            if num_outputs is None:
-                num_outputs = _outputs(function, inputs)
-            chunk_size = default_chunk(inputs[:1].numel() + num_outputs)
-        chunks = inputs.split(chunk_size) if len(inputs) > chunk_size else (inputs,)
-        if create_graph:
-            parts = [_with_graph(function, chunk) for chunk in chunks]
-        else:
-            parts = [_of_chunk(function, chunk, mode) for chunk in chunks]
-        if len(parts) == 1:
-            return parts[0]
-        jacobians, outputs = zip(*parts, strict=True)
-        return torch.cat(jacobians), torch.cat(outputs)
+        try:
+            with twice_differentiable() if create_graph else nullcontext():
+                return _in_chunks(function, inputs, *arguments)
+        except RuntimeError as error:
+            # A function that is a slope itself asks for a second derivative.
+            if ATTENTION not in str(error):
+                raise
+        with twice_differentiable():
+            return _in_chunks(function, inputs, *arguments)
+
+
+def _in_chunks(
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    mode: Mode,
+    chunk_size: int | None,
+    num_outputs: int | None,
+    create_graph: bool,
+    check: bool,
+) -> tuple[Tensor, Tensor]:
+    if check:
+        _check_independence(function, inputs)
+    if chunk_size is None and create_graph:
+        chunk_size = len(inputs)
+    elif chunk_size is None:
+        if num_outputs is None:
+            num_outputs = _outputs(function, inputs)
+        chunk_size = default_chunk(inputs[:1].numel() + num_outputs)
+    chunks = inputs.split(chunk_size) if len(inputs) > chunk_size else (inputs,)
+    if create_graph:
+        parts = [_with_graph(function, chunk) for chunk in chunks]
+    else:
+        parts = [_of_chunk(function, chunk, mode) for chunk in chunks]
+    if len(parts) == 1:
+        return parts[0]
+    jacobians, outputs = zip(*parts, strict=True)
+    return torch.cat(jacobians), torch.cat(outputs)
 
 
 def _check_points(inputs: Tensor) -> None:
@@ -257,7 +282,13 @@ def _of_chunk(
     if len(x) == 0:
         return y.new_zeros(0, m, n), outputs
     if mode == "forward":
-        return _forward_mode(function, points, n), outputs
+        try:
+            return _forward_mode(function, points, n), outputs
+        except NotImplementedError as error:
+            raise NotImplementedError(
+                "Expected argument `mode` to be 'auto' or 'reverse' for a function with an "
+                f"operation that has no forward-mode rule: {error}"
+            ) from error
     if mode == "auto" and m > 4 * n:
         try:
             return _forward_mode(function, points, n), outputs

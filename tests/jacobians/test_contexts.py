@@ -1,0 +1,144 @@
+"""Settings of torch are the strictest while a Jacobian is formed, and afterwards as they were."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_invert import ConditioningPenalty, JacobianConsistency, analyze, batched_jacobian
+
+OPERATIONS = [
+    getattr(getattr(torch.backends, library), operation)
+    for library in ("mkldnn", "cudnn")
+    for operation in ("conv", "rnn")
+] + [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+
+
+def legacy():
+    torch.set_float32_matmul_precision("medium")
+
+
+def newer():
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+
+
+def generic():
+    torch.backends.fp32_precision = "tf32"
+
+
+@pytest.fixture
+def settings():
+    before = [operation.fp32_precision for operation in OPERATIONS]
+    generic = torch.backends.fp32_precision
+    yield lambda: [operation.fp32_precision for operation in OPERATIONS]
+    torch.backends.fp32_precision = generic
+    for operation, precision in zip(OPERATIONS, before, strict=True):
+        operation.fp32_precision = precision
+
+
+@pytest.mark.parametrize("user", [lambda: None, legacy, newer, generic])
+def test_float32_is_full_while_a_jacobian_is_formed_and_set_as_before_afterwards(settings, user):
+    seen = []
+
+    def function(x):
+        seen.append(settings())
+        return x @ torch.ones(3, 2)
+
+    user()
+    before = settings()
+    batched_jacobian(function, torch.ones(4, 3))
+    assert settings() == before
+    assert {precision for call in seen for precision in call} <= {"ieee", "none"}
+    if user is legacy:
+        assert torch.get_float32_matmul_precision() == "medium"
+
+
+def test_settings_are_as_before_after_an_error(settings):
+    legacy()
+    before = settings()
+    with pytest.raises(ZeroDivisionError):
+        batched_jacobian(lambda x: 1 / 0, torch.ones(4, 3))
+    assert settings() == before
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_slopes_that_are_not_finite_are_counted_under_anomaly_detection():
+    x = torch.linspace(0, 1, 65)[:, None].expand(-1, 2)  # sqrt has no slope at 0
+    with torch.autograd.detect_anomaly():
+        observation = analyze(torch.sqrt, x)
+        assert torch.is_anomaly_enabled()
+    assert observation.scalars["nonfinite_fraction"] == pytest.approx(1 / 65)
+
+
+class Attention(nn.Module):
+    """Attention over the n inputs of a point, by whichever kernel torch takes."""
+
+    def __init__(self, n, m):
+        super().__init__()
+        self.embed, self.head = nn.Linear(1, 8), nn.Linear(8 * n, m)
+
+    def forward(self, x):
+        tokens = self.embed(x[..., None])
+        return self.head(nn.functional.scaled_dot_product_attention(*[tokens] * 3).flatten(1))
+
+
+class Encoder(nn.Module):
+    def __init__(self, n, m):
+        super().__init__()
+        self.embed, self.head = nn.Linear(1, 8), nn.Linear(8 * n, m)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+
+    def forward(self, x):
+        return self.head(self.layer(self.embed(x[..., None])).flatten(1))
+
+
+@pytest.mark.parametrize("kind", [Attention, Encoder])
+def test_a_penalty_on_a_network_with_attention_has_a_gradient(kind):
+    torch.manual_seed(0)
+    forward, inverse = kind(3, 2).double(), kind(2, 3).double()
+    x, y = torch.randn(4, 3).double(), torch.randn(4, 2).double()
+    weight = forward.embed.weight
+    for loss in (
+        lambda: ConditioningPenalty(0.1, num_points=4)(forward, x),
+        lambda: JacobianConsistency(0.1)(forward, inverse, y),
+    ):
+        torch.manual_seed(1)
+        (gradient,) = torch.autograd.grad(loss(), weight)
+        with torch.no_grad():
+            values = []
+            for step in (1e-5, -1e-5):
+                weight[0] += step
+                torch.manual_seed(1)
+                values.append(float(loss()))
+                weight[0] -= step
+        assert float(gradient[0]) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-4)
+
+
+class Force(nn.Module):
+    """The slope of an energy: its Jacobian is a second derivative."""
+
+    def __init__(self, n, m):
+        super().__init__()
+        self.energy = Encoder(n, 1)
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.clone().requires_grad_()
+            energy = self.energy(x).sum()
+            (slope,) = torch.autograd.grad(energy, x, create_graph=True)
+        return slope
+
+
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+@pytest.mark.parametrize("kind", [Attention, Encoder, Force])
+def test_a_map_with_attention_has_its_jacobian_in_every_mode(kind, mode):
+    torch.manual_seed(0)
+    net, x = kind(3, 2).double().eval(), torch.randn(4, 3).double()
+    if mode == "forward" and kind is Encoder:  # its fast path has no rule
+        with pytest.raises(NotImplementedError, match="`mode` to be 'auto' or 'reverse'"):
+            batched_jacobian(net, x, mode=mode)
+        return
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        jacobians = [torch.autograd.functional.jacobian(net, point[None])[0] for point in x]
+    expected = torch.stack(jacobians)[:, :, 0]
+    torch.testing.assert_close(batched_jacobian(net, x, mode=mode), expected)
