@@ -145,7 +145,7 @@ def table(found: dict[tuple[str, float], Found], kappa: bool = True) -> str:
 
 def picture(found: dict[tuple[str, float], Found], path: Path) -> None:
     """Draw error, share outside and condition numbers over alpha."""
-    from lightning_invert.report.figures.style import BLUE, GREEN, ORANGE, RED, headed, styled
+    from lightning_invert.report.figures.style import BLUE, GREEN, ORANGE, RED, sheet, styled
 
     with styled():
         facts = [
@@ -153,7 +153,7 @@ def picture(found: dict[tuple[str, float], Found], path: Path) -> None:
             "dashed: falling to 0 at half of the epochs",
             "cross: tandem, a little to the right",
         ]
-        figure, whole = headed(9.6, 3.0, "What α does to the proposals I(y) for a furnace", facts)
+        page = sheet(9.6, 3.0, "What α does to the proposals I(y) for a furnace", facts)
         panels = (
             ("distance from the target [standard units]",
              (("true_p95", RED, "true, 95 %"), ("true", ORANGE, "true, median"),
@@ -163,7 +163,7 @@ def picture(found: dict[tuple[str, float], Found], path: Path) -> None:
              (("forward", GREEN, "F"), ("inverse", BLUE, "I"), ("round_trip", RED, "F∘I"))),
         )  # fmt: skip
         for i, (title, lines) in enumerate(panels):
-            axes = figure.add_axes((0.06 + 0.325 * i, 0.52 / whole, 0.265, 2.2 / whole))
+            axes = page.panel(0.58 + 3.12 * i, 0.52, 2.54, 2.2)
             for name, colour, label in lines:
                 for part, width in ((name, 1.6), (f"{name}_p95", 0.7)):
                     if part != name and i != 2:
@@ -183,7 +183,7 @@ def picture(found: dict[tuple[str, float], Found], path: Path) -> None:
                 low, high = axes.get_ylim()
                 axes.set_ylim(low, high * 4)  # room for the legend
                 axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="upper left")
-        figure.savefig(path, dpi=110)
+        page.figure.savefig(path, dpi=110)
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ A result shows itself through :mod:`lightning_invert.doorway`. A new kind of res
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,20 +47,12 @@ def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Pat
     return figures.save_all(figures_of(result, **options), folder, begin)
 
 
-@figures_of.register(Observation)
-def _(
-    observation: Observation, *, names: Sequence[str] | None = None, **options: Any
-) -> dict[str, Figure]:
-    if names is None:
-        return figures.map_figures(observation, **options)
-    return {name: getattr(figures, name)(observation, **options) for name in names}
-
-
 @figures_of.register(TradeOff)
 def _(trade_off: TradeOff, **options: Any) -> dict[str, Figure]:
     return {"trade_off": figures.trade_off(trade_off, **options)}
 
 
+figures_of.register(Observation)(figures.map_figures)
 figures_of.register(Proposal)(figures.proposal_figures)
 words_of.register(Proposal)(proposal_words)
 html_of.register(Proposal)(proposal_html)

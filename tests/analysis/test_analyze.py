@@ -196,12 +196,12 @@ def test_a_module_is_afterwards_as_it_was():
 def test_figures_are_saved_under_the_map_s_name(tmp_path):
     files = analyze(network(), POINTS, name="surrogate").save_figures(tmp_path / "figures")
     assert [file.name for file in files] == [
-        "surrogate_rank_histogram.png",
         "surrogate_condition_histogram.png",
-        "surrogate_singular_spectrum.png",
         "surrogate_fragile_zones.png",
-        "surrogate_zone_map.png",
+        "surrogate_rank_histogram.png",
+        "surrogate_singular_spectrum.png",
         "surrogate_worst_points.png",
+        "surrogate_zone_map.png",
     ]
     assert all(file.stat().st_size > 5000 for file in files)
 

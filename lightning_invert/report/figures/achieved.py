@@ -1,14 +1,16 @@
-"""What was wanted, held against what the proposals are predicted to achieve."""
+"""The wanted outcomes against those that the proposals are predicted to achieve."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lightning_invert.report.figures import style
+from lightning_invert.report.figures.names import in_a_line
 from lightning_invert.report.figures.style import Array
+from lightning_invert.report.numbers import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +32,14 @@ TRUST_COLOURS = (style.RED, style.ORANGE, "#56B4E9", style.BLUE)
 WIDE, TALL, LOW = 1.75, 1.4, 0.62
 """Inches along a panel, up it, and up the one below it."""
 
+LEFT, GAP = 0.78, 0.62
+"""Inches at the left of the panels, and between them."""
 
-def achieved(found: Proposal, *, title: str = "") -> Figure:
+ROW = 0.2 + TALL + 0.08 + LOW + 0.45
+
+
+@style.styled()
+def achieved(proposal: Proposal, *, title: str = "") -> Figure:
     r"""Draw the predicted outcome against the wanted one, output by output.
 
     Above, a point on the diagonal is reached; an interval is a horizontal line from end to end, with
@@ -40,142 +48,139 @@ def achieved(found: Proposal, *, title: str = "") -> Figure:
     their bands. What is off by more than fits is drawn at the edge. The colour is the trust. Outputs
     of which no target wants anything are left out, and so are points without a solution; of more
     than 12 outputs, the first 12 are drawn.
-
-    Args:
-        found: What was proposed.
-        title: What it was proposed for.
-
-    Returns:
-        The figure: two panels for each output, one above the other, and the colours last.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert import ForwardInverseModule, SmoothMLP
-        >>> pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7))
-        >>> found = pair.propose(torch.zeros(10, 4), bounds=(7 * [-2.0], 7 * [2.0]))
-        >>> figure = achieved(found)
-        >>> [axes.get_title() for axes in figure.axes[::2]]
-        ['y0', 'y1', 'y2', 'y3']
     """
-    low, high = style.array(found.targets.low), style.array(found.targets.high)
-    outputs = style.array(found.outputs)
+    outputs = style.array(proposal.outputs)
     solved = np.flatnonzero(np.isfinite(outputs).all(1))
-    reached = found.converged.cpu().numpy()
-    wanted = np.isfinite(low) | np.isfinite(high)
+    reached = proposal.converged.cpu().numpy()
+    wanted = (proposal.targets.low.isfinite() | proposal.targets.high.isfinite()).cpu().numpy()
     columns = np.flatnonzero(wanted.any(0))[:MAX_OUTPUTS]
-    band = [style.array(end) for end in (found.outcome_low, found.outcome_high) if end is not None]
-    mark = "bars" if len(solved) <= MAX_BANDS else "grey"
+    single = len(solved) <= MAX_BANDS
     facts = [
-        style.targets(len(outputs)),
+        counted(len(outputs), "target"),
         f"{int(reached.sum())} reached",
-        "✕: not reached" if not reached[solved].all() else "",
+        "" if reached[solved].all() else "✕: not reached",
         style.left_out(len(outputs) - len(solved)),
-        f"{mark}: 90 % of what would be measured" if band else "",
     ]
+    if proposal.outcome_low is not None:
+        facts.append(f"{'bars' if single else 'grey'}: 90 % of what would be measured")
     if len(columns) < wanted.any(0).sum():
         facts.append(f"the first {len(columns)} of {wanted.any(0).sum()} outputs")
     title = title or "wanted and achieved"
-    with style.styled():
-        if not len(solved):
-            return style.nothing(*style.card(title, facts), "no solutions")
-        # What is trusted least is drawn last, on top.
-        some = solved[:: math.ceil(len(solved) / MAX_DRAWN)]
-        trust = None if found.trust is None else style.array(found.trust)
-        some = some if trust is None else some[np.argsort(-trust[some], kind="stable")]
-        across = min(len(columns), 2 if len(columns) <= 4 else 4)
-        down = math.ceil(len(columns) / across)
-        left, gap, right = 0.78, 0.62, 0.2 if trust is None else 0.8
-        row = 0.2 + TALL + 0.08 + LOW + 0.45
-        width = max(style.CARD[0], left + across * WIDE + (across - 1) * gap + right)
-        figure, height = style.headed(width, down * row, title, facts)
-        wide = (width - left - right - (across - 1) * gap) / across
-
-        def panel(x: float, below: float, w: float, h: float) -> Axes:
-            return figure.add_axes(
-                (x / width, (down * row - below - h) / height, w / width, h / height)
-            )
-
-        for place, j in enumerate(columns):
-            x, below = left + place % across * (wide + gap), place // across * row + 0.2
-            rows = some[wanted[some, j]]
-            _draw(
-                (panel(x, below, wide, TALL), panel(x, below + TALL + 0.08, wide, LOW)),
-                (low[rows, j], high[rows, j]),
-                outputs[rows, j],
-                [end[rows, j] for end in band],
-                reached[rows],
-                None if trust is None else trust[rows],
-                wide=wide,
-                first=place % across == 0,
-            )
-            figure.axes[-2].set_title(
-                style.in_a_line(found.output_variables[j].label, int(14.5 * (wide + gap - 0.1))),
-                fontsize=8,
-                pad=3,
-            )
-        if trust is not None:
-            _colour_bar(panel(width - 0.62, 0.2, 0.11, TALL))
-        return figure
+    if not len(solved):
+        return style.empty_card(title, facts, "no solutions")
+    rows = style.thinned(solved, MAX_DRAWN)
+    trust = None if proposal.trust is None else style.array(proposal.trust)
+    if trust is not None:  # what is trusted least is drawn last, on top
+        rows = rows[np.argsort(-trust[rows], kind="stable")]
+    across = min(len(columns), 2 if len(columns) <= 4 else 4)
+    right = 0.2 if trust is None else 0.8
+    around = LEFT + right + (across - 1) * GAP
+    width = max(style.CARD[0], around + across * WIDE)
+    wide = (width - around) / across
+    page = style.sheet(width, math.ceil(len(columns) / across) * ROW, title, facts)
+    for place, j in enumerate(columns):
+        x, top = LEFT + place % across * (wide + GAP), page.room - place // across * ROW - 0.2
+        above = page.panel(x, top - TALL, wide, TALL)
+        below = page.panel(x, top - TALL - 0.08 - LOW, wide, LOW)
+        output = _output(proposal, int(j), rows[wanted[rows, j]])
+        _draw_outcomes(above, output, single=single)
+        _draw_errors(below, output, single=single)
+        _set_axes(above, below, wide if place % across == 0 else None)
+        name = in_a_line(proposal.output_variables[j].label, int(14.5 * (wide + GAP - 0.1)))
+        above.set_title(name, fontsize=8, pad=3)
+    if trust is not None:
+        bar = page.panel(width - 0.62, page.room - 0.2 - TALL, 0.11, TALL)
+        ticks = [(value, f"{value:g}") for value in (0.0, 0.5, 1.0)]
+        style.colour_bar(bar, _colour_map(), (0.0, 1.0), ticks, "trust")
+    return page.figure
 
 
-def _draw(
-    panels: tuple[Axes, Axes],
-    ends: tuple[Array, Array],
-    outputs: Array,
-    band: list[Array],
-    reached: Array,
-    trust: Array | None,
-    *,
-    wide: float,
-    first: bool,
-) -> None:
-    above, below = panels
-    low, high = ends
-    nearest = outputs.clip(low, high)
-    single = len(outputs) <= MAX_BANDS
-    shown = (*ends, *band) if single else ends
-    everything = np.concatenate([outputs, *(end[np.isfinite(end)] for end in shown)])
-    least, most = float(everything.min()), float(everything.max())
+class _Output(NamedTuple):
+    """What is drawn of one output, (N,) each."""
+
+    low: Array  # of the target
+    high: Array
+    predicted: Array
+    nearest: Array  # of the target, to what is predicted
+    band: list[Array]  # ends of what would be measured, or none
+    reached: Array
+    colours: Any
+
+
+def _output(proposal: Proposal, j: int, rows: Array) -> _Output:
+    low, high, predicted = (
+        style.array(part)[rows, j]
+        for part in (proposal.targets.low, proposal.targets.high, proposal.outputs)
+    )
+    ends = (proposal.outcome_low, proposal.outcome_high)
+    band = [style.array(end)[rows, j] for end in ends if end is not None]
+    reached = proposal.converged.cpu().numpy()[rows]
+    if proposal.trust is None:
+        from matplotlib.colors import to_rgba
+
+        colours = np.tile(to_rgba(style.BLUE), (len(rows), 1))
+    else:
+        colours = _colour_map()(style.array(proposal.trust)[rows])
+    return _Output(low, high, predicted, predicted.clip(low, high), band, reached, colours)
+
+
+def _draw_outcomes(axes: Axes, output: _Output, *, single: bool) -> None:
+    """Draw what is predicted over what was wanted."""
+    ends = [output.low, output.high, *(output.band if single else [])]
+    every = np.concatenate([output.predicted, *(end[np.isfinite(end)] for end in ends)])
+    least, most = float(every.min()), float(every.max())
     margin = 0.05 * (most - least) or 0.05 * max(abs(most), 1.0)
     limits = least - margin, most + margin
-    colours = _colours(trust, len(outputs))
-    above.plot(limits, limits, color="0.45", lw=0.8, ls="--", zorder=0)
-    spans = low < high
-    above.hlines(
-        outputs[spans], low[spans].clip(*limits), high[spans].clip(*limits), colors=colours[spans],
-        lw=1.0, alpha=0.6,
+    axes.plot(limits, limits, color="0.45", lw=0.8, ls="--", zorder=0)
+    spans = output.low < output.high
+    axes.hlines(
+        output.predicted[spans], output.low[spans].clip(*limits), output.high[spans].clip(*limits),
+        colors=output.colours[spans], lw=1.0, alpha=0.6, gid="intervals",
     )  # fmt: skip
-    off = outputs - nearest
-    edge = _edge(off, [end - nearest for end in band])
-    below.axhline(0, color="0.45", lw=0.8, ls="--", zorder=0)
-    bars = [(end - nearest).clip(-edge, edge) for end in band]
-    if bars and single:
-        below.vlines(nearest, bars[0], bars[1], colors=colours, lw=0.8)
-    elif bars:
-        below.axhspan(*(float(np.nanmedian(end)) for end in bars), color="0.88", lw=0, zorder=0)
-    size = float(np.clip(2000 / len(outputs), 5, 16))
-    for axes, y in ((above, outputs), (below, off.clip(-edge, edge))):
-        axes.scatter(
-            nearest[reached], y[reached], c=colours[reached], s=size, lw=0, zorder=3, clip_on=False
-        )
-        axes.scatter(
-            nearest[~reached], y[~reached], c=colours[~reached], s=22, marker="x", lw=1.2, zorder=4,
-            clip_on=False,
-        )  # fmt: skip
-        axes.set_xlim(limits)
-        axes.tick_params(length=2.5, pad=2, labelsize=7.5)
-    above.set_ylim(limits)
-    below.set_ylim(-1.1 * edge, 1.1 * edge)
-    x_ticks = style.ticks(*limits, 4)
-    above.set_xticks([tick for tick, _ in x_ticks], [])
-    below.set_xticks([tick for tick, _ in x_ticks], [text for _, text in x_ticks])
-    for axes, ticks in ((above, x_ticks), (below, style.ticks(-edge, edge, 3))):
-        axes.set_yticks([tick for tick, _ in ticks], [text for _, text in ticks])
+    _draw_points(axes, output, output.predicted)
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+
+
+def _draw_errors(axes: Axes, output: _Output, *, single: bool) -> None:
+    """Draw by how much what is predicted misses what was wanted, with the bands."""
+    off = output.predicted - output.nearest
+    band = [end - output.nearest for end in output.band]
+    edge = _edge(off, band)
+    axes.axhline(0, color="0.45", lw=0.8, ls="--", zorder=0)
+    band = [end.clip(-edge, edge) for end in band]
+    if band and single:
+        axes.vlines(output.nearest, band[0], band[1], colors=output.colours, lw=0.8, gid="bands")
+    elif band:
+        ends = (float(np.nanmedian(end)) for end in band)
+        axes.axhspan(*ends, color="0.88", lw=0, zorder=0, gid="median band")
+    _draw_points(axes, output, off.clip(-edge, edge))
+    axes.set_ylim(-1.1 * edge, 1.1 * edge)
+    style.set_ticks(axes.yaxis, style.ticks(-edge, edge, 3))
+
+
+def _draw_points(axes: Axes, output: _Output, y: Array) -> None:
+    size = float(np.clip(2000 / len(y), 5, 16))
+    dot: dict[str, Any] = {"s": size, "lw": 0, "zorder": 3, "gid": "reached"}
+    cross: dict[str, Any] = {"s": 22, "marker": "x", "lw": 1.2, "zorder": 4, "gid": "missed"}
+    for rows, look in ((output.reached, dot), (~output.reached, cross)):
+        x, colours = output.nearest[rows], output.colours[rows]
+        axes.scatter(x, y[rows], c=colours, clip_on=False, **look)
+
+
+def _set_axes(above: Axes, below: Axes, wide: float | None) -> None:
+    """Give both panels the same ticks along, and the first of a row (``wide``) its labels."""
+    limits = above.get_xlim()
+    along = style.ticks(*limits, 4)
+    below.set_xlim(limits)
+    style.set_ticks(above.yaxis, along)
+    style.set_ticks(below.xaxis, along)
+    above.set_xticks([tick for tick, _ in along], [])
     below.set_xlabel("wanted", fontsize=8, labelpad=1)
-    if first:
-        above.set_ylabel("predicted", fontsize=8, labelpad=2)
-        below.set_ylabel("off by", fontsize=8, labelpad=2)
-        for axes in panels:
+    for axes, label in ((above, "predicted"), (below, "off by")):
+        axes.tick_params(length=2.5, pad=2, labelsize=7.5)
+        if wide is not None:
+            axes.set_ylabel(label, fontsize=8, labelpad=2)
             axes.yaxis.set_label_coords(-0.58 / wide, 0.5)
 
 
@@ -186,28 +191,7 @@ def _edge(off: Array, band: list[Array]) -> float:
     return 1.1 * float(np.quantile(shown, 0.95)) if shown.any() else 1.0
 
 
-def _colours(trust: Array | None, count: int) -> Any:
-    from matplotlib.colors import to_rgba
-
-    if trust is None:
-        return np.tile(to_rgba(style.BLUE), (count, 1))
-    return _colour_map()(trust)
-
-
 def _colour_map() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("trust", TRUST_COLOURS)
-
-
-def _colour_bar(axes: Axes) -> None:
-    axes.imshow(
-        np.linspace(0, 1, 64)[:, None], origin="lower", aspect="auto", extent=(0, 1, 0, 1),
-        cmap=_colour_map(),
-    )  # fmt: skip
-    axes.set_xticks([])
-    axes.yaxis.tick_right()
-    axes.yaxis.set_label_position("right")
-    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.tick_params(labelsize=7.5, length=2, pad=1.5)
-    axes.set_ylabel("trust", fontsize=8, labelpad=2)

@@ -1,4 +1,4 @@
-"""Points with what was found there, and which of their inputs tell most about it."""
+"""The points that can be drawn, and which of their inputs explain the condition number most."""
 
 from __future__ import annotations
 
@@ -10,37 +10,63 @@ import numpy as np
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
+from lightning_invert.report.numbers import counted
+from lightning_invert.report.worst_points import MAX_INPUTS_SHOWN
+from lightning_invert.watch.quantities import capped_log10, to_numpy
 
 if TYPE_CHECKING:
+    from lightning_invert.watch.history import Record
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["Points", "correlation_ratio", "drawable", "most_telling", "most_telling_pair", "parted"]
+__all__ = [
+    "Points",
+    "best_pair",
+    "best_single",
+    "correlation_ratio",
+    "drawable",
+    "has_few_inputs",
+    "quantile_cells",
+]
 
 MAX_PAIRED = 12
+"""Inputs of which pairs are made."""
+
 PARTS = 4
-"""Of each of two inputs: a cell holds about a sixteenth of the points."""
+"""Cells along each of two inputs: one of theirs holds about a sixteenth of the points."""
 
 
 class Points(NamedTuple):
-    """Points that can be drawn."""
+    """Points that can be drawn, and the facts about their number."""
 
     inputs: Array  # (N, n)
     condition: Array  # (N,)
+    log10: Array  # (N,), of the condition numbers, from 0 to 16
     deficient: Array  # (N,), bool
     names: list[str]
     facts: list[str]
 
 
-def drawable(one: Observation) -> Points:
+def has_few_inputs(observation: Observation, history: Sequence[Record] = ()) -> bool:
+    """Tell whether a figure can show where: not in an image, say."""
+    return len(observation.input_names) <= MAX_INPUTS_SHOWN
+
+
+def drawable(observation: Observation) -> Points:
     """Leave out the points that are not finite, and count them."""
-    inputs, condition = one.inputs.flatten(1).double().numpy(), one.condition.double().numpy()
+    inputs = observation.inputs.flatten(1).double().numpy()
+    condition = observation.condition.double().numpy()
     kept = ~np.isnan(condition) & np.isfinite(inputs).all(1)
-    facts = [style.points(int(kept.sum())), style.left_out(int((~kept).sum()))]
-    deficient = one.rank.numpy()[kept] < one.full_rank
-    return Points(inputs[kept], condition[kept], deficient, list(one.input_names), facts)
+    return Points(
+        inputs[kept],
+        condition[kept],
+        capped_log10(to_numpy(observation.condition))[kept],
+        observation.rank.numpy()[kept] < observation.full_rank,
+        list(observation.input_names),
+        [counted(int(kept.sum()), "point"), style.left_out(int((~kept).sum()))],
+    )
 
 
-def parted(x: Array, parts: int = PARTS) -> Array:
+def quantile_cells(x: Array, parts: int = PARTS) -> Array:
     """Return which quantile of its distribution each value is in, as integers from 0."""
     inner = np.unique(np.quantile(x, np.linspace(0, 1, parts + 1)[1:-1]))
     return np.asarray(np.searchsorted(inner, x, side="right"))
@@ -61,7 +87,7 @@ def correlation_ratio(cell: Array, values: Array) -> float:
     return float((sums**2 / np.maximum(counts, 1)).sum()) / total if total > 0 else 0.0
 
 
-def most_telling(cells: Sequence[Array], values: Array, most: int) -> list[int]:
+def best_single(cells: Sequence[Array], values: Array, most: int) -> list[int]:
     """Return the inputs by whose cells the values vary most, in the order of the inputs."""
     if len(cells) <= most:
         return list(range(len(cells)))
@@ -69,16 +95,15 @@ def most_telling(cells: Sequence[Array], values: Array, most: int) -> list[int]:
     return sorted(np.argsort(ratios)[-most:].tolist())
 
 
-def most_telling_pair(inputs: Array, values: Array) -> tuple[int, int, float]:
+def best_pair(inputs: Array, values: Array) -> tuple[int, int, float]:
     """Return the two inputs by whose common cells the values vary most, and the correlation ratio.
 
-    Of more than twelve inputs, pairs are made of the twelve that tell most by themselves.
+    Of more than twelve inputs, pairs are made of the twelve that explain most by themselves.
     """
-    cells = [parted(x) for x in inputs.T]
-    candidates = most_telling(cells, values, MAX_PAIRED)
-    found = [
+    cells = [quantile_cells(x) for x in inputs.T]
+    ratios = [
         (correlation_ratio(PARTS * cells[i] + cells[j], values), i, j)
-        for i, j in combinations(candidates, 2)
+        for i, j in combinations(best_single(cells, values, MAX_PAIRED), 2)
     ]
-    ratio, i, j = max(found, key=lambda pair: pair[0])
+    ratio, i, j = max(ratios, key=lambda pair: pair[0])
     return i, j, ratio

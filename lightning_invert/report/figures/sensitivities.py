@@ -12,6 +12,7 @@ from lightning_invert.report.figures import style
 from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.settings import input_ranges
 from lightning_invert.report.figures.style import Array
+from lightning_invert.report.numbers import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +93,7 @@ def sensitivities(
             axes.axvline(100, color=style.RED, lw=0.9, ls="--")
         fixed = ~proposal.bounds.movable.any(0).cpu().numpy()
         for at, j in zip(where, shown, strict=True):
-            share_there = "∞" if np.isinf(median[j]) else style.percent(median[j])
+            share_there = "∞" if np.isinf(median[j]) else percent(median[j])
             text = "fixed" if fixed[j] else share_there
             axes.text(
                 1.02, float(at), text, transform=axes.get_yaxis_transform(), va="center", size=7.5,

@@ -11,6 +11,7 @@ from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.style import Array
+from lightning_invert.report.numbers import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +95,7 @@ def settings(
             _track(axes, up, chosen[j], others[:, j], moves[j], fixed[j])
             for at, text, side in ((-0.03, low[j], "right"), (1.03, high[j], "left")):
                 axes.text(
-                    at, up, style.short(float(text), 3), ha=side, va="center", size=7.5, color="0.3"
+                    at, up, short(float(text), 3), ha=side, va="center", size=7.5, color="0.3"
                 )
         axes.set_yticks(range(len(shown))[::-1], names)
         axes.tick_params(axis="y", length=0, pad=34, labelsize=8)

@@ -1,4 +1,4 @@
-"""The singular values, one beside the other, and what is too small to count."""
+"""Singular values: their distribution, one beside the other, and what is too small to count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightning_invert.report.figures import style
+from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
+from lightning_invert.report.numbers import counted, power
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,25 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["singular_spectrum"]
 
 MIN_SIGMA = 1e-17
-"""What is smaller is drawn here."""
+"""Smaller singular values are drawn here."""
 
 MAX_BARS = 24
-RANGES = ((0.0, 1.0, "#CFE3F1", 0.5), (0.05, 0.95, "#9CC6E2", 0.5), (0.25, 0.75, "#5FA3CE", 0.5))
 
 
-def singular_spectrum(one: Observation, *, title: str = "") -> Figure:
+@map_figure()
+def singular_spectrum(observation: Observation, *, title: str = "") -> Figure:
     r"""Draw how each singular value is distributed over the points.
 
     For each index the ranges of all points, of 90 % and of 50 % of them, and the median as a line.
-    The threshold of the rank and, hatched below it, the limit of what the arithmetic can tell from
-    zero are those of a point with the median :math:`\sigma_1`.
-
-    Args:
-        one: What was found of a map.
-        title: What was watched.
-
-    Returns:
-        The figure.
+    The threshold of the rank and, hatched below it, the resolution limit are those of a point with
+    the median :math:`\sigma_1`.
 
     Example:
         >>> import torch
@@ -46,68 +41,70 @@ def singular_spectrum(one: Observation, *, title: str = "") -> Figure:
         >>> figure.axes[0].get_xlabel()
         'index of the singular value'
     """
-    sigma, thresholds = one.singular_values.double().numpy(), one.thresholds
+    sigma, thresholds = observation.singular_values.double().numpy(), observation.thresholds
     finite = sigma[np.isfinite(sigma).all(1)]
-    facts = [style.points(len(finite)), style.left_out(len(sigma) - len(finite))]
-    with style.styled():
-        if finite.size:
-            facts.append("line: median; shades: 50 %, 90 %, all")
-        figure, axes = style.card(title or "singular values", facts)
-        if finite.size == 0:
-            return style.nothing(figure, axes)
-        log10 = np.log10(np.maximum(finite, MIN_SIGMA))
-        largest = float(np.median(finite[:, 0]))
-        threshold = math.log10(max(thresholds.rank_atol, thresholds.rank_rtol * largest, MIN_SIGMA))
-        limit = None
-        if math.isfinite(one.condition_limit):
-            limit = math.log10(max(largest / one.condition_limit, MIN_SIGMA))
-        bottom = min(float(log10.min()), threshold, threshold if limit is None else limit)
-        low, high = math.floor(bottom - 0.5), max(math.ceil(float(log10.max()) + 0.2), 0)
-        _draw(axes, log10)
-        axes.axhline(threshold, color=style.RED, lw=1.2)
-        _label(axes, threshold, low, high, "counts for the rank above", style.RED, "bottom")
-        if limit is not None:
-            axes.axhspan(low, limit, facecolor="none", edgecolor="0.6", hatch="////", lw=0)
-            _label(axes, limit, low, high, "unresolved: rounding noise", "0.3", "top")
-        axes.set_ylim(low, high)
-        axes.set_xlim(0.4, finite.shape[1] + 0.6)
-        _ticks(axes, low, high, zero=bool((finite < MIN_SIGMA).any()))
-        axes.set_xlabel("index of the singular value")
-        axes.set_ylabel("singular value σ")
-        return figure
+    facts = [counted(len(finite), "point"), style.left_out(len(sigma) - len(finite))]
+    title = title or "singular values"
+    if not finite.size:
+        return style.empty_card(title, facts)
+    figure, axes = style.card(title, [*facts, "line: median; shades: 50 %, 90 %, all"])
+    log10 = np.log10(np.maximum(finite, MIN_SIGMA))
+    largest = float(np.median(finite[:, 0]))
+    smallest = (
+        max(thresholds.rank_atol, thresholds.rank_rtol * largest),
+        largest / observation.condition_limit,
+    )
+    threshold, limit = (math.log10(max(value, MIN_SIGMA)) for value in smallest)
+    resolved = math.isinf(observation.condition_limit)
+    bottom = min(float(log10.min()), threshold, threshold if resolved else limit)
+    low, high = math.floor(bottom - 0.5), max(math.ceil(float(log10.max()) + 0.2), 0)
+    _draw(axes, log10)
+    axes.axhline(threshold, color=style.RED, lw=1.2, gid="threshold")
+    above = 0.02 * (high - low)
+    _write(axes, threshold + above, "counts for the rank above", style.RED, "bottom")
+    if not resolved:
+        axes.axhspan(low, limit, facecolor="none", edgecolor="0.6", hatch="////", lw=0)
+        _write(axes, limit - above, "unresolved: rounding noise", "0.3", "top")
+    axes.set_ylim(low, high)
+    axes.set_xlim(0.4, finite.shape[1] + 0.6)
+    _set_ticks(axes, low, high, zero=bool((finite < MIN_SIGMA).any()))
+    axes.set_xlabel("index of the singular value")
+    axes.set_ylabel("singular value σ")
+    return figure
 
 
 def _draw(axes: Axes, log10: Array) -> None:
     k = log10.shape[1]
     index = np.arange(1, k + 1)
-    median = np.median(log10, axis=0)
-    for below, above, colour, width in RANGES:
-        lower, upper = np.quantile(log10, (below, above), axis=0)
+    low, p05, p25, median, p75, p95, high = np.quantile(
+        log10, (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1), axis=0
+    )
+    ranges = ((low, high), (p05, p95), (p25, p75))
+    for (lower, upper), colour in zip(ranges, style.SHADES, strict=True):
         if k > MAX_BARS:
             axes.fill_between(index, lower, upper, color=colour, lw=0)
         else:
-            axes.bar(index, np.maximum(upper - lower, 0.02), width, lower, color=colour)
+            axes.bar(index, np.maximum(upper - lower, 0.02), 0.5, lower, color=colour)
     if k > MAX_BARS:
-        axes.plot(index, median, color=style.BLACK, lw=1.3)
-        return
-    axes.hlines(median, index - 0.3, index + 0.3, color=style.BLACK, lw=1.5)
-    axes.set_xticks(index if k <= 12 else index[::2])
+        axes.plot(index, median, color=style.BLACK, lw=1.3, gid="median")
+    else:
+        axes.hlines(median, index - 0.3, index + 0.3, color=style.BLACK, lw=1.5, gid="median")
+        axes.set_xticks(index if k <= 12 else index[::2])
 
 
-def _label(axes: Axes, at: float, low: int, high: int, text: str, colour: str, side: str) -> None:
-    room = 0.02 * (high - low)
+def _write(axes: Axes, at: float, text: str, colour: str, side: str) -> None:
     axes.text(
-        0.99, at + (room if side == "bottom" else -room), text, color=colour, size=7, ha="right",
-        va=side, transform=axes.get_yaxis_transform(),
+        0.99, at, text, color=colour, size=7, ha="right", va=side,
+        transform=axes.get_yaxis_transform(),
         bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.5},
     )  # fmt: skip
 
 
-def _ticks(axes: Axes, low: int, high: int, *, zero: bool) -> None:
-    ticks = [float(t) for t in range(high, low - 1, -max(1, math.ceil((high - low) / 6)))]
-    labels = [style.power(int(t)) for t in ticks]
+def _set_ticks(axes: Axes, low: int, high: int, *, zero: bool) -> None:
+    powers = range(high, low - 1, -max(1, math.ceil((high - low) / 6)))
+    ticks = [(float(exponent), power(exponent)) for exponent in powers]
     if zero:
-        while ticks[-1] < math.log10(MIN_SIGMA) + 0.1 * (high - low):
-            ticks, labels = ticks[:-1], labels[:-1]
-        ticks, labels = [*ticks, math.log10(MIN_SIGMA)], [*labels, "0"]
-    axes.set_yticks(ticks, labels)
+        bottom = math.log10(MIN_SIGMA)
+        ticks = [tick for tick in ticks if tick[0] >= bottom + 0.1 * (high - low)]
+        ticks.append((bottom, "0"))
+    style.set_ticks(axes.yaxis, ticks)

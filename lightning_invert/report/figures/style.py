@@ -1,19 +1,18 @@
-"""What all figures share: their look, their words, and how they become pictures.
+"""The look of all figures, their layout in inches, and their files.
 
 Colours are those that the colour-blind can tell apart (M. Okabe and K. Ito, *Color universal
-design*, 2008). Sizes are inches.
+design*, 2008). Panels are placed by hand: ``layout="constrained"`` takes as long again as a figure.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import replace_file
+from lightning_invert.report.numbers import counted, power, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,8 @@ CAP = MAX_LOG10_COND
 
 GREEN, ORANGE, RED, BLACK, BLUE = "#009E73", "#E69F00", "#D55E00", "#000000", "#0072B2"
 BAND_COLOURS = (("stable", GREEN), ("moderate", ORANGE), ("ill-conditioned", RED))
+SHADES = ("#CFE3F1", "#9CC6E2", "#5FA3CE")
+"""Of all points, 90 % and 50 % of them."""
 
 STYLE = {
     "font.size": 8.5,
@@ -46,35 +48,8 @@ STYLE = {
     "text.parse_math": False,  # names are no formulas, whatever dollars are in them
 }
 
-SUPERSCRIPT = str.maketrans("+-0123456789", "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
 CARD = (4.6, 2.75)
-
-
-def to_png(figure: Figure) -> bytes:
-    """Return the figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    with styled():
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def save_all(figures: Mapping[str, Figure], folder: str | Path, begin: str = "") -> list[Path]:
-    """Save figures as ``{begin}{name}.png``; a former one is replaced once the new one is whole."""
-    files = {name: Path(folder) / f"{begin}{name}.png" for name in figures}
-    for name, figure in figures.items():
-        replace_file(files[name], to_png(figure))
-    return [*files.values()]
-
-
-def to_image(figure: Figure) -> npt.NDArray[np.uint8]:
-    """Return the figure as an image, shape (height, width, 3)."""
-    with styled():
-        figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
-
-
-# What is drawn in more than one figure.
+"""Width of a figure and room below its heading."""
 
 
 @contextmanager
@@ -88,47 +63,97 @@ def styled() -> Iterator[None]:
         yield
 
 
-def headed(width: float, height: float, title: str, facts: Sequence[str]) -> tuple[Figure, float]:
-    """Return a figure with a heading above ``height`` inches of room, and its whole height."""
+@styled()
+def to_png(figure: Figure) -> bytes:
+    """Return the figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+@styled()
+def to_image(figure: Figure) -> npt.NDArray[np.uint8]:
+    """Return the figure as an image, shape (height, width, 3)."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
+
+
+def save_all(figures: Mapping[str, Figure], folder: str | Path, begin: str = "") -> list[Path]:
+    """Save figures as ``{begin}{name}.png``; a former one is replaced once the new one is whole."""
+    files = {name: Path(folder) / f"{begin}{name}.png" for name in figures}
+    for name, figure in figures.items():
+        replace_file(files[name], to_png(figure))
+    return [*files.values()]
+
+
+class Sheet(NamedTuple):
+    """A figure with a heading, and below it room for panels."""
+
+    figure: Figure
+    width: float
+    height: float
+    room: float
+
+    def panel(self, left: float, below: float, width: float, height: float) -> Axes:
+        """Add axes: where they begin and how large they are, in inches."""
+        w, h = self.width, self.height
+        return self.figure.add_axes((left / w, below / h, width / w, height / h))
+
+
+def sheet(width: float, room: float, title: str, facts: Sequence[str]) -> Sheet:
+    """Return a sheet with a title and, in one or more lines below it, the facts."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # A fact is not broken where that can be helped.
-    whole_facts = " · ".join(fact.replace(" ", "\u00a0") for fact in facts if fact)
-    lines = [line.replace("\u00a0", " ") for line in textwrap.wrap(whole_facts, int(15.5 * width))]
-    above = 0.38 + 0.15 * len(lines)
-    figure = Figure(figsize=(width, height + above))
+    whole = " · ".join(fact.replace(" ", "\u00a0") for fact in facts if fact)
+    lines = [line.replace("\u00a0", " ") for line in textwrap.wrap(whole, int(15.5 * width))]
+    height = room + 0.38 + 0.15 * len(lines)
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    whole = height + above
-    figure.text(
-        0.12 / width, 1 - 0.1 / whole, cut(title, int(12.5 * width)),
-        fontsize=9.5, fontweight="bold", va="top",
-    )  # fmt: skip
-    figure.text(0.12 / width, 1 - 0.3 / whole, "\n".join(lines), fontsize=8, color="0.3", va="top")
-    return figure, whole
+    left, letters = 0.12 / width, int(12.5 * width)
+    title = title if len(title) <= letters else title[: letters - 1] + "…"
+    figure.text(left, 1 - 0.1 / height, title, fontsize=9.5, fontweight="bold", va="top")
+    figure.text(left, 1 - 0.3 / height, "\n".join(lines), fontsize=8, color="0.3", va="top")
+    return Sheet(figure, width, height, room)
 
 
 def card(title: str, facts: Sequence[str]) -> tuple[Figure, Axes]:
-    """Return a figure of the usual size with one pair of axes."""
-    width, room = CARD
-    figure, height = headed(width, room, title, facts)
-    below, left, right = 0.55, 0.58, 0.12
-    box = (left / width, below / height, 1 - (left + right) / width, (room - below) / height)
-    return figure, figure.add_axes(box)
+    """Return a figure of the usual size with one panel."""
+    page = sheet(*CARD, title, facts)
+    return page.figure, page.panel(0.58, 0.55, page.width - 0.7, page.room - 0.55)
 
 
 def nothing(figure: Figure, axes: Axes, what: str = "no points") -> Figure:
-    """Say that there is nothing to draw."""
+    """Say on a card that there is nothing to draw."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, what, ha="center", va="center", transform=axes.transAxes)
     return figure
 
 
+def empty_card(title: str, facts: Sequence[str], what: str = "no points") -> Figure:
+    """Return a figure that says that there is nothing to draw."""
+    return nothing(*card(title, facts), what)
+
+
+# Axes.
+
+
 def decades(log10_cond: Array, *shown: float) -> int:
-    """Return up to which power of ten the values, and whatever else is to be seen, reach."""
-    wanted = [math.log10(value) for value in shown]
-    highest = max([1.0, *wanted, float(log10_cond.max(initial=0.0))])
+    """Return up to which power of ten the values reach, and what else is to be seen."""
+    highest = max([1.0, *map(math.log10, shown), float(log10_cond.max(initial=0.0))])
     return math.ceil(min(highest, CAP) - 1e-9)
+
+
+def band_spans(
+    bands: tuple[float, float], high: float, end: float | None = None
+) -> list[tuple[str, str, float, float]]:
+    """Return of each band of κ its name, its colour and its ends on an axis of log10 κ.
+
+    The numbers of the axis end at ``high``, the last band at ``end``.
+    """
+    ends = [0.0, *(min(math.log10(band), high) for band in bands), high if end is None else end]
+    return [(*band, ends[i], ends[i + 1]) for i, band in enumerate(BAND_COLOURS)]
 
 
 def kappa_ticks(axis: Any, high: int, infinite: float | None, label: str = "∞") -> None:
@@ -152,75 +177,50 @@ def ticks(low: float, high: float, number: int = 3) -> list[tuple[float, str]]:
     return [(float(t), short(float(t), digits)) for t in values if low <= t <= high]
 
 
-def power(exponent: int) -> str:
-    """Write a power of ten."""
-    return f"10{str(exponent).translate(SUPERSCRIPT)}"
+def set_ticks(axis: Any, ticks: Sequence[tuple[float, str]]) -> None:
+    """Set the ticks of an axis, each with its label."""
+    axis.set_ticks([tick for tick, _ in ticks], [text for _, text in ticks])
 
 
-def percent(share: float) -> str:
-    """Write a share."""
-    return f"{100 * share:.3g} %"
+def colour_bar(
+    axes: Axes,
+    colours: Any,
+    limits: tuple[float, float],
+    ticks: Sequence[tuple[float, str]],
+    label: str,
+    *,
+    begin: float | None = None,
+    size: float = 7.5,
+) -> None:
+    """Draw what colours mean, in a tenth of the time of ``Figure.colorbar``.
+
+    ``limits`` are the values at the ends of the colour map, ``begin`` where the bar begins.
+    """
+    low, high = limits
+    begin = low if begin is None else begin
+    axes.imshow(
+        np.linspace(begin, high, 128)[:, None], origin="lower", aspect="auto",
+        extent=(0, 1, begin, high), cmap=colours, vmin=low, vmax=high,
+    )  # fmt: skip
+    axes.set_xticks([])
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    set_ticks(axes.yaxis, ticks)
+    axes.tick_params(labelsize=size, length=2, pad=1.5)
+    axes.set_ylabel(label, fontsize=size + 0.5, labelpad=2)
 
 
-def short(number: float, digits: int = 4) -> str:
-    """Write a number in few letters."""
-    if math.isinf(number):
-        return "∞"
-    text = f"{float(f'{number:.{digits}g}'):.{max(6, digits)}g}"
-    if "e" not in text:
-        return text
-    mantissa, exponent = text.split("e")
-    return f"{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPT)}"
-
-
-def points(count: int) -> str:
-    """Write how many points there are."""
-    return "1 point" if count == 1 else f"{count} points"
+# Values.
 
 
 def targets(count: int) -> str:
-    """Write how many targets there are."""
-    return "1 target" if count == 1 else f"{count} targets"
+    """Write a number of targets."""
+    return counted(count, "target")
 
 
 def left_out(count: int) -> str:
-    """Write how many points there would have been besides."""
+    """Write how many points are not drawn because they are not finite."""
     return f"{count} not finite, left out" if count else ""
-
-
-def cut(text: str, letters: int) -> str:
-    """Shorten a text to so many letters."""
-    return text if len(text) <= letters else text[: letters - 1] + "…"
-
-
-def wrapped(name: str, letters: int) -> str:
-    """Break a name behind its underscores and spaces; what is cut of a long one is not its unit."""
-    lines = [""]
-    for word in re.findall(r".+?(?:[_ ]+|$)", name):
-        if lines[-1] and len(lines[-1] + word.rstrip()) > letters:
-            lines.append("")
-        lines[-1] += word
-    lines = [cut(line.rstrip(), letters) for line in lines]
-    if len(lines) <= 3:
-        return "\n".join(lines)
-    return "\n".join([*lines[:2], _with_unit(lines[2] + "…", name, letters)])
-
-
-def room_for(names: Sequence[str], least: float) -> float:
-    """Return the inches from one name to the next below it, which have several lines."""
-    return max(least, 0.05 + 0.135 * max(name.count("\n") + 1 for name in names))
-
-
-def in_a_line(name: str, letters: int) -> str:
-    """Shorten a name to so many letters; what is cut of it is not its unit."""
-    return name if len(name) <= letters else _with_unit(name, name, letters)
-
-
-def _with_unit(text: str, name: str, letters: int) -> str:
-    """Cut a text so that the unit of a name has room behind it."""
-    unit = re.search(r" \[[^]]*\]$", name)
-    ending = unit[0] if unit and len(unit[0]) < letters - 1 else ""
-    return text.removesuffix("…")[: letters - 1 - len(ending)] + "…" + ending
 
 
 def array(tensor: Tensor) -> Array:
@@ -228,6 +228,6 @@ def array(tensor: Tensor) -> Array:
     return np.asarray(tensor.detach().cpu().double().numpy())
 
 
-def log10(condition: Any) -> Array:
-    """Return log10 of condition numbers, capped at 16."""
-    return np.asarray(np.log10(np.clip(condition, 1.0, 10**CAP)))
+def thinned(rows: Array, most: int) -> Array:
+    """Return every so-manieth row, so that at most ``most`` are drawn."""
+    return rows[:: max(1, math.ceil(len(rows) / most))]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightning_invert.report.figures import style
+from lightning_invert.report.numbers import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +55,7 @@ def trade_off(result: TradeOff, *, title: str = "") -> Figure:
             return style.nothing(*style.card(title, facts), "no target is reached")
         if count > 1:
             level = float(np.median(costs[0]))
-            facts += [f"median cost at {widths[0]:g}: {style.short(level)}", "shades: 50 %, 90 %"]
+            facts += [f"median cost at {widths[0]:g}: {short(level)}", "shades: 50 %, 90 %"]
             costs = costs - costs[0]
         figure, axes = style.card(title, facts)
         for low, high, colour in SHADES if count > 1 else ():

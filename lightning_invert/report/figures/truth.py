@@ -1,22 +1,27 @@
-"""What a map reports of its condition number, held against the truth."""
+"""The reported condition number against the true one."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.points import most_telling_pair
+from lightning_invert.report.figures.names import in_a_line
+from lightning_invert.report.figures.points import best_pair, has_few_inputs
+from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
 from lightning_invert.report.figures.zone_map import (
     COLOURS,
-    colour_bar,
     colour_limits,
     draw_zones,
+    kappa_bar,
+    tick_room,
 )
-from lightning_invert.report.worst_points import MAX_INPUTS_SHOWN
+from lightning_invert.report.numbers import counted, percent, short
+from lightning_invert.watch.quantities import capped_log10, to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,8 +38,9 @@ MAX_DRAWN = 4096
 """Points of each kind: of more, every so-manieth is drawn; all are counted."""
 
 
-def truth(one: Observation, *, title: str = "") -> Figure:
-    r"""Draw the reported condition number against the true one, and where both are fragile.
+@map_figure(lambda observation, _: observation.truth is not None)
+def truth(observation: Observation, *, title: str = "") -> Figure:
+    r"""Draw the reported condition number against the true one, and where each is fragile.
 
     Left: a point on the diagonal is right. Shaded squares: the bands, in which both agree. A point
     that truly leaves the first band is *found* (blue) where the map says so, too, and else *missed*
@@ -43,149 +49,127 @@ def truth(one: Observation, *, title: str = "") -> Figure:
     condition number over the two inputs that explain the most of the true one, in the same colours;
     what is beyond the first band is drawn larger.
 
-    Args:
-        one: What was found of a map that was held against a truth; points where either is not finite
-            are left out.
-        title: What was watched.
-
-    Returns:
-        The figure.
-
     Raises:
-        ValueError: If the map was held against nothing.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.jacobians.comparison import Comparison
-        >>> from lightning_invert.watch.observation import Observation
-        >>> sigma = torch.tensor([[1.0, 0.1], [1.0, 0.001], [1.0, 0.0001]])
-        >>> other = torch.tensor([[1.0, 0.1], [1.0, 0.002], [1.0, 0.1]])
-        >>> known = Comparison(torch.zeros(3), sigma)
-        >>> figure = truth(Observation.of(other, truth=known))
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['1 of 2 found', '1 missed', '0 false alarms']
+        ValueError: If the map is compared with no truth.
     """
-    if one.truth is None:
-        raise ValueError("Expected a map that was held against a truth, but there is none.")
-    name = one.truth.name
-    inputs = one.inputs.flatten(1).double().numpy()
-    reported = one.condition.double().numpy()
-    true = one.thresholds.condition(one.truth.singular_values).double().numpy()
-    deficient = [
-        rank.numpy() < one.full_rank
-        for rank in (one.thresholds.rank(one.truth.singular_values), one.rank)
-    ]
-    known = ~(np.isnan(reported) | np.isnan(true)) & np.isfinite(inputs).all(1)
+    if observation.truth is None:
+        raise ValueError("This figure needs a map with a truth, but the observation has none.")
+    thresholds, name = observation.thresholds, observation.truth.name
+    sigmas = observation.truth.singular_values, observation.singular_values
+    conditions = thresholds.condition(sigmas[0]), observation.condition
+    inputs = observation.inputs.flatten(1).double().numpy()
+    known = ~(conditions[0].isnan() | conditions[1].isnan()).numpy() & np.isfinite(inputs).all(1)
     count = int(known.sum())
-    facts = [style.points(count), style.left_out(len(known) - count)]
+    facts = [counted(count, "point"), style.left_out(len(known) - count)]
     title = title or f"κ against the {name}"
-    with style.styled():
-        if not count:
-            return style.nothing(*style.card(title, facts))
-        inputs, reported, true = (
-            inputs[known],
-            style.log10(reported[known]),
-            style.log10(true[known]),
-        )
-        facts += [
-            f"Jacobian off by {style.percent(one.scalars['jacobian_error_median'])} (median)",
-            f"rank correlation of κ {style.short(one.scalars['cond_rank_correlation'], 3)}",
-        ]
-        maps = 2 <= inputs.shape[1] <= MAX_INPUTS_SHOWN
-        if maps:
-            i, j, _ = most_telling_pair(inputs, true)
-            y_ticks = style.ticks(float(inputs[:, j].min()), float(inputs[:, j].max()), 4)
-            written = 0.08 * max([len(text) for _, text in y_ticks] or [4])
-        left, below, above, gap = 0.62, 0.5, 0.22, 0.12
-        zones = left + SIDE + 0.42 + written if maps else 0.0
-        width = zones + 2 * SIDE + gap + 0.95 if maps else left + SIDE + 1.6
-        figure, height = style.headed(width, below + SIDE + above, title, facts)
-
-        def panel(x: float, size: float = SIDE) -> Axes:
-            return figure.add_axes((x / width, below / height, size / width, SIDE / height))
-
-        _against(panel(left), true, reported, one.thresholds.bands, name)
-        if maps:
-            some = _thinned(np.arange(count), 4 * MAX_DRAWN)
-            limits = colour_limits(np.concatenate([true, reported]))
-            for side, (who, log10) in enumerate(((name, true), ("reported", reported))):
-                axes = panel(zones + side * (SIDE + gap))
-                lost = deficient[side][known]
-                # In ascending order, so that what is fragile is not covered.
-                few = some[log10[some].argsort()]
-                x, y = inputs[:, i], inputs[:, j]
-                draw_zones(axes, x[few], y[few], log10[few], lost[few], limits)
-                (fragile,) = (log10 >= math.log10(one.thresholds.bands[0])).nonzero()
-                fragile = _thinned(fragile[log10[fragile].argsort()], MAX_DRAWN)
-                axes.scatter(
-                    x[fragile], y[fragile], c=log10[fragile], cmap=COLOURS, vmin=limits[0],
-                    vmax=limits[1], s=15, lw=0.6, edgecolors="white",
-                )  # fmt: skip
-                axes.set_title(who, fontsize=8.5, pad=3)
-                axes.set_xlabel(style.in_a_line(one.input_names[i], 30))
-                if side == 0:
-                    axes.set_ylabel(style.in_a_line(one.input_names[j], 30))
-                else:
-                    axes.set_yticklabels([])
-            colour_bar(panel(width - 0.85, 0.12), limits, one.thresholds.bands)
-        return figure
+    if not count:
+        return style.empty_card(title, facts)
+    inputs = inputs[known]
+    true, reported = (capped_log10(to_numpy(condition))[known] for condition in conditions)
+    ranks = thresholds.rank(sigmas[0]), observation.rank
+    deficient = [rank.numpy()[known] < observation.full_rank for rank in ranks]
+    scalars = observation.scalars
+    facts += [
+        f"Jacobian off by {percent(scalars['jacobian_error_median'])} (median)",
+        f"rank correlation of κ {short(scalars['cond_rank_correlation'], 3)}",
+    ]
+    left, below = 0.62, 0.5
+    if inputs.shape[1] < 2 or not has_few_inputs(observation):
+        page = style.sheet(left + SIDE + 1.6, below + SIDE + 0.22, title, facts)
+        _draw_points(page.panel(left, below, SIDE, SIDE), true, reported, thresholds.bands, name)
+        return page.figure
+    i, j, _ = best_pair(inputs, true)
+    x, y = inputs[:, i], inputs[:, j]
+    zones = left + SIDE + 0.42 + tick_room(y)
+    page = style.sheet(zones + 2 * SIDE + 1.07, below + SIDE + 0.22, title, facts)
+    _draw_points(page.panel(left, below, SIDE, SIDE), true, reported, thresholds.bands, name)
+    limits = colour_limits(np.concatenate([true, reported]))
+    for side, (who, log10) in enumerate(((name, true), ("reported", reported))):
+        axes = page.panel(zones + side * (SIDE + 0.12), below, SIDE, SIDE)
+        _draw_fragile(axes, x, y, log10, deficient[side], limits, math.log10(thresholds.bands[0]))
+        axes.set_title(who, fontsize=8.5, pad=3)
+        axes.set_xlabel(in_a_line(observation.input_names[i], 30))
+        if side:
+            axes.set_yticklabels([])
+        else:
+            axes.set_ylabel(in_a_line(observation.input_names[j], 30))
+    kappa_bar(page.panel(page.width - 0.85, below, 0.12, SIDE), limits, thresholds.bands)
+    return page.figure
 
 
-def _against(
+def _draw_fragile(
+    axes: Axes,
+    x: Array,
+    y: Array,
+    log10: Array,
+    deficient: Array,
+    limits: tuple[float, float],
+    edge: float,
+) -> None:
+    """Draw the zones, with the fragile points larger and on top."""
+    rows = style.thinned(np.arange(len(x)), 4 * MAX_DRAWN)
+    rows = rows[log10[rows].argsort()]
+    draw_zones(axes, x[rows], y[rows], log10[rows], deficient[rows], limits)
+    (fragile,) = (log10 >= edge).nonzero()
+    fragile = style.thinned(fragile[log10[fragile].argsort()], MAX_DRAWN)
+    axes.scatter(
+        x[fragile], y[fragile], c=log10[fragile], cmap=COLOURS, vmin=limits[0], vmax=limits[1],
+        s=15, lw=0.6, edgecolors="white",
+    )  # fmt: skip
+
+
+def _draw_points(
     axes: Axes, true: Array, reported: Array, bands: tuple[float, float], name: str
 ) -> None:
     edge = math.log10(bands[0])
     both = np.concatenate([true, reported])
     infinite = both >= style.CAP
     high = style.decades(both[~infinite], 10 * bands[0])
-    bar = high * 1.085
-    end = high * 1.16 if infinite.any() else high
-    limits = [0.0, *(min(math.log10(band), high) for band in bands), end]
-    for (_, colour), low, top in zip(style.BAND_COLOURS, limits[:-1], limits[1:], strict=True):
-        axes.fill_between([low, top], low, top, color=colour, alpha=0.18, lw=0)
+    infinity, end = high * 1.085, high * 1.16 if infinite.any() else high
+    for _, colour, begin, stop in style.band_spans(bands, high, end):
+        axes.fill_between([begin, stop], begin, stop, color=colour, alpha=0.18, lw=0)
     axes.plot([0, end], [0, end], color="0.45", lw=0.8, ls="--")
-    for place in (axes.axvline, axes.axhline):
-        place(edge, color="0.45", lw=0.8)
+    axes.axvline(edge, color="0.45", lw=0.8)
+    axes.axhline(edge, color="0.45", lw=0.8)
     x, y = (
-        np.where(values >= style.CAP, bar, np.minimum(values, high)) for values in (true, reported)
+        np.where(log10 >= style.CAP, infinity, log10.clip(max=high)) for log10 in (true, reported)
     )
     fragile, told = true >= edge, reported >= edge
     plain = float(np.clip(2500 / len(x), 9, 40))
-    kinds: tuple[tuple[Array, dict[str, Any]], ...] = (
-        (~fragile & ~told, {"c": "0.35", "marker": ".", "s": plain, "alpha": 0.5, "lw": 0}),
-        (fragile & told, {"c": style.BLUE, "marker": "o", "s": 13, "lw": 0}),
-        (fragile & ~told, {"c": style.RED, "marker": "x", "s": 16, "lw": 1.1}),
-        (
+    kinds: dict[str, tuple[Array, dict[str, Any]]] = {
+        "neither": (~fragile & ~told, {"c": "0.35", "marker": ".", "s": plain, "alpha": 0.5}),
+        "found": (fragile & told, {"c": style.BLUE, "s": 13}),
+        "missed": (fragile & ~told, {"c": style.RED, "marker": "x", "s": 16, "lw": 1.1}),
+        "alarms": (
             told & ~fragile,
             {"c": style.ORANGE, "marker": "^", "s": 17, "lw": 0.4, "edgecolors": "k"},
         ),
-    )
-    for kind, look in kinds:
-        (some,) = kind.nonzero()
-        some = _thinned(some, MAX_DRAWN)
-        axes.scatter(x[some], y[some], **look, clip_on=False, zorder=3)
-    found, missed, alarms = (int(kind.sum()) for kind, _ in kinds[1:])
-    alarm = "false alarm" if alarms == 1 else "false alarms"
-    said = (f"{found} of {found + missed} found", f"{missed} missed", f"{alarms} {alarm}")
-    if name != "truth":
-        said = (f"{found} in both", f"{missed} there alone", f"{alarms} here alone")
-    words = (
-        (0.02 + edge / end, 0.98, "left", "top", style.BLUE, said[0]),
-        (0.98, 0.02, "right", "bottom", style.RED, said[1]),
-        (0.02, 0.98, "left", "top", style.BLACK, said[2]),
-    )
-    for across, up, ha, va, colour, text in words:
-        axes.text(
-            across, up, text, ha=ha, va=va, size=7.5, color=colour, transform=axes.transAxes,
-            zorder=4, bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.8},
-        )  # fmt: skip
+    }
+    for kind, (inside, look) in kinds.items():
+        rows = style.thinned(inside.nonzero()[0], MAX_DRAWN)
+        axes.scatter(x[rows], y[rows], **{"lw": 0, **look}, clip_on=False, zorder=3, gid=kind)
+    counts = [int(inside.sum()) for inside, _ in kinds.values()][1:]
+    _write_counts(axes, counts, name, 0.02 + edge / end)
     axes.set_xlim(0, end)
     axes.set_ylim(0, end)
     for axis in (axes.xaxis, axes.yaxis):
-        style.kappa_ticks(axis, high, bar if infinite.any() else None)
+        style.kappa_ticks(axis, high, infinity if infinite.any() else None)
     axes.set_xlabel("true κ" if name == "truth" else f"κ of the {name}")
     axes.set_ylabel("reported κ")
 
 
-def _thinned(which: Array, most: int) -> Array:
-    return which[:: max(1, math.ceil(len(which) / most))]
+def _write_counts(axes: Axes, counts: Sequence[int], name: str, right_of_edge: float) -> None:
+    found, missed, alarms = counts
+    words = f"{found} of {found + missed} found", f"{missed} missed", counted(alarms, "false alarm")
+    if name != "truth":
+        words = f"{found} in both", f"{missed} there alone", f"{alarms} here alone"
+    places = (
+        (right_of_edge, 0.98, "left", "top", style.BLUE),
+        (0.98, 0.02, "right", "bottom", style.RED),
+        (0.02, 0.98, "left", "top", style.BLACK),
+    )
+    for text, (x, y, ha, va, colour) in zip(words, places, strict=True):
+        axes.text(
+            x, y, text, ha=ha, va=va, size=7.5, color=colour, transform=axes.transAxes, zorder=4,
+            bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.8},
+        )  # fmt: skip

@@ -1,0 +1,233 @@
+"""Fragile zones along each input: where the condition number rises and the rank drops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lightning_invert.arguments import check_integer
+from lightning_invert.report.figures import style
+from lightning_invert.report.figures.columns import Columns, sort_into_columns
+from lightning_invert.report.figures.names import wrapped
+from lightning_invert.report.figures.points import best_single, drawable, has_few_inputs
+from lightning_invert.report.figures.registry import map_figure
+from lightning_invert.report.figures.style import Array, Sheet
+from lightning_invert.report.numbers import percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lightning_invert.watch.observation import Observation
+
+__all__ = ["fragile_zones"]
+
+ROWS = 16
+"""Cells of the density along the condition number, without the one for ∞."""
+
+
+@map_figure(has_few_inputs)
+def fragile_zones(observation: Observation, *, title: str = "", max_inputs: int = 12) -> Figure:
+    r"""Draw where, along each input, the condition number rises and the rank drops.
+
+    A panel an input: a heat map of how :math:`\kappa` is distributed in each column of points, on
+    the bands' colours, the median as a line; the strip below is the share of the column's points
+    that are not of full rank. Columns hold about as many points each, so that no median is one of
+    two or three points; a value at an end of the range that many points share (a rate that is 0
+    half of the time) has a column of its own. Of more than ``max_inputs`` inputs those are shown
+    whose columns explain most of the variance of log10 :math:`\kappa` (the correlation ratio:
+    K. Pearson, 1905).
+
+    Example:
+        >>> import torch
+        >>> from lightning_invert.watch.observation import Observation
+        >>> x = torch.rand(200, 3)
+        >>> sigma = torch.stack([torch.ones(200), 10 ** (-4 * x[:, 0])], dim=1)
+        >>> figure = fragile_zones(Observation.of(sigma, inputs=x))
+        >>> [axes.get_xlabel() for axes in figure.axes[:3]]
+        ['x0', 'x1', 'x2']
+    """
+    max_inputs = check_integer("max_inputs", max_inputs, low=1)
+    points = drawable(observation)
+    title, facts = title or "κ and rank along the inputs", points.facts
+    if not points.inputs.size:
+        return style.empty_card(title, facts, "no points" if points.names else "no inputs")
+    columns = [sort_into_columns(x) for x in points.inputs.T]
+    shown = best_single([c.column for c in columns], points.log10, max_inputs)
+    full_rank = observation.full_rank
+    if len(shown) < len(columns):
+        facts.append(f"the {len(shown)} of {len(columns)} inputs that explain κ most")
+    facts += [
+        f"{percent(1 - points.deficient.mean())} at full rank ({full_rank})",
+        "line: median κ",
+    ]
+    axis = _KappaAxis.of(points.condition, points.log10, observation.thresholds.bands)
+    level = axis.level(points.condition, points.log10)
+    zones = [_zone(columns[j], level, points.deficient, axis) for j in shown]
+    page, panels, bars = _grid([points.names[j] for j in shown], title, facts)
+    darkest = max(0.2, math.ceil(10 * max(np.nanmax(zone.density) for zone in zones)) / 10)
+    for i, (panel, zone) in enumerate(zip(panels, zones, strict=True)):
+        _draw_zone(panel, zone, axis, darkest)
+        _label_ticks(panel, zone.columns.ticks)
+        if i % _shape(len(shown))[1]:
+            panel.set_yticks([])
+        else:
+            panel.set_ylabel("condition number κ", fontsize=8, labelpad=1)
+            style.kappa_ticks(panel.yaxis, axis.high, axis.infinity if axis.singular else None)
+    for bar, colours, low, high, label in (
+        (bars[0], "Blues", -0.3 * darkest, darkest, "column share (%)"),
+        (bars[1], "Reds", 0.0, 1.0, f"rank < {full_rank} (%)"),
+    ):
+        ticks = [(value, f"{100 * value:.3g}") for value in (0, high / 2, high)]
+        style.colour_bar(bar, colours, (low, high), ticks, label, begin=0.0, size=7)
+    return page.figure
+
+
+class _KappaAxis(NamedTuple):
+    """The axis of log10 κ: its decades, and where ∞ is."""
+
+    high: int
+    row: float
+    singular: bool
+    bands: tuple[float, float]
+
+    @classmethod
+    def of(cls, condition: Array, log10: Array, bands: tuple[float, float]) -> _KappaAxis:
+        finite = np.isfinite(condition)
+        high = style.decades(log10[finite], bands[0])
+        return cls(high, high / ROWS, not finite.all(), bands)
+
+    @property
+    def infinity(self) -> float:
+        return self.high + 1.75 * self.row
+
+    @property
+    def edges(self) -> Array:
+        edges = np.linspace(0, self.high, ROWS + 1)
+        if not self.singular:
+            return edges
+        return np.append(edges, self.infinity + self.row * np.array([-1.0, 1.0]))
+
+    def level(self, condition: Array, log10: Array) -> Array:
+        # The last row of numbers is closed above: what is beyond belongs to ∞, or to the gap.
+        return np.where(np.isinf(condition), self.infinity, log10.clip(max=self.high - 1e-9))
+
+
+class _Zone(NamedTuple):
+    """What one panel shows; NaN where a column has no point."""
+
+    columns: Columns
+    density: Array  # (rows, C)
+    median: Array  # (C,)
+    deficient: Array  # (C,)
+
+
+def _zone(columns: Columns, level: Array, deficient: Array, axis: _KappaAxis) -> _Zone:
+    number = len(columns.edges) - 1
+    count = np.bincount(columns.column, minlength=number)
+    middles = np.arange(number + 1) - 0.5
+    cells, _, _ = np.histogram2d(level, columns.column, bins=(axis.edges, middles))
+    order = np.lexsort((level, columns.column))
+    # The higher one of an even number: between a number and ∞ nothing is to be interpolated.
+    at = np.minimum(np.cumsum(count) - count + count // 2, len(level) - 1)
+    with np.errstate(invalid="ignore"):
+        density = np.where(cells > 0, cells / count, np.nan)
+        share = np.bincount(columns.column, deficient, minlength=number) / count
+    return _Zone(columns, density, np.where(count > 0, level[order][at], np.nan), share)
+
+
+def _shape(panels: int) -> tuple[int, int, float]:
+    """Return the rows and columns of the grid and how wide a panel is."""
+    rows = math.ceil(panels / 4)
+    across = math.ceil(panels / rows)
+    return rows, across, {1: 3.2, 2: 1.8, 3: 1.45}.get(across, 1.12)
+
+
+def _letters(wide: float) -> int:
+    return int(15.5 * wide)
+
+
+def _grid(
+    names: Sequence[str], title: str, facts: Sequence[str]
+) -> tuple[Sheet, list[Axes], list[Axes]]:
+    """Lay out a panel for each name and, at the right, two colour bars."""
+    rows, across, wide = _shape(len(names))
+    labels = [wrapped(name, _letters(wide)) for name in names]
+    left, right, gap = 0.5, 0.72, 0.12
+    tall = 1.75 if rows == 1 else 1.3
+    down = tall + 0.3 + 0.13 * max(label.count("\n") + 1 for label in labels)
+    page = style.sheet(left + across * (wide + gap) + right, rows * down, title, facts)
+    panels = []
+    for i, label in enumerate(labels):
+        row, column = divmod(i, across)
+        x, below = left + column * (wide + gap), page.room - row * down - tall
+        panels.append(page.panel(x, below, wide, tall))
+        panels[-1].set_xlabel(label, fontsize=8, labelpad=1.5)
+    x, high = page.width - right + 0.02, 1.0 if rows > 1 else min(1.0, (tall - 0.17) / 2)
+    places = (page.room - high, page.room - 2 * high - 0.17)
+    return page, panels, [page.panel(x, below, 0.1, high) for below in places]
+
+
+def _draw_zone(axes: Axes, zone: _Zone, axis: _KappaAxis, darkest: float) -> None:
+    edges, strip = zone.columns.edges, 0.09 * axis.high
+    _tint(axes, edges, axis)
+    axes.pcolorfast(
+        edges, axis.edges, zone.density, cmap="Blues", vmin=-0.3 * darkest, vmax=darkest,
+        gid="density",
+    )  # fmt: skip
+    below = [-2 * strip, -0.6 * strip]
+    axes.pcolorfast(
+        edges, below, zone.deficient[None], cmap="Reds", vmin=0, vmax=1, gid="deficient"
+    )
+    for colour, width, gid in (("white", 3.2, None), (style.BLACK, 1.5, "median")):
+        axes.stairs(zone.median, edges, baseline=None, color=colour, lw=width, gid=gid)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(-2 * strip, axis.edges[-1])
+    axes.tick_params(length=2.5, pad=1.5, labelsize=7.5)
+
+
+def _tint(axes: Axes, edges: Array, axis: _KappaAxis) -> None:
+    """Colour the bands as in the histogram, all in one image: artists are what takes time."""
+    from matplotlib.colors import to_rgba_array
+
+    spans = [
+        (begin, stop, c, 0.18) for _, c, begin, stop in style.band_spans(axis.bands, axis.high)
+    ]
+    if axis.singular:
+        low, high = axis.edges[-2:]
+        spans += [(float(axis.high), low, style.BLACK, 0.0), (low, high, style.BLACK, 0.12)]
+    spans = [span for span in spans if span[0] < span[1]]
+    colours = to_rgba_array([colour for _, _, colour, _ in spans])
+    colours[:, 3] = [alpha for *_, alpha in spans]
+    heights = [spans[0][0], *(stop for _, stop, _, _ in spans)]
+    axes.pcolorfast([edges[0], edges[-1]], heights, colours[:, None])
+    ends = [
+        (stop, colour)
+        for _, colour, _, stop in style.band_spans(axis.bands, axis.high)[:2]
+        if stop < axis.high
+    ]
+    axes.hlines(
+        [stop for stop, _ in ends],
+        edges[0],
+        edges[-1],
+        lw=0.8,
+        colors=[colour for _, colour in ends],
+    )
+
+
+def _label_ticks(axes: Axes, ticks: list[tuple[float, str]]) -> None:
+    """Set as many ticks as have room for their labels, none of which sticks out of the panel."""
+    letters = _letters(axes.bbox.width / axes.figure.dpi)
+    while len(ticks) > 1 and sum(len(text) + 2 for _, text in ticks) > letters:
+        ticks = ticks[::2]
+    style.set_ticks(axes.xaxis, ticks)
+    low, high = axes.get_xlim()
+    for (tick, text), label in zip(ticks, axes.get_xticklabels(), strict=True):
+        where, half = (tick - low) / (high - low), 0.5 * len(text) / letters
+        if where < half:
+            label.set_horizontalalignment("left")
+        elif where > 1 - half:
+            label.set_horizontalalignment("right")

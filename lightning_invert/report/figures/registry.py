@@ -1,0 +1,89 @@
+"""The figures of a map: each file of this folder registers its own, and says when it applies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
+
+from lightning_invert.report.figures.style import styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lightning_invert.watch.history import Record
+    from lightning_invert.watch.observation import Observation
+
+__all__ = ["Drawing", "drawings", "map_figure", "map_figures"]
+
+P = ParamSpec("P")
+
+
+class Drawing(NamedTuple):
+    """A figure of a map, and of which maps it is drawn."""
+
+    draw: Callable[..., Figure]
+    applies: Callable[[Observation, Sequence[Record]], bool]
+    takes_history: bool
+
+
+_DRAWINGS: dict[str, Drawing] = {}
+
+
+def map_figure(
+    applies: Callable[[Observation, Sequence[Record]], bool] = lambda observation, history: True,
+) -> Callable[[Callable[P, Figure]], Callable[P, Figure]]:
+    """Register a function as the figure of its name, drawn where it ``applies``.
+
+    The function takes an observation and, by keyword, ``title`` and, if it draws one, ``history``.
+    Figures are of Jacobians that were formed: no other observation comes to ``applies``.
+    """
+
+    def register(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+        @wraps(draw)
+        def styled_draw(*args: P.args, **kwargs: P.kwargs) -> Figure:
+            with styled():
+                return draw(*args, **kwargs)
+
+        drawing = Drawing(styled_draw, applies, "history" in signature(draw).parameters)
+        _DRAWINGS[draw.__name__] = drawing
+        return styled_draw
+
+    return register
+
+
+def drawings() -> dict[str, Drawing]:
+    """Return all figures of maps: name -> drawing."""
+    for module in iter_modules([str(Path(__file__).parent)]):
+        import_module(f"{__package__}.{module.name}")
+    return dict(sorted(_DRAWINGS.items()))
+
+
+def map_figures(
+    observation: Observation,
+    *,
+    title: str = "",
+    history: Sequence[Record] = (),
+    names: Sequence[str] | None = None,
+) -> dict[str, Figure]:
+    """Draw the figures that apply to a map: name -> figure.
+
+    Args:
+        observation: What was found of the map; where its Jacobian was not formed, there are none.
+        title: By default the map's name.
+        history: The looks at the map so far; if there are several, their evolution is drawn.
+        names: Which figures; by default all.
+    """
+    if not observation.formed:
+        return {}
+    history = [look for look in history if look["log10_cond"]]
+    figures = {}
+    for name, drawing in drawings().items():
+        if (names is None or name in names) and drawing.applies(observation, history):
+            options = {"history": history} if drawing.takes_history else {}
+            figures[name] = drawing.draw(observation, title=title or observation.label, **options)
+    return figures
