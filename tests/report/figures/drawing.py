@@ -1,4 +1,4 @@
-"""Points to draw, and how to read what was drawn."""
+"""Observations to draw, and how to find again what was drawn."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 
 from lightning_invert import Thresholds
 from lightning_invert.jacobians.comparison import Comparison
-from lightning_invert.report import figures
+from lightning_invert.watch.history import record
 from lightning_invert.watch.members import Members
 from lightning_invert.watch.observation import Observation
 
@@ -15,114 +15,87 @@ RNG = np.random.default_rng(0)
 X = RNG.uniform(size=(256, 7))
 CONDITION = 10 ** (6 * X[:, 6] * RNG.uniform(size=256))
 RANK = np.where(X[:, 6] > 0.8, 3, 4)
-ZERO_INFLATED = np.where(X < 0.5, 0.0, X)
 COLLAPSED = np.where(X[:, 6] > 0.8, np.inf, CONDITION)
 LONG = [f"the_very_long_name_of_input_{j}_measured_at_the_top [Nm³/(t·h)]" for j in range(7)]
 
 
-def words(figure):
-    texts = [*figure.texts, *(t for axes in figure.axes for t in axes.texts)]
-    return " ".join(text.get_text() for text in texts)
+def observed(condition, inputs=None, rank=None, *, full_rank=4, names=None, true=None, **options):
+    """An observation with these condition numbers, of full rank unless ranks are given.
+
+    With ``true`` condition numbers it has a truth and three other runs.
+    """
+    sigma = spectra(condition, full_rank)
+    findings = {} if true is None else findings_of(sigma, spectra(true, full_rank))
+    observation = Observation.of(
+        sigma, inputs=None if inputs is None else torch.as_tensor(inputs), input_names=names,
+        thresholds=Thresholds(singular_floor=0.0), **findings, **options,
+    )  # fmt: skip
+    rank = np.full(len(sigma), full_rank) if rank is None else rank
+    return replace(observation, rank=torch.as_tensor(rank))
 
 
-def bars(figure):
-    """Heights of the histogram, which is one artist."""
-    (steps,) = (p for p in figure.axes[0].patches if hasattr(p, "get_data"))
-    return steps.get_data().values
-
-
-def density(panel):
-    return np.ma.filled(panel.images[1].get_array(), np.nan)
-
-
-def strip(panel):
-    return np.ma.filled(panel.images[2].get_array(), np.nan)[0]
-
-
-def medians(panel):
-    return panel.patches[-1].get_data().values
-
-
-def look(condition, epoch=0, rank=None, **more):
-    """What is kept of a look at these points, of full rank 4 unless told otherwise."""
-    known = np.asarray(condition)[~np.isnan(condition)]
-    log10 = np.minimum(np.log10(known), 16) if len(known) else np.full(1, 16.0)
-    quantiles = np.quantile(log10, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
-    rank = np.full(max(len(known), 1), 4) if rank is None else rank
-    share = [float(np.mean(rank == r)) for r in (4, 3, 2, 1, 0)]
-    return {
-        "epoch": epoch,
-        "step": 10 * epoch + 9,
-        "num_points": len(known),
-        "rank_shares": share,
-        "log10_cond": quantiles.tolist(),
-        "full_rank_interval": [max(0.0, share[0] - 0.05), min(1.0, share[0] + 0.05)],
-        "median_interval": [quantiles[3] - 0.1, quantiles[3] + 0.1],
-        "p95_interval": [quantiles[5] - 0.1, 16.0],
-        **more,
-    }
-
-
-def looks(condition, epochs=range(0, 20, 2), **more):
-    return [look(condition, epoch, **more) for epoch in epochs]
-
-
-def seen(inputs, condition, rank=None, *, full_rank=4, names=None, **known):
-    """What would have been found where the condition numbers and ranks were these."""
-    condition = torch.as_tensor(np.asarray(condition, dtype=float))
-    rank = np.full(len(condition), full_rank) if rank is None else rank
+def spectra(condition, full_rank=4):
+    condition = np.asarray(condition, dtype=float)
     sigma = torch.ones(len(condition), full_rank, dtype=torch.float64)
-    sigma[:, -1] = 1 / condition
-    one = Observation.of(sigma, inputs=torch.as_tensor(inputs), input_names=names, **known)
-    return replace(one, condition=condition, rank=torch.as_tensor(rank))
+    sigma[:, -1] = torch.as_tensor(1 / condition)
+    return sigma
 
 
-def against(inputs, condition, rank=None, *, true=None, full_rank=4, names=None):
-    """The same, held against a truth and three other runs."""
-    true = np.asarray(condition if true is None else true, dtype=float)
-    sigma = torch.ones(len(true), full_rank, dtype=torch.float64)
-    sigma[:, -1] = torch.as_tensor(1 / true)
-    error = torch.linspace(0, 0.1, len(true)).where(sigma[:, -1].isfinite(), torch.nan)
-    log10 = torch.as_tensor(np.minimum(np.log10(np.asarray(condition, dtype=float)), 16))
-    spread = 0.2 * torch.linspace(0, 1, len(true)).where(log10.isfinite(), torch.nan)
-    known = {"truth": Comparison(error, sigma), "members": Members(log10, spread, 4)}
-    return seen(inputs, condition, rank, full_rank=full_rank, names=names, **known)
+def findings_of(sigma, true, name="truth"):
+    count, known = len(sigma), sigma[:, -1].isfinite()
+    error = torch.linspace(0, 0.1, count).where(true[:, -1].isfinite(), torch.nan)
+    mean = (1 / sigma[:, -1]).log10().clamp(max=16)
+    spread = 0.2 * torch.linspace(0, 1, count).where(known, torch.nan)
+    return {"truth": Comparison(error, true, name), "members": Members(mean, spread, 4)}
 
 
-def truth(inputs, condition, rank=None, *, title="", **known):
-    return figures.truth(against(inputs, condition, rank, **known), title=title)
+def looks(*observations, epochs=None):
+    """What is kept of looks in consecutive epochs."""
+    epochs = range(len(observations)) if epochs is None else epochs
+    return [
+        record(observation, epoch=epoch, step=10 * i + 9)
+        for i, (observation, epoch) in enumerate(zip(observations, epochs, strict=True))
+    ]
 
 
-def members(inputs, condition, rank=None, *, title="", **known):
-    return figures.members(against(inputs, condition, rank, **known), title=title)
+def words(figure):
+    texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+    return " ".join(text.get_text() for text in texts).replace("\n", " ")
 
 
-def rank_histogram(rank, *, full_rank, title=""):
-    one = seen(np.zeros((len(rank), 0)), np.ones(len(rank)), rank, full_rank=full_rank)
-    return figures.rank_histogram(one, title=title)
+def drawn(axes, name):
+    """The artist that is named so."""
+    (artist,) = axes.findobj(lambda artist: artist.get_gid() == name)
+    return artist
 
 
-def condition_histogram(condition, *, limit=np.inf, title=""):
-    one = seen(np.zeros((len(condition), 0)), condition, condition_limit=limit)
-    return figures.condition_histogram(one, title=title)
+def values(axes, name):
+    """The numbers of an image or a mesh."""
+    return np.ma.filled(drawn(axes, name).get_array(), np.nan)
 
 
-def singular_spectrum(sigma, *, limit=np.inf, title="", **thresholds):
-    sigma = torch.as_tensor(np.array(sigma))
-    one = Observation.of(sigma, condition_limit=limit, thresholds=Thresholds(**thresholds))
-    return figures.singular_spectrum(one, title=title)
+def places(axes, name):
+    """Where the marks of a scatter are, or the lines of a collection."""
+    artist = drawn(axes, name)
+    offsets = np.asarray(artist.get_offsets())
+    return artist.get_segments() if hasattr(artist, "get_segments") else offsets
 
 
-def fragile_zones(inputs, condition, rank, *, full_rank=4, names=None, **options):
-    one = seen(inputs, condition, rank, full_rank=full_rank, names=names)
-    return figures.fragile_zones(one, **options)
+def tick_labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
 
 
-def zone_map(inputs, condition, rank, *, full_rank=4, names=None, **options):
-    one = seen(inputs, condition, rank, full_rank=full_rank, names=names)
-    return figures.zone_map(one, **options)
+def assert_nothing_written_is_clipped(figure):
+    figure.canvas.draw()
+    inside = figure.bbox.padded(1)
+    for axes in figure.axes:
+        ticks = [*axes.xaxis.get_ticklabels(), *axes.yaxis.get_ticklabels()]
+        shown = [axes.title, axes.xaxis.label, axes.yaxis.label, *ticks, *axes.texts]
+        for text in (*shown, *figure.texts):
+            box = text.get_window_extent()
+            assert not text.get_text() or (inside.contains(*box.min) and inside.contains(*box.max))
 
 
-def worst_points(inputs, condition, rank, *, full_rank=4, names=None, **options):
-    one = seen(inputs, condition, rank, full_rank=full_rank, names=names)
-    return figures.worst_points(one, **options)
+def assert_no_neighbours_overlap(labels):
+    boxes = [label.get_window_extent() for label in labels]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])

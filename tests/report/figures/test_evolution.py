@@ -1,63 +1,76 @@
 import numpy as np
 import pytest
 
-from lightning_invert.report.figures import evolution, to_image
-from tests.report.figures.drawing import CONDITION, RANK, look, looks, words
+from lightning_invert.report.figures import to_image
+from lightning_invert.report.figures.evolution import evolution
+from tests.report.figures.drawing import (
+    CONDITION,
+    RANK,
+    drawn,
+    looks,
+    observed,
+    tick_labels,
+    words,
+)
+
+HEALTHY, DEFICIENT = observed(CONDITION), observed(CONDITION, rank=RANK)
 
 
-def test_areas_are_the_shares_of_the_ranks():
-    figure = evolution(looks(CONDITION, rank=RANK), full_rank=4)
-    full, lower, *none = figure.axes[0].collections
+def draw(*observations, epochs=None):
+    history = looks(*observations, epochs=epochs)
+    return evolution(observations[0], history=history)
+
+
+def test_areas_are_the_shares_of_the_ranks_and_those_that_occur_are_named():
+    figure = draw(DEFICIENT, DEFICIENT)
+    heights = {
+        name: drawn(figure.axes[0], name).get_paths()[0].get_extents().height
+        for name in ("full rank (4)", "rank 3", "rank 2", "rank 1", "rank 0")
+    }
     share = 100 * np.mean(RANK == 4)
-    assert full.get_paths()[0].get_extents().height == pytest.approx(share)
-    assert lower.get_paths()[0].get_extents().height == pytest.approx(100 - share)
-    assert all(area.get_paths()[0].get_extents().height == 0 for area in none)
-
-
-def test_only_ranks_that_occur_are_named():
-    text = words(evolution(looks(CONDITION, rank=RANK), full_rank=4))
+    assert list(heights.values()) == pytest.approx([share, 100 - share, 0, 0, 0])
+    text = words(figure)
     assert "full rank (4)" in text
     assert "rank 3" in text
     assert "rank 2" not in text
 
 
 def test_the_last_share_of_a_wide_map_stands_for_all_lower_ranks():
-    rank = np.where(RANK == 3, 0, RANK)
-    assert "rank ≤ 60" in words(evolution(looks(CONDITION, rank=rank), full_rank=64))
+    wide = observed(CONDITION, rank=np.where(RANK == 3, 0, 64), full_rank=64)
+    assert "rank ≤ 60" in words(draw(wide, wide))
 
 
 def test_lines_are_the_median_and_the_95th_percentile():
-    figure = evolution([look(CONDITION, 0), look(CONDITION**2, 1)], full_rank=4)
-    median, high = (line.get_ydata() for line in figure.axes[1].lines)
-    assert median == pytest.approx(np.median(np.log10(CONDITION)) * np.array([1, 2]))
-    expected = np.quantile(np.log10(CONDITION), 0.95) * np.array([1, 2])
-    assert high == pytest.approx(expected)
+    axes = draw(HEALTHY, observed(CONDITION**2)).axes[1]
+    for name, q in (("median", 0.5), ("p95", 0.95)):
+        expected = np.quantile(np.log10(CONDITION), q) * np.array([1, 2])
+        assert drawn(axes, name).get_ydata() == pytest.approx(expected, rel=0.01)
 
 
-def test_the_axis_is_epochs_or_steps_where_an_epoch_was_watched_twice():
-    assert evolution(looks(CONDITION), full_rank=4).axes[1].get_xlabel() == "epoch"
-    twice = [look(CONDITION, 3, step=30), look(CONDITION, 3, step=35)]
-    figure = evolution(twice, full_rank=4)
-    assert figure.axes[1].get_xlabel() == "step"
-    assert figure.axes[1].get_xlim() == (30, 35)
+@pytest.mark.parametrize(
+    ("epochs", "label", "limits"), [((0, 1), "epoch", (0, 1)), ((3, 3), "step", (9, 19))]
+)
+def test_the_axis_is_epochs_or_steps_where_an_epoch_was_watched_twice(epochs, label, limits):
+    axes = draw(HEALTHY, HEALTHY, epochs=epochs).axes[1]
+    assert axes.get_xlabel() == label
+    assert axes.get_xlim() == limits
 
 
 def test_infinite_quantiles_are_drawn_at_infinity():
-    figure = evolution(looks(np.full(50, np.inf)), full_rank=4)
-    assert "∞" in [label.get_text() for label in figure.axes[1].get_yticklabels()]
+    axes = draw(observed(np.full(50, np.inf))).axes[1]
+    assert "∞" in tick_labels(axes.yaxis)
 
 
 def test_a_change_of_the_number_of_points_is_said():
-    history = [look(CONDITION, 0), look(CONDITION[:50], 1)]
-    assert "2 looks at 50 to 256 points" in words(evolution(history, full_rank=4))
+    assert "2 looks at 50 to 256 points" in words(draw(HEALTHY, observed(CONDITION[:50])))
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 1000])
-def test_any_number_of_looks_is_drawn(number):
-    assert to_image(evolution(looks(CONDITION, range(number)), full_rank=4)).std() > 0
-
-
-def test_a_history_that_was_thinned_out_says_so():
-    assert "512 looks (older ones are thinned out) at" in words(
-        evolution(looks(CONDITION, range(512)), full_rank=4)
-    )
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "no looks"), (1, "1 look at 256 points"), (512, "512 looks (older ones are thinned out)")],
+)
+def test_any_number_of_looks_is_drawn_and_a_thinned_history_says_so(number, text):
+    (look,) = looks(HEALTHY)
+    figure = evolution(HEALTHY, history=[{**look, "epoch": epoch} for epoch in range(number)])
+    assert text in words(figure)
+    assert to_image(figure).std() > 0

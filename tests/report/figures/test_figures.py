@@ -1,6 +1,4 @@
 import io
-import itertools
-import re
 import subprocess
 import sys
 
@@ -8,36 +6,19 @@ import matplotlib
 import numpy as np
 import pytest
 
-from lightning_invert.report.figures import evolution, to_image, to_png
+from lightning_invert.report.figures import drawings, map_figures, to_image, to_png
 from tests.report.figures.drawing import (
     COLLAPSED,
     CONDITION,
     LONG,
-    RANK,
     RNG,
-    ZERO_INFLATED,
     X,
-    condition_histogram,
-    fragile_zones,
+    assert_no_neighbours_overlap,
+    assert_nothing_written_is_clipped,
     looks,
-    members,
-    rank_histogram,
-    singular_spectrum,
-    truth,
+    observed,
     words,
-    worst_points,
-    zone_map,
 )
-
-
-def test_points_that_are_not_finite_are_left_out_and_counted():
-    condition = np.array([3.0, np.nan, 5.0, np.nan])
-    assert "2 points · 2 not finite, left out" in words(condition_histogram(condition))
-    inputs = X[:4].copy()
-    inputs[0, 0] = np.inf
-    figure = fragile_zones(inputs, condition, np.full(4, 4), full_rank=4)
-    assert "1 point · 3 not finite, left out" in words(figure)
-
 
 CASES = {
     "healthy": (X, 5 + 75 * X[:, 0]),
@@ -53,7 +34,7 @@ CASES = {
     "40 inputs": (RNG.normal(size=(256, 40)), CONDITION),
     "constant": (np.ones((256, 3)), CONDITION),
     "two values": (np.round(X), CONDITION),
-    "zero-inflated": (ZERO_INFLATED, COLLAPSED),
+    "zero-inflated": (np.where(X < 0.5, 0.0, X), COLLAPSED),
     "both ends": (np.clip(2 * X, 0.5, 1.5), COLLAPSED),
     "one inside": (np.array([[0.0] * 9 + [0.5] + [1.0] * 9]).T, CONDITION[:19]),
     "huge": (1e12 * X, 1e14 * CONDITION),
@@ -62,32 +43,19 @@ CASES = {
 }
 
 
-def draw_all(inputs, condition, title="", **more):
-    rank = np.full(len(condition), 4)
-    where = {"full_rank": 4, "title": title, **more}
-    finite = np.where(np.isfinite(condition), condition, 1.0)
-    sigma = np.geomspace(finite, np.ones(len(condition)), 4, axis=1)
-    sigma[~np.isfinite(condition)] = (1.0, 1.0, 0.0, 0.0)
-    sigma[np.isnan(condition)] = np.nan
-    return (
-        rank_histogram(rank, full_rank=4, title=title),
-        condition_histogram(condition, limit=1.2e6, title=title),
-        singular_spectrum(sigma, limit=1.2e6, title=title),
-        fragile_zones(inputs, condition, rank, **where),
-        worst_points(inputs, condition, rank, **where),
-        evolution(looks(condition), full_rank=4, title=title),
-        truth(inputs, condition, rank, **where),
-        members(inputs, condition, rank, **where),
-        *([zone_map(inputs, condition, rank, **where)] if inputs.shape[1] > 1 else []),
-    )
+def draw(inputs, condition, title="", **options):
+    observation = observed(condition, inputs, true=condition, condition_limit=1.2e6, **options)
+    return map_figures(observation, history=looks(observation, observation), title=title)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_draws_and_says_so_where_there_is_nothing(case):
-    figures = draw_all(*CASES[case])
-    assert all(to_image(figure).std() > 0 for figure in figures)
-    empty = [figure for figure in figures if re.search("no (points|inputs)$", words(figure))]
-    assert len(empty) == {"none": 8, "nan": 7, "no input": 2}.get(case, 0)
+    figures = draw(*CASES[case])
+    plane = CASES[case][0].shape[1] > 1
+    assert figures.keys() == drawings().keys() - (set() if plane else {"zone_map"})
+    assert all(to_image(figure).std() > 0 for figure in figures.values())
+    empty = [f for f in figures.values() if words(f).endswith(("no points", "no inputs"))]
+    assert len(empty) == {"none": 8, "nan": 8, "no input": 2}.get(case, 0)
 
 
 @pytest.mark.parametrize(
@@ -96,30 +64,48 @@ def test_every_case_draws_and_says_so_where_there_is_nothing(case):
      ("both ends", None), ("huge", None), ("far from zero", None), ("1 input", None)],
 )  # fmt: skip
 def test_nothing_written_is_clipped_or_runs_into_its_neighbour(case, names):
-    for figure in draw_all(*CASES[case], names=names, title="f" * 300):
-        to_image(figure)
-        inside = figure.bbox.padded(1)
+    for figure in draw(*CASES[case], names=names, title="f" * 300).values():
+        assert_nothing_written_is_clipped(figure)
+        assert_no_neighbours_overlap([a.xaxis.label for a in figure.axes if a.get_xlabel()])
         for axes in figure.axes:
-            for axis in (axes.xaxis, axes.yaxis):
-                ticks = [label.get_window_extent() for label in axis.get_ticklabels()]
-                shown = [axis.label, *axis.get_ticklabels(), *axes.texts, *figure.texts]
-                boxes = [text.get_window_extent() for text in shown if text.get_text()]
-                assert all(inside.contains(*box.min) and inside.contains(*box.max) for box in boxes)
-                assert not any(a.overlaps(b) for a, b in itertools.pairwise(ticks))
-        names_drawn = [
-            axes.xaxis.label.get_window_extent() for axes in figure.axes if axes.get_xlabel()
-        ]
-        assert not any(a.overlaps(b) for a, b in itertools.combinations(names_drawn, 2))
+            assert_no_neighbours_overlap(axes.get_xticklabels())
+            assert_no_neighbours_overlap(axes.get_yticklabels())
+
+
+def test_a_figure_is_drawn_where_it_applies():
+    look, two_inputs = observed(CONDITION), X[:, :2]
+    always = {"rank_histogram", "condition_histogram", "singular_spectrum"}
+    assert map_figures(observed([3.0], np.zeros((1, 1025)))).keys() == always
+    where = always | {"fragile_zones", "worst_points"}
+    assert map_figures(observed(CONDITION, X[:, :1]), history=looks(look)).keys() == where
+    assert map_figures(observed(CONDITION, two_inputs)).keys() == where | {"zone_map"}
+    every = map_figures(observed(CONDITION, two_inputs, true=CONDITION), history=looks(look, look))
+    assert every.keys() == where | {"zone_map", "truth", "members", "evolution"}
+    assert map_figures(observed(CONDITION, X), names=["zone_map"]).keys() == {"zone_map"}
+
+
+@pytest.mark.parametrize("name", ["truth", "members", "zone_map"])
+def test_a_figure_that_does_not_apply_says_what_it_needs(name):
+    with pytest.raises(ValueError, match="needs a map"):
+        drawings()[name].draw(observed(CONDITION, X[:, :1]))
+
+
+def test_points_that_are_not_finite_are_left_out_and_counted():
+    inputs = X[:4].copy()
+    inputs[0, 0] = np.inf
+    figures = map_figures(observed([3.0, np.nan, 5.0, np.nan], inputs))
+    assert "2 points · 2 not finite, left out" in words(figures["condition_histogram"])
+    assert "1 point · 3 not finite, left out" in words(figures["fragile_zones"])
 
 
 def test_a_name_is_drawn_as_it_is_whatever_dollars_are_in_it():
     names = [rf"$\frac{j}$" for j in range(7)]
-    for figure in draw_all(X, COLLAPSED, names=names, title=r"a $\unknown$ map"):
+    for figure in draw(X, COLLAPSED, names=names, title=r"a $\unknown$ map").values():
         assert to_image(figure).std() > 0
 
 
 def test_image_and_png_are_the_same_picture():
-    figure = rank_histogram(RANK, full_rank=4)
+    (figure,) = map_figures(observed(CONDITION), names=["rank_histogram"]).values()
     png = matplotlib.image.imread(io.BytesIO(to_png(figure)))
     image = to_image(figure)
     assert image.dtype == np.uint8
@@ -127,7 +113,7 @@ def test_image_and_png_are_the_same_picture():
 
 
 def test_a_user_s_settings_change_nothing():
-    expected = [to_png(figure) for figure in draw_all(X, COLLAPSED)]
+    expected = [to_png(figure) for figure in draw(X, COLLAPSED).values()]
     exotic = {
         "font.size": 33, "axes.grid": True, "savefig.dpi": 20, "savefig.bbox": "tight",
         "savefig.transparent": True, "figure.constrained_layout.use": True, "text.usetex": True,
@@ -135,7 +121,7 @@ def test_a_user_s_settings_change_nothing():
         "axes.formatter.useoffset": False, "image.origin": "lower",
     }  # fmt: skip
     with matplotlib.rc_context(exotic):
-        assert [to_png(figure) for figure in draw_all(X, COLLAPSED)] == expected
+        assert [to_png(figure) for figure in draw(X, COLLAPSED).values()] == expected
 
 
 def test_drawing_leaves_no_trace():
@@ -144,6 +130,7 @@ import random, sys
 import numpy as np
 import torch
 import lightning_invert.report.figures as figures
+from lightning_invert.watch.history import record
 from lightning_invert.watch.observation import Observation
 assert "matplotlib" not in sys.modules
 import matplotlib
@@ -151,26 +138,14 @@ matplotlib.rcParams["font.size"] = 33
 settings = matplotlib.rcParams.copy()
 before = np.random.get_state()[1].tolist(), random.getstate()
 x = torch.as_tensor(np.random.default_rng(0).uniform(size=(50, 3)))
-one = Observation.of(x.sort(descending=True).values, inputs=x)
-for figure in (*figures.map_figures(one).values(), figures.evolution([], full_rank=2)):
+observation = Observation.of(x.sort(descending=True).values, inputs=x)
+looks = [record(observation, epoch=epoch, step=epoch) for epoch in (0, 1)]
+drawn = figures.map_figures(observation, history=looks)
+assert "evolution" in drawn
+for figure in drawn.values():
     figures.to_image(figure), figures.to_png(figure)
 assert matplotlib.rcParams.copy() == settings
 assert before == (np.random.get_state()[1].tolist(), random.getstate())
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
-
-
-@pytest.mark.parametrize(
-    ("draw", "message"),
-    [
-        (
-            lambda: fragile_zones(X, CONDITION, RANK, full_rank=4, max_inputs=0),
-            "`max_inputs` to be a whole number of at least 1",
-        ),
-        (lambda: zone_map(X[:, :1], CONDITION, RANK, full_rank=4), r"n > 1, but got \(256, 1\)"),
-    ],
-)
-def test_names_the_argument_that_is_wrong(draw, message):
-    with pytest.raises(ValueError, match=message):
-        draw()

@@ -3,10 +3,10 @@ import pytest
 from scipy import stats
 
 from lightning_invert.report.figures.points import (
+    best_pair,
+    best_single,
     correlation_ratio,
-    most_telling,
-    most_telling_pair,
-    parted,
+    quantile_cells,
 )
 
 RNG = np.random.default_rng(5)
@@ -27,18 +27,18 @@ def test_values_that_do_not_vary_are_not_explained(values):
 
 
 def test_parts_hold_about_as_many_points():
-    counts = np.bincount(parted(RNG.exponential(size=1000)))
+    counts = np.bincount(quantile_cells(RNG.exponential(size=1000)))
     assert len(counts) == 4
     assert counts.min() > 240
 
 
 def test_the_inputs_are_in_their_order():
     x = RNG.uniform(size=(500, 5))
-    assert most_telling([parted(c) for c in x.T], 3 * x[:, 4] + x[:, 1], 2) == [1, 4]
+    assert best_single([quantile_cells(c) for c in x.T], 3 * x[:, 4] + x[:, 1], 2) == [1, 4]
 
 
 def test_a_pair_is_found_that_tells_only_together():
     x = RNG.uniform(-1, 1, size=(500, 8))
-    i, j, ratio = most_telling_pair(x, np.sign(x[:, 2] * x[:, 7]))
+    i, j, ratio = best_pair(x, np.sign(x[:, 2] * x[:, 7]))
     assert (i, j) == (2, 7)
     assert ratio > 0.9
