@@ -317,7 +317,7 @@ def test_a_figure_that_fails_does_not_end_the_fit(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise OSError("no ink")
 
-    monkeypatch.setattr("lightning_invert.report.figures.rank_histogram", broken)
+    monkeypatch.setattr("lightning_invert.report.figures.map_figures", broken)
     callback = InvertibilityCallback(save_figures=tmp_path / "figures")
     with pytest.warns(UserWarning, match="could not draw its figures: OSError"):
         trainer = fit_foreign(tmp_path, callback, max_epochs=2)

@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -82,6 +83,24 @@ def test_a_figure_is_drawn_where_it_applies():
     every = map_figures(observed(CONDITION, two_inputs, true=CONDITION), history=looks(look, look))
     assert every.keys() == where | {"zone_map", "truth", "members", "evolution"}
     assert map_figures(observed(CONDITION, X), names=["zone_map"]).keys() == {"zone_map"}
+
+
+def test_the_readme_counts_the_figures():
+    number = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+    ][len(drawings())]
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert f"up to {number} figures a map" in readme
 
 
 @pytest.mark.parametrize("name", ["truth", "members", "zone_map"])
