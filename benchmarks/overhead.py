@@ -49,7 +49,7 @@ def timed(
 ) -> tuple[ForwardInverseModule, float, list[float], float, float]:
     """Return the module and the seconds: of fit, watched epochs, all hooks, the drawing at the end."""
     with tempfile.TemporaryDirectory() as folder:
-        watch = InvertibilityCallback(verbose=False, **options)
+        watch = InvertibilityCallback(**options)
         spent: dict[str, list[float]] = {}
         for name in dir(watch):
             if name.startswith("on_") or name == "setup":
@@ -104,7 +104,6 @@ def main() -> None:
     for title, options in {
         "figures off": {"figures": False},
         'figures="auto"': {"figures": "auto"},
-        "figures and histograms off": {"figures": False, "histograms": False},
         "and held against the truth": {"figures": False, "kind": ForwardInverseModule},
         "and 10 steps to the outcomes": {"figures": False, "reachable_steps": 10},
     }.items():

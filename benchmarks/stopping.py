@@ -120,7 +120,7 @@ def run(regime: dict[str, float], seed: int, judge: Judge, options: argparse.Nam
         learning_rate_schedule="constant",
     )
     record = Record(judge, options.every)
-    watch = InvertibilityCallback(every_n_epochs=options.every, figures=False, histograms=False)
+    watch = InvertibilityCallback(every_n_validations=options.every, figures=False)
     trainer = quiet_trainer(options.epochs, callbacks=[watch, record], num_sanity_val_steps=0)
     trainer.fit(pair, datamodule=data)
     return record.looks

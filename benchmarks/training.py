@@ -95,7 +95,7 @@ def lightning(batch_size: int, epochs: int, *, watch: bool) -> list[float]:
     clock = Clock()
     callbacks: list[Callback] = [clock]
     if watch:
-        callbacks.append(InvertibilityCallback(figures=False, verbose=False))
+        callbacks.append(InvertibilityCallback(figures=False))
     with tempfile.TemporaryDirectory() as folder:
         logger = TensorBoardLogger(folder)
         trainer = quiet_trainer(epochs + 1, logger=logger, callbacks=callbacks)

@@ -49,13 +49,12 @@ POSITIVE_OR_NONE = tuple(value for value in POSITIVE if value is not None)
 NUMBER_OR_NONE = NO_NUMBER
 SHARE = (*SIZE, 1.5)
 INNER_SHARE = (*SHARE, 0.0, 1.0)
-INNER_SHARE_OR_NONE = tuple(value for value in INNER_SHARE if value is not None)
 DROPOUT = (*SHARE, 1.0)
 FLAG = ("no", "false", 0, 1, None, NAN, [])
 CHOICE = ("other", "", 3, True, NAN, [])
 BANDS = (100, "ab", NAN, None, [100], [1, 2, 3], [1e4, 100], [100, 100], [NAN, 1e4], [100, INF],
          [0.5, 10], ["1", "2"], [True, 100], {100: 1})  # fmt: skip
-EPOCHS = (5, "all", NAN, True, [1.5], [-1], ["1"], [True], {1: 2})
+EVERY = (0, -1, 2.5, None, "all", NAN, True, [1.5], [-1], ["1"], [True], {1: 2})
 MAPS = (3, "net", [], {}, ["net"], {"f": 3}, {1: "net"}, {"": "net"}, {"f": {"modul": "net"}},
         {"f": {"input": 2.5}}, {"f": {"output": True}}, {"f": {"identity": "no"}}, {"f": {"reach": "net"}},
         {"f": {"reach": {"inverse": "net"}}}, {"f": {"reach": {"inverse": "net", "outcomes": 2.5}}},
@@ -97,20 +96,15 @@ DOORS = {
     "InvertibilityCallback": (
         InvertibilityCallback,
         {
-            **LOOKING,
+            "scale": CHOICE,
+            "precision": (*CHOICE, None),
             "maps": MAPS,
             "num_points": COUNT,
-            "every_n_epochs": COUNT,
-            "histograms": FLAG,
+            "every_n_validations": EVERY,
             "figures": ("other", "", 3, 1, 0, None, NAN),
-            "seed": NATURAL,
             "dataloaders": (*CHOICE, None),
             "save_figures": FOLDER,
-            "verbose": FLAG,
             "sampling": (*CHOICE, None),
-            "epochs": EPOCHS,
-            "max_overhead": INNER_SHARE_OR_NONE,
-            "worst_points": NATURAL,
             "scalars": (*CHOICE, None),
             "on_error": (*CHOICE, None),
             "max_work": POSITIVE_OR_NONE,
@@ -233,15 +227,14 @@ ACCEPTED = {
     "whole numbers of NumPy": (InvertibilityCallback, {"num_points": np.int64(64)}),
     "a whole number for a number": (ForwardInverseModule, {"learning_rate": 1, "alpha": 0}),
     "numbers of NumPy": (Thresholds, {"rank_atol": np.float32(1e-4), "bands": np.array([10, 100])}),
-    "bands as YAML has them": (InvertibilityCallback, {"bands": [10, 1000]}),
-    "no epochs but the last": (InvertibilityCallback, {"epochs": []}),
-    "a range of epochs": (InvertibilityCallback, {"epochs": range(0, 100, 10)}),
+    "bands as YAML has them": (Thresholds, {"bands": [10, 1000]}),
+    "the first and the last": (InvertibilityCallback, {"every_n_validations": []}),
+    "a range of validations": (InvertibilityCallback, {"every_n_validations": range(0, 9, 3)}),
     "a threshold of rank zero": (Thresholds, {"rank_atol": 0.0, "singular_floor": 0}),
     "negative thresholds of a logarithm": (stop, {"stopping_threshold": -1}),
     "the ends of a share": (ConstantAlpha, {"value": 1}),
-    "no table of worst points": (InvertibilityCallback, {"worst_points": 0}),
     "no noise": (ProblemDataModule, {"noise": 0}),
-    "the largest seed of NumPy": (InvertibilityCallback, {"seed": 2**32 - 1}),
+    "the largest seed of NumPy": (Watcher, {"seed": 2**32 - 1}),
     "a tuple of names": (table, {"inputs": ("a", "c")}),
     "no limit of work": (InvertibilityCallback, {"max_work": None}),
 }

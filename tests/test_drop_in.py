@@ -32,7 +32,7 @@ def test_with_no_arguments_it_watches_or_says_once_what_to_write(project, tmp_pa
     watched = "invertibility/forward/sigma_max_median" in trainer.callback_metrics
     assert watched == (project.default == "watched"), words
     if watched:
-        assert words == []
+        assert not any("The parts of a batch:" in message for message in words)
         return
     (message,) = words
     for part in ("The parts of a batch:", "forward(", "InvertibilityCallback(maps={", "goes on"):

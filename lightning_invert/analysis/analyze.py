@@ -20,7 +20,6 @@ from lightning_invert.report.files import file_name
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import TableWriter
 from lightning_invert.watch.maps import WatchedMap, resolve_maps
-from lightning_invert.watch.notices import say
 from lightning_invert.watch.observation import (
     Observation,
     Precision,
@@ -30,6 +29,7 @@ from lightning_invert.watch.observation import (
     scale_in_force,
 )
 from lightning_invert.watch.points import Points
+from lightning_invert.watch.voice import Voice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,8 +202,8 @@ def analyze(
                 writer.write(_rows(found))
     kept = tally.kept()
     if not kept.formed and (watched.truth is not None or watched.members):
-        say(
-            f"The Jacobian of {watched.name!r} is too large to be formed: it is not compared with "
+        Voice("analyze").info(
+            f"the Jacobian of {watched.name!r} is too large to be formed: it is not compared with "
             "those of a truth or of other runs."
         )
     inputs, outputs = tally.weakest()

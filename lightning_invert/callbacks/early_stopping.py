@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_invert.arguments import (
     check_choice,
@@ -19,6 +18,7 @@ from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
 from lightning_invert.report.loggers import galleries, logger_step
 from lightning_invert.watch.scalars import scalar_named, scalar_names
+from lightning_invert.watch.voice import Voice
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -68,6 +68,7 @@ class ConditioningEarlyStopping(Callback):
         self,
         map: str = "forward",
         monitor: str = "log10_cond_p95",
+        *,
         stopping_threshold: float | None = None,
         divergence_threshold: float | None = None,
         stop_when_stalled: bool = False,
@@ -105,7 +106,7 @@ class ConditioningEarlyStopping(Callback):
         self._best = math.inf
         self._counts: dict[Reason, int] = {"good": 0, "bad": 0, "stalled": 0}
         self._judged: tuple[int, int] | None = None
-        self._said = False
+        self._voice = Voice("ConditioningEarlyStopping")
         self.stopped_epoch: int | None = None
         self.stopping_reason: Reason | None = None
         self.stopping_reason_message: str | None = None
@@ -164,7 +165,7 @@ class ConditioningEarlyStopping(Callback):
             return
         looks = watcher.history.get(self._label, [])
         when = (looks[-1]["epoch"], looks[-1]["step"]) if looks else None
-        names = watcher.watcher.names
+        names = watcher.watcher.memory.names
         if when is None and (not names or self.map in names):
             return  # nothing can be watched; or it failed, or has not been looked at yet
         if when is not None and when == self._judged:
@@ -201,14 +202,12 @@ class ConditioningEarlyStopping(Callback):
                 f"Expected arguments `map` and `monitor` of ConditioningEarlyStopping to name one "
                 f"of {', '.join(known)}, but got {self.monitor!r}."
             )
-        if not self._said:
-            self._said = True
-            rank_zero_warn(
-                f"ConditioningEarlyStopping: {name} is not known of map {self.map!r}: there are others "
-                f"of a Jacobian that is formed than of one that is not, and more where its truth is "
-                f"given. Fit is not stopped on it. "
-                f"Known are {', '.join(mine)}."
-            )
+        self._voice.warn(
+            f"{name} is not known of map {self.map!r}, so that fit is not stopped on it. Which scalars "
+            "exist depends on whether the Jacobian was formed and a truth was given. Known are "
+            f"{', '.join(mine)}.",
+            once="unknown",
+        )
 
     def _judge(self, raw: float) -> Reason | None:
         """Count how long each condition has held, and return the one that has held long enough."""
@@ -238,11 +237,11 @@ class ConditioningEarlyStopping(Callback):
             "stalled": f"it has not improved on its best, {self._sign * self._best:.4g},",
         }[reason]
         self.stopping_reason_message = (
-            f"ConditioningEarlyStopping stops fit after epoch {trainer.current_epoch}: "
-            f"{self.monitor} = {value:.4g}; {why} for {self.patience} watched epoch(s)."
+            f"fit stops after epoch {trainer.current_epoch}: {self.monitor} = {value:.4g}; {why} for "
+            f"{self.patience} looks in a row."
         )
         if self.verbose:
-            rank_zero_info(self.stopping_reason_message)
+            self._voice.info(self.stopping_reason_message)
         for gallery in galleries(trainer):
             gallery.text(
                 "invertibility/early_stopping", self.stopping_reason_message, logger_step(trainer)

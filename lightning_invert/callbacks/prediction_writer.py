@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_invert.arguments import wrong
@@ -86,7 +86,7 @@ class PredictionWriter(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the file and say where it is."""
         self._close()
-        self._say()
+        rank_zero_info(f"Predictions: {self.written} ({self._rows} rows)")
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -98,10 +98,6 @@ class PredictionWriter(Callback):
         if self._open is not None:
             self._open.close()
             self._open = None
-
-    @rank_zero_only
-    def _say(self) -> None:
-        print(f"Predictions: {self.written} ({self._rows} rows)")
 
 
 def _tables(outputs: Any) -> dict[str, Tensor]:

@@ -102,7 +102,7 @@ def test_the_penalty_lowers_the_95th_percentile_on_the_reference_problem_at_a_sm
         trainer = quiet_trainer(
             None,
             max_epochs=25,
-            callbacks=[InvertibilityCallback(sampling="first", figures=False)],
+            callbacks=[InvertibilityCallback(sampling="fixed", figures=False)],
         )
         module = ForwardInverseModule(
             ResidualMLP(7, 4),

@@ -42,7 +42,7 @@ def test_merged_dataloaders_are_one_set_of_points(tmp_path):
     assert found == pytest.approx(medians(module, *parts), rel=1e-4)
 
 
-def test_separate_dataloaders_have_tags_and_figures_of_their_own(tmp_path, capsys):
+def test_separate_dataloaders_have_tags_and_figures_of_their_own(tmp_path, caplog):
     folder = tmp_path / "figures"
     module, parts, trainer = fitted(tmp_path, dataloaders="separate", save_figures=folder)
     for number, part in enumerate(parts):
@@ -50,7 +50,7 @@ def test_separate_dataloaders_have_tags_and_figures_of_their_own(tmp_path, capsy
         assert found.item() == pytest.approx(medians(module, part), rel=1e-4)
         assert (folder / f"forward_dataloader_{number}_fragile_zones.png").exists()
     assert "invertibility/forward/cond_median" not in trainer.callback_metrics
-    assert "forward_dataloader_1" in capsys.readouterr().out
+    assert "forward_dataloader_1" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:It is recommended to use:UserWarning")

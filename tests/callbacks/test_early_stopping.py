@@ -14,7 +14,7 @@ class Pretend(InvertibilityCallback):
     """Logs a given value in each watched epoch instead of what it sees; None: does not watch."""
 
     def __init__(self, values):
-        super().__init__(figures=False, verbose=False)
+        super().__init__(figures=False)
         self.values = values
 
     def on_validation_epoch_end(self, trainer, pl_module):
@@ -80,7 +80,7 @@ def test_every_scalar_can_be_monitored_in_its_sense(name):
 
 def test_the_error_of_a_round_trip_ends_a_fit(tmp_path):
     stop = ConditioningEarlyStopping("round_trip", "consistency_error", divergence_threshold=0.0)
-    watch = InvertibilityCallback(figures=False, verbose=False)
+    watch = InvertibilityCallback(figures=False)
     trainer = quiet_trainer(tmp_path, max_epochs=9, callbacks=[watch, stop])
     trainer.fit(ForwardInverseModule(), datamodule=Smooth())
     assert (stop.stopped_epoch, stop.stopping_reason) == (2, "bad")
@@ -90,8 +90,8 @@ def test_the_reason_is_said_in_words(tmp_path, caplog):
     with caplog.at_level("INFO"):
         run(tmp_path, [7, 7, 7], ConditioningEarlyStopping(divergence_threshold=6.0, patience=2))
     assert (
-        "stops fit after epoch 1: invertibility/forward/log10_cond_p95 = 7; it has been above 6.0 "
-        "(too badly conditioned) for 2 watched epoch(s)" in caplog.text
+        "fit stops after epoch 1: invertibility/forward/log10_cond_p95 = 7; it has been above 6.0 "
+        "(too badly conditioned) for 2 looks in a row" in caplog.text
     )
 
 
@@ -160,7 +160,7 @@ def test_it_is_a_callback():
 
 def test_of_several_watchers_it_follows_the_one_that_watches_its_map(tmp_path):
     watchers = [
-        InvertibilityCallback({"code": "encoder"}, epochs=[], figures=False),
+        InvertibilityCallback({"code": "encoder"}, every_n_validations=[], figures=False),
         InvertibilityCallback({"whole": "encoder"}, figures=False),
     ]
     stop = ConditioningEarlyStopping("whole", stopping_threshold=16.0, patience=3)
@@ -204,13 +204,13 @@ def test_a_default_map_that_cannot_be_watched_ends_no_fit_by_its_early_stop(tmp_
 
     stop = ConditioningEarlyStopping(stopping_threshold=2.0)
     trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(), stop])
-    with pytest.warns(UserWarning, match="does not know what to watch"):
+    with pytest.warns(UserWarning, match="not clear what to watch"):
         trainer.fit(Labels(), loader(), loader())
     assert trainer.current_epoch == 3
 
 
 def test_a_map_of_one_of_several_dataloaders_is_judged_where_it_was_looked_at(tmp_path):
-    watch = InvertibilityCallback(dataloaders="separate", every_n_epochs=2, figures=False)
+    watch = InvertibilityCallback(dataloaders="separate", every_n_validations=2, figures=False)
     stop = ConditioningEarlyStopping(
         "dataloader_1/forward", "full_rank_fraction", stopping_threshold=0.0, patience=3
     )

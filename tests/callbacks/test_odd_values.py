@@ -78,7 +78,7 @@ class Holding(Foreign):
 )
 def test_a_value_that_cannot_be_copied_leaves_the_project_its_own_log(tmp_path, make):
     logged = []
-    for callbacks in ([], [InvertibilityCallback(verbose=False)]):
+    for callbacks in ([], [InvertibilityCallback()]):
         torch.manual_seed(0)
         module = Holding(make())
         stopping = EarlyStopping("val_loss", patience=10)
@@ -99,7 +99,7 @@ def test_a_batch_of_a_tensor_subclass_is_watched_and_ends_no_fit(tmp_path, make,
     rows = loader().dataset
     data = DataLoader(rows, batch_size=64, collate_fn=Subclassed(make))
     states = []
-    for callbacks in ([], [watch := InvertibilityCallback(maps, verbose=False)]):
+    for callbacks in ([], [watch := InvertibilityCallback(maps)]):
         torch.manual_seed(0)
         module = OfNumbers()
         trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks)
@@ -133,7 +133,7 @@ def test_what_fails_when_points_are_put_together_is_said_once_and_ends_no_fit(
 
     monkeypatch.setattr("lightning_invert.watch.points.Points.to", fails)
     module = Foreign()
-    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(verbose=False)])
-    with pytest.warns(UserWarning, match="cannot be watched|does not know what to watch"):
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()])
+    with pytest.warns(UserWarning, match="cannot be watched|not clear what to watch"):
         trainer.fit(module, loader(), loader())
     assert "val_loss" in trainer.callback_metrics

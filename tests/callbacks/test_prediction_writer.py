@@ -14,7 +14,7 @@ def predict(folder, module, data, file="predictions.csv"):
     return writer, found
 
 
-def test_rows_are_what_predict_returns_under_the_variables_names(tmp_path, capsys):
+def test_rows_are_what_predict_returns_under_the_variables_names(tmp_path, caplog):
     module = ForwardInverseModule(ResidualMLP(3, 2), ResidualMLP(2, 3))
     writer, found = predict(tmp_path, module, Smooth(eval_batch_size=64))
     table = polars.read_csv(writer.written)
@@ -26,7 +26,7 @@ def test_rows_are_what_predict_returns_under_the_variables_names(tmp_path, capsy
     ):
         expected = torch.cat([batch[key] for batch in found])[:, index]
         torch.testing.assert_close(torch.tensor(table[name].to_numpy()), expected.double())
-    assert f"{writer.written} (200 rows)" in capsys.readouterr().out
+    assert f"{writer.written} (200 rows)" in caplog.text
 
 
 def test_a_bare_tensor_is_written_by_position(tmp_path):

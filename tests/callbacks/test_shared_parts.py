@@ -79,7 +79,7 @@ PROJECTS = [
 @pytest.mark.parametrize("project", PROJECTS)
 def test_a_fit_with_shared_parts_ends_with_the_same_weights(tmp_path, project, precision):
     states = []
-    for callbacks in ([], [InvertibilityCallback(verbose=False)]):
+    for callbacks in ([], [InvertibilityCallback()]):
         module = project()
         trainer = quiet_trainer(tmp_path, max_epochs=2, precision=precision, callbacks=callbacks)
         torch.manual_seed(1)

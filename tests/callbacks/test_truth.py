@@ -34,7 +34,7 @@ def pair():
 
 
 def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
-    watch = InvertibilityCallback(verbose=False, save_figures=tmp_path / "figures")
+    watch = InvertibilityCallback(save_figures=tmp_path / "figures")
     keep = ModelCheckpoint(tmp_path / "kept", monitor="invertibility/forward/jacobian_error_median")
     stop = ConditioningEarlyStopping(
         "round_trip", "cond_rank_correlation", divergence_threshold=-1.0
@@ -67,7 +67,7 @@ def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
 
 
 def test_data_without_a_known_process_have_no_truth(tmp_path):
-    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(verbose=False)])
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()])
     trainer.fit(pair(), datamodule=Smooth())
     assert not [tag for tag in trainer.callback_metrics if "jacobian_error" in tag]
     assert pair().invertibility_maps()["forward"]["truth"] is None
@@ -80,7 +80,7 @@ def test_any_map_is_held_against_what_its_specification_names(tmp_path, kind):
     other = Foreign().encoder
     module.other = other
     truth = {"callable": lambda x: other(x), "module": other, "path": "other"}[kind]
-    watch = InvertibilityCallback({"f": {"module": "encoder", "truth": truth}}, verbose=False)
+    watch = InvertibilityCallback({"f": {"module": "encoder", "truth": truth}})
     quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
     (found,) = watch.observations
     reference = analyze(module.eval().encoder, found.inputs, truth=other)
@@ -93,7 +93,7 @@ def test_a_truth_changes_nothing_in_the_training(tmp_path):
     for maps in (None, {"f": {"module": "encoder", "truth": Foreign().encoder.double()}}):
         torch.manual_seed(1)
         module = Foreign()
-        callbacks = [] if maps is None else [InvertibilityCallback(maps, verbose=False)]
+        callbacks = [] if maps is None else [InvertibilityCallback(maps)]
         trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks)
         trainer.fit(module, loader(shuffle=True), loader())
         ended.append({**module.state_dict(), "stream": torch.get_rng_state()})
@@ -112,8 +112,8 @@ def test_a_truth_that_fails_is_said_before_the_first_step(tmp_path):
 
 def test_a_number_that_only_a_truth_tells_is_not_stopped_on_without(tmp_path):
     stop = ConditioningEarlyStopping(monitor="fragile_recall", stopping_threshold=0.5)
-    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(verbose=False), stop])
-    with pytest.warns(UserWarning, match="more where its truth is given"):
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(), stop])
+    with pytest.warns(UserWarning, match="and a truth was given"):
         trainer.fit(Foreign(), loader(), loader())
 
 
@@ -128,7 +128,7 @@ def test_processes_find_the_same_of_a_truth(tmp_path):
         from lightning_invert.watch.scalars import scalar_names
         from tests.callbacks.test_truth import Known, pair
 
-        watch = InvertibilityCallback(num_points=32, verbose=False)
+        watch = InvertibilityCallback(num_points=32)
         trainer = Trainer(
             accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch],

@@ -243,7 +243,7 @@ class Recorded(CSVLogger):
 @pytest.mark.parametrize("project", PROJECTS)
 def test_a_project_logs_what_it_would_have_logged(tmp_path, project, maps):
     logged = []
-    for callbacks in ([], [watch := InvertibilityCallback(maps, verbose=False, figures=False)]):
+    for callbacks in ([], [watch := InvertibilityCallback(maps, figures=False)]):
         logger = Recorded(tmp_path)
         module = project()
         torch.manual_seed(1)
@@ -256,7 +256,7 @@ def test_a_project_logs_what_it_would_have_logged(tmp_path, project, maps):
 
 
 def test_a_hook_that_computes_is_part_of_what_is_watched(tmp_path):
-    watch = InvertibilityCallback(verbose=False)
+    watch = InvertibilityCallback()
     module = HookThatComputes()
     quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
     (observation,) = watch.observations
@@ -292,7 +292,7 @@ def test_what_a_forward_writes_to_its_loggers_is_not_written_by_a_look(tmp_path)
             self.calls += "through the logger" in metrics
 
     counts = []
-    for callbacks in ([], [InvertibilityCallback(verbose=False, figures=False)]):
+    for callbacks in ([], [InvertibilityCallback(figures=False)]):
         logger = Logger(tmp_path)
         logger.calls, logger.experiment = 0, Experiment()
         trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks, logger=logger)
@@ -326,12 +326,12 @@ class Caching(Foreign):
 def test_tensors_that_were_cached_in_inference_mode_are_the_very_same_afterwards(tmp_path, maps):
     module = Caching()
     # Batch norm and dropout change in training, and the cache is there before.
-    quiet_trainer(tmp_path).validate(module, loader(), verbose=False)
+    quiet_trainer(tmp_path).validate(module, loader())
     assert module.cache.is_inference()
     before = identity_of(module)
-    watch = InvertibilityCallback(maps, verbose=False)
+    watch = InvertibilityCallback(maps)
     trainer = quiet_trainer(tmp_path, callbacks=[watch])
-    trainer.validate(module, loader(), verbose=False)
+    trainer.validate(module, loader())
     after = identity_of(module)
     own = {key for key in before if "trainer" not in key and "fx_name" not in key}
     assert {key: after[key] for key in own if "cache" in key or "scale" in key} == {
@@ -351,8 +351,8 @@ def test_a_fit_after_a_validation_is_watched_whatever_was_cached(tmp_path):
             return super().forward(x)
 
     module = Detaching()
-    quiet_trainer(tmp_path).validate(module, loader(), verbose=False)
-    watch = InvertibilityCallback({"forward": {"module": "", "input": 0}}, verbose=False)
+    quiet_trainer(tmp_path).validate(module, loader())
+    watch = InvertibilityCallback({"forward": {"module": "", "input": 0}})
     quiet_trainer(tmp_path, max_epochs=2, callbacks=[watch]).fit(module, loader(), loader())
     assert len(watch.history["forward"]) == 2
 

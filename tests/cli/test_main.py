@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import nn
 
-from lightning_invert import ConstantAlpha, ForwardInverseModule, ResidualMLP
+from lightning_invert import ConstantAlpha, ForwardInverseModule, ResidualMLP, Thresholds
 from lightning_invert.callbacks import (
     ConditioningEarlyStopping,
     InvertibilityCallback,
@@ -47,9 +47,9 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_fit_says_where_logs_figures_and_checkpoint_are(tmp_path, capsys):
+def test_fit_says_where_logs_figures_and_checkpoint_are(tmp_path, capsys, caplog):
     main(["fit", *furnace()])
-    text = capsys.readouterr().out
+    text = capsys.readouterr().out + caplog.text
     assert "right-invertible" in text
     for what in ("tensorboard --logdir", "Checkpoint:", "Figures:"):
         (line,) = re.findall(rf"{what}\s+(\S+)", text)
@@ -99,7 +99,7 @@ def test_one_that_is_named_is_the_only_one(kind, monkeypatch):
     monkeypatch.setitem(sys.modules, __name__, sys.modules[Watch.__module__])
     named = ["--trainer.callbacks", kind, "--trainer.callbacks.num_points", "17"]
     (one,) = (one for one in callbacks("fit", *named) if isinstance(one, InvertibilityCallback))
-    assert one.num_points == 17
+    assert one.watcher.num_points == 17
 
 
 def test_it_watches_before_what_acts_on_what_is_seen():
@@ -109,9 +109,9 @@ def test_it_watches_before_what_acts_on_what_is_seen():
     assert kinds.index(InvertibilityCallback) < kinds.index(ConditioningEarlyStopping)
 
 
-def test_fit_without_a_config_sums_up_what_it_saw(tmp_path, capsys):
+def test_fit_without_a_config_sums_up_what_it_saw(tmp_path, caplog):
     main(["fit", "--data", "ProblemDataModule", "--data.num_points", "100", *QUIET])
-    assert "right-invertible" in capsys.readouterr().out
+    assert "right-invertible" in caplog.text
 
 
 @pytest.mark.parametrize("command", [[], ["fit"]])
@@ -126,9 +126,9 @@ MOVED = pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
 
 @MOVED
 @pytest.mark.parametrize("command", ["validate", "test"])
-def test_a_checkpoint_is_judged(command, checkpoint, capsys):
+def test_a_checkpoint_is_judged(command, checkpoint, caplog):
     main([command, *furnace("--ckpt_path", str(checkpoint))])
-    assert "right-invertible" in capsys.readouterr().out
+    assert "right-invertible" in caplog.text
 
 
 @MOVED
@@ -283,17 +283,25 @@ def test_the_installed_command_runs():
     assert "fit" in done.stdout
 
 
-def test_which_points_and_epochs_are_watched_can_be_said_in_yaml(tmp_path):
-    given = {"sampling": "fixed", "epochs": "log", "max_overhead": 0.5, "worst_points": 3}
+@pytest.mark.parametrize(
+    ("every", "due"), [("log", [0, 1, 2, 4, 8]), (3, [0, 3, 6]), ([7, 8], [0, 7, 8])]
+)
+def test_which_points_and_validations_are_watched_and_by_what_thresholds_is_set_in_yaml(
+    tmp_path, every, due
+):
+    given = {"sampling": "fixed", "every_n_validations": every, "scalars": "all"}
+    given["thresholds"] = {"rank_atol": 0.1, "bands": [10, 1000]}
     options = "".join(f"        {name}: {value}\n" for name, value in given.items())
     text = (ROOT / "configs" / "blast_furnace.yaml").read_text()
     config = tmp_path / "mine.yaml"
     config.write_text(
-        text.replace("        num_points: 1000\n        every_n_epochs: 4\n", options)
+        text.replace("        num_points: 1000\n        every_n_validations: 4\n", options)
     )
-    main(["fit", "--config", str(config), *furnace()[2:]])
-    (table,) = tmp_path.rglob("forward_worst_points.csv")
-    assert len(table.read_text().splitlines()) == 4
+    named = callbacks("fit", "--config", str(config))
+    (watch,) = (one for one in named if isinstance(one, InvertibilityCallback))
+    assert watch.watcher.sampling == "fixed"
+    assert [n for n in range(9) if watch._schedule.is_due(n)] == due
+    assert watch.watcher.thresholds == Thresholds(rank_atol=0.1, bands=(10.0, 1000.0))
 
 
 def test_maps_can_be_said_in_yaml_alone(tmp_path):

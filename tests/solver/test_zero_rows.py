@@ -73,7 +73,7 @@ def test_a_pair_that_fails_at_zero_rows_is_watched_and_proposes(tmp_path):
     from lightning_invert import ForwardInverseModule
 
     pair = ForwardInverseModule(ViewBySize(3, 2), ViewBySize(2, 3))
-    watch = InvertibilityCallback(reachable_steps=3, verbose=False)
+    watch = InvertibilityCallback(reachable_steps=3)
     data = Smooth()
     quiet_trainer(tmp_path, callbacks=[watch]).fit(pair, datamodule=data)
     assert "reachable_fraction" in watch.observations[0].scalars

@@ -110,9 +110,9 @@ def test_it_is_said_once_and_of_all_maps_together(caplog):
     stream = torch.get_rng_state()
     with caplog.at_level("INFO"):
         for _ in range(2):
-            watcher.begin(module)
-            watcher.offer(X)
-            watcher.look()
+            look = watcher.begin(module)
+            look.offer(X)
+            look.read()
     assert torch.equal(torch.get_rng_state(), stream)
     assert caplog.text.count("is piecewise linear") == caplog.text.count("with dropout") == 1
     assert "behind 'a', 'b' is piecewise linear" in caplog.text
@@ -120,11 +120,11 @@ def test_it_is_said_once_and_of_all_maps_together(caplog):
 
 
 def test_nothing_is_said_of_what_is_smooth(caplog):
-    watcher, module = Watcher(), perceptron(nn.SiLU)
+    watcher, module = Watcher(num_points=100), perceptron(nn.SiLU)
     with caplog.at_level("INFO"):
-        watcher.begin(module, num_points=100)
-        watcher.offer(X)
-        watcher.look()
+        look = watcher.begin(module)
+        look.offer(X)
+        look.read()
     assert not caplog.text
 
 

@@ -1,5 +1,7 @@
 """Watching without Lightning: the seam between a trainer and what is seen."""
 
+import copy
+import pickle
 import random
 
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_invert.watch.look import Failure
+from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.watcher import Watcher
 
 
@@ -15,25 +19,33 @@ def net():
 
 
 def look(watcher, module, batches, **begin):
-    watcher.begin(module, **begin)
+    look = watcher.begin(module, **begin)
     for batch in batches:
-        watcher.offer(batch)
-    return watcher.look()
+        look.offer(batch)
+    return look.read()
 
 
 BATCHES = torch.randn(4, 10, 5, generator=torch.Generator().manual_seed(0))
 
 
-def test_what_was_not_begun_sees_nothing():
-    watcher = Watcher()
-    watcher.offer(BATCHES[0])
-    assert watcher.look() == []
+def test_a_look_ends_when_it_is_read():
+    look = Watcher().begin(net())
+    look.offer(BATCHES[0])
+    assert len(look.read()) == 1
+    look.offer(BATCHES[0])
+    assert look.read() == []
 
 
-def test_a_look_ends_the_sample():
+def test_a_look_is_left_out_of_a_copy_of_what_holds_it():
+    module = net()
+    module.cannot_be_pickled = lambda: None
     watcher = Watcher()
-    assert len(look(watcher, net(), BATCHES)) == 1
-    assert watcher.look() == []
+    look = watcher.begin(module)
+    look.offer(BATCHES[0])
+    held = {"watcher": watcher, "look": look}
+    for again in (pickle.loads(pickle.dumps(held)), copy.deepcopy(held)):
+        assert again["look"] is None
+        assert again["watcher"].num_points == watcher.num_points
 
 
 def test_points_are_those_that_were_offered():
@@ -54,9 +66,7 @@ def test_nothing_of_it_is_left_behind():
     assert all(p.grad is None for p in module.parameters())
 
 
-@pytest.mark.parametrize(
-    ("sampling", "same"), [("reservoir", False), ("fixed", True), ("first", True)]
-)
+@pytest.mark.parametrize(("sampling", "same"), [("reservoir", False), ("fixed", True)])
 def test_a_sample_is_fresh_only_where_that_was_asked_for(sampling, same):
     watcher, module = Watcher(num_points=10, sampling=sampling), net()
     (one,), (two,) = (look(watcher, module, BATCHES, when=(epoch,)) for epoch in range(2))
@@ -64,26 +74,68 @@ def test_a_sample_is_fresh_only_where_that_was_asked_for(sampling, same):
 
 
 def test_several_dataloaders_are_watched_each_for_itself():
-    watcher = Watcher(dataloaders="separate")
-    watcher.begin(net(), dataloaders=2)
-    watcher.offer(BATCHES[0], 0)
-    watcher.offer(BATCHES[1], 1)
-    found = watcher.look()
+    look = Watcher(dataloaders="separate").begin(net(), dataloaders=2)
+    look.offer(BATCHES[0], 0)
+    look.offer(BATCHES[1], 1)
+    found = look.read()
     assert [one.label for one in found] == ["forward_dataloader_0", "forward_dataloader_1"]
     assert torch.equal(found[1].inputs.sort(0).values, BATCHES[1].sort(0).values)
 
 
-def with_another_that_fails(mine):
-    failures = isinstance(mine, dict)
-    return [mine, {"forward": "ValueError: a broken batch"} if failures else mine]
+class Broken(nn.Module):
+    """Cannot be looked at once it is told so."""
+
+    error = None
+
+    def forward(self, x):
+        if self.error is not None:
+            raise self.error
+        return x.sin()
+
+
+def with_another_that_fails(error):
+    """Two processes, in the other of which the map fails."""
+
+    def gather(mine):
+        if not isinstance(mine, dict):
+            return [mine, mine]
+        kind = type(error).__name__
+        theirs = Failure("input", f"{kind}: {error}", kind, isinstance(error, MemoryError), None)
+        return [mine, {"forward": theirs}]
+
+    return gather
 
 
 def test_what_fails_in_one_process_is_raised_by_all_where_that_was_asked_for():
     watcher = Watcher({"forward": ""}, on_error="raise")
-    watcher.begin(net(), gather=with_another_that_fails)
-    watcher.offer(BATCHES[0])
-    with pytest.raises(RuntimeError, match="failed in process 1: ValueError: a broken batch"):
-        watcher.look()
+    gather = with_another_that_fails(ValueError("a broken batch"))
+    with pytest.raises(MapError, match=r"Watcher: .* in process 1: ValueError: a broken batch"):
+        look(watcher, net(), BATCHES[:1], gather=gather)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(ValueError("odd"), True), (MemoryError("full"), False)]
+)
+def test_processes_agree_whether_what_fails_in_a_trial_is_raised(error, raised):
+    # Another process that ran out of memory went on, while this one raised.
+    watcher, gather = Watcher({"forward": ""}), with_another_that_fails(error)
+    with (
+        pytest.raises(MapError) if raised else pytest.warns(UserWarning, match="cannot be watched")
+    ):
+        look(watcher, net(), BATCHES[:1], gather=gather, trial=True)
+
+
+def test_a_bare_watcher_speaks_in_its_own_name_and_in_whole_sentences():
+    watcher, module = Watcher({"forward": ""}), Broken()
+    look(watcher, module, BATCHES)
+    module.error = RuntimeError("a pole")
+    expected = (
+        "Watcher: map 'forward' cannot be watched, because of its forward: RuntimeError: a pole. "
+        "The map is missing from this look; training goes on. This is said once."
+    )
+    with pytest.warns(UserWarning, match="cannot be watched") as caught:
+        assert look(watcher, module, BATCHES) == look(watcher, module, BATCHES) == []
+    assert [str(warning.message) for warning in caught] == [expected]
 
 
 def test_a_map_called_round_trip_is_nothing_special():
@@ -132,6 +184,6 @@ def test_a_trial_looks_at_few_points_but_plans_for_all(caplog):
         {"f": {"module": "", "input": 0, "context": 1}}, num_points=60, max_work=1.8e8
     )
     batch = torch.randn(60, 40), torch.randn(60, 1)
-    (trial,) = look(watcher, module := Wide(), [batch], num_points=2, strict=True)
+    (trial,) = look(watcher, module := Wide(), [batch], trial=True)
     (one,) = look(watcher, module, [batch])
     assert (trial.num_points, one.num_points) == (2, 52)

@@ -1,6 +1,5 @@
 """What shows things may fail: it is said once for each logger and kind, and the fit goes on."""
 
-import builtins
 import subprocess
 import sys
 import textwrap
@@ -145,16 +144,6 @@ def test_on_a_full_disk_loggers_get_figures_and_table_and_files_stay(tmp_path, m
     ]
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
     assert found(tmp_path / "sound").Images("invertibility/round_trip/zone_map")
-
-
-def test_a_terminal_that_has_no_kappa_does_not_end_the_fit(tmp_path, monkeypatch):
-    def ascii_only(*words, **_):
-        " ".join(map(str, words)).encode("ascii")
-
-    monkeypatch.setattr(builtins, "print", ascii_only)
-    with pytest.warns(UserWarning, match="could not print its summary: UnicodeEncodeError"):
-        trainer = fit(tmp_path, epochs=1, figures=False)
-    assert trainer.current_epoch == 1
 
 
 def test_names_of_maps_are_names_of_files_inside_the_folder(tmp_path):

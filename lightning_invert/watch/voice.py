@@ -1,0 +1,81 @@
+"""Messages to the user: in one speaker's name, once in all processes, with Lightning and without."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Hashable
+
+from lightning_utilities.core import rank_zero
+
+__all__ = ["Voice", "explain", "sentence"]
+
+
+class Voice:
+    """Tell the user something in the name of one speaker.
+
+    With Lightning, only the process of rank 0 speaks.
+
+    Args:
+        speaker: Whose name stands before each message.
+
+    Example:
+        >>> import warnings
+        >>> voice = Voice("analyze")
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     for _ in range(2):
+        ...         voice.warn("the file is empty.", once="empty")
+        >>> [str(warning.message) for warning in caught]
+        ['analyze: the file is empty.']
+    """
+
+    def __init__(self, speaker: str) -> None:
+        self.speaker = speaker
+        self._said: set[Hashable] = set()
+
+    def info(self, message: str, *, once: Hashable = None) -> None:
+        """Log a message; with the key ``once``, only the first one of that key."""
+        if self._is_new(once):
+            if _lightning_speaks():
+                rank_zero.rank_zero_info(f"{self.speaker}: {message}")
+            else:
+                logging.getLogger(__name__).info("%s: %s", self.speaker, message)
+
+    def warn(self, message: str, *, once: Hashable = None) -> None:
+        """Warn; with the key ``once``, only the first time of that key."""
+        if self._is_new(once):
+            if _lightning_speaks():
+                rank_zero.rank_zero_warn(f"{self.speaker}: {message}")
+            else:
+                warnings.warn(f"{self.speaker}: {message}", stacklevel=3)
+
+    def _is_new(self, key: Hashable) -> bool:
+        new = key is None or key not in self._said
+        self._said.add(key)
+        return new
+
+
+def sentence(text: str) -> str:
+    """End a text with a full stop, unless it has an end.
+
+    Example:
+        >>> sentence("ZeroDivisionError: a pole"), sentence("Name it.")
+        ('ZeroDivisionError: a pole.', 'Name it.')
+    """
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+
+
+def explain(error: BaseException) -> str:
+    """Return what an exception says, with its type unless the message is one of this package's."""
+    text = str(error) or "no reason given"
+    is_ours = isinstance(error, ValueError | TypeError) and text.startswith(
+        ("Expected", "expected")
+    )
+    return text if is_ours else f"{type(error).__name__}: {text}"
+
+
+def _lightning_speaks() -> bool:
+    # Lightning sets the rank, and puts a logger of its own there.
+    return getattr(rank_zero.rank_zero_only, "rank", None) is not None
