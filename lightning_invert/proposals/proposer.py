@@ -134,7 +134,7 @@ class Proposer:
             )
             reliability = self.reliability
             ranking = rank_solutions(query, self._judge, progress=progress)
-            n, m = query.bounds.low.shape[1], query.model.num_outputs
+            about = self.surrogate.description
             unseen = None if reliability is None else _unseen(query.targets, reliability)
         return Proposal(
             **ranking.best(),
@@ -142,8 +142,8 @@ class Proposer:
             targets=query.targets,
             bounds=query.bounds,
             unseen=unseen,
-            input_variables=named(self.inputs, "x", n),
-            output_variables=named(self.outputs, "y", m),
+            input_variables=named(about.inputs, "x", query.bounds.low.shape[1]),
+            output_variables=named(about.outputs, "y", query.model.num_outputs),
         )
 
     def trade_off(
@@ -245,16 +245,6 @@ class Proposer:
         return self.surrogate.evidence
 
     @property
-    def inputs(self) -> tuple[Variable, ...] | None:
-        """Variables of the inputs, if they are known."""
-        return self.surrogate.description.inputs
-
-    @property
-    def outputs(self) -> tuple[Variable, ...] | None:
-        """Variables of the outputs, if they are known."""
-        return self.surrogate.description.outputs
-
-    @property
     def bounds(self) -> Bounds | None:
         """Ranges of the inputs, (n,) each, float64; ``None`` if nothing is known of them.
 
@@ -335,6 +325,7 @@ class Proposer:
             description=self.surrogate.description,
             bounds=bounds,
             starts=self.surrogate.starts_of(num_starts),
+            num_starts=num_starts,
             fixed=fixed,
             cost=cost,
             scale=self.surrogate.units,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,8 +13,8 @@ from torch import Tensor
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.model import Description, Model, evaluating
-from lightning_invert.solver.query import StartsOf, drawn_starts
-from lightning_invert.solver.starts import Pool, Starts
+from lightning_invert.solver.query import Starts, StartsOf, drawn_starts
+from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, Variable, named
 
@@ -119,32 +120,25 @@ class Surrogate:
                 pool = drawn_starts(count, 0)(model, bounds, about)
             else:
                 pool = Pool(model, bounds.clamp(known[0].to(bounds.low)), count)
-            return pool if inverse is None else _InverseStarts(model, pool, inverse)
+            return pool if inverse is None else partial(_starts, model, pool, inverse)
 
         return make
 
 
-@dataclass(frozen=True)
-class _InverseStarts:
-    """Starts at what the inverse proposes, and at the nearest points of a pool."""
-
-    model: Model
-    pool: Pool
-    inverse: Callable[[Tensor], Tensor]
-
-    @property
-    def count(self) -> int:
-        return self.pool.count
-
-    def rows(self, rows: Tensor | slice) -> _InverseStarts:
-        return self
-
-    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
-        nearest = self.pool.nearest(targets)
-        # Of an interval the inverse gets the point next to a known outcome.
-        outputs = self.model.outputs(self.pool.inputs[nearest[:, 0]])
-        own = self.inverse(outputs.clamp(targets.low, targets.high)).to(bounds.low)
-        known = self.pool.inputs[nearest[:, : max(1, self.count - 1)]]
-        starts = torch.cat([own[:, None], known], 1)[:, : self.count]
-        starts = torch.where(starts.isfinite(), starts, known[:, :1])
-        return starts.clamp(bounds.low[:, None], bounds.high[:, None])
+def _starts(
+    model: Model,
+    pool: Pool,
+    inverse: Callable[[Tensor], Tensor],
+    targets: Targets,
+    bounds: Bounds,
+) -> Tensor:
+    """Return what the inverse proposes and the nearest points of the pool, (N, S, n)."""
+    nearest = pool.nearest(targets)
+    count = nearest.shape[1]
+    # Of an interval the inverse gets the point next to a known outcome.
+    outputs = model.outputs(pool.inputs[nearest[:, 0]])
+    own = inverse(outputs.clamp(targets.low, targets.high)).to(bounds.low)
+    known = pool.inputs[nearest[:, : max(1, count - 1)]]
+    starts = torch.cat([own[:, None], known], 1)[:, :count]
+    starts = torch.where(starts.isfinite(), starts, known[:, :1])
+    return starts.clamp(*(end[:, None] for end in bounds))

@@ -18,13 +18,11 @@ import torch
 from torch import Tensor
 
 from lightning_invert.solver.bounded_step import bounded_step
-from lightning_invert.solver.cost import Cost
-from lightning_invert.solver.model import Model
+from lightning_invert.solver.query import Query
 from lightning_invert.solver.rows import finite_rows, multiply, select
-from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Bounds
+from lightning_invert.solver.solution import Ends
 
-__all__ = ["Descent", "descend"]
+__all__ = ["descend"]
 
 FIRST_CURVATURE = 4.0
 """With a slope of 1 the first step is at most a quarter of the inputs' spread."""
@@ -41,27 +39,6 @@ MAX_SLOPE = 1e-3
 """Bound on the projected slope at an optimum, where the slope at the start has the length 1."""
 
 
-class Descent(NamedTuple):
-    """Where points came to.
-
-    Attributes:
-        inputs: Shape (P, n).
-        outputs: Shape (P, m).
-        distance: From the target, (P,), float64: at most the tolerance.
-        cost: Shape (P,), float64.
-        steps: Number of steps tried, shape (P,).
-        optimal: Whether the projected slope of the cost is at most 1e-3 of the slope, there or
-            where the descent began, shape (P,).
-    """
-
-    inputs: Tensor
-    outputs: Tensor
-    distance: Tensor
-    cost: Tensor
-    steps: Tensor
-    optimal: Tensor
-
-
 class _State(NamedTuple):
     """What is remembered of the points that go on, from step to step.
 
@@ -76,88 +53,66 @@ class _State(NamedTuple):
     penalty: Tensor
 
 
-def descend(
-    model: Model,
-    cost: Cost,
-    inputs: Tensor,
-    outputs: Tensor,
-    targets: Targets,
-    bounds: Bounds,
-    *,
-    tolerance: float,
-    max_steps: int,
-) -> Descent:
-    """Lower the cost of P points, inputs (P, n) with outputs (P, m), at most a tolerance off target.
+def descend(query: Query, ends: Ends) -> Ends:
+    """Lower the cost from where P searches reached their targets; change ``ends`` in place.
 
     No point ends farther from its target than the tolerance. None ends costlier than it began,
     except for what it takes to come nearer to the target.
     """
-    value, slope = _slope_of(cost, inputs, model, bounds)
-    distance = targets.distance(outputs, model.output_spread)
-    steps = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
-    result = Descent(
-        inputs.clone(), outputs.clone(), distance, value, steps, torch.zeros_like(steps).bool()
-    )
+    value, slope = _slope_of(query, ends.inputs)
+    ends = ends._replace(cost=value)
     unit = slope.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     state = _State(
-        torch.arange(len(inputs), device=inputs.device),
-        model.jacobian(inputs, targets.wanted),
+        torch.arange(len(value), device=value.device),
+        query.model.jacobian(ends.inputs, query.targets.wanted),
         slope / unit[:, None],
         unit,
         torch.full_like(value, FIRST_CURVATURE),
         torch.zeros_like(value),
     )
+    ends.optimal[:] = False
     goes_on = finite_rows(state.jacobian, state.slope, value)
-    for _ in range(max_steps):
+    for _ in range(query.max_steps):
         state = _State(*select(goes_on, *state))
         if len(state.rows) == 0:
             break
-        part = targets.rows(state.rows), bounds.rows(state.rows), cost.rows(state.rows)
-        state, goes_on = _advance(model, result, state, *part, tolerance)
-    return result
+        state, goes_on = _advance(query.rows(state.rows), ends, state)
+    return ends
 
 
-def _advance(
-    model: Model,
-    result: Descent,
-    state: _State,
-    targets: Targets,
-    bounds: Bounds,
-    cost: Cost,
-    tolerance: float,
-) -> tuple[_State, Tensor]:
-    """Try a step at each point; write it to ``result``. Return the next state and who goes on."""
+def _advance(query: Query, ends: Ends, state: _State) -> tuple[_State, Tensor]:
+    """Try a step at each row of the state and write it to ``ends``; return who goes on."""
+    assert ends.cost is not None
+    model, targets, tolerance = query.model, query.targets, query.tolerance
     rows, jacobian, slope, unit, curvature, penalty = state
-    x, before = result.inputs[rows], result.distance[rows]
+    x, before = ends.inputs[rows], ends.residual[rows]
     step, multipliers = bounded_step(
         jacobian,
-        targets.change(result.outputs[rows], model.output_spread),
-        bounds.steps(x, model.input_spread),
+        targets.change(ends.outputs[rows], model.output_spread),
+        query.bounds.steps(x, model.input_spread),
         torch.full_like(before, DAMPING),
         slope=slope,
         curvature=curvature,
     )
     step = step.nan_to_num(nan=0.0)
-    moved, y, after = _restore(
-        model, jacobian, model.moved(x, step, bounds), targets, bounds, tolerance
-    )
-    value, next_slope = _slope_of(cost, moved, model, bounds)
+    moved, y, after = _restore(query, jacobian, model.moved(x, step, query.bounds))
+    value, next_slope = _slope_of(query, moved)
     next_slope = next_slope / unit[:, None]
     penalty = torch.maximum(penalty, 2 * multipliers.norm(dim=1).nan_to_num())
     predicted = -(slope * step).sum(1) + penalty * before
-    decrease = (result.cost[rows] - value) / unit + penalty * (before - after)
+    decrease = (ends.cost[rows] - value) / unit + penalty * (before - after)
     changed = (moved != x).any(1)
     taken = (decrease > MIN_GAIN * predicted) & (after <= tolerance) & (predicted > 0) & changed
 
-    result.steps[rows] += 1
+    ends.steps[rows] += 1
     at = rows[taken]
-    result.inputs[at], result.outputs[at] = moved[taken], y[taken]
-    result.distance[at], result.cost[at] = after[taken], value[taken]
+    ends.inputs[at], ends.outputs[at] = moved[taken], y[taken]
+    ends.residual[at], ends.cost[at] = after[taken], value[taken]
     # A step of curvature below 1 is longer than that of 1, and no longer than the bounds are wide:
     # times its curvature it may look flat where it is not.
     projected = curvature.clamp(min=1.0) * step.norm(dim=1)
     flat = projected <= MAX_SLOPE * slope.norm(dim=1).clamp(min=1.0)
-    result.optimal[rows] = flat
+    ends.optimal[rows] = flat
     goes_on = ~flat & (taken | (changed & (curvature < MAX_CURVATURE)))
 
     next_jacobian = jacobian.clone()
@@ -169,40 +124,35 @@ def _advance(
     observed = observed.nan_to_num(nan=0.0).clamp(curvature / MAX_CHANGE, curvature * MAX_CHANGE)
     curvature = torch.where(taken, observed, REJECTED * curvature).clamp(min=MIN_CURVATURE)
     slope = torch.where(taken[:, None], next_slope, slope)
-    goes_on &= finite_rows(next_jacobian, slope, result.cost[rows])
+    goes_on &= finite_rows(next_jacobian, slope, ends.cost[rows])
     return _State(rows, next_jacobian, slope, unit, curvature, penalty), goes_on
 
 
-def _restore(
-    model: Model,
-    jacobian: Tensor,
-    x: Tensor,
-    targets: Targets,
-    bounds: Bounds,
-    tolerance: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _restore(query: Query, jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Bring the outcome back to the target; return inputs, outputs and distance."""
+    model = query.model
     y = model.outputs(x)
-    distance = targets.distance(y, model.output_spread)
+    distance = query.targets.distance(y, model.output_spread)
     for _ in range(RESTORING_STEPS):
-        rows = (distance > RESTORED * tolerance).nonzero()[:, 0]
+        rows = (distance > RESTORED * query.tolerance).nonzero()[:, 0]
         if len(rows) == 0:
             break
-        own, walls = targets.rows(rows), bounds.rows(rows)
-        change = own.change(y[rows], model.output_spread)
-        limits = walls.steps(x[rows], model.input_spread)
+        targets, bounds = query.targets.rows(rows), query.bounds.rows(rows)
+        change = targets.change(y[rows], model.output_spread)
+        limits = bounds.steps(x[rows], model.input_spread)
         damping = torch.full_like(distance[rows], DAMPING)
         step, _ = bounded_step(jacobian[rows], change, limits, damping)
-        moved = model.moved(x[rows], step.nan_to_num(nan=0.0), walls)
+        moved = model.moved(x[rows], step.nan_to_num(nan=0.0), bounds)
         outputs = model.outputs(moved)
-        after = own.distance(outputs, model.output_spread)
+        after = targets.distance(outputs, model.output_spread)
         nearer = after < distance[rows]
         rows = rows[nearer]
         x[rows], y[rows], distance[rows] = moved[nearer], outputs[nearer], after[nearer]
     return x, y, distance
 
 
-def _slope_of(cost: Cost, inputs: Tensor, model: Model, bounds: Bounds) -> tuple[Tensor, Tensor]:
+def _slope_of(query: Query, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cost, and its slope along the inputs that may move, in their spreads."""
-    value, slope = cost(inputs)
-    return value, torch.where(bounds.movable, slope * model.input_spread, 0.0)
+    assert query.cost is not None
+    value, slope = query.cost(inputs)
+    return value, torch.where(query.bounds.movable, slope * query.model.input_spread, 0.0)

@@ -9,19 +9,16 @@ Mathematics 630 (1978). Points that are done leave the batch.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from lightning_invert.solver.bounded_step import bounded_step
-from lightning_invert.solver.model import Model
+from lightning_invert.solver.query import Query
 from lightning_invert.solver.rows import finite_rows, multiply, select
-from lightning_invert.solver.solution import Result
-from lightning_invert.solver.targets import Targets, distance_of
-from lightning_invert.variables import Bounds
+from lightning_invert.solver.solution import Ends, Result
+from lightning_invert.solver.targets import distance_of
 
-__all__ = ["Approach", "approach"]
+__all__ = ["approach"]
 
 CAREFUL_STEPS, CAREFUL_SHARE = 5, 0.5
 """The first steps of a careful approach lead at most this share of the way to the bounds. A step that
@@ -40,86 +37,48 @@ MIN_DECREASE = 1e-6
 """A point is stationary if its squared distance is predicted to fall by a smaller share of itself."""
 
 
-class Approach(NamedTuple):
-    """Where points came to.
-
-    Attributes:
-        inputs: Shape (P, n).
-        outputs: Shape (P, m).
-        distance: From the target, in spreads of the outputs, shape (P,), float64; infinite where
-            the function is not finite at the start.
-        steps: Number of steps tried, shape (P,).
-        result: Why each point ended, as :class:`.Result`, shape (P,).
-    """
-
-    inputs: Tensor
-    outputs: Tensor
-    distance: Tensor
-    steps: Tensor
-    result: Tensor
-
-
-def approach(
-    model: Model,
-    inputs: Tensor,
-    targets: Targets,
-    bounds: Bounds,
-    *,
-    tolerance: float,
-    max_steps: int,
-    careful: bool = False,
-) -> Approach:
+def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     """Lower the distance of F from P targets until it is at most the tolerance, or the least.
 
-    The search begins at inputs (P, n) within the bounds (P, n) and never ends farther away. With
-    ``careful`` the first steps keep off the bounds.
+    The search begins at inputs (P, n) within the bounds and never ends farther away. With ``careful``
+    the first steps keep off the bounds.
     """
-    inputs = inputs.clone()
-    outputs = model.outputs(inputs)
-    distance = targets.distance(outputs, model.output_spread).nan_to_num(nan=torch.inf)
-    steps = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
-    result = torch.full_like(steps, Result.OUT_OF_STEPS)
-    result[~distance.isfinite()] = Result.NOT_FINITE
-    result[distance <= tolerance] = Result.REACHED
+    model, tolerance = query.model, query.tolerance
+    ends = _begin(query, inputs)
     min_decrease = max(MIN_DECREASE, 10 * torch.finfo(inputs.dtype).eps)
-
-    rows = (result == Result.OUT_OF_STEPS).nonzero()[:, 0]
-    jacobian = model.jacobian(inputs[rows], targets.rows(rows).wanted)
-    damping = distance.new_full((len(rows),), FIRST_DAMPING)
-    for count in range(max_steps):
+    rows = (ends.result == Result.OUT_OF_STEPS).nonzero()[:, 0]
+    jacobian = model.jacobian(inputs[rows], query.targets.rows(rows).wanted)
+    damping = ends.residual.new_full((len(rows),), FIRST_DAMPING)
+    for count in range(query.max_steps):
         finite = finite_rows(jacobian)
-        result[rows[~finite]] = Result.NOT_FINITE
+        ends.result[rows[~finite]] = Result.NOT_FINITE
         rows, jacobian, damping = select(finite, rows, jacobian, damping)
         if len(rows) == 0:
             break
-        x, wanted, walls, before = (
-            inputs[rows],
-            targets.rows(rows),
-            bounds.rows(rows),
-            distance[rows],
-        )
-        low, high = wanted.change(outputs[rows], model.output_spread)
+        x, before = ends.inputs[rows], ends.residual[rows]
+        targets, bounds = query.targets.rows(rows), query.bounds.rows(rows)
+        low, high = targets.change(ends.outputs[rows], model.output_spread)
         short = careful and count < CAREFUL_STEPS
-        limits = walls.steps(x, model.input_spread, share=CAREFUL_SHARE if short else 1.0)
+        limits = bounds.steps(x, model.input_spread, share=CAREFUL_SHARE if short else 1.0)
         step, _ = bounded_step(jacobian, (low, high), limits, damping)
         predicted = multiply(jacobian, step)
         decrease = before.square() - distance_of(low - predicted, high - predicted).square()
-        moved = model.moved(x, step.nan_to_num(nan=0.0), walls)
+        moved = model.moved(x, step.nan_to_num(nan=0.0), bounds)
         y = model.outputs(moved)
-        after = wanted.distance(y, model.output_spread)
+        after = targets.distance(y, model.output_spread)
         gain = (before.square() - after.square()) / decrease
         taken = (gain > MIN_GAIN) & (decrease > 0)
 
-        steps[rows] += 1
-        inputs[rows[taken]], outputs[rows[taken]] = moved[taken], y[taken]
-        distance[rows[taken]] = after[taken]
+        at = rows[taken]
+        ends.steps[rows] += 1
+        ends.inputs[at], ends.outputs[at], ends.residual[at] = moved[taken], y[taken], after[taken]
         still = decrease * damping.clamp(min=1.0) <= min_decrease * before.square()
         still &= not short
         reached = taken & (after <= tolerance)
         stuck = (moved == x).all(1) | (damping > MAX_DAMPING)
-        result[rows[stuck]] = Result.STUCK
-        result[rows[still]] = Result.OUT_OF_REACH
-        result[rows[reached]] = Result.REACHED
+        ends.result[rows[stuck]] = Result.STUCK
+        ends.result[rows[still]] = Result.OUT_OF_REACH
+        ends.result[rows[reached]] = Result.REACHED
         damping = torch.where(
             taken & (gain > GOOD),
             LOWER * damping,
@@ -128,8 +87,18 @@ def approach(
 
         goes_on = ~(reached | still | stuck)
         rows, jacobian, damping, taken = select(goes_on, rows, jacobian, damping, taken)
-        renewed = taken.nonzero()[:, 0]
-        jacobian[renewed] = model.jacobian(
-            inputs[rows[renewed]], targets.rows(rows[renewed]).wanted
-        )
-    return Approach(inputs, outputs, distance, steps, result)
+        renewed = rows[taken]
+        jacobian[taken] = model.jacobian(ends.inputs[renewed], query.targets.rows(renewed).wanted)
+    stationary = (ends.result == Result.REACHED) | (ends.result == Result.OUT_OF_REACH)
+    return ends._replace(optimal=stationary)
+
+
+def _begin(query: Query, inputs: Tensor) -> Ends:
+    """Return where the searches begin: reached, not finite, or with all steps ahead."""
+    outputs = query.model.outputs(inputs)
+    distance = query.targets.distance(outputs, query.model.output_spread).nan_to_num(nan=torch.inf)
+    steps = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
+    result = torch.full_like(steps, Result.OUT_OF_STEPS)
+    result[~distance.isfinite()] = Result.NOT_FINITE
+    result[distance <= query.tolerance] = Result.REACHED
+    return Ends(inputs.clone(), outputs, distance, result, result == Result.REACHED, steps)

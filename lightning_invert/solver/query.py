@@ -15,14 +15,17 @@ from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.solver.cost import Cost, read_cost
 from lightning_invert.solver.model import Description, Model
 from lightning_invert.solver.rows import first_index
-from lightning_invert.solver.starts import GivenStarts, Pool, Starts
+from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
 
-__all__ = ["Query", "StartsOf", "drawn_starts"]
+__all__ = ["Query", "Starts", "StartsOf", "drawn_starts"]
+
+Starts = Callable[[Targets, Bounds], Tensor]
+"""Returns the starts of N targets within their bounds, (N, S, n)."""
 
 StartsOf = Callable[[Model, Bounds, Description], Starts]
-"""Makes the starts, once the units and the bounds (n,) of the inputs are known."""
+"""Makes starts, once the units and the bounds (n,) of the inputs are known."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,21 @@ class Query:
         model: F and its units.
         targets: N targets.
         bounds: Shape (N, n); the ends of a fixed input are equal.
-        starts: Where the search begins.
         cost: What is to be lowered; ``None``: nothing.
+        starts: Where the search begins, shape (N, S, n), or what finds it.
+        num_starts: S at most.
         tolerance: A target is reached at this distance, in spreads of the outputs.
-        max_steps: Steps towards the target, and as many for the cost.
+        max_steps: Bound on the steps to the target, and on those that lower the cost.
     """
 
     model: Model
     targets: Targets
     bounds: Bounds
-    starts: Starts
-    cost: Cost | None
-    tolerance: float
-    max_steps: int
+    cost: Cost | None = None
+    starts: Tensor | Starts | None = None
+    num_starts: int = 1
+    tolerance: float = 1e-3
+    max_steps: int = 50
 
     @classmethod
     def of(
@@ -56,6 +61,7 @@ class Query:
         description: Description | None = None,
         bounds: Any = None,
         starts: Any | StartsOf,
+        num_starts: int,
         fixed: Any = None,
         cost: Any = None,
         scale: Any = None,
@@ -64,8 +70,8 @@ class Query:
     ) -> Query:
         """Read the arguments of :func:`~lightning_invert.solve`; F is evaluated at a few points.
 
-        ``starts`` are tensors, or a function that makes the starts; ``description`` overrides what
-        the function tells about itself.
+        ``starts`` are numbers, or make ``num_starts`` starts; ``description`` overrides what the
+        function tells about itself.
 
         Raises:
             TypeError: If an argument is of a wrong type.
@@ -88,15 +94,14 @@ class Query:
         num_targets = len(read.low)
         model = Model(function, m, *_read_scale(scale, about, limits, m))
         limits, walls = _fix(fixed, limits, num_targets, about)
-        return cls(
-            model,
-            read,
-            walls,
-            starts(model, limits, about) if given is None else _given(given, num_targets, n),
-            None if cost is None else read_cost(cost, num_targets, model.input_spread, placement),
-            tolerance,
-            max_steps,
-        )
+        if given is None:
+            begin = starts(model, limits, about)
+        else:
+            begin = _shape_starts(given, num_targets, n)
+            num_starts = begin.shape[1]
+        if cost is not None:
+            cost = read_cost(cost, num_targets, model.input_spread, placement)
+        return cls(model, read, walls, cost, begin, num_starts, tolerance, max_steps)
 
     def __len__(self) -> int:
         return len(self.targets.low)
@@ -107,13 +112,16 @@ class Query:
             self,
             targets=self.targets.rows(rows),
             bounds=self.bounds.rows(rows),
-            starts=self.starts.rows(rows),
+            starts=self.starts[rows] if isinstance(self.starts, Tensor) else self.starts,
             cost=None if self.cost is None else self.cost.rows(rows),
         )
 
     def points(self) -> Tensor:
-        """Return the starts of all targets, (N, S, n)."""
-        return self.starts.points(self.targets, self.bounds)
+        """Return the starts of all targets within their bounds, (N, S, n)."""
+        assert self.starts is not None
+        if isinstance(self.starts, Tensor):
+            return self.starts.clamp(*(end[:, None] for end in self.bounds))
+        return self.starts(self.targets, self.bounds)
 
 
 def drawn_starts(count: int, seed: int) -> Callable[[Model, Bounds, Description], Pool]:
@@ -123,9 +131,9 @@ def drawn_starts(count: int, seed: int) -> Callable[[Model, Bounds, Description]
         if not bounds.closed.all():
             index = first_index(~bounds.closed)
             raise ValueError(
-                "Expected argument `bounds` to be closed where no `starts` are given, but they are "
-                f"open, as for input {about.label(index)}: write `bounds=(low, high)` with finite "
-                f"ends, or `starts=` inputs of shape (N, {len(bounds.low)})."
+                f"Expected argument `bounds` to be closed, but they are open for input "
+                f"{about.label(index)}: write `bounds=(low, high)` with finite ends. `solve` also "
+                f"takes `starts=` of shape (N, {len(bounds.low)})."
             )
         return Pool.drawn(model, bounds, seed=seed, count=count)
 
@@ -147,8 +155,8 @@ def _num_inputs(about: Description, starts: Tensor | None, bounds: Any) -> int:
         if len(shape) == 1:
             return shape[0]
     raise ValueError(
-        "Expected argument `starts` or `bounds` to be given, with a column for each input: the "
-        "number of inputs is not known."
+        "Expected argument `bounds` to be given, a pair (low, high) with a number for each input, as "
+        "the number of inputs is not known. `solve` also takes `starts=` of shape (N, n)."
     )
 
 
@@ -159,7 +167,7 @@ def _first_point(starts: Tensor | None, bounds: Bounds) -> Tensor:
     return starts.reshape(-1, starts.shape[-1])[:1]
 
 
-def _given(starts: Tensor, num_targets: int, n: int) -> GivenStarts:
+def _shape_starts(starts: Tensor, num_targets: int, n: int) -> Tensor:
     shaped = starts[:, None] if starts.ndim == 2 else starts
     fits = shaped.ndim == 3 and shaped.shape[0] == num_targets and shaped.shape[2] == n
     if not fits or shaped.shape[1] == 0:
@@ -167,7 +175,7 @@ def _given(starts: Tensor, num_targets: int, n: int) -> GivenStarts:
             f"Expected argument `starts` to be of shape ({num_targets}, {n}) or ({num_targets}, S, "
             f"{n}), but got {tuple(starts.shape)}."
         )
-    return GivenStarts(shaped)
+    return shaped
 
 
 def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tuple[Bounds, Bounds]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,34 +12,12 @@ from lightning_invert.jacobians.singular_values import singular_values
 from lightning_invert.jacobians.thresholds import condition_number
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.rows import finite_rows, spread_out
-from lightning_invert.solver.solution import Alternatives, Result
+from lightning_invert.solver.solution import Alternatives, Ends, Result
 
-__all__ = ["Ends", "Ranking"]
+__all__ = ["Ranking"]
 
 MIN_APART = 0.01
 """Solutions that differ by less in every input, in its spread, are the same."""
-
-
-class Ends(NamedTuple):
-    """Where S starts of each of N targets led to, target by target.
-
-    Attributes:
-        inputs: Shape (N S, n).
-        outputs: Shape (N S, m).
-        residual: Shape (N S,).
-        result: Shape (N S,).
-        optimal: Shape (N S,).
-        steps: Shape (N S,).
-        cost: Shape (N S,), or None.
-    """
-
-    inputs: Tensor
-    outputs: Tensor
-    residual: Tensor
-    result: Tensor
-    optimal: Tensor
-    steps: Tensor
-    cost: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Alternatives", "Result", "Solution"]
+__all__ = ["Alternatives", "Ends", "Result", "Solution"]
 
 
 class Result(IntEnum):
@@ -39,6 +40,39 @@ _WORDS = {
     Result.STUCK: "stuck: no step leads nearer",
     Result.NOT_FINITE: "not finite",
 }
+
+
+class Ends(NamedTuple):
+    """Where P searches ended.
+
+    Attributes:
+        inputs: Shape (P, n).
+        outputs: Shape (P, m).
+        residual: Distance from the target in spreads of the outputs, shape (P,), float64; infinite
+            where the function is not finite at the start.
+        result: A :class:`Result` for each, shape (P,).
+        optimal: Whether the conditions of first order hold, shape (P,).
+        steps: Number of steps tried, shape (P,).
+        cost: Shape (P,), float64, or None.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    residual: Tensor
+    result: Tensor
+    optimal: Tensor
+    steps: Tensor
+    cost: Tensor | None = None
+
+    def rows(self, rows: Tensor) -> Ends:
+        """Return a copy of these rows."""
+        return Ends(*(None if part is None else part[rows] for part in self))  # type: ignore[arg-type]
+
+    def put(self, rows: Tensor, ends: Ends) -> None:
+        """Replace these rows."""
+        for part, replacement in zip(self, ends, strict=True):
+            if part is not None and replacement is not None:
+                part[rows] = replacement
 
 
 @dataclass(frozen=True, kw_only=True)

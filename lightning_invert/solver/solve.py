@@ -15,12 +15,11 @@ from lightning_invert.arrays import TensorLike
 from lightning_invert.jacobians.jacobian import batched_jacobian
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.descent import descend
-from lightning_invert.solver.least_squares import Approach, approach
+from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import evaluating
 from lightning_invert.solver.query import Query, drawn_starts
-from lightning_invert.solver.ranking import Ends, Ranking
-from lightning_invert.solver.solution import Result, Solution
-from lightning_invert.solver.starts import GivenStarts
+from lightning_invert.solver.ranking import Ranking
+from lightning_invert.solver.solution import Ends, Solution
 from lightning_invert.solver.targets import Interval
 
 __all__ = ["NUM_STARTS", "points_at_once", "rank_solutions", "solve"]
@@ -116,6 +115,7 @@ def solve(
             targets,
             bounds=bounds,
             starts=drawn_starts(num_starts, seed) if starts is None else starts,
+            num_starts=num_starts,
             fixed=fixed,
             cost=cost,
             scale=scale,
@@ -137,7 +137,7 @@ def rank_solutions(
     first = query.rows(slice(0, 3)).points().flatten(0, 1)[:3]
     batched_jacobian(query.model.function, first)
     n, m = query.bounds.low.shape[1], query.model.num_outputs
-    chunk = max(1, points_at_once(n, m) // query.starts.count)
+    chunk = max(1, points_at_once(n, m) // query.num_starts)
     parts = []
     with tqdm(
         desc="solve",
@@ -163,66 +163,28 @@ def points_at_once(n: int, m: int) -> int:
 def _solve_chunk(query: Query) -> Ranking:
     starts = query.points()
     target = torch.arange(len(query), device=starts.device).repeat_interleave(starts.shape[1])
-    # Each of its rows is one start: what a row's target begins at is not needed any more.
-    each = replace(query, starts=GivenStarts(starts[:, :0])).rows(target)
+    each = replace(query, starts=None).rows(target)  # a row for each start
     ends = _reach_targets(each, starts)
     if each.cost is not None:
-        ends = _lower_cost(each, ends)
+        ends = ends._replace(cost=each.cost(ends.inputs)[0])
+        rows = (ends.residual <= query.tolerance).nonzero()[:, 0]
+        ends.put(rows, descend(each.rows(rows), ends.rows(rows)))
     return Ranking.of(query, ends)
 
 
 def _reach_targets(query: Query, starts: Tensor) -> Ends:
     """Approach the targets from starts (N, S, n), a row of the query for each start.
 
-    Targets that no start reached are approached once more, carefully.
+    Targets that no start reached are approached once more, with care.
     """
-    model, begin = query.model, starts.flatten(0, 1)
-    options: dict[str, Any] = {"tolerance": query.tolerance, "max_steps": query.max_steps}
-    near = approach(model, begin, query.targets, query.bounds, **options)
-    missed = (near.distance > query.tolerance).reshape(starts.shape[:2]).all(1)
+    begin = starts.flatten(0, 1)
+    ends = approach(query, begin)
+    missed = (ends.residual > query.tolerance).reshape(starts.shape[:2]).all(1)
     rows = missed.repeat_interleave(starts.shape[1]).nonzero()[:, 0]
     if len(rows) > 0:
-        _approach_again(query.rows(rows), begin[rows], near, rows, options)
-    stationary = (near.result == Result.REACHED) | (near.result == Result.OUT_OF_REACH)
-    return Ends(near.inputs, near.outputs, near.distance, near.result, stationary, near.steps)
-
-
-def _approach_again(
-    query: Query, begin: Tensor, near: Approach, rows: Tensor, options: dict[str, Any]
-) -> None:
-    """Approach these rows with care, and write what comes nearer to ``near``."""
-    again = approach(query.model, begin, query.targets, query.bounds, careful=True, **options)
-    near.steps[rows] += again.steps
-    nearer = again.distance < near.distance[rows]
-    rows = rows[nearer]
-    for before, after in (
-        (near.inputs, again.inputs),
-        (near.outputs, again.outputs),
-        (near.distance, again.distance),
-        (near.result, again.result),
-    ):
-        before[rows] = after[nearer]
-
-
-def _lower_cost(query: Query, ends: Ends) -> Ends:
-    """Lower the cost where the target is reached; change ``ends`` in place."""
-    assert query.cost is not None
-    cost, _ = query.cost(ends.inputs)
-    rows = (ends.residual <= query.tolerance).nonzero()[:, 0]
-    part = query.rows(rows)
-    assert part.cost is not None
-    cheap = descend(
-        query.model,
-        part.cost,
-        ends.inputs[rows],
-        ends.outputs[rows],
-        part.targets,
-        part.bounds,
-        tolerance=query.tolerance,
-        max_steps=query.max_steps,
-    )
-    ends.inputs[rows], ends.outputs[rows] = cheap.inputs, cheap.outputs
-    ends.residual[rows], ends.optimal[rows] = cheap.distance, cheap.optimal
-    ends.steps[rows] += cheap.steps
-    cost[rows] = cheap.cost
-    return ends._replace(cost=cost)
+        again = approach(query.rows(rows), begin[rows], careful=True)
+        again.steps.add_(ends.steps[rows])
+        nearer = again.residual < ends.residual[rows]
+        ends.steps[rows] = again.steps
+        ends.put(rows[nearer], again.rows(nearer))
+    return ends

@@ -1,9 +1,6 @@
-"""Starts of a search: given ones, or points whose outcomes are near the targets."""
+"""Starts of a search: points whose outcomes are near the targets."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,50 +10,13 @@ from lightning_invert.solver.rows import finite_rows
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
 
-__all__ = ["GivenStarts", "Pool", "Starts"]
+__all__ = ["Pool"]
 
 POOL_SIZE = 512
 FAR = 1e15
 
 MAX_NUMBERS_AT_ONCE = 2**22
 """Bound on targets times pool points times outputs that are compared at once."""
-
-
-class Starts(Protocol):
-    """Where the search for each of N targets begins."""
-
-    @property
-    def count(self) -> int:
-        """S, the number of starts of a target."""
-        ...
-
-    def rows(self, rows: Tensor | slice) -> Starts:
-        """Return the starts of these targets."""
-        ...
-
-    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
-        """Return the starts of N targets, inside their bounds: (N, S, n)."""
-        ...
-
-
-@dataclass(frozen=True)
-class GivenStarts:
-    """Starts that the user gave, shape (N, S, n)."""
-
-    inputs: Tensor
-
-    @property
-    def count(self) -> int:
-        """The number of starts of a target."""
-        return self.inputs.shape[1]
-
-    def rows(self, rows: Tensor | slice) -> GivenStarts:
-        """Return the starts of these targets."""
-        return GivenStarts(self.inputs[rows])
-
-    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
-        """Return the starts, moved inside the bounds."""
-        return self.inputs.clamp(bounds.low[:, None], bounds.high[:, None])
 
 
 class Pool:
@@ -67,7 +27,7 @@ class Pool:
 
     def __init__(self, model: Model, inputs: Tensor, count: int) -> None:
         self.inputs = inputs
-        self.count = min(count, len(inputs))
+        self._count = min(count, len(inputs))
         outputs = model.outputs(inputs) / model.output_spread.to(inputs)
         # What is not finite is far from everything, and would be NaN where an output is free.
         self._outputs = torch.where(finite_rows(outputs)[:, None], outputs, FAR)
@@ -82,11 +42,7 @@ class Pool:
         share = torch.rand(size, generator=generator, dtype=torch.float64).to(bounds.low)
         return cls(model, bounds.low + (bounds.high - bounds.low) * share, count)
 
-    def rows(self, rows: Tensor | slice) -> Pool:
-        """Return the pool itself: it is the same for all targets."""
-        return self
-
-    def points(self, targets: Targets, bounds: Bounds) -> Tensor:
+    def __call__(self, targets: Targets, bounds: Bounds) -> Tensor:
         """Return the nearest points of N targets, moved inside their bounds: (N, S, n)."""
         inputs = self.inputs[self.nearest(targets)]
         return inputs.clamp(bounds.low[:, None], bounds.high[:, None])
@@ -100,5 +56,5 @@ class Pool:
             low, high = (end / self._spread for end in part)
             missing = self._outputs.clamp(low[:, None], high[:, None]) - self._outputs
             distance = missing.square().sum(2)
-            nearest.append(distance.topk(self.count, dim=1, largest=False).indices)
+            nearest.append(distance.topk(self._count, dim=1, largest=False).indices)
         return torch.cat(nearest)

@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Model
+from lightning_invert.solver.query import Query
 from lightning_invert.solver.solve import points_at_once
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
@@ -114,15 +115,14 @@ def reach_outcomes(
     known = wanted.isfinite().all(1).nonzero()[:, 0]
     distance = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
     for rows in known.split(points_at_once(n, m)):
-        box = Bounds(*(end.expand(len(rows), n) for end in ends))
-        distance[rows] = approach(
+        query = Query(
             model,
-            start[rows].clamp(*ends),
             Targets(wanted[rows], wanted[rows]),
-            box,
+            Bounds(*(end.expand(len(rows), n) for end in ends)),
             tolerance=TOLERANCE,
             max_steps=steps,
-        ).distance
+        )
+        distance[rows] = approach(query, start[rows].clamp(*ends)).residual
     return Reachability(distance, steps)
 
 

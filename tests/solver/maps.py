@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from lightning_invert.solver.model import Model
+from lightning_invert.solver.query import Query
 from lightning_invert.variables import Bounds
 
 
@@ -31,6 +32,11 @@ def uniform(*shape, seed):
 def model_of(function, n, outputs):
     """A function whose inputs are measured as they are, and outputs in the spread of some."""
     return Model(function, outputs.shape[1], torch.ones(n).double(), outputs.std(0).double())
+
+
+def query_of(model, targets, bounds, cost=None, tolerance=1e-3, max_steps=50):
+    """A question to the solver whose starts are given elsewhere."""
+    return Query(model, targets, bounds, cost, tolerance=tolerance, max_steps=max_steps)
 
 
 def unit_bounds(x):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from lightning_invert.solver.cost import read_cost
 from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.targets import Targets
-from tests.solver.maps import model_of, network, uniform, unit_bounds
+from tests.solver.maps import model_of, network, query_of, uniform, unit_bounds
 
 PLACEMENT = Placement(torch.float64, torch.device("cpu"))
 TOLERANCE = 1e-3
@@ -20,26 +22,13 @@ COSTS = {
 }
 
 
-def reached(model, start, targets, cost, **options):
+def reached(model, start, targets, cost):
     """Go to the targets, and from there to the least cost."""
-    near = approach(model, start, targets, unit_bounds(start), tolerance=TOLERANCE, max_steps=50)
-    rows = (near.distance <= TOLERANCE).nonzero()[:, 0]
-    begin = near.inputs[rows]
-    return (
-        begin,
-        rows,
-        descend(
-            model,
-            cost.rows(rows),
-            begin,
-            near.outputs[rows],
-            targets.rows(rows),
-            unit_bounds(begin),
-            tolerance=TOLERANCE,
-            max_steps=100,
-            **options,
-        ),
-    )
+    query = query_of(model, targets, unit_bounds(start), max_steps=100)
+    near = approach(query, start)
+    rows = (near.residual <= TOLERANCE).nonzero()[:, 0]
+    part = replace(query, cost=cost).rows(rows)
+    return near.inputs[rows], rows, descend(part, near.rows(rows))
 
 
 def slsqp(model, net, cost, begin, low, high):
@@ -88,7 +77,7 @@ def test_is_within_a_hundredth_of_slsqp_s_optimum_from_the_same_starts(kind):
         cost = read_cost(COSTS[kind](n), 30, model.input_spread, PLACEMENT)
         begin, rows, found = reached(model, start, Targets(y, y), cost)
         assert (found.inputs.abs() <= 1).all()
-        assert (found.distance <= TOLERANCE).all()
+        assert (found.residual <= TOLERANCE).all()
         for k, row in enumerate(rows.tolist()):
             best = slsqp(model, net, cost.rows(torch.tensor([row])), begin[k], y[row], y[row])
             if best is not None:
@@ -161,7 +150,7 @@ def test_a_cost_that_breaks_down_leaves_the_target_reached():
         model, start, Targets(y, y), read_cost(cost, 20, model.input_spread, PLACEMENT)
     )
     assert len(rows) == 20
-    assert (found.distance <= TOLERANCE).all()
+    assert (found.residual <= TOLERANCE).all()
 
 
 def test_near_a_reference_that_reaches_the_target_is_there():

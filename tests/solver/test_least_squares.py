@@ -8,7 +8,7 @@ from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.solution import Result
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
-from tests.solver.maps import model_of, network, uniform, unit_bounds
+from tests.solver.maps import model_of, network, query_of, uniform, unit_bounds
 
 TOLERANCE = 1e-3
 
@@ -54,8 +54,8 @@ def test_where_the_target_is_out_of_reach_the_distance_is_the_least_there_is():
     a = uniform(4, 6, seed=0)
     start, y = uniform(30, 6, seed=1), 5 * uniform(30, 4, seed=2)
     model = model_of(lambda x: x @ a.T, 6, torch.tensor([[-1.0] * 4, [1.0] * 4]).double())
-    found = approach(model, start, Targets(y, y), unit_bounds(start), tolerance=1e-9, max_steps=100)
-    for target, distance in zip(y, found.distance, strict=True):
+    found = approach(query_of(model, Targets(y, y), unit_bounds(start), None, 1e-9, 100), start)
+    for target, distance in zip(y, found.residual, strict=True):
         best = lsq_linear(a.numpy(), target.numpy(), (-1, 1), method="bvls")
         expected = (2 * best.cost) ** 0.5 / model.output_spread[0].item()
         assert distance.item() == pytest.approx(expected, rel=1e-4, abs=1e-9)
@@ -69,14 +69,14 @@ def test_from_where_no_direction_is_said_to_lead_nearer_scipy_finds_none():
         y = 1.5 * net(uniform(40, 7, seed=1))
     model = model_of(net, 7, y)
     found = approach(
-        model, start, Targets(y, y), unit_bounds(start), tolerance=TOLERANCE, max_steps=100
+        query_of(model, Targets(y, y), unit_bounds(start), None, TOLERANCE, 100), start
     )
-    stuck = found.distance > TOLERANCE
+    stuck = found.residual > TOLERANCE
     stationary = found.result == Result.OUT_OF_REACH
     assert stationary[stuck].float().mean() > 0.9
     rows = (stuck & stationary).nonzero()[:, 0]
     on = scipy_distances(net, found.inputs[rows], y[rows], model.output_spread)
-    assert (on >= 0.99 * found.distance[rows].numpy()).mean() > 0.95
+    assert (on >= 0.99 * found.residual[rows].numpy()).mean() > 0.95
 
 
 @pytest.mark.parametrize(("n", "m"), [(8, 3), (3, 3), (2, 5)])
@@ -85,10 +85,10 @@ def test_of_a_linear_map_is_the_solution_nearest_to_the_start(n, m):
     start, y = uniform(20, n, seed=1), uniform(20, n, seed=2) @ a.T
     model = model_of(lambda x: x @ a.T, n, torch.tensor([[-1.0] * m, [1.0] * m]).double())
     wide = Bounds(torch.full_like(start, -torch.inf), torch.full_like(start, torch.inf))
-    found = approach(model, start, Targets(y, y), wide, tolerance=1e-11, max_steps=50)
+    found = approach(query_of(model, Targets(y, y), wide, None, 1e-11), start)
     nearest = start + (y - start @ a.T) @ torch.linalg.pinv(a).T
     torch.testing.assert_close(found.inputs, nearest, rtol=1e-6, atol=1e-8)
-    assert (found.distance <= 1e-11).all()
+    assert (found.residual <= 1e-11).all()
 
 
 def test_a_second_try_with_care_reaches_targets_that_the_first_missed():
@@ -97,23 +97,21 @@ def test_a_second_try_with_care_reaches_targets_that_the_first_missed():
     with torch.no_grad():
         y = net(uniform(60, 4, seed=1))
     model = model_of(net, 4, y)
-    once = approach(
-        model, start, Targets(y, y), unit_bounds(start), tolerance=TOLERANCE, max_steps=50
-    )
+    once = approach(query_of(model, Targets(y, y), unit_bounds(start), None, TOLERANCE, 50), start)
     scale = (1.0, y.std(0))
     found = solve(net, y, bounds=(-1.0, [1.0] * 4), starts=start, scale=scale, tolerance=TOLERANCE)
-    assert (found.residual <= once.distance + 1e-12).all()
-    assert found.converged.sum() > (once.distance <= TOLERANCE).sum()
+    assert (found.residual <= once.residual + 1e-12).all()
+    assert found.converged.sum() > (once.residual <= TOLERANCE).sum()
 
 
 def test_with_care_the_first_steps_lead_half_the_way_to_the_walls_at_most():
     net = network(5, 3, gain=1.5)
     start, y = uniform(50, 5, seed=1), 3 * uniform(50, 3, seed=2)
     model = model_of(net, 5, y)
-    box, options = unit_bounds(start), {"tolerance": 1e-3, "max_steps": 1}
-    step = approach(model, start, Targets(y, y), box, careful=True, **options).inputs - start
+    query = query_of(model, Targets(y, y), unit_bounds(start), max_steps=1)
+    step = approach(query, start, careful=True).inputs - start
     assert (step.abs() <= torch.where(step > 0, 1 - start, 1 + start) / 2 + 1e-12).all()
-    free = approach(model, start, Targets(y, y), box, **options).inputs
+    free = approach(query, start).inputs
     assert (free.abs() == 1).any()
 
 
@@ -121,12 +119,12 @@ def test_never_ends_farther_away_than_it_began_and_says_its_own_distance():
     net = network(5, 3, gain=4.0)
     start, y = uniform(50, 5, seed=1), 3 * uniform(50, 3, seed=2)
     model = model_of(net, 5, y)
-    found = approach(model, start, Targets(y, y), unit_bounds(start), tolerance=1e-3, max_steps=7)
+    found = approach(query_of(model, Targets(y, y), unit_bounds(start), None, 1e-3, 7), start)
     with torch.no_grad():
         before = ((net(start) - y) / model.output_spread).norm(dim=1)
         after = ((net(found.inputs) - y) / model.output_spread).norm(dim=1)
-    assert (found.distance <= before).all()
-    torch.testing.assert_close(found.distance, after)
+    assert (found.residual <= before).all()
+    torch.testing.assert_close(found.residual, after)
     assert found.steps.max() <= 7
 
 
@@ -137,7 +135,7 @@ def test_where_the_function_breaks_down_other_points_are_solved_all_the_same():
     start = torch.tensor([[0.0, 0.0], [0.95, 0.0], [torch.nan, 0.0], [0.5, 0.5]]).double()
     y = torch.tensor([[1.0, 1.0]]).double().expand(4, 2)
     model = model_of(broken, 2, torch.tensor([[-1.0, -1.0], [1.0, 1.0]]).double())
-    found = approach(model, start, Targets(y, y), unit_bounds(start), tolerance=1e-6, max_steps=50)
-    assert (found.distance <= 1e-6).tolist() == [True, False, False, True]
-    assert found.distance[1:3].isinf().all()
+    found = approach(query_of(model, Targets(y, y), unit_bounds(start), None, 1e-6, 50), start)
+    assert (found.residual <= 1e-6).tolist() == [True, False, False, True]
+    assert found.residual[1:3].isinf().all()
     assert (found.result[1:3] == Result.NOT_FINITE).all()

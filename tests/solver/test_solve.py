@@ -326,7 +326,7 @@ def test_a_pair_brings_names_ranges_and_statistics():
     assert back.converged.all() == (back.residual <= 1e-3).all()
     with pytest.raises(ValueError, match="no names are known"):
         solve(pair.inverse, x, starts=y, fixed={"heat": 300.0})
-    with pytest.raises(ValueError, match="open, as for input 'flow'"):
+    with pytest.raises(ValueError, match="open for input 'flow'"):
         solve(pair, y)
     with pytest.raises(ValueError, match=r"keyed by one of \['heat', 'flow'\], but got 'wind'"):
         solve(pair, y, starts=start, fixed={"wind": 1.0})
@@ -390,7 +390,7 @@ START = torch.zeros(2, 5).double()
         ({"num_starts": 0}, ValueError, "`num_starts` .* at least 1"),
         ({"num_starts": True}, TypeError, "`num_starts`"),
         ({"starts": None}, ValueError, "number of inputs is not known"),
-        ({"starts": None, "bounds": ([-1.0] * 5, None)}, ValueError, "open, as for input 0"),
+        ({"starts": None, "bounds": ([-1.0] * 5, None)}, ValueError, "open for input 0"),
         ({"fixed": {7: 0.0}}, ValueError, "`fixed`"),
         ({"fixed": {"heat": 0.0}}, ValueError, "no names are known"),
         ({"fixed": {0: 3.0}, "bounds": BOX}, ValueError, "got 3 for input 0, which may be -1 to 1"),
