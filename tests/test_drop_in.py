@@ -1,6 +1,7 @@
-"""Dropped into projects that it has never seen, it watches or says what to write; it ends no fit."""
+"""Dropped into a project that it has never seen, the callback watches or says what to write."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,57 +11,66 @@ from lightning_invert.callbacks import InvertibilityCallback
 from tests.projects import quiet_trainer
 from tests.third_party import PROJECTS
 
-each_project = pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.name)
 
-
-def fit(project, folder, watch=None):
+def fit(project, folder, callbacks=()):
     torch.manual_seed(1)
     module = project.module()
-    trainer = quiet_trainer(folder, callbacks=[watch] if watch else [], **project.also)
+    trainer = quiet_trainer(folder, callbacks=list(callbacks), **project.also)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         trainer.fit(module, project.loader(), project.loader())
-    words = [str(w.message) for w in caught if "InvertibilityCallback" in str(w.message)]
-    return module, trainer, words
+    return SimpleNamespace(
+        module=module,
+        trainer=trainer,
+        draw=torch.rand(1),
+        messages=[str(w.message) for w in caught if "InvertibilityCallback" in str(w.message)],
+    )
 
 
-@each_project
-def test_with_no_arguments_it_watches_or_says_once_what_to_write(project, tmp_path):
-    watch = InvertibilityCallback(num_points=16, figures=False)
-    _, trainer, words = fit(project, tmp_path, watch)
-    assert trainer.global_step == len(project.loader())
-    watched = "invertibility/forward/sigma_max_median" in trainer.callback_metrics
-    assert watched == (project.default == "watched"), words
-    if watched:
-        assert not any("The parts of a batch:" in message for message in words)
-        return
-    (message,) = words
-    for part in ("The parts of a batch:", "forward(", "InvertibilityCallback(maps={", "goes on"):
-        assert part in message
+@pytest.fixture(scope="module", params=PROJECTS, ids=lambda project: project.name)
+def fits(request, tmp_path_factory):
+    """A project with its fit alone and its fit with both callbacks: by default, and with maps."""
+    project, folder = request.param, tmp_path_factory.mktemp("fits")
+    default = InvertibilityCallback(num_points=16, figures=False)
+    named = InvertibilityCallback(project.maps, num_points=16, figures=False, scale="physical")
+    callbacks = [default, named] if project.maps else [default]
+    return SimpleNamespace(
+        project=project,
+        default=default,
+        named=callbacks[-1],
+        watched=fit(project, folder, callbacks),
+        alone=fit(project, folder),
+    )
 
 
-@each_project
-def test_named_maps_are_watched_with_their_shape(project, tmp_path):
-    watch = InvertibilityCallback(project.maps, num_points=16, figures=False, scale="physical")
-    _, _, words = fit(project, tmp_path, watch)
-    names = set(project.maps) if project.maps else {"forward"}
-    assert {one.name for one in watch.observations} == names, words
-    (m, n) = watch.observations[0].shape
-    assert (n, m) == project.shape
+def test_with_no_arguments_it_watches_or_says_once_what_to_write(fits):
+    watches = fits.project.default == "watched"
+    assert [observation.name for observation in fits.default.observations] == ["forward"] * watches
+    messages = [m for m in fits.watched.messages if "The parts of a batch:" in m]
+    assert len(messages) == (not watches), fits.watched.messages
+    for part in ("forward(", "InvertibilityCallback(maps={", "goes on"):
+        assert all(part in message for message in messages)
 
 
-@each_project
-def test_a_fit_ends_alike_to_the_bit_with_it_and_without(project, tmp_path):
-    watch = InvertibilityCallback(project.maps, num_points=16, figures=False)
-    one, with_it, _ = fit(project, tmp_path, watch)
-    drawn = torch.rand(1)
-    other, without, _ = fit(project, tmp_path)
-    assert drawn == torch.rand(1)
-    for name, value in other.state_dict().items():
-        assert torch.equal(one.state_dict()[name], value), name
-    logged = {k: v for k, v in with_it.callback_metrics.items() if "invertib" not in k}
-    assert logged == without.callback_metrics
+def test_named_maps_are_watched_with_their_shape(fits):
+    observations = {observation.name: observation for observation in fits.named.observations}
+    assert list(observations) == list(fits.project.maps or {"forward": ""})
+    m, n = next(iter(observations.values())).shape
+    assert (n, m) == fits.project.shape
 
 
-def test_the_docs_say_what_was_tried():
+def test_a_fit_ends_alike_to_the_bit_with_it_and_without(fits):
+    watched, alone = fits.watched, fits.alone
+    assert watched.draw == alone.draw
+    assert watched.trainer.global_step == alone.trainer.global_step == len(fits.project.loader())
+    weights = watched.module.state_dict()
+    for name, value in alone.module.state_dict().items():
+        assert torch.equal(weights[name], value), name
+    metrics = watched.trainer.callback_metrics
+    assert alone.trainer.callback_metrics["val_loss"].isfinite()
+    logged = {name: value for name, value in metrics.items() if "invertib" not in name}
+    assert logged == alone.trainer.callback_metrics
+
+
+def test_the_docs_list_every_project_and_option():
     assert tried.FILE.read_text(encoding="utf-8") == tried.table(), "run python -m docs.tried"

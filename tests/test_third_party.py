@@ -1,4 +1,4 @@
-"""The miniatures of third-party projects: that they work before anything watches them."""
+"""The miniatures of third-party projects: their maps fit them, before anything watches them."""
 
 import copy
 from collections.abc import Mapping
@@ -6,58 +6,47 @@ from collections.abc import Mapping
 import pytest
 from torch import Tensor
 
-from tests.projects import quiet_trainer
 from tests.third_party import PROJECTS
 
-each_project = pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.name)
 
-
-@each_project
-def test_a_miniature_trains_by_itself(project, tmp_path):
-    trainer = quiet_trainer(tmp_path, **project.also)
-    trainer.fit(project.module(), project.loader(), project.loader())
-    assert trainer.global_step == len(project.loader())
-    assert trainer.callback_metrics["val_loss"].isfinite()
-
-
-def follow(whole, path, *rest):
-    """What the grammar of ``maps`` means, in the plainest words."""
+def follow(value, path, *module):
+    """Follow a path of ``maps``: keys, indices, attributes and callables, in the plainest words."""
     for step in path if isinstance(path, list) else [path]:
         if callable(step):
             takes_module = getattr(step, "__code__", None) and step.__code__.co_argcount == 2
-            whole = step(whole, *rest) if takes_module else step(whole)
-        elif isinstance(step, str) and not (isinstance(whole, Mapping) and step in whole):
-            whole = getattr(whole, step)
+            value = step(value, *module) if takes_module else step(value)
+        elif isinstance(step, str) and not (isinstance(value, Mapping) and step in value):
+            value = getattr(value, step)
         else:
-            whole = whole[step]
-    return whole
+            value = value[step]
+    return value
 
 
-def parts(batch, some, module):
-    several = isinstance(some, list) and any(isinstance(part, list) for part in some)
-    return [follow(batch, part, module) for part in (some if several else [some])]
+def parts(batch, selector, module):
+    several = isinstance(selector, list) and any(isinstance(path, list) for path in selector)
+    return [follow(batch, path, module) for path in (selector if several else [selector])]
 
 
-def values(entry, batch, module):
-    """The inputs of a map at a batch, what stays fixed, and the output."""
+def inputs_contexts_output(entry, batch, module):
+    """Evaluate one entry of ``maps`` at a batch."""
     entry = entry if isinstance(entry, Mapping) else {"module": entry}
     path = entry.get("module", "")
     function = follow(module, path.split(".")) if path else module
     first = 0 if isinstance(batch, list) else "data"
     inputs = parts(copy.deepcopy(batch), entry.get("input", first), module)
     contexts = parts(batch, entry["context"], module) if "context" in entry else []
-    whole = [follow(batch, entry["within"], module)] if "within" in entry else inputs
-    y = function(*whole, *contexts)
+    arguments = [follow(batch, entry["within"], module)] if "within" in entry else inputs
+    y = function(*arguments, *contexts)
     return inputs, contexts, follow(y, entry["output"]) if "output" in entry else y
 
 
-@each_project
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.name)
 def test_the_maps_of_a_miniature_fit_it(project):
     module = project.module().eval()
     for batch in project.loader():
         shapes = []
         for entry in (project.maps or {"forward": ""}).values():
-            inputs, contexts, y = values(entry, batch, module)
+            inputs, contexts, y = inputs_contexts_output(entry, batch, module)
             assert all(isinstance(part, Tensor) for part in (*inputs, *contexts))
             assert all(part.is_floating_point() for part in (*inputs, y))
             assert len({len(part) for part in (*inputs, *contexts, y)}) == 1
