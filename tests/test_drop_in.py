@@ -15,7 +15,7 @@ from tests.third_party import PROJECTS
 def fit(project, folder, callbacks=()):
     torch.manual_seed(1)
     module = project.module()
-    trainer = quiet_trainer(folder, callbacks=list(callbacks), **project.also)
+    trainer = quiet_trainer(folder, callbacks=list(callbacks), **project.options)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         trainer.fit(module, project.loader(), project.loader())

@@ -4,7 +4,16 @@ Their batches, the signatures of their ``forward`` and what it returns are those
 their sizes are not. A method marked *added* is what a user of the original would have to write.
 """
 
-from tests.third_party import atoms, corners, flows, forecasting, images, single_cell, tabular
+from tests.third_party import (
+    atoms,
+    corners,
+    flows,
+    forecasting,
+    images,
+    recurrent,
+    single_cell,
+    tabular,
+)
 from tests.third_party.project import Project
 
 __all__ = ["PROJECTS", "Project"]
@@ -12,6 +21,7 @@ __all__ = ["PROJECTS", "Project"]
 PROJECTS: list[Project] = [
     *single_cell.PROJECTS,
     *forecasting.PROJECTS,
+    *recurrent.PROJECTS,
     *tabular.PROJECTS,
     *flows.PROJECTS,
     *images.PROJECTS,

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 from torchmetrics import MeanSquaredError
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, tuples
+from tests.third_party.project import (
+    ROWS,
+    Fitted,
+    Numbers,
+    Project,
+    batches,
+    normal_rows,
+    perceptron,
+)
 
 ATOM, BOND, HIDDEN, DESCRIPTORS = 5, 2, 8, 2
 
@@ -101,9 +109,7 @@ class MPNN(Fitted):
         super().__init__()
         self.message_passing, self.agg = BondMessagePassing(), MeanAggregation()
         self.bn, self.X_d_transform = nn.BatchNorm1d(HIDDEN), ScaleTransform()
-        self.predictor = nn.Sequential(
-            nn.Linear(HIDDEN + DESCRIPTORS, 8), nn.ReLU(), nn.Linear(8, 2)
-        )
+        self.predictor = perceptron(HIDDEN + DESCRIPTORS, 8, 2, nn.ReLU)
         self.metrics = nn.ModuleList([MeanSquaredError()])
 
     def fingerprint(self, bmg, V_d=None, X_d=None):
@@ -137,12 +143,10 @@ def chemprop_rows():
         graph = MolGraph(numbers.normal(atoms, ATOM), numbers.normal(len(back), BOND), edges, back)
         rows.append((graph, numbers.normal(DESCRIPTORS), numbers.normal(2)))
 
-    def collate(some):
-        mgs, x_ds, ys = zip(*some, strict=True)
-        ones = torch.ones(len(some), 1)
-        return TrainingBatch(
-            BatchMolGraph(mgs), None, torch.stack(x_ds), torch.stack(ys), ones, None, None
-        )
+    def collate(rows):
+        mgs, x_ds, ys = zip(*rows, strict=True)
+        graphs, ones = BatchMolGraph(mgs), torch.ones(len(rows), 1)
+        return TrainingBatch(graphs, None, torch.stack(x_ds), torch.stack(ys), ones, None, None)
 
     return batches(rows, collate)
 
@@ -162,7 +166,7 @@ class Representation(nn.Module):
     def __init__(self):
         super().__init__()
         self.embedding = nn.Embedding(3, HIDDEN)
-        self.filter = nn.Sequential(nn.Linear(1, HIDDEN), nn.Softplus(), nn.Linear(HIDDEN, HIDDEN))
+        self.filter = perceptron(1, HIDDEN, HIDDEN, nn.Softplus)
 
     def forward(self, inputs):
         x = self.embedding(inputs["_atomic_numbers"])
@@ -177,7 +181,7 @@ class Representation(nn.Module):
 class Atomwise(nn.Module):
     def __init__(self):
         super().__init__()
-        self.outnet = nn.Sequential(nn.Linear(HIDDEN, 8), nn.Softplus(), nn.Linear(8, 1))
+        self.outnet = perceptron(HIDDEN, 8, 1, nn.Softplus)
 
     def forward(self, inputs):
         y = self.outnet(inputs["scalar_representation"]).squeeze(-1)
@@ -241,7 +245,7 @@ def molecules(positions, atomic_numbers):
     n, atoms = atomic_numbers.shape
     pairs = [(i, j) for i in range(atoms) for j in range(atoms) if i != j]
     first = torch.arange(n)[:, None] * atoms
-    idx_i, idx_j = (torch.tensor(some) for some in zip(*pairs, strict=True))
+    idx_i, idx_j = torch.tensor(pairs).T
     return {
         "_idx": torch.arange(n),
         "_n_atoms": torch.full((n,), atoms),
@@ -254,18 +258,18 @@ def molecules(positions, atomic_numbers):
     }
 
 
-def schnetpack_rows():
+def molecule_batches(batch):
+    """Batches of molecules, each of them made of positions (N, A, 3), kinds (N, A), energies."""
     numbers = Numbers()
     rows = [
         (numbers.normal(ATOMS, 3), numbers.below(3, ATOMS), numbers.normal(1)) for _ in range(ROWS)
     ]
+    return batches(rows, lambda rows: batch(*default_collate(rows)))
 
-    def collate(some):
-        positions, atomic_numbers, energy = default_collate(some)
-        targets = {"energy": energy[:, 0], "forces": -positions.flatten(0, 1)}
-        return {**molecules(positions, atomic_numbers), **targets}
 
-    return batches(rows, collate)
+def schnetpack_batch(positions, atomic_numbers, energy):
+    targets = {"energy": energy[:, 0], "forces": -positions.flatten(0, 1)}
+    return {**molecules(positions, atomic_numbers), **targets}
 
 
 class Hamiltonian(Fitted):
@@ -273,7 +277,7 @@ class Hamiltonian(Fitted):
 
     def __init__(self):
         super().__init__()
-        self.energy = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+        self.energy = perceptron(4, 16, 1)
 
     def forward(self, x):
         with torch.enable_grad():
@@ -281,15 +285,6 @@ class Hamiltonian(Fitted):
             (gradient,) = torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)
         dq, dp = gradient.chunk(2, dim=-1)
         return torch.cat([dp, -dq], dim=-1)
-
-    def step(self, batch):
-        x, dxdt = batch
-        return nn.functional.mse_loss(self(x), dxdt)
-
-
-def phase_space():
-    numbers = Numbers()
-    return tuples(numbers.normal(ROWS, 4), numbers.normal(ROWS, 4))
 
 
 @dataclass
@@ -330,18 +325,19 @@ class TorchMD(Fitted):
         return self(z.flatten(), positions.flatten(0, 1), batch)[0]
 
 
-def torchmd_rows():
-    numbers = Numbers()
-    rows = [
-        (numbers.normal(ATOMS, 3), numbers.below(3, ATOMS), numbers.normal(1)) for _ in range(ROWS)
-    ]
+def torchmd_batch(pos, z, y):
+    batch = torch.arange(len(y)).repeat_interleave(ATOMS)
+    return Data(z.flatten(), pos.flatten(0, 1), batch, y)
 
-    def collate(some):
-        pos, z, y = default_collate(some)
-        batch = torch.arange(len(some)).repeat_interleave(ATOMS)
-        return Data(z.flatten(), pos.flatten(0, 1), batch, y)
 
-    return batches(rows, collate)
+def atoms_of_molecules(name):
+    """Select a tensor with a row for each atom, as one with a row for each molecule."""
+
+    def select(batch):
+        rows = batch[name] if isinstance(batch, dict) else getattr(batch, name)
+        return rows.unflatten(0, (-1, ATOMS))
+
+    return select
 
 
 PROJECTS = [
@@ -356,51 +352,48 @@ PROJECTS = [
             }
         },
         (HIDDEN + DESCRIPTORS, 2),
-        "message",
         "chemprop 2.3.1, data/collate.py (BatchMolGraph, TrainingBatch), models/model.py (MPNN), "
         "nn/message_passing/base.py (BondMessagePassing), nn/transforms.py (ScaleTransform)",
     ),
     Project(
         "SchNetPack-like potential",
         AtomisticTask,
-        schnetpack_rows,
+        lambda: molecule_batches(schnetpack_batch),
         {
             "energy": {
                 "module": "energy_at",
-                "input": lambda batch: batch["_positions"].unflatten(0, (-1, ATOMS)),
-                "context": lambda batch: batch["_atomic_numbers"].unflatten(0, (-1, ATOMS)),
+                "input": atoms_of_molecules("_positions"),
+                "context": atoms_of_molecules("_atomic_numbers"),
             }
         },
         (3 * ATOMS, 1),
-        "message",
         "schnetpack 2.1.1, task.py (AtomisticTask), model/base.py (NeuralNetworkPotential), "
         "atomistic/response.py (Forces), data/loader.py (_atoms_collate_fn)",
-        {"inference_mode": False},
+        options={"inference_mode": False},
     ),
     Project(
         "TorchMD-Net-like potential",
         TorchMD,
-        torchmd_rows,
+        lambda: molecule_batches(torchmd_batch),
         {
             "energy": {
                 "module": "energy_at",
-                "input": lambda batch: batch.pos.unflatten(0, (-1, ATOMS)),
-                "context": lambda batch: batch.z.unflatten(0, (-1, ATOMS)),
+                "input": atoms_of_molecules("pos"),
+                "context": atoms_of_molecules("z"),
             }
         },
         (3 * ATOMS, 1),
-        "message",
         "torchmd-net 2.4.10, module.py (LNNP), models/model.py (TorchMD_Net.forward)",
-        {"inference_mode": False},
+        options={"inference_mode": False},
     ),
     Project(
         "Hamiltonian network",
         Hamiltonian,
-        phase_space,
+        lambda: normal_rows([4], [4]),
         None,
         (4, 4),
-        "watched",
         "greydanus/hamiltonian-nn, hnn.py (HNN.time_derivative)",
-        {"inference_mode": False},
+        "watched",
+        options={"inference_mode": False},
     ),
 ]

@@ -9,21 +9,27 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torchmetrics import MeanMetric
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, dicts, tuples
+from tests.third_party.project import ROWS, Fitted, Numbers, Project, dicts, normal_rows, perceptron
 
 IN, OUT, TOKENS, WIDTH = 5, 3, 4, 6
+
+
+class WithoutForward(Fitted):
+    def __init__(self):
+        super().__init__()
+        self.net = perceptron(IN, 8, OUT)
+
+    def step(self, batch):
+        return functional.mse_loss(self.net(batch[0]), batch[1])
 
 
 class Tiny(Fitted):
     def __init__(self):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(IN, 8), nn.Tanh(), nn.Linear(8, OUT))
+        self.net = perceptron(IN, 8, OUT)
 
     def forward(self, x):
         return self.net(x)
-
-    def step(self, batch):
-        return functional.mse_loss(self(batch[0]), batch[1])
 
 
 class InPlace(Tiny):
@@ -110,15 +116,6 @@ class Conditional(Tiny):
         return functional.mse_loss(self(*batch), batch[1])
 
 
-class WithoutForward(Fitted):
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(IN, 8), nn.Tanh(), nn.Linear(8, OUT))
-
-    def step(self, batch):
-        return functional.mse_loss(self.net(batch[0]), batch[1])
-
-
 class LossOfEach(Tiny):
     def forward(self, x):
         return self.net(x).square().mean(1)
@@ -153,27 +150,26 @@ class LanguageModel(Fitted):
         return self(**batch)["loss"]
 
 
-def rows():
-    numbers = Numbers()
-    return tuples(numbers.normal(ROWS, IN), numbers.normal(ROWS, OUT))
-
-
 def sentences():
     ids = Numbers().below(10, ROWS, TOKENS)
     return dicts(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids)
 
 
+def token_embeddings(batch, module):
+    return module.embed(batch["input_ids"])
+
+
 NET = {"net": {"module": "net", "input": 0}}
-"""What is left to watch."""
 
 
-def _corner(name, module, source, maps=None, shape=(IN, OUT), default="watched", loader=rows):
-    return Project(name, module, loader, maps, shape, default, source)
+def corner(name, module, source, maps=None, shape=(IN, OUT), default="watched", loader=None):
+    loader = loader or (lambda: normal_rows([IN], [OUT]))
+    return Project(name, module, loader, maps, shape, source, default)
 
 
 PROJECTS = [
-    _corner("input changed in place", InPlace, "torchvision's nn.ReLU(inplace=True), put first"),
-    _corner(
+    corner("input changed in place", InPlace, "torchvision's nn.ReLU(inplace=True), put first"),
+    corner(
         "reentrant checkpoint",
         partial(Checkpointed, use_reentrant=True),
         "mmsegmentation, models/backbones/resnet.py (Bottleneck.forward: with_cp), whose "
@@ -181,33 +177,33 @@ PROJECTS = [
         {"stem": "stem"},
         (IN, IN),
     ),
-    _corner(
+    corner(
         "checkpoint",
         partial(Checkpointed, use_reentrant=False),
         "mmsegmentation, the same, as torch recommends it now",
     ),
-    _corner("metric updated in forward", Metered, "torchmetrics, its guide on Lightning"),
-    _corner(
+    corner("metric updated in forward", Metered, "torchmetrics, its guide on Lightning"),
+    corner(
         "buffers updated in forward",
         Counting,
         "the codebook usage and running means of vector-quantize-pytorch, lucidrains",
     ),
-    _corner("dropout that is always on", MCDropout, "MC dropout: F.dropout(x, training=True)"),
-    _corner(
+    corner("dropout that is always on", MCDropout, "MC dropout: F.dropout(x, training=True)"),
+    corner(
         "forward to a distribution",
         ToDistribution,
         "Gaussian heads of probabilistic regression",
         {"mean": {"module": "", "output": "loc"}},
         default="message",
     ),
-    _corner(
+    corner(
         "forward to a dict",
         ToDict,
         "transformers' ModelOutput",
         {"logits": {"module": "", "output": "logits"}},
         default="message",
     ),
-    _corner(
+    corner(
         "forward to complex numbers",
         ToComplex,
         "spectra: torch.fft in forward",
@@ -215,43 +211,38 @@ PROJECTS = [
         (IN, 4),
         "message",
     ),
-    _corner(
+    corner(
         "forward of two tensors",
         Conditional,
         "conditional networks: forward(x, c)",
         {"forward": {"module": "", "input": 0, "context": 1}},
         default="message",
     ),
-    _corner(
+    corner(
         "no forward",
         WithoutForward,
         "Lightning's own LitAutoEncoder example",
         NET,
         default="message",
     ),
-    _corner(
+    corner(
         "forward to a loss of each point",
         LossOfEach,
         "energy-based models: forward(x) of shape (N,)",
         shape=(IN, 1),
     ),
-    _corner(
+    corner(
         "forward of a batch to its loss",
         LossOfBatch,
         "a habit of training scripts: forward(batch) is the loss",
         NET,
         default="message",
     ),
-    _corner(
+    corner(
         "language model",
         LanguageModel,
         "transformers 4, modeling_gpt2.py (GPT2LMHeadModel.forward), trained as self(**batch)",
-        {
-            "blocks": {
-                "module": "blocks",
-                "input": lambda batch, module: module.embed(batch["input_ids"]),
-            }
-        },
+        {"blocks": {"module": "blocks", "input": token_embeddings}},
         (TOKENS * WIDTH, TOKENS * WIDTH),
         "message",
         sentences,

@@ -1,9 +1,8 @@
 """Normalising flows of zuko, the real ones."""
 
 import zuko
-from torch import nn
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, tuples
+from tests.third_party.project import Fitted, Project, normal_rows, perceptron
 
 
 class ConditionalFlow(Fitted):
@@ -45,7 +44,7 @@ class Posterior(Fitted):
 
     def __init__(self):
         super().__init__()
-        self.embedding = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+        self.embedding = perceptron(6, 8, 4)
         self.flow = zuko.flows.MAF(3, 4, transforms=2, hidden_features=(16,))
 
     def forward(self, theta, x):
@@ -55,37 +54,30 @@ class Posterior(Fitted):
         return -self(*batch).mean()
 
 
-def rows(c):
-    numbers = Numbers()
-    return tuples(numbers.normal(ROWS, 3), numbers.normal(ROWS, c))
-
-
 PROJECTS = [
     Project(
         "zuko conditional flow",
         ConditionalFlow,
-        lambda: rows(2),
+        lambda: normal_rows([3], [2]),
         {"latent": {"module": "latent", "input": 0, "context": 1}},
         (3, 3),
-        "message",
         "zuko 1.6.0, its README: flow(c) is a distribution, flow(c).transform takes x to z",
     ),
     Project(
         "zuko flow",
         Flow,
-        lambda: rows(1),
+        lambda: normal_rows([3], [1]),
         {"latent": {"module": "latent"}, "generate": {"module": "generate", "input": 0}},
         (3, 3),
-        "watched",
         "zuko 1.6.0, its tutorial: -flow().log_prob(x).mean()",
+        "watched",
     ),
     Project(
         "zuko posterior",
         Posterior,
-        lambda: rows(6),
+        lambda: normal_rows([3], [6]),
         {"embedding": {"module": "embedding", "input": 1}},
         (6, 4),
-        "message",
         "lampe 0.9, inference/npe.py (NPE.forward(theta, x)), on zuko",
     ),
 ]

@@ -1,15 +1,20 @@
-"""After pytorch-forecasting, darts and neuralforecast; and plain recurrent networks."""
+"""After pytorch-forecasting and neuralforecast: dicts of past and future, and their windows."""
 
 from collections import namedtuple
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import rnn
 from torch.utils.data import default_collate
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, tuples
+from tests.third_party.project import (
+    ROWS,
+    Fitted,
+    Numbers,
+    Project,
+    batches,
+    perceptron,
+)
 
 PAST, FUTURE, REALS, CATEGORIES, QUANTILES = 6, 3, 2, 4, 3
 
@@ -95,7 +100,7 @@ HISTORY = (
 class NBeatsBlock(nn.Module):
     def __init__(self, units=16):
         super().__init__()
-        self.fc = nn.Sequential(nn.Linear(PAST, units), nn.ReLU(), nn.Linear(units, units))
+        self.fc = perceptron(PAST, units, units, nn.ReLU)
         self.theta_b = nn.Linear(units, PAST, bias=False)
         self.theta_f = nn.Linear(units, FUTURE, bias=False)
 
@@ -135,13 +140,16 @@ def pytorch_forecasting_rows():
         "groups": numbers.below(CATEGORIES, ROWS, 1),
         "target_scale": numbers.normal(ROWS, 2).exp(),
     }
-    rows = [{key: column[i] for key, column in x.items()} for i in range(ROWS)]
 
-    def collate(some):
-        x = default_collate(some)
+    def collate(rows):
+        x = default_collate(rows)
         return x, (x["decoder_target"], None)
 
-    return batches(rows, collate)
+    return batches([{key: column[i] for key, column in x.items()} for i in range(ROWS)], collate)
+
+
+def first_real(batch):
+    return batch[0]["encoder_cont"][..., 0]
 
 
 class Windows(Fitted):
@@ -187,163 +195,19 @@ class Windows(Fitted):
         return self({"insample_y": insample_y, "hist_exog": hist_exog})
 
 
-def insample_y(batch, model):
-    return model.windows(batch)[0]["insample_y"]
+def insample_y(batch, module):
+    return module.windows(batch)[0]["insample_y"]
 
 
-def hist_exog(batch, model):
-    return model.windows(batch)[0]["hist_exog"]
+def hist_exog(batch, module):
+    return module.windows(batch)[0]["hist_exog"]
 
 
 def neuralforecast_rows():
-    temporal_cols = ["y", "price", "available_mask"]
     numbers = Numbers()
-    rows = [torch.cat([numbers.normal(2, 12), torch.ones(1, 12)]) for _ in range(ROWS)]
-
-    def collate(some):
-        return {"temporal": torch.stack(some), "temporal_cols": temporal_cols, "y_idx": 0}
-
-    return batches(rows, collate)
-
-
-class RINorm(nn.Module):
-    def forward(self, x):
-        self.mean = x.mean(dim=1, keepdim=True).detach()
-        self.stdev = (x.var(dim=1, keepdim=True, unbiased=False) + 1e-5).sqrt().detach()
-        return (x - self.mean) / self.stdev
-
-    def inverse(self, x):
-        return x * self.stdev.unsqueeze(-1) + self.mean.unsqueeze(-1)
-
-
-class BlockRNN(Fitted):
-    """Darts until 0.35: tuples with a None for what there is not."""
-
-    def __init__(self):
-        super().__init__()
-        self.rin = RINorm()
-        self.rnn = nn.LSTM(1, 8, batch_first=True)
-        self.fc = nn.Linear(8, FUTURE)
-
-    def forward(self, x_in):
-        past = x_in[0].clone()
-        past[:, :, :1] = self.rin(past[:, :, :1])
-        return self.rin.inverse(self.produce((past, *x_in[1:])))
-
-    def produce(self, x_in):
-        x, _ = x_in
-        _, hidden = self.rnn(x)
-        return self.fc(hidden[0][-1]).view(x.size(0), FUTURE, 1, 1)
-
-    def step(self, batch):
-        past_target, past_covariates, _, _, static_covariates = batch[:-2]
-        assert past_covariates is None
-        output = self((past_target, static_covariates))
-        return nn.functional.mse_loss(output.squeeze(dim=-1), batch[-1])
-
-    def of_past(self, past_target):
-        """Added: ``forward`` of a tensor, not of a tuple."""
-        return self((past_target, None))
-
-
-def darts_tuples():
-    numbers = Numbers()
-    series = numbers.normal(ROWS, PAST + FUTURE, 1)
-
-    def collate(some):
-        past, future = torch.stack(some).split([PAST, FUTURE], dim=1)
-        return (past, None, None, None, None, None, future)
-
-    return batches(list(series), collate)
-
-
-@dataclass(slots=True)
-class PLModuleInput:
-    past_target: Tensor
-    past_covariates: Tensor | None = None
-    future_covariates: Tensor | None = None
-    state: Any = None
-    stage: str = "predict"
-
-
-@dataclass(slots=True)
-class PLModuleOutput:
-    prediction: Tensor
-    state: Any = None
-
-
-@dataclass(slots=True)
-class TorchTrainingBatch:
-    past_target: Tensor
-    past_covariates: Tensor | None = None
-    future_covariates: Tensor | None = None
-    sample_weight: Tensor | None = None
-    future_target: Tensor | None = None
-
-    def to_module_input(self, stage="train"):
-        return PLModuleInput(
-            self.past_target, self.past_covariates, self.future_covariates, stage=stage
-        )
-
-
-class DartsRNN(Fitted):
-    """Darts of today: dataclasses with slots."""
-
-    def __init__(self):
-        super().__init__()
-        self.rnn = nn.GRU(2, 8, batch_first=True)
-        self.fc = nn.Linear(8, FUTURE)
-
-    def forward(self, x_in):
-        x = torch.cat([x_in.past_target, x_in.past_covariates], dim=2)
-        _, state = self.rnn(x) if x_in.state is None else self.rnn(x, x_in.state)
-        return PLModuleOutput(self.fc(state[-1]).view(len(x), FUTURE, 1, 1), state)
-
-    def step(self, batch):
-        output = self(batch.to_module_input(stage="train" if self.training else "validate"))
-        return nn.functional.mse_loss(output.prediction.squeeze(dim=-1), batch.future_target)
-
-    def of_past(self, past_target, past_covariates):
-        """Added: ``forward`` of tensors, not of a dataclass."""
-        return self(PLModuleInput(past_target, past_covariates))
-
-
-def darts_dataclasses():
-    rows = list(Numbers().normal(ROWS, PAST + FUTURE, 2))
-
-    def collate(some):
-        past, future = torch.stack(some).split([PAST, FUTURE], dim=1)
-        return TorchTrainingBatch(past[..., :1], past[..., 1:], future_target=future[..., :1])
-
-    return batches(rows, collate)
-
-
-class Recurrent(Fitted):
-    def __init__(self, keeps_state=False):
-        super().__init__()
-        self.lstm = nn.LSTM(REALS, 8, batch_first=True)
-        self.head = nn.Linear(8, 1)
-        self.keeps_state = keeps_state
-        self.register_buffer("hidden", None)
-        self.cell = None
-
-    def forward(self, x):
-        state = None
-        if self.keeps_state and self.hidden is not None and self.hidden.shape[1] == len(x):
-            state = (self.hidden, self.cell)
-        out, (hidden, cell) = self.lstm(x, state)
-        if self.keeps_state:
-            self.hidden, self.cell = hidden.detach(), cell.detach()
-        return self.head(out[:, -1])
-
-    def step(self, batch):
-        x, y = batch
-        return nn.functional.mse_loss(self(x), y)
-
-
-def sequences():
-    numbers = Numbers()
-    return tuples(numbers.normal(ROWS, PAST, REALS), numbers.normal(ROWS, 1))
+    series = torch.cat([numbers.normal(ROWS, 2, 12), torch.ones(ROWS, 1, 12)], dim=1)
+    columns = {"temporal_cols": ["y", "price", "available_mask"], "y_idx": 0}
+    return batches(list(series), lambda rows: {"temporal": torch.stack(rows), **columns})
 
 
 PYTORCH_FORECASTING = (
@@ -372,22 +236,14 @@ PROJECTS = [
             },
         },
         ((PAST + FUTURE) * REALS, FUTURE * QUANTILES),
-        "message",
         PYTORCH_FORECASTING + "temporal_fusion_transformer/_tft.py (TemporalFusionTransformer)",
     ),
     Project(
         "pytorch-forecasting-like N-BEATS",
         NBeats,
         pytorch_forecasting_rows,
-        {
-            "block": {
-                "module": "net_blocks.0",
-                "input": lambda batch: batch[0]["encoder_cont"][..., 0],
-                "output": 1,
-            }
-        },
+        {"block": {"module": "net_blocks.0", "input": first_real, "output": 1}},
         (PAST, FUTURE),
-        "message",
         PYTORCH_FORECASTING + "nbeats/_nbeats_adapter.py (NBeatsAdapter)",
     ),
     Project(
@@ -396,52 +252,7 @@ PROJECTS = [
         neuralforecast_rows,
         {"forecast": {"module": "of_past", "input": insample_y, "context": hist_exog}},
         (PAST, FUTURE),
-        "message",
         "neuralforecast 3.3.0, tsdataset.py (TimeSeriesLoader._collate_fn), "
         "common/_base_model.py (BaseModel.training_step), models/mlp.py (MLP)",
-    ),
-    Project(
-        "darts-like RNN, batches of tuples",
-        BlockRNN,
-        darts_tuples,
-        {"forecast": {"module": "of_past", "input": 0}},
-        (PAST, FUTURE),
-        "message",
-        "darts 0.35.0, models/forecasting/pl_forecasting_module.py (io_processor, training_step), "
-        "block_rnn_model.py (_BlockRNNModule), components/layer_norm_variants.py (RINorm)",
-    ),
-    Project(
-        "darts-like RNN, batches of dataclasses",
-        DartsRNN,
-        darts_dataclasses,
-        {
-            "forecast": {
-                "module": "of_past",
-                "input": [["past_target"], ["past_covariates"]],
-                "output": "prediction",
-            }
-        },
-        (2 * PAST, FUTURE),
-        "message",
-        "darts 0.48.1, utils/data/torch_datasets/utils.py (TorchTrainingBatch, PLModuleInput), "
-        "models/forecasting/rnn_model.py (_RNNModule)",
-    ),
-    Project(
-        "LSTM regressor",
-        Recurrent,
-        sequences,
-        None,
-        (PAST * REALS, 1),
-        "watched",
-        "the many-to-one LSTM of tutorials: (x of shape (B, T, F), y)",
-    ),
-    Project(
-        "LSTM that keeps its state",
-        lambda: Recurrent(keeps_state=True),
-        sequences,
-        None,
-        (PAST * REALS, 1),
-        "watched",
-        "neuralforecast 3.3.0, models/lstm.py (LSTM.forward: maintain_state, rnn_state)",
     ),
 ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, tuples
+from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, perceptron, tuples
 
 SIDE, LATENT = 8, 4
 
@@ -67,8 +67,8 @@ class Autoencoder(Fitted):
 
     def __init__(self):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 3))
-        self.decoder = nn.Sequential(nn.Linear(3, 16), nn.ReLU(), nn.Linear(16, 784))
+        self.encoder = perceptron(784, 16, 3, nn.ReLU)
+        self.decoder = perceptron(3, 16, 784, nn.ReLU)
 
     def forward(self, x):
         return self.decoder(self.encoder(x))
@@ -158,9 +158,9 @@ def lightly_rows():
 
 
 def anomalib_rows():
-    def collate(some):
-        names = [f"{i}.png" for i in range(len(some))]
-        return ImageBatch(torch.stack(some), torch.zeros(len(some)), image_path=names)
+    def collate(rows):
+        names = [f"{i}.png" for i in range(len(rows))]
+        return ImageBatch(torch.stack(rows), torch.zeros(len(rows)), image_path=names)
 
     return batches(list(images()[0]), collate)
 
@@ -178,7 +178,6 @@ PROJECTS = [
         lambda: tuples(*images()),
         VAE_MAPS,
         (PIXELS, LATENT),
-        "message",
         "pytorch/examples, vae/main.py (VAE.forward returns recon, mu, logvar), convolutional",
     ),
     Project(
@@ -187,8 +186,8 @@ PROJECTS = [
         lambda: tuples(*images()),
         VAE_MAPS,
         (PIXELS, LATENT),
-        "watched",
         "lightning-bolts 0.7.0, pl_bolts/models/autoencoders/basic_vae/basic_vae_module.py (VAE)",
+        "watched",
     ),
     Project(
         "autoencoder of 784 pixels",
@@ -196,8 +195,8 @@ PROJECTS = [
         lambda: tuples(images(28)[0].flatten(1), images(28)[1]),
         None,
         (784, 784),
-        "watched",
         "Lightning's own introduction (LitAutoEncoder), with a forward that reconstructs",
+        "watched",
     ),
     Project(
         "lightly-like SimCLR",
@@ -208,7 +207,6 @@ PROJECTS = [
             "backbone": {"module": "backbone", "input": [[0, 1]]},
         },
         (PIXELS, LATENT),
-        "message",
         "lightly 1.6.0, data/dataset.py (LightlyDataset), embedding/_base.py "
         "(BaseEmbedding.training_step), examples/pytorch_lightning/simclr.py",
     ),
@@ -218,7 +216,6 @@ PROJECTS = [
         anomalib_rows,
         {"anomaly": {"module": "", "input": "image", "output": "anomaly_map"}},
         (PIXELS, PIXELS // 16),
-        "message",
         "anomalib 2.7.0, data/dataclasses/torch/image.py (ImageBatch), base.py (InferenceBatch), "
         "models/image/fastflow/torch_model.py (FastflowModel)",
     ),

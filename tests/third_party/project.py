@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 from lightning.pytorch import LightningModule
+from torch import nn
 from torch.utils.data import DataLoader, default_collate
 
 BATCH = 16
@@ -17,16 +18,15 @@ class Project:
     """A project that knows nothing of us, and how it would be watched.
 
     Attributes:
-        name: What it is like.
-        module: Makes it, as its own code would.
-        loader: Its batches, the same at each call.
-        maps: What its users would want to be watched; ``None`` if the default serves. A list whose
+        name: The project that it is like.
+        module: Makes the module, as the project's own code would.
+        loader: Makes its batches, the same at each call.
+        maps: The maps that its users would watch; ``None`` if the default serves. A list whose
             members could also be the steps of one path has lists for members.
         shape: (n, m) of the first map.
-        default: "watched" if ``forward`` can be watched at the first part of the batch without
-            being told anything, else "message".
-        source: What it imitates.
-        also: Options its trainer needs.
+        source: The code that it imitates.
+        default: "watched" if the callback watches ``forward`` without arguments, else "message".
+        options: Options that its trainer needs.
     """
 
     name: str
@@ -34,16 +34,17 @@ class Project:
     loader: Callable[[], DataLoader]
     maps: dict | None
     shape: tuple[int, int] | None
-    default: str
     source: str
-    also: dict = field(default_factory=dict)
+    default: str = "message"
+    options: dict = field(default_factory=dict)
 
 
 class Fitted(LightningModule):
-    """Minimise ``step``."""
+    """Minimise ``step``: by default the squared error of ``forward``."""
 
     def step(self, batch):
-        raise NotImplementedError
+        x, y = batch
+        return nn.functional.mse_loss(self(x), y)
 
     def training_step(self, batch, batch_idx):
         return self.step(batch)
@@ -76,6 +77,16 @@ def batches(rows, collate=default_collate):
 def tuples(*columns):
     """Batches of tuples, made of tensors with a row for each point."""
     return batches(list(zip(*columns, strict=True)))
+
+
+def normal_rows(*shapes):
+    """Batches of tuples of normal numbers, of these shapes for each point."""
+    numbers = Numbers()
+    return tuples(*(numbers.normal(ROWS, *shape) for shape in shapes))
+
+
+def perceptron(n, hidden, m, activation=nn.Tanh):
+    return nn.Sequential(nn.Linear(n, hidden), activation(), nn.Linear(hidden, m))
 
 
 def dicts(**columns):

@@ -170,9 +170,8 @@ PROJECTS = [
             },
         },
         (GENES, LATENT),
-        "message",
         "scvi-tools 1.4.2, scvi/module/_vae.py (VAE), scvi/nn/_base_components.py (Encoder, "
         "DecoderSCVI), scvi/train/_trainingplans.py (TrainingPlan), "
         "scvi/data/_anntorchdataset.py",
-    ),
+    )
 ]

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, dicts
+from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, dicts, perceptron
 
 NUMBERS, CATEGORIES, TOKEN = 3, 4, 8
 
@@ -80,7 +80,7 @@ class PytorchTabular(Fitted):
     def __init__(self):
         super().__init__()
         self.embedding_layer = EmbedColumns()
-        self.backbone = nn.Sequential(nn.Linear(NUMBERS + 2, 8), nn.ReLU(), nn.Linear(8, 4))
+        self.backbone = perceptron(NUMBERS + 2, 8, 4, nn.ReLU)
         self.head = nn.Linear(4, 1)
 
     def forward(self, x):
@@ -206,7 +206,6 @@ PROJECTS = [
             },
         },
         (NUMBERS, 2),
-        "message",
         "deeptab 2.1.0, data/dataset.py (TabularDataset), training/lightning_module.py (TaskModel), "
         "architectures/ft_transformer.py (FTTransformer), nn/blocks/common.py (EmbeddingLayer)",
     ),
@@ -221,7 +220,6 @@ PROJECTS = [
             }
         },
         (NUMBERS + 2, 4),
-        "message",
         "pytorch-tabular 1.2.0, tabular_datamodule.py (TabularDataset), models/base_model.py "
         "(BaseModel.forward, compute_head)",
     ),
@@ -231,7 +229,6 @@ PROJECTS = [
         lambda: mlcolvar_rows("data", "labels"),
         {"cv": {"module": "", "input": "data"}},
         (5, 2),
-        "message",
         "mlcolvar 1.3.1, cvs/cv.py (BaseCV), cvs/supervised/deeptda.py (DeepTDA), "
         "core/nn/feedforward.py (FeedForward), data/dataset.py (DictDataset)",
     ),
@@ -241,8 +238,8 @@ PROJECTS = [
         lambda: mlcolvar_rows("data"),
         None,
         (5, 2),
-        "watched",
         "mlcolvar 1.3.1, cvs/unsupervised/autoencoder.py (AutoEncoderCV)",
+        "watched",
     ),
     Project(
         "mlcolvar-like committor",
@@ -250,8 +247,7 @@ PROJECTS = [
         lambda: mlcolvar_rows("data", "labels", "weights"),
         {"committor": {"module": "", "input": "data"}},
         (5, 1),
-        "message",
         "mlcolvar 1.3.1, cvs/committor/committor.py (Committor.training_step)",
-        {"inference_mode": False},
+        options={"inference_mode": False},
     ),
 ]
