@@ -31,25 +31,24 @@ Reason = Literal["good", "bad", "stalled"]
 class ConditioningEarlyStopping(Callback):
     r"""Stop fit when a map's conditioning is good enough, too bad, or no longer improves.
 
-    Needs an :class:`~lightning_invert.callbacks.InvertibilityCallback` in the same trainer, and
-    counts only epochs in which it watched. Each of the three conditions has to hold for
-    ``patience`` watched epochs in a row, and is off unless asked for:
+    It judges each look of the :class:`~lightning_invert.callbacks.InvertibilityCallback` in the same
+    trainer. A condition stops fit when it has held for ``patience`` looks in a row:
 
-    * ``stopping_threshold``: the monitored value was at least as good: nothing is left to be gained.
-    * ``divergence_threshold``: it was worse, or not finite: the map has collapsed.
-    * ``stop_when_stalled``: it has not been better than its best by more than ``min_delta``.
+    * ``stopping_threshold``: the monitored value is at least as good. Nothing is left to be gained.
+    * ``divergence_threshold``: it is worse, or not finite. The map has collapsed.
+    * ``stop_when_stalled``: it is not better than its best by more than ``min_delta``.
 
     Args:
         map: Name of the watched map.
         monitor: Name of one of the map's scalars. The table
             :mod:`~lightning_invert.watch.scalars` says whether larger values of it are better.
         stopping_threshold: Limit of the first condition, in the unit of the monitored scalar: 2 means
-            κ = 100 for ``log10_cond_p95``.
+            κ = 100 for ``log10_cond_p95``. ``None``: off.
         divergence_threshold: Limit of the second condition, likewise.
         stop_when_stalled: Whether the third condition is on.
-        min_delta: What counts as an improvement.
-        patience: Watched epochs in a row for which a condition has to hold.
-        verbose: Whether to print the reason.
+        min_delta: Least change that counts as an improvement.
+        patience: Looks in a row for which a condition has to hold.
+        verbose: Whether to log the reason.
 
     Attributes:
         stopped_epoch: The epoch in which fit was stopped, or ``None``.
@@ -88,8 +87,8 @@ class ConditioningEarlyStopping(Callback):
             divergence_threshold = check_number("divergence_threshold", divergence_threshold)
         if stopping_threshold is None and divergence_threshold is None and not stop_when_stalled:
             raise ValueError(
-                "Expected one of the arguments `stopping_threshold`, `divergence_threshold` and `stop_when_stalled` "
-                "to be given, but got none: this would never stop."
+                "Expected one of the arguments `stopping_threshold`, `divergence_threshold` and "
+                "`stop_when_stalled`, but got none: this would never stop."
             )
         check_choice("monitor", monitor, scalar_names())
         scalar = scalar_named(monitor)
@@ -159,7 +158,7 @@ class ConditioningEarlyStopping(Callback):
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Judge the epoch, if it was watched."""
+        """Judge the latest look, unless it was judged."""
         watcher = self._watcher(trainer)
         if trainer.state.fn != "fit" or trainer.sanity_checking or watcher is None:
             return
@@ -167,12 +166,12 @@ class ConditioningEarlyStopping(Callback):
         when = (looks[-1]["epoch"], looks[-1]["step"]) if looks else None
         names = watcher.watcher.memory.names
         if when is None and (not names or self.map in names):
-            return  # nothing can be watched; or it failed, or has not been looked at yet
+            return  # nothing can be watched, or the map failed or was not looked at yet
         if when is not None and when == self._judged:
             return
         self._judged = when
         if self.monitor not in trainer.callback_metrics:
-            self._complain(trainer)
+            self._report_missing(trainer)
             return
         reason = self._judge(float(trainer.callback_metrics[self.monitor]))
         stop = trainer.strategy.reduce_boolean_decision(reason is not None, all=False)
@@ -182,7 +181,7 @@ class ConditioningEarlyStopping(Callback):
 
     @property
     def _label(self) -> str:
-        """Under which the map is in the history: of a dataloader's, its path in the tags is turned."""
+        """Name of the map in the history: ``forward_dataloader_1`` for ``dataloader_1/forward``."""
         part, _, name = self.map.rpartition("/")
         return f"{name}_{part}" if part else name
 
@@ -192,19 +191,19 @@ class ConditioningEarlyStopping(Callback):
         mine = [watcher for watcher in watchers if self._label in watcher.history]
         return next(iter([*mine, *watchers]), None)
 
-    def _complain(self, trainer: Trainer) -> None:
-        """Name what there is; where it is the map that has no such number, say so and go on."""
-        known = [key for key in trainer.callback_metrics if key.startswith("invertibility/")]
-        mine = [key for key in known if key.startswith(f"invertibility/{self.map}/")]
+    def _report_missing(self, trainer: Trainer) -> None:
+        """Raise if the map is not logged at all; warn if it only lacks the scalar."""
+        logged = [key for key in trainer.callback_metrics if key.startswith("invertibility/")]
+        mine = [key for key in logged if key.startswith(f"invertibility/{self.map}/")]
         name = self.monitor.rpartition("/")[2]
         if not mine:
             raise MisconfigurationException(
                 f"Expected arguments `map` and `monitor` of ConditioningEarlyStopping to name one "
-                f"of {', '.join(known)}, but got {self.monitor!r}."
+                f"of {', '.join(logged)}, but got {self.monitor!r}."
             )
         self._voice.warn(
-            f"{name} is not known of map {self.map!r}, so that fit is not stopped on it. Which scalars "
-            "exist depends on whether the Jacobian was formed and a truth was given. Known are "
+            f"{name} of map {self.map!r} is not logged, so that fit is not stopped on it. Which scalars "
+            "exist depends on whether the Jacobian was formed and a truth was given. Logged are "
             f"{', '.join(mine)}.",
             once="unknown",
         )

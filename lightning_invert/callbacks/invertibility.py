@@ -32,42 +32,38 @@ if TYPE_CHECKING:
 
 __all__ = ["InvertibilityCallback"]
 
-MUCH_SECONDS, MUCH_OF_AN_EPOCH = 1.0, 0.1
-"""A first look that takes more than both is reported."""
+MUCH_SECONDS, MUCH_OF_AN_EPOCH = 1.0, 0.1  # a first look that takes more than both is reported
 
 
 class InvertibilityCallback(Callback):
     r"""Log how much of the data a module's maps can be inverted on.
 
-    At each watched validation (and in ``validate`` and ``test``) it takes a uniform sample of the
+    At each look (a watched validation, ``validate`` or ``test``) it takes a uniform sample of the
     points, computes the Jacobian of each map there and logs, under ``invertibility/{map}/``, the share
     of points at full rank, the distribution of condition numbers and the other scalars of
-    :class:`~lightning_invert.InvertibilityMetric`. All scalars go to ``trainer.callback_metrics``,
-    where ``EarlyStopping`` and ``ModelCheckpoint`` find them. The essential ones go to every logger.
-    Histograms, figures and the table of the worst points go to the loggers that can show them. In
-    ``trainer.test`` the tags begin with ``test/``.
+    :class:`~lightning_invert.InvertibilityMetric`. All go to ``trainer.callback_metrics``, where
+    ``EarlyStopping`` and ``ModelCheckpoint`` find them; the essential ones to every logger; histograms,
+    figures and the table of the worst points to the loggers that can show them. In ``test`` the tags
+    begin with ``test/``.
 
-    A Jacobian that takes too long is formed at fewer points, or not at all. Of one that is not formed,
-    only what is certain is logged: its largest singular value, a lower bound of its condition number,
-    stable rank and participation ratio. See :func:`~lightning_invert.jacobians.lanczos.probe_jacobians`.
+    Of a Jacobian that is too large to be formed, only what is certain is logged: its largest singular
+    value, a lower bound of its condition number, stable rank and participation ratio. See
+    :func:`~lightning_invert.jacobians.lanczos.probe_jacobians`.
 
-    Watching changes nothing in the training: weights, random streams, gradients, BatchNorm
-    statistics and training flags are afterwards what they were.
+    Watching changes nothing in the training, be it weights, random streams, gradients or buffers.
 
     Args:
         maps: What to watch: name -> path of a submodule or method, or a mapping with ``module`` (a
             path, a module or a callable), ``input`` (the part of the batch by which the Jacobian is
             taken), ``within`` (the collection that the function takes whole, with the input in it),
-            ``context`` (further arguments, which are held fixed) and ``output`` (the part of what the
-            function returns). A part is an index, a key, an attribute, a list of those (a path) or a
-            callable of the batch, or of batch and module. A list of lists names several parts; for
-            ``input`` their joint Jacobian is taken. Further keys: ``input_names``, ``output_names``,
-            ``input_std`` and ``output_std`` (to standardise by), ``identity`` (whether the map is a
-            round trip), ``truth`` (the true map, as a path, a module or a callable of the same
-            arguments; the Jacobian is compared with its own) and ``reach`` (see ``reachable_steps``).
-            ``None``: the module's ``invertibility_maps()``, else its ``forward`` at the first part of
-            the batch. If that cannot be watched, one message lists what there is to choose from, and
-            training goes on.
+            ``context`` (further arguments, held fixed) and ``output`` (the part of what is returned).
+            A part is an index, a key, an attribute, a list of those (a path) or a callable of the
+            batch, or of batch and module; a list of lists names several parts. Further keys:
+            ``input_names``, ``output_names``, ``input_std``, ``output_std`` (to standardise by),
+            ``identity`` (whether the map is a round trip), ``truth`` (the true map, as a path, a module
+            or a callable of the same arguments) and ``reach`` (see ``reachable_steps``). ``None``: the
+            module's ``invertibility_maps()``, else its ``forward`` at the first part of the batch. If
+            that cannot be watched, one message lists what there is, and training goes on.
         num_points: Points for each map and look, over all processes together.
         every_n_validations: Which validations of a fit are watched. n: 0, n, 2n, ... ``"log"``: 0, 1,
             2, 4, 8, ... A list: these. The first is always watched. So is the last, if it is known
@@ -90,9 +86,9 @@ class InvertibilityCallback(Callback):
             beside the logs, or a folder. A later figure of a map replaces the earlier.
         scalars: Which scalars the loggers get in fit: ``"essential"`` or ``"all"``.
         max_work: Floating point operations that a look at a map may take, estimated from its shapes,
-            so that the bound is the same on every machine. The default takes WORK_SECONDS on two
-            cores. Beyond it, fewer points are watched, or the Jacobian is not formed; a message says
-            so. ``None``: no bound.
+            so that the bound is the same on every machine: by default about 1.5 s on two cores. Beyond
+            it, fewer points are watched, or the Jacobian is not formed; a message says so. ``None``:
+            no bound.
         reachable_steps: Also log ``reachable_fraction``: start from the inverse's proposal, take this
             many solver steps within the bounds, count the outcomes reached to 0.01 standard
             deviations. The bounds are the ``low`` and ``high`` of the variables, or the range of the
@@ -112,7 +108,6 @@ class InvertibilityCallback(Callback):
 
     Raises:
         ValueError: If an argument is out of its range.
-        TypeError: If an argument is of the wrong kind.
 
     Example:
         >>> from lightning.pytorch import Trainer
@@ -156,12 +151,9 @@ class InvertibilityCallback(Callback):
         self.observations: Sequence[Observation] = ()
         self.history: dict[str, list[Record]] = {}
         self._schedule = Schedule(every_n_validations)
-        self._validations = 0
-        """How many validations there were in this fit."""
+        self._validations = 0  # of this fit
         self._look: Look | None = None
-        """The look that is under way."""
-        self._tried = False
-        """Whether the named maps were tried in this fit."""
+        self._tried = False  # whether the named maps were, in this fit
         self._epoch_began: float | None = None
         self._display = Display(
             figures=figures, save_figures=save_figures, scalars=scalars, on_error=on_error
@@ -206,11 +198,10 @@ class InvertibilityCallback(Callback):
                 "this fit has no validation loop: nothing will be watched. Give the trainer validation "
                 "data and the module a `validation_step`."
             )
-        elif _never_validates(trainer):
+        elif 0 < (trainer.max_epochs or 0) < (trainer.check_val_every_n_epoch or 0):
             self._voice.warn(
-                f"this fit never validates with check_val_every_n_epoch="
-                f"{trainer.check_val_every_n_epoch} and max_epochs={trainer.max_epochs}: nothing will be "
-                "watched."
+                "this fit never validates, so that nothing will be watched: check_val_every_n_epoch="
+                f"{trainer.check_val_every_n_epoch} is more than max_epochs={trainer.max_epochs}."
             )
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -375,11 +366,6 @@ def _peek(trainer: Trainer, pl_module: LightningModule) -> Any:
     if state is not None:
         loader.generator.set_state(state)
     return None if batch is None else trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-
-
-def _never_validates(trainer: Trainer) -> bool:
-    every, last = trainer.check_val_every_n_epoch, trainer.max_epochs
-    return every is not None and last is not None and 0 < last < every
 
 
 def _is_last_validation(trainer: Trainer) -> bool:

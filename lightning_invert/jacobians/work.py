@@ -70,7 +70,7 @@ class Plan(NamedTuple):
 def plan(
     flops: int, shape: tuple[int, int], num_points: int, *, max_work: float = MAX_WORK
 ) -> Plan:
-    """Choose the most that can be had for a bounded amount of work, by default 1.1 to 1.5 s on two cores.
+    """Choose the most that can be had for a bounded amount of work, by default about 1.5 s on two cores.
 
     The Jacobians are formed at all points, or else at as many as can be afforded, if these are 32
     at least. Otherwise they are probed: at as many points as can be afforded but at least four, for

@@ -189,7 +189,7 @@ def test_it_judges_only_what_was_seen_of_its_own_map(tmp_path):
 def test_a_scalar_of_probes_of_a_map_that_is_formed_is_said_and_ends_no_fit(tmp_path):
     stop = ConditioningEarlyStopping(monitor="stable_rank_median", stopping_threshold=2.0)
     trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(), stop])
-    with pytest.warns(UserWarning, match="stable_rank_median is not known of map 'forward'"):
+    with pytest.warns(UserWarning, match="stable_rank_median of map 'forward' is not logged"):
         trainer.fit(Foreign(), loader(), loader())
     assert trainer.current_epoch == 3
 
