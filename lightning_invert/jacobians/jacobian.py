@@ -222,24 +222,33 @@ def _check_points(inputs: Tensor) -> None:
 
 
 def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
-    """Warn if the first point's output has a gradient to other points."""
+    """Warn if the output of one of the first points has a gradient to another."""
     if len(inputs) < 2 or _remembered(function, inputs) is not None:
         return
     x = _leaf(inputs[:3])
     y = evaluate(function, x)
     if not y.requires_grad:
         return
-    (gradient,) = torch.autograd.grad(y[0].sum(), x, allow_unused=True, materialize_grads=True)
-    if (gradient[1:].abs() > 0).any():  # a NaN is no evidence: 0 * NaN is one
+    if any(_depends_on_others(y, x, row) for row in range(len(x))):
         warnings.warn(
-            "The function mixes the points of a batch, as BatchNorm in training mode or attention "
-            "over the batch do: a point's output has a gradient to other points, which its "
-            "Jacobian leaves out. Put the module into evaluation mode, or pass check=False if "
-            "that is what you want.",
-            stacklevel=4,
+            "The function mixes the points of a batch: the output of a point has a gradient to other "
+            "points, which its Jacobian leaves out. BatchNorm in training mode and attention over "
+            "the batch do so: put the module into evaluation mode. A sequence whose first dimension "
+            "is time does so, too: let it have the batch first (batch_first=True), or swap the "
+            "dimensions inside the function. Pass check=False if that is what you want.",
+            stacklevel=5,
         )
     elif isinstance(function, nn.Module):
         _CHECKED.setdefault(function, {})[_state(function, inputs)] = y[0].numel()
+
+
+def _depends_on_others(y: Tensor, x: Tensor, row: int) -> bool:
+    """Tell whether the output of one point has a gradient to another, as it may to earlier ones alone."""
+    (gradient,) = torch.autograd.grad(
+        y[row].sum(), x, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    gradient[row] = 0
+    return bool((gradient.abs() > 0).any())  # a NaN is no evidence: 0 * NaN is one
 
 
 def _state(module: nn.Module, inputs: Tensor) -> _State:

@@ -1,0 +1,108 @@
+"""Functions that mix rows are found out, and functions that cannot take one row alone are not asked to."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_invert import analyze, batched_jacobian, solve
+
+
+class OverTime(nn.Module):
+    """A recurrent network whose first dimension is time."""
+
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.layer = kind(3, 4, **options)
+
+    def forward(self, x):
+        return self.layer(x[:, None])[0][:, 0]
+
+
+def causal(x):
+    weights = torch.tril(torch.ones(len(x), len(x)))
+    return weights / weights.sum(1, keepdim=True) @ x
+
+
+def shifted(x):
+    return torch.cat([x[:1], x[1:] + x[:-1]])
+
+
+def middle(x):
+    """Only a point in the middle depends on another: the one before the last, on the last."""
+    return torch.cat([x[:-2], x[-2:-1] * x[-1:], x[-1:]])
+
+
+MIXING = {
+    "cumsum": lambda x: x.cumsum(0),
+    "cumsum backwards": lambda x: x.flip(0).cumsum(0).flip(0),
+    "causal attention": causal,
+    "shifted": shifted,
+    "one before the last": middle,
+    "mean of the batch": lambda x: x - x.mean(0),
+    "LSTM": OverTime(nn.LSTM),
+    "GRU backwards too": OverTime(nn.GRU, bidirectional=True),
+}
+
+
+@pytest.mark.parametrize("function", MIXING.values(), ids=MIXING)
+@pytest.mark.parametrize("count", [2, 3, 5, 64])
+def test_a_function_that_mixes_rows_is_warned_of(function, count):
+    with pytest.warns(UserWarning, match="mixes the points.*time.*batch_first"):
+        batched_jacobian(function, torch.randn(count, 3))
+
+
+@pytest.mark.parametrize("function", [torch.tanh, nn.LSTM(3, 4, batch_first=True)])
+def test_a_function_of_rows_is_not_warned_of(function):
+    if isinstance(function, nn.Module):
+        batched_jacobian(lambda x: function(x[:, None])[0][:, 0], torch.randn(5, 3))
+    else:
+        batched_jacobian(function, torch.randn(5, 3))
+
+
+torch.manual_seed(0)
+NET = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+ONE = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def refuses_one(x):
+    if len(x) == 1:
+        raise ValueError("Expected more than 1 value per channel")
+    return NET(x)
+
+
+SQUEEZING = {
+    "squeeze": (lambda x: NET(x).squeeze(), NET),
+    "squeeze of one output": (lambda x: ONE(x).squeeze(), ONE),
+    "squeeze(0)": (lambda x: NET(x).squeeze(0), NET),
+    "squeeze of the input": (lambda x: NET(x.squeeze()), NET),
+    "refuses one row": (refuses_one, NET),
+}
+
+
+@pytest.mark.parametrize(("function", "plain"), SQUEEZING.values(), ids=SQUEEZING)
+class TestALoneRow:
+    def test_has_its_jacobian(self, function, plain):
+        x = torch.randn(1, 3)
+        torch.testing.assert_close(batched_jacobian(function, x), batched_jacobian(plain, x))
+
+    def test_has_its_jacobian_with_a_graph(self, function, plain):
+        x = torch.randn(1, 3)
+        jacobian = batched_jacobian(function, x, create_graph=True)
+        torch.testing.assert_close(jacobian, batched_jacobian(plain, x))
+        assert jacobian.requires_grad
+
+    def test_is_analyzed_as_the_last_of_a_loader(self, function, plain):
+        loader = DataLoader(TensorDataset(torch.randn(129, 3)), 64)
+        observation, expected = analyze(function, loader), analyze(plain, loader)
+        assert observation.num_points == 129
+        torch.testing.assert_close(observation.singular_values, expected.singular_values)
+
+    def test_is_solved(self, function, plain):
+        bounds = ([-3.0] * 3, [3.0] * 3)
+        for count in (1, 20):
+            targets = plain(torch.randn(count, 3)).detach()
+            solution = solve(function, targets, bounds=bounds)
+            reference = solve(plain, targets, bounds=bounds)
+            torch.testing.assert_close(solution.residual, reference.residual, atol=1e-3, rtol=0)
+            assert torch.equal(solution.converged, reference.converged)
