@@ -127,29 +127,7 @@ def jacobian_and_outputs(
     num_outputs: int | None = None,
     check: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the Jacobian at each row of ``inputs``, and the outputs of the same evaluation.
-
-    Args:
-        function: As for :func:`batched_jacobian`, and so are the other arguments.
-        inputs: The points, shape (N, \*).
-        mode: In which direction to differentiate.
-        chunk_size: How many points are taken at a time.
-        num_outputs: m, if it is known: the default chunk is then found without an evaluation.
-        check: Make sure that the rows are treated independently.
-
-    Returns:
-        The Jacobians, shape (N, m, n), and the outputs, shape (N, m), without a graph.
-
-    Raises:
-        TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
-        ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, or the outputs carry no
-            gradient.
-
-    Example:
-        >>> jacobian, outputs = jacobian_and_outputs(torch.square, torch.tensor([[1.0, 2.0]]))
-        >>> jacobian.tolist(), outputs.tolist()
-        ([[[2.0, 0.0], [0.0, 4.0]]], [[1.0, 4.0]])
-    """
+    r"""Return the Jacobians, (N, m, n), and the outputs of the same evaluation, (N, m), without a graph."""
     return _differentiate(function, inputs, mode, chunk_size, num_outputs, False, check)
 
 
