@@ -1,12 +1,10 @@
-"""A look at maps whose Jacobians are large: as planned, against what it would take in full.
+"""A look at maps whose Jacobians are large, as planned, against its passes alone.
 
-Planned is what `plan` decides from the shapes and the operations of one evaluation: the Jacobian
-formed at all or at some of the points, or probed. In full is the Jacobian formed at all of them, or
-32 steps of Lanczos where it has more than 1024 singular values or 4 194 304 entries: timed at a
-few points and extrapolated. The limit is the time of the forward and backward passes alone, the
-latter in batches of 64. Memory is what the peak of a process grows by in the look.
+`plan` decides from the shapes and the operations of one evaluation whether the Jacobian is formed at
+all points, formed at a part of them, or probed. The limit is the time of the forward and backward
+passes alone, the latter in batches of 64. The memory is the growth of the process's peak in a look.
 
-    python benchmarks/large.py [--points 256] [--quick] [--maps 6] [--skip-full]
+    python benchmarks/large.py [--points 256] [--quick] [--maps 6]
 """
 
 from __future__ import annotations
@@ -23,11 +21,8 @@ from common import machine
 from torch import Tensor, nn
 
 from lightning_invert import batched_jacobian, singular_values
-from lightning_invert.jacobians.lanczos import extreme_singular_values, probe_jacobians
+from lightning_invert.jacobians.lanczos import probe_jacobians
 from lightning_invert.jacobians.work import Plan, flops_of, plan
-
-MAX_SINGULAR_VALUES, MAX_ENTRIES = 1024, 2**22
-"""A Jacobian with more than either was not formed."""
 
 
 def perceptron(*sizes: int) -> nn.Sequential:
@@ -136,13 +131,6 @@ def look(net: nn.Module, x: Tensor, chosen: Plan) -> None:
         probe_jacobians(net, x, probes=chosen.probes, steps=chosen.steps)
 
 
-def in_full(net: nn.Module, x: Tensor, shape: tuple[int, int]) -> None:
-    if min(shape) > MAX_SINGULAR_VALUES or shape[0] * shape[1] > MAX_ENTRIES:
-        extreme_singular_values(net, x)
-    else:
-        singular_values(batched_jacobian(net, x))
-
-
 def passes(net: nn.Module, x: Tensor, chosen: Plan, m: int) -> float:
     """Return the seconds of the planned look's forward and backward passes."""
     rows = min(64, len(x))
@@ -162,7 +150,7 @@ def passes(net: nn.Module, x: Tensor, chosen: Plan, m: int) -> float:
     return pairs * (forward_seconds + (1 + 2 * chosen.steps) * backward_seconds)
 
 
-def measure(name: str, points: int, turns: int, full: bool) -> None:
+def measure(name: str, points: int, turns: int) -> None:
     torch.manual_seed(0)
     make, event = MAPS[name]
     net, x = make().eval(), torch.randn(points, *event)
@@ -178,12 +166,6 @@ def measure(name: str, points: int, turns: int, full: bool) -> None:
     print(f"  planned {seconds:8.2f} s, {peak() - before:5.0f} MiB")
     limit = passes(net, x, chosen, m)
     print(f"  limit   {limit:8.2f} s: the look takes {seconds / limit:.1f} x its passes")
-    if full and chosen == Plan(True, points):
-        print("  in full, as planned")
-    elif full:
-        few = min(4, points)
-        old = timed(lambda: in_full(net, x[:few], (m, n))) * points / few
-        print(f"  in full {old:8.2f} s, {old / seconds:.1f} x (from {few} points)")
 
 
 def main() -> None:
@@ -191,7 +173,6 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=256)
     parser.add_argument("--turns", type=int, default=3, help="the best of so many")
     parser.add_argument("--maps", type=int, default=len(MAPS), help="so many of them")
-    parser.add_argument("--skip-full", action="store_true", help="do not time the look in full")
     parser.add_argument("--quick", action="store_true", help="few points of a few maps, once")
     options = parser.parse_args()
     if options.quick:
@@ -199,7 +180,7 @@ def main() -> None:
     print(machine(), flush=True)
     for name in list(MAPS)[: options.maps]:
         # The peak of a process never falls: each map has one of its own.
-        arguments = (name, options.points, options.turns, not options.skip_full)
+        arguments = (name, options.points, options.turns)
         process = get_context("spawn").Process(target=measure, args=arguments)
         process.start()
         process.join()

@@ -34,7 +34,7 @@ from lightning_invert import (
     numerical_rank,
 )
 from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
-from lightning_invert.jacobians.lanczos import extreme_singular_values, probe_jacobians
+from lightning_invert.jacobians.lanczos import probe_jacobians
 from lightning_invert.watch.watcher import Watcher
 
 NAN, INF = math.nan, math.inf
@@ -201,10 +201,6 @@ DOORS = {
     "batched_jacobian": (
         partial(batched_jacobian, torch.square, X),
         {"mode": (*CHOICE, None), "chunk_size": COUNT_OR_NONE, "create_graph": FLAG, "check": FLAG},
-    ),
-    "extreme_singular_values": (
-        partial(extreme_singular_values, torch.square, X),
-        {"steps": COUNT, "seed": NATURAL},
     ),
     "probe_jacobians": (
         partial(probe_jacobians, torch.square, X),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from lightning_invert.cli.checkpoint import opened_pair
 from lightning_invert.cli.command import run_command
 from lightning_invert.cli.options import listed
-from lightning_invert.deploy import build_page, export_onnx, export_torch
-from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.deploy import build_page, export_onnx
 from lightning_invert.tables import unused
 
 __all__ = ["main"]
@@ -19,16 +18,10 @@ DESCRIPTION = """\
 Write the maps of a trained pair to files that run elsewhere, each with its Jacobian.
 
   lightning-invert export --ckpt pair.ckpt --to onnx
-  lightning-invert export --ckpt pair.ckpt --to torch --folder exported
   lightning-invert export --ckpt pair.ckpt --to page
 """
 
-Kind = Literal["onnx", "torch", "page"]
-
-EXPORTS: dict[str, Callable[[ForwardInverseModule, Path], dict[str, Path]]] = {
-    "onnx": export_onnx,
-    "torch": export_torch,
-}
+Kind = Literal["onnx", "page"]
 
 
 def export_pair(
@@ -44,9 +37,8 @@ def export_pair(
 
     Args:
         ckpt: Checkpoint of a ForwardInverseModule.
-        to: What is written: onnx, which runs wherever ONNX Runtime does; torch, programs of
-            torch.export (.pt2); page, one HTML file that an operator opens in a browser. All take
-            and give physical units, in float64.
+        to: What is written: onnx, three files that run wherever ONNX Runtime does; page, one HTML
+            file that an operator opens in a browser. Both take and give physical units, in float64.
         folder: Where to. An existing folder is not touched: a number is added to the name.
         runtime: Of a page: folder with the npm package onnxruntime-web; by default it is looked for
             in node_modules and in the user's cache, and fetched once with `npm pack`.
@@ -67,7 +59,7 @@ def export_pair(
             to: build_page(pair, file, runtime=runtime, online=online, title=title)
         }
     else:
-        written = EXPORTS[to](pair, Path(folder))
+        written = export_onnx(pair, Path(folder))
     for name, file in written.items():
         print(f"{name}: {file}")
 

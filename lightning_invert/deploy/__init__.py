@@ -2,6 +2,5 @@
 
 from lightning_invert.deploy.page import build_page
 from lightning_invert.deploy.to_onnx import export_onnx
-from lightning_invert.deploy.to_torch import export_torch
 
-__all__ = ["build_page", "export_onnx", "export_torch"]
+__all__ = ["build_page", "export_onnx"]

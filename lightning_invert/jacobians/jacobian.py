@@ -7,9 +7,8 @@ a Jacobian
 
 Because no row depends on another, one backward pass from the i-th output of all rows gives the
 i-th row of all N Jacobians, and one forward-mode pass along the j-th input their j-th column: the
-cost is m or n passes over the batch, whatever N is. Several of the backward passes are taken at
-once: by :mod:`~lightning_invert.jacobians.pullback` for perceptrons and the like, and by autograd where the
-batch is too small to keep the processor busy.
+cost is m or n passes over the batch, whatever N is. Where the batch is too small to keep the
+processor busy, autograd takes several backward passes at once.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from torch.autograd import forward_ad
 from lightning_invert.arguments import check_choice, check_flag, check_integer
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.evaluation import evaluate, plain
-from lightning_invert.jacobians.pullback import Pullback
 
 __all__ = [
     "Mode",
@@ -319,13 +317,6 @@ def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:
     together = min(m, max(1, MAX_ROWS_AT_ONCE // len(x)))
     jacobian = y.new_empty(len(x), m, x[0].numel())
     cotangents = torch.eye(m, dtype=y.dtype, device=y.device)
-    pullback = Pullback(x, rows)
-    if pullback.supported:
-        for some, part in zip(
-            cotangents.split(together), jacobian.split(together, dim=1), strict=True
-        ):
-            part.copy_(pullback(some[:, None]).flatten(2).transpose(0, 1))
-        return jacobian
     if together >= MIN_TOGETHER:
         try:
             return _cotangents_together(x, rows, together)

@@ -13,7 +13,6 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from lightning_invert.jacobians.eigenvalues import eigenvalues_of_four_rows
 from lightning_invert.jacobians.thresholds import check_real
 
 __all__ = [
@@ -37,9 +36,6 @@ MAX_GRAM_SIZE = 512
 MAX_NUMBERS_AT_ONCE = 2**21
 """Matrices are taken in chunks of so many numbers, 16 MiB in float64: larger blocks of memory are
 given back to the system, and fetched again, at every use."""
-
-MIN_MATRICES_FOR_ROTATIONS = 768
-"""Of four rows: for fewer, LAPACK is as fast as working on all at once."""
 
 MIN_NUMBERS_FOR_THREADS = 2**20
 """Fewer numbers are done while PyTorch's own threads, which wait for work in a loop for some
@@ -105,23 +101,11 @@ def _by_gram(batch: Tensor) -> tuple[Tensor, Tensor]:
     if not (least > MIN_SIZE and most < 1.0 / MIN_SIZE):  # so also for NaN
         usable = (size > MIN_SIZE) & (size < 1.0 / MIN_SIZE)
         gram[~usable] = 0.0
-    squares = _eigenvalues(gram).flip(-1)
+    squares = _shared(torch.linalg.eigvalsh, np.linalg.eigvalsh, gram).flip(-1)
     error = 4.0 * math.sqrt(max(m, n)) * torch.finfo(squares.dtype).eps
     # The square root halves a relative error.
     good = squares[:, 0] * (error / (2.0 * MAX_ERROR)) <= squares[:, -1]
     return squares.clamp_(min=0.0).sqrt_(), good if usable is None else good & usable
-
-
-def _eigenvalues(symmetric: Tensor) -> Tensor:
-    """Return the eigenvalues of each matrix of a batch, in ascending order."""
-    if (
-        symmetric.shape[1] == 4
-        and symmetric.device.type == "cpu"
-        and len(symmetric) >= MIN_MATRICES_FOR_ROTATIONS
-        and (symmetric.numel() < MIN_NUMBERS_FOR_THREADS or torch.get_num_threads() < 2)
-    ):
-        return torch.from_numpy(eigenvalues_of_four_rows(symmetric.detach().numpy()))
-    return _shared(torch.linalg.eigvalsh, np.linalg.eigvalsh, symmetric)
 
 
 def _by_svd(batch: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,24 +24,21 @@ from lightning_invert.jacobians.singular_values import (
     weakest_directions,
 )
 from lightning_invert.jacobians.thresholds import condition_limit
+from lightning_invert.jacobians.work import MAX_ENTRIES
 
 __all__ = ["Effort", "Spectrum", "measure_spectrum"]
 
 MAX_SINGULAR_VALUES = 1024
-MAX_ENTRIES = 2**22
-"""A Jacobian with more than either is not formed."""
-
-MAX_ENTRIES_AT_ONCE = 2**24
-"""Entries of the Jacobians that are in memory together."""
+"""A Jacobian with more is not formed unless a plan says so: its SVD takes seconds."""
 
 
 class Effort(NamedTuple):
-    """What is spent on a point.
+    """The effort at each point.
 
     Attributes:
         formed: Whether the Jacobian is formed; ``None``: unless it is too large.
-        probes: Where it is not: how many random starts ...
-        steps: ... of how many steps each.
+        probes: Random starts where it is not formed.
+        steps: Lanczos steps from each start.
     """
 
     formed: bool | None = None
@@ -50,20 +47,18 @@ class Effort(NamedTuple):
 
 
 class Spectrum(NamedTuple):
-    r"""The singular values of a map at some points.
+    r"""The singular values of a map's Jacobian at N points.
 
     Attributes:
         singular_values: Shape (N, k), descending, float64; NaN where the Jacobian is not finite.
-            Where it was not formed, shape (N, 1): a lower bound of :math:`\sigma_1`, mostly it to
-            all digits.
-        outputs: What the map makes of the points, shape (N, m).
+            Where it was not formed, shape (N, 1): a lower bound of :math:`\sigma_1`.
+        outputs: The outputs of the map, shape (N, m).
         shape: (m, n) of the Jacobian.
-        condition_limit: The largest condition number that the arithmetic can tell.
-        probes: What is known of it, where the Jacobian was not formed.
-        weakest: The singular vectors of the smallest singular value, if they were asked for.
-        identity_error: How far each Jacobian is from the identity, :math:`\|J - 1\|_F^2 / m`,
-            shape (N,), if that was asked for and it was formed.
-        comparison: How far it is from that of a reference, likewise.
+        condition_limit: The largest condition number that the arithmetic resolves.
+        probes: Bounds and estimates, where the Jacobian was not formed.
+        weakest: The singular vectors of the smallest singular value, with ``directions=True``.
+        identity_error: :math:`\|J - 1\|_F^2 / m`, shape (N,), with ``identity=True``.
+        comparison: The comparison with a ``reference``.
     """
 
     singular_values: Tensor
@@ -77,7 +72,7 @@ class Spectrum(NamedTuple):
 
     @property
     def formed(self) -> bool:
-        """Whether these are all singular values."""
+        """Whether ``singular_values`` holds all of them."""
         return self.probes is None
 
 
@@ -95,45 +90,65 @@ def measure_spectrum(
     check: bool = True,
     arithmetic: torch.dtype | None = None,
 ) -> Spectrum:
-    r"""Return the singular values of the Jacobian at each point.
+    r"""Return the singular values of the Jacobian at each of N >= 1 points.
 
-    A Jacobian with more than 1024 singular values or 4 194 304 entries is not formed: see
-    :func:`~lightning_invert.jacobians.lanczos.probe_jacobians`.
-
-    Args:
-        function: Maps (N, \*), and the rows of the context, to (N, \*), each row by itself.
-        inputs: The points, shape (N, \*), floating, at least one.
-        context: Further arguments of the function, shape (N, \*) each, which are held fixed.
-        stds: Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,): the
-            Jacobian is that between standardised inputs and outputs.
-        directions: Whether to find the weakest directions.
-        identity: Whether to find how far the Jacobian, which is to be square, is from the identity.
-        reference: What to hold the Jacobian against where it is formed, see
-            :func:`~lightning_invert.jacobians.comparison.compare_jacobians`.
-        num_outputs: m, if it is known: by default it is found by evaluating the function at a point.
-        effort: Whether to form it, and how hard to look where it is not.
-        check: As in :func:`~lightning_invert.batched_jacobian`.
-        arithmetic: In which dtype the function computes inside, where that is coarser than the
-            dtype of its inputs.
-
-    Returns:
-        The spectrum.
-
-    Raises:
-        ValueError: If the Jacobian is not square, though it is to be compared with the identity; or
-            if there are not as many standard deviations as columns.
+    ``context`` are further arguments, (N, \*) each, held fixed. ``stds``, (n,) and (m,), give the
+    Jacobian between standardised inputs and outputs. ``arithmetic`` is the dtype inside of the
+    function where that is coarser than the dtype of the inputs. By default a Jacobian with more
+    than 1024 singular values or 16 777 216 entries is not formed, but probed.
 
     Example:
-        >>> found = measure_spectrum(torch.square, torch.tensor([[1.0, 2.0]]))
-        >>> found.singular_values.tolist(), found.formed
+        >>> spectrum = measure_spectrum(torch.square, torch.tensor([[1.0, 2.0]]))
+        >>> spectrum.singular_values.tolist(), spectrum.formed
         ([[4.0, 2.0]], True)
         >>> measure_spectrum(torch.square, torch.ones(1, 2000)).formed
         False
     """
     n = inputs.shape[1:].numel()
-    if num_outputs is None:
-        num_outputs = count_outputs(with_context(function, context), inputs)
-    m = num_outputs
+    m = num_outputs or count_outputs(with_context(function, context), inputs)
+    _check_sizes(m, n, stds, identity)
+    effort = effort or Effort()
+    formed = effort.formed
+    if formed is None:
+        formed = min(m, n) <= MAX_SINGULAR_VALUES and m * n <= MAX_ENTRIES
+    if not formed:
+        return _probed(function, inputs, context, stds, (m, n), effort, arithmetic)
+    function = function if stds is None else _in_units(function, stds[1])
+    size = max(1, MAX_ENTRIES // max(1, m * n))
+    if context:  # so few that all are taken at once, with their context
+        size = min(size, default_chunk(m + n))
+    spectra: list[Spectrum] = []
+    for points, *rows in zip(*(part.split(size) for part in (inputs, *context)), strict=True):
+        jacobian, outputs = jacobian_and_outputs(
+            with_context(function, rows),
+            points,
+            num_outputs=m,
+            chunk_size=size if context else None,
+            check=check and not spectra,
+        )
+        limit = _limit(jacobian.dtype, arithmetic, (m, n))
+        if stds is not None:
+            scaled = outputs.dtype == stds[1].dtype
+            jacobian = jacobian * stds[0] if scaled else jacobian * stds[0] / stds[1][:, None]
+            outputs = outputs * stds[1] if scaled else outputs
+        comparison = None
+        if reference is not None:
+            comparison = compare_jacobians(jacobian, reference, points, context=rows, stds=stds)
+        spectrum = Spectrum(
+            singular_values(jacobian),
+            outputs,
+            (m, n),
+            limit,
+            weakest=weakest_directions(jacobian) if directions else None,
+            identity_error=distance_from_identity(jacobian) if identity else None,
+            comparison=comparison,
+        )
+        spectra.append(spectrum)
+    whole: Spectrum = _joined(spectra)
+    return whole
+
+
+def _check_sizes(m: int, n: int, stds: tuple[Tensor, Tensor] | None, identity: bool) -> None:
     if identity and m != n:
         raise ValueError(
             f"Expected a round trip to have as many outputs as inputs, but it maps {n} to {m}. "
@@ -145,55 +160,19 @@ def measure_spectrum(
                 f"Expected argument `{side}_std` to hold a number for each of the {count} {side}s, "
                 f"but got {len(std)}."
             )
-    effort = effort or Effort()
-    formed = min(m, n) <= MAX_SINGULAR_VALUES and m * n <= MAX_ENTRIES
-    if not (formed if effort.formed is None else effort.formed):
-        return _not_formed(function, inputs, context, stds, (m, n), effort, arithmetic)
-    function = function if stds is None else _in_units(function, stds[1])
-    sigmas, outputs, weakests, errors, compared = [], [], [], [], []
-    size = max(1, MAX_ENTRIES_AT_ONCE // max(1, m * n))
-    if context:  # so few that all are taken at once, with their context
-        size = min(size, default_chunk(m + n))
-    for points, *rows in zip(*(part.split(size) for part in (inputs, *context)), strict=True):
-        jacobian, y = jacobian_and_outputs(
-            with_context(function, rows),
-            points,
-            num_outputs=m,
-            chunk_size=size if context else None,
-            check=check,
-        )
-        check, limit = False, _limit(jacobian.dtype, arithmetic, (m, n))
-        if stds is not None:
-            scaled = y.dtype == stds[1].dtype
-            jacobian = jacobian * stds[0] if scaled else jacobian * stds[0] / stds[1][:, None]
-            y = y * stds[1] if scaled else y
-        outputs.append(y)
-        sigmas.append(singular_values(jacobian))
-        if directions:
-            weakests.append(weakest_directions(jacobian))
-        if identity:
-            errors.append(distance_from_identity(jacobian))
-        if reference is not None:
-            compared.append(compare_jacobians(jacobian, reference, points, context=rows, stds=stds))
-    return Spectrum(
-        torch.cat(sigmas),
-        torch.cat(outputs),
-        (m, n),
-        limit,
-        weakest=WeakestDirections(*map(torch.cat, zip(*weakests, strict=True)))
-        if directions
-        else None,
-        identity_error=torch.cat(errors) if identity else None,
-        comparison=Comparison(
-            torch.cat([one.error for one in compared]),
-            torch.cat([one.singular_values for one in compared]),
-        )
-        if compared
-        else None,
-    )
 
 
-def _not_formed(
+def _joined(parts: Sequence[Any]) -> Any:
+    """Join the fields of the chunks' spectra: tensors one after the other, all else from the first."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    if hasattr(first, "_fields"):  # a named tuple
+        return type(first)(*map(_joined, zip(*parts, strict=True)))
+    return first
+
+
+def _probed(
     function: Callable[..., Tensor],
     inputs: Tensor,
     context: Sequence[Tensor],
@@ -220,39 +199,39 @@ def _not_formed(
 def _standardized(
     function: Callable[..., Tensor], inputs: Tensor, stds: tuple[Tensor, Tensor] | None
 ) -> tuple[Callable[..., Tensor], Tensor]:
-    """Return the function between standardised inputs and outputs, and the inputs so."""
+    """Return the function between standardised inputs and outputs, and the standardised inputs."""
     if stds is None:
         return function, inputs
-    of_x, of_y = (std.to(inputs) for std in stds)
+    x_std, y_std = (std.to(inputs) for std in stds)
 
     def scaled(z: Tensor, *context: Tensor) -> Tensor:
-        x = (z * of_x).reshape(-1, *inputs.shape[1:])
-        return function(x, *context).flatten(1) / of_y
+        x = (z * x_std).reshape(-1, *inputs.shape[1:])
+        return function(x, *context).flatten(1) / y_std
 
-    return scaled, inputs.flatten(1) / of_x
+    return scaled, inputs.flatten(1) / x_std
 
 
-def _in_units(function: Callable[..., Tensor], of_y: Tensor) -> Callable[..., Tensor]:
-    """Return the function with outputs in these units, if they are in the dtype of these.
+def _in_units(function: Callable[..., Tensor], y_std: Tensor) -> Callable[..., Tensor]:
+    """Return the function with outputs divided by ``y_std``, where both are of one dtype.
 
-    Numbers that float32 does not hold are then not met on the way back through a function that
-    computes in float32 inside.
+    The backward pass of a function that computes in float32 inside then meets no number that
+    float32 does not hold.
     """
 
     def scaled(*arguments: Tensor) -> Tensor:
         y = function(*arguments)
-        return y.flatten(1) / of_y if y.dtype == of_y.dtype else y
+        return y.flatten(1) / y_std if y.dtype == y_std.dtype else y
 
     return scaled
 
 
 def _around(function: Callable[..., Tensor], dtype: torch.dtype) -> Callable[..., Tensor]:
-    """Return the function of a step away from a point, from that dtype to itself.
+    """Return the function of a step away from a point, from ``dtype`` to ``dtype``.
 
-    What is rounding is then told by the dtype in which the function computes.
+    The dtype of the probes then tells how large rounding is.
     """
     return lambda step, x, *context: function(x + step, *context).to(dtype)
 
 
-def _limit(found: torch.dtype, inside: torch.dtype | None, shape: tuple[int, int]) -> float:
-    return min(condition_limit(dtype, shape) for dtype in (found, inside or found))
+def _limit(outside: torch.dtype, inside: torch.dtype | None, shape: tuple[int, int]) -> float:
+    return min(condition_limit(dtype, shape) for dtype in (outside, inside or outside))

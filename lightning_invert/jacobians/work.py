@@ -1,7 +1,7 @@
-"""How much of a map's Jacobians can be had for a given amount of work, decided from shapes alone.
+"""The effort of a look, chosen for a bounded amount of work from shapes alone.
 
-What is decided does not depend on the machine, on how busy it is, or on chance: the same map is
-looked at in the same way everywhere, and its curves can be compared.
+The choice depends neither on the machine, nor on how busy it is, nor on chance: a map is looked at
+in the same way everywhere, and its curves can be compared.
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import evaluate
 
-__all__ = ["Plan", "flops_of", "numbers_saved", "plan"]
+__all__ = ["MAX_ENTRIES", "MAX_WORK", "Plan", "flops_of", "numbers_saved", "plan"]
 
 MAX_WORK = 22 * 10**10
-"""Of a look, in multiplications and additions of matrix products. Two cores of a server processor
+"""Multiplications and additions of a look's matrix products. Two cores of a server processor
 (x86-64 with AVX-512, torch 2.13) do 150 to 200 thousand million a second: 1.1 to 1.5 s."""
 
 MEMORY = 250
-"""A number that is written, read by the next operation and read again by the backward pass takes as
-long as so many operations: 1.7 ns. Fitted to five networks of 25 to 500 MFLOP with BatchNorm and
-SiLU, whose passes take between 0.9 and 1.6 times what this says."""
+"""Operations that take as long as writing a number, reading it in the next operation and reading it
+again in the backward pass: 1.7 ns. Fitted to five networks of 25 to 500 MFLOP with BatchNorm and
+SiLU, whose passes take between 0.9 and 1.6 times the estimate."""
 
 VECTORS = 1500
-"""The same for the inputs and outputs of a pass of a probe, which are made orthogonal to up to
+"""The same for each input and output of a probe's pass, whose vectors are made orthogonal to up to
 eight others, twice: perceptrons of 1200 inputs and outputs spend three quarters of a look on it."""
 
 GRAM = 4
-"""The product of a Jacobian with its transpose is in float64, at half the speed, ..."""
+"""Work per multiplication of the product of a Jacobian with its transpose, in float64."""
 
 DECOMPOSITION = 20
-"""... and k^3 times this is its eigenvalues, or an SVD: 256 rows take 2.3 ms, and 784 take 48 ms."""
+"""Work of the eigenvalues or an SVD, per k^3: 256 rows take 2.3 ms, and 784 take 48 ms."""
 
 FORWARD_MODE = 4
-"""So many backward passes cost as much as a forward-mode pass."""
+"""Backward passes that cost as much as a forward-mode pass."""
 
 MAX_ENTRIES = 2**24
-"""A Jacobian with more is not formed: with its copies in float64 it would take 0.5 GiB."""
+"""Entries of the Jacobians in memory together: with copies in float64 they take 0.5 GiB. A Jacobian
+with more is not formed."""
 
 MIN_POINTS_FORMED = 32
-"""For fewer Jacobians than these, a median is not worth more than bounds at more points."""
+"""A median over fewer Jacobians is worth less than bounds at more points."""
 
 MIN_POINTS = 4
 MIN_PROBES, MAX_PROBES = 3, 4
@@ -52,13 +53,13 @@ MIN_STEPS, MAX_STEPS = 4, 8
 
 
 class Plan(NamedTuple):
-    """How to look at the Jacobians of a map.
+    """The way to look at the Jacobians of a map.
 
     Attributes:
         formed: Whether they are formed, or else probed.
-        num_points: At how many points.
-        probes: Random starts at each, 0 if they are formed.
-        steps: From each start, 0 if they are formed.
+        num_points: Points of the look.
+        probes: Random starts at each point, 0 if the Jacobians are formed.
+        steps: Steps from each start, 0 if they are formed.
     """
 
     formed: bool
@@ -70,21 +71,11 @@ class Plan(NamedTuple):
 def plan(
     flops: int, shape: tuple[int, int], num_points: int, *, max_work: float = MAX_WORK
 ) -> Plan:
-    """Choose the most that can be had for a bounded amount of work, by default about 1.5 s on two cores.
+    """Choose the most that ``max_work`` affords, from the ``flops`` of one evaluation at one point.
 
-    The Jacobians are formed at all points, or else at as many as can be afforded, if these are 32
-    at least. Otherwise they are probed: at as many points as can be afforded but at least four, for
-    which the steps and then the starts are made fewer. A map so large that even this takes longer
-    is looked at nevertheless.
-
-    Args:
-        flops: Of one evaluation at one point: see :func:`flops_of`.
-        shape: (m, n) of the Jacobian.
-        num_points: How many points there are.
-        max_work: The bound, in floating point operations.
-
-    Returns:
-        The plan.
+    The Jacobians are formed at as many points as are affordable, if these are at least 32.
+    Otherwise they are probed, at 4 points or more; the steps and then the starts are reduced for
+    that. The least plan is returned even if it takes more than ``max_work``.
 
     Example:
         >>> plan(10_000, (4, 7), 256)
@@ -94,48 +85,36 @@ def plan(
     """
     m, n = shape
     if m * n <= MAX_ENTRIES:
-        affordable = int(max_work // max(1, _work_of_forming(flops, m, n)))
+        affordable = int(max_work // max(1, work_of_forming(flops, m, n)))
         if affordable >= min(num_points, MIN_POINTS_FORMED):
             return Plan(True, min(num_points, affordable))
     fewest = min(num_points, MIN_POINTS)
     choices = [(MAX_PROBES, steps) for steps in range(MAX_STEPS, MIN_STEPS - 1, -1)]
     for probes, steps in choices:
-        affordable = int(max_work // max(1, _work_of_probing(flops, m, n, probes, steps)))
+        affordable = int(max_work // max(1, work_of_probing(flops, m, n, probes, steps)))
         if affordable >= fewest:
             return Plan(False, min(num_points, affordable), probes, steps)
     return Plan(False, fewest, MIN_PROBES, MIN_STEPS)
 
 
-def _work_of_forming(flops: int, m: int, n: int) -> int:
+def work_of_forming(flops: int, m: int, n: int) -> int:
     """Return the work at one point: an evaluation, passes, and the singular values."""
     k = min(m, n)
     passes = min(m, FORWARD_MODE * n)
     return (1 + passes) * flops + GRAM * m * n * k + DECOMPOSITION * k**3
 
 
-def _work_of_probing(flops: int, m: int, n: int, probes: int, steps: int) -> int:
+def work_of_probing(flops: int, m: int, n: int, probes: int, steps: int) -> int:
     """Return the work at one point: an evaluation and its derivative, and two passes a step."""
     return probes * (3 + 2 * steps) * (flops + VECTORS * (m + n))
 
 
 def flops_of(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
-    r"""Return how many floating point operations an evaluation at one point is worth.
+    """Return the floating point operations that an evaluation at one point is worth.
 
-    Those of matrix products and convolutions are counted, by PyTorch. Where it counts none, as in
-    recurrent layers, or cannot follow, two for each parameter stand for them. What is elementwise
-    is limited by memory: each number that the graph keeps, and each input and output, is worth 250
-    operations.
-
-    Args:
-        function: Maps (N, \*) to (N, \*), each row by itself.
-        inputs: Points, shape (N, \*), floating: only the shape of the first matters.
-
-    Returns:
-        The number of operations.
-
-    Raises:
-        TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
-        ValueError: If the shapes do not fit.
+    PyTorch counts those of matrix products and convolutions. Where it counts none, as in recurrent
+    layers, two for each parameter stand for them. Elementwise operations are limited by memory:
+    each number that the graph keeps, and each input and output, is worth 250 operations.
 
     Example:
         >>> layer = torch.nn.Linear(100, 50)
@@ -153,14 +132,14 @@ def _count(function: Callable[[Tensor], Tensor], point: Tensor) -> int:
         with FlopCounterMode(display=False) as counter:
             evaluate(function, point.detach().repeat_interleave(2, 0).requires_grad_())
         return int(counter.get_total_flops()) // 2
-    # It stands between the function and all of PyTorch: what a function of somebody else's makes of
-    # that is not known, and it has been evaluated without.
-    except Exception:  # noqa: BLE001  # whatever it is, the parameters serve
+    # The counter stands between a foreign function and all of PyTorch: anything can fail there. The
+    # function itself was evaluated without the counter.
+    except Exception:  # noqa: BLE001  # the parameters serve
         return 0
 
 
 def _parameters(function: Any) -> int:
-    """Return the number of parameters of a module, or of whom a function belongs to."""
+    """Return the number of parameters of a module, or of the module that a function belongs to."""
     owners = (function, getattr(function, "owner", None), getattr(function, "__self__", None))
     for owner in owners:
         if isinstance(owner, nn.Module):
@@ -169,33 +148,24 @@ def _parameters(function: Any) -> int:
 
 
 def numbers_saved(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[int, int]:
-    r"""Return how many numbers the graph of one point keeps, and how many outputs there are.
-
-    The weights, which are there anyway, are the same for two points and for three.
-
-    Args:
-        function: Maps (N, \*) to (N, \*), each row by itself.
-        inputs: Points, shape (N, \*), at least one.
-
-    Returns:
-        The two numbers.
+    """Return the numbers that the graph of one point keeps, without the weights, and the outputs.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(5, 30), torch.nn.Tanh(), torch.nn.Linear(30, 2))
-        >>> numbers_saved(net, torch.zeros(1, 5))  # what goes into the layers
+        >>> numbers_saved(net, torch.zeros(1, 5))  # the inputs of the layers
         (35, 2)
     """
-    saved = []
-    for count in (2, 3):  # a lone one is evaluated twice
-        found: dict[int, Tensor] = {}
+    totals = []
+    for count in (2, 3):  # the weights are the same for both; a lone point is evaluated twice
+        saved: dict[int, Tensor] = {}
 
-        def keep(tensor: Tensor, found: dict[int, Tensor] = found) -> Tensor:
+        def keep(tensor: Tensor, saved: dict[int, Tensor] = saved) -> Tensor:
             tensor = tensor.detach()  # itself would be held by the graph that it holds
-            found[tensor.untyped_storage().data_ptr()] = tensor
+            saved[tensor.untyped_storage().data_ptr()] = tensor
             return tensor
 
         x = inputs[:1].detach().repeat(count, *(1 for _ in inputs.shape[1:])).requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             outputs = evaluate(function, x)
-        saved.append(sum(t.untyped_storage().nbytes() // t.element_size() for t in found.values()))
-    return max(0, saved[1] - saved[0]), outputs[0].numel()
+        totals.append(sum(t.untyped_storage().nbytes() // t.element_size() for t in saved.values()))
+    return max(0, totals[1] - totals[0]), outputs[0].numel()

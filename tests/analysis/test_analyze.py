@@ -112,7 +112,7 @@ def test_pieces_change_nothing_but_the_memory(kind, tmp_path, monkeypatch):
     net = network()
     whole = analyze(net, POINTS, table=tmp_path / f"whole.{kind}")
     monkeypatch.setattr("lightning_invert.analysis.points.MAX_POINTS_AT_ONCE", 20)
-    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_ENTRIES_AT_ONCE", 28 * 7)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_ENTRIES", 28 * 7)
     pieces = analyze(net, POINTS, table=tmp_path / f"pieces.{kind}")
     assert pieces.scalars == pytest.approx(dict(whole.scalars))
     torch.testing.assert_close(pieces.singular_values, whole.singular_values)

@@ -47,7 +47,7 @@ def test_a_checkpoint_becomes_onnx_files(tmp_path, capsys):
     assert off(pair, "round_trip", x, *session.run(None, {"y": x.numpy()})) < 2e-6
 
 
-def test_a_checkpoint_of_own_networks_becomes_programs_where_they_are_allowed(tmp_path):
+def test_a_checkpoint_of_own_networks_becomes_files_where_they_are_allowed(tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     sys.path.insert(0, "")
     import mine
@@ -55,12 +55,13 @@ def test_a_checkpoint_of_own_networks_becomes_programs_where_they_are_allowed(tm
     sys.path.remove("")
     saved(tmp_path, mine.Net(3, 2), mine.Net(2, 3))
     del sys.modules["mine"]
-    given = ["export", "--ckpt", "pair.ckpt", "--to", "torch", "--folder", "made/here"]
+    given = ["export", "--ckpt", "pair.ckpt", "--to", "onnx", "--folder", "made/here"]
     with pytest.raises(SystemExit, match=r"export: pair\.ckpt: .*--allow mine\.Net"):
         main(given)
     assert "mine" not in sys.modules
     main([*given, "--allow", "mine"])
-    y, jacobian = torch.export.load("made/here/forward.pt2").module()(torch.zeros(4, 3).double())
+    session = onnxruntime.InferenceSession("made/here/forward.onnx")
+    y, jacobian = session.run(None, {"x": torch.zeros(4, 3).double().numpy()})
     assert (y.shape, jacobian.shape) == ((4, 2), (4, 2, 3))
 
 
@@ -68,7 +69,7 @@ def test_a_checkpoint_of_own_networks_becomes_programs_where_they_are_allowed(tm
     ("args", "words"),
     [
         (["--ckpt", "none.ckpt", "--to", "onnx"], "export: .*there is no file 'none.ckpt'"),
-        (["--ckpt", "bad.ckpt", "--to", "torch"], "export: .*'bad.ckpt' to be a checkpoint"),
+        (["--ckpt", "bad.ckpt", "--to", "page"], "export: .*'bad.ckpt' to be a checkpoint"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(args, words, tmp_path):
@@ -81,4 +82,4 @@ def test_what_is_wrong_is_said_in_one_line(args, words, tmp_path):
 def test_help_lists_what_can_be_written(capsys):
     with pytest.raises(SystemExit):
         main(["export", "--help"])
-    assert "{onnx,torch,page}" in capsys.readouterr().out
+    assert "{onnx,page}" in capsys.readouterr().out

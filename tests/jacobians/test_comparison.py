@@ -51,7 +51,7 @@ def test_pieces_change_nothing(context, monkeypatch):
         return (lambda x, scale: module(scale * x)) if context else module
 
     whole = measure_spectrum(of(net), X, context=rows, reference=of(true)).comparison
-    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_ENTRIES_AT_ONCE", 15 * 7)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_ENTRIES", 15 * 7)
     pieces = measure_spectrum(of(net), X, context=rows, reference=of(true)).comparison
     torch.testing.assert_close(pieces.error, whole.error, rtol=1e-5, atol=0)
     torch.testing.assert_close(pieces.singular_values, whole.singular_values)

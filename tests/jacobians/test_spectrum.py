@@ -70,7 +70,7 @@ def test_units_in_float64_do_not_make_a_jacobian_in_float32_more_precise():
 def test_chunks_change_nothing(monkeypatch):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
     whole = measure_spectrum(net, x, directions=True)
-    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_ENTRIES_AT_ONCE", 60)
+    monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_ENTRIES", 60)
     parts = measure_spectrum(net, x, directions=True)
     torch.testing.assert_close(parts.singular_values, whole.singular_values)
     torch.testing.assert_close(parts.weakest.outputs, whole.weakest.outputs)

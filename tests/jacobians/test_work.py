@@ -102,13 +102,13 @@ def test_a_plan_is_affordable_or_the_least(flops, shape, num_points):
     if found.formed:
         assert shape[0] * shape[1] <= work.MAX_ENTRIES
         assert found.num_points >= min(num_points, 32)
-        assert found.num_points * work._work_of_forming(flops, *shape) <= MAX_WORK
+        assert found.num_points * work.work_of_forming(flops, *shape) <= MAX_WORK
         assert (found.probes, found.steps) == (0, 0)
     else:
         assert found.num_points >= min(num_points, 4)
         assert found.probes >= 3
         assert found.steps >= 4
-        one = work._work_of_probing(flops, *shape, found.probes, found.steps)
+        one = work.work_of_probing(flops, *shape, found.probes, found.steps)
         least = Plan(False, min(num_points, 4), 3, 4)
         assert found == least or found.num_points * one <= MAX_WORK
 
