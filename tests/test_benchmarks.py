@@ -1,57 +1,87 @@
+import importlib
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-
-PARTS = ("common.py", "inverse_problems_page.py")
-
-COMMANDS = {
-    "spectrum.py": ["--seconds", "0.01", "--shapes", "1"],
-    "overhead.py": ["--epochs", "2"],
-    "large.py": ["--quick"],
-    "surrogate.py": ["--only", "smooth,true", "--share", "0.005"],
-    "inverse_problems.py": [
-        "--problems",
-        "robot_arm",
-        "--seeds",
-        "1",
-        "--targets",
-        "3",
-        "--epochs",
-        "1",
-        "--adjoint",
-        "0",
-    ],
-    "training.py": ["--epochs", "1", "--turns", "1"],
-    "alpha.py": ["--few", "--seeds=1", "--epochs=2", "--points=300", "--targets=50"],
-    "stopping.py": ["--runs=2", "--epochs=7", "--every=2", "--targets=20", "--points=100"],
-    "page.py": ["--moves=2", "--targets=1", "--times=1"],
-    "trust.py": ["--problems=robot_arm", "--targets=20", "--epochs=1"],
-    "solve.py": ["--targets", "200", "--few", "2", "--epochs", "2", "--seconds", "0.01"],
+PARTS = {"common", "inverse_problems_page"}
+TINY = {
+    "spectrum": "--seconds 0.01 --shapes 1",
+    "overhead": "--epochs 2",
+    "large": "--quick",
+    "surrogate": "--only smooth,true --share 0.005",
+    "inverse_problems": "--problems robot_arm --seeds 1 --targets 3 --epochs 1 --adjoint 0",
+    "training": "--epochs 1 --turns 1",
+    "alpha": "--few --seeds 1 --epochs 2 --points 300 --targets 50",
+    "stopping": "--runs 2 --epochs 7 --every 2 --targets 20 --points 100",
+    "page": "--moves 2 --targets 1 --times 1",
+    "trust": "--problems robot_arm --targets 20 --epochs 1",
+    "solve": "--targets 200 --few 2 --epochs 2 --seconds 0.01",
 }
+"""The smallest setting of each benchmark."""
+
+LOGGERS = ("lightning", "lightning.pytorch", "lightning_invert")
+"""Loggers that a benchmark silences."""
+
+each_benchmark = pytest.mark.parametrize("name", TINY)
+
+
+@pytest.fixture
+def run(monkeypatch, capfd, tmp_path):
+    """Run a benchmark in this process and return what it and its children print."""
+
+    def run(name, options):
+        monkeypatch.syspath_prepend(FOLDER)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [name, *options.split()])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(name).main()
+        return capfd.readouterr().out
+
+    threads = torch.get_num_threads()
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    environment = dict(os.environ)
+    yield run
+    for name in {*TINY, *PARTS}:
+        sys.modules.pop(name, None)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(threads)
 
 
 def test_every_benchmark_is_run_here():
-    assert {path.name for path in FOLDER.glob("*.py")} == {*COMMANDS, *PARTS}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*TINY, *PARTS}
+
+
+@each_benchmark
+def test_a_benchmark_explains_its_options(name, run, capfd):
+    with pytest.raises(SystemExit, match="0"):
+        run(name, "--help")
+    assert "options:" in capfd.readouterr().out
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_benchmark_names_machine_versions_and_limit(name):
+@each_benchmark
+def test_a_benchmark_names_versions_and_limit(name, run):
     browser = shutil.which("chromium") and shutil.which("npm")
-    if name == "page.py" and not (browser or os.environ.get("CI")):
+    if name == "page" and not (browser or os.environ.get("CI")):
         pytest.skip("no chromium or no npm here")
-    done = subprocess.run(
-        [sys.executable, FOLDER / name, *COMMANDS[name]],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    for word in ("threads; torch ", "limit"):
-        assert word in done.stdout
+    printed = run(name, TINY[name])
+    assert "threads; torch " in printed
+    assert "limit" in printed
+
+
+@pytest.mark.slow
+def test_a_benchmark_runs_as_a_script():
+    command = [sys.executable, FOLDER / "spectrum.py", *TINY["spectrum"].split()]
+    assert "limit" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
