@@ -1,17 +1,18 @@
-"""How each logger shows what was seen, one file a logger."""
+"""How each logger shows what is found of maps: a file a logger."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from lightning_invert.report.loggers.base import Counts, Gallery, count, logger_step
-from lightning_invert.report.loggers.guard import Guard, Guarded
-from lightning_invert.report.loggers.mlflow import MLFlowGallery
-from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
-from lightning_invert.report.loggers.wandb import WandbGallery
+from lightning_invert.report.loggers.counts import Counts, count
+from lightning_invert.report.loggers.gallery import Gallery
+from lightning_invert.report.loggers.guard import Guard
 from lightning_invert.watch.scalars import SCALARS
 
 if TYPE_CHECKING:
@@ -28,49 +29,29 @@ __all__ = [
     "notice",
 ]
 
-_KINDS: dict[str, type[Gallery]] = {
-    "TensorBoardLogger": TensorBoardGallery,
-    "WandbLogger": WandbGallery,
-    "MLFlowLogger": MLFlowGallery,
-}
-
 
 def galleries(trainer: Trainer, guard: Guard | None = None) -> list[Gallery]:
-    """Return one for each of the trainer's loggers.
+    """Return a gallery for each of the trainer's loggers."""
+    for module in iter_modules([str(Path(__file__).parent)]):
+        import_module(f"{__name__}.{module.name}")
+    return [Gallery.of(logger, guard) for logger in trainer.loggers]
 
-    Args:
-        trainer: Whose loggers.
-        guard: What is done where one fails; by default, it is said.
-    """
-    guard = guard or Guard()
-    # By name, because `lightning` and `pytorch_lightning` each have classes of their own, and
-    # because none of these packages is to be imported for nothing.
-    return [
-        Guarded(
-            next((_KINDS[c.__name__] for c in type(one).__mro__ if c.__name__ in _KINDS), Gallery)(
-                one
-            ),
-            guard,
-        )
-        for one in trainer.loggers
-    ]
+
+def logger_step(trainer: Trainer) -> int:
+    """Return the step under which the trainer logs scalars now."""
+    # Not `global_step`: that counts each optimizer of a module with several.
+    stepped = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", None)
+    return int(trainer.global_step if stepped is None else stepped)
 
 
 def notice(trainer: Trainer, *, histograms: bool, images: bool) -> None:
-    """Say once what a logger is not going to show, though it was asked for."""
+    """Say which of the things that are asked for a logger cannot show."""
     for gallery in galleries(trainer):
-        name = type(gallery.logger).__name__
-        missing = [
-            what
-            for what, asked, shown in (
-                ("histograms", histograms, gallery.histograms),
-                ("figures", images, gallery.images),
-            )
-            if asked and not shown
-        ]
-        if missing and name != "DummyLogger":
+        missing = ["histograms"] if histograms and not gallery.histograms else []
+        missing += ["figures"] if images and not gallery.images else []
+        if missing and gallery.name != "DummyLogger":
             rank_zero_info(
-                f"InvertibilityCallback: {name} gets the scalars, but cannot show "
+                f"InvertibilityCallback: {gallery.name} gets the scalars, but cannot show "
                 f"{' or '.join(missing)}."
             )
 

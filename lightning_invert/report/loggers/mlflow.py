@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lightning_invert.report.loggers.base import Gallery
+from lightning_invert.report.loggers.gallery import Gallery
 from lightning_invert.report.worst_points import to_csv
 
 if TYPE_CHECKING:
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["MLFlowGallery"]
 
 
-class MLFlowGallery(Gallery):
+class MLFlowGallery(Gallery, logger="MLFlowLogger"):
     """MLflow keeps pictures as artifacts of the run."""
 
     images = True
 
-    def image(self, tag: str, image: npt.NDArray[np.uint8], step: int) -> None:
-        """Keep it under its tag."""
+    def _image(self, tag: str, image: npt.NDArray[np.uint8], step: int) -> None:
         file = f"{self._prefix}{tag}/step_{step}.png"
         self.logger.experiment.log_image(self.logger.run_id, image, file)
 
-    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
-        """Keep it under its tag, as CSV."""
+    def _table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
         text = to_csv(columns)
         self.logger.experiment.log_text(self.logger.run_id, text, f"{self._prefix}{tag}.csv")

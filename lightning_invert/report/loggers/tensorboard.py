@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lightning_invert.report.loggers.base import Counts, Gallery
+from lightning_invert.report.loggers.counts import Counts
+from lightning_invert.report.loggers.gallery import Gallery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["TensorBoardGallery"]
 
 
-class TensorBoardGallery(Gallery):
+class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
     """TensorBoard shows everything."""
 
     histograms = True
     images = True
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Show them under *Scalars*."""
+    def _scalars(self, values: Mapping[str, float], step: int) -> None:
         file = self._file
         if not hasattr(file, "add_summary"):
-            super().scalars(values, step)
+            super()._scalars(values, step)
             return
         # All in one event: the queue before the file holds ten, and then one waits for the disk.
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -38,8 +38,7 @@ class TensorBoardGallery(Gallery):
         ]
         file.add_summary(Summary(value=shown), step)
 
-    def histogram(self, tag: str, counts: Counts, step: int) -> None:
-        """Show it under *Histograms* and *Distributions*."""
+    def _histogram(self, tag: str, counts: Counts, step: int) -> None:
         self.logger.experiment.add_histogram_raw(
             self._prefix + tag,
             min=counts.least,
@@ -52,16 +51,13 @@ class TensorBoardGallery(Gallery):
             global_step=step,
         )
 
-    def image(self, tag: str, image: npt.NDArray[np.uint8], step: int) -> None:
-        """Show it under *Images*."""
+    def _image(self, tag: str, image: npt.NDArray[np.uint8], step: int) -> None:
         self.logger.experiment.add_image(self._prefix + tag, image, step, dataformats="HWC")
 
-    def text(self, tag: str, words: str, step: int) -> None:
-        """Show them under *Text*."""
+    def _text(self, tag: str, words: str, step: int) -> None:
         self.logger.experiment.add_text(self._prefix + tag, words, step)
 
-    def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Open *Custom scalars* on the charts."""
+    def _layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         # No "Margin" among them: TensorBoard shows those of a group backwards, after all others.
         named = {
             group: {
@@ -72,8 +68,7 @@ class TensorBoardGallery(Gallery):
         }
         self.logger.experiment.add_custom_scalars(named)
 
-    def declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None:
-        """Let the table of hyperparameters compare runs by these scalars."""
+    def _declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None:
         # The first declaration in a run counts, and Lightning is about to make one of `hp_metric`
         # alone. Who has switched that off makes one of their own, which is not to be shadowed.
         if not getattr(self.logger, "_default_hp_metric", False):

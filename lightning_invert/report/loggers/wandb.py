@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lightning_invert.report.loggers.base import Counts, Gallery
+from lightning_invert.report.loggers.counts import Counts
+from lightning_invert.report.loggers.gallery import Gallery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,24 +16,21 @@ if TYPE_CHECKING:
 __all__ = ["WandbGallery"]
 
 
-class WandbGallery(Gallery):
+class WandbGallery(Gallery, logger="WandbLogger"):
     """Weights & Biases shows histograms and pictures among its charts."""
 
     histograms = True
     images = True
 
-    def histogram(self, tag: str, counts: Counts, step: int) -> None:
-        """Log it beside the scalars."""
+    def _histogram(self, tag: str, counts: Counts, step: int) -> None:
         import wandb
 
         picture = wandb.Histogram(np_histogram=(counts.counts, counts.edges))
         self.logger.log_metrics({tag: picture}, step)
 
-    def image(self, tag: str, image: npt.NDArray[np.uint8], step: int) -> None:
-        """Log it beside the scalars."""
+    def _image(self, tag: str, image: npt.NDArray[np.uint8], step: int) -> None:
         self.logger.log_image(tag, [image], step)
 
-    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
-        """Log it beside the scalars."""
+    def _table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         self.logger.log_table(tag, columns=list(columns), data=rows, step=step)

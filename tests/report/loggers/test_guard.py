@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-from lightning_invert.report.loggers import TensorBoardGallery
+from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 KINDS = {
@@ -38,14 +38,14 @@ def fit(folder, *, loggers=False, callbacks=(), epochs=3, **options):
 
 
 def break_kind(monkeypatch, kind):
-    method = getattr(TensorBoardGallery, kind)
+    method = getattr(TensorBoardGallery, f"_{kind}")
 
     def broken(self, *args):
         if self.logger.name == "broken":
             raise OSError(28, "No space left on device")
         method(self, *args)
 
-    monkeypatch.setattr(TensorBoardGallery, kind, broken)
+    monkeypatch.setattr(TensorBoardGallery, f"_{kind}", broken)
 
 
 def found(folder):
@@ -77,7 +77,7 @@ def test_a_logger_that_fails_is_said_once_and_the_other_gets_all(tmp_path, monke
 
 
 def test_two_loggers_that_fail_are_both_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(TensorBoardGallery, "layout", lambda self, charts: 1 / 0)
+    monkeypatch.setattr(TensorBoardGallery, "_layout", lambda self, charts: 1 / 0)
     with pytest.warns(UserWarning, match="ZeroDivisionError") as caught:
         fit(tmp_path, loggers=two_loggers(tmp_path), epochs=1, figures=False)
     assert sum("ZeroDivisionError" in str(w.message) for w in caught) == 2
@@ -189,6 +189,6 @@ def test_an_interrupt_is_no_failure(tmp_path, monkeypatch):
     def interrupted(self, charts):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TensorBoardGallery, "layout", interrupted)
+    monkeypatch.setattr(TensorBoardGallery, "_layout", interrupted)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         fit(tmp_path, loggers=two_loggers(tmp_path), epochs=1, figures=False)

@@ -13,7 +13,8 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.report.loggers import TensorBoardGallery, count
+from lightning_invert.report.loggers import count
+from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
 from lightning_invert.watch.scalars import SCALARS
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
