@@ -1,7 +1,7 @@
 """Every logger gets what it can show, and says what it cannot."""
 
 import csv
-import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,17 +79,72 @@ def test_mlflow_gets_scalars_at_their_steps_figures_and_the_worst_points(mlflow_
     assert f"{shown}/worst_points.csv" in {f.path for f in client.list_artifacts(run, shown)}
 
 
-def test_several_loggers_get_the_same(tmp_path):
-    loggers = [
-        TensorBoardLogger(tmp_path, "tb", version=""),
-        CSVLogger(tmp_path, "csv", version=""),
-    ]
-    fit(tmp_path, loggers)
-    with (tmp_path / "csv" / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row[FULL_RANK]]
-    found = events(tmp_path / "tb").Scalars(FULL_RANK)
-    assert [int(row["step"]) for row in rows] == [event.step for event in found]
+@pytest.fixture(scope="module")
+def pair_run(tmp_path_factory):
+    """A pair's fit with two loggers: the trainer, TensorBoard's events and the rows of a CSV."""
+    folder = tmp_path_factory.mktemp("run")
+    loggers = [TensorBoardLogger(folder, "tb", version=""), CSVLogger(folder, "csv", version="")]
+    watch = InvertibilityCallback(num_points=32, figures=False)
+    trainer = fit(folder, loggers, module=ForwardInverseModule(), callback=watch)
+    return trainer, folder / "tb", rows_of(folder / "csv" / "metrics.csv")
+
+
+def rows_of(file):
+    with file.open() as table:
+        return list(csv.DictReader(table))
+
+
+def test_several_loggers_get_the_same_essential_scalars_and_the_trainer_all(pair_run):
+    trainer, folder, rows = pair_run
+    every = {tag for tag in trainer.callback_metrics if tag.startswith("invertibility/")}
+    essential = {row.name for row in SCALARS.values() if row.essential}
+    chosen = {tag for tag in every if tag.rpartition("/")[2] in essential}
+    assert len(every) == 3 * 21 + 2
+    assert len(chosen) == 3 * 7 + 2
+    for logged in (events(folder).Tags()["scalars"], rows[0], trainer.logged_metrics):
+        assert {tag for tag in logged if tag.startswith("invertibility/")} == chosen
+    rows = [row for row in rows if row[FULL_RANK]]
+    found = events(folder).Scalars(FULL_RANK)
+    assert [int(row["step"]) for row in rows] == [event.step for event in found] == [9, 19]
     assert [float(row[FULL_RANK]) for row in rows] == pytest.approx([e.value for e in found])
+
+
+def test_custom_scalars_open_on_the_charts_of_every_map(pair_run):
+    _, folder, _ = pair_run
+    categories, tags = layout(folder), events(folder).Tags()["scalars"]
+    assert [category.title for category in categories] == [
+        f"invertibility: {name}" for name in ("forward", "inverse", "round_trip")
+    ]
+    for category, charts in zip(categories, (6, 6, 8), strict=True):
+        assert len(category.chart) == charts
+        for chart in category.chart:
+            # TensorBoard shows charts of another kind elsewhere; and curves of a run in one colour.
+            assert chart.WhichOneof("content") == "multiline"
+            assert 1 <= len(chart.multiline.tag) <= 2
+            assert set(chart.multiline.tag) <= set(tags)
+
+
+def test_the_table_of_hyperparameters_compares_runs_by_how_their_maps_end(pair_run):
+    # The plugin takes a metric's last value: no curve has a point that was put there for it.
+    metrics, params = declared(pair_run[1])
+    assert {FULL_RANK, "invertibility/round_trip/log10_cond_p95", "hp_metric"} <= metrics
+    assert "learning_rate" in params
+
+
+def test_the_worst_points_are_a_table_beside_the_logs(pair_run):
+    rows = rows_of(Path(pair_run[0].log_dir) / "invertibility" / "forward_worst_points.csv")
+    cond = [float(row["condition_number"]) for row in rows]
+    assert len(rows) == 20
+    assert cond == sorted(cond, reverse=True)
+    assert {"rank", "band", "sigma_1"} <= set(rows[0])
+    assert any(name.startswith("input/") for name in rows[0])
+
+
+def test_loggers_get_all_scalars_if_they_are_asked_for(tmp_path):
+    watch = InvertibilityCallback(num_points=32, figures=False, scalars="all")
+    trainer = fit(tmp_path, CSVLogger(tmp_path), callback=watch)
+    every = {tag for tag in trainer.callback_metrics if tag.startswith("invertibility/")}
+    assert every <= set(rows_of(Path(trainer.log_dir) / "metrics.csv")[0])
 
 
 def test_no_logger_is_no_hindrance(tmp_path):
@@ -113,44 +168,12 @@ def test_what_was_not_asked_for_is_not_missed(tmp_path, caplog):
     assert "cannot show" not in caplog.text
 
 
-def test_custom_scalars_open_on_the_charts_of_every_map(tmp_path):
-    fit(tmp_path, TensorBoardLogger(tmp_path, "", version=""), module=ForwardInverseModule())
-    categories = layout(tmp_path)
-    assert [category.title for category in categories] == [
-        f"invertibility: {name}" for name in ("forward", "inverse", "round_trip")
-    ]
-    tags = events(tmp_path).Tags()["scalars"]
-    for category, charts in zip(categories, (6, 6, 8), strict=True):
-        assert len(category.chart) == charts
-        for chart in category.chart:
-            # TensorBoard shows charts of another kind elsewhere; and curves of a run in one colour.
-            assert chart.WhichOneof("content") == "multiline"
-            assert 1 <= len(chart.multiline.tag) <= 2
-            assert set(chart.multiline.tag) <= set(tags)
-
-
 def test_a_test_after_the_fit_leaves_the_charts_of_the_fit(tmp_path):
     trainer = fit(tmp_path, TensorBoardLogger(tmp_path, "", version=""))
     trainer.test(Foreign(), loader(), verbose=False)
     (category,) = layout(tmp_path)
     assert category.chart[0].multiline.tag == [FULL_RANK]
     assert f"test/{FULL_RANK}" in events(tmp_path).Tags()["scalars"]
-
-
-@pytest.mark.parametrize("scalars", ["essential", "all"])
-def test_loggers_get_the_scalars_that_were_asked_for_and_the_trainer_all(tmp_path, scalars):
-    watch = InvertibilityCallback(figures=False, scalars=scalars)
-    loggers = [TensorBoardLogger(tmp_path, "tb", version=""), CSVLogger(tmp_path, "c", version="")]
-    trainer = fit(tmp_path, loggers, module=ForwardInverseModule(), callback=watch)
-    every = {tag for tag in trainer.callback_metrics if tag.startswith("invertibility/")}
-    assert len(every) == 3 * 21 + 2
-    essential = {row.name for row in SCALARS.values() if row.essential}
-    names = essential if scalars == "essential" else {tag.rpartition("/")[2] for tag in every}
-    asked = {tag for tag in every if tag.rpartition("/")[2] in names}
-    assert len(asked) == (3 * 7 + 2 if scalars == "essential" else len(every))
-    header = (tmp_path / "c" / "metrics.csv").read_text().splitlines()[0].split(",")
-    for got in (events(tmp_path / "tb").Tags()["scalars"], header, trainer.logged_metrics):
-        assert {tag for tag in got if tag.startswith("invertibility/")} == asked
 
 
 def layout(folder):
@@ -164,15 +187,6 @@ def declared(folder):
     start = plugin_data_pb2.HParamsPluginData.FromString(metadata["_hparams_/session_start_info"])
     metrics = {info.name.tag for info in data.experiment.metric_infos}
     return metrics, dict(start.session_start_info.hparams)
-
-
-def test_the_table_of_hyperparameters_compares_runs_by_how_their_maps_end(tmp_path):
-    fit(tmp_path, TensorBoardLogger(tmp_path, "", version=""), module=ForwardInverseModule())
-    metrics, params = declared(tmp_path)
-    assert {FULL_RANK, "invertibility/round_trip/log10_cond_p95", "hp_metric"} <= metrics
-    assert "learning_rate" in params
-    # The plugin takes a metric's last value: no curve has a point that was put there for it.
-    assert [event.step for event in events(tmp_path).Scalars(FULL_RANK)] == [9, 19]
 
 
 def test_metrics_that_a_project_declares_itself_are_not_shadowed(tmp_path):
@@ -191,18 +205,6 @@ def test_a_prefix_of_the_logger_is_before_every_tag(tmp_path):
     for kind, name in (("scalars", "full_rank_fraction"), ("histograms", "rank"),
                        ("images", "fragile_zones")):  # fmt: skip
         assert f"run-invertibility/forward/{name}" in tags[kind]
-
-
-def test_the_worst_points_are_a_table_beside_the_logs(tmp_path):
-    watch = InvertibilityCallback(figures=False)
-    trainer = fit(tmp_path, CSVLogger(tmp_path), callback=watch)
-    file = os.path.join(trainer.log_dir, "invertibility", "forward_worst_points.csv")
-    with open(file) as table:
-        rows = list(csv.DictReader(table))
-    cond = [float(row["condition_number"]) for row in rows]
-    assert len(rows) == 20
-    assert cond == sorted(cond, reverse=True)
-    assert {"input/x0", "rank", "band", "sigma_3"} <= set(rows[0])
 
 
 def test_counts_are_numpys():
