@@ -16,7 +16,7 @@ from lightning_invert.arguments import (
 )
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.invertibility import InvertibilityCallback
-from lightning_invert.report.loggers import galleries, logger_step
+from lightning_invert.report.loggers import Guard, galleries, logger_step
 from lightning_invert.watch.scalars import scalar_named, scalar_names
 from lightning_invert.watch.voice import Voice
 
@@ -241,7 +241,7 @@ class ConditioningEarlyStopping(Callback):
         )
         if self.verbose:
             self._voice.info(self.stopping_reason_message)
-        for gallery in galleries(trainer):
+        for gallery in galleries(trainer, Guard(self._voice)):
             gallery.text(
                 "invertibility/early_stopping", self.stopping_reason_message, logger_step(trainer)
             )

@@ -24,6 +24,7 @@ from lightning_invert.report.loggers import (
 from lightning_invert.report.tags import charts, chosen_scalars, tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
+from lightning_invert.watch.voice import Voice
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -55,6 +56,7 @@ class Display:
         save_figures: ``True`` for the folder beside the logs, or a folder.
         scalars: Which scalars the loggers get.
         on_error: What to do where a logger, a disk or a figure fails.
+        voice: Who says what fails.
     """
 
     def __init__(
@@ -64,13 +66,14 @@ class Display:
         save_figures: bool | str | Path,
         scalars: Literal["essential", "all"],
         on_error: Literal["warn", "raise"],
+        voice: Voice | None = None,
     ) -> None:
         if not isinstance(save_figures, bool | str | Path) or save_figures == "":
             raise TypeError(wrong("save_figures", "True, False or a folder", save_figures))
         self.figures = check_choice("figures", figures, ("auto", True, False))
         self.save_figures = save_figures
         self.scalars = check_choice("scalars", scalars, ("essential", "all"))
-        self._guard = Guard(on_error)
+        self._guard = Guard(voice or Voice("Display"), on_error)
         self._told = False
         """Whether it was told what the loggers cannot show."""
         self._start(None, None)
@@ -97,11 +100,11 @@ class Display:
         if not self._told:
             self._told = True
             wanted = self.figures is not False
-            notice(trainer, histograms=wanted, images=wanted)
+            notice(trainer, self._guard, histograms=wanted, images=wanted)
 
     def declare(self, trainer: Trainer, module: LightningModule, maps: Sequence[str]) -> None:
         """Let loggers compare runs by the scalars of their maps."""
-        declare_metrics(trainer, module, maps, self._guard)
+        declare_metrics(trainer, self._guard, module, maps)
 
     def log(self, trainer: Trainer, scalars: Mapping[str, float]) -> dict[str, float]:
         """Give the loggers the scalars that were chosen for them, and return these."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_invert.report.loggers.counts import Counts, count
 from lightning_invert.report.loggers.gallery import Gallery
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def galleries(trainer: Trainer, guard: Guard | None = None) -> list[Gallery]:
+def galleries(trainer: Trainer, guard: Guard) -> list[Gallery]:
     """Return a gallery for each of the trainer's loggers."""
     for module in iter_modules([str(Path(__file__).parent)]):
         import_module(f"{__name__}.{module.name}")
@@ -44,21 +44,19 @@ def logger_step(trainer: Trainer) -> int:
     return int(trainer.global_step if stepped is None else stepped)
 
 
-def notice(trainer: Trainer, *, histograms: bool, images: bool) -> None:
+def notice(trainer: Trainer, guard: Guard, *, histograms: bool, images: bool) -> None:
     """Say which of the things that are asked for a logger cannot show."""
-    for gallery in galleries(trainer):
+    for gallery in galleries(trainer, guard):
         missing = ["histograms"] if histograms and not gallery.histograms else []
         missing += ["figures"] if images and not gallery.images else []
         if missing and gallery.name != "DummyLogger":
-            rank_zero_info(
-                f"InvertibilityCallback: {gallery.name} gets the scalars, but cannot show "
-                f"{' or '.join(missing)}."
-            )
+            what = " or ".join(missing)
+            guard.voice.info(f"{gallery.name} gets the scalars, but cannot show {what}.")
 
 
 @rank_zero_only
 def declare_metrics(
-    trainer: Trainer, module: LightningModule, maps: Sequence[str], guard: Guard | None = None
+    trainer: Trainer, guard: Guard, module: LightningModule, maps: Sequence[str]
 ) -> None:
     """Let loggers compare runs by how their maps end."""
     compared = [row.name for row in SCALARS.values() if row.compared]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lightning_invert.report.loggers.guard import Guard
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
@@ -15,6 +13,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
     from lightning_invert.report.loggers.counts import Counts
+    from lightning_invert.report.loggers.guard import Guard
 
 __all__ = ["Gallery"]
 
@@ -33,14 +32,14 @@ class Gallery:
     def __init_subclass__(cls, logger: str) -> None:
         Gallery.kinds[logger] = cls
 
-    def __init__(self, logger: Any, guard: Guard | None = None) -> None:
+    def __init__(self, logger: Any, guard: Guard) -> None:
         self.logger = logger
         self.name = type(logger).__name__
-        self._guard = guard or Guard()
+        self._guard = guard
         self._prefix = f"{logger._prefix}-" if getattr(logger, "_prefix", "") else ""
 
     @classmethod
-    def of(cls, logger: Any, guard: Guard | None = None) -> Gallery:
+    def of(cls, logger: Any, guard: Guard) -> Gallery:
         """Return the gallery of a logger.
 
         Kinds are known by name: ``lightning`` and ``pytorch_lightning`` each have classes of their

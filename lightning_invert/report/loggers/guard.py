@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning_invert.watch.voice import Voice
 
 __all__ = ["Guard"]
 
@@ -16,22 +16,19 @@ class Guard:
 
     Example:
         >>> import warnings
-        >>> guard = Guard(who="Watcher")
+        >>> guard = Guard(Voice("Watcher"))
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
         ...     for _ in range(2):
         ...         with guard("could not show histograms"):
         ...             raise OSError("disk full")
         >>> [str(warning.message) for warning in caught]
-        ["Watcher could not show histograms: OSError('disk full'); training goes on, this is said once."]
+        ["Watcher: could not show histograms: OSError('disk full'). Training goes on; this is said once."]
     """
 
-    def __init__(
-        self, on_error: Literal["warn", "raise"] = "warn", *, who: str = "InvertibilityCallback"
-    ) -> None:
+    def __init__(self, voice: Voice, on_error: Literal["warn", "raise"] = "warn") -> None:
+        self.voice = voice
         self.on_error = on_error
-        self.who = who
-        self._said: set[tuple[str, int]] = set()
 
     @contextmanager
     def __call__(self, failed: str, *, key: int = 0) -> Iterator[None]:
@@ -41,9 +38,5 @@ class Guard:
         except Exception as error:
             if self.on_error == "raise":
                 raise
-            if (failed, key) not in self._said:
-                self._said.add((failed, key))
-                between = " " if failed.startswith("could not") else ": "  # else a logger
-                rank_zero_warn(
-                    f"{self.who}{between}{failed}: {error!r}; training goes on, this is said once."
-                )
+            message = f"{failed}: {error!r}. Training goes on; this is said once."
+            self.voice.warn(message, once=(failed, key))

@@ -65,7 +65,7 @@ def test_a_logger_that_fails_is_said_once_and_the_other_gets_all(tmp_path, monke
     messages = [str(w.message) for w in caught if "could not" in str(w.message)]
     assert sorted(messages) == sorted(
         f"InvertibilityCallback: TensorBoardLogger could not show {what}: "
-        "OSError(28, 'No space left on device'); training goes on, this is said once."
+        "OSError(28, 'No space left on device'). Training goes on; this is said once."
         for what in KINDS.values()
     )
     assert trainer.current_epoch == 3
@@ -152,9 +152,9 @@ def test_on_a_full_disk_loggers_get_figures_and_table_and_files_stay(tmp_path, m
     with pytest.warns(UserWarning, match="could not") as caught:
         fit(tmp_path, save_figures=folder, epochs=2, loggers=two_loggers(tmp_path))
     said = [str(w.message) for w in caught if "No space" in str(w.message)]
-    assert [words.partition(": ")[0] for words in said] == [
-        "InvertibilityCallback could not save its figures",
-        "InvertibilityCallback could not write the worst points",
+    assert [words.partition(": OSError")[0] for words in said] == [
+        "InvertibilityCallback: could not save its figures",
+        "InvertibilityCallback: could not write the worst points",
     ]
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
     assert events(tmp_path / "sound").Images("invertibility/round_trip/zone_map")

@@ -13,9 +13,10 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import InvertibilityCallback
-from lightning_invert.report.loggers import count
+from lightning_invert.report.loggers import Guard, count
 from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
 from lightning_invert.watch.scalars import SCALARS
+from lightning_invert.watch.voice import Voice
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
@@ -244,7 +245,7 @@ def test_without_torch_s_file_writer_the_scalars_go_the_logger_s_own_way(tmp_pat
     )
     logger = TensorBoardLogger(tmp_path, "", version="", default_hp_metric=False)
     monkeypatch.delattr(type(logger.experiment), "_get_file_writer")
-    TensorBoardGallery(logger).scalars({FULL_RANK: 1.0}, 3)
+    TensorBoardGallery(logger, Guard(Voice("test"))).scalars({FULL_RANK: 1.0}, 3)
     assert seen == {FULL_RANK: 1.0}
 
 
@@ -254,6 +255,6 @@ def test_without_lightning_s_private_functions_there_is_no_table_of_runs(tmp_pat
     module = ForwardInverseModule()
     trainer = quiet_trainer(tmp_path, logger=logger)
     trainer.datamodule = Smooth()
-    TensorBoardGallery(logger).declare(trainer, module, [FULL_RANK])
+    TensorBoardGallery(logger, Guard(Voice("test"))).declare(trainer, module, [FULL_RANK])
     logger.experiment.flush()
     assert "hparams" not in events(tmp_path).summary_metadata
