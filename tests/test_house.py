@@ -59,7 +59,6 @@ TOO_LARGE = {
     "jacobians/spectrum.py:measure_spectrum",
     "pair/module.py",
     "pair/module.py:__init__",
-    "report/figures/truth.py:truth",
     "tables.py",
     "watch/maps.py",
     "watch/observation.py:observe",

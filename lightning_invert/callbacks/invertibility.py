@@ -156,11 +156,7 @@ class InvertibilityCallback(Callback):
         self._tried = False  # whether the named maps were, in this fit
         self._epoch_began: float | None = None
         self._display = Display(
-            figures=figures,
-            save_figures=save_figures,
-            scalars=scalars,
-            on_error=on_error,
-            voice=self._voice,
+            figures=figures, save_figures=save_figures, scalars=scalars, on_error=on_error
         )
 
     @property
