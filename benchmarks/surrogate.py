@@ -131,9 +131,7 @@ def trained(furnace: Furnace, options: dict[str, object], seed: int, share: floa
 
 
 def judged(net: nn.Module, furnace: Furnace) -> str:
-    found = analyze(
-        net, furnace.fresh.float(), truth=furnace.truth, scale="physical", progress=False
-    ).scalars
+    found = analyze(net, furnace.fresh.float(), truth=furnace.truth, scale="physical").scalars
     error, p95 = found["jacobian_error_median"], found["jacobian_error_p95"]
     return (
         f"{error:7.2%} {p95:7.2%} {found['cond_rank_correlation']:8.4f} "

@@ -208,7 +208,7 @@ DOORS = {
     ),
     "analyze": (
         partial(analyze, torch.square, X + 1),
-        {**LOOKING, "directions": FLAG, "progress": FLAG, "seed": NATURAL, "name": (3, None, "")},
+        {"scale": CHOICE, "precision": (*CHOICE, None), "directions": FLAG, "name": (3, None, "")},
     ),
 }
 

@@ -1,12 +1,10 @@
-"""What is kept of all points that pass: exact shares, and a sample for the rest."""
+"""A map's observation at all points that pass, from observations of pieces of them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.sampling import StreamSample
@@ -24,106 +22,68 @@ MAX_NUMBERS_KEPT = 2**26
 class Tally:
     """Put observations of the same map together.
 
-    Args:
-        thresholds: With which they were made.
-        seed: Of the sample that is kept of more than 262 144 points.
+    Scalars that are means are of all points, quantiles of a sample of at most 262 144. ``seed`` is
+    that of the sample.
     """
 
     def __init__(self, thresholds: Thresholds, seed: int) -> None:
         self._thresholds = thresholds
         self._seed = seed
-        self._total = self._finite = 0
+        self._total = 0
         self._last: Observation | None = None
+        self._sample: StreamSample | None = None
         self._sums: dict[str, tuple[float, int]] = {}
         """Of each scalar that is pooled: sum and count of its quantity over all points."""
-        self._sample: StreamSample | None = None
-        self._squares: list[Tensor] | None = None
 
     @property
     def num_outputs(self) -> int | None:
         """How many outputs the map has, once that is known."""
         return None if self._last is None else self._last.shape[0]
 
-    def add(self, one: Observation) -> None:
+    def add(self, observation: Observation) -> None:
         """Take an observation in."""
-        sigma = one.singular_values
+        sigma = observation.singular_values
+        rows = {"inputs": observation.inputs, "outputs": observation.outputs, "sigma": sigma}
+        for key, finding in observation.findings.items():
+            rows |= {f"{key}/{name}": tensor for name, tensor in finding.rows().items()}
         if self._sample is None:
-            numbers = one.inputs[:1].numel() + one.outputs[:1].numel() + sigma.shape[1]
-            size = min(MAX_KEPT, MAX_NUMBERS_KEPT // numbers)
-            self._sample = StreamSample(size, seed=self._seed)
+            numbers = sum(tensor[:1].numel() for tensor in rows.values())
+            self._sample = StreamSample(min(MAX_KEPT, MAX_NUMBERS_KEPT // numbers), seed=self._seed)
         order = torch.arange(self._total, self._total + len(sigma))
-        rows = {"order": order, "inputs": one.inputs, "outputs": one.outputs, "sigma": sigma}
-        for held in (one.probes, one.truth, one.members, one.round_trip):
-            known = {} if held is None else held._asdict()
-            rows |= {_row(held, k): v for k, v in known.items() if isinstance(v, Tensor)}
-        self._sample.add(rows)
-        finite = int(sigma.isfinite().all(1).sum())
-        quantities = one.quantities()
+        self._sample.add({"order": order, **rows})
+        quantities = observation.quantities()
         for row in SCALARS.values():
             if row.pooled and row.quantity in quantities:
                 total, count = self._sums.get(row.name, (0.0, 0))
                 more, points = row.sum_of(quantities[row.quantity])
                 self._sums[row.name] = (total + more, count + points)
-        if one.weakest is not None:
-            ends = (one.weakest.inputs, one.weakest.outputs)
-            squares = [part.double().square().nan_to_num(0.0).sum(0) for part in ends]
-            before = self._squares or [torch.zeros(()), torch.zeros(())]
-            self._squares = [old + new for old, new in zip(before, squares, strict=True)]
         self._total += len(sigma)
-        self._finite += finite
-        self._last = one
+        self._last = observation
 
-    def kept(self) -> Observation:
-        """Return the points that were kept, in the order in which they came, with the summary.
-
-        Shares and means are of all points, quantiles of those that were kept.
-        """
+    def observation(self) -> Observation:
+        """Return the observation of all points, with those that were kept in their order."""
         assert self._last is not None
         assert self._sample is not None
-        rows, last = self._sample.rows(), self._last
-        order = rows["order"].argsort()
-        found = Observation.of(
-            rows["sigma"][order],
-            inputs=rows["inputs"][order],
-            outputs=rows["outputs"][order],
+        last, kept = self._last, self._sample.rows()
+        order = kept["order"].argsort()
+        rows = {name: tensor[order] for name, tensor in kept.items()}
+        observation = Observation.of(
+            rows["sigma"],
+            inputs=rows["inputs"],
+            outputs=rows["outputs"],
             name=last.name,
             shape=last.shape,
             thresholds=self._thresholds,
             condition_limit=last.condition_limit,
-            probes=self._held(last.probes, order),
-            truth=self._held(last.truth, order),
-            members=self._held(last.members, order),
+            findings=[
+                finding.with_rows({name: rows[f"{key}/{name}"] for name in finding.rows()})
+                for key, finding in last.findings.items()
+            ],
             input_names=last.input_names,
             output_names=last.output_names,
             scale=last.scale,
-            round_trip=self._held(last.round_trip, order),
         )
-        scalars = dict(found.scalars)
+        scalars = dict(observation.scalars)
         for name, (total, count) in self._sums.items():
             scalars |= SCALARS[name].of_sum(total, count)
-        return replace(found, num_points=self._total, scalars=scalars)
-
-    def _held(self, last: Any, order: Tensor) -> Any:
-        """Return what is known of the points that were kept beside their singular values."""
-        assert self._sample is not None
-        if last is None:
-            return None
-        rows = self._sample.rows()
-        return type(last)(
-            *(rows.get(_row(last, name), value) for name, value in last._asdict().items())
-        ).at(order)
-
-    def weakest(self) -> tuple[dict[str, float] | None, dict[str, float] | None]:
-        """Return the share of each input, and of each output, in the weakest direction."""
-        if self._squares is None or self._last is None:
-            return None, None
-        x, y = (squares / max(1, self._finite) for squares in self._squares)
-        return (
-            dict(zip(self._last.input_names, x.tolist(), strict=True)),
-            dict(zip(self._last.output_names, y.tolist(), strict=True)),
-        )
-
-
-def _row(held: Any, name: str) -> str:
-    """Return under which name a tensor of one of an observation's tuples is sampled."""
-    return f"{type(held).__name__}.{name}"
+        return replace(observation, num_points=self._total, scalars=scalars)

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from lightning_invert.analysis.analyze import Analysis, analyze
+from lightning_invert.analysis.analyze import analyze
 from lightning_invert.cli.checkpoint import current_folder, opened_pair
 from lightning_invert.cli.command import run_command
 from lightning_invert.cli.options import listed
@@ -26,7 +26,12 @@ from lightning_invert.problems import KNOWN
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
 from lightning_invert.tables import read_table, unused
-from lightning_invert.watch.maps import WatchedMap, resolve_maps
+from lightning_invert.watch.findings.directions import Directions
+from lightning_invert.watch.findings.runs import OverRuns
+from lightning_invert.watch.findings.truth import AgainstTruth, Truth
+from lightning_invert.watch.maps import WatchedMap
+from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.resolution import resolve_maps
 
 __all__ = ["main"]
 
@@ -52,7 +57,7 @@ def analyze_map(
     figures: bool = True,
     directions: bool = True,
     truth: str | None = None,
-    members: str | None = None,
+    runs: str | None = None,
     scale: Literal["standardized", "physical"] | None = None,
     precision: Literal["native", "float64"] = "native",
     allow: str | None = None,
@@ -61,7 +66,6 @@ def analyze_map(
     rank_rtol: float = Thresholds.rank_rtol,
     singular_floor: float = Thresholds.singular_floor,
     bands: tuple[float, float] = Thresholds.bands,
-    progress: bool = True,
 ) -> None:
     """Analyse the maps of a checkpoint, an exported program or a function of one's own.
 
@@ -85,7 +89,7 @@ def analyze_map(
         truth: What the Jacobians are held against: ``package.module:name`` of the true map (N, n) ->
             (N, m), in physical units and differentiable; the name of a known process, such as
             blast_furnace; or another checkpoint, of another run.
-        members: Checkpoints of other runs, separated by commas (of ``--function``: names like it):
+        runs: Checkpoints of other runs, separated by commas (of ``--function``: names like it):
             the spread of the condition numbers over all of them is the error bar of each.
         scale: In what units; by default standardised where the map has statistics.
         precision: In what the Jacobians are computed.
@@ -98,7 +102,6 @@ def analyze_map(
         rank_rtol: ... and above this times the largest.
         singular_floor: The condition number is infinite if the smallest singular value is below.
         bands: Condition numbers where *stable* ends and *ill-conditioned* begins.
-        progress: Show progress bars, if the output is a terminal.
     """
     names = (_names(inputs), _names(outputs))
     if export is not None and not allow_export:
@@ -108,23 +111,19 @@ def analyze_map(
             "who made it."
         )
     tasks = _tasks(ckpt, export, function, _names(maps), *names, allow=listed(allow))
-    others = {name: _opened(name, listed(allow)) for name in (*listed(truth), *listed(members))}
+    others = {name: _opened(name, listed(allow)) for name in (*listed(truth), *listed(runs))}
     where = unused(Path(folder))
-    found: list[Analysis] = []
+    found: list[Observation] = []
     for task in tasks:
         try:
             one = analyze(
-                _held_against(task.watched, truth, listed(members), others),
+                _held_against(task.watched, truth, listed(runs), others),
                 _points(data, task),
                 scale=scale,
-                rank_atol=rank_atol,
-                rank_rtol=rank_rtol,
-                singular_floor=singular_floor,
-                bands=bands,
+                thresholds=Thresholds(rank_atol, rank_rtol, singular_floor, bands),
                 precision=precision,
                 table=None if table == "none" else where / f"{task.watched.name}.{table}",
                 directions=directions,
-                progress=progress,
             )
         except RuntimeError as error:
             raise ValueError(
@@ -136,8 +135,6 @@ def analyze_map(
             found[-1].save_figures(where)
     replace_file(where / "summary.json", _summary(found))
     print(report_table(found))
-    for one in found:
-        print("\n".join(one.directions()), end="\n" if directions else "")
     print(f"Tables, figures, summary: {where}")
 
 
@@ -199,22 +196,23 @@ def _of_pair(
 
 
 def _opened(name: str, allow: Sequence[str]) -> Any:
-    """Return what --truth or --members names: a pair, a known process, or what is importable."""
+    """Return what --truth or --runs names: a pair, a known process, or what is importable."""
     if name.endswith(".ckpt"):
-        return opened_pair(name, allow, "--truth and --members")
+        return opened_pair(name, allow, "--truth and --runs")
     if name in KNOWN:
         return KNOWN[name]().forward
     return _imported(name)
 
 
 def _held_against(
-    watched: WatchedMap, truth: str | None, members: Sequence[str], others: Mapping[str, Any]
+    watched: WatchedMap, truth: str | None, runs: Sequence[str], others: Mapping[str, Any]
 ) -> WatchedMap:
     """Return a map with its truth, and the same map of other runs."""
-    if truth is not None:
-        watched = replace(watched, truth=_truth(truth, others[truth], watched))
-    of_others = [_same_map(name, others[name], watched) for name in members]
-    return replace(watched, members=tuple(of_others))
+    if truth is not None and (true := _truth(truth, others[truth], watched)) is not None:
+        watched = watched.asking(AgainstTruth(watched.name, true))
+    if not runs:
+        return watched
+    return watched.asking(OverRuns(tuple(_same_map(name, others[name], watched) for name in runs)))
 
 
 def _truth(name: str, truth: Any, watched: WatchedMap) -> WatchedMap | None:
@@ -223,14 +221,15 @@ def _truth(name: str, truth: Any, watched: WatchedMap) -> WatchedMap | None:
         return replace(_same_map(name, truth, watched), name="other run")
     if isinstance(watched.owner, ForwardInverseModule):
         maps = resolve_maps(watched.owner.invertibility_maps(truth), watched.owner)
-        return next(one.truth for one in maps if one.name == watched.name)
+        (against,) = (other.question(AgainstTruth) for other in maps if other.name == watched.name)
+        return None if against is None else against.truth
     return replace(_same_map(name, truth, watched), name="truth")
 
 
 def _same_map(name: str, other: Any, watched: WatchedMap) -> WatchedMap:
     if isinstance(other, ForwardInverseModule) != isinstance(watched.owner, ForwardInverseModule):
         raise ValueError(
-            f"Expected --truth and --members to name checkpoints with --ckpt, and package.module:name "
+            f"Expected --truth and --runs to name checkpoints with --ckpt, and package.module:name "
             f"without, but got {name!r}."
         )
     if isinstance(other, ForwardInverseModule):
@@ -322,27 +321,28 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return tuple(listed(text)) or None
 
 
-def _summary(found: Sequence[Analysis]) -> str:
-    def plain(value: float) -> float | str:
-        return value if math.isfinite(value) else str(value)  # JSON has no infinity
+def _summary(observations: Sequence[Observation]) -> str:
+    return json.dumps({one.name: _record(one) for one in observations}, indent=2)
 
-    return json.dumps(
-        {
-            one.name: {
-                "outputs": one.shape[0],
-                "inputs": one.shape[1],
-                "points": one.num_points,
-                "scale": one.scale,
-                "held_against": None if one.truth is None else one.truth.name,
-                "bands": list(one.thresholds.bands),
-                **{name: plain(value) for name, value in one.scalars.items()},
-                "weakest_inputs": one.weakest_inputs,
-                "weakest_outputs": one.weakest_outputs,
-            }
-            for one in found
-        },
-        indent=2,
-    )
+
+def _record(observation: Observation) -> dict[str, Any]:
+    truth, directions = observation.finding(Truth), observation.finding(Directions)
+    inputs, outputs = (None, None) if directions is None else directions.shares(observation)
+    scalars = {  # JSON has no infinity
+        name: value if math.isfinite(value) else str(value)
+        for name, value in observation.scalars.items()
+    }
+    return {
+        "outputs": observation.shape[0],
+        "inputs": observation.shape[1],
+        "points": observation.num_points,
+        "scale": observation.scale,
+        "held_against": None if truth is None else truth.name,
+        "bands": list(observation.thresholds.bands),
+        **scalars,
+        "weakest_inputs": inputs,
+        "weakest_outputs": outputs,
+    }
 
 
 def main(args: Sequence[str]) -> None:

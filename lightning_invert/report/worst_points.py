@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_invert.jacobians.thresholds import BAND_NAMES
+from lightning_invert.watch.findings.probes import SpectrumProbes
 
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
@@ -37,14 +38,14 @@ def worst_first(condition: Any, smallest: Any) -> np.ndarray[Any, Any]:
     return np.lexsort((np.asarray(smallest), -np.asarray(condition)))
 
 
-def worst_table(one: Observation, *, rows: int = 20) -> dict[str, list[Any]]:
+def worst_table(observation: Observation, *, rows: int = 20) -> dict[str, list[Any]]:
     r"""Tabulate the worst points.
 
-    Of a Jacobian that was not formed it has bounds and estimates. With more than 16 singular values, only the largest and the smallest get a column; more than
-    1024 inputs get none.
+    Of a Jacobian that was not formed it has bounds and estimates. Of more than 16 singular values only
+    the largest and the smallest get a column; more than 1024 inputs get none.
 
     Args:
-        one: What was found of a map.
+        observation: Of a map.
         rows: How many at most.
 
     Returns:
@@ -58,22 +59,23 @@ def worst_table(one: Observation, *, rows: int = 20) -> dict[str, list[Any]]:
         >>> table["input/heat"], table["band"]
         ([0.25, 0.5], ['moderate', 'stable'])
     """
-    one = one.finite()
-    sigma, k = one.singular_values, one.full_rank
-    cond = one.condition if one.probes is None else one.probes.cond_lower_bound
+    observation = observation.finite()
+    sigma, k = observation.singular_values, observation.full_rank
+    finding = observation.finding(SpectrumProbes)
+    cond = observation.condition if finding is None else finding.probes.cond_lower_bound
     worst = worst_first(cond, sigma[:, -1])[:rows].tolist()
     columns: dict[str, list[Any]] = {}
-    if len(one.input_names) <= MAX_INPUTS_SHOWN:
-        values = one.inputs.flatten(1)[worst].double().T.tolist()
-        names = [f"input/{name}" for name in one.input_names]
+    if len(observation.input_names) <= MAX_INPUTS_SHOWN:
+        values = observation.inputs.flatten(1)[worst].double().T.tolist()
+        names = [f"input/{name}" for name in observation.input_names]
         columns |= dict(zip(names, values, strict=True))
-    if one.probes is not None:
+    if finding is not None:
         for name in ("cond_lower_bound", "sigma_max", "stable_rank", "participation_ratio"):
-            columns[name] = getattr(one.probes, name)[worst].tolist()
+            columns[name] = getattr(finding.probes, name)[worst].tolist()
         return columns
-    columns["rank"] = one.rank[worst].tolist()
-    columns["condition_number"] = one.condition[worst].tolist()
-    bands = one.thresholds.band(one.condition[worst]).tolist()
+    columns["rank"] = observation.rank[worst].tolist()
+    columns["condition_number"] = observation.condition[worst].tolist()
+    bands = observation.thresholds.band(observation.condition[worst]).tolist()
     columns["band"] = [BAND_NAMES[i] for i in bands]
     kept = {f"sigma_{i + 1}": i for i in range(k)} if k <= MAX_SIGMAS else {}
     for name, i in (kept or {"sigma_max": 0, "sigma_min": k - 1}).items():

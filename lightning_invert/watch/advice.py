@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_invert.watch.maps import has_forward
+from lightning_invert.watch.functions import has_forward
 from lightning_invert.watch.parts import MAX_LEAVES, describe, leaves
 
 __all__ = ["advise"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_invert.jacobians.work import Plan
 from lightning_invert.sampling import StreamSample
 from lightning_invert.watch.advice import advise
+from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.isolation import isolated
 from lightning_invert.watch.maps import MapError, WatchedMap
 from lightning_invert.watch.observation import Observation
@@ -181,8 +182,8 @@ class Look:
         self._frames[watched.name] = points.frame
         keys = [watched.name, *(f"{watched.name}, context {i}" for i in range(len(points.context)))]
         rows = dict(zip(keys, points.rows, strict=True))
-        if watched.reach is not None:
-            rows[f"{watched.name}, outcomes"] = watched.take_outcomes(batch)
+        if (reach := watched.question(Reach)) is not None:
+            rows[f"{watched.name}, outcomes"] = reach.take(batch, watched.root)
         sample.add(rows)
 
     def _look_at(
@@ -202,7 +203,7 @@ class Look:
             return []
         try:
             inputs, *context = sample.rows().values()
-            outcomes = context.pop() if watched.reach is not None else None
+            outcomes = context.pop() if watched.question(Reach) else None
             points = Points(inputs, tuple(context), frame).to(device)
             return [self._inspect(watched, points, outcomes, part)]
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from torch import Tensor
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.scalars import Array
 
-if TYPE_CHECKING:
-    from lightning_invert.jacobians.lanczos import Probes
-
-__all__ = ["capped_log10", "probes_quantities", "spectrum_quantities", "to_numpy"]
+__all__ = ["capped_log10", "spectrum_quantities", "to_numpy"]
 
 
 def spectrum_quantities(
@@ -48,15 +43,6 @@ def spectrum_quantities(
     }
     known = {name: np.where(finite, values, np.nan) for name, values in quantities.items()}
     return {"nonfinite": (~finite).astype(float), **known}
-
-
-def probes_quantities(probes: Probes) -> dict[str, Array]:
-    """Return what is known of Jacobians that were not formed, each of shape (N,)."""
-    columns = {k: to_numpy(v) for k, v in probes._asdict().items() if isinstance(v, Tensor)}
-    return columns | {
-        "nonfinite": np.isnan(columns["sigma_max"]).astype(float),
-        "log10_cond_lower_bound": capped_log10(columns["cond_lower_bound"]),
-    }
 
 
 def to_numpy(values: Tensor) -> Array:

@@ -80,7 +80,7 @@ def is_staircase(watched: WatchedMap, points: Points) -> bool:
         weights in several processes, of a module that insists on a dtype of its own.
 
     Example:
-        >>> from lightning_invert.watch.maps import resolve_maps
+        >>> from lightning_invert.watch.resolution import resolve_maps
         >>> x = Points.of([torch.randn(4, 3)])
         >>> for kind in (nn.ReLU, nn.Tanh, nn.Identity):
         ...     net = nn.Sequential(nn.Linear(3, 8), kind(), nn.Linear(8, 2))

@@ -19,10 +19,13 @@ from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK, flops_of, plan
 from lightning_invert.sampling import StreamSample
+from lightning_invert.watch.findings.reach import Reach
+from lightning_invert.watch.findings.truth import AgainstTruth
 from lightning_invert.watch.look import Gather, Look, Memory, Raises
-from lightning_invert.watch.maps import WatchedMap, checked_maps, resolve_maps
+from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
 from lightning_invert.watch.points import Points
+from lightning_invert.watch.resolution import checked_maps, resolve_maps
 from lightning_invert.watch.roughness import roughness
 from lightning_invert.watch.voice import Voice
 
@@ -41,7 +44,7 @@ class Watcher:
     (``offer``) and reads it (``read``). That leaves no trace in the module or in the random streams.
 
     Args:
-        maps: What to watch, see :func:`~lightning_invert.watch.maps.resolve_maps`.
+        maps: What to watch, see :func:`~lightning_invert.watch.resolution.resolve_maps`.
         num_points: Points for each map and look, over all processes together.
         thresholds: Of rank, condition number and bands.
         scale: See :func:`~lightning_invert.watch.observation.observe`.
@@ -171,12 +174,12 @@ class Watcher:
             return [], None
         is_reaching = self.reachable_steps is not None
         try:
-            maps = resolve_maps(self.maps, root, reach=is_reaching)
+            maps = resolve_maps(self.maps, root, reachable_steps=self.reachable_steps)
         except (ValueError, TypeError) as error:
             if memory.named or is_reaching:
                 raise
             return [], error
-        if is_reaching and all(watched.reach is None for watched in maps):
+        if is_reaching and all(watched.question(Reach) is None for watched in maps):
             raise ValueError(
                 "Expected argument `reachable_steps` to be None, because no map says how its outcomes "
                 "are reached. Name the inverse and the outcomes, as in maps={'forward': {'module': "
@@ -222,7 +225,6 @@ class Watcher:
             check=is_new,
             part=part,
             outcomes=outcomes if outcomes is not None and len(outcomes) else None,
-            reachable_steps=self.reachable_steps or 0,
         )
         memory.num_outputs[name] = observation.shape[0]
         self._tell_of_gaps(watched, observation)
@@ -290,13 +292,13 @@ class Watcher:
                 "They are counted in `nonfinite_fraction` and left out of the rest. This is said once.",
                 once="nonfinite",
             )
-        if watched.truth is not None and not observation.formed:
+        if watched.question(AgainstTruth) and not observation.formed:
             self.voice.info(
                 f"the Jacobian of map {name!r} is not compared with its truth: it is too large to be "
                 "formed.",
                 once=("truth", name),
             )
-        if watched.reach is not None and observation.reach is None:
+        if watched.question(Reach) and "reach" not in observation.findings:
             self.voice.info(
                 f"`reachable_fraction` of map {name!r} is not computed: its Jacobian is too large for "
                 f"{self.reachable_steps} solver steps. Raise max_work or lower reachable_steps.",

@@ -6,8 +6,8 @@ from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_invert import ForwardInverseModule, ResidualMLP, Variable, analyze
-from lightning_invert.watch.maps import resolve_maps
+from lightning_invert import ForwardInverseModule, ResidualMLP, Thresholds, Variable, analyze
+from lightning_invert.watch.resolution import resolve_maps
 
 
 def network():
@@ -74,14 +74,11 @@ def test_the_most_expensive_outcome_is_named(monkeypatch):
     names = {"input_names": list("abcdefg"), "output_names": ["rate", "gas", "heat", "ash"]}
     found = analyze(net, POINTS, directions=True, **names)
     u, _, vh = by_numpy(net, POINTS)
-    for shares, vectors in (
-        (found.weakest_inputs, vh[:, 3]),
-        (found.weakest_outputs, u[:, :, 3]),
-    ):
+    inputs, outputs = found.findings["directions"].shares(found)
+    for shares, vectors in ((inputs, vh[:, 3]), (outputs, u[:, :, 3])):
         np.testing.assert_allclose(list(shares.values()), (vectors**2).mean(0))
-    first = max(found.weakest_outputs, key=found.weakest_outputs.get)
+    first = max(outputs, key=outputs.get)
     assert f"most expensive to reach: {first} (" in str(found)
-    assert analyze(net, POINTS).weakest_inputs is None
     assert "most expensive" not in str(analyze(net, POINTS))
 
 
@@ -95,7 +92,9 @@ def fragile(x):
 def test_bands_ranks_and_points_without_a_number_are_told_apart(tmp_path):
     x = torch.zeros(5, 2, dtype=torch.float64)
     x[:, 0] = torch.tensor([-1.5, -0.5, 0.5, 1.5, 2.5])
-    found = analyze(fragile, x, table=tmp_path / "points.parquet", rank_atol=1e-4)
+    found = analyze(
+        fragile, x, table=tmp_path / "points.parquet", thresholds=Thresholds(rank_atol=1e-4)
+    )
     table = read(found.table)
     bands = ["singular", "ill-conditioned", "moderate", "stable", "nonfinite"]
     assert table["band"].to_list() == bands
@@ -222,7 +221,7 @@ def test_an_existing_table_is_not_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("function", "points", "options", "error", "words"),
     [
-        (3, POINTS, {}, TypeError, "`function` .* got int"),
+        (3, POINTS, {}, TypeError, "`function` .* got 3"),
         (fragile, 3, {}, TypeError, "`points` .* got int"),
         (fragile, POINTS.long(), {}, TypeError, "`points` .* torch.int64"),
         (fragile, torch.zeros(3), {}, TypeError, r"`points` .* \(3,\)"),
@@ -231,7 +230,6 @@ def test_an_existing_table_is_not_replaced(tmp_path):
         (fragile, iter([POINTS]), {"scale": "standardized"}, ValueError, "read twice"),
         (fragile, POINTS, {"scale": "log"}, ValueError, "`scale` .* 'log'"),
         (fragile, POINTS, {"precision": "half"}, ValueError, "`precision` .* 'half'"),
-        (fragile, POINTS, {"bands": (5.0, 2.0)}, ValueError, "`bands`"),
         (fragile, POINTS, {"table": "points.xlsx"}, ValueError, r"\.csv or \.parquet"),
         (fragile, POINTS, {"input_names": ["a"]}, ValueError, "`input_names` .* 7 inputs, .* 1"),
         (fragile, POINTS, {"output_names": ["a"]}, ValueError, "`output_names` .* 2 outputs"),
@@ -259,7 +257,7 @@ def test_the_table_has_how_true_each_jacobian_is(kept, tmp_path, monkeypatch):
         lambda x: bent(x, by=0.1),
         POINTS,
         truth=bent,
-        members=[bent, lambda x: bent(x, by=0.2)],
+        runs=[bent, lambda x: bent(x, by=0.2)],
         table=tmp_path / "points.parquet",
     )
     of = [
@@ -275,8 +273,8 @@ def test_the_table_has_how_true_each_jacobian_is(kept, tmp_path, monkeypatch):
     np.testing.assert_allclose(table["log10_cond_std"], log10.std(0, ddof=1))
     where = [POINTS.tolist().index(row) for row in found.inputs.tolist()]
     assert len(where) == min(kept, 50)
-    np.testing.assert_allclose(found.truth.error, error[where])
-    np.testing.assert_allclose(found.members.std, log10.std(0, ddof=1)[where])
+    np.testing.assert_allclose(found.findings["truth"].error, error[where])
+    np.testing.assert_allclose(found.findings["runs"].std, log10.std(0, ddof=1)[where])
     assert found.scalars["jacobian_error_median"] == pytest.approx(np.median(error[where]))
     text = str(found)
     assert "map, truth: Jacobian off by" in text
@@ -288,8 +286,7 @@ def test_another_run_is_called_what_it_is(tmp_path):
     found = analyze(
         bent,
         POINTS,
-        truth=lambda x: bent(x, by=0.1),
-        truth_name="other run",
+        truth={"other run": lambda x: bent(x, by=0.1)},
         table=tmp_path / "a.csv",
     )
     assert "map, other run: Jacobian off by" in str(found)
@@ -304,6 +301,6 @@ def test_a_truth_is_a_function():
 def test_what_is_not_formed_is_held_against_nothing_and_this_is_said(caplog):
     x = torch.randn(3, 2000)
     with caplog.at_level("INFO"):
-        found = analyze(torch.sin, x, truth=torch.sin, members=[torch.sin])
-    assert found.truth is found.members is None
-    assert "'map' is too large to be formed: it is not compared" in caplog.text
+        found = analyze(torch.sin, x, truth=torch.sin, runs=[torch.sin])
+    assert list(found.findings) == ["probes"]
+    assert "'map' is too large to be formed. It is not compared" in caplog.text

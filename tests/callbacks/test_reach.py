@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_invert import ForwardInverseModule, ResidualMLP, solve
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-from lightning_invert.watch.reachability import TOLERANCE
+from lightning_invert.watch.findings.reach import TOLERANCE
 from lightning_invert.watch.scalars import scalar_names
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 from tests.scripts import json_result, run_script
@@ -82,13 +82,13 @@ def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(t
         tolerance=TOLERANCE,
         scale=(module.scale_x.std, module.scale_y.std),
     )
-    reached = found.reach.reached
+    reached = found.findings["reach"].reached
     assert trainer.callback_metrics[TAG] == reached.double().mean()
     assert 0.2 < reached.double().mean() < 0.8
     assert solved.converged[reached].all()
     # It tries as many steps again.
     assert not reached[solved.steps > 10].any()
-    torch.testing.assert_close(found.reach.distance[reached], solved.residual[reached])
+    torch.testing.assert_close(found.findings["reach"].distance[reached], solved.residual[reached])
 
 
 def test_it_is_off_by_default(tmp_path):
@@ -98,7 +98,7 @@ def test_it_is_off_by_default(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[watch])
     trainer.fit(pair(), datamodule=data)
     assert not [tag for tag in trainer.callback_metrics if "reach" in tag]
-    assert watch.observations[0].reach is None
+    assert "reach" not in watch.observations[0].findings
 
 
 @pytest.mark.parametrize("loop", ["validate", "test"])
@@ -198,7 +198,7 @@ def test_processes_ask_for_the_same_outcomes(tmp_path):
         trainer.fit(pair(), datamodule=Smooth())
         found = {
             "share": trainer.callback_metrics[TAG].item(),
-            "distance": watch.observations[0].reach.distance.tolist(),
+            "distance": watch.observations[0].findings["reach"].distance.tolist(),
         }
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
         torch.distributed.barrier()

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lightning_invert import ForwardInverseModule, ResidualMLP, analyze
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-from lightning_invert.watch.maps import resolve_maps
+from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.scalars import scalar_names
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 from tests.scripts import json_result, run_script
@@ -61,9 +61,11 @@ def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
     found = analyze(outside, forward.inputs)
     true = torch.autograd.functional.jacobian(lambda x: process(x).sum(0), forward.inputs.double())
     true = true.transpose(0, 1) * module.scale_x.std / module.scale_y.std[:, None]
-    torch.testing.assert_close(forward.truth.singular_values, torch.linalg.svdvals(true))
-    torch.testing.assert_close(found.truth.error, forward.truth.error)
-    assert round_trip.truth.error.isfinite().all()
+    torch.testing.assert_close(
+        forward.findings["truth"].singular_values, torch.linalg.svdvals(true)
+    )
+    torch.testing.assert_close(found.findings["truth"].error, forward.findings["truth"].error)
+    assert round_trip.findings["truth"].error.isfinite().all()
 
 
 def test_data_without_a_known_process_have_no_truth(tmp_path):
@@ -84,8 +86,10 @@ def test_any_map_is_held_against_what_its_specification_names(tmp_path, kind):
     quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
     (found,) = watch.observations
     reference = analyze(module.eval().encoder, found.inputs, truth=other)
-    torch.testing.assert_close(found.truth.error, reference.truth.error)
-    torch.testing.assert_close(found.truth.singular_values, reference.truth.singular_values)
+    torch.testing.assert_close(found.findings["truth"].error, reference.findings["truth"].error)
+    torch.testing.assert_close(
+        found.findings["truth"].singular_values, reference.findings["truth"].singular_values
+    )
 
 
 def test_a_truth_changes_nothing_in_the_training(tmp_path):
@@ -138,7 +142,7 @@ def test_processes_find_the_same_of_a_truth(tmp_path):
             name: trainer.callback_metrics[f"invertibility/forward/{name}"].item()
             for name in scalar_names("truth")
         }
-        found["error"] = watch.observations[0].truth.error.tolist()
+        found["error"] = watch.observations[0].findings["truth"].error.tolist()
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

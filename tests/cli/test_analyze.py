@@ -66,7 +66,7 @@ def test_of_a_checkpoint_every_map_gets_a_table_figures_and_a_line(checkpoint, t
     }
     text = capsys.readouterr().out
     assert "forward (standardized): locally right-invertible" in text
-    assert "inverse: most expensive to reach: " in text
+    assert "inverse, most expensive to reach: " in text
     table = polars.read_parquet("analysis/inverse.parquet")
     assert table.columns[:5] == [
         "input/rate [t/d]", "input/gas [K]",
@@ -309,7 +309,7 @@ def test_two_runs_are_held_against_each_other_and_are_each_other_s_error_bar(
     checkpoint, other, capsys
 ):
     summary = analyzed(
-        "--ckpt", checkpoint, "--data", "points.csv", "--truth", other, "--members", other
+        "--ckpt", checkpoint, "--data", "points.csv", "--truth", other, "--runs", other
     )
     assert {one["held_against"] for one in summary.values()} == {"other run"}
     assert all(one["log10_cond_spread_median"] > 0 for one in summary.values())
@@ -328,7 +328,7 @@ def test_a_function_is_held_against_another(tmp_path):
         "points.csv",
         "--truth",
         "mine:g",
-        "--members",
+        "--runs",
         "mine:g,mine:f",
     )
     assert summary["f"]["jacobian_error_median"] == pytest.approx(0.5)
@@ -343,7 +343,7 @@ def test_what_is_no_run_of_the_same_map_is_named(checkpoint, tmp_path):
             "name checkpoints with --ckpt, and package",
         ),
         (
-            ("--ckpt", checkpoint, "--members", "mine:f"),
+            ("--ckpt", checkpoint, "--runs", "mine:f"),
             "name checkpoints with --ckpt, and package",
         ),
         (("--ckpt", checkpoint, "--truth", "none.ckpt"), "there is no file 'none.ckpt'"),

@@ -6,8 +6,8 @@ from torch import nn
 from lightning_invert import analyze, batched_jacobian
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.jacobians.spectrum import measure_spectrum
-from lightning_invert.watch.maps import resolve_maps
 from lightning_invert.watch.observation import observe
+from lightning_invert.watch.resolution import resolve_maps
 from tests.projects import Foreign, loader, quiet_trainer
 
 

@@ -11,7 +11,7 @@ from lightning_invert import ForwardInverseModule, InvertibilityCallback, Residu
 from lightning_invert.analysis.analyze import analyze
 from lightning_invert.cli.main import main
 from lightning_invert.datamodules import PairDataModule
-from lightning_invert.watch.maps import resolve_maps
+from lightning_invert.watch.resolution import resolve_maps
 from tests.projects import quiet_trainer
 
 
@@ -78,7 +78,7 @@ def test_jacobians_in_standard_units_are_autograds_in_float64(units, precision, 
     points = dict(zip("xy", data.val_dataloader().dataset[:20], strict=True))
     known = {one.name: one for one in resolve_maps(None, pair)}
     found = {
-        name: analyze(known[name], points[side], precision=precision, progress=False)
+        name: analyze(known[name], points[side], precision=precision)
         for name, side in (("forward", "x"), ("inverse", "y"), ("round_trip", "y"))
     }
     f, i = pair.forward_net.double(), pair.inverse_net.double()
@@ -100,7 +100,7 @@ def test_float32_inside_is_not_taken_for_float64(tmp_path):
     assert all(one.inputs.dtype == torch.float64 for one in watch.observations)
     assert all(one.condition_limit < 1e7 for one in watch.observations)
     (known, *_) = resolve_maps(None, pair)
-    exact = analyze(known, InUnits().load()[0], precision="float64", progress=False)
+    exact = analyze(known, InUnits().load()[0], precision="float64")
     assert exact.condition_limit > 1e14
 
 
@@ -111,10 +111,12 @@ def test_bounds_of_a_jacobian_that_is_not_formed_know_float32_inside(tmp_path, m
     x = InUnits(**UNITS["time stamps"]).load()[0][:9]
     monkeypatch.setattr("lightning_invert.jacobians.spectrum.MAX_SINGULAR_VALUES", 1)
     (known, *_) = resolve_maps(None, pair)
-    found = analyze(known, x, progress=False)
+    found = analyze(known, x)
     assert not found.formed
-    sharp = analyze(known, x, precision="float64", progress=False)
-    np.testing.assert_allclose(found.probes.sigma_max, sharp.probes.sigma_max, rtol=1e-4)
+    sharp = analyze(known, x, precision="float64")
+    np.testing.assert_allclose(
+        *(o.findings["probes"].probes.sigma_max for o in (found, sharp)), rtol=1e-4
+    )
     assert found.condition_limit < 1e7
 
 

@@ -61,7 +61,7 @@ def test_every_label_has_a_name_of_its_own_inside_the_folder(tmp_path):
 
 
 def test_figures_of_an_analysis_stay_in_their_folder(tmp_path):
-    found = analyze(torch.nn.Linear(2, 2), torch.randn(8, 2), name="../evil", progress=False)
+    found = analyze(torch.nn.Linear(2, 2), torch.randn(8, 2), name="../evil")
     files = found.save_figures(tmp_path / "figures")
     assert files
     assert {file.resolve().parent for file in files} == {(tmp_path / "figures").resolve()}
@@ -69,7 +69,7 @@ def test_figures_of_an_analysis_stay_in_their_folder(tmp_path):
 
 
 def test_a_figure_of_an_analysis_that_fails_leaves_the_former_one(tmp_path, monkeypatch):
-    found = analyze(torch.nn.Linear(2, 2), torch.randn(8, 2), progress=False)
+    found = analyze(torch.nn.Linear(2, 2), torch.randn(8, 2))
     files = found.save_figures(tmp_path)
     before = {file: file.read_bytes() for file in files}
 

@@ -4,17 +4,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_invert.jacobians.comparison import Comparison
-from lightning_invert.report.words import (
-    members_words,
-    reach_words,
-    report_table,
-    truth_words,
-    verdict,
-)
-from lightning_invert.watch.members import Members
+from lightning_invert.report.words import report_table, verdict
+from lightning_invert.watch.findings.reach import Reachability
+from lightning_invert.watch.findings.runs import Runs
+from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.observation import Observation
-from lightning_invert.watch.reachability import Reachability
 
 GOOD = {
     "full_rank_fraction": 1.0,
@@ -117,46 +111,45 @@ def test_table_has_a_line_a_map_in_columns():
     assert "physical" in text[4]
 
 
+def words_of(*findings, sigma):
+    """The lines of the report that tell of findings."""
+    return report_table([Observation.of(sigma, name="f", findings=findings)]).splitlines()[4:]
+
+
 def test_it_is_said_how_true_the_jacobians_are():
     sigma = torch.tensor([[1.0, 1e-1], [1.0, 1e-3], [1.0, 1e-3], [1.0, 1e-1], [1.0, torch.nan]])
     true = torch.tensor([[1.0, 1e-1], [1.0, 1e-3], [1.0, 1e-1], [1.0, 1e-3], [1.0, 1e-3]]).double()
-    truth = Comparison(torch.full((5,), 0.02), true)
-    one = Observation.of(sigma.double(), name="f", truth=truth)
-    assert "f, truth at 4 of 5 points: Jacobian off by 2 % (median; 95th percentile 2 %)" in (
-        report_table([one])
+    truth = Truth(torch.full((5,), 0.02), true)
+    (words,) = words_of(truth, sigma=sigma.double())
+    assert words == (
+        "f, truth at 4 of 5 points: Jacobian off by 2 % (median; 95th percentile 2 %), rank "
+        "correlation of κ 0; of 2 truly fragile points (κ ≥ 100) 1 found, 1 false alarm."
     )
-    assert truth_words(one).endswith("of 2 truly fragile points (κ ≥ 100) 1 found, 1 false alarm.")
-    other = replace(one, truth=truth._replace(name="other run"))
-    assert "f, other run at 4 of 5 points" in report_table([other])
-    assert truth_words(other).endswith(
-        "fragile points (κ ≥ 100): 1 in both, 1 there alone, 1 here alone."
-    )
-    nothing = Observation.of(sigma[4:].double(), truth=truth.at(torch.tensor([4])))
-    assert truth_words(nothing) == ", truth: not known at any of the points."
+    (words,) = words_of(replace(truth, name="other run"), sigma=sigma.double())
+    assert words.startswith("f, other run at 4 of 5 points")
+    assert words.endswith("fragile points (κ ≥ 100): 1 in both, 1 there alone, 1 here alone.")
+    nothing = truth.at(torch.tensor([4]))
+    assert words_of(nothing, sigma=sigma[4:]) == ["f, truth: not known at any of the points."]
 
 
 def test_it_is_said_how_far_runs_spread():
     sigma = torch.tensor([[1.0, 0.1], [1.0, 0.01]]).double()
-    members = Members(torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.1]), 3)
-    one = Observation.of(sigma, name="f", members=members)
-    assert "f, over 3 runs: log10 κ spreads by 0.1 (standard deviation" in report_table([one])
-    known = Observation.of(sigma, members=members, truth=Comparison(torch.zeros(2), sigma))
-    assert "truth inside the 90 % error bar at 100 % of the points" in members_words(known)
+    runs = Runs(torch.tensor([1.0, 2.0]), torch.tensor([0.1, 0.1]), 3)
+    (words,) = words_of(runs, sigma=sigma)
+    assert "f, over 3 runs: log10 κ spreads by 0.1 (standard deviation" in words
+    words = words_of(runs, Truth(torch.zeros(2), sigma), sigma=sigma)[0]
+    assert "truth inside the 90 % error bar at 100 % of the points" in words
 
 
 def test_it_is_said_how_many_outcomes_are_reached():
     sigma = torch.ones(4, 2)
     near = Reachability(torch.tensor([0.0, 0.011, 0.0099, torch.nan]), steps=10)
-    one = Observation.of(sigma, name="f", reach=near)
-    assert "f, reach: 66.7 % [20.8, 93.9] of the outcomes are reached from the proposals" in (
-        report_table([one])
+    (words,) = words_of(near, sigma=sigma)
+    assert words.startswith("f, reach: 66.7 % [20.8, 93.9] of the outcomes are reached from the")
+    assert words.endswith("within 10 steps inside the box.")
+    assert words_of(replace(near, steps=1), sigma=sigma)[0].endswith(
+        "within 1 step inside the box."
     )
-    assert reach_words(one).endswith("within 10 steps inside the box.")
-    single = Observation.of(sigma, reach=near._replace(steps=1))
-    assert reach_words(single).endswith("within 1 step inside the box.")
-    assert reach_words(Observation.of(sigma)) == ""
-    nothing = near._replace(distance=torch.full((4,), torch.nan))
-    assert (
-        reach_words(Observation.of(sigma, reach=nothing))
-        == ", reach: none of the outcomes is finite."
-    )
+    nothing = replace(near, distance=torch.full((4,), torch.nan))
+    assert words_of(nothing, sigma=sigma) == ["f, reach: none of the outcomes is finite."]
+    assert words_of(sigma=sigma) == []

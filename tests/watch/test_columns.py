@@ -5,8 +5,8 @@ from torch import nn
 
 from lightning_invert import InvertibilityCallback, Variable, analyze
 from lightning_invert.datamodules import PairDataModule
-from lightning_invert.watch.maps import resolve_maps
 from lightning_invert.watch.observation import observe
+from lightning_invert.watch.resolution import resolve_maps
 from tests.projects import Foreign, loader, quiet_trainer
 
 POSITIVE = "positive, finite number for each column"

@@ -10,8 +10,9 @@ from torch.autograd.functional import jacobian as autograd_jacobian
 
 from lightning_invert import batched_jacobian
 from lightning_invert.jacobians.contexts import evaluation_mode
-from lightning_invert.watch.maps import MapError, resolve_maps
+from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import observe
+from lightning_invert.watch.resolution import resolve_maps
 
 X = torch.randn(5, 3)
 

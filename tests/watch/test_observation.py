@@ -8,8 +8,8 @@ from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.utils.checkpoint import checkpoint
 
 from lightning_invert import Thresholds
-from lightning_invert.watch.maps import resolve_maps
 from lightning_invert.watch.observation import Observation, observe
+from lightning_invert.watch.resolution import resolve_maps
 from tests.watch.reference import summary_in_numpy
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))

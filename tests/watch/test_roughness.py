@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lightning_invert.watch.maps import resolve_maps
 from lightning_invert.watch.points import Points
+from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.roughness import has_dropout, is_staircase
 from lightning_invert.watch.watcher import Watcher
 

@@ -9,8 +9,9 @@ import torch
 
 from lightning_invert import InvertibilityMetric
 from lightning_invert.jacobians.spectrum import Effort
-from lightning_invert.watch.maps import resolve_maps
+from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.observation import observe
+from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.scalars import SCALARS, scalar_named, scalar_names, summarise
 
 ROOT = Path(__file__).parents[2]
@@ -25,10 +26,9 @@ def observation(x, **options):
     net = network()
     reach = {"inverse": lambda y: y, "outcomes": 1}
     spec = {"module": net, "truth": network(), "identity": True, "reach": reach}
-    (watched,) = resolve_maps({"f": spec}, net, reach=True)
+    (watched,) = resolve_maps({"f": spec}, net, reachable_steps=3)
     (other,) = resolve_maps({"g": network()}, net)
-    object.__setattr__(watched, "members", (other,))
-    return observe(watched, x, outcomes=x, **options)
+    return observe(watched.asking(OverRuns((other,))), x, outcomes=x, **options)
 
 
 X = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.names import in_a_line
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import counted
+from lightning_invert.watch.numerals import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import short
+from lightning_invert.watch.numerals import short
 
 __all__ = ["Columns", "sort_into_columns"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import counted, percent, short
+from lightning_invert.watch.numerals import counted, percent, short
 from lightning_invert.watch.quantiles import quantile_ranks, quantiles
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 

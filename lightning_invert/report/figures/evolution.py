@@ -10,8 +10,8 @@ import numpy as np
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import counted
 from lightning_invert.watch.history import MAX_LOOKS
+from lightning_invert.watch.numerals import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from lightning_invert.report.figures.names import wrapped
 from lightning_invert.report.figures.points import best_single, drawable, has_few_inputs
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array, Sheet
-from lightning_invert.report.numbers import percent
+from lightning_invert.watch.numerals import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

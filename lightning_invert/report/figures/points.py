@@ -10,8 +10,8 @@ import numpy as np
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import counted
 from lightning_invert.report.worst_points import MAX_INPUTS_SHOWN
+from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 
 if TYPE_CHECKING:

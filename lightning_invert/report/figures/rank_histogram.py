@@ -8,7 +8,7 @@ import numpy as np
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
-from lightning_invert.report.numbers import counted, percent
+from lightning_invert.watch.numerals import counted, percent
 from lightning_invert.watch.quantiles import wilson_interval
 
 if TYPE_CHECKING:

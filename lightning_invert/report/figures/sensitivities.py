@@ -12,7 +12,7 @@ from lightning_invert.report.figures import style
 from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.settings import input_ranges
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import percent
+from lightning_invert.watch.numerals import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import short
+from lightning_invert.watch.numerals import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy as np
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import counted, power
+from lightning_invert.watch.numerals import counted, power
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import replace_file
-from lightning_invert.report.numbers import counted, power, short
+from lightning_invert.watch.numerals import counted, power, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

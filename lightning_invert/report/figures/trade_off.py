@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.numbers import short
+from lightning_invert.watch.numerals import short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,7 +20,8 @@ from lightning_invert.report.figures.zone_map import (
     kappa_bar,
     tick_room,
 )
-from lightning_invert.report.numbers import counted, percent, short
+from lightning_invert.watch.findings.truth import Truth
+from lightning_invert.watch.numerals import counted, percent, short
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ MAX_DRAWN = 4096
 """Points of each kind: of more, every so-manieth is drawn; all are counted."""
 
 
-@map_figure(lambda observation, _: observation.truth is not None)
+@map_figure(lambda observation, _: "truth" in observation.findings)
 def truth(observation: Observation, *, title: str = "") -> Figure:
     r"""Draw the reported condition number against the true one, and where each is fragile.
 
@@ -52,10 +53,11 @@ def truth(observation: Observation, *, title: str = "") -> Figure:
     Raises:
         ValueError: If the map is compared with no truth.
     """
-    if observation.truth is None:
+    held = observation.finding(Truth)
+    if held is None:
         raise ValueError("This figure needs a map with a truth, but the observation has none.")
-    thresholds, name = observation.thresholds, observation.truth.name
-    sigmas = observation.truth.singular_values, observation.singular_values
+    thresholds, name = observation.thresholds, held.name
+    sigmas = held.singular_values, observation.singular_values
     conditions = thresholds.condition(sigmas[0]), observation.condition
     inputs = observation.inputs.flatten(1).double().numpy()
     known = ~(conditions[0].isnan() | conditions[1].isnan()).numpy() & np.isfinite(inputs).all(1)

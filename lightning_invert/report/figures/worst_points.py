@@ -17,8 +17,8 @@ from lightning_invert.report.figures.points import (
 )
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import short
 from lightning_invert.report.worst_points import worst_first
+from lightning_invert.watch.numerals import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from lightning_invert.report.figures.names import in_a_line
 from lightning_invert.report.figures.points import best_pair, drawable, has_few_inputs
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
-from lightning_invert.report.numbers import power, short
+from lightning_invert.watch.numerals import power, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

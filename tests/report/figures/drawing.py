@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from lightning_invert import Thresholds
-from lightning_invert.jacobians.comparison import Comparison
+from lightning_invert.watch.findings.runs import Runs
+from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.history import record
-from lightning_invert.watch.members import Members
 from lightning_invert.watch.observation import Observation
 
 RNG = np.random.default_rng(0)
@@ -25,10 +25,10 @@ def observed(condition, inputs=None, rank=None, *, full_rank=4, names=None, true
     With ``true`` condition numbers it has a truth and three other runs.
     """
     sigma = spectra(condition, full_rank)
-    findings = {} if true is None else findings_of(sigma, spectra(true, full_rank))
+    findings = [] if true is None else findings_of(sigma, spectra(true, full_rank))
     observation = Observation.of(
         sigma, inputs=None if inputs is None else torch.as_tensor(inputs), input_names=names,
-        thresholds=Thresholds(singular_floor=0.0), **findings, **options,
+        thresholds=Thresholds(singular_floor=0.0), findings=findings, **options,
     )  # fmt: skip
     rank = np.full(len(sigma), full_rank) if rank is None else rank
     return replace(observation, rank=torch.as_tensor(rank))
@@ -46,7 +46,7 @@ def findings_of(sigma, true, name="truth"):
     error = torch.linspace(0, 0.1, count).where(true[:, -1].isfinite(), torch.nan)
     mean = (1 / sigma[:, -1]).log10().clamp(max=16)
     spread = 0.2 * torch.linspace(0, 1, count).where(known, torch.nan)
-    return {"truth": Comparison(error, true, name), "members": Members(mean, spread, 4)}
+    return [Truth(error, true, name), Runs(mean, spread, 4)]
 
 
 def looks(*observations, epochs=None):

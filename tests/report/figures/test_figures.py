@@ -81,7 +81,7 @@ def test_a_figure_is_drawn_where_it_applies():
     assert map_figures(observed(CONDITION, X[:, :1]), history=looks(look)).keys() == where
     assert map_figures(observed(CONDITION, two_inputs)).keys() == where | {"zone_map"}
     every = map_figures(observed(CONDITION, two_inputs, true=CONDITION), history=looks(look, look))
-    assert every.keys() == where | {"zone_map", "truth", "members", "evolution"}
+    assert every.keys() == where | {"zone_map", "truth", "runs", "evolution"}
     assert map_figures(observed(CONDITION, X), names=["zone_map"]).keys() == {"zone_map"}
 
 
@@ -103,7 +103,7 @@ def test_the_readme_counts_the_figures():
     assert f"up to {number} figures a map" in readme
 
 
-@pytest.mark.parametrize("name", ["truth", "members", "zone_map"])
+@pytest.mark.parametrize("name", ["truth", "runs", "zone_map"])
 def test_a_figure_that_does_not_apply_says_what_it_needs(name):
     with pytest.raises(ValueError, match="needs a map"):
         drawings()[name].draw(observed(CONDITION, X[:, :1]))

@@ -66,6 +66,6 @@ def test_where_there_is_no_plane_only_the_condition_numbers_are_compared(inputs)
 def test_another_run_is_not_called_the_truth():
     sigma = spectra(REPORTED)
     findings = findings_of(sigma, spectra(TRUE), name="other run")
-    figure = truth(Observation.of(sigma, **findings))
+    figure = truth(Observation.of(sigma, findings=findings))
     assert figure.axes[0].get_xlabel() == "κ of the other run"
     assert "2 in both 1 there alone 1 here alone" in words(figure)

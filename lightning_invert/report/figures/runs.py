@@ -8,8 +8,9 @@ import numpy as np
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
-from lightning_invert.report.numbers import counted, percent
-from lightning_invert.watch.members import COVERAGE
+from lightning_invert.watch.findings.runs import COVERAGE, Runs
+from lightning_invert.watch.findings.truth import Truth
+from lightning_invert.watch.numerals import counted, percent
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 
 if TYPE_CHECKING:
@@ -17,34 +18,34 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["members"]
+__all__ = ["runs"]
 
 MAX_BARS = 128
 """Of more points, those at so many evenly spaced ranks are drawn."""
 
 
-@map_figure(lambda observation, _: observation.members is not None)
-def members(observation: Observation, *, title: str = "") -> Figure:
+@map_figure(lambda observation, _: "runs" in observation.findings)
+def runs(observation: Observation, *, title: str = "") -> Figure:
     r"""Draw the condition numbers over several runs in ascending order, with error bars.
 
     A point is the mean of log10 :math:`\kappa` over the runs. Its error bar is the 90 % prediction
-    interval for one more run (see :class:`~lightning_invert.watch.members.Members`). The line is what
+    interval for one more run (see :class:`~lightning_invert.watch.findings.runs.Runs`). The line is what
     the map itself reports. Where a truth is known, it is a dot: hollow inside the bar, red beyond it.
 
     Raises:
         ValueError: If there are no other runs.
     """
-    runs, truth = observation.members, observation.truth
-    if runs is None:
+    spread, truth = observation.finding(Runs), observation.finding(Truth)
+    if spread is None:
         raise ValueError("This figure needs a map with other runs, but the observation has none.")
     reported = capped_log10(to_numpy(observation.condition))
-    mean, half = runs.mean.double().numpy(), runs.half_width.double().numpy()
+    mean, half = spread.mean.double().numpy(), spread.half_width.double().numpy()
     known = ~np.isnan(mean) & ~np.isnan(reported)
     count = int(known.sum())
     facts = [
         counted(count, "point"),
         style.left_out(len(known) - count),
-        f"bars: {percent(COVERAGE)} over {runs.runs} runs",
+        f"bars: {percent(COVERAGE)} over {spread.count} runs",
     ]
     if truth is not None:
         inside = percent(observation.scalars["log10_cond_coverage"])
@@ -62,8 +63,7 @@ def members(observation: Observation, *, title: str = "") -> Figure:
     bands = observation.thresholds.bands
     true = None
     if truth is not None:
-        condition = observation.thresholds.condition(truth.singular_values)
-        true = capped_log10(to_numpy(condition))[rows]
+        true = capped_log10(to_numpy(truth.condition(observation)))[rows]
         highest = max(highest, np.nanmax(true, initial=0.0))
     high = style.decades(np.append(mean, highest), 10 * bands[0])
     for _, colour, begin, stop in style.band_spans(bands, high):

@@ -6,10 +6,10 @@ from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 
 from lightning_invert import Thresholds
-from lightning_invert.jacobians.comparison import Comparison
-from lightning_invert.watch.maps import MapError, resolve_maps
+from lightning_invert.watch.findings.truth import Truth
+from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import Observation, observe
-from lightning_invert.watch.truth import fragile
+from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.watcher import Watcher
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
@@ -27,13 +27,13 @@ def watched(module, truth, **known):
 def from_kappa(kappa, error=None):
     kappa = torch.tensor(kappa, dtype=torch.float64)
     error = torch.zeros(len(kappa)) if error is None else torch.tensor(error)
-    return Comparison(error, torch.stack([torch.ones(len(kappa)), 1 / kappa], dim=1))
+    return Truth(error, torch.stack([torch.ones(len(kappa)), 1 / kappa], dim=1))
 
 
-def judged(kappa, truth):
+def judged(kappa, truth, **options):
     """What is found where the condition numbers are these."""
     sigma = torch.stack([torch.ones(len(kappa)), 1 / kappa], dim=1)
-    return Observation.of(sigma, truth=truth)
+    return Observation.of(sigma, findings=[truth], **options)
 
 
 @pytest.mark.parametrize("scale", ["physical", "standardized"])
@@ -53,10 +53,10 @@ def test_a_map_held_against_another_is_what_autograd_and_numpy_find(scale):
     if scale == "standardized":
         j, true = (m * of_x / of_y[:, None] for m in (j, true))
     error = np.linalg.norm(j - true, axis=(1, 2)) / np.linalg.norm(true, axis=(1, 2))
-    np.testing.assert_allclose(found.truth.error, error, rtol=1e-5)
+    np.testing.assert_allclose(found.findings["truth"].error, error, rtol=1e-5)
     kappa, true_kappa = np.linalg.cond(j), np.linalg.cond(true)
     np.testing.assert_allclose(
-        found.thresholds.condition(found.truth.singular_values), true_kappa, rtol=1e-9
+        found.thresholds.condition(found.findings["truth"].singular_values), true_kappa, rtol=1e-9
     )
     assert found.scalars["jacobian_error_median"] == pytest.approx(np.median(error), rel=1e-5)
     assert found.scalars["jacobian_error_p95"] == pytest.approx(np.quantile(error, 0.95), rel=1e-5)
@@ -67,7 +67,7 @@ def test_a_map_held_against_another_is_what_autograd_and_numpy_find(scale):
 def test_a_map_that_is_the_truth_is_true():
     module = net()
     found = observe(watched(module, module), X)
-    assert found.truth.error.max() < 1e-5
+    assert found.findings["truth"].error.max() < 1e-5
     assert found.scalars["cond_rank_correlation"] == pytest.approx(1, abs=1e-3)
     assert found.scalars["fragile_precision"] == found.scalars["fragile_recall"] == 1
 
@@ -93,14 +93,15 @@ def test_condition_numbers_that_vary_by_rounding_alone_do_not_vary():
 def test_fragile_points_are_counted(reported, true, precision, recall, count):
     kappa = torch.tensor(reported, dtype=torch.float64)
     truth = from_kappa(true)
-    assert fragile(kappa, truth, Thresholds()) == count
-    scalars = judged(kappa, truth).scalars
+    observation = judged(kappa, truth)
+    assert truth.fragile(observation) == count
+    scalars = observation.scalars
     assert (scalars["fragile_precision"], scalars["fragile_recall"]) == (precision, recall)
 
 
 def test_the_edge_is_the_end_of_the_first_band():
     kappa, truth = torch.tensor([20.0]), from_kappa([20.0])
-    assert fragile(kappa, truth, Thresholds(bands=(10, 1e4))).found == 1
+    assert truth.fragile(judged(kappa, truth, thresholds=Thresholds(bands=(10, 1e4)))).found == 1
 
 
 def test_points_without_a_number_are_left_out():
@@ -111,8 +112,9 @@ def test_points_without_a_number_are_left_out():
 
 def test_points_that_are_left_out_take_their_truth_with_them():
     sigma = torch.tensor([[2.0, 1.0], [torch.nan, torch.nan], [3.0, 1.0]])
-    found = Observation.of(sigma, truth=from_kappa([1.0, 2.0, 3.0], [0.1, torch.nan, 0.3]))
-    assert found.finite().truth.error.tolist() == pytest.approx([0.1, 0.3])
+    truth = from_kappa([1.0, 2.0, 3.0], [0.1, torch.nan, 0.3])
+    found = Observation.of(sigma, findings=[truth])
+    assert found.finite().findings["truth"].error.tolist() == pytest.approx([0.1, 0.3])
 
 
 class Insisting(nn.Module):
@@ -131,8 +133,8 @@ FACTOR = torch.tensor([[1.0, 0, 0], [0, 0.5, 0]])
 def test_a_truth_that_does_not_follow_into_float64_serves_in_its_own_precision(truth):
     found = observe(watched(net(), truth), X)
     reference = observe(watched(net(), None), X)
-    assert found.truth.error.isfinite().all()
-    assert found.truth.singular_values.shape == reference.singular_values.shape
+    assert found.findings["truth"].error.isfinite().all()
+    assert found.findings["truth"].singular_values.shape == reference.singular_values.shape
 
 
 def test_a_truth_is_a_path_a_module_or_a_callable_and_sees_the_context():
@@ -153,7 +155,9 @@ def test_a_truth_is_a_path_a_module_or_a_callable_and_sees_the_context():
         (one,) = resolve_maps({"f": spec}, root)
         found = observe(one, one.take((X, shift)))
         true = root.known.weight.detach().double() * shift.double()[:, None]
-        torch.testing.assert_close(found.truth.singular_values, torch.linalg.svdvals(true))
+        torch.testing.assert_close(
+            found.findings["truth"].singular_values, torch.linalg.svdvals(true)
+        )
 
 
 def test_no_truth_is_what_is_neither():
@@ -187,7 +191,7 @@ def test_it_is_said_once_that_what_is_not_formed_is_not_compared(caplog):
     with caplog.at_level("INFO"):
         (one,), (two,) = look(watcher, module), look(watcher, module)
     assert not one.formed
-    assert one.truth is two.truth is None
+    assert not {"truth"} & {*one.findings, *two.findings}
     assert caplog.text.count("not compared with its truth") == 1
 
 
@@ -207,7 +211,7 @@ def test_a_truth_leaves_no_trace_either():
     truth.norm.momentum = 1.0
     state, stream = truth.norm.running_mean.clone(), torch.get_rng_state()
     (found,) = look(Watcher({"f": {"module": "", "truth": truth}}), module)
-    assert found.truth is not None
+    assert "truth" in found.findings
     assert (truth.calls, truth.training) == (0, True)
     assert torch.equal(truth.norm.running_mean, state)
     assert torch.equal(torch.get_rng_state(), stream)
@@ -215,8 +219,8 @@ def test_a_truth_leaves_no_trace_either():
 
 def test_a_formula_is_not_paid_for_with_a_copy_of_the_project(monkeypatch):
     one = watched(net(), lambda x: x[:, :2].sin())
-    monkeypatch.setattr("lightning_invert.watch.truth.MAX_NUMBERS_CAST", 10)
+    monkeypatch.setattr("lightning_invert.watch.findings.truth.MAX_NUMBERS_CAST", 10)
     monkeypatch.setattr(type(one), "in_float64", None)
     found = observe(one, X)
     true = torch.linalg.svdvals(torch.diag_embed(X[:, :2].double().cos()))
-    torch.testing.assert_close(found.truth.singular_values, true)
+    torch.testing.assert_close(found.findings["truth"].singular_values, true)

@@ -11,9 +11,10 @@ from torch import nn
 from lightning_invert import solve
 from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.jacobians.work import flops_of
-from lightning_invert.watch.maps import MapError, resolve_maps
+from lightning_invert.watch.findings.reach import TOLERANCE
+from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import observe
-from lightning_invert.watch.reachability import TOLERANCE
+from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.watcher import Watcher
 from tests.solver.maps import network, uniform
 
@@ -21,11 +22,11 @@ from tests.solver.maps import network, uniform
 def ask(function, inverse, x, y, *, bounds=None, steps=10, scale=(1.0, 1.0), **options):
     root = function if isinstance(function, nn.Module) else nn.Module()
     spec = {"module": function, "reach": {"inverse": inverse, "outcomes": 1, "bounds": bounds}}
-    (watched,) = resolve_maps({"f": spec}, root, reach=True)
+    (watched,) = resolve_maps({"f": spec}, root, reachable_steps=steps)
     n, m = x[0].numel(), y.shape[1]
     stds = {"input_std": scale[0] * torch.ones(n), "output_std": scale[1] * torch.ones(m)}
     watched = replace(watched, **stds)
-    return observe(watched, x, outcomes=y, reachable_steps=steps, **options)
+    return observe(watched, x, outcomes=y, **options)
 
 
 def grid(low, high, count):
@@ -39,7 +40,7 @@ def test_of_a_linear_map_those_are_reached_whose_inputs_are_in_the_box():
     far = lambda y: 9 * torch.ones_like(y)
     found = ask(lambda z: z @ matrix.T, far, x, x @ matrix.T, bounds=(0.0, 1.0), steps=50)
     inside = ((x >= 0) & (x <= 1)).all(1)
-    assert torch.equal(found.reach.reached, inside)
+    assert torch.equal(found.findings["reach"].reached, inside)
     assert found.scalars["reachable_fraction"] == inside.double().mean() == 0.25
     p, z2 = 0.25, 1.959964**2 / 1600
     half = (z2 * (p * (1 - p) + z2 / 4)) ** 0.5
@@ -66,8 +67,10 @@ def test_distances_are_the_least_inside_the_box_in_standard_units():
     )
     reached = np.array(least) < 1e-6
     assert 10 < reached.sum() < 50
-    assert found.reach.reached[reached].all()
-    np.testing.assert_allclose(found.reach.distance[~reached], np.array(least)[~reached], rtol=1e-4)
+    assert found.findings["reach"].reached[reached].all()
+    np.testing.assert_allclose(
+        found.findings["reach"].distance[~reached], np.array(least)[~reached], rtol=1e-4
+    )
 
 
 def test_a_step_of_the_solver_counts_for_one():
@@ -78,20 +81,23 @@ def test_a_step_of_the_solver_counts_for_one():
         ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(-99.0, 99.0), steps=steps)
         for steps in (1, 2)
     )
-    assert one.reach.reached.tolist() == [True, True, True, False, False]
+    assert one.findings["reach"].reached.tolist() == [True, True, True, False, False]
     torch.testing.assert_close(
-        one.reach.distance, torch.cat((y[:1, 0], y[1:, 0] * 0.01 / 1.01)), rtol=1e-6, atol=0
+        one.findings["reach"].distance,
+        torch.cat((y[:1, 0], y[1:, 0] * 0.01 / 1.01)),
+        rtol=1e-6,
+        atol=0,
     )
-    assert two.reach.reached.all()
+    assert two.findings["reach"].reached.all()
 
 
 def test_without_bounds_the_box_is_the_range_of_the_inputs():
     x = torch.tensor([[1.0], [3.0], [2.0], [2.5]], dtype=torch.float64)
     y = torch.tensor([[1.5], [3.5], [0.5], [3.005]], dtype=torch.float64)
     found = ask(lambda z: 1 * z, lambda y: 0 * y, x, y)
-    assert found.reach.reached.tolist() == [True, False, False, True]
+    assert found.findings["reach"].reached.tolist() == [True, False, False, True]
     half = ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(None, 9.0))
-    assert half.reach.reached.tolist() == [True, True, False, True]
+    assert half.findings["reach"].reached.tolist() == [True, True, False, True]
 
 
 def test_what_is_reached_is_reached_by_solve():
@@ -109,12 +115,12 @@ def test_what_is_reached_is_reached_by_solve():
         tolerance=TOLERANCE,
         scale=(1.0, 1.0),
     )
-    reached = found.reach.reached
+    reached = found.findings["reach"].reached
     assert 0.3 < reached.double().mean() < 0.95
     assert solved.converged[reached].all()
     # With as many steps again, with care, it reaches a few more.
     assert not reached[solved.converged & (solved.steps > 10)].any()
-    assert torch.equal(solved.residual[reached], found.reach.distance[reached])
+    assert torch.equal(solved.residual[reached], found.findings["reach"].distance[reached])
 
 
 def test_outcomes_that_are_not_finite_do_not_count_and_proposals_that_are_not_reach_nothing():
@@ -122,9 +128,9 @@ def test_outcomes_that_are_not_finite_do_not_count_and_proposals_that_are_not_re
     x = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
     broken = lambda y: torch.where(y < 0, torch.nan, y)
     found = ask(lambda z: 1 * z, broken, x, y)
-    assert found.reach.distance.isnan().tolist() == [False, True, True, False, False]
+    assert found.findings["reach"].distance.isnan().tolist() == [False, True, True, False, False]
     assert found.scalars["reachable_fraction"] == pytest.approx(2 / 3)
-    assert len(found.finite().reach.distance) == 5
+    assert len(found.finite().findings["reach"].distance) == 5
 
 
 @pytest.mark.parametrize("precision", ["native", "float64"])
@@ -134,8 +140,8 @@ def test_a_network_of_float32_is_asked_for_outcomes_of_float64(precision):
     x = uniform(50, 3, seed=0)
     y = net(x.float()).detach().double()
     spec = {"module": "net", "reach": {"inverse": "inverse", "outcomes": 1}}
-    (watched,) = resolve_maps({"f": spec}, root, reach=True)
-    found = observe(watched, x, outcomes=y, precision=precision, reachable_steps=20)
+    (watched,) = resolve_maps({"f": spec}, root, reachable_steps=20)
+    found = observe(watched, x, outcomes=y, precision=precision)
     assert found.scalars["reachable_fraction"] > 0.9
     assert found.scale == "physical"
 
@@ -146,16 +152,16 @@ def test_points_of_any_shape_are_moved():
     back = lambda y: torch.zeros(len(y), 1, 2, 3).double()
     found = ask(half, back, x, half(x), bounds=(-1.0, 1.0), steps=50)
     # At 0 the slope is 0: no step leads anywhere.
-    assert torch.equal(found.reach.distance, half(x).norm(dim=1))
+    assert torch.equal(found.findings["reach"].distance, half(x).norm(dim=1))
     back = lambda y: torch.full((len(y), 1, 2, 3), 0.5).double()
     found = ask(half, back, x, half(x), bounds=(-1.0, 1.0), steps=50)
-    assert found.reach.reached.double().mean() > 0.3
+    assert found.findings["reach"].reached.double().mean() > 0.3
 
 
 def test_of_fewer_outcomes_the_others_are_not_told():
     x = uniform(20, 2, seed=0)
     found = ask(lambda z: 2 * z, lambda y: y, x, 2 * x[:5], bounds=(-1.0, 1.0))
-    assert found.reach.distance.isnan().tolist() == [False] * 5 + [True] * 15
+    assert found.findings["reach"].distance.isnan().tolist() == [False] * 5 + [True] * 15
     assert found.scalars["reachable_fraction"] == 1
 
 
@@ -200,14 +206,14 @@ def test_outcomes_stay_with_their_points():
             look.offer([part[rows : rows + 7] for part in BATCH])
         (found,) = look.read()
     which = (found.inputs[:, None] == BATCH[0]).all(2).float().argmax(1)
-    (watched,) = resolve_maps(MAPS, module, reach=True)
-    again = observe(watched, found.inputs, outcomes=BATCH[1][which], reachable_steps=5)
-    assert torch.equal(found.reach.distance, again.reach.distance)
+    (watched,) = resolve_maps(MAPS, module, reachable_steps=5)
+    again = observe(watched, found.inputs, outcomes=BATCH[1][which])
+    assert torch.equal(found.findings["reach"].distance, again.findings["reach"].distance)
 
 
 def test_it_is_not_asked_by_default():
     found = look()
-    assert found.reach is None
+    assert "reach" not in found.findings
     assert not [name for name in found.scalars if "reach" in name]
 
 
@@ -221,7 +227,7 @@ def test_an_inverse_from_elsewhere_is_in_evaluation_mode_and_left_as_it_was():
         look = watcher.begin(both())
         look.offer(BATCH)
         found += look.read()
-    assert torch.equal(found[0].reach.distance, found[1].reach.distance)
+    assert torch.equal(found[0].findings["reach"].distance, found[1].findings["reach"].distance)
     assert all(part.training for part in back.modules())
     assert all(torch.equal(value, before[name]) for name, value in back.state_dict().items())
 
@@ -234,15 +240,20 @@ def test_the_steps_keep_to_the_bound_on_work_and_what_is_too_much_is_said(caplog
     for affordable, told in ((100, 0), (200, 50), (400, 100)):
         found = look(reachable_steps=3, num_points=100, max_work=affordable * a_point)
         assert found.num_points == 100
-        distance = torch.full((100,), torch.nan) if found.reach is None else found.reach.distance
+        distance = (
+            torch.full((100,), torch.nan)
+            if "reach" not in found.findings
+            else found.findings["reach"].distance
+        )
         assert (~distance.isnan()).sum() == told
     assert caplog.text.count("`reachable_fraction` of map 'f' is not computed") == 1
 
 
 def test_of_a_jacobian_that_is_not_formed_it_is_not_tried():
-    (watched,) = resolve_maps(MAPS, both(), reach=True)
+    (watched,) = resolve_maps(MAPS, both(), reachable_steps=5)
     effort = Effort(formed=False, probes=3, steps=3)
-    assert observe(watched, BATCH[0], outcomes=BATCH[1], effort=effort).reach is None
+    found = observe(watched, BATCH[0], outcomes=BATCH[1], effort=effort)
+    assert list(found.findings) == ["probes"]
 
 
 def test_maps_that_do_not_say_from_where_are_refused_by_the_arguments_name():

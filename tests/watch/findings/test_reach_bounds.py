@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert.watch.maps import MapError, resolve_maps
+from lightning_invert.watch.findings.reach import Reach, read_bounds
+from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.parts import parse_part
-from lightning_invert.watch.reach import Reach, read_bounds
+from lightning_invert.watch.resolution import resolve_maps
 
 INPUTS = torch.tensor([[1.0, -2.0], [3.0, 5.0], [math.nan, math.inf]])
 
 
 def reach(bounds):
-    return Reach(None, parse_part("outcomes", 1), *read_bounds("bounds", bounds))
+    return Reach("f", None, parse_part("outcomes", 1), *read_bounds("bounds", bounds))
 
 
 @pytest.mark.parametrize(
@@ -63,20 +64,22 @@ def test_ends_for_other_inputs_are_refused():
 def test_a_description_that_makes_no_sense_is_refused_by_name(spec, words):
     module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     with pytest.raises((TypeError, ValueError), match=words):
-        resolve_maps({"f": {"module": "0", **spec}}, module, reach=True)
+        resolve_maps({"f": {"module": "0", **spec}}, module, reachable_steps=3)
 
 
 def test_it_is_not_read_where_it_is_not_asked_for():
     module = nn.Linear(2, 2)
     module.invertibility_maps = lambda: {"f": {"reach": {"bounds": (1.0, 0.0)}}}
     (watched,) = resolve_maps(None, module)
-    assert watched.reach is None
+    assert watched.questions == ()
 
 
 def test_outcomes_that_are_not_there_are_said():
     maps = {"f": {"module": "0", "reach": {"inverse": "1", "outcomes": "y"}}}
-    (watched,) = resolve_maps(maps, nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), reach=True)
+    (watched,) = resolve_maps(
+        maps, nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), reachable_steps=3
+    )
     with pytest.raises(MapError, match=r"because of its reach: .*a dict with the keys"):
-        watched.take_outcomes({"x": torch.zeros(3, 2)})
+        watched.question(Reach).take({"x": torch.zeros(3, 2)}, None)
     with pytest.raises(MapError, match=r"of shape \(N, m\), but got a tensor of dtype torch.int64"):
-        watched.take_outcomes({"y": torch.zeros(3, 2, dtype=torch.int64)})
+        watched.question(Reach).take({"y": torch.zeros(3, 2, dtype=torch.int64)}, None)

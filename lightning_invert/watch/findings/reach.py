@@ -1,0 +1,270 @@
+"""How many outcomes the solver reaches within a few steps from what an inverse proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_invert.arguments import wrong
+from lightning_invert.solver.least_squares import approach
+from lightning_invert.solver.model import Model
+from lightning_invert.solver.query import Query
+from lightning_invert.solver.solve import points_at_once
+from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds
+from lightning_invert.watch.finding import Finding, MapQuestion, Measurement, Observed
+from lightning_invert.watch.functions import FUNCTION, find_function
+from lightning_invert.watch.maps import MapError, WatchedMap
+from lightning_invert.watch.numerals import counted, percent, percent_interval
+from lightning_invert.watch.parts import Part, describe, parse_part
+from lightning_invert.watch.quantities import to_numpy
+from lightning_invert.watch.scalars import Array
+
+__all__ = ["TOLERANCE", "Reach", "Reachability", "read_bounds"]
+
+TOLERANCE = 1e-2
+"""Distance up to which an outcome is reached, in standard deviations of the outputs."""
+
+_KEYS = ("inverse", "outcomes", "bounds")
+
+
+@dataclass(frozen=True)
+class Reachability(Finding):
+    """How near the solver came to the outcomes of N points, from the proposals for them.
+
+    Attributes:
+        distance: Euclidean, in standard deviations of the outputs, shape (N,), float64: at the
+            start, if that is near enough, or after at most ``steps`` steps. Infinite where proposal
+            or outcome of it are not finite; NaN where the wanted outcome is not, or was not asked
+            for.
+        steps: How many were allowed.
+    """
+
+    key = "reach"
+
+    distance: Tensor
+    steps: int
+
+    @property
+    def reached(self) -> Tensor:
+        """Whether each outcome is reached, shape (N,)."""
+        return self.distance <= TOLERANCE
+
+    def quantities(self, observation: Observed) -> dict[str, Array]:
+        """Return whether each outcome is reached, NaN where none was asked for."""
+        reached = self.reached.double().where(~self.distance.isnan(), torch.nan)
+        return {"reached": to_numpy(reached)}
+
+    def words(self, observation: Observed) -> str:
+        """Say how many outcomes are reached; in brackets the 95 % interval of that share."""
+        if self.distance.isnan().all():
+            return "reach: none of the outcomes is finite."
+        name = "reachable_fraction"
+        share = percent(observation.scalars[name]) + percent_interval(observation.scalars, name)
+        return (
+            f"reach: {share} of the outcomes are reached from the proposals within "
+            f"{counted(self.steps, 'step')} inside the box."
+        )
+
+
+@dataclass(frozen=True)
+class Reach(MapQuestion):
+    """How many outcomes does the solver reach from what the inverse proposes, inside a box?
+
+    Attributes:
+        name: The map F that is asked.
+        inverse: I, which proposes inputs of F for wanted outcomes.
+        outcomes: Which part of a batch is wanted, with a row for each point.
+        low: The lower end of each input, float64, shape () or (n,); infinite where it is open, and
+            NaN where it is not known: the least of the sampled points is taken for it there.
+        high: The upper end, likewise.
+        steps: How many steps of the solver are tried for each outcome.
+    """
+
+    key = "reach"
+
+    name: str
+    inverse: WatchedMap
+    outcomes: Part
+    low: Tensor
+    high: Tensor
+    steps: int = 10
+
+    @classmethod
+    def check(cls, where: str, value: Any) -> None:
+        """Raise TypeError or ValueError if it is no mapping of inverse, outcomes and bounds."""
+        if not isinstance(value, Mapping):
+            expected = "a mapping {'inverse': <path>, 'outcomes': <part of the batch>}"
+            raise TypeError(wrong(where, expected, value))
+        unknown = sorted(map(str, set(value) - set(_KEYS)))
+        missing = [key for key in ("inverse", "outcomes") if value.get(key) is None]
+        if unknown or missing:
+            raise ValueError(
+                f"Expected `{where}` to have the keys 'inverse' and 'outcomes' and, if they are known, "
+                f"'bounds', but got {list(map(str, value))}."
+            )
+        if not isinstance(value["inverse"], str) and not callable(value["inverse"]):
+            raise TypeError(wrong(f"{where}['inverse']", FUNCTION, value["inverse"]))
+        parse_part(f"{where}['outcomes']", value["outcomes"])
+        read_bounds(f"{where}['bounds']", value.get("bounds"))
+
+    @classmethod
+    def resolve(cls, name: str, where: str, value: Any, root: nn.Module) -> Reach:
+        """Find the inverse, and read the rest."""
+        inverse = find_function(f"{where}['inverse']", value["inverse"], root)
+        return cls(
+            name,
+            WatchedMap("inverse", *inverse),
+            parse_part(f"{where}['outcomes']", value["outcomes"]),
+            *read_bounds(f"{where}['bounds']", value.get("bounds")),
+        )
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The module of the inverse."""
+        return (self.inverse.owner,)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The outcomes."""
+        return (self.outcomes,)
+
+    def take(self, batch: Any, root: nn.Module | None) -> Tensor:
+        """Take what is to be reached out of a batch, a row for each point.
+
+        Raises:
+            MapError: If it is not there, or is no floating tensor.
+        """
+        try:
+            y = self.outcomes(batch, root)
+        except Exception as error:
+            raise MapError.of(self.name, self.key, error) from error
+        if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim < 2:
+            why = f"expected its outcomes to be a floating tensor of shape (N, m), but got {describe(y)}."
+            raise MapError(self.name, self.key, why)
+        return y.detach()
+
+    def box(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return lower and upper ends, shape (n,), where they are not known those of inputs (N, n).
+
+        Inputs that are not finite do not count.
+        """
+        n = inputs.shape[1]
+        for end in (self.low, self.high):
+            if end.shape not in ((), (n,)):
+                raise ValueError(
+                    f"expected `bounds` to be numbers or of shape ({n},) each, but got "
+                    f"{tuple(end.shape)}."
+                )
+        low, high = (end.to(inputs.device, inputs.dtype).expand(n) for end in (self.low, self.high))
+        finite = inputs.isfinite()
+        least = torch.where(finite, inputs, torch.inf).amin(0)
+        most = torch.where(finite, inputs, -torch.inf).amax(0)
+        # Not beyond the end that is known: all inputs may be outside of it.
+        return (
+            torch.where(low.isnan(), torch.fmin(least, high), low),
+            torch.where(high.isnan(), torch.fmax(most, low), high),
+        )
+
+    def measure(self, measurement: Measurement) -> Reachability | None:
+        """Go from the proposals for the outcomes to these, inside the box.
+
+        One approach of Levenberg and Marquardt, as :func:`~lightning_invert.solve` begins with
+        (which, of what that does not reach, tries as many steps again with care).
+
+        Raises:
+            MapError: If the shapes do not fit, or weights are sharded over processes.
+        """
+        if measurement.outcomes is None or not measurement.spectrum.formed:
+            return None
+        self._refuse_shards(measurement.owner)
+        inputs = measurement.points.inputs
+        x, outcomes = inputs.flatten(1), measurement.outcomes.detach().to(inputs.device)
+        targets, (m, n) = outcomes.flatten(1).to(x.dtype), measurement.spectrum.shape
+        start = self._start(outcomes, (m, n)).to(x.dtype)
+        try:
+            ends = self.box(x)
+        except ValueError as error:
+            raise MapError(self.name, self.key, str(error)) from error
+        model = Model(
+            lambda z: measurement.function(z.reshape(-1, *inputs.shape[1:])).flatten(1),
+            m,
+            *(std.detach().to(x.device).double() for std in measurement.stds),
+        )
+        distance = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
+        for rows in targets.isfinite().all(1).nonzero()[:, 0].split(points_at_once(n, m)):
+            query = Query(
+                model,
+                Targets(targets[rows], targets[rows]),
+                Bounds(*(end.expand(len(rows), n) for end in ends)),
+                tolerance=TOLERANCE,
+                max_steps=self.steps,
+            )
+            distance[rows] = approach(query, start[rows].clamp(*ends)).residual
+        return Reachability(distance, self.steps)
+
+    def _start(self, outcomes: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Return what the inverse proposes, shape (R, n)."""
+        (m, n), given = shape, outcomes.flatten(1).shape[1]
+        try:
+            start = self.inverse(outcomes).detach().flatten(1)
+        except MapError as error:
+            raise MapError(self.name, self.key, error.why) from error.__cause__
+        if (given, start.shape[1]) != (m, n):
+            raise MapError(
+                self.name,
+                self.key,
+                f"expected its inverse to take its {m} outputs and to propose its {n} inputs, but "
+                f"it takes {given} and proposes {start.shape[1]}.",
+            )
+        return start
+
+    def _refuse_shards(self, owner: nn.Module) -> None:
+        weights = (p for module in (owner, *self.modules) for p in module.parameters())
+        if any(hasattr(weight, "full_tensor") for weight in weights):
+            raise MapError(
+                self.name,
+                self.key,
+                f"the weights of {type(owner).__name__} are sharded over processes, which all have "
+                "to call it equally often; how many steps it takes may differ. Write "
+                "`reachable_steps=None`.",
+            )
+
+
+def read_bounds(where: str, bounds: Any) -> tuple[Tensor, Tensor]:
+    """Return lower and upper ends, float64, shape () or (n,), NaN where an end is not known.
+
+    ``bounds`` is a pair (low, high), each a number, one for each input, or None; likewise each of
+    those. None: no end is known. ``where`` names it in messages.
+
+    Example:
+        >>> read_bounds("bounds", ([0.0, None], 1.0))
+        (tensor([0., nan], dtype=torch.float64), tensor(1., dtype=torch.float64))
+    """
+    expected = "a pair (low, high) of numbers, one for each input or one for all, or None"
+    if bounds is None:
+        bounds = (None, None)
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+        raise TypeError(wrong(where, expected, bounds))
+    try:
+        low, high = (
+            torch.as_tensor(_without_none(end), dtype=torch.float64).detach().cpu()
+            for end in bounds
+        )
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(wrong(where, expected, bounds)) from error
+    if max(low.ndim, high.ndim) > 1 or (low.ndim == high.ndim == 1 and len(low) != len(high)):
+        raise ValueError(wrong(where, expected, bounds))
+    if (low > high).any():
+        raise ValueError(wrong(where, "a pair (low, high) with low <= high", bounds))
+    return low, high
+
+
+def _without_none(end: Any) -> Any:
+    if isinstance(end, list | tuple):
+        return [torch.nan if one is None else one for one in end]
+    return torch.nan if end is None else end

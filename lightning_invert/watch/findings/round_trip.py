@@ -1,0 +1,69 @@
+"""How far a round trip is from the identity, in value and in slope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_invert.arguments import check_flag
+from lightning_invert.watch.finding import Finding, MapQuestion, Measurement, Observed
+from lightning_invert.watch.points import Points
+from lightning_invert.watch.quantities import to_numpy
+from lightning_invert.watch.scalars import Array
+
+__all__ = ["Identity", "RoundTrip"]
+
+
+@dataclass(frozen=True)
+class RoundTrip(Finding):
+    """Root mean squares over the m outputs, in standard units, each of shape (N,).
+
+    Attributes:
+        value: Of F(I(y)) - y.
+        slope: Of J - 1, over its entries times m; None where the Jacobian was not formed.
+    """
+
+    key = "round_trip"
+
+    value: Tensor
+    slope: Tensor | None
+
+    def quantities(self, observation: Observed) -> dict[str, Array]:
+        """Return both errors."""
+        quantities = {"consistency_error": to_numpy(self.value)}
+        if self.slope is not None:
+            quantities["jacobian_consistency_error"] = to_numpy(self.slope)
+        return quantities
+
+
+@dataclass(frozen=True)
+class Identity(MapQuestion):
+    """How far is the map from the identity?"""
+
+    key = "identity"
+
+    @classmethod
+    def check(cls, where: str, value: Any) -> None:
+        """Raise TypeError if the value is no flag."""
+        check_flag(where, value)
+
+    @classmethod
+    def resolve(cls, name: str, where: str, value: Any, root: nn.Module) -> Identity | None:
+        """Return the question if the flag is set."""
+        return cls() if value else None
+
+    def options(self, points: Points) -> dict[str, Any]:
+        """Ask for the distance of each Jacobian from the identity."""
+        return {"identity": True}
+
+    def measure(self, measurement: Measurement) -> RoundTrip:
+        """Measure how far the outputs are from the inputs."""
+        spectrum = measurement.spectrum
+        deviation = spectrum.outputs - measurement.points.inputs.flatten(1)
+        slope = spectrum.identity_error
+        return RoundTrip(
+            (deviation / measurement.stds[1]).square().mean(1).sqrt(),
+            None if slope is None else slope.sqrt(),
+        )

@@ -1,0 +1,204 @@
+"""How true the Jacobians of a map are, and which truly fragile points the map knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_invert.arguments import wrong
+from lightning_invert.watch.correlation import rank_correlation
+from lightning_invert.watch.finding import Finding, MapQuestion, Measurement, Observed
+from lightning_invert.watch.functions import FUNCTION, find_function
+from lightning_invert.watch.maps import MapError, WatchedMap
+from lightning_invert.watch.numerals import counted, percent
+from lightning_invert.watch.points import Points
+from lightning_invert.watch.quantities import capped_log10, to_numpy
+from lightning_invert.watch.roughness import MAX_NUMBERS_CAST
+from lightning_invert.watch.scalars import Array, scalars_of
+
+__all__ = ["AgainstTruth", "Fragile", "Truth"]
+
+TIE = 1e-4
+"""Of log10 of a condition number: what varies by less, as that of a linear map does by rounding, does
+not vary."""
+
+
+class Fragile(NamedTuple):
+    r"""How many points are fragile, :math:`\kappa` beyond the first band, by the truth and by the map.
+
+    Attributes:
+        compared: Points at which both condition numbers are known.
+        true: How many of these are fragile by the truth.
+        found: How many of those are fragile by the map, too.
+        false_alarms: How many are fragile by the map alone.
+    """
+
+    compared: int
+    true: int
+    found: int
+    false_alarms: int
+
+
+@dataclass(frozen=True)
+class Truth(Finding):
+    r"""Jacobians J of a map held against J* of the true map, at N points.
+
+    Attributes:
+        error: :math:`\|J - J^*\|_F / \|J^*\|_F`, shape (N,): 0 where both are zero, inf where only J*
+            is, NaN where either is not finite.
+        singular_values: Of J*, shape (N, k), descending; NaN where it is not finite.
+        name: ``"truth"``, or what else J* belongs to: ``"other run"``.
+    """
+
+    key = "truth"
+
+    error: Tensor
+    singular_values: Tensor
+    name: str = "truth"
+
+    def condition(self, observation: Observed) -> Tensor:
+        """Return the true condition numbers, shape (N,)."""
+        return observation.thresholds.condition(self.singular_values)
+
+    def known(self, observation: Observed) -> Tensor:
+        """Return at which points both condition numbers are known, shape (N,)."""
+        return ~(observation.condition.isnan() | self.condition(observation).isnan())
+
+    def fragile(self, observation: Observed) -> Fragile:
+        """Count the truly fragile points, and those that the map finds."""
+        known, edge = self.known(observation), observation.thresholds.bands[0]
+        true, reported = (
+            condition[known] >= edge
+            for condition in (self.condition(observation), observation.condition)
+        )
+        counts = (true, true & reported, reported & ~true)
+        return Fragile(int(known.sum()), *(int(kind.sum()) for kind in counts))
+
+    def quantities(self, observation: Observed) -> dict[str, Array]:
+        """Return the error, where both condition numbers are known."""
+        error = self.error.where(self.known(observation), torch.nan)
+        return {"jacobian_error": to_numpy(error)}
+
+    def scalars(self, observation: Observed) -> dict[str, float]:
+        """Return the rank correlation of the condition numbers, and which fragile points are found."""
+        count = self.fragile(observation)
+        if not count.compared:
+            return {row.name: row.empty for row in scalars_of(self.key) if not row.quantity}
+        known = self.known(observation)
+        conditions = (observation.condition, self.condition(observation))
+        log10 = (capped_log10(to_numpy(condition[known])) for condition in conditions)
+        reported = count.found + count.false_alarms
+        return {
+            "cond_rank_correlation": rank_correlation(*log10, tie=TIE),
+            "fragile_precision": count.found / reported if reported else 1.0,
+            "fragile_recall": count.found / count.true if count.true else 1.0,
+        }
+
+    def words(self, observation: Observed) -> str:
+        """Say how true the Jacobians are."""
+        count, scalars = self.fragile(observation), observation.scalars
+        points = len(observation.condition)
+        if not count.compared:
+            return f"{self.name}: not known at any of the points."
+        known = f" at {count.compared} of {points} points" if count.compared < points else ""
+        sample = f"in a sample of {points} " if points < observation.num_points else ""
+        return (
+            f"{self.name}{known}: Jacobian off by {percent(scalars['jacobian_error_median'])} "
+            f"(median; 95th percentile {percent(scalars['jacobian_error_p95'])}), rank correlation "
+            f"of κ {scalars['cond_rank_correlation']:.3g}; {sample}"
+            f"{self._fragile_words(count, observation.thresholds.bands[0])}."
+        )
+
+    def _fragile_words(self, count: Fragile, edge: float) -> str:
+        if self.name != "truth":
+            return (
+                f"fragile points (κ ≥ {edge:g}): {count.found} in both, "
+                f"{count.true - count.found} there alone, {count.false_alarms} here alone"
+            )
+        return (
+            f"of {counted(count.true, 'truly fragile point')} (κ ≥ {edge:g}) {count.found} found, "
+            f"{counted(count.false_alarms, 'false alarm')}"
+        )
+
+    def columns(self, observation: Observed) -> dict[str, Array]:
+        """Return the condition number and the error."""
+        whose = "true" if self.name == "truth" else "other"
+        return {
+            f"{whose}_condition_number": to_numpy(self.condition(observation)),
+            "jacobian_error": to_numpy(self.error),
+        }
+
+
+@dataclass(frozen=True)
+class AgainstTruth(MapQuestion):
+    """How far are the Jacobians from those of the true map?
+
+    Attributes:
+        name: The map that is asked.
+        truth: The true map, of the same inputs and contexts to the same outputs. Its name is that
+            of the answer.
+    """
+
+    key = "truth"
+
+    name: str
+    truth: WatchedMap
+
+    @classmethod
+    def check(cls, where: str, value: Any) -> None:
+        """Raise TypeError if the value is no function."""
+        if not isinstance(value, str) and not callable(value):
+            raise TypeError(wrong(where, FUNCTION, value))
+
+    @classmethod
+    def resolve(cls, name: str, where: str, value: Any, root: nn.Module) -> AgainstTruth:
+        """Find the function."""
+        return cls(name, WatchedMap("truth", *find_function(where, value, root)))
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The module of the true map."""
+        return (self.truth.owner,)
+
+    def options(self, points: Points) -> dict[str, Any]:
+        """Ask for a comparison of each Jacobian with the true one."""
+        return {"reference": self.reference(points)}
+
+    def measure(self, measurement: Measurement) -> Truth | None:
+        """Take what the spectrum has, which compares Jacobians that were formed."""
+        found = measurement.spectrum.comparison
+        return found and Truth(found.error, found.singular_values, self.truth.name)
+
+    def reference(self, points: Points) -> Callable[..., Tensor]:
+        """Return the truth as a function of the points in float64.
+
+        Parameters are cast, but of a large module only if it does not follow without. What insists
+        on a dtype of its own, or has weights that are sharded over processes, is evaluated in the
+        dtype of the points. It raises MapError if the truth fails.
+        """
+        device = "cpu" if points.inputs.device.type == "mps" else None
+        double = points.to(device, torch.float64)
+        cast: Callable[[], WatchedMap] = lambda: self.truth.in_float64(device)
+        as_it_is: Callable[[], WatchedMap] = lambda: self.truth
+        # A formula's owner is the whole project, which may be too large to be copied for nothing.
+        large = sum(p.numel() for p in self.truth.owner.parameters()) > MAX_NUMBERS_CAST
+        ways = (as_it_is, cast) if large else (cast, as_it_is)
+
+        def reference(*rows: Tensor) -> Tensor:
+            for way in ways:
+                with suppress(ValueError, MapError):
+                    y = double.call(way())(*rows)
+                    if y.dtype == torch.float64:
+                        return y  # type: ignore[no-any-return]
+            native = [row.to(like) for row, like in zip(rows, points.rows, strict=True)]
+            try:
+                return points.call(self.truth)(*native)  # type: ignore[no-any-return]
+            except MapError as error:
+                raise MapError(self.name, "truth", error.why) from error.__cause__
+
+        return reference
