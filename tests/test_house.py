@@ -24,7 +24,7 @@ ARROWS = {
     "pair": {"jacobians", "proposals", "sampling", "solver", "variables"},
     "solver": {"arrays", "jacobians", "variables"},
     "proposals": {"arrays", "jacobians", "sampling", "solver", "variables"},
-    "deploy": {"jacobians", "pair", "tables", "variables"},
+    "deploy": {"jacobians", "pair", "solver", "tables", "variables"},
     "problems": {"jacobians", "variables"},
     "datamodules": {"problems", "tables", "variables"},
     "callbacks": {"jacobians", "report", "tables", "watch"},

@@ -1,4 +1,4 @@
-"""The three maps of a pair as they leave it: physical units in and out, in float64."""
+"""The three maps of a pair, from physical units to physical units, in float64."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_invert.arguments import check_choice, wrong
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.variables import Variable, named
 
-__all__ = ["MAP_NAMES", "Columns", "PhysicalMap", "physical_map", "settled"]
+__all__ = ["MAP_NAMES", "Columns", "PhysicalMap", "frozen_copy", "physical_map"]
 
 MAP_NAMES = ("forward", "inverse", "round_trip")
 
@@ -24,16 +24,16 @@ _ENDS = {
     "inverse": ("y", "x", "x"),
     "round_trip": ("y", "y", "y_round_trip"),
 }
-"""From which side to which, and what is found is called: ONNX has no output of an input's name."""
+"""Name of the input, side of the output, name of the output. In ONNX the two names must differ."""
 
 
 class Columns(NamedTuple):
     """The columns of x or of y.
 
     Attributes:
-        variables: What they are, n of them.
-        mean: What they are standardised by, shape (n,), float64; 0 where they are not.
-        std: Likewise; 1 where they are not.
+        variables: Names, units and ranges, n of them.
+        mean: Mean of the standardisation, shape (n,), float64; 0 without one.
+        std: Its standard deviation; 1 without one.
     """
 
     variables: tuple[Variable, ...]
@@ -49,9 +49,9 @@ class PhysicalMap(NamedTuple):
         input_name: ``x`` or ``y``.
         output_name: ``y``, ``x`` or ``y_round_trip``.
         function: (N, n) -> (N, m), in physical units.
-        domain: The columns that go in.
-        image: The columns that come out.
-        dtype: In which the networks compute: the coarser one, where they are of two.
+        domain: The columns of the input.
+        image: The columns of the output.
+        dtype: The dtype of the networks, the coarser of two.
     """
 
     name: str
@@ -63,13 +63,8 @@ class PhysicalMap(NamedTuple):
     dtype: torch.dtype
 
 
-def settled(pair: ForwardInverseModule) -> ForwardInverseModule:
-    """Return a copy that is not trained any more: in evaluation mode, without gradients, on the CPU.
-
-    Raises:
-        TypeError: If it is no pair, or cannot be copied.
-        ValueError: If a network is missing, or computes in anything but float32 and float64.
-    """
+def frozen_copy(pair: ForwardInverseModule) -> ForwardInverseModule:
+    """Return a copy in evaluation mode, without gradients, on the CPU, in float32 or float64."""
     if not isinstance(pair, ForwardInverseModule):
         raise TypeError(wrong("pair", "a ForwardInverseModule", pair))
     try:
@@ -78,31 +73,27 @@ def settled(pair: ForwardInverseModule) -> ForwardInverseModule:
         raise TypeError(
             f"Expected argument `pair` to be one that can be copied, but it cannot: {error}"
         ) from error
-    found = copied.cpu().eval().requires_grad_(False)
+    frozen = copied.cpu().eval().requires_grad_(False)
     for name in ("forward_net", "inverse_net"):
-        for weights in _numbers(found, name):
-            if weights not in DTYPES:
+        for dtype in _dtypes(frozen, name):
+            if dtype not in DTYPES:
                 raise ValueError(
                     f"Expected `{name}` to compute in float32 or float64, but it has weights in "
-                    f"{weights}. Write `pair.float()` first."
+                    f"{dtype}. Write `pair.float()` first."
                 )
-    return found
+    return frozen
 
 
 def physical_map(pair: ForwardInverseModule, name: str) -> PhysicalMap:
-    """Return one of the maps of a pair.
-
-    Raises:
-        ValueError: If there is no such map, or nothing tells of how many columns it is.
-    """
+    """Return the map of a pair that ``name`` names."""
     check_choice("name", name, MAP_NAMES)
     domain, image, output_name = _ENDS[name]
     function = getattr(pair, name)
-    used = {"forward": ("forward_net",), "inverse": ("inverse_net",)}
+    networks = {"forward": ("forward_net",), "inverse": ("inverse_net",)}
     dtypes = [
         dtype
-        for network in used.get(name, ("forward_net", "inverse_net"))
-        for dtype in _numbers(pair, network)
+        for network in networks.get(name, ("forward_net", "inverse_net"))
+        for dtype in _dtypes(pair, network)
     ]
     return PhysicalMap(
         name=name,
@@ -115,23 +106,28 @@ def physical_map(pair: ForwardInverseModule, name: str) -> PhysicalMap:
     )
 
 
-def _numbers(pair: ForwardInverseModule, network: str) -> set[torch.dtype]:
-    module = pair._net(network)
+def _dtypes(pair: ForwardInverseModule, network: str) -> set[torch.dtype]:
+    module = getattr(pair, network)
+    if module is None:
+        raise ValueError(
+            f"Expected `{network}` to be an nn.Module, but it is None. Fit the pair, or give it its "
+            "networks."
+        )
     return {
         part.dtype for part in (*module.parameters(), *module.buffers()) if part.is_floating_point()
     }
 
 
 def _columns(pair: ForwardInverseModule, side: str) -> Columns:
-    scale, known = (pair.scale_x, pair.inputs) if side == "x" else (pair.scale_y, pair.outputs)
+    scale, variables = (pair.scale_x, pair.inputs) if side == "x" else (pair.scale_y, pair.outputs)
     if scale.fitted:
         mean, std = scale.mean.double(), scale.std.double()
-    elif known:
-        mean, std = torch.zeros(len(known)).double(), torch.ones(len(known)).double()
+    elif variables:
+        mean, std = torch.zeros(len(variables)).double(), torch.ones(len(variables)).double()
     else:
         attribute = "inputs" if side == "x" else "outputs"
         raise ValueError(
             f"Expected a pair that knows its columns, but it has neither statistics nor names of "
             f"{side}: fit it, or write `pair.{attribute} = (Variable('a'), ...)`."
         )
-    return Columns(named(known, side, len(mean)), mean, std)
+    return Columns(named(variables, side, len(mean)), mean, std)

@@ -1,4 +1,4 @@
-"""What a deployed map tells of itself."""
+"""The metadata of a deployed map."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.pair.objective import ConstantAlpha
 
-__all__ = ["METADATA_KEY", "describe", "described"]
+__all__ = ["METADATA_KEY", "describe", "describe_json"]
 
 METADATA_KEY = "lightning_invert"
 
 
 def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any]:
-    """Return what is to be known of a map of a pair, in plain values that JSON holds.
+    """Return the metadata of a map of a pair, in plain values that JSON holds.
 
     Args:
         pair: The pair.
-        name: Of the map: ``forward``, ``inverse`` or ``round_trip``.
+        name: The map: ``forward``, ``inverse`` or ``round_trip``.
 
     Returns:
         ``version`` of this package; ``map``; ``inputs`` and ``outputs`` of the map, each a list of
         ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown) and
-        ``mean`` and ``std``, by which the map standardises it (0 and 1 where it does not); the
-        thresholds ``bands``, ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` of a
-        schedule, which is no one number); ``reliability``, of the forward map, how far to rely on a
-        proposal: see :func:`~lightning_invert.deploy.reliability.describe_reliability`.
+        ``mean`` and ``std`` of the standardisation (0 and 1 without one); the thresholds ``bands``,
+        ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` for a schedule); ``reliability`` of
+        the forward map, see :func:`~lightning_invert.deploy.reliability.describe_reliability`.
 
     Raises:
-        ValueError: If there is no such map, or nothing tells of how many columns it is.
+        ValueError: If there is no such map, or the pair does not know its columns.
 
     Example:
         >>> from torch import nn
@@ -44,27 +43,27 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
         >>> describe(pair)["inputs"]
         [{'name': 'heat', 'unit': 'K', 'low': 0.0, 'high': None, 'mean': 0.0, 'std': 1.0}]
     """
-    one = physical_map(pair, name)
-    usual = Thresholds()
+    physical = physical_map(pair, name)
+    thresholds = Thresholds()
     return {
         "version": __version__,
         "map": name,
-        "inputs": _described(one.domain),
-        "outputs": _described(one.image),
-        "bands": list(usual.bands),
-        "singular_floor": usual.singular_floor,
-        "rank_atol": usual.rank_atol,
+        "inputs": _columns(physical.domain),
+        "outputs": _columns(physical.image),
+        "bands": list(thresholds.bands),
+        "singular_floor": thresholds.singular_floor,
+        "rank_atol": thresholds.rank_atol,
         "alpha": pair.alpha.value if isinstance(pair.alpha, ConstantAlpha) else None,
         "reliability": describe_reliability(pair) if name == "forward" else None,
     }
 
 
-def described(pair: ForwardInverseModule, name: str) -> str:
-    """Return the same as JSON, in ASCII."""
+def describe_json(pair: ForwardInverseModule, name: str) -> str:
+    """Return the metadata as JSON, in ASCII."""
     return json.dumps(describe(pair, name), allow_nan=False)
 
 
-def _described(columns: Columns) -> list[dict[str, Any]]:
+def _columns(columns: Columns) -> list[dict[str, Any]]:
     return [
         {
             "name": variable.name,

@@ -1,4 +1,4 @@
-"""One HTML file that an operator opens: the pair, the solver and all that they need."""
+"""One HTML file for an operator: the pair, the solver and their runtime."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from typing import Any
 
 from lightning_invert.arguments import check_flag, check_text
 from lightning_invert.deploy.metadata import describe
+from lightning_invert.deploy.onnx_export import export_onnx
 from lightning_invert.deploy.runtime import CDN, VERSION, find_runtime, online_runtime
-from lightning_invert.deploy.to_onnx import export_onnx
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.solver import bounded_step, least_squares, ranking
 
 __all__ = ["build_page", "page_of"]
 
@@ -43,6 +44,25 @@ SCRIPTS = (
 )
 """Each after those that it imports."""
 
+SOLVER_CONSTANTS = {
+    bounded_step: ("MAX_PASSES", "MIN_SLOPE", "SLACK", "MIN_SQUARE"),
+    least_squares: (
+        "FIRST_DAMPING",
+        "MIN_DAMPING",
+        "MAX_DAMPING",
+        "LOWER",
+        "RAISE",
+        "GOOD",
+        "POOR",
+        "MIN_GAIN",
+        "MIN_DECREASE",
+        "CAREFUL_STEPS",
+        "CAREFUL_SHARE",
+    ),
+    ranking: ("MIN_APART",),
+}
+"""Constants of the Python solver that page/solver.js reads from CONSTANTS."""
+
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|let|function|async)", re.MULTILINE)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
@@ -58,26 +78,26 @@ def build_page(
 ) -> Path:
     """Write one HTML file in which a pair predicts and proposes, in any browser, from disk.
 
-    It opens by a double click and needs no network, no server and no installation: the networks
-    with their Jacobians, the solver and onnxruntime-web are in it. A content security policy
-    forbids it every connection. An operator sets inputs and sees the outcome, the Jacobian and how
-    well it is conditioned, or says what is wanted and gets settings for it.
+    It opens by a double click and needs no network, no server and no installation: it holds the
+    networks with their Jacobians, the solver and onnxruntime-web. A content security policy forbids
+    every connection. An operator sets inputs and sees the outcome, the Jacobian and its condition
+    number, or enters targets and gets settings for them.
 
     Args:
         pair: A trained pair, which stays as it is.
-        file: What is written; one that is there is replaced.
-        runtime: Folder with onnxruntime-web in the version that is pinned: its npm package, its
-            ``dist``, or what holds its ``node_modules``. By default it is looked for in
-            ``node_modules`` and in the user's cache, and fetched there once with ``npm pack``.
+        file: The file to write. An existing one is replaced.
+        runtime: Folder with the pinned version of onnxruntime-web: its npm package, its ``dist``, or
+            the folder above its ``node_modules``. By default ``node_modules`` and the user's cache
+            are searched, and ``npm pack`` fetches it into the cache once.
         online: Write a small page that loads onnxruntime-web from a public address instead, pinned
-            and held to its hash. It needs that network whenever it is opened.
-        title: What the page is called; by default how many settings and outcomes there are.
+            by its hash. It needs the network whenever it is opened.
+        title: Title of the page; by default the numbers of settings and outcomes.
 
     Returns:
         The file.
 
     Raises:
-        FileNotFoundError: If the runtime is nowhere to be had. The message says what to do.
+        FileNotFoundError: If the runtime cannot be found or fetched. The message says what to do.
         ImportError: If onnx, onnxscript or onnxruntime is missing.
         OSError: If the file cannot be written.
         TypeError: If an argument is of a wrong type.
@@ -121,24 +141,12 @@ def page_of(
     online: bool = False,
     title: str | None = None,
 ) -> str:
-    """Return the text of a page of exported networks.
-
-    Args:
-        networks: ONNX of ``forward`` and of ``inverse``, each with its Jacobian.
-        metadata: Of the pair: what its columns are, and the thresholds.
-        runtime: As in :func:`build_page`.
-        online: Likewise.
-        title: Likewise.
-
-    Raises:
-        FileNotFoundError: If the runtime is nowhere to be had.
-        ValueError: If ``runtime`` is another version.
-    """
+    """Return the text of a page from the ONNX of ``forward`` and ``inverse`` and their metadata."""
     script, style = joined(SCRIPTS), _read("page.css")
     files = dict(networks)
     if not online:
-        found = find_runtime(runtime)
-        files |= {"runtime-script": found.script, "runtime-wasm": found.wasm}
+        script_file, wasm = find_runtime(runtime)
+        files |= {"runtime-script": script_file, "runtime-wasm": wasm}
     if title is None:
         title = f"{len(metadata['inputs'])} settings → {len(metadata['outputs'])} outcomes"
     parts = {
@@ -154,22 +162,21 @@ def page_of(
             for name, content in files.items()
         ),
     }
-    # In one pass: what is put in is not looked at again.
+    # In one pass, so that a slot inside a part stays text.
     return _SLOT.sub(lambda slot: parts[slot[1]], _read("page.html"))
 
 
 def joined(names: tuple[str, ...]) -> str:
-    """Return scripts as one module: they are modules, and one file has no others to import from."""
+    """Return the page's modules as one, with the solver's constants: one file has none to import."""
+    constants = {
+        name: getattr(module, name) for module, names in SOLVER_CONSTANTS.items() for name in names
+    }
     texts = (_EXPORT.sub("", _IMPORT.sub("", _read(f"{name}.js"))) for name in names)
-    return "\n" + "\n".join(texts)
+    return f"\nconst CONSTANTS = {json.dumps(constants)};\n" + "\n".join(texts)
 
 
 def policy(script: str, style: str, *, online: bool) -> str:
-    """Return the content security policy: no script but this one and the runtime, and no connection.
-
-    The runtime is a module that the page makes an address for, ``blob:``; WebAssembly is compiled,
-    and text never is.
-    """
+    """Return the content security policy: this script, the runtime (``blob:``) and no connection."""
 
     def hashed(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,8 +1,8 @@
-r"""A map and its Jacobian as one program, that needs neither autograd nor this package to run.
+r"""A map and its Jacobian as one program that needs neither autograd nor this package to run.
 
 .. math:: x \mapsto \Big( f(x), \ \frac{\partial f_i}{\partial x_j}(x) \Big)
 
-The backward passes are traced with the forward one, so that they are operations like any other.
+The backward passes are traced with the forward pass, so that they are operations like any other.
 """
 
 from __future__ import annotations
@@ -18,33 +18,27 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lightning_invert.deploy.maps import PhysicalMap
 
-__all__ = ["refused", "trace"]
+__all__ = ["export_error", "trace"]
 
 EXAMPLES = 31
-"""Points of the batch that is traced; that they are so many must not get into the program."""
+"""Points of the batch that is traced. The number must not enter the program."""
 
 
-def trace(one: PhysicalMap) -> ExportedProgram:
-    """Return a program (N, n) -> (N, m), (N, m, n) in physical units and float64, for any N.
-
-    Gradients have to be on.
-
-    Raises:
-        ValueError: If the networks cannot be traced: their path depends on numbers, say.
-    """
-    n = len(one.domain.mean)
+def trace(physical: PhysicalMap) -> ExportedProgram:
+    """Return a program (N, n) -> (N, m), (N, m, n) in physical units and float64; gradients are on."""
+    n = len(physical.domain.mean)
     # A batch as long as its points are wide would be taken for the same size.
     rows = EXAMPLES + (n == EXAMPLES)
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(rows, n, generator=generator, dtype=torch.float64)
-    points = one.domain.mean + one.domain.std * z
+    points = physical.domain.mean + physical.domain.std * z
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it has no backward pass ...
+    torch.backends.mha.set_fastpath_enabled(False)  # it has no backward pass
     try:
-        # ... nor have the fused kernels of attention one in terms of other operations.
+        # Fused kernels of attention have no backward pass in terms of other operations.
         with sdpa_kernel(SDPBackend.MATH):
             graph = make_fx(
-                _with_jacobian(one),
+                _with_jacobian(physical),
                 tracing_mode="symbolic",
                 decomposition_table=_backward_rules(),
                 _allow_non_fake_inputs=True,  # the weights: torch has no other way to keep them
@@ -53,28 +47,28 @@ def trace(one: PhysicalMap) -> ExportedProgram:
             graph, (points,), dynamic_shapes=({0: Dim("batch")},), strict=False
         )
     except Exception as error:  # a foreign network can fail in any way
-        raise refused(one, "torch.export", error) from error
+        raise export_error(physical, "torch.export", error) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     for node in program.graph.nodes:
-        # Lines of the user's code, with the folders where it lay.
+        # They quote the user's code, with its folders.
         for note in ("stack_trace", "nn_module_stack", "source_fn_stack"):
             node.meta.pop(note, None)
     return program
 
 
-def refused(one: PhysicalMap, whom: str, error: Exception) -> ValueError:
-    """Return the error to raise where a network is not to be exported, with the cause in a line."""
+def export_error(physical: PhysicalMap, tool: str, error: Exception) -> ValueError:
+    """Return an error that names the map, the tool that refused it, and the cause in one line."""
     return ValueError(
-        f"Expected the map {one.name!r} to be made of what {whom} takes, but {_reason(error)}"
+        f"Expected the map {physical.name!r} to be made of what {tool} takes, but {_reason(error)}"
     )
 
 
-def _with_jacobian(one: PhysicalMap) -> Any:
-    m, spread = len(one.image.mean), one.image.std
+def _with_jacobian(physical: PhysicalMap) -> Any:
+    m, y_std = len(physical.image.mean), physical.image.std
 
     def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
-        y = one.function(x)
+        y = physical.function(x)
         if y.ndim != 2 or y.shape[1] != m:
             raise ValueError(
                 f"it returns shape (N, {', '.join(str(size) for size in y.shape[1:])}) where the "
@@ -87,9 +81,9 @@ def _with_jacobian(one: PhysicalMap) -> Any:
             )
         rows = []
         for i in range(m):
-            # Standardised, lest the unit of an output leaves the range of float32 on the way.
-            cotangent = torch.zeros_like(spread)
-            cotangent[i] = 1 / spread[i]
+            # Standardised: in the unit of an output, float32 might overflow on the way.
+            cotangent = torch.zeros_like(y_std)
+            cotangent[i] = 1 / y_std[i]
             (row,) = torch.autograd.grad(
                 y,
                 x,
@@ -98,16 +92,16 @@ def _with_jacobian(one: PhysicalMap) -> Any:
                 allow_unused=True,
                 materialize_grads=True,
             )
-            rows.append(row * spread[i])
+            rows.append(row * y_std[i])
         return y, torch.stack(rows, 1)
 
     return evaluate
 
 
 def _backward_rules() -> dict[Any, Any]:
-    """Return how backward passes are written in operations that also occur in forward ones."""
-    known = torch.export.default_decompositions().items()
-    rules = {operator: rule for operator, rule in known if "backward" in str(operator)}
+    """Return decompositions of backward operations into operations of forward passes."""
+    decompositions = torch.export.default_decompositions().items()
+    rules = {operator: rule for operator, rule in decompositions if "backward" in str(operator)}
     return {**rules, torch.ops.aten.convolution_backward.default: _convolution_backward}
 
 
@@ -124,10 +118,7 @@ def _convolution_backward(
     groups: int,
     output_mask: list[bool],
 ) -> tuple[Tensor, None, None]:
-    """Write the gradient to a convolution's input as the other kind of convolution.
-
-    The weights are frozen: nobody asks for theirs.
-    """
+    """Write the gradient to a convolution's input as the transposed kind; the weights are frozen."""
     left_over = [0] * len(stride)
     if not transposed:
         for i in range(len(stride)):
@@ -144,24 +135,24 @@ def _reason(error: BaseException) -> str:
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
-    said = "\n".join(str(cause) for cause in causes)
-    if missing := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", said):
+    text = "\n".join(str(cause) for cause in causes)
+    if missing := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", text):
         return f"ONNX has no operation for {missing[1]}."
-    if missing := re.search(r"Could not find an implementation for (\w+)", said):
+    if missing := re.search(r"Could not find an implementation for (\w+)", text):
         return (
             f"it has none for {missing[1]} in these numbers. Networks in float64 can be exported in "
             "float32: write `pair.float()` first."
         )
-    if "bound to different types" in said:
+    if "bound to different types" in text:
         return (
             "the exporter mixes numbers of float32 into it. Networks in float64 can be exported in "
             "float32: write `pair.float()` first."
         )
-    if "data-dependent" in said or "Data dependent" in said:
+    if "data-dependent" in text or "Data dependent" in text:
         return (
             "the way through it depends on the numbers that go in (an `if`, a loop, `.item()`). "
             "Write it as `torch.where`, say."
         )
-    if "specialized it to be a constant" in said:
+    if "specialized it to be a constant" in text:
         return "it takes batches of one size alone: is that size written in a `view` or `reshape`?"
-    return said.strip().partition("\n")[0] or type(error).__name__
+    return text.strip().partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""The pinned onnxruntime-web that a page runs its networks in: found, or fetched once, and checked."""
+"""The pinned onnxruntime-web that runs a page's networks."""
 
 from __future__ import annotations
 
@@ -24,23 +24,18 @@ SHA256 = {
 }
 CDN = f"https://cdn.jsdelivr.net/npm/{PACKAGE}@{VERSION}/dist/"
 NPM_TIMEOUT = 300
-"""Seconds that a fetch may take."""
+"""Seconds."""
 
 
 class Runtime(NamedTuple):
-    """The two files of onnxruntime-web that a page holds.
-
-    Attributes:
-        script: An ES module.
-        wasm: What it runs, WebAssembly.
-    """
+    """The two files of onnxruntime-web: an ES module, and the WebAssembly that it runs."""
 
     script: bytes
     wasm: bytes
 
 
 def online_runtime() -> dict[str, dict[str, str]]:
-    """Return where the two files are on the network, each with its integrity hash.
+    """Return the address and integrity hash of each file.
 
     Example:
         >>> online_runtime()["script"]["url"]
@@ -55,55 +50,48 @@ def online_runtime() -> dict[str, dict[str, str]]:
 
 
 def find_runtime(folder: str | os.PathLike[str] | None = None, *, fetch: bool = True) -> Runtime:
-    """Return the runtime of a page, in the version that is pinned, checked by its hash.
+    """Return the runtime from ``folder``, ``node_modules`` here or above, the cache, or ``npm pack``.
 
-    Args:
-        folder: Where its files are: a copy of the npm package, its ``dist``, or what holds a
-            ``node_modules``. By default it is looked for in ``node_modules`` of the working
-            directory and above it, then in the user's cache.
-        fetch: Whether it may be fetched into the cache with ``npm pack``, which runs nothing of it.
-
-    Raises:
-        FileNotFoundError: If it is nowhere and cannot be fetched. The message says what to do.
-        ValueError: If the files in ``folder`` are not those of the pinned version.
+    Its hash is checked. ``npm pack`` runs nothing of it.
     """
     if folder is not None:
-        return _given(Path(folder))
+        return _runtime_in(Path(folder))
     cache = cache_folder()
     for place in (*_places(Path.cwd()), cache):
-        if (found := _read(place)) is not None and not _wrong(found):
-            return found
+        runtime = _read(place)
+        if runtime is not None and not _wrong_file(runtime):
+            return runtime
     if not fetch:
-        raise FileNotFoundError(_missing("it is neither in `node_modules` nor in the cache"))
-    fetched = _fetched()
-    _keep(fetched, cache)
-    return fetched
+        raise FileNotFoundError(_remedies("it is neither in `node_modules` nor in the cache"))
+    runtime = _fetch()
+    _write_to_cache(runtime, cache)
+    return runtime
 
 
 def cache_folder() -> Path:
-    """Return the folder of the user's cache that the runtime is kept in."""
+    """Return the runtime's folder in the user's cache."""
     home = Path.home()
     if sys.platform == "win32":
         root = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":
         root = home / "Library" / "Caches"
     else:
-        given = os.environ.get("XDG_CACHE_HOME", "")
-        root = Path(given) if os.path.isabs(given) else home / ".cache"
+        configured = os.environ.get("XDG_CACHE_HOME", "")
+        root = Path(configured) if os.path.isabs(configured) else home / ".cache"
     return root / "lightning_invert" / f"{PACKAGE}-{VERSION}"
 
 
-def _given(folder: Path) -> Runtime:
+def _runtime_in(folder: Path) -> Runtime:
     places = [folder, folder / "dist", folder / PACKAGE / "dist", *_places(folder, above=False)]
-    found = next((found for place in places if (found := _read(place)) is not None), None)
-    if found is None:
-        raise FileNotFoundError(_missing(f"there is no {SCRIPT} with {WASM} in {folder}"))
-    if wrong := _wrong(found):
+    runtime = next(filter(None, map(_read, places)), None)
+    if runtime is None:
+        raise FileNotFoundError(_remedies(f"there is no {SCRIPT} with {WASM} in {folder}"))
+    if wrong := _wrong_file(runtime):
         raise ValueError(
             f"Expected argument `runtime` to hold {PACKAGE} {VERSION}, but the hash of {wrong} in "
             f"{folder} is another. Get it with `npm pack {PACKAGE}@{VERSION}`."
         )
-    return found
+    return runtime
 
 
 def _places(folder: Path, *, above: bool = True) -> Iterator[Path]:
@@ -118,18 +106,18 @@ def _read(folder: Path) -> Runtime | None:
         return None
 
 
-def _wrong(runtime: Runtime) -> str:
-    """Return the name of the file that is not the pinned one."""
+def _wrong_file(runtime: Runtime) -> str:
+    """Return the name of the file whose hash is not the pinned one, or an empty string."""
     for name, content in zip((SCRIPT, WASM), runtime, strict=True):
         if hashlib.sha256(content).hexdigest() != SHA256[name]:
             return name
     return ""
 
 
-def _fetched() -> Runtime:
+def _fetch() -> Runtime:
     npm = shutil.which("npm")
     if npm is None:
-        raise FileNotFoundError(_missing("there is no npm to fetch it with"))
+        raise FileNotFoundError(_remedies("there is no npm to fetch it with"))
     with tempfile.TemporaryDirectory() as folder:
         command = [npm, "pack", "--ignore-scripts", "--silent", f"{PACKAGE}@{VERSION}"]
         try:
@@ -137,20 +125,20 @@ def _fetched() -> Runtime:
                 command, cwd=folder, check=True, capture_output=True, text=True, timeout=NPM_TIMEOUT
             )
             (archive,) = Path(folder).glob("*.tgz")
-            fetched = _unpacked(archive)
+            runtime = _unpack(archive)
         except (OSError, subprocess.SubprocessError, ValueError, KeyError, tarfile.TarError) as e:
-            told = (getattr(e, "stderr", "") or str(e)).strip().splitlines()
-            why = f": {told[-1]}" if told else ""
-            raise FileNotFoundError(_missing(f"`npm pack` could not fetch it{why}")) from e
-    if wrong := _wrong(fetched):
+            lines = (getattr(e, "stderr", "") or str(e)).strip().splitlines()
+            why = f": {lines[-1]}" if lines else ""
+            raise FileNotFoundError(_remedies(f"`npm pack` could not fetch it{why}")) from e
+    if wrong := _wrong_file(runtime):
         raise FileNotFoundError(
-            _missing(f"what `npm pack` fetched has another hash for {wrong}, and was thrown away")
+            _remedies(f"what `npm pack` fetched has another hash for {wrong}, and was thrown away")
         )
-    return fetched
+    return runtime
 
 
-def _unpacked(archive: Path) -> Runtime:
-    """Read the two files, and no other, into memory: no path of the archive is followed."""
+def _unpack(archive: Path) -> Runtime:
+    """Read the two files into memory. No path of the archive is followed."""
     contents = []
     with tarfile.open(archive) as package:
         for name in (SCRIPT, WASM):
@@ -161,8 +149,8 @@ def _unpacked(archive: Path) -> Runtime:
     return Runtime(*contents)
 
 
-def _keep(runtime: Runtime, folder: Path) -> None:
-    """Write the files to the cache; where that cannot be done, they are fetched again next time."""
+def _write_to_cache(runtime: Runtime, folder: Path) -> None:
+    """Write the files to the cache, if it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in zip((SCRIPT, WASM), runtime, strict=True):
@@ -173,7 +161,7 @@ def _keep(runtime: Runtime, folder: Path) -> None:
         return
 
 
-def _missing(why: str) -> str:
+def _remedies(why: str) -> str:
     return (
         f"Expected {PACKAGE} {VERSION}, which a page computes with, but {why}. One of these helps: "
         f"run `npm install {PACKAGE}@{VERSION}` here; install npm, so that it is fetched once; on a "

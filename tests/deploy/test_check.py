@@ -4,7 +4,7 @@ from torch import nn
 
 from lightning_invert import ResidualMLP
 from lightning_invert.deploy.check import check
-from lightning_invert.deploy.maps import physical_map, settled
+from lightning_invert.deploy.maps import frozen_copy, physical_map
 from lightning_invert.deploy.program import trace
 from tests.deploy.pairs import pair_of
 
@@ -12,7 +12,7 @@ from tests.deploy.pairs import pair_of
 @pytest.fixture(scope="module")
 def traced():
     torch.manual_seed(0)
-    one = physical_map(settled(pair_of(ResidualMLP(3, 2), nn.Linear(2, 3))), "forward")
+    one = physical_map(frozen_copy(pair_of(ResidualMLP(3, 2), nn.Linear(2, 3))), "forward")
     return one, trace(one).module()
 
 
@@ -69,6 +69,6 @@ class Random(nn.Linear):
 
 @pytest.mark.parametrize("network", [Mixing, Random])
 def test_rows_that_depend_on_each_other_or_on_chance_are_found(network):
-    one = physical_map(settled(pair_of(network(3, 2), nn.Linear(2, 3))), "forward")
+    one = physical_map(frozen_copy(pair_of(network(3, 2), nn.Linear(2, 3))), "forward")
     with pytest.raises(RuntimeError, match="depend on each other, or does a network draw at ran"):
         check(one, trace(one).module(), "forward.onnx")

@@ -8,7 +8,7 @@ from onnxruntime import InferenceSession
 from torch import nn
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
-from lightning_invert.deploy import export_onnx, files
+from lightning_invert.deploy import export_onnx, onnx_export
 from tests.deploy.pairs import off, pair_of, points
 from tests.projects import Smooth, quiet_trainer
 
@@ -50,7 +50,7 @@ def test_the_pair_and_the_random_streams_are_afterwards_as_they_were(dtype, tmp_
 
 
 def test_a_pair_is_exported_right_after_its_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAP_NAMES", ("forward",))
+    monkeypatch.setattr(onnx_export, "MAP_NAMES", ("forward",))
     pair = ForwardInverseModule(ResidualMLP(3, 2, width=4), ResidualMLP(2, 3, width=4))
     trainer = quiet_trainer(tmp_path)
     trainer.fit(pair, datamodule=Smooth())

@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 from lightning_invert import ForwardInverseModule, SmoothMLP, Variable
-from lightning_invert.deploy.maps import physical_map, settled
+from lightning_invert.deploy.maps import frozen_copy, physical_map
 from lightning_invert.deploy.program import trace
 from tests.deploy.pairs import Attention, normed, off, pair_of, points
 
@@ -66,7 +66,7 @@ def test_jacobians_of_all_kinds_of_networks_are_autograds(network):
     made = network()
     made(torch.zeros(2, 3))  # lazy ones find their size
     pair = pair_of(made, nn.Linear(2, 3), dtype=torch.float64)
-    program = trace(physical_map(settled(pair), "forward")).module()
+    program = trace(physical_map(frozen_copy(pair), "forward")).module()
     for rows in (1, 7, 31):
         x = points(pair, "forward", rows)
         assert off(pair, "forward", x, *(part.detach() for part in program(x))) < 1e-7
@@ -80,7 +80,7 @@ def test_units_beyond_float32_are_kept():
     pair.scale_y.std.copy_(torch.tensor([1e39, 1e-60], dtype=torch.float64))
     pair.scale_y.mean.zero_()
     for name in ("forward", "inverse", "round_trip"):
-        program = trace(physical_map(settled(pair), name)).module()
+        program = trace(physical_map(frozen_copy(pair), name)).module()
         x = points(pair, name, 9)
         assert off(pair, name, x, *(part.detach() for part in program(x))) < 2e-6
 
@@ -116,11 +116,11 @@ def test_columns_as_many_as_the_points_that_are_traced_are_no_trap():
     pair = ForwardInverseModule(nn.Linear(n, n), nn.Tanh(), standardize=False)
     pair.inputs = pair.outputs = tuple(Variable(f"v{i}") for i in range(n))
     x = torch.randn(4, n, dtype=torch.float64)
-    y, jacobian = trace(physical_map(settled(pair), "forward")).module()(x)
+    y, jacobian = trace(physical_map(frozen_copy(pair), "forward")).module()(x)
     weight, bias = pair.forward_net.weight.double(), pair.forward_net.bias.double()
     torch.testing.assert_close(y, x @ weight.T + bias, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(jacobian, weight.expand(4, n, n), rtol=0, atol=1e-7)
-    y, jacobian = trace(physical_map(settled(pair), "inverse")).module()(x)
+    y, jacobian = trace(physical_map(frozen_copy(pair), "inverse")).module()(x)
     torch.testing.assert_close(y, x.tanh(), rtol=1e-12, atol=0)
     slopes = torch.diag_embed(1 - x.tanh().square())
     torch.testing.assert_close(jacobian, slopes, rtol=1e-9, atol=1e-12)
@@ -140,7 +140,7 @@ def test_columns_as_many_as_the_points_that_are_traced_are_no_trap():
     ids=["branch", "size", "detach", "numpy", "columns", "compiled"],
 )
 def test_what_cannot_be_traced_is_refused_with_the_cause_in_one_line(network, words):
-    one = physical_map(settled(pair_of(network(), nn.Linear(2, 3))), "forward")
+    one = physical_map(frozen_copy(pair_of(network(), nn.Linear(2, 3))), "forward")
     with pytest.raises(ValueError, match=rf"Expected the map 'forward' .*({words})") as error:
         trace(one)
     assert "\n" not in str(error.value)
@@ -148,7 +148,7 @@ def test_what_cannot_be_traced_is_refused_with_the_cause_in_one_line(network, wo
 
 def test_a_weight_that_is_changed_afterwards_is_not_in_the_program():
     pair = pair_of(nn.Linear(3, 2), nn.Linear(2, 3))
-    program = trace(physical_map(settled(pair), "forward")).module()
+    program = trace(physical_map(frozen_copy(pair), "forward")).module()
     x = points(pair, "forward", 4)
     before, _ = program(x)
     weights = copy.deepcopy(pair.state_dict())

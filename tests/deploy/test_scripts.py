@@ -9,10 +9,10 @@ def test_no_two_scripts_of_the_page_declare_the_same_name():
     declared = re.compile(
         r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", re.MULTILINE
     )
-    lists = re.compile(r"^(?:export )?const \[([\w, ]+)\]", re.MULTILINE)
+    lists = re.compile(r"^(?:export )?const [\[{] ?([\w, ]+?) ?[\]}]", re.MULTILINE)
     names = Counter()
     for file in PARTS.glob("*.js"):
         text = file.read_text(encoding="utf-8")
         names.update(declared.findall(text))
-        names.update(name for some in lists.findall(text) for name in some.split(", "))
+        names.update(name for names_ in lists.findall(text) for name in names_.split(", "))
     assert [name for name, count in names.items() if count > 1] == []

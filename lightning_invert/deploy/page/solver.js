@@ -5,16 +5,10 @@
 
 import { conditionNumber, singularValues } from "./spectrum.js";
 
-const MAX_PASSES = 20;
-const MIN_SLOPE = 0.5;
-const SLACK = 1e4;
-const MIN_SQUARE = 1e-30;
-const [FIRST_DAMPING, MIN_DAMPING, MAX_DAMPING] = [1e-2, 1e-10, 1e8];
-const [LOWER, RAISE] = [0.2, 5];
-const [GOOD, POOR, MIN_GAIN] = [0.75, 0.25, 1e-4];
-const MIN_DECREASE = 1e-6;
-const [CAREFUL_STEPS, CAREFUL_SHARE] = [5, 0.5];
-const MIN_APART = 0.01;
+// Those of the Python solver: `SOLVER_CONSTANTS` in deploy/page.py.
+const { MAX_PASSES, MIN_SLOPE, SLACK, MIN_SQUARE, MIN_APART } = CONSTANTS;
+const { FIRST_DAMPING, MIN_DAMPING, MAX_DAMPING, LOWER, RAISE, GOOD, POOR, MIN_GAIN } = CONSTANTS;
+const { MIN_DECREASE, CAREFUL_STEPS, CAREFUL_SHARE } = CONSTANTS;
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const clampAll = (values, low, high) => values.map((value, i) => clamp(value, low[i], high[i]));

@@ -12,7 +12,7 @@ from lightning_invert import (
     ResidualMLP,
     SmoothMLP,
 )
-from lightning_invert.deploy import check, export_onnx, files
+from lightning_invert.deploy import check, export_onnx, onnx_export
 from tests.deploy.pairs import INPUTS, OUTPUTS, Attention, normed, off, pair_of, points
 
 ENDS = {"forward": ("x", "y"), "inverse": ("y", "x"), "round_trip": ("y", "y_round_trip")}
@@ -63,7 +63,7 @@ def convolving(n, m):
 
 @pytest.mark.parametrize("network", [Attention, convolving])
 def test_networks_of_other_layers_are_exported_too(network, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAP_NAMES", ("forward",))
+    monkeypatch.setattr(onnx_export, "MAP_NAMES", ("forward",))
     pair = pair_of(network(3, 2), nn.Linear(2, 3))
     written = export_onnx(pair, tmp_path / "exported")
     x = points(pair, "forward", 5)

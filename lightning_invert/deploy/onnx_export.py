@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from lightning_invert.deploy.files import write_maps
-from lightning_invert.deploy.maps import PhysicalMap
-from lightning_invert.deploy.metadata import METADATA_KEY
-from lightning_invert.deploy.program import refused
+from lightning_invert.arguments import check_text, wrong
+from lightning_invert.deploy.check import check
+from lightning_invert.deploy.maps import MAP_NAMES, PhysicalMap, frozen_copy, physical_map
+from lightning_invert.deploy.metadata import METADATA_KEY, describe_json
+from lightning_invert.deploy.program import export_error, trace
+from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.tables import unused
 
 __all__ = ["export_onnx"]
 
@@ -27,10 +33,10 @@ OUTPUT = "jacobian"
 def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Path]:
     r"""Write ``forward.onnx``, ``inverse.onnx`` and ``round_trip.onnx``, each with its Jacobian.
 
-    Each file takes physical units in float64, for any number of points N, and gives two outputs,
-    likewise in float64: what the map gives, and its Jacobian d output / d input in physical units.
-    The networks inside compute in their own dtype. Each file stands alone, and was run in
-    onnxruntime at several sizes of batch and compared with the pair before it got its name.
+    Each file takes physical units in float64, for any number of points N. Its two outputs, likewise
+    in float64, are the output of the map and its Jacobian d output / d input in physical units. The
+    networks inside compute in their own dtype. Each file stands alone. It is run in onnxruntime with
+    batches of several sizes and compared with the pair before the folder gets its name.
 
     ============  ================  =====================================================
     file          input             outputs
@@ -41,23 +47,21 @@ def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Pat
     ============  ================  =====================================================
 
     The file's metadata have one entry, ``lightning_invert``: JSON with the names, units and ranges
-    of the columns and what counts as ill-conditioned, see
-    :func:`lightning_invert.deploy.metadata.describe`.
+    of the columns and the thresholds, see :func:`lightning_invert.deploy.metadata.describe`.
 
     Args:
         pair: A trained pair, which stays as it is. Dropout and the like are off in the files.
-        folder: Is made; if it exists, a number is added to the name.
+        folder: The folder to make. If it exists, a number is added to its name.
 
     Returns:
         The files, by the names of the maps.
 
     Raises:
         ImportError: If onnx, onnxscript or onnxruntime is missing.
-        TypeError: If ``pair`` is none, or ``folder`` no path.
-        ValueError: If a network cannot be exported; the error names the operation or the cause.
-            Nothing is written then.
-        RuntimeError: If a file does not compute what the pair does. Nothing is written then.
-        OSError: If the folder cannot be written.
+        TypeError: If ``pair`` is not a pair, or ``folder`` not a path.
+        ValueError: If a network cannot be exported. The error names the operation or the cause.
+        RuntimeError: If a file does not compute what the pair does.
+        OSError: If the folder cannot be written. After any error, nothing is written.
 
     Example:
         >>> import tempfile
@@ -82,31 +86,62 @@ def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Pat
             f"Expected onnx, onnxscript and onnxruntime to be installed, but {error}. Write "
             "`pip install lightning_invert[deploy]`."
         ) from error
-    return write_maps(pair, folder, ".onnx", _write)
+    target = _unused_folder(folder)
+    with (
+        isolate_rng(include_cuda=False),
+        differentiable("cpu"),
+        _renamed_when_whole(target) as part,
+    ):
+        frozen = frozen_copy(pair)
+        for name in MAP_NAMES:
+            file = part / f"{name}.onnx"
+            _write(physical_map(frozen, name), describe_json(frozen, name), file)
+    return {name: target / f"{name}.onnx" for name in MAP_NAMES}
 
 
-def _write(
-    one: PhysicalMap, program: ExportedProgram, metadata: str, file: Path
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+def _unused_folder(folder: str | Path) -> Path:
+    if not isinstance(folder, Path):
+        check_text("folder", folder)
+    path = Path(folder)
+    if path.name in ("", ".."):
+        raise ValueError(wrong("folder", "the path of a folder that is to be made", str(folder)))
+    return unused(path)
+
+
+@contextmanager
+def _renamed_when_whole(target: Path) -> Iterator[Path]:
+    """Make a folder that is renamed to ``target`` at the end, or removed after an error."""
+    part = target.with_name(f".{uuid.uuid4().hex}.part")
+    part.mkdir(parents=True)
     try:
-        model = _model(one, program, metadata)
+        yield part
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(physical: PhysicalMap, metadata: str, file: Path) -> None:
+    program = trace(physical)
+    try:
+        model = _model(physical, program, metadata)
     except Exception as error:  # the exporter can fail in any way
-        raise refused(one, "ONNX", error) from error
+        raise export_error(physical, "ONNX", error) from error
     file.write_bytes(model.SerializeToString())
     try:
-        return _runner(file)
+        run = _runner(file)
     except Exception as error:
-        raise refused(one, "onnxruntime", error) from error
+        raise export_error(physical, "onnxruntime", error) from error
+    check(physical, run, file.name)
 
 
-def _model(one: PhysicalMap, program: ExportedProgram, metadata: str) -> Any:
+def _model(physical: PhysicalMap, program: ExportedProgram, metadata: str) -> Any:
     from onnx.helper import set_model_props
 
     with _silent():
         exported = torch.onnx.export(
             program,
-            input_names=[one.input_name],
-            output_names=[one.output_name, OUTPUT],
+            input_names=[physical.input_name],
+            output_names=[physical.output_name, OUTPUT],
             dynamic_shapes=({0: "batch"},),
             dynamo=True,
             verbose=False,
@@ -114,7 +149,7 @@ def _model(one: PhysicalMap, program: ExportedProgram, metadata: str) -> Any:
     if exported is None:
         raise RuntimeError("its exporter returned nothing.")
     model = exported.model_proto
-    # What the exporter notes of where each operation came from is as long as the operations.
+    # The exporter's notes on the origin of each operation are as long as the operations.
     del model.graph.value_info[:], model.graph.metadata_props[:]
     for part in (*model.graph.node, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
@@ -129,10 +164,10 @@ def _runner(file: Path) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
+    (argument,) = session.get_inputs()
 
     def run(points: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, jacobian = session.run(None, {given.name: points.numpy()})
+        outputs, jacobian = session.run(None, {argument.name: points.numpy()})
         return torch.from_numpy(outputs), torch.from_numpy(jacobian)
 
     return run
@@ -140,7 +175,7 @@ def _runner(file: Path) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keep to itself what the exporter says of itself: of torchvision, or its own deprecations."""
+    """Silence the exporter's own warnings: of torchvision, or of its deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
