@@ -57,8 +57,10 @@ def trained(
         SmoothMLP(n, m, width=128) if way != "tandem" else copy.deepcopy(frozen),
         SmoothMLP(m, n, width=128),
         alpha=LinearDecayAlpha(alpha, max(1, epochs // 2)) if way == "decaying" else alpha,
-        consistency_trains_forward=way == "trains F, too",
-        freeze_forward=way == "tandem",
+        forward_training={
+            "learns_consistency": way == "trains F, too",
+            "frozen": way == "tandem",
+        },
     )
     quiet_trainer(epochs, limit_val_batches=0).fit(pair, datamodule=data)
     return pair.eval()

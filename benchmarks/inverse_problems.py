@@ -106,7 +106,7 @@ def inverse_network(bench: Bench, targets: Tensor) -> Tensor:
 
 def tandem(bench: Bench, epochs: int) -> Callable[[Bench, Tensor], Tensor]:
     pair = ForwardInverseModule(
-        bench.pair.forward_net, bench.net(True), alpha=1.0, freeze_forward=True
+        bench.pair.forward_net, bench.net(True), alpha=1.0, forward_training={"frozen": True}
     )
     bench.fitted(pair, epochs)
 

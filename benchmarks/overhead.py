@@ -61,7 +61,7 @@ def timed(
             ResidualMLP(4, 7),
             alpha=LinearDecayAlpha(0.1, epochs=500),
             learning_rate=1e-3,
-            learning_rate_schedule="constant",
+            adam={"schedule": "constant"},
         )
         begin = time.perf_counter()
         trainer.fit(module, datamodule=ProblemDataModule("blast_furnace", noise=0.01))

@@ -117,7 +117,7 @@ def run(regime: dict[str, float], seed: int, judge: Judge, options: argparse.Nam
         SmoothMLP(7, 4, width=128),
         SmoothMLP(4, 7, width=128),
         learning_rate=2e-3,
-        learning_rate_schedule="constant",
+        adam={"schedule": "constant"},
     )
     record = Record(judge, options.every)
     watch = InvertibilityCallback(every_n_validations=options.every, figures=False)

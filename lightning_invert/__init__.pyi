@@ -15,19 +15,19 @@ from lightning_invert.jacobians.thresholds import (
     condition_number as condition_number,
     numerical_rank as numerical_rank,
 )
+from lightning_invert.pair.alpha import (
+    AlphaSchedule as AlphaSchedule,
+    ConstantAlpha as ConstantAlpha,
+    LinearDecayAlpha as LinearDecayAlpha,
+)
 from lightning_invert.pair.ensemble import Ensemble as Ensemble
+from lightning_invert.pair.loss import consistency_loss as consistency_loss
 from lightning_invert.pair.module import ForwardInverseModule as ForwardInverseModule
 from lightning_invert.pair.networks import (
     LinearPlusNonlinear as LinearPlusNonlinear,
     ResidualMLP as ResidualMLP,
     SmoothMLP as SmoothMLP,
     Standardize as Standardize,
-)
-from lightning_invert.pair.objective import (
-    AlphaSchedule as AlphaSchedule,
-    ConstantAlpha as ConstantAlpha,
-    LinearDecayAlpha as LinearDecayAlpha,
-    consistency_loss as consistency_loss,
 )
 from lightning_invert.pair.penalty import (
     ConditioningPenalty as ConditioningPenalty,

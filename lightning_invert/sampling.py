@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["StreamSample"]
+__all__ = ["StreamSample", "gathered"]
 
 
 class StreamSample:
@@ -131,3 +131,11 @@ class StreamSample:
                 torch.cat([self._rows[name].to(rows), rows]) if name in self._rows else rows
             )
             self._rows[name] = candidates[order.to(rows.device)]
+
+
+def gathered(mine: Any, world_size: int) -> list[Any]:
+    """Return what every process passes here, in the order of their ranks."""
+    parts: list[Any] = [mine] * world_size
+    if world_size > 1:
+        torch.distributed.all_gather_object(parts, mine)
+    return parts

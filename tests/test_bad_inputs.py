@@ -35,6 +35,7 @@ from lightning_invert import (
 )
 from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
 from lightning_invert.jacobians.lanczos import probe_jacobians
+from lightning_invert.pair.settings import AdamSettings, ForwardTraining
 from lightning_invert.watch.watcher import Watcher
 
 NAN, INF = math.nan, math.inf
@@ -141,17 +142,29 @@ DOORS = {
             "forward_net": MODULE,
             "inverse_net": MODULE,
             "alpha": SHARE,
-            "consistency_trains_forward": FLAG,
-            "forward_warmup_epochs": NATURAL,
-            "freeze_forward": FLAG,
-            "forward_from": (3, "", NAN, []),
+            "forward_training": (3, "frozen", None, {"freeze": True}),
             "learning_rate": POSITIVE,
-            "learning_rate_schedule": (*CHOICE, None),
-            "betas": (*NO_NUMBER, None, 0.9, [0.9], [0.9, 1.0], [-0.1, 0.9], ["0.9", 0.9]),
+            "adam": (3, "constant", None, {"beta": 0.9}),
             "standardize": FLAG,
             "predict_proposals": FLAG,
             "conditioning_penalty": TERM,
             "jacobian_consistency": TERM,
+        },
+    ),
+    "ForwardTraining": (
+        ForwardTraining,
+        {
+            "learns_consistency": FLAG,
+            "warmup_epochs": NATURAL,
+            "frozen": FLAG,
+            "start_from": (3, "", NAN, []),
+        },
+    ),
+    "AdamSettings": (
+        AdamSettings,
+        {
+            "schedule": (*CHOICE, None),
+            "betas": (*NO_NUMBER, None, 0.9, [0.9], [0.9, 1.0], [-0.1, 0.9], ["0.9", 0.9]),
         },
     ),
     "ResidualMLP": (network(ResidualMLP), NET),

@@ -57,8 +57,6 @@ TOO_LARGE = {
     "cli/solve.py:solve_targets",
     "jacobians/lanczos.py",
     "jacobians/spectrum.py:measure_spectrum",
-    "pair/module.py",
-    "pair/module.py:__init__",
     "tables.py",
     "watch/maps.py",
     "watch/observation.py:observe",

@@ -10,8 +10,8 @@ from lightning_invert import __version__
 from lightning_invert.deploy.maps import Columns, physical_map
 from lightning_invert.deploy.reliability import describe_reliability
 from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.pair.alpha import ConstantAlpha
 from lightning_invert.pair.module import ForwardInverseModule
-from lightning_invert.pair.objective import ConstantAlpha
 
 __all__ = ["METADATA_KEY", "describe", "describe_json"]
 

@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from lightning_invert.arguments import wrong
-from lightning_invert.pair import ensemble, networks, objective, penalty
-from lightning_invert.pair.objective import AlphaSchedule
+from lightning_invert.pair import alpha, ensemble, networks, penalty
+from lightning_invert.pair.alpha import AlphaSchedule
 
 __all__ = ["allowed_objects", "check_allow"]
 
@@ -105,7 +105,7 @@ def _in_table(name: str) -> Any:
 
 @cache
 def _own_classes() -> dict[str, Any]:
-    modules = (ensemble, networks, objective, penalty)
+    modules = (alpha, ensemble, networks, penalty)
     public = (getattr(module, name) for module in modules for name in module.__all__)
     return {part.__name__: part for part in public if _is_part(part)}
 

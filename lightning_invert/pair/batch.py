@@ -1,4 +1,4 @@
-"""Taking settings and outcomes out of a batch."""
+"""Settings and outcomes of batches."""
 
 from __future__ import annotations
 

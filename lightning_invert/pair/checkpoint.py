@@ -1,9 +1,8 @@
-"""Networks and schedules inside a checkpoint, so that it loads without being told what it holds.
+"""Keep a pair in a checkpoint: networks, schedule and penalties beside the weights.
 
-``torch.load`` opens checkpoints with ``weights_only=True``, which admits no classes. So the parts
-that a checkpoint needs beside its weights are kept as bytes, and unpacked by the same restricted
-reader, which admits exactly the classes of :mod:`.allowed_classes`: nothing else in such a file can
-run.
+``torch.load`` opens checkpoints with ``weights_only=True``, which admits no classes. So these parts
+are kept as bytes, and unpacked by the same restricted reader, which admits exactly the classes of
+:mod:`.allowed_classes`: nothing else in such a file can run.
 """
 
 from __future__ import annotations
@@ -11,29 +10,33 @@ from __future__ import annotations
 import inspect
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_invert.pair.allowed_classes import allowed_objects
-from lightning_invert.pair.objective import AlphaSchedule
+from lightning_invert.pair.alpha import AlphaSchedule
+from lightning_invert.pair.pair import Pair
 from lightning_invert.variables import Variable
 
 __all__ = [
     "CHECKPOINT_KEY",
     "PARTS",
-    "kept",
-    "kept_part",
-    "naming",
+    "load_forward",
+    "load_parts",
+    "naming_file",
     "pack",
+    "pack_parts",
     "pack_variables",
     "plain_arguments",
     "read_checkpoint",
+    "section",
     "unpack",
     "unpack_variables",
 ]
@@ -49,15 +52,11 @@ PARTS: dict[str, type[nn.Module | AlphaSchedule]] = {
     "conditioning_penalty": nn.Module,
     "jacobian_consistency": nn.Module,
 }
-"""What a checkpoint keeps packed, and of what kind each is, if it is not ``None``."""
+"""Name -> type of what a checkpoint keeps packed, if it is not ``None``."""
 
 
 def read_checkpoint(file: Any, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint, without its networks, which are :func:`unpack`'s to open.
-
-    Args:
-        file: Path, URL or open file.
-        map_location: Where the weights are put, as in :func:`torch.load`.
+    """Read a checkpoint (path, URL or open file); its parts stay packed.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -91,8 +90,8 @@ def read_checkpoint(file: Any, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 @contextmanager
-def naming(file: Any) -> Iterator[None]:
-    """Say of which file an error is: a ``TypeError`` stays one, any other is a ``ValueError``."""
+def naming_file(file: Any) -> Iterator[None]:
+    """Name the file in an error: a ``TypeError`` stays one, any other becomes a ``ValueError``."""
     try:
         yield
     except (TypeError, ValueError, RuntimeError) as error:
@@ -105,37 +104,53 @@ def plain_arguments(kind: type[Any], checkpoint: Mapping[str, Any]) -> dict[str,
 
     The file decides neither what is allowed nor which other file is opened.
     """
-    kept = checkpoint.get("hyper_parameters", {})
-    known = {*inspect.signature(kind).parameters} - {*PARTS, "forward_from", "allow"}
-    return {name: value for name, value in kept.items() if name in known}
+    names = {*inspect.signature(kind).parameters} - {*PARTS, "allow"}
+    values = checkpoint.get("hyper_parameters", {})
+    arguments = {name: value for name, value in values.items() if name in names}
+    if isinstance(training := arguments.get("forward_training"), Mapping):
+        arguments["forward_training"] = {**training, "start_from": None}
+    return arguments
 
 
-def kept(checkpoint: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return the ``parts`` or the ``variables`` that a checkpoint keeps; empty if it has none.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
+def section(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a checkpoint's ``parts``, ``variables`` or ``evidence``; empty if it has none."""
     ours = checkpoint.get(CHECKPOINT_KEY, {})
-    found = ours.get(what, {}) if isinstance(ours, dict) else None
-    if not isinstance(found, dict):
-        raise ValueError(f"Expected the checkpoint to keep `{what}` by name, but it is damaged.")  # noqa: TRY004 -- of a file, not of an argument
-    return found
+    content = ours.get(name, {}) if isinstance(ours, dict) else None
+    if not isinstance(content, dict):
+        raise ValueError(f"Expected the checkpoint to keep `{name}` by name, but it is damaged.")  # noqa: TRY004 -- of a file, not of an argument
+    return content
 
 
-def kept_part(checkpoint: Mapping[str, Any], name: str, allow: Sequence[str] = ()) -> Any:
-    """Return one of :data:`PARTS` that a checkpoint keeps; ``None`` if it keeps none.
-
-    Args:
-        checkpoint: As :func:`read_checkpoint` returned it.
-        name: Of the part.
-        allow: As for :func:`unpack`.
+def load_parts(
+    checkpoint: Mapping[str, Any],
+    names: Collection[str],
+    allow: Sequence[str],
+    own_schedule: type[AlphaSchedule],
+) -> dict[str, Any]:
+    """Return those of the named parts that a checkpoint keeps, by name; no other is opened.
 
     Raises:
-        TypeError: If the part needs what is not allowed.
-        ValueError: If it is damaged or of another kind.
+        TypeError: If a part needs what ``allow`` does not name. A schedule of the class of the
+            module's own is as good as given.
+        ValueError: If a part is damaged, or networks are named and it is no checkpoint of a pair.
     """
-    packed = kept(checkpoint, "parts").get(name)
+    if CHECKPOINT_KEY not in checkpoint and {"forward_net", "inverse_net"} & {*names}:
+        raise ValueError(
+            "Expected a checkpoint of a ForwardInverseModule, but no networks are kept in it. "
+            "Give `forward_net` and `inverse_net` if it has their weights."
+        )
+    own = f"{own_schedule.__module__}.{own_schedule.__qualname__}"
+    parts = {
+        name: _load_part(checkpoint, name, [*allow, own] if name == "alpha" else allow)
+        for name in PARTS
+        if name in names
+    }
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _load_part(checkpoint: Mapping[str, Any], name: str, allow: Sequence[str]) -> Any:
+    """Return one of :data:`PARTS` that a checkpoint keeps; ``None`` if it keeps none."""
+    packed = section(checkpoint, "parts").get(name)
     if packed is None:
         return None
     try:
@@ -150,11 +165,35 @@ def kept_part(checkpoint: Mapping[str, Any], name: str, allow: Sequence[str] = (
     return part
 
 
-def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
-    """Return ``part`` as bytes, shape (size,), uint8.
+def load_forward(pair: Pair, path: str, allow: Sequence[str] = ()) -> None:
+    """Give a pair the F and the statistics of a checkpoint."""
+    checkpoint = read_checkpoint(path)
+    with naming_file(path):
+        pair.forward_net = _load_part(checkpoint, "forward_net", allow)
+        if pair.forward_net is None:
+            raise ValueError("Expected a checkpoint of a ForwardInverseModule, but it keeps no F.")
+        for name in ("forward_net", "scale_x", "scale_y"):
+            prefix, weights = f"pair.{name}.", checkpoint["state_dict"].items()
+            getattr(pair, name).load_state_dict(
+                {key.removeprefix(prefix): w for key, w in weights if key.startswith(prefix)}
+            )
 
-    Raises:
-        TypeError: If it cannot be pickled, like a network that holds a lambda.
+
+def pack_parts(parts: Mapping[str, nn.Module | AlphaSchedule | None]) -> dict[str, Tensor]:
+    """Return parts as bytes, by name; warn of one that cannot be kept."""
+    packed = {}
+    for name, part in parts.items():
+        try:
+            packed[name] = pack(part)
+        except TypeError as error:
+            rank_zero_warn(f"{error}. `load_from_checkpoint` will need `{name}=...`.")
+    return packed
+
+
+def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
+    """Return a part as bytes, shape (size,), uint8.
+
+    What cannot be pickled, like a network that holds a lambda, is a ``TypeError``.
 
     Example:
         >>> unpack(pack(nn.Linear(3, 2)))
@@ -163,7 +202,7 @@ def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
     buffer = io.BytesIO()
     try:
         torch.save(part, buffer)
-        names = _names(buffer)
+        names = _class_names(buffer)
         allowed_objects(names, allow=names)  # can it be loaded if all of it is allowed?
     except Exception as error:
         raise TypeError(f"{type(part).__name__} cannot be kept in a checkpoint: {error}") from error
@@ -173,18 +212,14 @@ def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
 def unpack(packed: Tensor, allow: Sequence[str] = ()) -> Any:
     """Return what :func:`pack` was given, on the CPU.
 
-    Args:
-        packed: The bytes, shape (size,), uint8.
-        allow: Names of packages, modules and classes that may be imported and run for it, beyond
-            torch's layers and this package's own classes.
-
     Raises:
-        TypeError: If it needs anything else, or what cannot be imported. Nothing was imported then.
+        TypeError: If it needs more than torch's layers, this package's classes and what ``allow``
+            names, or what cannot be imported. Nothing was imported then.
         ValueError: If the bytes are damaged.
     """
     try:
         buffer = io.BytesIO(packed.cpu().numpy().tobytes())
-        names = _names(buffer)
+        names = _class_names(buffer)
     except Exception as error:
         raise ValueError(f"it is damaged: {_reason(error)}") from error
     # By the names that the file has for them, which may be older than where they live now.
@@ -192,52 +227,35 @@ def unpack(packed: Tensor, allow: Sequence[str] = ()) -> Any:
         try:
             part = torch.load(buffer, map_location="cpu", weights_only=True)
             if isinstance(part, nn.Module):
-                part.state_dict()  # a network whose pieces are missing says so here
+                part.state_dict()  # a network whose pieces are missing fails here
         except Exception as error:
             raise ValueError(f"it is damaged: {_reason(error)}") from error
     return part
 
 
-def pack_variables(variables: Sequence[Variable] | None) -> list[tuple[Any, ...]]:
-    """Return variables as plain tuples: the restricted reader admits no classes."""
-    return [tuple(variable) for variable in variables or ()]
+def pack_variables(pair: Pair) -> dict[str, list[tuple[Any, ...]]]:
+    """Return a pair's variables as plain tuples: the restricted reader admits no classes."""
+    sides = {"inputs": pair.inputs, "outputs": pair.outputs}
+    return {side: [tuple(v) for v in variables or ()] for side, variables in sides.items()}
 
 
-def unpack_variables(variables: Mapping[str, Any], side: str) -> tuple[Variable, ...] | None:
-    """Return the variables that a checkpoint keeps.
-
-    Args:
-        variables: ``inputs`` and ``outputs``, as :func:`pack_variables` returned them; or what version
-            0.1 kept, which were names and units.
-        side: ``"input"`` or ``"output"``.
-
-    Returns:
-        The variables; ``None`` if there are none.
-
-    Raises:
-        ValueError: If they are damaged.
-
-    Example:
-        >>> unpack_variables({"inputs": pack_variables([Variable("heat", "K", 0.0)])}, "input")
-        (Variable(name='heat', unit='K', low=0.0, high=None),)
-    """
-    try:
-        if f"{side}_names" in variables:
-            names, units = variables[f"{side}_names"] or (), variables[f"{side}_units"] or ()
-            found = [Variable(*pair) for pair in zip(names, units, strict=True)]
-        else:
-            found = [Variable(*variable) for variable in variables.get(f"{side}s", ())]
-        if not all(isinstance(text, str) for one in found for text in one[:2]):
-            raise TypeError("a name is no text")
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"Expected the checkpoint to name its {side}s, but they are damaged: {error}."
-        ) from error
-    return tuple(found) or None
+def unpack_variables(checkpoint: Mapping[str, Any], pair: Pair) -> None:
+    """Give a pair without variables those of a checkpoint."""
+    packed = section(checkpoint, "variables")
+    for side in ("inputs", "outputs"):
+        try:
+            variables = tuple(Variable(*variable) for variable in packed.get(side, ()))
+            if not all(isinstance(text, str) for variable in variables for text in variable[:2]):
+                raise TypeError("a name is no text")
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Expected the checkpoint to name its {side}, but they are damaged: {error}."
+            ) from error
+        setattr(pair, side, getattr(pair, side) or variables or None)
 
 
-def _names(buffer: io.BytesIO) -> list[str]:
-    """Return what a pickle names beyond what the restricted reader admits anyway."""
+def _class_names(buffer: io.BytesIO) -> list[str]:
+    """Return the names in a pickle that the restricted reader does not admit by itself."""
     buffer.seek(0)
     names: list[str] = torch.serialization.get_unsafe_globals_in_checkpoint(buffer)
     buffer.seek(0)
@@ -245,10 +263,10 @@ def _names(buffer: io.BytesIO) -> list[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Say in one line why a file was refused; torch's own words advise to load it all the same."""
-    named = re.search(r"GLOBAL (\S+)", str(error))
-    if named:
-        return f"it needs {named[1]!r}, and only tensors and plain values are read from it"
+    """Return in one line why torch refused a file; its own words advise to load it all the same."""
+    name = re.search(r"GLOBAL (\S+)", str(error))
+    if name:
+        return f"it needs {name[1]!r}, and only tensors and plain values are read from it"
     if "weights_only" in str(error) or not isinstance(error, OSError | RuntimeError):
         return "it is no file of torch.save, or damaged"
     return str(error).partition("\n")[0].rstrip(".")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.pair.objective import PairLoss
+from lightning_invert.pair.loss import PairLoss
 
 __all__ = ["EpochMeans", "EpochSums"]
 

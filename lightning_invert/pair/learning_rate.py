@@ -1,14 +1,21 @@
-r"""How the learning rate goes over a fit."""
+"""Adam, and the schedule of its learning rate over a fit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from torch.optim import Optimizer
+from torch import nn
+from torch.optim import Adam
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["one_cycle", "one_cycle_over"]
+from lightning_invert.pair.settings import AdamSettings
+
+if TYPE_CHECKING:
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+
+__all__ = ["adam_over", "one_cycle"]
 
 RISING = 0.3
 """Share of the fit in which the rate rises."""
@@ -37,21 +44,30 @@ def one_cycle(progress: float) -> float:
     return _between(1.0, LAST, min(1.0, (progress - RISING) / (1.0 - RISING)))
 
 
-def one_cycle_over(optimizer: Optimizer, steps: Callable[[], float]) -> LambdaLR:
-    """Return a scheduler of one cycle.
+def adam_over(
+    weights: Sequence[nn.Parameter],
+    learning_rate: float,
+    settings: AdamSettings,
+    steps: Callable[[], float] | None,
+    *,
+    fused: bool,
+) -> OptimizerLRScheduler:
+    """Return Adam and the schedule of its learning rate, as ``configure_optimizers`` does.
 
-    Args:
-        optimizer: Whose rate it is.
-        steps: Returns how many steps the fit has; it is asked from the second step on. Where that is
-            infinite, the rate is constant.
+    ``steps`` returns how many steps the fit has; it is called from the second step on. ``None`` or
+    infinitely many: the rate is constant.
     """
+    optimizer = Adam(weights, lr=learning_rate, betas=settings.betas, fused=fused)
+    if settings.schedule == "constant" or steps is None:
+        return optimizer
 
     def share(step: int) -> float:
         if step == 0:
             return FIRST
         return one_cycle(step / max(1, steps() - 1)) if math.isfinite(steps()) else 1.0
 
-    return LambdaLR(optimizer, share)
+    scheduler = LambdaLR(optimizer, share)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def _between(begin: float, end: float, progress: float) -> float:

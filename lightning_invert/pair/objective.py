@@ -1,210 +1,113 @@
-r"""The loss of a forward/inverse pair, and how the weight of its consistency term evolves.
-
-.. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
-              + \alpha\, \mathrm{MSE}(F(I(y)), y)
-
-with x and y in standardised units and MSE the mean over batch and components. With F frozen and
-:math:`\alpha = 1` this is the *tandem* network of inverse design: D. Liu, Y. Tan, E. Khoram and
-Z. Yu, *Training deep neural networks for the inverse design of nanophotonic structures*,
-ACS Photonics 5 (2018).
-"""
+"""The objective of a pair's training, and its means over an epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 
-from lightning_invert.arguments import check_integer, check_number
-from lightning_invert.pair.ensemble import members_of
+from lightning_invert.arguments import wrong
+from lightning_invert.pair.alpha import AlphaSchedule, read_alpha
+from lightning_invert.pair.epoch_sums import EpochSums
+from lightning_invert.pair.loss import PairLoss, frozen, pair_loss
+from lightning_invert.pair.pair import Pair
+from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
+from lightning_invert.pair.settings import ForwardTraining
+from lightning_invert.variables import Variable
 
-__all__ = [
-    "AlphaSchedule",
-    "ConstantAlpha",
-    "LinearDecayAlpha",
-    "PairLoss",
-    "consistency_loss",
-    "frozen",
-    "pair_loss",
-]
+__all__ = ["Objective"]
 
 
-class AlphaSchedule:
-    """The weight of the consistency term as a function of the epoch.
+class Objective(nn.Module):
+    """Loss and penalties of a pair at a batch, in standardised units.
 
-    To write your own, subclass it and define ``__call__``; it has to return a number in [0, 1].
+    Attributes:
+        alpha: Schedule of the weight of the consistency term.
+        conditioning_penalty: Penalty of F's condition numbers, or ``None``.
+        jacobian_consistency: Penalty of the slope of F∘I, or ``None``.
+        sums: Stage -> sums of the epoch's steps.
     """
 
-    def __call__(self, epoch: int) -> float:
-        """Return alpha in ``epoch``, counted from 0."""
-        raise NotImplementedError
+    conditioning_penalty: nn.Module | None
+    jacobian_consistency: nn.Module | None
 
+    def __init__(
+        self,
+        alpha: float | AlphaSchedule,
+        forward_training: ForwardTraining,
+        conditioning_penalty: nn.Module | None = None,
+        jacobian_consistency: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        for name, term, kind in (
+            ("conditioning_penalty", conditioning_penalty, ConditioningPenalty),
+            ("jacobian_consistency", jacobian_consistency, JacobianConsistency),
+        ):
+            if not isinstance(term, nn.Module | None):  # a user's own may take its place
+                raise TypeError(wrong(name, f"a {kind.__name__}(weight=...) or None", term))
+        if forward_training.frozen and conditioning_penalty is not None:
+            raise ValueError(
+                "Expected argument `conditioning_penalty` to be None where F is frozen: it trains F."
+            )
+        self.alpha = alpha
+        self.conditioning_penalty = conditioning_penalty
+        self.jacobian_consistency = jacobian_consistency
+        self.sums: defaultdict[str, EpochSums] = defaultdict(EpochSums)
+        self._trains_forward = forward_training.learns_consistency
 
-@dataclass(frozen=True)
-class ConstantAlpha(AlphaSchedule):
-    """The same weight in every epoch.
+    @property
+    def alpha(self) -> AlphaSchedule:
+        """The schedule of alpha; set it to a number or a schedule."""
+        return self._alpha
 
-    Args:
-        value: In [0, 1].
+    @alpha.setter
+    def alpha(self, value: float | AlphaSchedule) -> None:
+        self._alpha = read_alpha(value)
 
-    Example:
-        >>> ConstantAlpha(0.3)(epoch=17)
-        0.3
-    """
+    def loss(
+        self, pair: Pair, x: Tensor, y: Tensor, stage: str, alpha: float, forward_only: bool
+    ) -> PairLoss:
+        """Return the loss at x (N, n) and y (N, m), and add it to the stage's sums."""
+        loss = pair_loss(
+            pair.network("forward_net"),
+            pair.network("inverse_net"),
+            x,
+            y,
+            alpha=alpha,
+            consistency_trains_forward=self._trains_forward,
+            forward_only=forward_only,
+        )
+        self.sums[stage].add(loss, y)
+        return loss
 
-    value: float
+    def penalties(
+        self, pair: Pair, x: Tensor, y: Tensor, *, forward_only: bool
+    ) -> dict[str, Tensor]:
+        """Return the penalties at x (N, n) and y (N, m), by name."""
+        f, i = pair.network("forward_net"), pair.network("inverse_net")
+        terms: dict[str, Tensor] = {}
+        if self.conditioning_penalty is not None:
+            terms["conditioning_penalty"] = self.conditioning_penalty(f, x)
+        if self.jacobian_consistency is not None and not forward_only:
+            with frozen(f, unless=self._trains_forward):
+                terms["jacobian_consistency"] = self.jacobian_consistency(f, i, y)
+        return terms
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "value", _checked_share("value", self.value))
+    def means(
+        self, pair: Pair, stage: str, reduce: Callable[[Tensor], Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the epoch's means by tag, and begin anew; empty if there was no step.
 
-    def __call__(self, epoch: int) -> float:
-        """Return ``value``."""
-        return self.value
-
-
-@dataclass(frozen=True)
-class LinearDecayAlpha(AlphaSchedule):
-    r"""A weight that falls linearly to zero: :math:`\alpha_0 \max(0, 1 - t / T)` in epoch t.
-
-    Args:
-        start: :math:`\alpha_0`, in [0, 1].
-        epochs: T, the epoch from which on it is 0.
-
-    Example:
-        >>> schedule = LinearDecayAlpha(0.1, epochs=500)
-        >>> [schedule(epoch) for epoch in (0, 250, 500, 900)]
-        [0.1, 0.05, 0.0, 0.0]
-    """
-
-    start: float = 0.1
-    epochs: int = 500
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "start", _checked_share("start", self.start))
-        object.__setattr__(self, "epochs", check_integer("epochs", self.epochs, low=1))
-
-    def __call__(self, epoch: int) -> float:
-        """Return the weight in ``epoch``."""
-        return self.start * max(0.0, 1.0 - epoch / self.epochs)
-
-
-class PairLoss(NamedTuple):
-    """What is minimised, its terms, each of shape () and before it is weighted, and F(x), shape (N, m).
-
-    ``forward`` is the loss of F(x). Of an ensemble, ``total`` has in its place the mean of the
-    members' own losses.
-    """
-
-    total: Tensor
-    forward: Tensor
-    inverse: Tensor
-    consistency: Tensor
-    y_hat: Tensor
-
-
-def consistency_loss(
-    forward: Callable[[Tensor], Tensor],
-    inverse: Callable[[Tensor], Tensor],
-    y: Tensor,
-) -> Tensor:
-    """Return MSE(F(I(y)), y): how far a proposed setting is from giving what was asked for.
-
-    Args:
-        forward: F, maps (N, n) to (N, m).
-        inverse: I, maps (N, m) to (N, n).
-        y: The wanted outcomes, shape (N, m).
-
-    Returns:
-        The loss, shape ().
-
-    Example:
-        >>> consistency_loss(lambda x: 2 * x, lambda y: y / 2 + 1, torch.zeros(5, 3)).item()
-        4.0
-    """
-    return mse_loss(forward(inverse(y)), y)
-
-
-def pair_loss(
-    forward_net: nn.Module,
-    inverse_net: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    *,
-    alpha: float,
-    consistency_trains_forward: bool = False,
-    forward_only: bool = False,
-) -> PairLoss:
-    r"""Return the joint loss of a pair on a batch in standardised units.
-
-    Of a network with ``members``, as :class:`~lightning_invert.Ensemble` has, each member is to fit
-    the data by itself: the first term of the total is the mean over k of
-    :math:`\mathrm{MSE}(F_k(x), y)`. Consistency is asked of their mean.
-
-    Args:
-        forward_net: F, maps (N, n) to (N, m). With a method ``members`` that maps to (K, N, m), F
-            is their mean.
-        inverse_net: I, maps (N, m) to (N, n).
-        x: Inputs, shape (N, n).
-        y: Outputs, shape (N, m).
-        alpha: Weight of the consistency term, in [0, 1].
-        consistency_trains_forward: Let the gradient of the consistency term reach F's weights.
-            By default it passes through F to I alone, lest F learn to agree with a wrong I.
-        forward_only: Train F alone: I gets gradients of zero.
-
-    Returns:
-        The loss and its terms.
-
-    Example:
-        >>> half, double = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
-        >>> loss = pair_loss(half, double, torch.randn(8, 1), torch.randn(8, 1), alpha=0.25)
-        >>> expected = loss.forward + 0.75 * loss.inverse + 0.25 * loss.consistency
-        >>> bool(torch.isclose(loss.total, expected))
-        True
-    """
-    y_hat, fit, forward = _fit(forward_net, x, y)
-    x_hat = inverse_net(y)
-    inverse = mse_loss(x_hat, x)
-    # Gradients of zero rather than none, which DDP would wait for.
-    total = fit + (0.0 if forward_only else 1.0 - alpha) * inverse
-    if alpha == 0 or forward_only:  # known all the same, but no backward pass is spent on it
-        with torch.no_grad():
-            return PairLoss(total, forward, inverse, mse_loss(forward_net(x_hat), y), y_hat)
-    with frozen(forward_net, unless=consistency_trains_forward):
-        consistency = mse_loss(forward_net(x_hat), y)
-    return PairLoss(total + alpha * consistency, forward, inverse, consistency, y_hat)
-
-
-def _fit(forward_net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return F(x), the loss by which F is trained, and that of F(x)."""
-    members = members_of(forward_net)
-    if members is None:
-        y_hat = forward_net(x)
-        loss = mse_loss(y_hat, y)
-        return y_hat, loss, loss
-    answers = members(x)
-    with torch.no_grad():
-        y_hat = answers.mean(0)
-        loss = mse_loss(y_hat, y)
-    return y_hat, mse_loss(answers, y.expand_as(answers)), loss
-
-
-@contextmanager
-def frozen(module: nn.Module, *, unless: bool) -> Iterator[None]:
-    """Let gradients pass through ``module`` without reaching its parameters."""
-    trained = [] if unless else [p for p in module.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
-def _checked_share(name: str, value: float) -> float:
-    return check_number(name, value, low=0.0, high=1.0)
+        ``reduce`` sums a tensor over the processes. ``mae`` is in physical units.
+        """
+        if self.sums[stage].empty:
+            return {}  # Lightning ends such an epoch where it resumes after the last batch
+        means = self.sums[stage].means(reduce)
+        outputs = [v.name for v in pair.outputs or map(Variable, map(str, range(len(means.mae))))]
+        mae = zip(outputs, means.mae * pair.scale_y.std, strict=True)
+        values = {**means.losses, **{f"mae/{output}": value for output, value in mae}}
+        if stage != "train":
+            r2 = zip(outputs, means.r2, strict=True)
+            values |= {f"r2/{output}": value for output, value in r2}
+        return {f"{stage}/{name}": value for name, value in values.items()}

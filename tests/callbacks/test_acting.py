@@ -109,7 +109,7 @@ def test_the_penalty_lowers_the_95th_percentile_on_the_reference_problem_at_a_sm
             ResidualMLP(4, 7),
             alpha=0.0,
             learning_rate=1e-3,
-            learning_rate_schedule="constant",
+            adam={"schedule": "constant"},
             conditioning_penalty=penalty,
         )
         trainer.fit(

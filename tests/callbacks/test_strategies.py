@@ -121,7 +121,7 @@ def test_two_processes_log_the_same_summary_of_the_points_of_both(tmp_path):
             accelerator="cpu", devices=2, strategy="ddp", max_epochs=5, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch, stop],
         )
-        trainer.fit(ForwardInverseModule(forward_warmup_epochs=1), datamodule=Smooth())
+        trainer.fit(ForwardInverseModule(forward_training={"warmup_epochs": 1}), datamodule=Smooth())
         logged = {k: v.item() for k, v in trainer.callback_metrics.items() if "invert" in k}
         logged |= {"points": watch.observations[0].num_points, "epochs": trainer.current_epoch}
         Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(logged))

@@ -62,7 +62,7 @@ def test_a_checkpoint_of_the_command_loads_alone(checkpoint):
     module = ForwardInverseModule.load_from_checkpoint(checkpoint)
     assert module.alpha == ConstantAlpha(0.8)
     assert module(torch.zeros(2, 7)).shape == (2, 4)
-    assert module.input_names[0] == "h2_injection"
+    assert module.inputs[0].name == "h2_injection"
 
 
 class Watch(InvertibilityCallback):
@@ -263,12 +263,12 @@ def test_help_shows_every_argument_of_the_module(capsys):
         "forward_net",
         "inverse_net",
         "alpha",
-        "consistency_trains_forward",
-        "forward_warmup_epochs",
-        "freeze_forward",
-        "forward_from",
+        "forward_training.learns_consistency",
+        "forward_training.warmup_epochs",
+        "forward_training.frozen",
+        "forward_training.start_from",
         "learning_rate",
-        "betas",
+        "adam.betas",
         "standardize",
     ]:
         assert f"--model.{name}" in text
@@ -374,7 +374,7 @@ def test_own_networks_of_a_checkpoint_are_allowed_by_name(command, tmp_path, cap
     saved(tmp_path / "own.ckpt", **OWN)
     given = [command, *PLAIN, "--ckpt_path", "own.ckpt"]
     if command == "fit":  # it has no state of an optimizer
-        given[-2:] = ["--model.forward_from", "own.ckpt"]
+        given[-2:] = ["--model.forward_training.start_from", "own.ckpt"]
     assert f"--allow {__name__}.Own" in refused(*given)
     main([*given, "--allow", __name__])
 
@@ -464,7 +464,7 @@ def test_a_table_that_cannot_be_read_is_said_in_one_line(name, content, words):
         ("trainer: {val_check_interval: 7.5}", "val_check_interval"),
         ("model: {alpha: 1.5}", "`alpha`"),
         ("allow: a..b", "`allow`"),
-        ("model: {forward_from: none.ckpt}", "no file 'none.ckpt'"),
+        ("model: {forward_training: {start_from: none.ckpt}}", "no file 'none.ckpt'"),
     ],
 )
 def test_a_value_in_yaml_that_is_out_of_range_is_said_in_one_line(text, words, tmp_path):

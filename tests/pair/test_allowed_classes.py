@@ -6,7 +6,7 @@ from torch import nn
 
 from lightning_invert import ConstantAlpha, ForwardInverseModule, ResidualMLP
 from lightning_invert.pair.allowed_classes import check_allow
-from lightning_invert.pair.objective import AlphaSchedule
+from lightning_invert.pair.alpha import AlphaSchedule
 from tests.projects import Smooth, quiet_trainer
 from tests.strangers import crafted
 
@@ -85,7 +85,7 @@ def test_a_file_cannot_say_what_is_allowed_or_how_it_is_made(tmp_path, strangers
             return
         named = {"class_path": "stranger.Net", "init_args": {"n": 2}}
         checkpoint["hyper_parameters"]["forward_net"] = named
-        checkpoint["hyper_parameters"]["forward_from"] = "stranger.ckpt"
+        checkpoint["hyper_parameters"]["forward_training"] = {"start_from": "stranger.ckpt"}
         if argument == "instantiator":
             known = "lightning.pytorch.cli.instantiate_module"
             checkpoint["hyper_parameters"]["_instantiator"] = known
@@ -97,7 +97,7 @@ def test_a_file_cannot_say_what_is_allowed_or_how_it_is_made(tmp_path, strangers
     else:
         again = ForwardInverseModule.load_from_checkpoint(path)
         assert isinstance(again.forward_net, ResidualMLP)
-        assert again.forward_from is None
+        assert again.forward_training.start_from is None
     assert strangers == []
 
 
@@ -173,7 +173,7 @@ def test_validating_anew_keeps_the_networks_that_were_fitted(tmp_path):
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning")  # a frozen F is
 def test_a_forward_network_is_taken_from_a_file_only_if_it_is_allowed(tmp_path):
     path, given = saved(tmp_path)
-    arguments = {"forward_from": path, "alpha": 1.0, "freeze_forward": True}
+    arguments = {"forward_training": {"start_from": path, "frozen": True}, "alpha": 1.0}
     with pytest.raises(TypeError, match=r"pair.ckpt: .*`forward_net`.*allow="):
         quiet_trainer(tmp_path).fit(ForwardInverseModule(**arguments), datamodule=Smooth())
     tandem = ForwardInverseModule(**arguments, allow=[f"{__name__}.Own"])
@@ -190,7 +190,7 @@ def test_of_a_file_that_gives_the_forward_network_nothing_else_is_opened(tmp_pat
         parts["inverse_net"] = parts["alpha"] = crafted("stranger.Net", 2)
 
     path, _ = saved(tmp_path, edit, forward_net=ResidualMLP(3, 2))
-    tandem = ForwardInverseModule(forward_from=path, freeze_forward=True)
+    tandem = ForwardInverseModule(forward_training={"start_from": path, "frozen": True})
     quiet_trainer(tmp_path).fit(tandem, datamodule=Smooth())
     assert strangers == []
 

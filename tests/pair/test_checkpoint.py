@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from lightning_invert import LinearDecayAlpha, ResidualMLP
 from lightning_invert.pair.checkpoint import pack, read_checkpoint, unpack, unpack_variables
+from lightning_invert.pair.pair import Pair
 from tests.strangers import crafted, packed
 
 
@@ -213,7 +214,8 @@ def test_a_missing_checkpoint_is_named():
         read_checkpoint("nothing.ckpt")
 
 
-@pytest.mark.parametrize("damaged", [{"inputs": 3}, {"inputs": [(1, 2)]}, {"input_names": ["a"]}])
+@pytest.mark.parametrize("damaged", [{"inputs": 3}, {"inputs": [(1, 2)]}, 3])
 def test_damaged_variables_are_said_to_be_damaged(damaged):
-    with pytest.raises(ValueError, match="inputs, but they are damaged"):
-        unpack_variables(damaged, "input")
+    checkpoint = {"lightning_invert": {"variables": damaged}}
+    with pytest.raises(ValueError, match="damaged"):
+        unpack_variables(checkpoint, Pair())

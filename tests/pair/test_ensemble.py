@@ -16,7 +16,7 @@ from lightning_invert import (
     batched_jacobian,
 )
 from lightning_invert.cli.main import main
-from lightning_invert.pair.objective import pair_loss
+from lightning_invert.pair.loss import pair_loss
 from tests.projects import Smooth, quiet_trainer
 
 
@@ -197,5 +197,5 @@ class Parts(nn.Module):
 
 def test_parts_of_the_name_members_are_no_answers():
     pair = ForwardInverseModule(Parts(), nn.Linear(2, 3)).eval()
-    assert pair.members(torch.zeros(5, 3)) is None
+    assert pair.pair.members(torch.zeros(5, 3)) is None
     assert pair.propose(torch.zeros(5, 2), bounds=([-1.0] * 3, [1.0] * 3)).inputs.shape == (5, 3)

@@ -1,32 +1,31 @@
 import pytest
 import torch
-from torch.optim import SGD
+from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from lightning_invert import ForwardInverseModule
-from lightning_invert.pair.learning_rate import one_cycle, one_cycle_over
+from lightning_invert.pair.learning_rate import adam_over, one_cycle
+from lightning_invert.pair.settings import AdamSettings
 from tests.projects import Smooth, quiet_trainer
 
 
-def optimizer():
-    return SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.003)
-
-
-def test_a_cycle_is_that_of_torch():
-    ours, theirs = optimizer(), optimizer()
-    expected = OneCycleLR(theirs, max_lr=0.003, total_steps=5000, cycle_momentum=False)
-    found = rates_of(one_cycle_over(ours, lambda: 5000), ours, 5000)
-    # Theirs turns a step earlier.
-    assert found == pytest.approx(rates_of(expected, theirs, 5000), abs=0.003 * 1e-3)
-
-
 def rates_of(schedule, optimizer, steps):
-    found = [optimizer.param_groups[0]["lr"]]
+    rates = [optimizer.param_groups[0]["lr"]]
     for _ in range(steps - 1):
         optimizer.step()
         schedule.step()
-        found.append(optimizer.param_groups[0]["lr"])
-    return found
+        rates.append(optimizer.param_groups[0]["lr"])
+    return rates
+
+
+def test_a_cycle_is_that_of_torch():
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    other = Adam(weights, lr=0.003)
+    expected = OneCycleLR(other, max_lr=0.003, total_steps=5000, cycle_momentum=False)
+    ours = adam_over(weights, 0.003, AdamSettings(), lambda: 5000, fused=False)
+    rates = rates_of(ours["lr_scheduler"]["scheduler"], ours["optimizer"], 5000)
+    # Theirs turns a step earlier.
+    assert rates == pytest.approx(rates_of(expected, other, 5000), abs=0.003 * 1e-3)
 
 
 def test_it_stays_at_its_end():
@@ -46,18 +45,18 @@ def test_a_fit_ends_at_the_lowest_rate(tmp_path):
 
 
 def test_it_is_constant_where_it_is_asked_to_be_or_the_end_is_not_known(tmp_path):
-    constant = {"learning_rate_schedule": "constant", "learning_rate": 1e-3}
+    constant = {"adam": {"schedule": "constant"}, "learning_rate": 1e-3}
     assert not fitted(tmp_path, max_epochs=2, pair=constant).lr_scheduler_configs
     trainer = fitted(tmp_path, max_epochs=-1, max_time={"seconds": 0})
     assert not trainer.lr_scheduler_configs
 
 
 def test_adam_takes_the_betas_that_are_asked_for_and_a_checkpoint_keeps_them(tmp_path):
-    trainer = fitted(tmp_path, pair={"betas": [0.95, 0.99]})
+    trainer = fitted(tmp_path, pair={"adam": {"betas": [0.95, 0.99]}})
     assert trainer.optimizers[0].param_groups[0]["betas"] == (0.95, 0.99)
     trainer.save_checkpoint(tmp_path / "end.ckpt")
     again = ForwardInverseModule.load_from_checkpoint(tmp_path / "end.ckpt")
-    assert again.betas == (0.95, 0.99)
+    assert again.adam.betas == (0.95, 0.99)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning")

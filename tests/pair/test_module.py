@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import (
+    AlphaSchedule,
     ConditioningPenalty,
     ConstantAlpha,
     ForwardInverseModule,
@@ -18,7 +18,6 @@ from lightning_invert import (
     ResidualMLP,
     Variable,
 )
-from lightning_invert.pair.objective import AlphaSchedule
 from tests.projects import Smooth, quiet_trainer
 
 SOLVED = ("x_solved", "y_solved", "y_low", "y_high", "trust", "residual")
@@ -169,7 +168,7 @@ def weights(network):
 
 
 def test_warming_up_trains_the_forward_network_alone(tmp_path):
-    module = ForwardInverseModule(**nets(), forward_warmup_epochs=1)
+    module = ForwardInverseModule(**nets(), forward_training={"warmup_epochs": 1})
     forward, inverse = weights(module.forward_net), weights(module.inverse_net)
     trainer = fit(module, tmp_path)
     assert not torch.equal(weights(module.forward_net), forward)
@@ -180,17 +179,20 @@ def test_warming_up_trains_the_forward_network_alone(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning")  # a frozen F is
-@pytest.mark.parametrize("source", ["forward_net", "forward_from"])
+@pytest.mark.parametrize("source", ["forward_net", "start_from"])
 def test_tandem_keeps_a_trained_forward_network_and_its_units(tmp_path, trained, source):
     given, _, path = trained
     before = weights(given.forward_net)
-    forward = {source: given.forward_net if source == "forward_net" else path}
-    module = ForwardInverseModule(**forward, alpha=1.0, freeze_forward=True)
+    if source == "forward_net":
+        forward = {"forward_net": given.forward_net, "forward_training": {"frozen": True}}
+    else:
+        forward = {"forward_training": {"frozen": True, "start_from": path}}
+    module = ForwardInverseModule(**forward, alpha=1.0)
     trainer = fit(module, tmp_path, Smooth(rows=1000), max_epochs=2)
     assert torch.equal(weights(module.forward_net), before)
     assert not module.forward_net.training
     assert module.inverse_net.training
-    if source == "forward_from":
+    if source == "start_from":
         assert torch.equal(module.scale_x.mean, given.scale_x.mean)
     trainer.save_checkpoint(tmp_path / "tandem.ckpt")
     again = ForwardInverseModule.load_from_checkpoint(tmp_path / "tandem.ckpt").eval()
@@ -284,11 +286,15 @@ def test_training_in_double_precision_works(tmp_path):
     [
         ({"alpha": 1.5}, ValueError, r"`alpha` .* 1\.5"),
         ({"learning_rate": 0.0}, ValueError, "`learning_rate`"),
-        ({"forward_warmup_epochs": -1}, ValueError, "`forward_warmup_epochs`"),
-        ({"forward_net": "net"}, TypeError, "`forward_net` .* got str"),
-        ({"inverse_net": lambda x: x}, TypeError, "`inverse_net` .* got function"),
-        ({"freeze_forward": True, "forward_warmup_epochs": 2}, ValueError, "`freeze_forward"),
-        ({**nets(), "forward_from": "a.ckpt"}, ValueError, "`forward_from`"),
+        ({"forward_training": {"warmup_epochs": -1}}, ValueError, "`warmup_epochs`"),
+        ({"forward_net": "net"}, TypeError, "`forward_net` .* got .*str"),
+        ({"inverse_net": lambda x: x}, TypeError, "`inverse_net` .* got .*function"),
+        (
+            {"forward_training": {"frozen": True, "warmup_epochs": 2}},
+            ValueError,
+            "`warmup_epochs` .*`frozen",
+        ),
+        ({**nets(), "forward_training": {"start_from": "a.ckpt"}}, ValueError, "`start_from`"),
     ],
 )
 def test_names_the_argument_that_is_wrong(arguments, error, words):
@@ -298,7 +304,7 @@ def test_names_the_argument_that_is_wrong(arguments, error, words):
 
 def test_freezing_needs_a_trained_forward_network(tmp_path):
     with pytest.raises(ValueError, match="trained F"):
-        fit(ForwardInverseModule(freeze_forward=True), tmp_path)
+        fit(ForwardInverseModule(forward_training={"frozen": True}), tmp_path)
 
 
 def test_networks_cannot_be_sized_without_a_data_module(tmp_path):
@@ -342,9 +348,10 @@ class PenaltyOnly(ForwardInverseModule):
     """Trained by the penalties alone, so that their gradients can be told apart."""
 
     def training_step(self, batch, batch_idx):
-        return super().training_step(batch, batch_idx) * 0.0 + self._penalty(
-            *self._standardized(batch)
+        terms = self.objective.penalties(
+            self.pair, *self.pair.standardized(*batch), forward_only=False
         )
+        return super().training_step(batch, batch_idx) * 0.0 + sum(terms.values())
 
 
 @pytest.mark.parametrize(
@@ -353,7 +360,10 @@ class PenaltyOnly(ForwardInverseModule):
         ({"conditioning_penalty": ConditioningPenalty(1.0, limit=1.0)}, {"forward_net"}),
         ({"jacobian_consistency": JacobianConsistency(1.0)}, {"inverse_net"}),
         (
-            {"jacobian_consistency": JacobianConsistency(1.0), "consistency_trains_forward": True},
+            {
+                "jacobian_consistency": JacobianConsistency(1.0),
+                "forward_training": {"learns_consistency": True},
+            },
             {"forward_net", "inverse_net"},
         ),
     ],
@@ -392,16 +402,6 @@ def test_penalties_are_in_the_checkpoint(tmp_path):
 
 def test_a_penalty_on_a_frozen_network_is_refused():
     with pytest.raises(ValueError, match="`conditioning_penalty` to be None"):
-        ForwardInverseModule(freeze_forward=True, conditioning_penalty=ConditioningPenalty())
-
-
-@pytest.mark.filterwarnings("ignore:The loaded checkpoint was produced with Lightning")
-def test_a_checkpoint_of_the_first_version_loads():
-    # Trained with 0.1, whose classes lived elsewhere, and which kept names and units alone.
-    pair = ForwardInverseModule.load_from_checkpoint(Path(__file__).parent / "pair_0_1.ckpt")
-    x = torch.tensor([[1000.0, 300.0, 0.5], [1100.0, 301.0, 0.51]])
-    expected = torch.tensor([[7805.912, 378.893], [7229.850, 370.950]], dtype=torch.float64)
-    torch.testing.assert_close(pair.eval()(x), expected, rtol=1e-5, atol=0)
-    assert pair.inputs == (Variable("wind", "m3/h"), Variable("heat", "K"), Variable("load"))
-    assert pair.alpha == LinearDecayAlpha(0.4, epochs=40)
-    assert pair.conditioning_penalty.limit == 7.0
+        ForwardInverseModule(
+            forward_training={"frozen": True}, conditioning_penalty=ConditioningPenalty()
+        )

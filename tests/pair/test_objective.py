@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from lightning_invert import ConstantAlpha, LinearDecayAlpha, consistency_loss
-from lightning_invert.pair.objective import AlphaSchedule, pair_loss
+from lightning_invert import AlphaSchedule, ConstantAlpha, LinearDecayAlpha, consistency_loss
+from lightning_invert.pair.loss import pair_loss
 
 
 @pytest.fixture

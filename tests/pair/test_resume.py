@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from lightning_invert import ConditioningPenalty, Ensemble, ForwardInverseModule, SmoothMLP
 from lightning_invert.callbacks import InvertibilityCallback
+from lightning_invert.pair.settings import AdamSettings
 from tests.projects import Smooth, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning")
@@ -68,7 +69,7 @@ class Scheduled(ForwardInverseModule):
     """Asks for the training loader before the checkpoint is restored."""
 
     def configure_optimizers(self):
-        self.learning_rate_schedule = "constant"
+        self.adam = AdamSettings(schedule="constant")
         optimizer = super().configure_optimizers()
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
@@ -114,7 +115,7 @@ def fit(
         {"saved": {"every_n_epochs": 1, "save_on_train_epoch_end": False}},
         {"reload_dataloaders_every_n_epochs": 1},
         {"pair": {"conditioning_penalty": ConditioningPenalty(limit=1.0)}},
-        {"pair": {"forward_warmup_epochs": 3}},
+        {"pair": {"forward_training": {"warmup_epochs": 3}}},
         {"kind": Scheduled},
         pytest.param({"data": {"num_workers": 1}}, marks=pytest.mark.slow),
     ],

@@ -1,0 +1,137 @@
+r"""The loss of a forward/inverse pair.
+
+.. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
+              + \alpha\, \mathrm{MSE}(F(I(y)), y)
+
+with x and y in standardised units and MSE the mean over batch and components. With F frozen and
+:math:`\alpha = 1` this is the *tandem* network of inverse design: D. Liu, Y. Tan, E. Khoram and
+Z. Yu, *Training deep neural networks for the inverse design of nanophotonic structures*,
+ACS Photonics 5 (2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from lightning_invert.pair.ensemble import members_of
+
+__all__ = ["PairLoss", "consistency_loss", "frozen", "pair_loss"]
+
+
+class PairLoss(NamedTuple):
+    """What is minimised, its terms, each of shape () and before it is weighted, and F(x), shape (N, m).
+
+    ``forward`` is the loss of F(x). Of an ensemble, ``total`` has in its place the mean of the
+    members' own losses.
+    """
+
+    total: Tensor
+    forward: Tensor
+    inverse: Tensor
+    consistency: Tensor
+    y_hat: Tensor
+
+
+def consistency_loss(
+    forward: Callable[[Tensor], Tensor],
+    inverse: Callable[[Tensor], Tensor],
+    y: Tensor,
+) -> Tensor:
+    """Return MSE(F(I(y)), y): how far a proposed setting is from giving what was asked for.
+
+    Args:
+        forward: F, maps (N, n) to (N, m).
+        inverse: I, maps (N, m) to (N, n).
+        y: The wanted outcomes, shape (N, m).
+
+    Returns:
+        The loss, shape ().
+
+    Example:
+        >>> consistency_loss(lambda x: 2 * x, lambda y: y / 2 + 1, torch.zeros(5, 3)).item()
+        4.0
+    """
+    return mse_loss(forward(inverse(y)), y)
+
+
+def pair_loss(
+    forward_net: nn.Module,
+    inverse_net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    alpha: float,
+    consistency_trains_forward: bool = False,
+    forward_only: bool = False,
+) -> PairLoss:
+    r"""Return the joint loss of a pair on a batch in standardised units.
+
+    Of a network with ``members``, as :class:`~lightning_invert.Ensemble` has, each member is to fit
+    the data by itself: the first term of the total is the mean over k of
+    :math:`\mathrm{MSE}(F_k(x), y)`. Consistency is asked of their mean.
+
+    Args:
+        forward_net: F, maps (N, n) to (N, m). With a method ``members`` that maps to (K, N, m), F
+            is their mean.
+        inverse_net: I, maps (N, m) to (N, n).
+        x: Inputs, shape (N, n).
+        y: Outputs, shape (N, m).
+        alpha: Weight of the consistency term, in [0, 1].
+        consistency_trains_forward: Let the gradient of the consistency term reach F's weights.
+            By default it passes through F to I alone, lest F learn to agree with a wrong I.
+        forward_only: Train F alone: I gets gradients of zero.
+
+    Returns:
+        The loss and its terms.
+
+    Example:
+        >>> half, double = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+        >>> loss = pair_loss(half, double, torch.randn(8, 1), torch.randn(8, 1), alpha=0.25)
+        >>> expected = loss.forward + 0.75 * loss.inverse + 0.25 * loss.consistency
+        >>> bool(torch.isclose(loss.total, expected))
+        True
+    """
+    y_hat, fit, forward = _fit(forward_net, x, y)
+    x_hat = inverse_net(y)
+    inverse = mse_loss(x_hat, x)
+    # Gradients of zero rather than none, which DDP would wait for.
+    total = fit + (0.0 if forward_only else 1.0 - alpha) * inverse
+    if alpha == 0 or forward_only:  # known all the same, but no backward pass is spent on it
+        with torch.no_grad():
+            return PairLoss(total, forward, inverse, mse_loss(forward_net(x_hat), y), y_hat)
+    with frozen(forward_net, unless=consistency_trains_forward):
+        consistency = mse_loss(forward_net(x_hat), y)
+    return PairLoss(total + alpha * consistency, forward, inverse, consistency, y_hat)
+
+
+def _fit(forward_net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return F(x), the loss by which F is trained, and that of F(x)."""
+    members = members_of(forward_net)
+    if members is None:
+        y_hat = forward_net(x)
+        loss = mse_loss(y_hat, y)
+        return y_hat, loss, loss
+    answers = members(x)
+    with torch.no_grad():
+        y_hat = answers.mean(0)
+        loss = mse_loss(y_hat, y)
+    return y_hat, mse_loss(answers, y.expand_as(answers)), loss
+
+
+@contextmanager
+def frozen(module: nn.Module, *, unless: bool) -> Iterator[None]:
+    """Let gradients pass through ``module`` without reaching its parameters."""
+    trained = [] if unless else [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

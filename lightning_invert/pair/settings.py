@@ -1,0 +1,98 @@
+"""Settings of a pair's training that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from lightning_invert.arguments import check_choice, check_flag, check_integer, check_number, wrong
+
+__all__ = ["AdamSettings", "ForwardTraining", "read_settings"]
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class AdamSettings:
+    """Set how Adam steps.
+
+    Args:
+        schedule: ``"one_cycle"``: the learning rate rises in the first 30 % of fit and falls to
+            nothing at its end, see :func:`~lightning_invert.pair.learning_rate.one_cycle`; constant
+            where the trainer does not know how many steps there will be. ``"constant"``.
+        betas: How much of the mean gradient, and of its mean square, a step keeps. With batches of
+            some hundred rows, (0.95, 0.99) and a higher rate fit a smooth process closer in the same
+            time (docs/blast_furnace.md).
+
+    Raises:
+        TypeError: If an argument is of a wrong type.
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> AdamSettings(betas=[0.95, 0.99])
+        AdamSettings(schedule='one_cycle', betas=(0.95, 0.99))
+    """
+
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        check_choice("schedule", self.schedule, ("one_cycle", "constant"))
+        if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
+            raise TypeError(wrong("betas", "a pair like (0.9, 0.999)", self.betas))
+        betas = (check_number("betas", b, low=0.0, high=1.0, open_high=True) for b in self.betas)
+        object.__setattr__(self, "betas", tuple(betas))
+
+
+@dataclass(frozen=True)
+class ForwardTraining:
+    """Set how F is trained: jointly with I by default.
+
+    Args:
+        warmup_epochs: Train F alone for this many epochs first.
+        frozen: Keep a trained F as it is, in evaluation mode. With ``alpha=1`` this is the *tandem*
+            network of inverse design.
+        start_from: Checkpoint of a ForwardInverseModule: begin with its F and statistics, instead of
+            a ``forward_net``.
+        learns_consistency: Let the consistency term's gradient reach F's weights. By default it
+            trains I alone, lest F learn to agree with a wrong I.
+
+    Raises:
+        TypeError: If an argument is of a wrong type.
+        ValueError: If an argument is out of its range, or F is to warm up while it is frozen.
+
+    Example:
+        >>> ForwardTraining(warmup_epochs=5)
+        ForwardTraining(warmup_epochs=5, frozen=False, start_from=None, learns_consistency=False)
+    """
+
+    warmup_epochs: int = 0
+    frozen: bool = False
+    start_from: str | Path | None = None
+    learns_consistency: bool = False
+
+    def __post_init__(self) -> None:
+        check_integer("warmup_epochs", self.warmup_epochs, low=0)
+        check_flag("frozen", self.frozen)
+        check_flag("learns_consistency", self.learns_consistency)
+        path = self.start_from
+        if path is not None and (not isinstance(path, str | Path) or not str(path)):
+            raise TypeError(wrong("start_from", "the path of a checkpoint or None", path))
+        object.__setattr__(self, "start_from", None if path is None else str(path))
+        if self.frozen and self.warmup_epochs:
+            raise ValueError(
+                "Expected argument `warmup_epochs` to be 0 with `frozen=True`: a frozen F has nothing "
+                "to warm up."
+            )
+
+
+def read_settings(kind: type[Settings], name: str, value: Any) -> Settings:
+    """Return settings given as an object of their class or as a mapping."""
+    if isinstance(value, kind):
+        return value
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if isinstance(value, Mapping) and set(value) <= set(names):
+        return kind(**value)
+    raise TypeError(wrong(name, f"{kind.__name__}(...) or a mapping with keys of {names}", value))
