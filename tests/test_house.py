@@ -29,6 +29,7 @@ ARROWS = {
     "datamodules": {"problems", "tables", "variables"},
     "callbacks": {"jacobians", "report", "tables", "watch"},
     "analysis": {"jacobians", "report", "sampling", "tables", "variables", "watch"},
+    "__main__": {"cli"},
     "cli": {
         "analysis",
         "callbacks",

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from lightning_invert import Ensemble, ForwardInverseModule, ResidualMLP, SmoothMLP
+from lightning_invert import Ensemble, ForwardInverseModule, SmoothMLP
 from lightning_invert.datamodules import ProblemDataModule
 from tests.projects import quiet_trainer
 
@@ -62,13 +61,10 @@ def folder(tmp_path_factory):
     trainer = quiet_trainer(folder)
     trainer.fit(pair, datamodule=ProblemDataModule("blast_furnace", num_points=200, noise=0.01))
     trainer.save_checkpoint(folder / "pair.ckpt")
-    wanted = "production_rate,top_gas_temperature_low,top_gas_temperature_high\n5000,90,\n,,110\n"
-    (folder / "wanted.csv").write_text(wanted)
-    batch = torch.export.Dim("batch")
-    program = torch.export.export(
-        ResidualMLP(3, 2).eval(), (torch.zeros(8, 3),), dynamic_shapes={"x": {0: batch}}
-    )
-    torch.export.save(program, folder / "surrogate.pt2")
+    targets = "production_rate,top_gas_temperature_low,top_gas_temperature_high\n5000,90,\n,,110\n"
+    (folder / "targets.csv").write_text(targets)
+    (folder / "prices.yaml").write_text("wind_rate: 1.5\n")
+    (folder / "surrogate.py").write_text("def predict(x):\n    return x[:, :2] * x[:, 2:]\n")
     return folder
 
 

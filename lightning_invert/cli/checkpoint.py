@@ -1,41 +1,50 @@
-"""The checkpoint that a command is given."""
+"""Checkpoints and importable names, as options of a command name them."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from lightning_invert.pair.module import ForwardInverseModule
 
-__all__ = ["current_folder", "opened_pair"]
+__all__ = ["import_name", "load_pair"]
 
 
-def opened_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> ForwardInverseModule:
-    """Return the pair of a checkpoint, in evaluation mode.
+def load_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> ForwardInverseModule:
+    """Load the pair of a checkpoint, in evaluation mode; ``option`` named it, for an error.
 
-    Args:
-        ckpt: Path of the checkpoint.
-        allow: What it may have imported and run; modules in the current folder are found.
-        option: What named it, for the error.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        TypeError: If it needs what is not allowed.
-        ValueError: If it is damaged.
+    What ``allow`` names is also found in the current folder.
     """
     if not Path(ckpt).is_file():
         raise FileNotFoundError(
             f"Expected {option} to name a checkpoint, but there is no file {ckpt!r}."
         )
-    with current_folder() if allow else nullcontext():
+    with _current_folder() if allow else nullcontext():
         return ForwardInverseModule.load_from_checkpoint(ckpt, allow=allow).eval()
 
 
+def import_name(name: str) -> Any:
+    """Import ``package.module:name``, also from the current folder."""
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(f"Expected package.module:name, but got {name!r}.")
+    try:
+        with _current_folder():
+            value = importlib.import_module(module)
+            for part in attribute.split("."):
+                value = getattr(value, part)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Expected {name!r} to be importable, but: {error}") from error
+    return value
+
+
 @contextmanager
-def current_folder() -> Iterator[None]:
-    """Find modules that lie in the current folder, as ``python -m`` does."""
+def _current_folder() -> Iterator[None]:
+    """Find modules in the current folder, as ``python -m`` does."""
     sys.path.insert(0, "")
     try:
         yield

@@ -1,14 +1,14 @@
-"""The command ``lightning-invert export``: a trained pair, to run elsewhere."""
+"""The command ``lightning-invert export``: write a trained pair to files that run elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lightning_invert.cli.checkpoint import opened_pair
-from lightning_invert.cli.command import run_command
-from lightning_invert.cli.options import listed
+from lightning_invert.cli.checkpoint import load_pair
+from lightning_invert.cli.options import ALLOW, Names, listed, option, run_command
 from lightning_invert.deploy import build_page, export_onnx
 from lightning_invert.tables import unused
 
@@ -21,53 +21,52 @@ Write the maps of a trained pair to files that run elsewhere, each with its Jaco
   lightning-invert export --ckpt pair.ckpt --to page
 """
 
-Kind = Literal["onnx", "page"]
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Options of ``export``."""
+
+    ckpt: str = option("Checkpoint of a ForwardInverseModule.")
+    to: Literal["onnx", "page"] = option(
+        "Kind of the files. onnx: runs wherever ONNX Runtime does. page: one HTML file that an "
+        "operator opens in a browser. Both take and give physical units, in float64."
+    )
+    folder: str = option(
+        "Folder of the files. An existing folder is not touched: a number is added to its name.",
+        "exported",
+    )
+    runtime: str | None = option(
+        "For a page: folder with the npm package onnxruntime-web. By default it is looked for in "
+        "node_modules and in the user's cache, and fetched once with `npm pack`.",
+        None,
+    )
+    online: bool = option(
+        "For a page: load onnxruntime-web from a public address when the page is opened.", False
+    )
+    title: str | None = option("For a page: its title.", None)
+    allow: Names | None = option(ALLOW, None)
 
 
-def export_pair(
-    ckpt: str,
-    to: Kind,
-    folder: str = "exported",
-    runtime: str | None = None,
-    online: bool = False,
-    title: str | None = None,
-    allow: str | None = None,
-) -> None:
-    """Export the pair of a checkpoint.
-
-    Args:
-        ckpt: Checkpoint of a ForwardInverseModule.
-        to: What is written: onnx, three files that run wherever ONNX Runtime does; page, one HTML
-            file that an operator opens in a browser. Both take and give physical units, in float64.
-        folder: Where to. An existing folder is not touched: a number is added to the name.
-        runtime: Of a page: folder with the npm package onnxruntime-web; by default it is looked for
-            in node_modules and in the user's cache, and fetched once with `npm pack`.
-        online: Of a page: load onnxruntime-web from a public address when it is opened.
-        title: Of a page: what it is called.
-        allow: Packages, modules and classes, separated by commas, that the checkpoint may have
-            imported and run. Without it, only torch's layers and this package's own networks and
-            schedules.
-    """
-    if to != "page" and (runtime is not None or online or title is not None):
+def export_pair(options: ExportOptions) -> None:
+    """Export the pair of a checkpoint."""
+    of_page = options.runtime is not None or options.online or options.title is not None
+    if options.to != "page" and of_page:
         raise ValueError(
-            f"Expected --runtime, --online and --title with --to page alone, but got --to {to}."
+            "Expected --runtime, --online and --title only with --to page, but got --to "
+            f"{options.to}."
         )
-    pair = opened_pair(ckpt, listed(allow))
-    if to == "page":
-        file = unused(Path(folder)) / "page.html"
-        written: dict[str, Path] = {
-            to: build_page(pair, file, runtime=runtime, online=online, title=title)
-        }
-    else:
-        written = export_onnx(pair, Path(folder))
-    for name, file in written.items():
+    pair = load_pair(options.ckpt, listed(options.allow))
+    if options.to == "page":
+        file = unused(Path(options.folder)) / "page.html"
+        page = build_page(
+            pair, file, runtime=options.runtime, online=options.online, title=options.title
+        )
+        print(f"page: {page}")
+        return
+    for name, file in export_onnx(pair, Path(options.folder)).items():
         print(f"{name}: {file}")
 
 
 def main(args: Sequence[str]) -> None:
-    """Run the command.
-
-    Args:
-        args: The arguments after ``export``.
-    """
-    run_command("export", DESCRIPTION, export_pair, args)
+    """Run the command with the arguments after ``export``."""
+    run_command("export", DESCRIPTION, ExportOptions, export_pair, args)

@@ -1,10 +1,11 @@
-"""The ``lightning-invert`` command: fit, validate, test, predict, analyze, solve and export."""
+"""The command ``lightning-invert``."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-import lightning_invert.datamodules  # noqa: F401  # so that --data knows them by their short names
+import lightning_invert.datamodules  # noqa: F401  # so that --data knows their short names
+from lightning_invert import __version__
 from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
 from lightning_invert.cli import analyze, export, solve
 from lightning_invert.cli.errors import in_one_line
-from lightning_invert.cli.options import ALLOW, AsWritten, listed
+from lightning_invert.cli.options import ALLOW, AsWritten, Names, listed
 from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 
@@ -25,32 +27,38 @@ __all__ = ["InvertCLI", "main"]
 DESCRIPTION = """\
 Train a forward surrogate and its inverse together, and watch where they can be inverted.
 
+  fit       train a pair
+  validate  judge a trained pair on the validation data
+  test      judge a trained pair on the test data
+  predict   write a table of its predictions
+  analyze   measure where a trained map can be inverted, at all points of a file
+  solve     propose settings for target outcomes
+  export    write a trained pair to ONNX or to a page for a browser
+
   lightning-invert fit      --config blast_furnace
-  lightning-invert test     --config blast_furnace --ckpt_path <checkpoint>
-  lightning-invert predict  --config blast_furnace --ckpt_path <checkpoint>
   lightning-invert fit      --data TabularDataModule --data.file measurements.csv ...
+  lightning-invert test     --config blast_furnace --ckpt_path pair.ckpt
+  lightning-invert predict  --config blast_furnace --ckpt_path pair.ckpt
+  lightning-invert analyze  --ckpt pair.ckpt --data measurements.csv
+  lightning-invert solve    --ckpt pair.ckpt --targets targets.csv
+  lightning-invert export   --ckpt pair.ckpt --to onnx
 
---config takes a file or the name of a config that is in the package.
-In fit, validate and test an InvertibilityCallback watches, whether callbacks are named or not.
+--config takes a file, or the name of a config in the package.
+In fit, validate and test an InvertibilityCallback watches, whether or not you name callbacks.
 
-And measure where any trained map can be inverted:
-
-  lightning-invert analyze  --ckpt <checkpoint> --data measurements.csv
-  lightning-invert analyze  --help
-
-And propose settings for wanted outcomes:
-
-  lightning-invert solve    --ckpt <checkpoint> --targets wanted.csv
-  lightning-invert solve    --help
-
-And take a trained pair elsewhere:
-
-  lightning-invert export   --ckpt <checkpoint> --to onnx
+  lightning-invert COMMAND --help   options of a command
+  lightning-invert --version        version
 """
 
 FIT = """\
-Train the pair on --data. An InvertibilityCallback watches, whether callbacks are named or not.
+Train the pair on --data. An InvertibilityCallback watches, whether or not you name callbacks.
 """
+
+OWN_COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "analyze": analyze.main,
+    "solve": solve.main,
+    "export": export.main,
+}
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -66,9 +74,10 @@ class InvertCLI(LightningCLI):
             seed_everything_default=42,
             # A second run into the same folder replaces the record of the first's settings.
             save_config_kwargs={"overwrite": True},
-            # A checkpoint says nothing of how it is to be made: its classes are packed and judged.
+            # A checkpoint does not decide how it is made: its classes are packed and checked.
             load_from_checkpoint_support=False,
             parser_kwargs={
+                "prog": "lightning-invert",
                 "description": DESCRIPTION,
                 "formatter_class": AsWritten,
                 "fit": {"description": FIT},
@@ -81,21 +90,21 @@ class InvertCLI(LightningCLI):
         """Let ``--config`` take the name of a packaged config."""
         if args is None:
             # Not handed on as `args`: beside those of the process Lightning warns of a mistake.
-            self.config = parser.parse_args(_with_packaged_configs(sys.argv[1:]))
+            self.config = parser.parse_args(_replace_packaged_configs(sys.argv[1:]))
         else:
-            given = _with_packaged_configs(args) if isinstance(args, list) else args
+            given = _replace_packaged_configs(args) if isinstance(args, list) else args
             super().parse_arguments(parser, given)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``--allow``."""
-        parser.add_argument("--allow", type=str | None, default=None, help=ALLOW)
+        parser.add_argument("--allow", type=Names | None, default=None, help=ALLOW)
         parser.link_arguments("allow", "model.allow", compute_fn=listed)
 
     def _parse_ckpt_path(self) -> None:
-        """Look at the checkpoint, but take no setting from it.
+        """Check the checkpoint, but take no setting from it.
 
-        Lightning's own would import what the file's hyperparameters name, and put them in place of
-        what the user says.
+        Lightning's own method imports what the file's hyperparameters name, and prefers them to
+        the user's settings.
         """
         settings = self.config[self.config.subcommand]
         path = settings.get("ckpt_path")
@@ -105,7 +114,7 @@ class InvertCLI(LightningCLI):
             settings.weights_only = True  # at a URL, Lightning would run what it holds
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Add what watches or writes, and a calm progress bar, where the config names none."""
+        """Add the callback that watches or writes and a calm progress bar, if none is named."""
         config = self._get(self.config_init, "trainer")
         callbacks = config.get("callbacks") or []
         callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
@@ -114,15 +123,15 @@ class InvertCLI(LightningCLI):
             if PredictionWriter not in kinds:
                 callbacks.append(PredictionWriter())
         elif InvertibilityCallback not in kinds:
-            # The first, so that those which act on what is seen find it seen.
+            # First, so that callbacks which act on an observation find it.
             callbacks.insert(0, InvertibilityCallback())
         if config.get("enable_progress_bar") is not False and ProgressBar not in kinds:
-            # Drawn anew for each of these short steps, the bar takes longer than the training.
+            # A bar that is drawn anew for each short step takes longer than the training.
             callbacks.append(TQDMProgressBar(refresh_rate=50))
         return super().instantiate_trainer(**{**kwargs, "callbacks": callbacks})
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Name the checkpoint where it is what is wrong."""
+        """Run the command; name the checkpoint in an error that comes from it."""
         with in_one_line(subcommand, self.config[subcommand].get("ckpt_path")):
             super()._run_subcommand(subcommand)
 
@@ -139,7 +148,7 @@ class InvertCLI(LightningCLI):
         self._need_checkpoint()
 
     def after_fit(self) -> None:
-        """Say where everything is."""
+        """Print where logs and checkpoint are."""
         trainer = self.trainer
         folder = trainer.log_dir  # all processes have to ask
         if not trainer.is_global_zero:
@@ -158,47 +167,54 @@ class InvertCLI(LightningCLI):
             )
 
 
-def _with_packaged_configs(args: Sequence[str]) -> list[str]:
-    """Put in place of ``--config NAME`` the file of that name that is in the package."""
+def _replace_packaged_configs(args: Sequence[str]) -> list[str]:
+    """Replace ``--config NAME`` by the packaged file of that name."""
     mapped = list(args)
     for i, word in enumerate(mapped):
         if word.startswith("--config="):
-            mapped[i] = f"--config={_config(word.removeprefix('--config='))}"
+            mapped[i] = f"--config={_config_file(word.removeprefix('--config='))}"
         elif i and mapped[i - 1] in ("-c", "--config"):
-            mapped[i] = _config(word)
+            mapped[i] = _config_file(word)
     return mapped
 
 
-def _config(given: str) -> str:
-    # What looks like a path, or like YAML, is the parser's to judge.
-    if not re.fullmatch(r"\w[\w-]*", given) or Path(given).is_file():
-        return given
+def _config_file(name: str) -> str:
+    # The parser judges what looks like a path or like YAML.
+    if not re.fullmatch(r"\w[\w-]*", name) or Path(name).is_file():
+        return name
     packaged = {path.stem: str(path) for path in sorted(CONFIGS.glob("*.yaml"))}
-    if given not in packaged:
+    if name not in packaged:
         raise SystemExit(
             f"lightning-invert: expected --config to be a file or one of {', '.join(packaged)}, "
-            f"but got {given!r}."
+            f"but got {name!r}."
         )
-    return packaged[given]
+    return packaged[name]
 
 
 def main(args: ArgsType = None) -> None:
-    """Run the command line.
-
-    Args:
-        args: The arguments; by default those of the process.
-    """
+    """Run the command line with these arguments, by default with those of the process."""
     given = sys.argv[1:] if args is None else args
-    words = given if isinstance(given, list) else []
-    if words[:1] == ["analyze"]:
-        analyze.main(words[1:])
-    elif words[:1] == ["solve"]:
-        solve.main(words[1:])
-    elif words[:1] == ["export"]:
-        export.main(words[1:])
-    else:
-        with in_one_line(next((word for word in words if word in InvertCLI.subcommands()), "")):
-            InvertCLI(args)
+    words = given if isinstance(given, list) else None
+    if words is None:  # a dictionary or a Namespace, as LightningCLI takes it
+        InvertCLI(args)
+        return
+    command = words[0] if words else "--help"
+    if command in ("-h", "--help", "--version"):
+        print(DESCRIPTION if command != "--version" else f"lightning-invert {__version__}")
+        raise SystemExit(0 if words else 2)
+    if command in OWN_COMMANDS:
+        OWN_COMMANDS[command](words[1:])
+        return
+    names = [*InvertCLI.subcommands(), *OWN_COMMANDS]
+    if not command.startswith("-") and command not in names:
+        close = difflib.get_close_matches(command, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise SystemExit(
+            f"lightning-invert: expected a command, one of {', '.join(names)}, but got "
+            f"{command!r}.{hint}"
+        )
+    with in_one_line(next((word for word in words if word in names), "")):
+        InvertCLI(args)
 
 
 if __name__ == "__main__":

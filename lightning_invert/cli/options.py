@@ -1,28 +1,72 @@
-"""Options that several commands share."""
+"""Options of a command: a dataclass, with one line of help for each."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, field, fields
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from jsonargparse import DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-__all__ = ["ALLOW", "AsWritten", "listed"]
+from lightning_invert.cli.errors import in_one_line
+
+__all__ = ["ALLOW", "AsWritten", "Names", "listed", "option", "run_command"]
+
+T = TypeVar("T")
+
+Names = list[str] | str
+"""Written as ``a`` or ``[a, b]``."""
 
 ALLOW = (
-    "Packages, modules and classes, separated by commas, that a checkpoint may have imported and "
-    "run. Without it, only torch's layers and this package's own networks and schedules."
+    "Packages, modules and classes that a checkpoint may import and run: a, or [a, b]. By default "
+    "only torch's layers and this package's own networks and schedules."
 )
 
 
 class AsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Leave the lines of a description as they are."""
+    """Keep the lines of a description."""
 
 
-def listed(text: str | None) -> list[str]:
-    """Return the parts of a text that are separated by commas.
+def option(text: str, default: Any = MISSING) -> Any:
+    """Return the field of an option; without a default, a command needs it."""
+    return field(default=default, metadata={"help": text})
+
+
+def listed(names: Names | None) -> list[str]:
+    """Return names as a list.
 
     Example:
-        >>> listed("a, b"), listed(None)
-        (['a', 'b'], [])
+        >>> listed("a"), listed(["a", "b"]), listed(None)
+        (['a'], ['a', 'b'], [])
     """
-    return [part.strip() for part in text.split(",")] if text else []
+    return [names] if isinstance(names, str) else list(names or ())
+
+
+def run_command(
+    name: str, description: str, kind: type[T], run: Callable[[T], None], args: Sequence[str]
+) -> None:
+    """Read the options of a command into the dataclass ``kind`` and run it.
+
+    Options that are dictionaries may name a YAML file. Bad input ends the process with one line.
+    """
+    parser = ArgumentParser(
+        prog=f"lightning-invert {name}", description=description, formatter_class=AsWritten
+    )
+    types = get_type_hints(kind)
+    for part in fields(kind):  # type: ignore[arg-type]
+        needed = part.default is MISSING
+        parser.add_argument(
+            f"--{part.name}",
+            type=types[part.name],
+            help=part.metadata["help"],
+            sub_configs=_has_dictionary(types[part.name]),
+            **{"required": True} if needed else {"default": part.default},
+        )
+    settings = parser.instantiate(parser.parse_args(list(args)))
+    with in_one_line(name):
+        run(kind(**vars(settings)))
+
+
+def _has_dictionary(annotation: Any) -> bool:
+    return any(get_origin(part) is dict for part in (annotation, *get_args(annotation)))

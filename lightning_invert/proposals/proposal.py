@@ -108,32 +108,33 @@ class Proposal(Solution):
         """
         return save_figures_of(self, folder, known=known, tolerance=tolerance)
 
-    def columns(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the columns of a table of the proposals: name and numbers (N,).
+    def columns(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Yield the columns of a table of the proposals: name, unit and numbers (N,).
 
         Example:
             >>> import torch
             >>> from lightning_invert import ForwardInverseModule, SmoothMLP
             >>> pair = ForwardInverseModule(SmoothMLP(2, 1), SmoothMLP(1, 2))
             >>> proposal = pair.propose(torch.zeros(3, 1), bounds=([-1.0] * 2, [1.0] * 2))
-            >>> [name for name, _ in proposal.columns()][:4]
+            >>> [name for name, _, _ in proposal.columns()][:4]
             ['x0', 'x1', 'y0', 'residual']
         """
         for place, variable in enumerate(self.input_variables):
-            yield variable.name, self.inputs[:, place]
+            yield variable.name, variable.unit, self.inputs[:, place]
         for place, variable in enumerate(self.output_variables):
-            yield variable.name, self.outputs[:, place]
+            yield variable.name, variable.unit, self.outputs[:, place]
             if self.outcome_low is not None and self.outcome_high is not None:
-                yield f"{variable.name}_low", self.outcome_low[:, place]
-                yield f"{variable.name}_high", self.outcome_high[:, place]
+                yield f"{variable.name}_low", variable.unit, self.outcome_low[:, place]
+                yield f"{variable.name}_high", variable.unit, self.outcome_high[:, place]
         if self.trust is not None:
-            yield "trust", self.trust
+            yield "trust", "", self.trust
         if self.expected_error is not None:
-            yield "expected_error", self.expected_error
-        yield "residual", self.residual
+            yield "expected_error", "standard units", self.expected_error
+        yield "residual", "standard units", self.residual
         if self.cost is not None:
-            yield "cost", self.cost
-        yield "condition", self.condition
-        yield from self.flags.items()
+            yield "cost", "", self.cost
+        yield "condition", "", self.condition
+        for name, flag in self.flags.items():
+            yield name, "", flag
         for place, variable in enumerate(self.input_variables):
-            yield f"{variable.name}_sensitivity", self.sensitivity[:, place]
+            yield f"{variable.name}_sensitivity", variable.unit, self.sensitivity[:, place]

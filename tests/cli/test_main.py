@@ -9,6 +9,7 @@ import torch
 import yaml
 from torch import nn
 
+import lightning_invert
 from lightning_invert import ConstantAlpha, ForwardInverseModule, ResidualMLP, Thresholds
 from lightning_invert.callbacks import (
     ConditioningEarlyStopping,
@@ -275,10 +276,38 @@ def test_help_shows_every_argument_of_the_module(capsys):
     assert "Weight of the consistency term" in text
 
 
-def test_the_installed_command_runs():
-    command = Path(sys.executable).parent / "lightning-invert"
+COMMANDS = ("fit", "validate", "test", "predict", "analyze", "solve", "export")
+
+
+@pytest.mark.parametrize(
+    ("args", "code"), [([], 2), (["--help"], 0), (["-h"], 0), (["--version"], 0)]
+)
+def test_the_command_alone_lists_all_commands(args, code, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    text = capsys.readouterr().out
+    assert ended.value.code == code
+    if args == ["--version"]:
+        assert text == f"lightning-invert {lightning_invert.__version__}\n"
+    else:
+        assert all(f"\n  {command} " in text for command in COMMANDS)
+
+
+def test_a_misspelt_command_is_named():
+    with pytest.raises(SystemExit, match=r"one of .*, but got 'analyse'\. Did you mean 'analyze'"):
+        main(["analyse", "--ckpt", "pair.ckpt"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [Path(sys.executable).parent / "lightning-invert"],
+        [sys.executable, "-m", "lightning_invert"],
+    ],
+)
+def test_the_installed_command_runs(command):
     done = subprocess.run(
-        [command, "--help"], capture_output=True, text=True, check=True, timeout=120
+        [*command, "--help"], capture_output=True, text=True, check=True, timeout=120
     )
     assert "fit" in done.stdout
 

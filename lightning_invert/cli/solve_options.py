@@ -1,0 +1,136 @@
+"""The options of ``lightning-invert solve``, and the settings that they speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from lightning_invert.cli.options import ALLOW, Names, option
+from lightning_invert.cli.targets import TargetTable, Within, read_columns
+from lightning_invert.solver.cost import Near
+from lightning_invert.solver.rows import first_index
+from lightning_invert.tables import row_name
+from lightning_invert.variables import Bounds, Variable
+
+__all__ = ["SolveOptions", "read_bounds", "read_cost", "read_fixed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolveOptions:
+    """Options of ``solve``."""
+
+    ckpt: str = option("Checkpoint of a ForwardInverseModule.")
+    targets: str = option(
+        "Table of targets in physical units, a row for each: a .csv, .tsv, .csv.gz, .tsv.gz, "
+        ".parquet or .pq file."
+    )
+    cost: dict[str, float] | None = option(
+        "Prices of a unit of the settings, {name: price} or a YAML file. Of all settings that reach "
+        "a target, the cheapest are proposed.",
+        None,
+    )
+    near: str | None = option(
+        "Table of the present settings, with one row, or a row for each target. Of all settings "
+        "that reach a target, the nearest to them are proposed, in standard units.",
+        None,
+    )
+    fixed: dict[str, float] | None = option("Fixed settings, {name: value} or a YAML file.", None)
+    within: Within | None = option(
+        "How far an outcome may be from its value: a percentage for all, like 5%, or by name, in "
+        "percent or in the outcome's unit, like {rate: 2%, gas: 10}. By default 0.",
+        None,
+    )
+    bounds: dict[str, tuple[float | None, float | None]] | None = option(
+        "Bounds of the settings, {name: [low, high]} or a YAML file. They replace the ranges that "
+        "the checkpoint knows; null keeps an end.",
+        None,
+    )
+    num_starts: int = option("Number of starts of the search for each target.", 8)
+    tolerance: float = option("A target is reached at this distance, in standard units.", 1e-3)
+    folder: str = option(
+        "Folder of the proposals, figures and summary.json, which holds the units. An existing "
+        "folder is not touched: a number is added to its name.",
+        "proposals",
+    )
+    table: Literal["csv", "parquet"] = option("Kind of the table of proposals.", "csv")
+    figures: bool = option("Whether to draw figures.", True)
+    allow: Names | None = option(ALLOW, None)
+    progress: bool = option(
+        "Whether to show a progress bar if it takes long and the output is a terminal.", True
+    )
+
+
+def read_bounds(
+    bounds: Mapping[str, tuple[float | None, float | None]] | None,
+    known: Bounds | None,
+    inputs: Sequence[Variable],
+) -> Bounds:
+    """Return the known bounds of the n inputs with the ends that ``bounds`` replaces."""
+    names = [variable.name for variable in inputs]
+    read = Bounds(*(end.clone() for end in known or Bounds.of_variables(inputs)))
+    _check_names("--bounds", bounds or {}, names)
+    for name, ends in (bounds or {}).items():
+        for side, end in zip(read, ends, strict=True):
+            if end is not None:
+                side[names.index(name)] = end
+    if not read.closed.all():
+        missing = [name for name, closed in zip(names, read.closed, strict=True) if not closed]
+        raise ValueError(
+            f"Expected bounds of {', '.join(map(repr, missing))}, but the checkpoint has neither "
+            f"ranges nor rows of its data. Give --bounds '{{{missing[0]}: [low, high]}}' or a YAML "
+            "file."
+        )
+    return read
+
+
+def read_fixed(
+    fixed: Mapping[str, float] | None, targets: TargetTable, inputs: Sequence[str]
+) -> dict[str | int, Any]:
+    """Return the fixed settings of the option and of the table of targets."""
+    _check_names("--fixed", fixed or {}, inputs)
+    if both := [name for name in fixed or {} if name in targets.fixed]:
+        raise ValueError(
+            f"Expected {both[0]!r} in --fixed or in a column of {targets.file!r}, but got both."
+        )
+    values: dict[str | int, Any] = {}
+    values.update(targets.fixed)
+    values.update(fixed or {})
+    return values
+
+
+def read_cost(
+    prices: Mapping[str, float] | None, near: str | None, inputs: Sequence[str], num_targets: int
+) -> list[float] | Near | None:
+    """Return the cost of the n inputs: prices, or the distance from a table of settings."""
+    if prices is not None and near is not None:
+        raise ValueError("Expected at most one of --cost and --near, but got both.")
+    if prices is not None:
+        _check_names("--cost", prices, inputs)
+        return [prices.get(name, 0.0) for name in inputs]
+    if near is None:
+        return None
+    reference = torch.stack(list(read_columns(near, inputs).values()), 1)
+    if len(reference) not in (1, num_targets):
+        raise ValueError(
+            f"Expected {near!r} to have one row, or one for each of the {num_targets} targets, but it "
+            f"has {len(reference)}."
+        )
+    missing = ~reference.isfinite()
+    if missing.any():
+        row = first_index(missing.any(1))
+        raise ValueError(
+            f"Expected column {inputs[first_index(missing[row])]!r} of {near!r} to have a finite number in "
+            f"every row, but {row_name(near, row)} has none."
+        )
+    return Near(reference[0] if len(reference) == 1 else reference)
+
+
+def _check_names(option: str, names: Mapping[str, object], inputs: Sequence[str]) -> None:
+    for name in names:
+        if name not in inputs:
+            raise ValueError(
+                f"Expected {option} to name settings, some of {', '.join(inputs)}, but got {name!r}."
+            )

@@ -1,0 +1,184 @@
+"""The table of targets: values and intervals of outcomes, and values of fixed settings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_invert.solver.rows import first_index
+from lightning_invert.tables import read_table, row_name
+
+__all__ = ["TargetTable", "Within", "read_columns", "read_targets"]
+
+Within = float | str | dict[str, float | str]
+"""An amount or a percentage, for all outcomes or by name: ``5%`` or ``{rate: 2%, gas: 10}``."""
+
+ENDS = {"_low": -torch.inf, "_high": torch.inf}
+
+
+@dataclass(frozen=True)
+class TargetTable:
+    """Targets of N rows.
+
+    ``low`` and ``high`` hold the ends of each output, (N, m), float64, infinite where open; ``cells`` the columns as they are
+    written beside the proposals, name -> (output, (N,)), NaN where an end is open; ``fixed`` the
+    settings that the table fixes, name -> (N,).
+    """
+
+    file: str
+    low: Tensor
+    high: Tensor
+    cells: dict[str, tuple[int, Tensor]]
+    fixed: dict[str, Tensor]
+
+
+def read_targets(
+    file: str, inputs: Sequence[str], outputs: Sequence[str], within: Within | None = None
+) -> TargetTable:
+    """Read a table with a row for each target; ``inputs`` and ``outputs`` are names.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a column has no meaning, a cell is out of range, an interval is empty, or a
+            row has no target.
+    """
+    columns = read_columns(file)
+    num_rows = len(next(iter(columns.values())))
+    ends = {
+        end: torch.full((num_rows, len(outputs)), limit).double() for end, limit in ENDS.items()
+    }
+    values, limits, fixed = {}, dict[str, int](), {}
+    for name, cells in columns.items():
+        output, end = _output_of(name, outputs)
+        if name in inputs and name not in outputs:
+            _check_cells(file, name, cells, ~cells.isfinite(), "a number in every row")
+            fixed[name] = cells
+        elif output is None:
+            raise ValueError(_unknown_column(file, name, inputs, outputs))
+        elif end is None:
+            _check_cells(file, name, cells, cells.isinf(), "finite numbers or empty cells")
+            values[name] = cells
+        else:
+            infinite = cells == -ENDS[end]
+            _check_cells(file, name, cells, infinite, "finite numbers or empty cells")
+            limits[name] = place = outputs.index(output)
+            ends[end][:, place] = torch.where(cells.isnan(), ENDS[end], cells)
+    widths = {} if within is None else _half_widths(within, file, values)
+    for name, cells in values.items():
+        place = outputs.index(name)
+        if place in limits.values():
+            raise ValueError(
+                f"Expected {file!r} to have either {name!r} or its ends, but got both."
+            )
+        for (end, limit), sign in zip(ENDS.items(), (-1, 1), strict=True):
+            wide = cells + sign * widths[name] if name in widths else cells
+            ends[end][:, place] = torch.where(cells.isnan(), limit, wide)
+        limits |= {f"{name}{end}": place for end in (ENDS if name in widths else [""])}
+    if not limits:
+        raise ValueError(
+            f"Expected {file!r} to have a column for a target, one of "
+            f"{', '.join(map(repr, outputs))}, but it has none."
+        )
+    low, high = ends.values()
+    _check_rows(file, low, high, outputs)
+    return TargetTable(file, low, high, _cells(low, high, limits), fixed)
+
+
+def read_columns(file: str, columns: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Read whole columns of a table, (N,) each, float64; an empty cell is NaN."""
+    pieces = list(read_table(file, columns))
+    numbers = torch.cat([piece.to_torch() for piece in pieces])
+    return dict(zip(pieces[0].columns, numbers.T.contiguous(), strict=True))
+
+
+def _output_of(name: str, outputs: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the output of a column, and which end of it the column holds."""
+    if name in outputs:
+        return name, None
+    for end in ENDS:
+        if name.endswith(end) and name.removesuffix(end) in outputs:
+            return name.removesuffix(end), end
+    return None, None
+
+
+def _unknown_column(file: str, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> str:
+    known = [*outputs, *(output + end for output in outputs for end in ENDS), *inputs]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return (
+        f"Expected every column of {file!r} to be an outcome ({', '.join(outputs)}), an end of one "
+        f"(with _low or _high) or a setting ({', '.join(inputs)}), but got {name!r}.{hint}"
+    )
+
+
+def _check_cells(file: str, name: str, cells: Tensor, wrong: Tensor, expected: str) -> None:
+    if wrong.any():
+        row = first_index(wrong)
+        got = "is empty" if cells[row].isnan() else f"has {cells[row]:g}"
+        raise ValueError(
+            f"Expected column {name!r} of {file!r} to hold {expected}, but {row_name(file, row)} {got}."
+        )
+
+
+def _check_rows(file: str, low: Tensor, high: Tensor, outputs: Sequence[str]) -> None:
+    empty = low > high
+    if empty.any():
+        row = first_index(empty.any(1))
+        place = first_index(empty[row])
+        name = outputs[place]
+        raise ValueError(
+            f"Expected {name + '_low'!r} of {file!r} to be at most {name + '_high'!r}, but "
+            f"{row_name(file, row)} has {low[row, place]:g} and {high[row, place]:g}."
+        )
+    free = (low.isinf() & high.isinf()).all(1)
+    if free.any():
+        raise ValueError(
+            f"Expected every row of {file!r} to have a target, but {row_name(file, first_index(free))} has "
+            f"none ({int(free.sum())} such row(s) in all)."
+        )
+
+
+def _half_widths(within: Within, file: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return by how much each value may be missed, name -> (N,) or ()."""
+    if not values:
+        raise ValueError(
+            f"Expected --within only where {file!r} has values, but it has ends alone."
+        )
+    amounts = within if isinstance(within, dict) else dict.fromkeys(values, within)
+    if not isinstance(within, dict) and len(values) > 1 and not str(within).endswith("%"):
+        raise ValueError(
+            f"Expected --within to be a percentage like 5%, or an amount of each outcome by name, "
+            f"like '{{{next(iter(values))}: {within}}}', but got {within!r}."
+        )
+    widths = {}
+    for name, amount in amounts.items():
+        if name not in values:
+            raise ValueError(
+                f"Expected --within to name outcomes with values in {file!r}, some of "
+                f"{', '.join(values)}, but got {name!r}."
+            )
+        text = str(amount)
+        try:
+            number = float(text.removesuffix("%"))
+        except ValueError:
+            number = torch.nan
+        if not 0 <= number < torch.inf:
+            raise ValueError(
+                f"Expected --within of {name!r} to be an amount or a percentage of at least 0, like 5%, "
+                f"but got {amount!r}."
+            )
+        relative = text.endswith("%")
+        widths[name] = values[name].abs() * (number / 100) if relative else torch.tensor(number)
+    return widths
+
+
+def _cells(low: Tensor, high: Tensor, limits: Mapping[str, int]) -> dict[str, tuple[int, Tensor]]:
+    cells = {}
+    for name, place in limits.items():
+        limit = (high if name.endswith("_high") else low)[:, place]
+        cells[f"target/{name}"] = place, torch.where(limit.isinf(), torch.nan, limit)
+    return cells
