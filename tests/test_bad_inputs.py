@@ -20,7 +20,6 @@ from lightning_invert import (
     Ensemble,
     ForwardInverseModule,
     InvertibilityCallback,
-    InvertibilityMetric,
     JacobianConsistency,
     LinearDecayAlpha,
     LinearPlusNonlinear,
@@ -208,7 +207,6 @@ DOORS = {
         },
     ),
     "Thresholds": (Thresholds, THRESHOLDS),
-    "InvertibilityMetric": (InvertibilityMetric, THRESHOLDS),
     "numerical_rank": (partial(numerical_rank, SIGMA), {"atol": SIZE, "rtol": SIZE}),
     "condition_number": (partial(condition_number, SIGMA), {"floor": SIZE}),
     "batched_jacobian": (

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from lightning_invert.jacobians.evaluation import with_context
 from lightning_invert.jacobians.jacobian import jacobian_and_outputs
@@ -23,16 +22,10 @@ class Comparison(NamedTuple):
         error: :math:`\|J - J^*\|_F / \|J^*\|_F`, shape (N,), float64: 0 where both are zero, inf
             where only J* is, NaN where either is not finite.
         singular_values: Of J*, shape (N, k), descending, float64; NaN where it is not finite.
-        name: What the reference is called: ``"truth"``, or ``"other run"``.
     """
 
     error: Tensor
     singular_values: Tensor
-    name: str = "truth"
-
-    def at(self, rows: Tensor) -> Self:
-        """Return the same at some of the points."""
-        return self._replace(error=self.error[rows], singular_values=self.singular_values[rows])
 
 
 def compare_jacobians(

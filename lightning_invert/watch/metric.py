@@ -35,14 +35,9 @@ class InvertibilityMetric(Metric):
     what monitors them is not fooled.
 
     Args:
-        rank_atol: Absolute threshold of the numerical rank.
-        rank_rtol: Threshold of the numerical rank relative to :math:`\sigma_1`.
-        singular_floor: :math:`\sigma_k` below it makes :math:`\kappa` infinite.
-        bands: Where *stable* ends and where *ill-conditioned* begins.
+        thresholds: What counts as full rank, as singular, and as ill-conditioned; by default
+            :class:`~lightning_invert.Thresholds`.
         kwargs: See :class:`torchmetrics.Metric`.
-
-    Raises:
-        ValueError: If a threshold is negative or ``bands`` are not in ascending order.
 
     Example:
         >>> metric = InvertibilityMetric()
@@ -64,14 +59,11 @@ class InvertibilityMetric(Metric):
     def __init__(
         self,
         *,
-        rank_atol: float = Thresholds.rank_atol,
-        rank_rtol: float = Thresholds.rank_rtol,
-        singular_floor: float = Thresholds.singular_floor,
-        bands: tuple[float, float] = Thresholds.bands,
+        thresholds: Thresholds | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.thresholds = Thresholds(rank_atol, rank_rtol, singular_floor, bands)
+        self.thresholds = thresholds or Thresholds()
         self.add_state("singular_values", [], dist_reduce_fx="cat")
         self.add_state("condition_limit", torch.tensor(math.inf), dist_reduce_fx="min")
 

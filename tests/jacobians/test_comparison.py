@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert.jacobians.comparison import Comparison, compare_jacobians
+from lightning_invert.jacobians.comparison import compare_jacobians
 from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
 
 A = np.random.default_rng(0).normal(size=(3, 5))
@@ -78,8 +78,3 @@ def test_another_number_of_outputs_is_named():
 def test_what_is_not_formed_is_not_compared():
     found = measure_spectrum(linear(B), X, reference=linear(A), effort=Effort(formed=False))
     assert found.comparison is None
-
-
-def test_some_points_of_a_comparison():
-    found = Comparison(torch.arange(3.0), torch.ones(3, 2), "other run").at(torch.tensor([2, 0]))
-    assert (found.error.tolist(), found.name) == ([2.0, 0.0], "other run")
