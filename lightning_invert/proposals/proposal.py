@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lightning_invert.doorway import figures_of, html_of, save_figures_of, words_of
+from lightning_invert.doorway import figures_of, html_of, save_figures_of
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.solver.solution import Solution
 from lightning_invert.solver.targets import Targets
@@ -73,9 +73,6 @@ class Proposal(Solution):
             "ill_conditioned": self.condition > Thresholds.bands[1],
         }
         return {name: flag for name, flag in flags.items() if flag is not None}
-
-    def __str__(self) -> str:
-        return words_of(self)
 
     def _repr_html_(self) -> str:
         return html_of(self)

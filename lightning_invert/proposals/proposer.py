@@ -310,20 +310,11 @@ class Proposer:
         max_steps: int,
     ) -> Query:
         num_starts = check_integer("num_starts", num_starts, low=1)
-        known = self.bounds
-        if bounds is None:
-            bounds = known
-        elif known is not None and isinstance(bounds, Sequence) and len(bounds) == 2:
-            # Numbers alone do not tell how many inputs there are.
-            like = torch.zeros_like(known.low).tolist()
-            bounds = tuple(
-                [end] * len(like) if isinstance(end, int | float) else end for end in bounds
-            )
         return Query.of(
             self.surrogate.function,
             targets,
             description=self.surrogate.description,
-            bounds=bounds,
+            bounds=self.bounds if bounds is None else bounds,
             starts=self.surrogate.starts_of(num_starts),
             num_starts=num_starts,
             fixed=fixed,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lightning_invert.solver.solution import Result
+from lightning_invert.solver.solution import Result, Solution
 
 if TYPE_CHECKING:
     from lightning_invert.proposals.proposal import Proposal
 
-__all__ = ["proposal_html", "proposal_words"]
+__all__ = ["proposal_html", "proposal_words", "solution_words"]
 
 MAX_ROWS = 10
 
@@ -41,7 +41,12 @@ def proposal_words(proposal: Proposal) -> str:
         >>> print(proposal_words(proposal).splitlines()[-1])
         To look at: 3 at the bounds.
     """
-    return "\n".join([*_reached(proposal), *_trusted(proposal), *_flagged(proposal)])
+    return "\n".join([solution_words(proposal), *_trusted(proposal), *_flagged(proposal)])
+
+
+def solution_words(solution: Solution) -> str:
+    """Describe how many targets are reached and why others are not, at what cost."""
+    return "\n".join(_reached(solution))
 
 
 def proposal_html(proposal: Proposal) -> str:
@@ -60,25 +65,25 @@ def proposal_html(proposal: Proposal) -> str:
     return f"<p>{words}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
-def _reached(proposal: Proposal) -> Iterator[str]:
-    count, reached = len(proposal), int(proposal.converged.sum())
+def _reached(solution: Solution) -> Iterator[str]:
+    count, reached = len(solution), int(solution.converged.sum())
     what = "1 target" if count == 1 else f"{count} targets"
-    yield f"{what}: {reached} reached{_missed(proposal)}."
+    yield f"{what}: {reached} reached{_missed(solution)}."
     if reached < count:
-        reasons = Counter(proposal.result[~proposal.converged].tolist())
+        reasons = Counter(solution.result[~solution.converged].tolist())
         words = [f"{number} {Result(value).words}" for value, number in sorted(reasons.items())]
         yield f"Not reached: {'; '.join(words)}."
-    if proposal.cost is not None and reached:
-        cost = _median(proposal.cost[proposal.converged])
+    if solution.cost is not None and reached:
+        cost = _median(solution.cost[solution.converged])
         yield f"Cost of those that are reached: median {cost}."
-    others = proposal.alternatives.count
+    others = solution.alternatives.count
     if others.any():
         yield f"Alternatives: {int(others.sum())}, of {int((others > 0).sum())} targets."
 
 
-def _missed(proposal: Proposal) -> str:
+def _missed(solution: Solution) -> str:
     """Return by how much the others are missed."""
-    left = proposal.residual[~proposal.converged]
+    left = solution.residual[~solution.converged]
     finite = left[left.isfinite()]
     if not len(finite):
         return ""

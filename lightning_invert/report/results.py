@@ -13,8 +13,9 @@ from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.trade_off import TradeOff
 from lightning_invert.report import figures
 from lightning_invert.report.files import file_name
-from lightning_invert.report.proposals import proposal_html, proposal_words
+from lightning_invert.report.proposals import proposal_html, proposal_words, solution_words
 from lightning_invert.report.words import report_table
+from lightning_invert.solver.solution import Solution
 from lightning_invert.watch.observation import Observation
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def _(trade_off: TradeOff, **options: Any) -> dict[str, Figure]:
 
 figures_of.register(Observation)(figures.map_figures)
 figures_of.register(Proposal)(figures.proposal_figures)
+words_of.register(Solution)(solution_words)
 words_of.register(Proposal)(proposal_words)
 html_of.register(Proposal)(proposal_html)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,7 +84,7 @@ class Query:
         about = Description.of(function) if description is None else description
         placement = about.placement(targets, None if callable(starts) else starts, bounds)
         given = None if callable(starts) else read_tensor("starts", starts, placement)
-        n = _num_inputs(about, given, bounds)
+        n = _num_inputs(about, given, bounds, scale)
         if bounds is None and about.inputs is not None:
             bounds = Bounds.of_variables(about.inputs)
         pair = (None, None) if bounds is None else bounds
@@ -140,7 +140,7 @@ def drawn_starts(count: int, seed: int) -> Callable[[Model, Bounds, Description]
     return draw
 
 
-def _num_inputs(about: Description, starts: Tensor | None, bounds: Any) -> int:
+def _num_inputs(about: Description, starts: Tensor | None, bounds: Any, scale: Any) -> int:
     if about.inputs is not None:
         return len(about.inputs)
     if starts is not None:
@@ -150,8 +150,9 @@ def _num_inputs(about: Description, starts: Tensor | None, bounds: Any) -> int:
                 f"{tuple(starts.shape)}."
             )
         return starts.shape[-1]
-    for end in bounds if isinstance(bounds, tuple | list) else ():
-        shape = () if end is None else to_tensor(end).shape
+    units = scale[:1] if isinstance(scale, tuple | list) else ()
+    for columns in (*(bounds if isinstance(bounds, Sequence) else ()), *units):
+        shape = () if columns is None or isinstance(columns, str) else to_tensor(columns).shape
         if len(shape) == 1:
             return shape[0]
     raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,12 +26,11 @@ class Ranking:
 
     Attributes:
         count: How many solutions of each target exist, shape (N,), from 1 to R.
-        columns: Name -> tensor of shape (N, R, \*). Of those that do not exist, floating numbers are
-            NaN.
+        columns: Name -> tensor of shape (N, R, \*), blank where no solution exists.
     """
 
     count: Tensor
-    columns: dict[str, Tensor] = field(default_factory=dict)
+    columns: dict[str, Tensor]
 
     @classmethod
     def of(cls, query: Query, ends: Ends) -> Ranking:
@@ -82,9 +81,7 @@ class Ranking:
     def reordered(self, worth: Tensor) -> Ranking:
         """Sort those that reach their targets by a worth (N, R), the least first."""
         last = ~self.exists | (self.columns["result"] != Result.REACHED)
-        worth = torch.where(last, torch.inf, worth.nan_to_num(torch.inf))
-        order = worth.argsort(dim=1, stable=True)
-        order = order.gather(1, last.gather(1, order).byte().argsort(dim=1, stable=True))
+        order = _sort(worth.nan_to_num(torch.inf), last)
         each = torch.arange(len(order), device=order.device)[:, None]
         return Ranking(self.count, {name: part[each, order] for name, part in self.columns.items()})
 
@@ -128,8 +125,7 @@ def _order(query: Query, ends: Ends) -> tuple[Tensor, Tensor]:
     if ends.cost is not None:
         cost = ends.cost.reshape(num_targets, -1).nan_to_num(nan=torch.inf)
         worth = torch.where(reached, cost, residual)
-    order = worth.argsort(dim=1, stable=True)
-    order = order.gather(1, (~reached).gather(1, order).byte().argsort(dim=1, stable=True))
+    order = _sort(worth, ~reached)
     if starts == 1:
         return order, torch.ones_like(order[:, 0])
 
@@ -141,6 +137,12 @@ def _order(query: Query, ends: Ends) -> tuple[Tensor, Tensor]:
         apart = (inputs[:, :later] - inputs[:, later : later + 1]).abs().amax(2) >= MIN_APART
         counts[:, later] &= (apart | ~counts[:, :later]).all(1)
     return order.gather(1, (~counts).byte().argsort(dim=1, stable=True)), counts.sum(1)
+
+
+def _sort(worth: Tensor, last: Tensor) -> Tensor:
+    """Return the order of a worth (N, R) in each row, the least first, with ``last`` at the end."""
+    order = worth.argsort(dim=1, stable=True)
+    return order.gather(1, last.gather(1, order).byte().argsort(dim=1, stable=True))
 
 
 def _blanked(part: Tensor, exists: Tensor) -> Tensor:

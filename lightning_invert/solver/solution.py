@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from lightning_invert.doorway import words_of
+
 __all__ = ["Alternatives", "Ends", "Result", "Solution"]
 
 
@@ -29,17 +31,14 @@ class Result(IntEnum):
     @property
     def words(self) -> str:
         """The reason in words."""
-        return _WORDS[self]
-
-
-_WORDS = {
-    Result.REACHED: "reached",
-    Result.OUT_OF_REACH: "out of reach: no direction leads nearer",
-    Result.AT_BOUNDS: "stopped at the bounds",
-    Result.OUT_OF_STEPS: "out of steps",
-    Result.STUCK: "stuck: no step leads nearer",
-    Result.NOT_FINITE: "not finite",
-}
+        return (
+            "reached",
+            "out of reach: no direction leads nearer",
+            "stopped at the bounds",
+            "out of steps",
+            "stuck: no step leads nearer",
+            "not finite",
+        )[self]
 
 
 class Ends(NamedTuple):
@@ -109,7 +108,7 @@ class Alternatives:
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    r"""The best inputs found for N targets; all tensors are without a graph.
+    r"""The best inputs found for N targets; all tensors are without a graph. ``print`` describes them.
 
     The condition number tells how far the *inputs* move for a small change of the target. It does
     not tell how wrong the outputs are: they are as good as the function.
@@ -149,6 +148,9 @@ class Solution:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def __str__(self) -> str:
+        return words_of(self)
 
     @property
     def converged(self) -> Tensor:
