@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.trade_off import TradeOff
-from lightning_invert.report import figures
+from lightning_invert.report.figures import map_figures, save_all
+from lightning_invert.report.figures.proposals import proposal_figures
+from lightning_invert.report.figures.trade_off import trade_off
 from lightning_invert.report.files import file_name
 from lightning_invert.report.proposals import proposal_html, proposal_words, solution_words
 from lightning_invert.report.words import report_table
@@ -45,16 +47,16 @@ def html_of(result: Any) -> str:
 def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Path]:
     """Save the figures of a result; those of a map begin with its name."""
     begin = f"{file_name(result.name)}_" if isinstance(result, Observation) else ""
-    return figures.save_all(figures_of(result, **options), folder, begin)
+    return save_all(figures_of(result, **options), folder, begin)
 
 
 @figures_of.register(TradeOff)
-def _(trade_off: TradeOff, **options: Any) -> dict[str, Figure]:
-    return {"trade_off": figures.trade_off(trade_off, **options)}
+def _(result: TradeOff, **options: Any) -> dict[str, Figure]:
+    return {"trade_off": trade_off(result, **options)}
 
 
-figures_of.register(Observation)(figures.map_figures)
-figures_of.register(Proposal)(figures.proposal_figures)
+figures_of.register(Observation)(map_figures)
+figures_of.register(Proposal)(proposal_figures)
 words_of.register(Solution)(solution_words)
 words_of.register(Proposal)(proposal_words)
 html_of.register(Proposal)(proposal_html)

@@ -11,6 +11,7 @@ from lightning_invert.report.figures import style
 from lightning_invert.report.figures.names import in_a_line
 from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import counted
+from lightning_invert.watch.quantities import to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ def achieved(proposal: Proposal, *, title: str = "") -> Figure:
     of which no target wants anything are left out, and so are points without a solution; of more
     than 12 outputs, the first 12 are drawn.
     """
-    outputs = style.array(proposal.outputs)
+    outputs = to_numpy(proposal.outputs)
     solved = np.flatnonzero(np.isfinite(outputs).all(1))
     reached = proposal.converged.cpu().numpy()
     wanted = (proposal.targets.low.isfinite() | proposal.targets.high.isfinite()).cpu().numpy()
@@ -69,7 +70,7 @@ def achieved(proposal: Proposal, *, title: str = "") -> Figure:
     if not len(solved):
         return style.empty_card(title, facts, "no solutions")
     rows = style.thinned(solved, MAX_DRAWN)
-    trust = None if proposal.trust is None else style.array(proposal.trust)
+    trust = None if proposal.trust is None else to_numpy(proposal.trust)
     if trust is not None:  # what is trusted least is drawn last, on top
         rows = rows[np.argsort(-trust[rows], kind="stable")]
     across = min(len(columns), 2 if len(columns) <= 4 else 4)
@@ -109,18 +110,18 @@ class _Output(NamedTuple):
 
 def _output(proposal: Proposal, j: int, rows: Array) -> _Output:
     low, high, predicted = (
-        style.array(part)[rows, j]
+        to_numpy(part)[rows, j]
         for part in (proposal.targets.low, proposal.targets.high, proposal.outputs)
     )
     ends = (proposal.outcome_low, proposal.outcome_high)
-    band = [style.array(end)[rows, j] for end in ends if end is not None]
+    band = [to_numpy(end)[rows, j] for end in ends if end is not None]
     reached = proposal.converged.cpu().numpy()[rows]
     if proposal.trust is None:
         from matplotlib.colors import to_rgba
 
         colours = np.tile(to_rgba(style.BLUE), (len(rows), 1))
     else:
-        colours = _colour_map()(style.array(proposal.trust)[rows])
+        colours = _colour_map()(to_numpy(proposal.trust)[rows])
     return _Output(low, high, predicted, predicted.clip(low, high), band, reached, colours)
 
 

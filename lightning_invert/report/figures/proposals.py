@@ -21,16 +21,7 @@ __all__ = ["proposal_figures"]
 def proposal_figures(
     proposal: Proposal, *, known: Tensor | None = None, tolerance: float = 0.1
 ) -> dict[str, Figure]:
-    """Draw targets and outcomes, the settings for the first target, and their sensitivities.
-
-    Args:
-        proposal: The proposals.
-        known: Known settings, shape (K, n).
-        tolerance: By how many standard units the target may move in the last two.
-
-    Returns:
-        Name -> figure: ``achieved``, ``settings`` and ``sensitivities``.
-    """
+    """Draw targets and outcomes, the settings for the first target, and their sensitivities."""
     return {
         "achieved": achieved(proposal),
         "settings": settings(proposal, known=known, tolerance=tolerance),

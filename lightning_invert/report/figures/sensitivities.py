@@ -12,7 +12,8 @@ from lightning_invert.report.figures import style
 from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.settings import input_ranges
 from lightning_invert.report.figures.style import Array
-from lightning_invert.watch.numerals import percent
+from lightning_invert.watch.numerals import counted, percent
+from lightning_invert.watch.quantities import to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,8 +29,9 @@ BEYOND = 1.2
 """Longer bars are cut at this share of the bounds: the setting could not follow."""
 
 
+@style.styled()
 def sensitivities(
-    proposal: Proposal, *, known: Tensor | None = None, tolerance: float = 0.1, title: str = ""
+    proposal: Proposal, *, title: str = "", known: Tensor | None = None, tolerance: float = 0.1
 ) -> Figure:
     r"""Draw how far each input moves, at most, if the target moves by a tolerance.
 
@@ -38,73 +40,55 @@ def sensitivities(
     the setting changes with each change of the target. Above 100 % it cannot follow. Targets without
     a solution are left out.
 
+    Of more than 24 inputs, the most sensitive are drawn.
+
     Args:
         proposal: The proposals.
+        title: Title of the figure.
         known: Known settings, shape (K, n): the range of an input whose bounds are open.
         tolerance: How far the target may move, in standard units, in the most adverse direction.
-        title: Title of the figure.
-
-    Returns:
-        The figure, in % of the bounds. Of more than 24 inputs, the most sensitive are drawn.
-
-    Raises:
-        ValueError: If an argument is out of its range or of a wrong shape.
-        TypeError: If ``tolerance`` is no number.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert import ForwardInverseModule, SmoothMLP
-        >>> _ = torch.manual_seed(0)
-        >>> pair = ForwardInverseModule(SmoothMLP(3, 2), SmoothMLP(2, 3))
-        >>> proposal = pair.propose(torch.zeros(1, 2), bounds=(3 * [-2.0], 3 * [2.0]))
-        >>> figure = sensitivities(proposal, tolerance=0.2)
-        >>> drawn = torch.tensor([bar.get_width() for bar in figure.axes[0].patches]).double()
-        >>> bool(torch.allclose(drawn, 100 * proposal.sensitivity[0] * 0.2 / 4))  # bounds 4 wide
-        True
     """
     tolerance = check_number("tolerance", tolerance, low=0.0)
     low, high = input_ranges(proposal, known)
-    share = style.array(proposal.sensitivity) * tolerance / (high - low)
+    share = to_numpy(proposal.sensitivity) * tolerance / (high - low)
     share = share[~np.isnan(share).any(1)]
     title = title or "sensitivity of the settings"
     facts = [
-        style.targets(len(share)),
+        counted(len(share), "target"),
         style.left_out(len(proposal) - len(share)),
         f"if the target moves by {tolerance:g} standard units",
         "bar: median, line: 5 to 95 %" if len(share) > 1 else "",
     ]
-    with style.styled():
-        if not len(share):
-            return style.nothing(*style.card(title, facts[:2]), "no solutions")
-        # An interpolated quantile would make NaN of what is infinite.
-        bottom, median, top = np.quantile(share, [0.05, 0.5, 0.95], axis=0, method="nearest")
-        figure, axes, shown, names = input_rows(
-            [one.label for one in proposal.input_variables], median, letters=24, each=BAR, wide=4.9,
-            margins=(0.5, 1.72, 0.6), title=title, facts=facts,
+    if not len(share):
+        return style.empty_card(title, facts[:2], "no solutions")
+    # An interpolated quantile would make NaN of what is infinite.
+    bottom, median, top = np.quantile(share, [0.05, 0.5, 0.95], axis=0, method="nearest")
+    figure, axes, shown, names = input_rows(
+        [variable.label for variable in proposal.input_variables], median, letters=24, each=BAR, wide=4.9,
+        margins=(0.5, 1.72, 0.6), title=title, facts=facts,
+    )  # fmt: skip
+    limit = _limit(top[shown])
+    where = np.arange(len(shown))[::-1]
+    bars = 100 * median[shown].clip(max=limit)
+    axes.barh(where, bars, height=0.62, color=style.BLUE, alpha=0.75, lw=0)
+    if len(share) > 1:
+        ends = (100 * end[shown].clip(max=limit) for end in (bottom, top))
+        axes.hlines(where, *ends, color=style.BLACK, lw=1.1, gid="ranges")
+    if limit > 1:
+        axes.axvline(100, color=style.RED, lw=0.9, ls="--")
+    fixed = ~proposal.bounds.movable.any(0).cpu().numpy()
+    for at, j in zip(where, shown, strict=True):
+        text = "fixed" if fixed[j] else percent(median[j])
+        axes.text(
+            1.02, float(at), text, transform=axes.get_yaxis_transform(), va="center", size=7.5,
+            color="0.3",
         )  # fmt: skip
-        limit = _limit(top[shown])
-        where = np.arange(len(shown))[::-1]
-        bars = 100 * median[shown].clip(max=limit)
-        axes.barh(where, bars, height=0.62, color=style.BLUE, alpha=0.75, lw=0)
-        if len(share) > 1:
-            ends = (100 * end[shown].clip(max=limit) for end in (bottom, top))
-            axes.hlines(where, *ends, color=style.BLACK, lw=1.1)
-        if limit > 1:
-            axes.axvline(100, color=style.RED, lw=0.9, ls="--")
-        fixed = ~proposal.bounds.movable.any(0).cpu().numpy()
-        for at, j in zip(where, shown, strict=True):
-            share_there = "∞" if np.isinf(median[j]) else percent(median[j])
-            text = "fixed" if fixed[j] else share_there
-            axes.text(
-                1.02, float(at), text, transform=axes.get_yaxis_transform(), va="center", size=7.5,
-                color="0.3",
-            )  # fmt: skip
-        axes.set_yticks(where, names)
-        axes.tick_params(axis="y", length=0, labelsize=8)
-        axes.set_xlim(0, 100 * limit)
-        axes.set_ylim(-0.6, len(shown) - 0.4)
-        axes.set_xlabel("change of the setting (% of its bounds)")
-        return figure
+    axes.set_yticks(where, names)
+    axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.set_xlim(0, 100 * limit)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.set_xlabel("change of the setting (% of its bounds)")
+    return figure
 
 
 def _limit(top: Array) -> float:

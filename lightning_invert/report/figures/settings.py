@@ -11,7 +11,8 @@ from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.style import Array
-from lightning_invert.watch.numerals import short
+from lightning_invert.watch.numerals import counted, short
+from lightning_invert.watch.quantities import to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +28,14 @@ TRACK = 0.42
 BINS = 48
 
 
+@style.styled()
 def settings(
     proposal: Proposal,
     *,
+    title: str = "",
     row: int = 0,
     known: Tensor | None = None,
     tolerance: float = 0.1,
-    title: str = "",
 ) -> Figure:
     r"""Draw the settings proposed for one target, each within its bounds.
 
@@ -42,69 +44,52 @@ def settings(
     it is fixed; hollow marks are the alternatives. The error bar is how far the input moves, at most,
     if the target moves by the tolerance: the sensitivity times the tolerance.
 
+    Of more than 24 inputs, the most sensitive are drawn.
+
     Args:
         proposal: The proposals.
+        title: Title of the figure.
         row: Which target.
         known: Known settings, shape (K, n), such as ``proposer.evidence.rows("train")[0]``.
         tolerance: How far the target may move, in standard units.
-        title: Title of the figure.
-
-    Returns:
-        The figure. Of more than 24 inputs, the most sensitive are drawn.
-
-    Raises:
-        ValueError: If there is no such row, or a shape does not fit.
-        TypeError: If an argument is of a wrong type.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert import ForwardInverseModule, SmoothMLP
-        >>> pair = ForwardInverseModule(SmoothMLP(3, 2), SmoothMLP(2, 3))
-        >>> proposal = pair.propose(torch.zeros(1, 2), bounds=(3 * [-2.0], 3 * [2.0]))
-        >>> figure = settings(proposal, known=torch.randn(100, 3))
-        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        ['x0', 'x1', 'x2']
     """
     row = check_integer("row", row, low=0, high=len(proposal) - 1)
     tolerance = check_number("tolerance", tolerance, low=0.0)
     low, high = input_ranges(proposal, known)
     width = high - low
-    chosen = (style.array(proposal.inputs)[row] - low) / width
-    others = (style.array(proposal.alternatives.inputs)[row] - low) / width
+    chosen = (to_numpy(proposal.inputs)[row] - low) / width
+    others = (to_numpy(proposal.alternatives.inputs)[row] - low) / width
     others = others[: int(proposal.alternatives.count[row])]
-    moves = style.array(proposal.sensitivity)[row] * tolerance / width
+    moves = to_numpy(proposal.sensitivity)[row] * tolerance / width
     fixed = ~proposal.bounds.movable[row].cpu().numpy()
     title = title or f"settings for target {row}"
     facts = [
         _trust(proposal, row),
-        "1 alternative" if len(others) == 1 else f"{len(others)} alternatives",
+        counted(len(others), "alternative"),
         f"bars: if the target moves by {tolerance:g} standard units",
         "shade: known settings" if known is not None else "",
     ]
-    with style.styled():
-        if not np.isfinite(chosen).all():
-            return style.nothing(*style.card(title, facts[:1]), "no solution")
-        figure, axes, shown, names = input_rows(
-            [one.label for one in proposal.input_variables], moves, letters=22, each=TRACK, wide=5.5,
-            margins=(0.12, 1.9, 0.62), title=title, facts=facts,
-        )  # fmt: skip
-        for place, j in enumerate(shown):
-            up = len(shown) - 1 - place
-            if known is not None:
-                _density(axes, (style.array(known)[:, j] - low[j]) / width[j], up)
-            _track(axes, up, chosen[j], others[:, j], moves[j], fixed[j])
-            for at, text, side in ((-0.03, low[j], "right"), (1.03, high[j], "left")):
-                axes.text(
-                    at, up, short(float(text), 3), ha=side, va="center", size=7.5, color="0.3"
-                )
-        axes.set_yticks(range(len(shown))[::-1], names)
-        axes.tick_params(axis="y", length=0, pad=34, labelsize=8)
-        axes.set_xticks([])
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.5, len(shown) - 0.4)
-        return figure
+    if not np.isfinite(chosen).all():
+        return style.empty_card(title, facts[:1], "no solution")
+    figure, axes, shown, names = input_rows(
+        [variable.label for variable in proposal.input_variables], moves, letters=22, each=TRACK, wide=5.5,
+        margins=(0.12, 1.9, 0.62), title=title, facts=facts,
+    )  # fmt: skip
+    for place, j in enumerate(shown):
+        up = len(shown) - 1 - place
+        if known is not None:
+            _density(axes, (to_numpy(known)[:, j] - low[j]) / width[j], up)
+        _track(axes, up, chosen[j], others[:, j], moves[j], fixed[j])
+        for at, text, side in ((-0.03, low[j], "right"), (1.03, high[j], "left")):
+            axes.text(at, up, short(float(text), 3), ha=side, va="center", size=7.5, color="0.3")
+    axes.set_yticks(range(len(shown))[::-1], names)
+    axes.tick_params(axis="y", length=0, pad=34, labelsize=8)
+    axes.set_xticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.5, len(shown) - 0.4)
+    return figure
 
 
 def input_ranges(proposal: Proposal, known: Tensor | None = None) -> tuple[Array, Array]:
@@ -118,10 +103,10 @@ def input_ranges(proposal: Proposal, known: Tensor | None = None) -> tuple[Array
             f"Expected argument `known` to be of shape (K, {proposal.inputs.shape[1]}), settings as "
             f"they are proposed, but got {tuple(known.shape)}."
         )
-    low, high = style.array(proposal.bounds.low).min(0), style.array(proposal.bounds.high).max(0)
+    low, high = to_numpy(proposal.bounds.low).min(0), to_numpy(proposal.bounds.high).max(0)
     parts = [proposal.inputs, proposal.alternatives.inputs.flatten(0, 1)]
     values = np.concatenate(
-        [style.array(part) for part in (*parts, *([] if known is None else [known]))]
+        [to_numpy(part) for part in (*parts, *([] if known is None else [known]))]
     )
     for j, variable in enumerate(proposal.input_variables):
         if low[j] < high[j] and np.isfinite(high[j] - low[j]):
@@ -149,7 +134,7 @@ def _density(axes: Axes, values: Array, up: float) -> None:
         # A value that many points share would flatten all others.
         most = 1.3 * np.quantile(counts[counts > 0], 0.9)
         tops = up + 0.62 * np.minimum(counts / most, 1.0)
-        axes.stairs(tops, edges, baseline=up, fill=True, color="0.83", lw=0)
+        axes.stairs(tops, edges, baseline=up, fill=True, color="0.83", lw=0, gid="known")
 
 
 def _track(axes: Axes, up: float, chosen: float, others: Array, move: float, fixed: bool) -> None:
@@ -157,11 +142,12 @@ def _track(axes: Axes, up: float, chosen: float, others: Array, move: float, fix
     axes.vlines([0, 1], up - 0.11, up + 0.11, color="0.55", lw=1.0, zorder=1)
     if move > 0:
         ends = np.clip([chosen - move, chosen + move], 0, 1)
-        axes.hlines(up, *ends, color=style.BLUE, lw=4.0, alpha=0.45, zorder=2)
+        axes.hlines(up, *ends, color=style.BLUE, lw=4.0, alpha=0.45, zorder=2, gid="bar")
     axes.scatter(
         others, np.full(len(others), up), s=22, facecolors="white", edgecolors=style.RED, lw=1.0,
-        zorder=3, clip_on=False,
+        zorder=3, clip_on=False, gid="alternatives",
     )  # fmt: skip
     axes.scatter(
-        chosen, up, s=44, c=style.BLUE, marker="s" if fixed else "o", zorder=4, clip_on=False, lw=0
-    )
+        chosen, up, s=44, c=style.BLUE, marker="s" if fixed else "o", zorder=4, clip_on=False, lw=0,
+        gid="chosen",
+    )  # fmt: skip

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import replace_file
-from lightning_invert.watch.numerals import counted, power, short
+from lightning_invert.watch.numerals import power, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,16 +123,12 @@ def card(title: str, facts: Sequence[str]) -> tuple[Figure, Axes]:
     return page.figure, page.panel(0.58, 0.55, page.width - 0.7, page.room - 0.55)
 
 
-def nothing(figure: Figure, axes: Axes, what: str = "no points") -> Figure:
-    """Say on a card that there is nothing to draw."""
+def empty_card(title: str, facts: Sequence[str], what: str = "no points") -> Figure:
+    """Return a figure that says that there is nothing to draw."""
+    figure, axes = card(title, facts)
     axes.set_axis_off()
     axes.text(0.5, 0.5, what, ha="center", va="center", transform=axes.transAxes)
     return figure
-
-
-def empty_card(title: str, facts: Sequence[str], what: str = "no points") -> Figure:
-    """Return a figure that says that there is nothing to draw."""
-    return nothing(*card(title, facts), what)
 
 
 # Axes.
@@ -213,19 +208,9 @@ def colour_bar(
 # Values.
 
 
-def targets(count: int) -> str:
-    """Write a number of targets."""
-    return counted(count, "target")
-
-
 def left_out(count: int) -> str:
     """Write how many points are not drawn because they are not finite."""
     return f"{count} not finite, left out" if count else ""
-
-
-def array(tensor: Tensor) -> Array:
-    """Return a tensor of any dtype and device as an array of float64."""
-    return np.asarray(tensor.detach().cpu().double().numpy())
 
 
 def thinned(rows: Array, most: int) -> Array:

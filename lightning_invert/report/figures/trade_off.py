@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightning_invert.report.figures import style
-from lightning_invert.watch.numerals import short
+from lightning_invert.watch.numerals import counted, short
+from lightning_invert.watch.quantities import to_numpy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,22 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["trade_off"]
 
-SHADES = ((5, 95, "#CFE3F1"), (25, 75, "#9CC6E2"))
+SHADES = ((5, 95, style.SHADES[0]), (25, 75, style.SHADES[1]))
 
 
+@style.styled()
 def trade_off(result: TradeOff, *, title: str = "") -> Figure:
     r"""Draw the least cost over the width of the target.
 
     Of one target, its cost. Of several, what the width saves: the cost minus that at the narrowest
     width, because targets differ by more than a width ever saves. The line is the median, the shades
     hold 50 % and 90 % of the targets that are reached at every width.
-
-    Args:
-        result: Costs and widths.
-        title: Title of the figure.
-
-    Returns:
-        The figure.
 
     Example:
         >>> import torch
@@ -41,31 +36,29 @@ def trade_off(result: TradeOff, *, title: str = "") -> Figure:
         >>> figure.axes[0].lines[0].get_ydata().tolist()
         [3.0, 2.0]
     """
-    widths, cost = style.array(result.widths), style.array(result.cost)
+    widths, cost = to_numpy(result.widths), to_numpy(result.cost)
     count = cost.shape[1]
     reached = np.isfinite(cost)
     title = title or "what a wider target saves"
-    facts = [style.targets(count)]
+    facts = [counted(count, "target")]
     if not reached.all():
         ends = [f"{int(reached[k].sum())} at {widths[k]:g}" for k in (0, -1)]
         facts.append("reached: " + ", ".join(ends))
-    with style.styled():
-        costs = cost if count == 1 else cost[:, reached.all(0)]
-        if not costs.shape[1] or not np.isfinite(costs).any():
-            return style.nothing(*style.card(title, facts), "no target is reached")
-        if count > 1:
-            level = float(np.median(costs[0]))
-            facts += [f"median cost at {widths[0]:g}: {short(level)}", "shades: 50 %, 90 %"]
-            costs = costs - costs[0]
-        figure, axes = style.card(title, facts)
-        for low, high, colour in SHADES if count > 1 else ():
-            bottom, top = np.percentile(costs, [low, high], axis=1)
-            axes.fill_between(widths, bottom, top, color=colour, lw=0)
-        line = np.median(costs, axis=1)
-        axes.plot(widths, line, color=style.BLACK, lw=1.3, marker="o", ms=3.5)
-        axes.margins(x=0.03)
-        axes.set_xlabel("each outcome may be off by (standard units)")
-        axes.set_ylabel("cost" if count == 1 else f"change of the cost from {widths[0]:g}")
-        ticks = style.ticks(*axes.get_ylim(), 5)
-        axes.set_yticks([tick for tick, _ in ticks], [text for _, text in ticks])
-        return figure
+    costs = cost if count == 1 else cost[:, reached.all(0)]
+    if not costs.shape[1] or not np.isfinite(costs).any():
+        return style.empty_card(title, facts, "no target is reached")
+    if count > 1:
+        level = float(np.median(costs[0]))
+        facts += [f"median cost at {widths[0]:g}: {short(level)}", "shades: 50 %, 90 %"]
+        costs = costs - costs[0]
+    figure, axes = style.card(title, facts)
+    for low, high, colour in SHADES if count > 1 else ():
+        bottom, top = np.percentile(costs, [low, high], axis=1)
+        axes.fill_between(widths, bottom, top, color=colour, lw=0, gid=f"{high - low} %")
+    line = np.median(costs, axis=1)
+    axes.plot(widths, line, color=style.BLACK, lw=1.3, marker="o", ms=3.5)
+    axes.margins(x=0.03)
+    axes.set_xlabel("each outcome may be off by (standard units)")
+    axes.set_ylabel("cost" if count == 1 else f"change of the cost from {widths[0]:g}")
+    style.set_ticks(axes.yaxis, style.ticks(*axes.get_ylim(), 5))
+    return figure

@@ -132,7 +132,7 @@ def kappa_bar(axes: Axes, limits: tuple[float, float], bands: tuple[float, float
         for value in values
     ]
     if high >= style.CAP:
-        ticks = [tick for tick in ticks if tick[0] <= high - 0.06 * (high - low)]
+        ticks = [tick for tick in ticks if tick[0] <= high - 0.08 * (high - low)]
         ticks.append((style.CAP, "∞"))
     style.colour_bar(axes, COLOURS, limits, ticks, "condition number κ")
     ends = [math.log10(band) for band in bands if low < math.log10(band) < high]

@@ -3,12 +3,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from matplotlib.collections import LineCollection, PathCollection
 
 from lightning_invert import Variable
-from lightning_invert.report.figures import achieved, to_image
+from lightning_invert.report.figures import to_image
+from lightning_invert.report.figures.achieved import achieved
 from lightning_invert.solver.targets import Targets
-from tests.report.figures.drawing import words
+from tests.report.figures.drawing import assert_nothing_written_is_clipped, drawn, places, words
 from tests.report.proposed import calibrated, proposed
 
 X = torch.tensor([[1.0, -4.0], [3.0, 0.0], [9.0, 4.0]], dtype=torch.float64)
@@ -16,20 +16,13 @@ X = torch.tensor([[1.0, -4.0], [3.0, 0.0], [9.0, 4.0]], dtype=torch.float64)
 
 def points(axes):
     """Where all points of a panel are, in ascending order of what was wanted."""
-    found = [c.get_offsets() for c in axes.collections if isinstance(c, PathCollection)]
-    drawn = np.concatenate(found)
-    return drawn[drawn[:, 0].argsort()]
+    marks = np.concatenate([places(axes, "reached"), places(axes, "missed")])
+    return marks[marks[:, 0].argsort()]
 
 
-def lines(axes):
-    """The lines of a panel that belong to points, as x0, y0, x1, y1."""
-    found = [c for c in axes.collections if isinstance(c, LineCollection)]
-    return sorted(path.vertices.ravel().tolist() for c in found for path in c.get_paths())
-
-
-def marked(axes):
-    reached, missed = (c for c in axes.collections if isinstance(c, PathCollection))
-    return len(reached.get_offsets()), len(missed.get_offsets())
+def lines(axes, name):
+    """The lines of a panel, as x0, y0, x1, y1."""
+    return sorted(np.ravel(line).tolist() for line in places(axes, name))
 
 
 def test_each_output_is_drawn_over_what_was_wanted_of_it_with_its_error_below():
@@ -43,12 +36,12 @@ def test_each_output_is_drawn_over_what_was_wanted_of_it_with_its_error_below():
 
 def test_the_bars_are_the_band_about_what_was_wanted():
     below = achieved(calibrated(X)).axes[1]
-    np.testing.assert_allclose(lines(below), [[x, -0.5, x, 0.5] for x in (1, 3, 9)])
+    np.testing.assert_allclose(lines(below, "bands"), [[x, -0.5, x, 0.5] for x in (1, 3, 9)])
 
 
 def test_what_is_trusted_less_has_another_colour_and_is_drawn_on_top():
     figure = achieved(calibrated(X))
-    reached = figure.axes[0].collections[-2]
+    reached = drawn(figure.axes[0], "reached")
     assert reached.get_offsets()[-1, 0] == 1.0  # of trust 0.1
     assert len({tuple(colour) for colour in reached.get_facecolors()}) == 3
     assert figure.axes[-1].get_ylabel() == "trust"
@@ -57,7 +50,7 @@ def test_what_is_trusted_less_has_another_colour_and_is_drawn_on_top():
 def test_without_a_calibration_there_are_neither_bars_nor_colours():
     figure = achieved(proposed(X))
     assert len(figure.axes) == 4
-    assert lines(figure.axes[1]) == []
+    assert not figure.axes[1].findobj(lambda artist: artist.get_gid() == "bands")
     assert "90 %" not in words(figure)
 
 
@@ -67,14 +60,17 @@ def test_an_interval_is_drawn_from_end_to_end_and_its_point_is_off_by_what_it_mi
     low[1, 0], high[1, 0] = 3.5, math.inf  # misses it by 0.5
     above, below = achieved(calibrated(X, targets=Targets(low, high))).axes[:2]
     end = above.get_xlim()[1]
-    np.testing.assert_allclose(lines(above), [[0.0, 1.0, 2.0, 1.0], [3.5, 3.0, end, 3.0]])
+    np.testing.assert_allclose(
+        lines(above, "intervals"), [[0.0, 1.0, 2.0, 1.0], [3.5, 3.0, end, 3.0]]
+    )
     np.testing.assert_allclose(points(above), [[1, 1], [3.5, 3], [9, 9]])
     np.testing.assert_allclose(points(below)[:, 1], [0, -0.5, 0])
 
 
 def test_what_is_not_reached_is_crossed_and_counted():
     figure = achieved(calibrated(X, result=torch.tensor([0, 1, 0])))
-    assert marked(figure.axes[0]) == marked(figure.axes[1]) == (2, 1)
+    for axes in figure.axes[:2]:
+        assert (len(places(axes, "reached")), len(places(axes, "missed"))) == (2, 1)
     assert "3 targets · 2 reached · ✕: not reached" in words(figure)
 
 
@@ -105,9 +101,7 @@ def test_targets_without_a_solution_are_counted_and_left_out():
 def test_of_many_targets_the_median_band_is_shaded_and_no_more_than_4096_are_drawn():
     many = torch.rand(9000, 2, generator=torch.Generator().manual_seed(0)).double()
     below = achieved(calibrated(many)).axes[1]
-    assert lines(below) == []
-    (shade,) = below.patches
-    extent = shade.get_extents().transformed(below.transData.inverted())
+    extent = drawn(below, "median band").get_extents().transformed(below.transData.inverted())
     np.testing.assert_allclose(extent.intervaly, [-0.5, 0.5])
     assert 2000 < len(points(below)) <= 4096
 
@@ -120,11 +114,7 @@ def test_any_number_of_outputs_is_drawn_and_of_many_the_first_twelve(outputs):
     figure = achieved(proposed(torch.zeros(5, 2), **wanted), title="t" * 200)
     assert len(figure.axes) == 2 * min(outputs, 12)
     assert ("the first 12 of 13 outputs" in words(figure)) == (outputs == 13)
-    to_image(figure)
-    inside = figure.bbox.padded(1)
-    shown = [t for a in figure.axes for t in (a.title, a.xaxis.label, a.yaxis.label)]
-    boxes = [text.get_window_extent() for text in (*shown, *figure.texts) if text.get_text()]
-    assert all(inside.contains(*box.min) and inside.contains(*box.max) for box in boxes)
+    assert_nothing_written_is_clipped(figure)
 
 
 @pytest.mark.parametrize(

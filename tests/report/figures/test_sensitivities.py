@@ -1,14 +1,18 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
-from matplotlib.collections import LineCollection
 
 from lightning_invert import Variable
-from lightning_invert.report.figures import sensitivities, settings, to_image
+from lightning_invert.report.figures import to_image
+from lightning_invert.report.figures.sensitivities import sensitivities
+from lightning_invert.report.figures.settings import settings
 from lightning_invert.variables import Bounds
-from tests.report.figures.drawing import words
+from tests.report.figures.drawing import (
+    assert_no_neighbours_overlap,
+    assert_nothing_written_is_clipped,
+    places,
+    words,
+)
 from tests.report.proposed import proposed
 
 LONG = "the_very_long_name_of_an_input_measured_at_the_top"
@@ -21,8 +25,7 @@ def widths(figure):
 
 
 def lines(figure):
-    found = [c for c in figure.axes[0].collections if isinstance(c, LineCollection)]
-    return [path.vertices[:, 0].tolist() for c in found for path in c.get_paths()]
+    return [line[:, 0].tolist() for line in places(figure.axes[0], "ranges")]
 
 
 @pytest.mark.parametrize("tolerance", [0.1, 0.4])
@@ -38,7 +41,7 @@ def test_a_bar_is_sensitivity_times_tolerance_relative_to_the_box(tolerance):
 def test_what_could_not_follow_is_cut_at_the_edge_and_written():
     figure = sensitivities(proposed(X, sensitivity=S.where(S < 5, torch.inf)))
     assert widths(figure)[0] == figure.axes[0].get_xlim()[1] == 120
-    assert [t.get_text() for t in figure.axes[0].texts] == ["∞", "1.5 %"]
+    assert words(figure).endswith("∞ 1.5 %")
     assert to_image(figure).std() > 0
 
 
@@ -57,32 +60,17 @@ def test_what_is_fixed_is_called_so():
     figure = sensitivities(
         proposed(X, sensitivity=S * torch.tensor([0, 1]), bounds=Bounds(low, high))
     )
-    assert [t.get_text() for t in figure.axes[0].texts] == ["fixed", "1.5 %"]
+    assert words(figure).endswith("fixed 1.5 %")
 
 
 @pytest.mark.parametrize("draw", [sensitivities, settings])
-def test_long_names_do_not_run_into_each_other(draw):
-    names = tuple(Variable(f"{LONG}_{j}", "Nm³/(t h)") for j in range(7))
-    x = torch.zeros(3, 7)
-    figure = draw(proposed(x, input_variables=names, bounds=Bounds(x, x + 1), sensitivity=x))
-    to_image(figure)
-    inside = figure.bbox.padded(1)
-    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
-    assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
-    assert all(inside.contains(*box.min) and inside.contains(*box.max) for box in boxes)
-
-
-@pytest.mark.parametrize("inputs", [1, 30])
-def test_any_number_of_inputs_is_drawn_and_nothing_is_clipped(inputs):
-    names = tuple(Variable(f"the_long_name_of_an_input_{j}", "Nm³/(t h)") for j in range(inputs))
+@pytest.mark.parametrize("inputs", [1, 7, 30])
+def test_names_of_any_number_of_inputs_are_neither_clipped_nor_run_into_each_other(draw, inputs):
+    names = tuple(Variable(f"{LONG}_{j}", "Nm³/(t h)") for j in range(inputs))
     x = torch.zeros(3, inputs)
-    found = proposed(x, input_variables=names, bounds=Bounds(x, x + 1), sensitivity=x + 0.5)
-    figure = sensitivities(found, title="t" * 200)
-    assert len(widths(figure)) == min(inputs, 24)
-    to_image(figure)
-    inside = figure.bbox.padded(1)
-    texts = [*figure.axes[0].get_yticklabels(), *figure.axes[0].texts, figure.axes[0].xaxis.label]
-    for text in (*texts, *figure.texts):
-        box = text.get_window_extent()
-        assert inside.contains(*box.min)
-        assert inside.contains(*box.max)
+    proposal = proposed(x, input_variables=names, bounds=Bounds(x, x + 1), sensitivity=x + 0.5)
+    figure = draw(proposal, title="t" * 200)
+    assert_nothing_written_is_clipped(figure)
+    labels = figure.axes[0].get_yticklabels()
+    assert len(labels) == min(inputs, 24)
+    assert_no_neighbours_overlap(labels)
