@@ -1,4 +1,4 @@
-"""Arguments that are checked where they are given, in the same words everywhere."""
+"""Checks of arguments, with the same messages everywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check_text", "repeated"]
+__all__ = [
+    "check_choice",
+    "check_flag",
+    "check_integer",
+    "check_number",
+    "check_text",
+    "describe_repetitions",
+    "wrong",
+]
 
 MAX_SHOWN = 80
 """Characters of a value in an error."""
@@ -18,18 +26,7 @@ MAX_SHOWN = 80
 def check_integer(
     name: str, value: Any, *, low: int | None = None, high: int | None = None, what: str = ""
 ) -> int:
-    """Return ``value`` as an ``int`` if it is a whole number between two ends.
-
-    Args:
-        name: Of the argument.
-        value: What came.
-        low: The least that is admitted, if there is one.
-        high: The most that is admitted, if there is one.
-        what: Further words on what is expected, like ``"or None"``.
-
-    Raises:
-        TypeError: If it is no whole number: a string, a flag, 2.5, or 5.0 where 5 is meant.
-        ValueError: If it is out of its range.
+    """Return ``value`` as an ``int`` if it is a whole number in [low, high]; 5.0 and True are none.
 
     Example:
         >>> check_integer("patience", 3, low=1)
@@ -41,10 +38,10 @@ def check_integer(
     expected = f"a whole number{_ends(low, high)}{what and f', {what}'}"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(wrong(name, expected, value))
-    found = int(value)
-    if (low is not None and found < low) or (high is not None and found > high):
+    number = int(value)
+    if (low is not None and number < low) or (high is not None and number > high):
         raise ValueError(wrong(name, expected, value))
-    return found
+    return number
 
 
 def check_number(
@@ -57,20 +54,7 @@ def check_number(
     open_high: bool = False,
     what: str = "",
 ) -> float:
-    """Return ``value`` as a ``float`` if it is a finite number between two ends.
-
-    Args:
-        name: Of the argument.
-        value: What came.
-        low: The lower end.
-        high: The upper end.
-        open_low: Whether the lower end itself is not admitted.
-        open_high: Whether the upper end itself is not admitted.
-        what: Further words on what is expected, like ``"or None"``.
-
-    Raises:
-        TypeError: If it is no number: a string, a flag.
-        ValueError: If it is NaN, infinite or out of its range.
+    """Return ``value`` as a ``float`` if it is a finite number between two ends; True is none.
 
     Example:
         >>> check_number("learning_rate", 1, low=0.0, open_low=True)
@@ -83,20 +67,17 @@ def check_number(
     expected = f"a{finite} number{_ends(low, high, open_low, open_high)}{what and f', {what}'}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(wrong(name, expected, value))
-    found = float(value)
-    inside = (found > low if open_low else found >= low) and (
-        found < high if open_high else found <= high
+    number = float(value)
+    inside = (number > low if open_low else number >= low) and (
+        number < high if open_high else number <= high
     )
-    if not (math.isfinite(found) and inside):
+    if not (math.isfinite(number) and inside):
         raise ValueError(wrong(name, expected, value))
-    return found
+    return number
 
 
 def check_flag(name: str, value: Any) -> bool:
     """Return ``value`` if it is True or False: ``"no"`` and 0 are neither.
-
-    Raises:
-        TypeError: If it is anything else.
 
     Example:
         >>> check_flag("verbose", "no")
@@ -110,9 +91,6 @@ def check_flag(name: str, value: Any) -> bool:
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     """Return ``value`` if it is one of two or more ``choices``; True is not 1 here.
-
-    Raises:
-        ValueError: If it is none of them.
 
     Example:
         >>> check_choice("mode", "revers", ("auto", "reverse"))
@@ -130,10 +108,6 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
 def check_text(name: str, value: Any) -> str:
     """Return ``value`` if it is a string that is not empty.
 
-    Raises:
-        TypeError: If it is no string.
-        ValueError: If it is empty.
-
     Example:
         >>> check_text("map", 3)
         Traceback (most recent call last):
@@ -146,11 +120,11 @@ def check_text(name: str, value: Any) -> str:
     return value
 
 
-def repeated(names: Sequence[str]) -> str:
-    """Say which names are there more than once; nothing if none is.
+def describe_repetitions(names: Sequence[str]) -> str:
+    """Describe which names occur more than once; empty if none does.
 
     Example:
-        >>> repeated(["a", "b", "a", "c", "c", "c"]), repeated(["a", "b"])
+        >>> describe_repetitions(["a", "b", "a", "c", "c", "c"]), describe_repetitions(["a", "b"])
         ("'a' twice, 'c' 3 times", '')
     """
     counts = Counter(names).items()
@@ -159,7 +133,7 @@ def repeated(names: Sequence[str]) -> str:
 
 
 def wrong(name: str, expected: str, value: Any) -> str:
-    """Return the words for an argument that is not what was expected.
+    """Return the message about an argument that is not as expected.
 
     Example:
         >>> wrong("scale", "one of two", [1])

@@ -8,23 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["StreamSample", "gathered"]
+__all__ = ["StreamSample", "gather_objects"]
 
 
 class StreamSample:
-    r"""Keep ``num_points`` of the rows that pass, each with the same chance.
+    r"""Sample ``num_points`` rows of a stream, each with the same probability.
 
-    Each row draws a random key in [0, 1); the rows with the smallest keys stay. So a batch costs a
-    few vector operations, no row is treated alone, and samples of several processes merge into one
-    of the same law: the smallest keys of all. (Bottom-k sampling: E. Cohen and H. Kaplan,
-    *Summarizing data using bottom-k sketches*, PODC 2007.)
-
-    The keys come from a generator of its own: the global random streams are not touched.
+    Each row draws a random key in [0, 1); the rows with the smallest keys stay. A batch costs a few
+    vector operations, and samples of several processes merge into one of the same law: the smallest
+    keys of all. (Bottom-k sampling: E. Cohen and H. Kaplan, *Summarizing data using bottom-k
+    sketches*, PODC 2007.) The keys come from an own generator: global random streams stay as they are.
 
     Args:
-        num_points: How many rows to keep at most.
+        num_points: Bound on the number of rows.
         seed: Seed of the keys.
-        first: Keep the first rows instead: of several processes, about as many of each.
 
     Example:
         >>> sample = StreamSample(3, seed=0)
@@ -34,12 +31,9 @@ class StreamSample:
         torch.Size([3, 1])
     """
 
-    def __init__(self, num_points: int, *, seed: int, first: bool = False) -> None:
+    def __init__(self, num_points: int, *, seed: int) -> None:
         self.num_points = num_points
-        self.first = first
-        self._passed = 0
         self._generator = torch.Generator().manual_seed(seed)
-        self._tie_break = seed % 2**40 / 2**40
         self._keys = torch.empty(0, dtype=torch.float64)
         self._rows: dict[str, Tensor] = {}
 
@@ -47,14 +41,7 @@ class StreamSample:
         return len(self._keys)
 
     def add(self, batch: Mapping[str, Tensor]) -> None:
-        r"""Offer the rows of a batch.
-
-        Args:
-            batch: Name -> tensor of shape (B, \*): row i of every tensor belongs to one point.
-
-        Raises:
-            ValueError: If the tensors differ in length, or a name's rows in shape from before.
-        """
+        r"""Offer the rows of a batch, name -> (B, \*): row i of every tensor belongs to one point."""
         lengths = {name: len(rows) for name, rows in batch.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(
@@ -70,28 +57,21 @@ class StreamSample:
                     "{'module': ..., 'input': <callable>}}."
                 )
         size = next(iter(lengths.values()))
-        if self.first:
-            # Seeds differ between processes, and so do their keys.
-            keys = self._passed + self._tie_break + torch.arange(size, dtype=torch.float64)
-        else:
-            keys = torch.rand(size, generator=self._generator, dtype=torch.float64)
-        self._passed += size
+        keys = torch.rand(size, generator=self._generator, dtype=torch.float64)
         self._keep(torch.cat([self._keys, keys]), {n: rows.detach() for n, rows in batch.items()})
 
     def rows(self) -> dict[str, Tensor]:
-        """Return the rows kept, name -> (N, *), in an order that is random but reproducible."""
+        """Return the sample, name -> (N, *), in a random but reproducible order."""
         return dict(self._rows)
 
     def merge(self, gather: Callable[[Any], Sequence[Any]]) -> None:
-        """Make one sample of ``num_points`` of those of several processes, the same on each.
+        """Merge the samples of several processes into one, the same on each.
 
-        Args:
-            gather: Returns what every process passed to it, in the same order on each: as
-                ``torch.distributed.all_gather_object`` finds it.
+        ``gather`` returns the values of all processes, in the same order on each.
         """
         everywhere = torch.cat(list(gather(self._keys))).sort().values
         if len(everywhere) > self.num_points:
-            # What does not belong to the common sample need not travel.
+            # Rows outside the common sample need not travel.
             self._choose((self._keys < everywhere[self.num_points]).nonzero()[:, 0])
         parts = gather((self._keys, {name: rows.cpu() for name, rows in self._rows.items()}))
         self._keys = torch.cat([keys for keys, _ in parts])
@@ -105,13 +85,12 @@ class StreamSample:
         return {
             "keys": self._keys,
             "rows": {name: rows.cpu() for name, rows in self._rows.items()},
-            "passed": self._passed,
             "generator": self._generator.get_state(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on with the sample that :meth:`state_dict` returned."""
-        self._keys, self._passed = state_dict["keys"], state_dict["passed"]
+        self._keys = state_dict["keys"]
         self._rows = dict(state_dict["rows"])
         self._generator.set_state(state_dict["generator"])
 
@@ -133,9 +112,9 @@ class StreamSample:
             self._rows[name] = candidates[order.to(rows.device)]
 
 
-def gathered(mine: Any, world_size: int) -> list[Any]:
-    """Return what every process passes here, in the order of their ranks."""
-    parts: list[Any] = [mine] * world_size
+def gather_objects(own: Any, world_size: int) -> list[Any]:
+    """Return the objects of all processes, in the order of their ranks."""
+    parts: list[Any] = [own] * world_size
     if world_size > 1:
-        torch.distributed.all_gather_object(parts, mine)
+        torch.distributed.all_gather_object(parts, own)
     return parts

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning_invert.arguments import repeated
+from lightning_invert.arguments import describe_repetitions
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -80,7 +80,7 @@ def read_table(
             f"{str(file)!r}."
         )
     check_separator(separator)
-    if again := repeated(columns or ()):
+    if again := describe_repetitions(columns or ()):
         raise ValueError(f"Expected each column of {str(file)!r} once, but got {again}.")
     read = _read_parquet if _is_parquet(file) else _read_text
     separator = _separator(file, separator)

@@ -1,4 +1,4 @@
-"""The quantities that a map takes and gives: their names, units and ranges, their mean and spread."""
+"""The columns of inputs and outputs: names, units, ranges and statistics."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from lightning_invert.arguments import wrong
 from lightning_invert.arrays import Placement, read_tensor
 
-__all__ = ["Bounds", "ColumnStatistics", "Variable", "check_rounding", "named"]
+__all__ = ["Bounds", "ColumnStatistics", "Variable", "as_variables", "check_rounding"]
 
 MIN_RELATIVE_SPREAD = 1e-12
-"""Of the mean: what varies less is constant but for rounding."""
+"""Of the mean: a column that varies less is constant but for rounding."""
 
 MAX_ROUNDING = 0.1
 """Of a column's standard deviation: a dtype that rounds by more loses half a percent of its
@@ -27,9 +27,9 @@ class Variable(NamedTuple):
 
     Attributes:
         name: The column's name.
-        unit: Its unit, as it is to be printed; empty for a dimensionless or unknown one.
-        low: The lower end of the range in which it is meant to be used, if one is known.
-        high: The upper end of that range.
+        unit: Its unit, as labels show it; empty if it has none.
+        low: Low end of the range in which it is used, if known.
+        high: High end of that range.
 
     Example:
         >>> Variable("wind_rate", "m³/h", 0.0, 250.0).label, Variable.of("load")
@@ -48,19 +48,21 @@ class Variable(NamedTuple):
 
     @classmethod
     def of(cls, described: Any) -> Variable:
-        """Read what a data module says of a column: a name, or an object with ``name``."""
+        """Read the description of a column: a name, or an object with ``name``."""
         unit, low, high = (getattr(described, part, None) for part in ("unit", "low", "high"))
         return cls(str(getattr(described, "name", described)), str(unit or ""), low, high)
 
 
-def named(known: Sequence[Variable] | None, side: str, count: int) -> tuple[Variable, ...]:
-    """Return what columns are; by position, like x0, x1, where nothing is known of them.
+def as_variables(
+    variables: Sequence[Variable] | None, side: str, count: int
+) -> tuple[Variable, ...]:
+    """Return the variables of columns; without any, x0, x1, ... by position.
 
     Example:
-        >>> [variable.name for variable in named(None, "x", 2)]
+        >>> [variable.name for variable in as_variables(None, "x", 2)]
         ['x0', 'x1']
     """
-    return tuple(known or (Variable(f"{side}{i}") for i in range(count)))
+    return tuple(variables or (Variable(f"{side}{i}") for i in range(count)))
 
 
 class Bounds(NamedTuple):
@@ -191,11 +193,7 @@ class ColumnStatistics:
         self._squares = torch.zeros(())
 
     def add(self, rows: Tensor) -> None:
-        r"""Take rows in.
-
-        Args:
-            rows: Shape (N, \*); more than one dimension after the first is flattened.
-        """
+        r"""Add rows, shape (N, \*), flattened after the first dimension."""
         rows = rows.detach().flatten(1)
         rows = rows if rows.device.type == "mps" else rows.double()  # MPS has no float64
         if len(rows) == 0:
@@ -210,18 +208,13 @@ class ColumnStatistics:
 
     @property
     def spread(self) -> Tensor:
-        """The same, but 1 for a column that does not vary, so that one can divide by it."""
+        """Standard deviation, (n,), but 1 for a column that does not vary: a divisor."""
         return torch.where(self.std > 0, self.std, 1.0)
 
     def check(self, variables: Sequence[Variable], whose: str) -> None:
-        """Complain of a column that one cannot divide by the spread of.
+        """Raise a ValueError for a column that is constant or not finite.
 
-        Args:
-            variables: The columns.
-            whose: Completes "column 'a' ...".
-
-        Raises:
-            ValueError: If a column does not vary, or is not finite.
+        ``whose`` completes "column 'a' ..." in the message.
         """
         for variable, centre, spread in _columns(variables, self.mean, self.std):
             if not (math.isfinite(centre) and math.isfinite(spread)):
@@ -238,11 +231,7 @@ class ColumnStatistics:
                 )
 
     def summed(self, reduce: Callable[[Tensor], Tensor]) -> ColumnStatistics:
-        """Return the statistics of the rows of all processes.
-
-        Args:
-            reduce: Returns the sum over the processes of what each passes.
-        """
+        """Return the statistics of the rows of all processes; ``reduce`` sums over processes."""
         everywhere = ColumnStatistics()
         everywhere.count = int(reduce(torch.full_like(self.mean, float(self.count))).flatten()[0])
         everywhere.mean = reduce(self.mean * self.count) / everywhere.count
@@ -260,17 +249,10 @@ class ColumnStatistics:
 def check_rounding(
     variables: Sequence[Variable], mean: Tensor, std: Tensor, dtype: torch.dtype
 ) -> None:
-    r"""Complain if columns lose what they have to say by being held in ``dtype``.
+    r"""Raise a ValueError for a column that loses its content in a floating ``dtype``.
 
-    Args:
-        variables: The columns.
-        mean: Shape (n,).
-        std: Shape (n,), positive.
-        dtype: Floating.
-
-    Raises:
-        ValueError: If rounding is more than a tenth of a column's standard deviation, or its
-            numbers are beyond the range of ``dtype``.
+    That is where rounding exceeds a tenth of its standard deviation, or its numbers the range of
+    ``dtype``. Mean and standard deviation have shape (n,).
 
     Example:
         >>> mean, std = torch.tensor([1.7e9]).double(), torch.tensor([17.0]).double()

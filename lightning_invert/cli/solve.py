@@ -20,7 +20,7 @@ from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
 from lightning_invert.solver.targets import Interval
 from lightning_invert.tables import TableWriter, row_name, unused
-from lightning_invert.variables import Variable, named
+from lightning_invert.variables import Variable, as_variables
 
 __all__ = ["main"]
 
@@ -101,7 +101,7 @@ def _variables(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Var
             "Expected a checkpoint of a pair that was fitted to data, but it knows neither names nor "
             "statistics of its columns."
         )
-    return named(variables, side, len(variables) if variables else len(scale.mean))
+    return as_variables(variables, side, len(variables) if variables else len(scale.mean))
 
 
 def _columns(targets: TargetTable, proposal: Proposal) -> Iterator[tuple[str, str, Tensor]]:

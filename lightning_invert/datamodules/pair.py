@@ -10,7 +10,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_invert.arguments import check_integer, check_number, repeated
+from lightning_invert.arguments import check_integer, check_number, describe_repetitions
 from lightning_invert.datamodules.loaders import SeededShuffle, ShuffledLoader
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
@@ -146,7 +146,7 @@ class PairDataModule(LightningDataModule):
         if self._splits is not None:
             return
         for side, variables in {"inputs": self.inputs, "outputs": self.outputs}.items():
-            if again := repeated([variable.name for variable in variables]):
+            if again := describe_repetitions([variable.name for variable in variables]):
                 raise ValueError(
                     f"Expected `{side}` of {type(self).__name__} to name each column once, but got "
                     f"{again}."

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_invert.arguments import check_choice, repeated, wrong
+from lightning_invert.arguments import check_choice, describe_repetitions, wrong
 from lightning_invert.datamodules.pair import PairDataModule
 from lightning_invert.tables import check_separator, read_table, row_name
 from lightning_invert.variables import Variable
@@ -139,7 +139,7 @@ def _check_columns(inputs: list[str], outputs: list[str], units: dict[str, str])
     for name, columns in {"inputs": inputs, "outputs": outputs}.items():
         if not columns:
             raise ValueError(f"Expected argument `{name}` to name at least one column, got none.")
-        if again := repeated(columns):
+        if again := describe_repetitions(columns):
             raise ValueError(
                 f"Expected argument `{name}` to name each column once, but got {again}."
             )

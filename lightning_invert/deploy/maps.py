@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_choice, wrong
 from lightning_invert.pair.module import ForwardInverseModule
-from lightning_invert.variables import Variable, named
+from lightning_invert.variables import Variable, as_variables
 
 __all__ = ["MAP_NAMES", "Columns", "PhysicalMap", "frozen_copy", "physical_map"]
 
@@ -130,4 +130,4 @@ def _columns(pair: ForwardInverseModule, side: str) -> Columns:
             f"Expected a pair that knows its columns, but it has neither statistics nor names of "
             f"{side}: fit it, or write `pair.{attribute} = (Variable('a'), ...)`."
         )
-    return Columns(named(variables, side, len(mean)), mean, std)
+    return Columns(as_variables(variables, side, len(mean)), mean, std)

@@ -27,7 +27,7 @@ from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsisten
 from lightning_invert.pair.settings import AdamSettings, ForwardTraining, read_settings
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposer import Proposer
-from lightning_invert.sampling import gathered
+from lightning_invert.sampling import gather_objects
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -394,7 +394,7 @@ class ForwardInverseModule(LightningModule):
         self.log(name, value, sync_dist=self.trainer.world_size > 1, batch_size=1, **options)
 
     def _gathered(self, mine: Any) -> list[Any]:
-        return gathered(mine, self.trainer.world_size)
+        return gather_objects(mine, self.trainer.world_size)
 
     def _reduced(self, sums: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(sums, reduce_op="sum")

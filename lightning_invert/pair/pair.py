@@ -12,7 +12,7 @@ from lightning_invert.arguments import wrong
 from lightning_invert.pair.batch import split_batch
 from lightning_invert.pair.ensemble import members_of
 from lightning_invert.pair.networks import SmoothMLP, Standardize
-from lightning_invert.variables import ColumnStatistics, Variable, check_rounding, named
+from lightning_invert.variables import ColumnStatistics, Variable, as_variables, check_rounding
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -160,7 +160,7 @@ class Pair(nn.Module):
 
     def variables(self, side: str, count: int) -> Sequence[Variable]:
         """Return the variables of ``"x"`` or ``"y"``: x0, x1, ... where they are unknown."""
-        return named(self.inputs if side == "x" else self.outputs, side, count)
+        return as_variables(self.inputs if side == "x" else self.outputs, side, count)
 
     def maps(self, truth: Callable[[Tensor], Tensor] | None = None) -> dict[str, dict[str, Any]]:
         """Return F at x, I and F∘I at y as ``InvertibilityCallback`` takes them.

@@ -22,7 +22,7 @@ from lightning_invert.solver.rows import spread_out
 from lightning_invert.solver.sensitivity import sensitivity
 from lightning_invert.solver.solve import NUM_STARTS, rank_solutions
 from lightning_invert.solver.targets import Interval, Targets
-from lightning_invert.variables import Bounds, Variable, named
+from lightning_invert.variables import Bounds, Variable, as_variables
 
 __all__ = ["Proposer"]
 
@@ -142,8 +142,8 @@ class Proposer:
             targets=query.targets,
             bounds=query.bounds,
             unseen=unseen,
-            input_variables=named(about.inputs, "x", query.bounds.low.shape[1]),
-            output_variables=named(about.outputs, "y", query.model.num_outputs),
+            input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
+            output_variables=as_variables(about.outputs, "y", query.model.num_outputs),
         )
 
     def trade_off(

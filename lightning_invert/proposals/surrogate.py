@@ -16,7 +16,7 @@ from lightning_invert.solver.model import Description, Model, evaluating
 from lightning_invert.solver.query import Starts, StartsOf, drawn_starts
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Bounds, Variable, named
+from lightning_invert.variables import Bounds, Variable, as_variables
 
 __all__ = ["Surrogate"]
 
@@ -67,7 +67,7 @@ class Surrogate:
             return None
         if variables is None:
             assert known is not None
-            variables = named(None, "x", known[0].shape[1])
+            variables = as_variables(None, "x", known[0].shape[1])
         bounds = Bounds.of_variables(variables)
         return bounds if known is None else bounds.or_range(known[0])
 

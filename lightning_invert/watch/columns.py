@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import repeated
+from lightning_invert.arguments import describe_repetitions
 
 __all__ = ["checked_names", "checked_std"]
 
@@ -28,7 +28,7 @@ def checked_names(argument: str, names: Any) -> tuple[str, ...]:
     texts = not isinstance(names, str) and isinstance(names, Sequence)
     if not texts or not all(isinstance(name, str) for name in names):
         raise TypeError(f"Expected argument `{argument}` to be a list of names, but got {names!r}.")
-    if again := repeated(names):
+    if again := describe_repetitions(names):
         raise ValueError(
             f"Expected argument `{argument}` to name each column once, but got {again}."
         )
