@@ -10,20 +10,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
-from lightning_invert import ForwardInverseModule, ResidualMLP, solve
+from lightning_invert import ForwardInverseModule, solve
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.watch.findings.reach import TOLERANCE
 from lightning_invert.watch.scalars import scalar_names
+from tests.callbacks.fits import pair
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
-from tests.scripts import json_result, run_script
 
 TAG = "invertibility/forward/reachable_fraction"
-
-
-def pair(dropout=0.0):
-    torch.manual_seed(0)
-    nets = (ResidualMLP(n, m, width=8, dropout=dropout) for n, m in ((3, 2), (2, 3)))
-    return ForwardInverseModule(*nets)
 
 
 class WithInverse(Foreign):
@@ -132,7 +126,7 @@ def everything_after_fit(folder, module, watch):
 
 
 @pytest.mark.parametrize("kind", ["pair", "foreign"])
-@pytest.mark.filterwarnings("ignore:Map .* gives another output:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* gives another output:UserWarning")
 def test_asking_changes_nothing_in_the_training(tmp_path, kind):
     def project():
         torch.manual_seed(1)
@@ -177,35 +171,3 @@ def test_an_inverse_that_fails_is_said_before_the_first_step_and_later_ends_no_f
     ):
         trainer.fit(Foreign(), loader(), loader())
     assert trainer.current_epoch == 3
-
-
-@pytest.mark.slow
-def test_processes_ask_for_the_same_outcomes(tmp_path):
-    project = """
-        import json
-        from pathlib import Path
-        import torch
-        from lightning.pytorch import Trainer
-        from lightning_invert.callbacks import InvertibilityCallback
-        from tests.callbacks.test_reach import TAG, pair
-        from tests.projects import Smooth
-
-        watch = InvertibilityCallback(num_points=32, reachable_steps=5)
-        trainer = Trainer(
-            accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch],
-        )
-        trainer.fit(pair(), datamodule=Smooth())
-        found = {
-            "share": trainer.callback_metrics[TAG].item(),
-            "distance": watch.observations[0].findings["reach"].distance.tolist(),
-        }
-        Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-    """
-    run_script(tmp_path, project)
-    first, second = json_result(tmp_path, "rank0"), json_result(tmp_path, "rank1")
-    assert first == second
-    assert len(first["distance"]) == 32
-    assert first["share"] == np.mean(np.array(first["distance"]) <= TOLERANCE)

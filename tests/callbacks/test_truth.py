@@ -1,36 +1,16 @@
 """A truth that is watched: what is logged of it, and that it changes nothing."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from lightning_invert import ForwardInverseModule, ResidualMLP, analyze
+from lightning_invert import analyze
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.scalars import scalar_names
+from tests.callbacks.fits import Known, pair, process
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
-from tests.scripts import json_result, run_script
-
-
-def process(x):
-    """What `Smooth` measures."""
-    z = (x - x.new_tensor([1000.0, 300.0, 0.5])) / x.new_tensor([100.0, 1.0, 0.01])
-    y = torch.stack([torch.tanh(z[:, 0] + z[:, 1]), z[:, 1] - 0.5 * z[:, 2] ** 2], dim=1)
-    return y * y.new_tensor([5000.0, 20.0]) + y.new_tensor([8000.0, 400.0])
-
-
-class Known(Smooth):
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.problem = SimpleNamespace(forward=process)
-
-
-def pair():
-    torch.manual_seed(0)
-    return ForwardInverseModule(ResidualMLP(3, 2, width=8), ResidualMLP(2, 3, width=8))
 
 
 def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
@@ -119,36 +99,3 @@ def test_a_number_that_only_a_truth_tells_is_not_stopped_on_without(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(), stop])
     with pytest.warns(UserWarning, match="and a truth was given"):
         trainer.fit(Foreign(), loader(), loader())
-
-
-@pytest.mark.slow
-def test_processes_find_the_same_of_a_truth(tmp_path):
-    project = """
-        import json
-        from pathlib import Path
-        import torch
-        from lightning.pytorch import Trainer
-        from lightning_invert.callbacks import InvertibilityCallback
-        from lightning_invert.watch.scalars import scalar_names
-        from tests.callbacks.test_truth import Known, pair
-
-        watch = InvertibilityCallback(num_points=32)
-        trainer = Trainer(
-            accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, callbacks=[watch],
-        )
-        trainer.fit(pair(), datamodule=Known())
-        found = {
-            name: trainer.callback_metrics[f"invertibility/forward/{name}"].item()
-            for name in scalar_names("truth")
-        }
-        found["error"] = watch.observations[0].findings["truth"].error.tolist()
-        Path(f"rank{trainer.global_rank}.json").write_text(json.dumps(found))
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-    """
-    run_script(tmp_path, project)
-    first, second = json_result(tmp_path, "rank0"), json_result(tmp_path, "rank1")
-    assert first == second
-    assert len(first["error"]) == 32
-    assert first["jacobian_error_median"] == pytest.approx(sorted(first["error"])[16], rel=0.2)
