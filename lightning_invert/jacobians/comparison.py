@@ -1,4 +1,4 @@
-"""How far the Jacobians of a map are from those of another at the same points, as of the true map."""
+"""Compare the Jacobians of a map with those of a reference, such as the true map."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Comparison", "compare_jacobians"]
 
 
 class Comparison(NamedTuple):
-    r"""Jacobians J of a map held against J* of a reference, at N points.
+    r"""The Jacobians J of a map compared with J* of a reference, at N points.
 
     Attributes:
         error: :math:`\|J - J^*\|_F / \|J^*\|_F`, shape (N,), float64: 0 where both are zero, inf
@@ -36,27 +36,16 @@ def compare_jacobians(
     context: Sequence[Tensor] = (),
     stds: tuple[Tensor, Tensor] | None = None,
 ) -> Comparison:
-    r"""Hold Jacobians against those of a reference, which is computed in float64.
+    r"""Compare Jacobians, (N, m, n), with those of a reference, which is computed in float64.
 
-    Args:
-        jacobian: Of the map at the points, shape (N, m, n); between standardised inputs and outputs
-            if there are ``stds``.
-        reference: Maps (N, \*), and the rows of the context, all in float64, to (N, \*), each row by
-            itself.
-        inputs: The points, shape (N, \*), all of which are taken at once.
-        context: Further arguments, shape (N, \*) each, which are held fixed.
-        stds: Standard deviations of the inputs, shape (n,), and of the outputs, shape (m,).
-
-    Returns:
-        The comparison, on the CPU where the device knows no float64.
-
-    Raises:
-        ValueError: If the reference has another number of outputs, or its outputs carry no gradient.
+    ``reference`` maps (N, \*), and the rows of the ``context``, to (N, \*), each row by itself. With
+    ``stds``, (n,) and (m,), the Jacobians are between standardised inputs and outputs.
 
     Example:
         >>> jacobian = torch.tensor([[[1.1, 0.0], [0.0, 2.2]]])
-        >>> found = compare_jacobians(jacobian, lambda x: x * torch.tensor([1.0, 2.0]), torch.ones(1, 2))
-        >>> round(found.error.item(), 3), found.singular_values.tolist()
+        >>> scales = torch.tensor([1.0, 2.0])
+        >>> comparison = compare_jacobians(jacobian, lambda x: x * scales, torch.ones(1, 2))
+        >>> round(comparison.error.item(), 3), comparison.singular_values.tolist()
         (0.1, [[2.0, 1.0]])
     """
     true, _ = jacobian_and_outputs(
@@ -73,12 +62,12 @@ def compare_jacobians(
             f"has {true.shape[1]}."
         )
     if stds is not None:
-        of_x, of_y = (std.to(true) for std in stds)
-        true = true * of_x / of_y[:, None]
+        x_std, y_std = (std.to(true) for std in stds)
+        true = true * x_std / y_std[:, None]
     deviation = (jacobian.detach().to(true) - true).flatten(1)
     size, finite = true.flatten(1).norm(dim=1), deviation.isfinite().all(1)
-    off = deviation.norm(dim=1)
-    error = torch.where(off == 0, 0.0, off / size).where(finite, torch.nan)
+    distance = deviation.norm(dim=1)
+    error = torch.where(distance == 0, 0.0, distance / size).where(finite, torch.nan)
     return Comparison(error, singular_values(true))
 
 

@@ -1,4 +1,4 @@
-"""In what state a function is differentiated."""
+"""Contexts in which a function is differentiated."""
 
 from __future__ import annotations
 
@@ -17,18 +17,15 @@ OPERATIONS = (
     *(("cuda", "matmul"), ("cudnn", "conv"), ("cudnn", "rnn")),
     *(("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn")),
 )
-"""What torch may compute in fewer bits than float32 has."""
+"""Operations that torch may compute in fewer bits than float32 has."""
 
 
 @contextmanager
 def differentiable(device_type: str) -> Iterator[None]:
     """Make gradients available, and in full precision, wherever the caller stands.
 
-    What was compiled runs uncompiled: the backward pass of a compiled function is made for one use.
-    Anomaly detection is off: a slope that is not finite is counted, and ends nothing.
-
-    Args:
-        device_type: Where the work is done, as in ``tensor.device.type``.
+    Compiled functions run uncompiled: their backward pass is made for one use. Anomaly detection is
+    off: a slope that is not finite is counted, and ends nothing.
     """
     with (
         torch.inference_mode(False),

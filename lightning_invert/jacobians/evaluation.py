@@ -18,12 +18,12 @@ CUDNN_RECURRENT = "CudnnRnn"
 
 
 def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return ``function(x)``, after making sure that it is one floating row for each point.
+    """Return ``function(x)``, (N, ...), after a check of its dtype and length.
 
-    If ``x`` is a leaf that requires a gradient, the function may work on it in place, and several
-    backward passes may go through what it returns, wherever it checkpoints its activations.
+    The function may work on a leaf in place, and several backward passes may go through the result,
+    also where the function checkpoints its activations.
     """
-    # The backward pass of a reentrant one adds to the parameters' `.grad`, so that
+    # The backward pass of a reentrant checkpoint adds to the parameters' `.grad`:
     # `torch.autograd.grad` refuses it.
     with _without("CheckpointFunction"):
         y = _evaluate(function, x)
@@ -55,15 +55,9 @@ def plain(tensor: Tensor) -> Tensor:
 def with_context(
     function: Callable[..., Tensor], context: Sequence[Tensor]
 ) -> Callable[..., Tensor]:
-    r"""Return a function of points alone, each of which is given its row of the context.
+    r"""Return a function of points alone, each of which gets its row of the context, (N, \*) each.
 
-    Args:
-        function: Takes points and the rows of the context.
-        context: Shape (N, \*) each.
-
-    Returns:
-        A function of the first points, if it is given fewer than N; or of all of them, each as
-        often in succession as is needed for as many as it is given.
+    Fewer than N points are the first ones; k N points are each of the N points k times in succession.
 
     Example:
         >>> shifted = with_context(torch.add, [torch.tensor([[1.0], [2.0]])])
@@ -73,12 +67,12 @@ def with_context(
     if not context:
         return function
 
-    def of_points(x: Tensor) -> Tensor:
+    def function_of_points(x: Tensor) -> Tensor:
         times = max(1, len(x) // len(context[0]))
         rows = (part[: len(x)].repeat_interleave(times, 0) for part in context)
         return function(x, *rows)
 
-    return of_points
+    return function_of_points
 
 
 def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -93,7 +87,7 @@ def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class _Unchecked:
-    """Stands for torch's reentrant checkpoints, and keeps the activations."""
+    """Replace torch's reentrant checkpoints, and keep the activations."""
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
@@ -101,7 +95,7 @@ class _Unchecked:
 
 
 def _unchecked(*_: Any, **__: Any) -> Iterator[None]:
-    """Stand for what torch does around a checkpoint that is not reentrant."""
+    """Replace the generator of torch's other checkpoints."""
     yield
 
 
@@ -111,15 +105,15 @@ _STAND_INS: dict[str, Any] = {
 }
 _lock = threading.Lock()
 _replaced: dict[str, tuple[int, Any]] = {}
-"""How many evaluations run without a kind of checkpoint, and what its stand-in stands for."""
+"""The number of evaluations that run without a kind of checkpoint, and torch's own function."""
 
 
 @contextmanager
 def _without(kind: str) -> Iterator[None]:
-    """Evaluate what is checkpointed as if it were not; torch has no switch for it.
+    """Evaluate without this kind of checkpoint, for which torch has no switch.
 
-    The substitution is seen by other threads too: what they evaluate meanwhile has the same values
-    and gradients, and takes more memory. Where torch has no such name, nothing is replaced.
+    Other threads see the substitution, too: their values and gradients are the same meanwhile, and
+    take more memory. Where torch has no such name, nothing is replaced.
     """
     with _lock:
         depth, original = _replaced.get(kind, (0, getattr(checkpoint, kind, None)))
@@ -140,10 +134,7 @@ def _without(kind: str) -> Iterator[None]:
 
 @contextmanager
 def without_checkpoints() -> Iterator[None]:
-    """Let no activation be recomputed in the backward pass.
-
-    That is needed where the weights are others then: substituted only while a function runs.
-    """
+    """Keep all activations: a backward pass would recompute them with the weights of that moment."""
     with ExitStack() as stack:
         for kind in _STAND_INS:
             stack.enter_context(_without(kind))
@@ -151,7 +142,7 @@ def without_checkpoints() -> Iterator[None]:
 
 
 def _contains(y: Any, name: str) -> bool:
-    """Whether an operation whose name begins so is in the graph of a tensor."""
+    """Whether the graph of a tensor has an operation whose name begins with ``name``."""
     stack = [y.grad_fn] if isinstance(y, Tensor) else []
     seen = set(stack)
     while stack:

@@ -44,19 +44,19 @@ MAX_NUMBERS_AT_ONCE = 2**16
 MIN_CHUNK = 8
 
 MAX_ROWS_AT_ONCE = 4096
-"""So many rows are made of several backward passes at once, where the points are fewer ..."""
+"""Where the points are fewer, as many backward passes at once as make this many rows."""
 
 ATTENTION = "scaled_dot_product"
 """Part of the name of operations that have a kernel without a second derivative."""
 
 MIN_TOGETHER = 16
-"""... and autograd is not asked for fewer passes at once: batching would cost more than it saves."""
+"""Batching fewer backward passes costs more than it saves."""
 
 _State: TypeAlias = tuple[tuple[bool, ...], torch.Size, torch.dtype]
-"""Which parts of a module are in training mode, and a point's shape and dtype."""
+"""The parts of a module in training mode, and the shape and dtype of a point."""
 
 _CHECKED: weakref.WeakKeyDictionary[nn.Module, dict[_State, int]] = weakref.WeakKeyDictionary()
-"""Modules that were seen to treat rows independently, in which state and with how many outputs."""
+"""The number of outputs of modules that treat rows independently, by their state."""
 
 
 def batched_jacobian(
@@ -70,30 +70,27 @@ def batched_jacobian(
 ) -> Tensor:
     r"""Return the Jacobian of ``function`` at each row of ``inputs``.
 
-    Works inside ``torch.no_grad`` and ``torch.inference_mode``; autocast is switched off, and what
-    ``torch.compile`` made runs uncompiled. The
-    parameters' ``.grad`` is not touched and, unless it is asked for, nothing of the graph outlives
-    the call. ``function`` must treat the rows independently: a module with BatchNorm has to be in evaluation mode.
+    It works inside ``torch.no_grad`` and ``torch.inference_mode``. Autocast is off, and compiled
+    modules run uncompiled. It does not touch the parameters' ``.grad``. ``function`` must treat the
+    rows independently: put a module with BatchNorm into evaluation mode.
 
     Args:
-        function: Maps (N, \*) to (N, \*): its outputs' first dimension is its inputs'.
-        inputs: The points, shape (N, \*), floating. More than one dimension after the first is
-            flattened: n is their product. So is m, for the outputs.
-        mode: ``"reverse"`` costs m backward passes, ``"forward"`` n forward-mode ones and needs
-            their support by every operation in ``function``. ``"auto"`` takes reverse mode
-            unless m > 4 n, and wherever forward mode is not supported: a forward-mode pass takes
-            about four times as long as a backward pass.
-        chunk_size: How many points are taken at a time, which bounds the memory beside the result.
-            By default so many that their inputs and outputs are 65 536 numbers, but at least 8;
-            all, if there is to be a graph.
+        function: Maps (N, \*) to (N, \*).
+        inputs: The points, shape (N, \*), floating. Dimensions after the first are flattened to n;
+            those of the outputs to m.
+        mode: ``"reverse"`` costs m backward passes; ``"forward"`` costs n forward-mode passes, which
+            every operation in ``function`` must support. ``"auto"`` takes reverse mode unless
+            m > 4 n: a forward-mode pass takes about four times as long as a backward pass.
+        chunk_size: Points at a time, which bounds the memory beside the result. By default their
+            inputs and outputs are 65 536 numbers, but at least 8 points; all points with a graph.
         create_graph: Give the result a graph to the function's parameters, for a loss. Each point
             then goes through the function once for every output, in one batch.
-        check: Make sure that the rows are treated independently: in each call, but for a module
-            only once for every shape of a point and every choice of parts in training mode.
+        check: Check that the rows are treated independently: in each call; for a module once for
+            every shape of a point and every choice of parts in training mode.
 
     Warns:
-        UserWarning: If the rows are not treated independently: the Jacobians then leave out how a
-            row's output depends on the other rows.
+        UserWarning: If the rows are not treated independently. The Jacobians then leave out how the
+            output of a row depends on the other rows.
 
     Returns:
         The Jacobians, shape (N, m, n), in the dtype and on the device of the outputs.
@@ -241,8 +238,8 @@ def _remembered(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int | N
 def _outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     if len(inputs) <= MIN_CHUNK:
         return 1  # there is nothing to be split
-    known = _remembered(function, inputs)
-    return count_outputs(function, inputs) if known is None else known
+    remembered = _remembered(function, inputs)
+    return count_outputs(function, inputs) if remembered is None else remembered
 
 
 def count_outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
@@ -253,7 +250,7 @@ def count_outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
 
 
 def default_chunk(numbers: int) -> int:
-    """Return how many points are taken at a time that have so many inputs and outputs."""
+    """Return the points of a chunk, where a point has this many inputs and outputs."""
     return max(MIN_CHUNK, MAX_NUMBERS_AT_ONCE // numbers)
 
 
@@ -315,41 +312,33 @@ def _check_gradient(y: Tensor) -> None:
 def _reverse_mode(x: Tensor, y: Tensor, m: int) -> Tensor:
     rows = y.reshape(len(x), m)
     together = min(m, max(1, MAX_ROWS_AT_ONCE // len(x)))
-    jacobian = y.new_empty(len(x), m, x[0].numel())
-    cotangents = torch.eye(m, dtype=y.dtype, device=y.device)
     if together >= MIN_TOGETHER:
         try:
-            return _cotangents_together(x, rows, together)
+            return _pulled_back(x, rows, together)
         except RuntimeError:
-            pass  # an operation whose backward pass cannot be batched: one after the other
-    for i in range(m):
+            pass  # an operation whose backward pass cannot be batched
+    return _pulled_back(x, rows, 1)
+
+
+def _pulled_back(x: Tensor, rows: Tensor, together: int) -> Tensor:
+    """Take the backward passes from each column of (N, m), ``together`` at once."""
+    jacobian = rows.new_empty(len(x), rows.shape[1], x[0].numel())
+    unit_vectors = torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    for cotangents, part in zip(
+        unit_vectors.split(together), jacobian.split(together, dim=1), strict=True
+    ):
+        batched = together > 1
         (gradient,) = torch.autograd.grad(
             rows,
             x,
-            cotangents[i].expand_as(rows),
+            cotangents[:, None].expand(-1, *rows.shape) if batched else cotangents.expand_as(rows),
             retain_graph=True,
+            is_grads_batched=batched,
             allow_unused=True,
             materialize_grads=True,
         )
-        jacobian[:, i] = gradient.reshape(len(x), -1)
+        part.copy_(gradient.reshape(len(cotangents), len(x), -1).transpose(0, 1))
     return jacobian
-
-
-def _cotangents_together(x: Tensor, rows: Tensor, together: int) -> Tensor:
-    m = rows.shape[1]
-    parts = []
-    for some in torch.eye(m, dtype=rows.dtype, device=rows.device).split(together):
-        (gradient,) = torch.autograd.grad(
-            rows,
-            x,
-            some[:, None].expand(-1, *rows.shape),
-            retain_graph=True,
-            is_grads_batched=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        parts.append(gradient.reshape(len(some), len(x), -1))
-    return torch.cat(parts).transpose(0, 1)
 
 
 @cache

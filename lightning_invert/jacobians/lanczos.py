@@ -42,7 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import check_integer
-from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.evaluation import evaluate, with_context
 from lightning_invert.jacobians.work import numbers_saved
 
@@ -130,7 +130,7 @@ def probe_jacobians(
     check_integer("seed", seed, low=0)
     if len(inputs) == 0:
         raise ValueError("Expected argument `inputs` to have at least one point, but got none.")
-    with differentiable(inputs.device.type):
+    with differentiable(inputs.device.type), twice_differentiable():
         saved, m = numbers_saved(with_context(function, [rows[:1] for rows in context]), inputs)
         n = inputs[0].numel()
         k = min(m, n)

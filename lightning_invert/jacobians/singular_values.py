@@ -1,4 +1,4 @@
-"""The singular values of many small matrices, their weakest directions, and what sums them up."""
+"""Singular values of many small matrices, their weakest directions and summaries."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ __all__ = [
 ]
 
 MAX_ERROR = 1e-6
-"""The largest relative error of a singular value that is not left to an SVD."""
+"""Largest relative error of a singular value. Beyond it an SVD is taken."""
 
 MIN_SIZE = 1e-100
-"""A matrix with a norm below it, or above its inverse, is left to an SVD: squares might be lost."""
+"""Matrices with a norm below it, or above its inverse, take an SVD: squares might be lost."""
 
 MAX_GRAM_SIZE = 512
-"""Larger matrices are left to an SVD."""
+"""Larger matrices take an SVD."""
 
 MAX_NUMBERS_AT_ONCE = 2**21
-"""Matrices are taken in chunks of so many numbers, 16 MiB in float64: larger blocks of memory are
-given back to the system, and fetched again, at every use."""
+"""Numbers of a chunk of matrices, 16 MiB in float64: larger blocks of memory are given back to the
+system, and fetched again, at every use."""
 
 MIN_NUMBERS_FOR_THREADS = 2**20
-"""Fewer numbers are done while PyTorch's own threads, which wait for work in a loop for some
-milliseconds, still occupy the processors."""
+"""Fewer numbers are done while PyTorch's own threads still occupy the processors: they wait for work
+in a loop for some milliseconds."""
 
 
 def singular_values(jacobian: Tensor) -> Tensor:
     r"""Return the singular values of each matrix of a batch.
 
-    They are the square roots of the eigenvalues of the float64 Gram matrix wherever these are known
-    to 1e-6 of each singular value, which is up to condition numbers of about 1e4, and those of a
-    float64 SVD anywhere else. Differentiable, by an SVD, if ``jacobian`` requires a gradient.
+    They are the square roots of the eigenvalues of the float64 Gram matrix wherever these are good
+    to 1e-6 of each singular value: up to condition numbers of about 1e4. Elsewhere they come from a
+    float64 SVD, as they do if ``jacobian`` requires a gradient.
 
     Args:
         jacobian: Shape (\*, m, n), floating.
@@ -76,18 +76,18 @@ def singular_values(jacobian: Tensor) -> Tensor:
 
 
 def _by_gram_or_svd(batch: Tensor) -> Tensor:
-    some = max(1, MAX_NUMBERS_AT_ONCE // max(1, batch[:1].numel()))
+    size = max(1, MAX_NUMBERS_AT_ONCE // max(1, batch[:1].numel()))
     if min(batch.shape[1:]) > MAX_GRAM_SIZE:
-        return torch.cat([_by_svd(part.double()) for part in batch.split(some)])
-    parts = [_by_gram(part.double()) for part in batch.split(some)]
+        return torch.cat([_by_svd(part.double()) for part in batch.split(size)])
+    parts = [_by_gram(part.double()) for part in batch.split(size)]
     sigma, good = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
     if not good.all():
-        sigma[~good] = torch.cat([_by_svd(part.double()) for part in batch[~good].split(some)])
+        sigma[~good] = torch.cat([_by_svd(part.double()) for part in batch[~good].split(size)])
     return sigma
 
 
 def _by_gram(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Take the square roots of the Gram matrix's eigenvalues, and say which are good enough.
+    """Return the square roots of the Gram matrix's eigenvalues, (N, k), and which are good, (N,).
 
     The Gram matrix squares the condition number: the relative error of sigma_k is about
     eps * kappa^2. Rounding errors that are independent of each other add up like the square root of
@@ -119,11 +119,11 @@ def _by_svd(batch: Tensor) -> Tensor:
 def _shared(
     by_torch: Callable[[Tensor], Tensor], by_numpy: Callable[[Any], Any], batch: Tensor
 ) -> Tensor:
-    """Decompose each matrix of a batch, which several threads share if that is worth the while.
+    """Decompose each matrix of a batch, in several threads if that is faster.
 
     LAPACK takes one matrix after the other, and gains little from threads within one. The threads
-    go through NumPy, because PyTorch's operations would start a team of OpenMP threads in each of
-    them, and more teams than processors slow the whole process down from then.
+    go through NumPy: PyTorch's operations would start a team of OpenMP threads in each of them, and
+    more teams than processors slow the whole process down from then on.
     """
     threads = min(torch.get_num_threads(), len(batch))
     if batch.device.type != "cpu" or threads < 2 or batch.numel() < MIN_NUMBERS_FOR_THREADS:
@@ -145,13 +145,7 @@ def effective_rank(singular_values: Tensor) -> Tensor:
 
     It runs from 1 (one direction dominates) to k (all are equal) without a threshold.
     Source: O. Roy and M. Vetterli, *The effective rank: a measure of effective dimensionality*,
-    EUSIPCO 2007.
-
-    Args:
-        singular_values: Shape (\*, k).
-
-    Returns:
-        The effective rank, shape (\*,); 0 for a zero matrix.
+    EUSIPCO 2007. Shape (\*, k) -> (\*,); 0 for a zero matrix.
 
     Example:
         >>> effective_rank(torch.tensor([[1.0, 1.0, 1.0], [5.0, 0.0, 0.0]]))
@@ -167,14 +161,8 @@ def effective_rank(singular_values: Tensor) -> Tensor:
 def log_volume(singular_values: Tensor) -> Tensor:
     r"""Return :math:`\sum_i \ln \sigma_i`.
 
-    It is the logarithm of the factor by which the map changes volumes; :math:`\ln |\det J|` for a
-    square Jacobian, which normalising flows call their log-determinant.
-
-    Args:
-        singular_values: Shape (\*, k).
-
-    Returns:
-        The logarithm, shape (\*,): -inf where a singular value is 0.
+    The map changes volumes by its exponential. For a square Jacobian it is :math:`\ln |\det J|`, the
+    log-determinant of normalising flows. Shape (\*, k) -> (\*,); -inf where a singular value is 0.
 
     Example:
         >>> log_volume(torch.tensor([[2.0, 0.5], [1.0, 0.0]]))
@@ -185,19 +173,7 @@ def log_volume(singular_values: Tensor) -> Tensor:
 
 
 def distance_from_identity(jacobian: Tensor) -> Tensor:
-    r"""Return the mean square by which a unit step is missed.
-
-    .. math:: \frac{1}{m} \lVert J - 1 \rVert_F^2
-
-    Args:
-        jacobian: Shape (\*, m, m), floating.
-
-    Returns:
-        The mean square, shape (\*,), in the dtype of ``jacobian``, with a graph if that has one.
-
-    Raises:
-        ValueError: If ``jacobian`` is not a batch of square matrices.
-        TypeError: If it is complex.
+    r"""Return :math:`\lVert J - 1 \rVert_F^2 / m`, (\*, m, m) -> (\*,), with a graph if J has one.
 
     Example:
         >>> distance_from_identity(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 2.0], [0.0, 1.0]]]))
@@ -219,11 +195,10 @@ class WeakestDirections(NamedTuple):
 
     Attributes:
         sigma: :math:`\sigma_k`, shape (\*,).
-        inputs: v, the direction in x along which the outputs move least: of unit length, shape
-            (\*, n). For n > m there are directions besides along which they do not move at all;
-            this is the least of those that move them.
-        outputs: u, the direction in y that is the most expensive to reach: of unit length, shape
-            (\*, m). A step along it takes a step of :math:`1 / \sigma_k` along v.
+        inputs: v, unit vectors in x, shape (\*, n). Along v the outputs move least; for n > m there
+            are other directions, along which they do not move at all.
+        outputs: u, unit vectors in y, shape (\*, m): the direction that is the most expensive to
+            reach. A step along it takes a step of :math:`1 / \sigma_k` along v.
     """
 
     sigma: Tensor
@@ -232,11 +207,11 @@ class WeakestDirections(NamedTuple):
 
 
 def weakest_directions(jacobian: Tensor) -> WeakestDirections:
-    r"""Return the direction in y that is the most expensive to reach, and where to go in x for it.
+    r"""Return the direction in y that is the most expensive to reach, and the step in x for it.
 
-    By a float64 SVD, whatever the condition number. The signs are such that the largest component
-    of u is positive, and :math:`J v = \sigma_k u`. Where :math:`\sigma_k` is shared by several
-    directions, or is zero, these are one choice among many.
+    They come from a float64 SVD. The largest component of u is positive, and
+    :math:`J v = \sigma_k u`. Where several directions share :math:`\sigma_k`, or it is zero, these
+    are one choice among many.
 
     Args:
         jacobian: Shape (\*, m, n), floating.
