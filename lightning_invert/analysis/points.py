@@ -1,4 +1,4 @@
-"""Points of whatever kind, piece by piece, as a map takes them."""
+"""Points of any kind, in pieces, as a map takes them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,9 @@ MAX_POINTS_AT_ONCE = 2**15
 class PointSource:
     r"""Points, (N, \*) at a time, on the device and in the dtype of the map or its module.
 
-    Args:
-        points: A tensor, an array, or an iterable of batches, such as a ``DataLoader``.
-        watched: The map: of a batch with several parts its input is taken.
-        double: Whether the points are to be float64.
-
-    Attributes:
-        total: How many there are, if that is known.
-
-    Raises:
-        TypeError: If it is neither; when it is read, if the points are not floating.
-        ValueError: When it is read, if they are not of shape (N, n) or there are none.
+    They come from a tensor, an array, or an iterable of batches, such as a ``DataLoader``. ``total``
+    is how many there are, if that is known. Reading raises TypeError if points are not floating, and
+    ValueError if they are not of shape (N, n) or there are none.
     """
 
     def __init__(self, points: Any, watched: WatchedMap, *, double: bool) -> None:
@@ -53,11 +45,7 @@ class PointSource:
         self._dtype = torch.float64 if double else watched.dtype or own_dtype
 
     def check_rereadable(self) -> None:
-        """Complain if the points can be read only once.
-
-        Raises:
-            ValueError: If they can.
-        """
+        """Raise ValueError if the points can be read only once."""
         if isinstance(self._batches, Iterator):
             raise ValueError(  # noqa: TRY004  # its type is right, its state is not
                 "Expected argument `points` to be something that can be read twice with "
@@ -66,7 +54,7 @@ class PointSource:
             )
 
     def __iter__(self) -> Iterator[Points]:
-        some = False
+        is_empty = True
         for batch in self._batches:
             whole = isinstance(batch, Tensor) and not self._watched.contexts
             points = Points.of([batch]) if whole else self._watched.take(batch)
@@ -77,8 +65,8 @@ class PointSource:
                     f"{x.dtype} of shape {tuple(x.shape)}."
                 )
             for begin in range(0, len(x), MAX_POINTS_AT_ONCE):
-                some = True
+                is_empty = False
                 piece = points[begin : begin + MAX_POINTS_AT_ONCE]
                 yield piece.to(self._device, self._dtype)
-        if not some:
+        if is_empty:
             raise ValueError("Expected argument `points` to hold at least one point, but got none.")

@@ -1,4 +1,4 @@
-"""The words and the table in which a watched map is summed up."""
+"""The report of watched maps: a table, a verdict, and the words of their findings."""
 
 from __future__ import annotations
 
@@ -20,15 +20,10 @@ __all__ = [
 
 
 def invertibility_word(shape: tuple[int, int]) -> str:
-    """Say what full rank means for a Jacobian of this shape.
+    """Return the word for full rank of a Jacobian of this shape.
 
-    Args:
-        shape: (m, n).
-
-    Returns:
-        ``"right-invertible"`` for n > m (every small change of the output can be reached, in many
-        ways), ``"left-invertible"`` for n < m (distinct inputs stay distinct), ``"invertible"``
-        for n = m.
+    The shape is (m, n). Right-invertible, n > m: every small change of the output can be reached, in
+    many ways. Left-invertible, n < m: distinct inputs stay distinct.
 
     Example:
         >>> [invertibility_word(shape) for shape in ((4, 7), (7, 4), (4, 4))]
@@ -68,12 +63,6 @@ def report_table(observations: Sequence[Observation]) -> str:
     """Lay observations out as a table for the terminal, with a verdict below.
 
     In brackets: 95 % intervals, of the share at full rank and of the 95th percentile of κ.
-
-    Args:
-        observations: One for each map.
-
-    Returns:
-        The text, without a trailing newline.
 
     Example:
         >>> import torch
@@ -116,18 +105,11 @@ def _row(observation: Observation) -> list[str]:
     m, n = observation.shape
     scalars = observation.scalars
     bands = ("stable", "moderate", "ill_conditioned", "singular")
+    head = [observation.label, f"{n} → {m}", str(observation.num_points)]
     if not observation.formed:
-        return [
-            observation.label,
-            f"{n} → {m}",
-            str(observation.num_points),
-            "not formed",
-            *["—"] * 6,
-        ]
+        return [*head, "not formed", *["—"] * 6]
     return [
-        observation.label,
-        f"{n} → {m}",
-        str(observation.num_points),
+        *head,
         percent(scalars["full_rank_fraction"]) + percent_interval(scalars, "full_rank_fraction"),
         _condition(scalars["cond_median"], observation.condition_limit),
         _condition_with_interval(scalars, observation.condition_limit),

@@ -1,4 +1,4 @@
-"""The points at which a map is the hardest to invert."""
+"""The worst points: those at which a map is the hardest to invert."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ MAX_INPUTS_SHOWN = 1024
 def worst_first(condition: Any, smallest: Any) -> np.ndarray[Any, Any]:
     r"""Return the points' indices, the worst first.
 
-    Args:
-        condition: Condition numbers, shape (N,); where several are infinite, the smallest singular
-            value decides.
-        smallest: :math:`\sigma_k`, shape (N,).
+    Of infinite condition numbers (N,), the smallest singular values (N,) decide.
 
     Example:
         >>> worst_first([3.0, np.inf, np.inf], [1.0, 1e-14, 0.0]).tolist()
@@ -39,17 +36,10 @@ def worst_first(condition: Any, smallest: Any) -> np.ndarray[Any, Any]:
 
 
 def worst_table(observation: Observation, *, rows: int = 20) -> dict[str, list[Any]]:
-    r"""Tabulate the worst points.
+    r"""Tabulate the worst points: name of a column -> its values, the worst point first.
 
     Of a Jacobian that was not formed it has bounds and estimates. Of more than 16 singular values only
     the largest and the smallest get a column; more than 1024 inputs get none.
-
-    Args:
-        observation: Of a map.
-        rows: How many at most.
-
-    Returns:
-        Name of a column -> its values, the worst point first.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What a map says of its columns: names, each once, and the spreads to standardise by."""
+"""Columns of a map: unique names, and the spreads to standardise by."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ __all__ = ["checked_names", "checked_std"]
 
 
 def checked_names(argument: str, names: Any) -> tuple[str, ...]:
-    """Return names of columns, each of which is there once.
-
-    Raises:
-        TypeError: If they are not a sequence of strings.
-        ValueError: If a name is there more than once.
+    """Return names of columns, or raise TypeError or ValueError if they are not unique strings.
 
     Example:
         >>> checked_names("input_names", ["speed", "load", "speed"])
@@ -36,39 +32,31 @@ def checked_names(argument: str, names: Any) -> tuple[str, ...]:
 
 
 def checked_std(argument: str, std: Any) -> Tensor:
-    """Return standard deviations, shape (n,), all of which one can divide by.
-
-    Args:
-        argument: What they are called.
-        std: A tensor, an array or numbers.
-
-    Raises:
-        TypeError: If they are no real numbers.
-        ValueError: If they are not of shape (n,), or one is not positive and finite.
+    """Return standard deviations (n,), or raise TypeError or ValueError unless all are positive.
 
     Example:
         >>> checked_std("input_std", [1, 0.5])
         tensor([1.0000, 0.5000], dtype=torch.float64)
     """
     try:
-        found = std if isinstance(std, Tensor) else torch.as_tensor(std, dtype=torch.float64)
+        tensor = std if isinstance(std, Tensor) else torch.as_tensor(std, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        found = torch.zeros((), dtype=torch.bool)
-    if found.is_complex() or found.dtype == torch.bool:
+        tensor = torch.zeros((), dtype=torch.bool)
+    if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(
             f"Expected argument `{argument}` to be a tensor of numbers, but got {std!r}."
         )
-    if found.ndim != 1 or len(found) == 0:
+    if tensor.ndim != 1 or len(tensor) == 0:
         raise ValueError(
             f"Expected argument `{argument}` to be of shape (n,), a number for each column, but "
-            f"got shape {tuple(found.shape)}."
+            f"got shape {tuple(tensor.shape)}."
         )
-    good = found.isfinite() & (found > 0)
+    good = tensor.isfinite() & (tensor > 0)
     if not good.all():
         number = int(good.int().argmin())
         raise ValueError(
             f"Expected argument `{argument}` to hold a positive, finite number for each column (1 "
             f"for one that does not vary), but number {number} (counted from 0) is "
-            f"{found[number].item()}."
+            f"{tensor[number].item()}."
         )
-    return found
+    return tensor

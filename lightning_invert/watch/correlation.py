@@ -1,4 +1,4 @@
-"""How far two quantities rise together."""
+"""Rank correlation of two quantities."""
 
 from __future__ import annotations
 
@@ -15,14 +15,8 @@ def rank_correlation(a: npt.NDArray[Any], b: npt.NDArray[Any], *, tie: float = 0
 
     (C. Spearman, *The proof and measurement of association between two things*, 1904.)
 
-    Args:
-        a: Shape (N,), without NaN; inf is the largest value.
-        b: Likewise.
-        tie: A quantity that varies by no more than this over all points counts as constant.
-
-    Returns:
-        A number in [-1, 1]. Where one of the two is constant there is nothing to be ordered: 1 if
-        the other is so, too, and else 0.
+    Both are of shape (N,), without NaN; inf is the largest value. A quantity that varies by no more
+    than ``tie`` counts as constant. With a constant it is 1 if both are constant, else 0.
 
     Example:
         >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([5.0, 9.0, np.inf]))

@@ -1,14 +1,14 @@
-"""What is kept of each look at a map, so that one can see how it evolved."""
+"""History of a map: what is kept of each look."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.quantiles import quantiles
+from lightning_invert.watch.quantities import capped_log10, to_numpy
 
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
@@ -44,34 +44,26 @@ class Record(TypedDict):
     p95_interval: list[float]
 
 
-def record(one: Observation, *, epoch: int, step: int) -> Record:
-    """Return what is kept of an observation: of a Jacobian that was not formed, only when it was."""
-    scalars, one = one.scalars, one.finite()
-    if not one.formed:
-        none: list[float] = []
-        return Record(
-            epoch=epoch,
-            step=step,
-            num_points=len(one.rank),
-            rank_shares=none,
-            log10_cond=none,
-            full_rank_interval=none,
-            median_interval=none,
-            p95_interval=none,
-        )
-    k = one.full_rank
-    rank = k - one.rank.numpy()
-    shares = np.bincount(rank.clip(max=MAX_RANKS - 1), minlength=min(k + 1, MAX_RANKS))
-    log10_cond = np.sort(one.condition.log10().clamp(max=MAX_LOG10_COND).numpy())
+def record(observation: Observation, *, epoch: int, step: int) -> Record:
+    """Return what is kept of an observation; of a Jacobian that was not formed, only the epoch."""
+    scalars, observation = observation.scalars, observation.finite()
+    formed, k = observation.formed, observation.full_rank
+    lost = k - observation.rank.numpy()
+    shares = np.bincount(lost.clip(max=MAX_RANKS - 1), minlength=min(k + 1, MAX_RANKS))
+    log10_cond = np.sort(capped_log10(to_numpy(observation.condition)))
+
+    def interval(name: str) -> list[float]:
+        return [scalars[f"{name}_low"], scalars[f"{name}_high"]] if formed else []
+
     return Record(
         epoch=epoch,
         step=step,
-        num_points=len(rank),
-        rank_shares=(shares / max(len(rank), 1)).tolist(),
-        log10_cond=quantiles(log10_cond, QUANTILES, empty=MAX_LOG10_COND),
-        full_rank_interval=_interval(scalars, "full_rank_fraction"),
-        median_interval=_interval(scalars, "log10_cond_median"),
-        p95_interval=_interval(scalars, "log10_cond_p95"),
+        num_points=len(lost),
+        rank_shares=(shares / max(len(lost), 1)).tolist() if formed else [],
+        log10_cond=quantiles(log10_cond, QUANTILES, empty=MAX_LOG10_COND) if formed else [],
+        full_rank_interval=interval("full_rank_fraction"),
+        median_interval=interval("log10_cond_median"),
+        p95_interval=interval("log10_cond_p95"),
     )
 
 
@@ -90,10 +82,6 @@ def remember(looks: list[Record], look: Record) -> None:
     more than :math:`n^{-1/m}` from each to the next but one: after m such, to less than the
     smallest distance.
 
-    Args:
-        looks: The looks that are kept, in order; changed in place.
-        look: The latest.
-
     Example:
         >>> looks = []
         >>> for epoch in range(3000):
@@ -106,7 +94,3 @@ def remember(looks: list[Record], look: Record) -> None:
         step = np.array([look["step"] for look in looks], dtype=float)
         gap, distance = step[2:] - step[:-2], step[-1] - step[:-2]
         del looks[1 + int(np.argmin(gap / np.maximum(distance, 1.0)))]
-
-
-def _interval(scalars: Mapping[str, float], name: str) -> list[float]:
-    return [scalars[f"{name}_low"], scalars[f"{name}_high"]]

@@ -1,4 +1,4 @@
-"""What is watched: which function of a module, at which part of its batches."""
+"""Watched maps: a function of a module, and the parts of a batch that it takes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lightning_invert.watch.columns import checked_names, checked_std
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.parts import Part, describe
 from lightning_invert.watch.points import Points
+from lightning_invert.watch.voice import explain
 
 __all__ = ["MapError", "WatchedMap"]
 
@@ -35,12 +36,8 @@ class MapError(RuntimeError):
 
     @classmethod
     def of(cls, name: str, part: str, error: Exception) -> MapError:
-        """Return what another error amounts to."""
-        return cls(name, part, _words(error))
-
-    def by(self, who: str) -> MapError:
-        """Return the same, saying who wanted to watch."""
-        return MapError(self.name, self.part, self.why, who)
+        """Make an error of another."""
+        return cls(name, part, explain(error))
 
 
 @dataclass(frozen=True)
@@ -48,21 +45,21 @@ class WatchedMap:
     """A function R^n -> R^m of a module, and where its points come from.
 
     Attributes:
-        name: Under which it is logged.
-        function: What is called, with the inputs and then the contexts.
+        name: Its name in tags and messages.
+        function: Takes the inputs and then the contexts.
         owner: The module whose parameters the function uses.
-        inputs: Which parts of a batch the Jacobian is taken by; of several, the joint one. None:
+        inputs: The parts of a batch that the Jacobian is taken by; of several, the joint one. None:
             the batch itself, its first part, or what ``forward`` calls its input.
-        within: The part of the batch that is handed over whole, with the inputs in it, to a function
-            that takes a dictionary or another collection.
-        contexts: Which further parts are arguments, and held fixed.
-        output: Which part of what the function returns.
-        root: What a callable part may be given beside the batch.
-        input_names: Names of the n inputs, for the figures.
+        within: The part of the batch that the function takes whole, with the inputs in it, if it
+            takes a dictionary or another collection.
+        contexts: Further parts that are arguments and held fixed.
+        output: The part of what the function returns that is the output.
+        root: The second argument of a callable part that takes two.
+        input_names: Names of the n inputs.
         output_names: Names of the m outputs.
         input_std: Standard deviation of each input in the training data, shape (n,).
         output_std: Standard deviation of each output, shape (m,).
-        dtype: In which it is to be given points, if that is not the dtype of its weights.
+        dtype: The dtype of its points, if that is not the dtype of its weights.
         questions: What is asked of it beside its spectrum.
     """
 
@@ -85,15 +82,15 @@ class WatchedMap:
         for argument in ("input_names", "output_names"):
             if (names := getattr(self, argument)) is not None:
                 object.__setattr__(self, argument, checked_names(argument, names))
-        known = {side: getattr(self, side) for side in ("input_std", "output_std")}
-        for argument, std in known.items():
+        stds = {side: getattr(self, side) for side in ("input_std", "output_std")}
+        for argument, std in stds.items():
             if std is not None:
                 object.__setattr__(self, argument, checked_std(argument, std))
-        lacking = [side for side, std in known.items() if std is None]
-        if len(lacking) == 1:
+        missing = [side for side, std in stds.items() if std is None]
+        if len(missing) == 1:
             raise ValueError(
                 f"Expected arguments `input_std` and `output_std` of map {self.name!r} to be given "
-                f"together, but there is no `{lacking[0]}`."
+                f"together, but there is no `{missing[0]}`."
             )
 
     def question(self, kind: type[Q]) -> Q | None:
@@ -125,7 +122,7 @@ class WatchedMap:
 
     @property
     def runs_code(self) -> bool:
-        """Whether taking points runs code that is not ours, which might do anything."""
+        """Whether taking points runs code of others, which might do anything."""
         within = () if self.within is None else (self.within,)
         asked = [part for question in self.questions for part in question.parts]
         parts = [*(self.inputs or ()), *self.contexts, *within, *asked]
@@ -137,21 +134,13 @@ class WatchedMap:
         )
 
     def take(self, batch: Any) -> Points:
-        """Take the map's points out of a batch.
-
-        Raises:
-            MapError: If they are not there, or are no points.
-        """
+        """Take the map's points out of a batch, or raise MapError if there are none."""
         inputs = [self._checked(x) for x in self._find("input", batch)]
         (within,) = self._find("within", batch) or (None,)
         return Points.of(inputs, self._find("context", batch), within)
 
     def __call__(self, *arguments: Any) -> Tensor:
-        """Evaluate the map.
-
-        Raises:
-            MapError: If it fails, or does not return a floating tensor.
-        """
+        """Evaluate the map, or raise MapError if it fails or returns no floating tensor."""
         try:
             y = self._evaluate(arguments)
         except MapError:
@@ -162,7 +151,7 @@ class WatchedMap:
             try:
                 y = self.output(y, self.root)
             except Exception as error:
-                raise MapError(self.name, "output", _words(error)) from error
+                raise MapError(self.name, "output", explain(error)) from error
         if not isinstance(y, Tensor) or not y.is_floating_point():
             raise MapError(
                 self.name,
@@ -177,7 +166,7 @@ class WatchedMap:
         try:
             return self.function(*arguments)
         except RuntimeError as error:
-            # A network may be named that its module gives float32, of a batch of float64.
+            # The module may cast a batch of float64 before it calls this part.
             dtype = self.arithmetic
             if isinstance(error, MapError) or not any(map(_is_double, arguments)):
                 raise
@@ -190,12 +179,9 @@ class WatchedMap:
                 raise error from None
 
     def in_float64(self, device: str | None = None) -> WatchedMap:
-        """Return the same map with parameters and buffers cast; the module itself keeps its own.
+        """Return the same map with parameters and buffers cast (and moved); the module keeps its own.
 
-        Its outputs are float64; calling it raises where the module insists on a dtype.
-
-        Args:
-            device: Where parameters and buffers are moved to; by default they stay.
+        Its outputs are float64. A call raises MapError where the module insists on a dtype.
 
         Raises:
             ValueError: If the weights are sharded over processes: they cannot be substituted.
@@ -237,7 +223,7 @@ class WatchedMap:
                 return [_default_input(self.name, self.function, batch)]
             return [part(batch, self.root) for part in parts]
         except Exception as error:
-            raise MapError(self.name, side, _words(error)) from error
+            raise MapError(self.name, side, explain(error)) from error
 
     def _checked(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
@@ -251,13 +237,13 @@ class WatchedMap:
         return x
 
     def _advise(self, error: Exception) -> str:
-        words = _words(error)
+        advice = explain(error)
         if isinstance(error, TypeError) and "positional argument" in str(error):
-            words += (
+            advice += (
                 f" Say what else of the batch it takes: maps={{{self.name!r}: {{..., 'context': "
                 "[[<path of the second argument>], ...]}}."
             )
-        return words
+        return advice
 
     def _insists(self, how: str) -> str:
         return (
@@ -297,7 +283,7 @@ def _substituted(module: nn.Module, tensors: Mapping[int, Tensor]) -> Iterator[N
 
 
 def _default_input(name: str, function: Callable[..., Any], batch: Any) -> Any:
-    """Without being told: the batch itself, its first part, or what ``forward`` calls its input."""
+    """Return the batch itself, its first part, or what ``forward`` calls its input."""
     if isinstance(batch, Sequence) and not isinstance(batch, str) and batch:
         return batch[0]
     if not isinstance(batch, Mapping):
@@ -321,10 +307,3 @@ def _is_double(argument: Any) -> bool:
 def _doubled(argument: Any) -> Any:
     floating = isinstance(argument, Tensor) and argument.is_floating_point()
     return argument.double() if floating else argument
-
-
-def _words(error: Exception) -> str:
-    """Return what an exception says, with its type unless it is one of ours."""
-    text = str(error) or "no reason given"
-    known = isinstance(error, ValueError | TypeError) and text.startswith(("Expected", "expected"))
-    return text if known else f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""How a part of a batch, or of what a module returns, is said and found."""
+"""Parts of a batch, or of what a module returns: the way to each."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ Step: TypeAlias = "int | str | Callable[..., Any]"
 
 MAX_DEPTH = 4
 MAX_LEAVES = 24
-"""Of a batch that is described: more would not be read."""
+"""Of a batch that is described: nobody reads more."""
 
 
 class Part:
-    """A part of something: the way to it, step by step.
+    """The way to a part of something.
 
-    Args:
-        where: What it is called in an error message.
-        steps: Each an index, a key, the name of an attribute, or a callable of what the steps
-            before have found (and, if it takes two arguments, of the module).
+    Each step is an index, a key, the name of an attribute, or a callable of what the steps before
+    lead to (and, if it takes two arguments, of the module). ``where`` is its name in messages.
 
     Example:
         >>> Part("input", (0, "x"))(({"x": 3.0}, "label"))
@@ -36,11 +34,7 @@ class Part:
         self.steps = tuple(steps)
 
     def __call__(self, whole: Any, module: nn.Module | None = None) -> Any:
-        """Find the part.
-
-        Raises:
-            ValueError: If a step leads nowhere.
-        """
+        """Return the part, or raise ValueError if a step leads nowhere."""
         for step in self.steps:
             whole = self._follow(whole, step, module)
         return whole
@@ -53,20 +47,16 @@ class Part:
         except (KeyError, IndexError, TypeError, AttributeError):
             if isinstance(step, str) and hasattr(whole, step):
                 return getattr(whole, step)
-        several = f" (several parts are said as {[[s] for s in self.steps]})"
+        several = f" (write several parts as {[[s] for s in self.steps]})"
         raise ValueError(
             f"Expected `{self.where}` to be an index, key or attribute of {describe(whole)}, but "
             f"got {step!r}{several if len(self.steps) > 1 else ''}."
         )
 
 
-def parse_part(where: str, said: Any) -> Part:
-    """Read one part: a step, or a list of steps.
-
-    Raises:
-        TypeError: If it is neither.
-    """
-    steps = list(said) if isinstance(said, list | tuple) else [said]
+def parse_part(where: str, value: Any) -> Part:
+    """Return the part that a step, or a list of steps, describes; TypeError if it is neither."""
+    steps = list(value) if isinstance(value, list | tuple) else [value]
     for step in steps:
         if not (callable(step) or isinstance(step, int | str)) or isinstance(step, bool):
             raise TypeError(
@@ -76,8 +66,8 @@ def parse_part(where: str, said: Any) -> Part:
     return Part(where, steps)
 
 
-def parse_parts(where: str, said: Any) -> tuple[Part, ...]:
-    """Read one part or several: a list that holds lists is one of several.
+def parse_parts(where: str, value: Any) -> tuple[Part, ...]:
+    """Return one part or several: a list that holds lists describes several.
 
     Example:
         >>> [part.steps for part in parse_parts("input", [[0, "x"], [0, "c"]])]
@@ -85,9 +75,9 @@ def parse_parts(where: str, said: Any) -> tuple[Part, ...]:
         >>> [part.steps for part in parse_parts("input", [0, "x"])]
         [(0, 'x')]
     """
-    if isinstance(said, list | tuple) and any(isinstance(one, list | tuple) for one in said):
-        return tuple(parse_part(where, one) for one in said)
-    return (parse_part(where, said),)
+    if isinstance(value, list | tuple) and any(isinstance(part, list | tuple) for part in value):
+        return tuple(parse_part(where, part) for part in value)
+    return (parse_part(where, value),)
 
 
 def _takes_two(function: Callable[..., Any]) -> bool:
@@ -104,7 +94,7 @@ def _takes_two(function: Callable[..., Any]) -> bool:
 
 
 def describe(value: Any) -> str:
-    """Say what something is, in a few words."""
+    """Describe a value in a few words."""
     if isinstance(value, Tensor):
         return f"a tensor of dtype {value.dtype} and shape {tuple(value.shape)}"
     if isinstance(value, Mapping):
@@ -118,7 +108,7 @@ def describe(value: Any) -> str:
 
 
 def leaves(value: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[list[int | str], Any]]:
-    """Walk through what something consists of: the path to each part that has no parts.
+    """Yield each part that has no parts itself, with the path to it.
 
     Example:
         >>> [path for path, _ in leaves(({"x": 1, "c": [2, 3]}, "label"))]

@@ -1,4 +1,4 @@
-"""Points of a map: what its Jacobian is taken by, and what else it is given."""
+"""Points of a map: its inputs, and the further arguments that are held fixed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Row(NamedTuple):
 
 
 class _Input(NamedTuple):
-    """The place of one of the inputs, in a collection that the function is given whole."""
+    """The place of one of the inputs, in a collection that the function takes whole."""
 
     number: int
 
@@ -43,12 +43,7 @@ class Frame:
     within: Any = None
 
     def arguments(self, x: Tensor, rows: Sequence[Tensor]) -> list[Any]:
-        """Return the arguments of the function.
-
-        Args:
-            x: The inputs, shape (N, *), or joint, shape (N, n).
-            rows: What else has a row for each of these points.
-        """
+        """Return the arguments of the function: inputs (N, *), or joint (N, n), and other rows."""
         inputs: list[Any] = [x]
         if len(self.shapes) > 1:
             parts = x.split([shape.numel() for shape in self.shapes], dim=1)
@@ -72,7 +67,7 @@ class Points:
     """N points of a map.
 
     Attributes:
-        inputs: By what the Jacobian is taken, shape (N, *).
+        inputs: What the Jacobian is taken by, shape (N, *).
         context: Further tensors with a row for each point, which are held fixed.
         frame: How the map's arguments are made of both.
 
@@ -92,10 +87,8 @@ class Points:
     ) -> Points:
         """Sort a batch's parts into rows and what is the same for all points.
 
-        Args:
-            inputs: Each of shape (N, *).
-            context: Tensors of shape (N, *), collections of such, and anything else.
-            within: The collection that the inputs are parts of, if that is what the map takes.
+        Inputs are of shape (N, *). The context has tensors of shape (N, *), collections of such, and
+        anything else. ``within`` is the collection with the inputs in it, if the map takes that.
         """
         count, rows = len(inputs[0]), list[Tensor]()
 
@@ -133,7 +126,7 @@ class Points:
         return replace(self, inputs=rows[0], context=tuple(rows[1:]))
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Points:
-        """Move the points; what is floating gets the dtype, if one is given."""
+        """Move the points; floating tensors get the dtype, if there is one."""
 
         def move(tensor: Tensor) -> Tensor:
             # What was made in inference mode can never take part in a gradient.

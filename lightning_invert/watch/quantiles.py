@@ -1,4 +1,4 @@
-"""Quantiles, and how far a share or a quantile of a sample may be from that of its source."""
+"""Quantiles, and intervals of shares and quantiles."""
 
 from __future__ import annotations
 
@@ -18,24 +18,18 @@ def quantiles(
 ) -> list[float]:
     """Interpolate linearly like ``numpy.quantile``, but let inf be inf rather than NaN.
 
-    Args:
-        ordered: Ascending, shape (N,), without NaN.
-        shares: Which quantiles, in [0, 1].
-        empty: What is returned for each if N = 0.
-
-    Returns:
-        The quantiles.
+    The values are ascending, shape (N,), without NaN; each quantile is ``empty`` if N = 0.
 
     Example:
         >>> quantiles(np.array([1.0, 2.0, np.inf, np.inf]), (0.0, 0.5, 1.0))
         [1.0, inf, inf]
     """
-    found = []
+    values = []
     for share in shares if len(ordered) else ():
         position = share * (len(ordered) - 1)
         low, high = ordered[math.floor(position)], ordered[math.ceil(position)]
-        found.append(float(low if low == high else low + (high - low) * (position % 1.0)))
-    return found or [empty] * len(shares)
+        values.append(float(low if low == high else low + (high - low) * (position % 1.0)))
+    return values or [empty] * len(shares)
 
 
 def wilson_interval(share: float, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -47,13 +41,7 @@ def wilson_interval(share: float, total: int, *, confidence: float = 0.95) -> tu
     where the share of points at full rank mostly is. (E. B. Wilson, *Probable inference, the law of
     succession, and statistical inference*, JASA 22, 1927.)
 
-    Args:
-        share: p, in [0, 1].
-        total: N, of how many points.
-        confidence: With what probability the interval contains the true share.
-
-    Returns:
-        Its lower and upper end; (0, 1) if there are no points.
+    N is ``total``; without points it is (0, 1).
 
     Example:
         >>> low, high = wilson_interval(1.0, 256)
@@ -77,13 +65,7 @@ def quantile_ranks(
     How many of N values lie below the q-quantile follows the binomial law B(N, q), whatever the law
     of the values. (H. A. David and H. N. Nagaraja, *Order Statistics*, 3rd ed., section 7.1.)
 
-    Args:
-        total: N.
-        q: In (0, 1).
-        confidence: With what probability, at least, the interval contains the quantile.
-
-    Returns:
-        Their indices, counted from 0; ``None`` where no value of so small a sample is an end.
+    Indices count from 0; ``None``: so small a sample has no such end.
 
     Example:
         >>> quantile_ranks(256, 0.5), quantile_ranks(256, 0.95), quantile_ranks(20, 0.95)
@@ -109,13 +91,6 @@ def student_quantile(share: float, freedom: int) -> float:
     With :math:`\theta = \arctan(t / \sqrt\nu)`, the distribution function is a finite sum of
     :math:`\sin\theta \cos^j\theta`, which is inverted by bisection. (M. Abramowitz and I. A. Stegun,
     *Handbook of Mathematical Functions*, 26.7.3 and 26.7.4.)
-
-    Args:
-        share: In [0.5, 1).
-        freedom: :math:`\nu`, at least 1.
-
-    Returns:
-        t.
 
     Example:
         >>> round(student_quantile(0.95, 3), 4)

@@ -1,4 +1,4 @@
-"""What makes the Jacobian of a network another than that of what it learned: kinks, and dropout."""
+"""Roughness: kinks and dropout, which make a network's Jacobian differ from that of what it learned."""
 
 from __future__ import annotations
 
@@ -25,23 +25,21 @@ ROUGH = {
         "zones are missed. Train without it (p=0), with weight decay instead, where κ counts."
     ),
 }
-"""What is said of networks whose Jacobian is another than that of what they learned."""
+"""Kind of roughness -> what the user is told; {} stands for the maps."""
 
 MAX_POINTS_OF_A_STEP, POINTS_OF_A_LOOK = 8, 96
-"""At how many points the step is taken, and of how many points of a look each: in float64, and with
-what it costs to cast the weights, it is to be a hundredth of the look."""
+"""The step is taken at one point of 96, at 8 at most: with the weights cast to float64, it costs a
+hundredth of the look."""
 
 MAX_NUMBERS_CAST = 2**24
-"""Parameters of which a copy in float64 is made."""
+"""Modules with more parameters are not copied to float64."""
 
 STEP = 1e-6
-"""In standard deviations of the points: so short that hardly any crosses a kink, of however many."""
+"""In standard deviations of the points: so short that hardly any point crosses a kink."""
 
-MIN_BEND = 1e-3
-"""A Jacobian that changes over the step by less than this share of what a smooth one would ..."""
-
-MIN_DIFFERENCE = 1e-4
-"""... though it differs from point to point by more than this, is a staircase."""
+MIN_BEND, MIN_DIFFERENCE = 1e-3, 1e-4
+"""A Jacobian is a staircase if it changes over the step by less than MIN_BEND of what a smooth one
+would, though it differs from point to point by more than MIN_DIFFERENCE."""
 
 DROPOUTS = (
     nn.Dropout,
@@ -54,30 +52,19 @@ DROPOUTS = (
 
 
 def roughness(watched: WatchedMap, points: Points) -> list[str]:
-    """Return which of ``ROUGH`` is to be said of a map.
-
-    Args:
-        watched: The map.
-        points: Those of a look, of which so few are taken that it is nothing beside the look.
-    """
+    """Return the kinds of roughness of a map, from a few of the points of a look."""
     few = points[: min(MAX_POINTS_OF_A_STEP, max(2, len(points) // POINTS_OF_A_LOOK))]
-    found = ["staircase"] if len(few) > 1 and is_staircase(watched, few) else []
-    return [*found, "dropout"] if has_dropout(watched, few[:1]) else found
+    kinds = ["staircase"] if len(few) > 1 and is_staircase(watched, few) else []
+    return [*kinds, "dropout"] if has_dropout(watched, few[:1]) else kinds
 
 
 def is_staircase(watched: WatchedMap, points: Points) -> bool:
     r"""Tell whether a map is piecewise linear without being linear, as with ReLU.
 
     Its Jacobian does not change under a small step at most points, though it differs between them.
-    What is compared is one random combination of the Jacobian's rows, in float64.
-
-    Args:
-        watched: The map.
-        points: At least two.
-
-    Returns:
-        Whether it is; ``False`` where it cannot be told: of more than 16.8 million parameters, of
-        weights in several processes, of a module that insists on a dtype of its own.
+    One random combination of the Jacobian's rows is compared, in float64, at two points at least. It
+    is ``False`` where it cannot be told: of more than 16.8 million parameters, of weights in several
+    processes, of a module that insists on a dtype of its own.
 
     Example:
         >>> from lightning_invert.watch.resolution import resolve_maps
@@ -129,12 +116,7 @@ def _slopes(function: Callable[..., Tensor], x: Tensor, context: Sequence[Tensor
 
 
 def has_dropout(watched: WatchedMap, points: Points) -> bool:
-    """Tell whether evaluating a map passes through a dropout module that drops something in training.
-
-    Args:
-        watched: The map.
-        points: At which it is evaluated.
-    """
+    """Tell whether evaluating a map passes through a module that drops something in training."""
     candidates = [
         part for part in watched.owner.modules() if isinstance(part, DROPOUTS) and part.p > 0
     ]
