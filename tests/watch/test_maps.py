@@ -184,7 +184,12 @@ def test_says_what_is_wrong_with_maps(maps, root, error, words):
         (None, torch.zeros(5), "input", r"shape \(5,\)"),
         ({"f": {"input": 2}}, (X, X), "input", "tuple of length 2, but got 2"),
         ({"f": {"input": "y"}}, {"x": X}, "input", r"keys \['x'\], but got 'y'"),
-        ({"f": {"input": ["x", "y"]}}, {"x": X, "y": X}, "input", r"write several parts as \[\['x'\], \['y'\]\]"),
+        (
+            {"f": {"input": ["x", "y"]}},
+            {"x": X, "y": X},
+            "input",
+            r"write several parts as \[\['x'\], \['y'\]\]",
+        ),
         ({"f": {"context": "c"}}, {"settings": X}, "context", "but got 'c'"),
         ({"f": {"input": lambda batch: batch.nothing}}, X, "input", "AttributeError: .*nothing"),
     ],
