@@ -24,6 +24,7 @@ from lightning_invert.report.loggers import (
 from lightning_invert.report.tags import charts, chosen_scalars, tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
+from lightning_invert.watch.quantities import capped_log10, to_numpy
 from lightning_invert.watch.voice import Voice
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Display:
             sigma = count(observation.singular_values.flatten())
             kinds = {"sigma_max": sigma}
             if observation.formed:
-                log10_cond = observation.condition.log10().clamp(max=MAX_LOG10_COND)
+                log10_cond = capped_log10(to_numpy(observation.condition))
                 k = observation.full_rank
                 kinds = {
                     "log10_cond": count(log10_cond, 0.0, MAX_LOG10_COND),

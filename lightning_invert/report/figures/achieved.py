@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.proposals.proposal import Proposal
 
-__all__ = ["achieved"]
-
 MAX_OUTPUTS = 12
 
 MAX_BANDS = 200

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["condition_histogram"]
-
 BINS_A_DECADE = 4
 
 
@@ -32,15 +30,6 @@ def condition_histogram(observation: Observation, *, title: str = "") -> Figure:
     The bars are shares of the points, four a decade. Infinite condition numbers have a bar of their
     own; those beyond what the arithmetic can tell are hatched. The grey spans are 95 % intervals of
     the median and of the 95th percentile.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.watch.observation import Observation
-        >>> sigma = torch.tensor([[3.0, 1.0], [5.0, 1.0], [1.0, 0.0]])
-        >>> figure = condition_histogram(Observation.of(sigma))
-        >>> finite, singular = figure.axes[0].patches[-2:]
-        >>> round(sum(finite.get_data().values)), round(singular.get_height())
-        (67, 33)
     """
     bands, limit = observation.thresholds.bands, observation.condition_limit
     kept = observation.condition[~observation.condition.isnan()]

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from lightning_invert.watch.history import Record
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["evolution"]
-
 RANK_COLOURS = (style.BLUE, "#F0C35A", style.ORANGE, style.RED, "#7A2E00")
 
 LEGEND = (

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["fragile_zones"]
-
 ROWS = 16
 """Cells of the density along the condition number, without the one for ∞."""
 
@@ -40,15 +38,6 @@ def fragile_zones(observation: Observation, *, title: str = "", max_inputs: int 
     half of the time) has a column of its own. Of more than ``max_inputs`` inputs those are shown
     whose columns explain most of the variance of log10 :math:`\kappa` (the correlation ratio:
     K. Pearson, 1905).
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.watch.observation import Observation
-        >>> x = torch.rand(200, 3)
-        >>> sigma = torch.stack([torch.ones(200), 10 ** (-4 * x[:, 0])], dim=1)
-        >>> figure = fragile_zones(Observation.of(sigma, inputs=x))
-        >>> [axes.get_xlabel() for axes in figure.axes[:3]]
-        ['x0', 'x1', 'x2']
     """
     max_inputs = check_integer("max_inputs", max_inputs, low=1)
     points = drawable(observation)

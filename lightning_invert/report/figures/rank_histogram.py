@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["rank_histogram"]
-
 MAX_RANKS = 30
 
 
@@ -26,14 +24,6 @@ def rank_histogram(observation: Observation, *, title: str = "") -> Figure:
     """Draw the share of points at each numerical rank.
 
     With more than 30 singular values, the lower ranks share the leftmost bar.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.watch.observation import Observation
-        >>> sigma = torch.tensor([[2.0, 1.0], [2.0, 1.0], [2.0, 0.0]])
-        >>> figure = rank_histogram(Observation.of(sigma))
-        >>> [round(bar.get_height()) for bar in figure.axes[0].patches]
-        [0, 33, 67]
     """
     rank, full_rank = observation.finite().rank.numpy(), observation.full_rank
     title = title or "numerical rank"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["runs"]
-
 MAX_BARS = 128
 """Of more points, those at so many evenly spaced ranks are drawn."""
 
@@ -31,9 +29,6 @@ def runs(observation: Observation, *, title: str = "") -> Figure:
     A point is the mean of log10 :math:`\kappa` over the runs. Its error bar is the 90 % prediction
     interval for one more run (see :class:`~lightning_invert.watch.findings.runs.Runs`). The line is what
     the map itself reports. Where a truth is known, it is a dot: hollow inside the bar, red beyond it.
-
-    Raises:
-        ValueError: If there are no other runs.
     """
     spread, truth = observation.finding(Runs), observation.finding(Truth)
     if spread is None:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.proposals.proposal import Proposal
 
-__all__ = ["sensitivities"]
-
 BAR = 0.3
 """Inches from one input to the next, at least."""
 
@@ -41,12 +39,6 @@ def sensitivities(
     a solution are left out.
 
     Of more than 24 inputs, the most sensitive are drawn.
-
-    Args:
-        proposal: The proposals.
-        title: Title of the figure.
-        known: Known settings, shape (K, n): the range of an input whose bounds are open.
-        tolerance: How far the target may move, in standard units, in the most adverse direction.
     """
     tolerance = check_number("tolerance", tolerance, low=0.0)
     low, high = input_ranges(proposal, known)

@@ -45,13 +45,6 @@ def settings(
     if the target moves by the tolerance: the sensitivity times the tolerance.
 
     Of more than 24 inputs, the most sensitive are drawn.
-
-    Args:
-        proposal: The proposals.
-        title: Title of the figure.
-        row: Which target.
-        known: Known settings, shape (K, n), such as ``proposer.evidence.rows("train")[0]``.
-        tolerance: How far the target may move, in standard units.
     """
     row = check_integer("row", row, low=0, high=len(proposal) - 1)
     tolerance = check_number("tolerance", tolerance, low=0.0)

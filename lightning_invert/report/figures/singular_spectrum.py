@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["singular_spectrum"]
-
 MIN_SIGMA = 1e-17
 """Smaller singular values are drawn here."""
 
@@ -33,13 +31,6 @@ def singular_spectrum(observation: Observation, *, title: str = "") -> Figure:
     For each index the ranges of all points, of 90 % and of 50 % of them, and the median as a line.
     The threshold of the rank and, hatched below it, the resolution limit are those of a point with
     the median :math:`\sigma_1`.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.watch.observation import Observation
-        >>> figure = singular_spectrum(Observation.of(torch.tensor([[3.0, 1.0, 1e-7]])))
-        >>> figure.axes[0].get_xlabel()
-        'index of the singular value'
     """
     sigma, thresholds = observation.singular_values.double().numpy(), observation.thresholds
     finite = sigma[np.isfinite(sigma).all(1)]

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.proposals.trade_off import TradeOff
 
-__all__ = ["trade_off"]
-
 SHADES = ((5, 95, style.SHADES[0]), (25, 75, style.SHADES[1]))
 
 
@@ -27,14 +25,6 @@ def trade_off(result: TradeOff, *, title: str = "") -> Figure:
     Of one target, its cost. Of several, what the width saves: the cost minus that at the narrowest
     width, because targets differ by more than a width ever saves. The line is the median, the shades
     hold 50 % and 90 % of the targets that are reached at every width.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.proposals.trade_off import TradeOff
-        >>> cost = torch.tensor([[3.0], [2.0]])
-        >>> figure = trade_off(TradeOff(torch.tensor([0.0, 0.1]), cost, torch.zeros(2, 1, 3)))
-        >>> figure.axes[0].lines[0].get_ydata().tolist()
-        [3.0, 2.0]
     """
     widths, cost = to_numpy(result.widths), to_numpy(result.cost)
     count = cost.shape[1]

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["truth"]
-
 SIDE = 2.35
 """Inches along each of the panels."""
 
@@ -49,9 +47,6 @@ def truth(observation: Observation, *, title: str = "") -> Figure:
     are counted in their quadrants. Right, of maps with 2 to 1024 inputs: the true and the reported
     condition number over the two inputs that explain the most of the true one, in the same colours;
     what is beyond the first band is drawn larger.
-
-    Raises:
-        ValueError: If the map is compared with no truth.
     """
     held = observation.finding(Truth)
     if held is None:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["worst_points"]
-
 MAX_OTHERS = 150
 GAP = 0.12
 """Between the highest number and ∞, as a share of the axis."""
@@ -43,15 +41,6 @@ def worst_points(
     :math:`\kappa`. The worst ``top`` are red, those that are not of full rank dashed; some of the
     others are grey. Where the red lines run together, the map is fragile. Of more than ``max_inputs``
     inputs those are shown that explain the most of log10 :math:`\kappa`.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.watch.observation import Observation
-        >>> x = torch.rand(200, 3)
-        >>> sigma = torch.stack([torch.ones(200), 10 ** (-4 * x[:, 0])], dim=1)
-        >>> figure = worst_points(Observation.of(sigma, inputs=x), top=5)
-        >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
-        ['x0', 'x1', 'x2', 'κ']
     """
     points = drawable(observation)
     title, n = title or "worst points", points.inputs.shape[1]

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["COLOURS", "colour_limits", "draw_zones", "kappa_bar", "zone_map"]
-
 COLOURS = "cividis"
 NICE = (1, 1.5, 2, 3, 4, 5, 7)
 POINTS_A_CELL = 6
@@ -37,18 +35,6 @@ def zone_map(observation: Observation, *, title: str = "") -> Figure:
     :math:`\kappa` (the correlation ratio :math:`\eta^2`, which is 1 if they explain all). Cells have
     the colour of the median of their points, the points their own; a red cross is a point that is
     not of full rank.
-
-    Raises:
-        ValueError: If there is only one input.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.watch.observation import Observation
-        >>> x = torch.rand(200, 4)
-        >>> sigma = torch.stack([torch.ones(200), 10 ** (-4 * x[:, 1] * x[:, 3])], dim=1)
-        >>> figure = zone_map(Observation.of(sigma, inputs=x))
-        >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
-        ('x1', 'x3')
     """
     points = drawable(observation)
     count, n = points.inputs.shape

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
-from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.correlation import rank_correlation
 from lightning_invert.watch.finding import Finding, Measurement, Observed, Question
 from lightning_invert.watch.findings.truth import Truth
@@ -136,5 +135,5 @@ class OverRuns(Question):
                 )
             sigmas.append(other.singular_values)
         condition = measurement.thresholds.condition(torch.stack(sigmas))
-        log10 = condition.log10().clamp(max=MAX_LOG10_COND)
+        log10 = torch.as_tensor(capped_log10(to_numpy(condition)))
         return Runs(log10.mean(0), log10.std(0), len(sigmas))

@@ -148,33 +148,37 @@ def test_loggers_get_all_scalars_if_they_are_asked_for(tmp_path):
     assert every <= set(rows_of(Path(trainer.log_dir) / "metrics.csv")[0])
 
 
-def test_no_logger_is_no_hindrance(tmp_path):
-    trainer = fit(tmp_path, False)
+@pytest.mark.parametrize("fast", [False, True])
+def test_no_logger_and_a_fast_development_run_are_no_hindrance(tmp_path, caplog, fast):
+    trainer = fit(tmp_path, TensorBoardLogger(tmp_path) if fast else False, fast_dev_run=fast)
     assert FULL_RANK in trainer.callback_metrics
+    assert "cannot show" not in caplog.text
     assert not list(tmp_path.iterdir())
 
 
-def test_a_logger_without_pictures_says_so_once(tmp_path, caplog):
-    trainer = fit(tmp_path, CSVLogger(tmp_path), epochs=3)
+@pytest.mark.parametrize(("figures", "missing"), [(True, ["histograms or figures"]), (False, [])])
+def test_a_logger_says_once_what_it_cannot_show_of_what_is_asked_for(
+    tmp_path, caplog, figures, missing
+):
+    watch = InvertibilityCallback(num_points=32, figures=figures)
+    trainer = fit(tmp_path, CSVLogger(tmp_path), callback=watch)
     trainer.test(Foreign(), loader(), verbose=False)
-    said = [r.message for r in caplog.records if "cannot show" in r.message]
-    assert said == [
-        "InvertibilityCallback: CSVLogger gets the scalars, but cannot show histograms or figures."
+    assert [r.message for r in caplog.records if "cannot show" in r.message] == [
+        f"InvertibilityCallback: CSVLogger gets the scalars, but cannot show {what}."
+        for what in missing
     ]
 
 
-def test_what_was_not_asked_for_is_not_missed(tmp_path, caplog):
-    watch = InvertibilityCallback(figures=False)
-    fit(tmp_path, CSVLogger(tmp_path), callback=watch)
-    assert "cannot show" not in caplog.text
-
-
-def test_a_test_after_the_fit_leaves_the_charts_of_the_fit(tmp_path):
-    trainer = fit(tmp_path, TensorBoardLogger(tmp_path, "", version=""))
+def test_a_prefix_is_before_every_tag_and_a_test_leaves_the_charts_of_the_fit(tmp_path):
+    trainer = fit(tmp_path, TensorBoardLogger(tmp_path, "", version="", prefix="run"))
     trainer.test(Foreign(), loader(), verbose=False)
+    tags = events(tmp_path).Tags()
+    for kind, name in (("scalars", "full_rank_fraction"), ("histograms", "rank"),
+                       ("images", "fragile_zones")):  # fmt: skip
+        assert f"run-invertibility/forward/{name}" in tags[kind]
+    assert f"run-test/{FULL_RANK}" in tags["scalars"]
     (category,) = layout(tmp_path)
-    assert category.chart[0].multiline.tag == [FULL_RANK]
-    assert f"test/{FULL_RANK}" in events(tmp_path).Tags()["scalars"]
+    assert category.chart[0].multiline.tag == [f"run-{FULL_RANK}"]
 
 
 def layout(folder):
@@ -200,14 +204,6 @@ def test_metrics_that_a_project_declares_itself_are_not_shadowed(tmp_path):
     assert declared(tmp_path)[0] == {"my/metric"}
 
 
-def test_a_prefix_of_the_logger_is_before_every_tag(tmp_path):
-    fit(tmp_path, TensorBoardLogger(tmp_path, "", version="", prefix="run"))
-    tags = events(tmp_path).Tags()
-    for kind, name in (("scalars", "full_rank_fraction"), ("histograms", "rank"),
-                       ("images", "fragile_zones")):  # fmt: skip
-        assert f"run-invertibility/forward/{name}" in tags[kind]
-
-
 def test_counts_are_numpys():
     values = torch.randn(1000, dtype=torch.float64)
     found = count(values, -5.0, 5.0, bins=20)
@@ -216,14 +212,6 @@ def test_counts_are_numpys():
     np.testing.assert_allclose(found.edges, edges)
     assert (found.least, found.most) == (values.min(), values.max())
     assert found.squares == pytest.approx((values**2).sum().item())
-
-
-def test_a_fast_development_run_logs_nothing_and_complains_of_nothing(tmp_path, caplog):
-    logger = TensorBoardLogger(tmp_path, "", version="")
-    trainer = fit(tmp_path, logger, fast_dev_run=True)
-    assert FULL_RANK in trainer.callback_metrics
-    assert "cannot show" not in caplog.text
-    assert not list(tmp_path.iterdir())
 
 
 def test_private_names_of_tensorboard_and_its_logger_are_as_they_are_used():
