@@ -1,4 +1,4 @@
-"""Sources of (x, y) pairs, one file a source."""
+"""Sources of (x, y) pairs, a file each."""
 
 from lightning_invert.datamodules.pair import PairDataModule, Statistics
 from lightning_invert.datamodules.problem import ProblemDataModule

@@ -1,4 +1,4 @@
-"""What every source of (x, y) pairs shares: splits, statistics and loaders."""
+"""Splits, statistics and loaders of (x, y) pairs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,9 @@ __all__ = ["PairDataModule", "PairDataset", "Statistics"]
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of each column of the training split, in float64.
+    """Mean and standard deviation of the training split's columns, float64: x (n,) and y (m,).
 
-    Attributes:
-        input_mean: Shape (n,).
-        input_std: Shape (n,), all positive; Bessel's correction applied.
-        output_mean: Shape (m,).
-        output_std: Shape (m,), all positive.
+    Standard deviations are positive, with Bessel's correction.
     """
 
     input_mean: Tensor
@@ -34,11 +30,7 @@ class Statistics(NamedTuple):
 
 
 class PairDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs held in two tensors, of which a whole batch is one index operation.
-
-    Args:
-        inputs: Shape (N, n).
-        outputs: Shape (N, m).
+    """Hold pairs in two tensors, (N, n) and (N, m): a whole batch is one index operation.
 
     Example:
         >>> data = PairDataset(torch.arange(6.0).reshape(3, 2), torch.arange(3.0).reshape(3, 1))
@@ -59,34 +51,34 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.inputs[index], self.outputs[index]
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return a collated batch: torch's loader calls this with a batch's indices at once."""
+        """Return a collated batch; torch's loader calls this with all indices of a batch."""
         chosen = torch.as_tensor(indices)
         return self.inputs[chosen], self.outputs[chosen]
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
 class PairDataModule(LightningDataModule):
-    """A source of (x, y) pairs, split by seed, with the training split's statistics.
+    """Load (x, y) pairs, split them by seed, and compute the training split's statistics.
 
-    A subclass names its columns in ``inputs`` and ``outputs`` and gives the rows in ``load``;
-    the rest is here. Batches are in physical units. A module that standardises them by itself, and
-    says so by an attribute ``takes_float64`` as ``ForwardInverseModule`` does, gets them in
-    float64: what float32 would round away, like the minutes of a time stamp, is still there. Any
-    other gets torch's default dtype, and columns that it does not hold are an error.
+    A subclass names its columns in ``inputs`` and ``outputs`` and returns the rows in ``load``.
+    Batches are in physical units. A module with a true attribute ``takes_float64``, like
+    ``ForwardInverseModule``, standardises them itself and gets float64: what float32 rounds away,
+    like the minutes of a time stamp, is still there. Any other gets torch's default dtype, and a
+    column that it does not hold is an error.
 
     Args:
-        batch_size: Rows a training batch.
-        eval_batch_size: Rows a batch of validation, test and prediction.
+        batch_size: Rows of a training batch.
+        eval_batch_size: Rows of a batch in validation, test and prediction.
         val_fraction: Share of the rows held out for validation, in (0, 1).
         test_fraction: Share of the rows held out for the test, in [0, 1).
         seed: Seed of the split, and of the order in which the training rows come: the same seed
             always gives the same split and, epoch by epoch, the same order, also in a fit that is
             resumed.
-        num_workers: Worker processes of each loader. The rows are in memory already and a batch
-            is one index operation, so 0 is fastest for all but very large batches.
+        num_workers: Worker processes of each loader. The rows are in memory and a batch is one index
+            operation, so 0 is fastest for all but very large batches.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -126,16 +118,18 @@ class PairDataModule(LightningDataModule):
 
     def load(self) -> tuple[Tensor, Tensor]:
         """Return all rows in physical units, float64: x of shape (N, n), y of shape (N, m)."""
-        raise NotImplementedError(f"{type(self).__name__} does not say where its rows come from.")
+        raise NotImplementedError(
+            f"{type(self).__name__} defines no `load`: return the rows there, x (N, n) and y (N, m)."
+        )
 
     @property
     def source(self) -> str:
-        """What an error message calls the place that the rows come from."""
+        """Name of the place that the rows come from, for error messages."""
         return type(self).__name__
 
     @property
     def statistics(self) -> Statistics:
-        """Mean and spread of the training split's columns; available after ``setup``."""
+        """Mean and standard deviation of the training split's columns."""
         if self._statistics is None:
             self.setup()
         assert self._statistics is not None
@@ -172,21 +166,22 @@ class PairDataModule(LightningDataModule):
         }
 
     def _compute_statistics(self, x: Tensor, y: Tensor) -> Statistics:
-        of_x, of_y = ColumnStatistics(), ColumnStatistics()
-        of_x.add(x)
-        of_y.add(y)
-        of_x.check(self.inputs, f"of {self.source}")
-        of_y.check(self.outputs, f"of {self.source}")
-        return Statistics(of_x.mean, of_x.std, of_y.mean, of_y.std)
+        moments: list[Tensor] = []
+        for rows, variables in ((x, self.inputs), (y, self.outputs)):
+            columns = ColumnStatistics()
+            columns.add(rows)
+            columns.check(variables, f"of {self.source}")
+            moments += [columns.mean, columns.std]
+        return Statistics(*moments)
 
     def _loader(self, split: str, *, batch_size: int, shuffle: bool = False) -> DataLoader[Tensor]:
-        rows: Any = self._rows(split)  # a batch, not a row, is what comes out
+        rows: Any = self._rows(split)  # its items are batches
         options: dict[str, Any] = {
             "batch_size": batch_size,
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
-            "collate_fn": _as_it_is,
-            # Else each iteration would draw from the stream that dropout draws from.
+            "collate_fn": _unchanged,
+            # Without it, each iteration draws from the stream that dropout draws from.
             "generator": torch.Generator().manual_seed(self.seed),
         }
         if shuffle:
@@ -209,13 +204,15 @@ class PairDataModule(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
     ) -> Any:
-        """Move a batch to the device, unless it is a pair of tensors that are there."""
+        """Move a batch to the device, unless it is a tuple of tensors that are on it."""
         if device.type == "mps" and isinstance(batch, tuple):
             batch = tuple(part.float() for part in batch)  # MPS has no float64
-        there = isinstance(batch, tuple) and all(
+        on_device = isinstance(batch, tuple) and all(
             isinstance(part, Tensor) and part.device == device for part in batch
         )
-        return batch if there else super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return (
+            batch if on_device else super().transfer_batch_to_device(batch, device, dataloader_idx)
+        )
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Return shuffled batches of the training split."""
@@ -239,5 +236,5 @@ class PairDataModule(LightningDataModule):
         return self._loader("test", batch_size=self.eval_batch_size)
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
-        """Return all rows, in the order in which they were loaded."""
+        """Return all rows in the order of ``load``."""
         return self._loader("predict", batch_size=self.eval_batch_size)

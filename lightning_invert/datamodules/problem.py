@@ -14,7 +14,7 @@ __all__ = ["ProblemDataModule"]
 
 
 class ProblemDataModule(PairDataModule):
-    """Pairs of a process whose true map and true Jacobian are known.
+    """Draw pairs of a process whose true map and true Jacobian are known.
 
     ``data.problem.forward`` is the true map, ``data.problem.jacobian`` its true Jacobian.
     docs/problems.md describes the processes.
@@ -23,18 +23,18 @@ class ProblemDataModule(PairDataModule):
         problem: A :class:`~lightning_invert.problems.Problem`, or a name in
             :data:`lightning_invert.problems.KNOWN`, like ``"robot_arm"``.
         num_points: Points for training and validation.
-        num_test_points: Further points, drawn afresh, for the test.
+        num_test_points: Further points for the test.
         noise: Standard deviation of the Gaussian measurement noise on each output, as a share of
-            the output's own spread; 0 for none.
+            the output's own standard deviation; 0 for none.
         data_seed: Seed of points and noise.
-        batch_size: Rows a training batch.
-        eval_batch_size: Rows a batch of validation, test and prediction.
+        batch_size: Rows of a training batch.
+        eval_batch_size: Rows of a batch in validation, test and prediction.
         val_fraction: Share of the points held out for validation, in (0, 1).
         seed: Seed of the split.
         num_workers: Worker processes of each loader.
 
     Raises:
-        TypeError: If an argument is of another kind than described.
+        TypeError: If an argument is of a wrong type.
         ValueError: If an argument is out of its range, or ``problem`` no name in ``KNOWN``.
 
     Example:
@@ -80,7 +80,7 @@ class ProblemDataModule(PairDataModule):
 
     @property
     def source(self) -> str:
-        """The process."""
+        """Name of the process, for error messages."""
         return f"the problem {self.problem.name!r}"
 
     def load(self) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ class ProblemDataModule(PairDataModule):
         return x[: self.num_points], y[: self.num_points]
 
     def test_dataloader(self) -> DataLoader[Tensor]:
-        """Return the points drawn for the test."""
+        """Return the points of the test."""
         self.setup()
         x, y = self._measure()
         assert self._splits is not None

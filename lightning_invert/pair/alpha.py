@@ -10,9 +10,9 @@ __all__ = ["AlphaSchedule", "ConstantAlpha", "LinearDecayAlpha", "read_alpha", "
 
 
 class AlphaSchedule:
-    """The weight of the consistency term as a function of the epoch.
+    """Give the weight of the consistency term in each epoch.
 
-    To write your own, subclass it and define ``__call__``; it has to return a number in [0, 1].
+    For a schedule of your own, subclass it and define ``__call__``: it returns a number in [0, 1].
     """
 
     def __call__(self, epoch: int) -> float:
@@ -22,10 +22,10 @@ class AlphaSchedule:
 
 @dataclass(frozen=True)
 class ConstantAlpha(AlphaSchedule):
-    """The same weight in every epoch.
+    """Keep the same weight in every epoch.
 
     Args:
-        value: In [0, 1].
+        value: The weight, in [0, 1].
 
     Example:
         >>> ConstantAlpha(0.3)(epoch=17)
@@ -44,11 +44,11 @@ class ConstantAlpha(AlphaSchedule):
 
 @dataclass(frozen=True)
 class LinearDecayAlpha(AlphaSchedule):
-    r"""A weight that falls linearly to zero: :math:`\alpha_0 \max(0, 1 - t / T)` in epoch t.
+    r"""Let the weight fall linearly to zero: :math:`\alpha_0 \max(0, 1 - t / T)` in epoch t.
 
     Args:
         start: :math:`\alpha_0`, in [0, 1].
-        epochs: T, the epoch from which on it is 0.
+        epochs: T, the first epoch in which it is 0.
 
     Example:
         >>> schedule = LinearDecayAlpha(0.1, epochs=500)

@@ -9,14 +9,9 @@ __all__ = ["split_batch"]
 
 
 def split_batch(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
-    """Take (x, y) out of a batch: a sequence of two, or a mapping with the keys x and y.
+    """Return (x, y) of a batch: a sequence of two, or a mapping with the keys x and y.
 
-    Args:
-        batch: What a loader yields.
-        complete: Whether both have to be there.
-
-    Raises:
-        TypeError: If it is of another form.
+    With ``complete``, both have to be there; else the other one is ``None``.
 
     Example:
         >>> split_batch(("settings", "outcomes")), split_batch({"y": 1.0}, complete=False)

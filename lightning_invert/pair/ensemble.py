@@ -1,4 +1,4 @@
-"""Several networks of one shape that answer together."""
+"""Several networks of one shape, and their mean."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["Ensemble", "members_of"]
 
 
 class Ensemble(nn.Module):
-    r"""The mean of several networks, each of which fits the data by itself.
+    r"""Take the mean of several networks, each of which fits the data by itself.
 
     .. math:: F(x) = \frac{1}{K} \sum_{k=1}^{K} F_k(x)
 
-    What a network gets wrong for the weights that it began with differs from member to member, and
-    falls with their mean: B. Lakshminarayanan, A. Pritzel and C. Blundell, *Simple and scalable
+    The error that a network owes to its first weights differs from member to member, and their mean
+    lowers it: B. Lakshminarayanan, A. Pritzel and C. Blundell, *Simple and scalable
     predictive uncertainty estimation using deep ensembles*, NeurIPS 2017. As F of a
     :class:`~lightning_invert.ForwardInverseModule` it is trained by the mean of its members' own
     losses, and judged by the loss of its mean.
 
     Args:
-        network: What all members are like, itself the first; the others are copies of it whose
-            weights are drawn anew, by each layer's ``reset_parameters``. Or a list of the members.
+        network: The first member; the others are copies of it whose weights are drawn anew by each
+            layer's ``reset_parameters``. Or a list of the members.
         members: K, at least 1. ``None``: 3 of one network, or as many as there are in the list.
 
     Attributes:
@@ -69,15 +69,12 @@ class Ensemble(nn.Module):
         return total / len(self.networks)
 
     def members(self, x: Tensor) -> Tensor:
-        """Return what each member says: (N, n) to (K, N, m)."""
+        """Return the outputs of each member: (N, n) to (K, N, m)."""
         return torch.stack([network(x) for network in self.networks])
 
 
 def members_of(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Return the method by which a network tells what each of its members says, if it has one.
-
-    A part of that name, an ``nn.ModuleList`` say, is none.
-    """
+    """Return a network's method ``members``; ``None`` without, or for a submodule of that name."""
     members = getattr(network, "members", None)
     return members if inspect.ismethod(members) else None
 
@@ -98,19 +95,19 @@ def _checked(networks: Sequence[nn.Module], members: int | None) -> list[nn.Modu
 
 @torch.no_grad()
 def _drawn_anew(network: nn.Module) -> nn.Module:
-    """Return a copy of another draw, of which no weight is left as it was."""
+    """Return a copy with all weights drawn anew."""
     drawn = copy.deepcopy(network)
     for parameter in drawn.parameters():
         parameter.fill_(torch.nan)
-    for layer in reversed([*drawn.modules()]):  # what holds others has the last word on them
+    for layer in reversed([*drawn.modules()]):  # a container resets after its layers
         reset = getattr(layer, "reset_parameters", None)
         if callable(reset):
             reset()
-    kept = [name for name, parameter in drawn.named_parameters() if parameter.isnan().any()]
-    if kept:
+    unset = [name for name, parameter in drawn.named_parameters() if parameter.isnan().any()]
+    if unset:
         raise ValueError(
             "Expected argument `network` to be of layers that draw their weights anew by "
-            f"`reset_parameters`, but that leaves {', '.join(map(repr, kept))} as they were. Give a "
+            f"`reset_parameters`, but that leaves {', '.join(map(repr, unset))} as they were. Give a "
             "list of networks: `Ensemble([first, second, third])`."
         )
     return drawn

@@ -1,4 +1,4 @@
-"""The sums of an epoch's steps, from which its means and scores follow."""
+"""Sums over the steps of an epoch: its means and scores follow from them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,13 @@ from lightning_invert.pair.loss import PairLoss
 
 __all__ = ["EpochMeans", "EpochSums"]
 
-MAX_STEPS_KEPT = 64
-"""So many steps' losses and predictions are kept until they are summed: once a step would take
+MAX_STEPS_HELD = 64
+"""Steps whose losses and predictions are held until they are summed: to sum each step would take
 longer than the step."""
 
 
 class EpochMeans(NamedTuple):
-    """The means over the rows of an epoch.
-
-    Attributes:
-        losses: ``loss``, ``forward``, ``inverse`` and ``consistency``, each of shape ().
-        mae: Mean absolute error of each output, shape (m,).
-        r2: Coefficient of determination of each output, shape (m,).
-    """
+    """Means over the rows of an epoch: losses by name, and ``mae`` and ``r2`` of each output (m,)."""
 
     losses: dict[str, Tensor]
     mae: Tensor
@@ -44,31 +38,22 @@ class EpochSums:
     """
 
     def __init__(self) -> None:
-        self._kept: list[tuple[Tensor, ...]] = []
+        self._steps: list[tuple[Tensor, ...]] = []
         self._total: Tensor | None = None
 
     def add(self, loss: PairLoss, y: Tensor) -> None:
-        """Take a step in.
-
-        Args:
-            loss: The step's.
-            y: What F was to predict, shape (N, m).
-        """
-        self._kept.append((*(part.detach() for part in loss), y))
-        if len(self._kept) >= MAX_STEPS_KEPT:
+        """Add the loss of a step with outcomes y (N, m)."""
+        self._steps.append((*(part.detach() for part in loss), y))
+        if len(self._steps) >= MAX_STEPS_HELD:
             self._sum()
 
     @property
     def empty(self) -> bool:
         """Whether no step was added."""
-        return self._total is None and not self._kept
+        return self._total is None and not self._steps
 
     def means(self, reduce: Callable[[Tensor], Tensor]) -> EpochMeans:
-        """Return the means of the steps that were added, and begin anew.
-
-        Args:
-            reduce: Returns the sum over the processes of what each passes.
-        """
+        """Return the means and begin anew; ``reduce`` sums a tensor over the processes."""
         self._sum()
         assert self._total is not None
         total, self._total = reduce(self._total), None
@@ -82,12 +67,12 @@ class EpochSums:
         )
 
     def _sum(self) -> None:
-        kept, self._kept = self._kept, []
-        if not kept:
+        steps, self._steps = self._steps, []
+        if not steps:
             return
-        y_hat, y = (torch.cat([step[i] for step in kept]).float() for i in (-2, -1))
-        sizes = y.new_tensor([len(step[-1]) for step in kept])
-        losses = torch.stack([step[i] for step in kept for i in range(4)]).float().view(-1, 4)
+        y_hat, y = (torch.cat([step[i] for step in steps]).float() for i in (-2, -1))
+        sizes = y.new_tensor([len(step[-1]) for step in steps])
+        losses = torch.stack([step[i] for step in steps for i in range(4)]).float().view(-1, 4)
         error = y_hat - y
         by_output = (error.abs(), error.square(), y, y.square())
         sums = [sizes.sum()[None], sizes @ losses, *(part.sum(0) for part in by_output)]

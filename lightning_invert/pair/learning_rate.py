@@ -21,19 +21,16 @@ RISING = 0.3
 """Share of the fit in which the rate rises."""
 
 FIRST, LAST = 1 / 25, 1 / 250_000
-"""Where it begins and ends, as a share of the highest."""
+"""First and last rate, as a share of the highest."""
 
 
 def one_cycle(progress: float) -> float:
-    r"""Return the learning rate at a point of a fit, as a share of the highest.
+    r"""Return the learning rate at a progress from 0 to 1, as a share of the highest.
 
     It rises along half a cosine from 1/25 to 1 in the first 30 % of the fit and falls along another
     to nearly nothing: L. N. Smith and N. Topin, *Super-convergence*, arXiv:1708.07120 (2017), with
-    the numbers of :class:`torch.optim.lr_scheduler.OneCycleLR`. Unlike that class it goes on where a
-    fit is made longer.
-
-    Args:
-        progress: From 0 at the beginning to 1 at the end; beyond, it stays at the end.
+    the numbers of :class:`torch.optim.lr_scheduler.OneCycleLR`. Beyond 1 it stays at the end: unlike
+    that class it allows a longer fit.
 
     Example:
         >>> [round(one_cycle(progress), 3) for progress in (0.0, 0.15, 0.3, 0.65, 1.0)]

@@ -25,10 +25,10 @@ __all__ = ["PairLoss", "consistency_loss", "frozen", "pair_loss"]
 
 
 class PairLoss(NamedTuple):
-    """What is minimised, its terms, each of shape () and before it is weighted, and F(x), shape (N, m).
+    """The loss, its terms before they are weighted, each of shape (), and F(x), (N, m).
 
-    ``forward`` is the loss of F(x). Of an ensemble, ``total`` has in its place the mean of the
-    members' own losses.
+    ``forward`` is the loss of F(x). For an ensemble, ``total`` holds the mean of the members' own
+    losses instead.
     """
 
     total: Tensor
@@ -43,12 +43,12 @@ def consistency_loss(
     inverse: Callable[[Tensor], Tensor],
     y: Tensor,
 ) -> Tensor:
-    """Return MSE(F(I(y)), y): how far a proposed setting is from giving what was asked for.
+    """Return MSE(F(I(y)), y), the error of the round trip.
 
     Args:
         forward: F, maps (N, n) to (N, m).
         inverse: I, maps (N, m) to (N, n).
-        y: The wanted outcomes, shape (N, m).
+        y: Wanted outcomes, shape (N, m).
 
     Returns:
         The loss, shape ().
@@ -72,23 +72,10 @@ def pair_loss(
 ) -> PairLoss:
     r"""Return the joint loss of a pair on a batch in standardised units.
 
-    Of a network with ``members``, as :class:`~lightning_invert.Ensemble` has, each member is to fit
-    the data by itself: the first term of the total is the mean over k of
-    :math:`\mathrm{MSE}(F_k(x), y)`. Consistency is asked of their mean.
-
-    Args:
-        forward_net: F, maps (N, n) to (N, m). With a method ``members`` that maps to (K, N, m), F
-            is their mean.
-        inverse_net: I, maps (N, m) to (N, n).
-        x: Inputs, shape (N, n).
-        y: Outputs, shape (N, m).
-        alpha: Weight of the consistency term, in [0, 1].
-        consistency_trains_forward: Let the gradient of the consistency term reach F's weights.
-            By default it passes through F to I alone, lest F learn to agree with a wrong I.
-        forward_only: Train F alone: I gets gradients of zero.
-
-    Returns:
-        The loss and its terms.
+    Each member of an :class:`~lightning_invert.Ensemble` fits the data by itself: the first term is
+    the mean over k of :math:`\mathrm{MSE}(F_k(x), y)`. The consistency term takes their mean. Its
+    gradient reaches F's weights only with ``consistency_trains_forward``. With ``forward_only``, I
+    gets gradients of zero.
 
     Example:
         >>> half, double = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
@@ -102,7 +89,7 @@ def pair_loss(
     inverse = mse_loss(x_hat, x)
     # Gradients of zero rather than none, which DDP would wait for.
     total = fit + (0.0 if forward_only else 1.0 - alpha) * inverse
-    if alpha == 0 or forward_only:  # known all the same, but no backward pass is spent on it
+    if alpha == 0 or forward_only:  # logged all the same, without a backward pass
         with torch.no_grad():
             return PairLoss(total, forward, inverse, mse_loss(forward_net(x_hat), y), y_hat)
     with frozen(forward_net, unless=consistency_trains_forward):
@@ -111,7 +98,7 @@ def pair_loss(
 
 
 def _fit(forward_net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return F(x), the loss by which F is trained, and that of F(x)."""
+    """Return F(x), the loss that trains F, and the loss of F(x)."""
     members = members_of(forward_net)
     if members is None:
         y_hat = forward_net(x)

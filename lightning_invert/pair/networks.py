@@ -1,4 +1,4 @@
-"""Networks for surrogates and inverses, and the scaling between physical and standard units."""
+"""Networks for surrogates and inverses, and the scaling between physical and standardised units."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class SmoothMLP(nn.Module):
               f(x) = V h_d + S x + c
 
     with :math:`s(z) = z / (1 + e^{-z})`, the SiLU. The default surrogate: the Jacobian of a network
-    of rectifiers is a staircase, and dropout smooths a plateau of the process away; either tells of
-    the truly fragile points next to nothing. docs/blast_furnace.md has what was tried.
+    of rectifiers is a staircase, and dropout smooths a plateau of the process away; either finds next
+    to none of the truly fragile points (docs/blast_furnace.md).
 
     Args:
         in_features: n.
@@ -140,10 +140,9 @@ class Standardize(nn.Module):
     .. math:: z = (x - \mu) / s
 
     It computes in float64, whatever the dtype of the networks around it: a time stamp of 1.7e9 s
-    that varies by a minute is one number in float32. So physical units are given back in float64,
-    and ``half``, ``float`` and the like leave the statistics as they are; on MPS, which has no
-    float64, all is float32. Until it is fitted it changes nothing. A state dict restores it
-    whatever its size was.
+    that varies by a minute is one number in float32. So it returns physical units in float64, and
+    ``half``, ``float`` and the like leave the statistics as they are; on MPS, which has no float64,
+    all is float32. Until it is fitted it changes nothing. It loads a state dict of any size.
 
     Args:
         mean: :math:`\mu`, shape (n,).
@@ -174,7 +173,7 @@ class Standardize(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether statistics were given."""
+        """Whether it has statistics."""
         return self.mean.ndim > 0
 
     def fit(self, mean: Tensor, std: Tensor) -> None:
@@ -203,11 +202,11 @@ class Standardize(nn.Module):
 
     def inverse(self, z: Tensor) -> Tensor:
         """Map standard to physical units, shape (*, n), in float64."""
-        # Cast before it is multiplied, so that a gradient is in standard units where it is float32.
+        # Cast first: a gradient in float32 is then in standardised units.
         return z.to(self.mean.dtype) * self.std + self.mean if self.fitted else z
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Standardize:
-        """Let ``to``, ``half``, ``float`` and ``cuda`` move the statistics, but not round them."""
+        """Move the statistics with ``to``, ``half``, ``float`` and ``cuda``, but do not round them."""
 
         def move(statistics: Tensor) -> Tensor:
             if statistics.is_meta:

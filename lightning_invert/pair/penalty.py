@@ -1,8 +1,8 @@
-r"""Terms of a loss that make a map easier to invert.
+r"""Penalties that make a map easier to invert.
 
-Both take the Jacobian at a few points of a batch, with a graph: one forward and one backward pass
-of as many rows as there are points times outputs, and whatever the optimizer's backward pass takes
-through them. They are for maps with few outputs.
+Both take the Jacobian at a few points of a batch, with a graph: one forward and one backward pass of
+points times outputs rows, and the optimizer's backward pass through them. They suit maps with few
+outputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lightning_invert.jacobians.singular_values import distance_from_identity
 __all__ = ["ConditioningPenalty", "JacobianConsistency"]
 
 MIN_SHARE = 1e-6
-"""Of the largest singular value: what is below is taken for this, lest gradients be infinite."""
+"""Least share of the largest singular value that is told apart, lest gradients be infinite."""
 
 
 class ConditioningPenalty(nn.Module):
@@ -30,13 +30,13 @@ class ConditioningPenalty(nn.Module):
     .. math:: w \cdot \frac{1}{N} \sum_i \max(0, \ln \kappa(J_i) - \ln \kappa_0)^2
 
     with :math:`\kappa = \sigma_1 / \sqrt{\sigma_k^2 + (10^{-6} \sigma_1)^2}`, which is differentiable
-    where the map is singular too. In training the map's Jacobian is that in evaluation mode,
-    without dropout: the one that is watched.
+    where the map is singular too. The Jacobian is that of the map in evaluation mode, without
+    dropout: the one that is watched.
 
     Args:
         weight: w.
-        limit: :math:`\kappa_0`: what is below costs nothing.
-        num_points: N: the penalty is taken at the first so many points of a batch.
+        limit: :math:`\kappa_0`: a smaller condition number costs nothing.
+        num_points: N, the number of points taken from the front of a batch.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -87,12 +87,12 @@ class JacobianConsistency(nn.Module):
 
     .. math:: w \cdot \frac{1}{N m} \sum_i \lVert J_F(I(y_i))\, J_I(y_i) - 1 \rVert_F^2
 
-    The consistency term asks that F(I(y)) be y; this one, that a small change of the wanted outcome
-    be answered by the right change of the settings.
+    The consistency term asks that F(I(y)) be y. This penalty asks that a small change of the wanted
+    outcome get the right change of the settings.
 
     Args:
         weight: w.
-        num_points: N: it is taken at the first so many points of a batch.
+        num_points: N, the number of points taken from the front of a batch.
 
     Raises:
         ValueError: If an argument is out of its range.

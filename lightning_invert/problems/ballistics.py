@@ -1,4 +1,4 @@
-"""A throw with air drag: from where, how steeply and how fast, to where it comes down."""
+"""A throw with air drag: from start, angle and speed to the point of impact."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TERMINAL = GRAVITY / RATE  # m/s: of a long fall
 UNIT_SPEED = 15.0  # m/s: in which the speed is given
 
 MAX_NEWTON_STEPS = 60
-"""Seven are enough for a throw; for what hardly leaves the ground each halves the error."""
+"""Seven are enough for a throw. Each halves the error of one that hardly leaves the ground."""
 
 
 class Ballistics(Problem):
-    r"""Where a throw with air drag hits the ground, 4 -> 1.
+    r"""Throw with air drag and find the point of impact, 4 -> 1.
 
     With drag proportional to speed, :math:`v_x = v \cos \theta`, :math:`v_y = v \sin \theta` and
     :math:`e(t) = \exp(-k t / m) - 1`,
@@ -33,20 +33,20 @@ class Ballistics(Problem):
     and the outcome is x(t*) at the last root of y, with g = 9.81, k = 0.25, m = 0.2. From
     J. Kruse, L. Ardizzone, C. Rother and U. Köthe, *Benchmarking invertible architectures on
     inverse problems*, 2019, with the numbers of S. Ren, W. Padilla and J. Malof, NeurIPS 2020.
-    Both look for t* on a grid; here it is found to rounding by Newton's method, and
-    differentiated up to the third order. Prior: :math:`x_0 \sim N(0, 1/2)`,
+    Both look for t* on a grid. Here Newton's method finds it to rounding, with derivatives up to the
+    third order. Prior: :math:`x_0 \sim N(0, 1/2)`,
     :math:`y_0 \sim \max(N(3/2, 1/2), 0)`, :math:`\theta \sim U(9°, 81°)`, and v from a Poisson
-    distribution of mean 15 m/s, given as v / 15. Box: that in which Ren et al. search, but for the
-    angle, of which theirs cuts off an eighth of the prior: here it is all of it.
+    distribution of mean 15 m/s, given as v / 15. Bounds: those in which Ren et al. search, except
+    that the angle has its whole range; theirs cuts off an eighth of the prior.
 
     A map with one output has :math:`\kappa = 1`, and :math:`x_0` moves the outcome one to one: the
-    rank never drops. What is hard is inside it. At the angle of the farthest throw the outcome
-    does not answer to the angle, and on either side of it, flat or steep, a throw goes as far.
+    rank never drops. The difficulty lies inside: at the angle of the farthest throw the outcome does
+    not depend on the angle, and a flat and a steep throw on either side of it go equally far.
 
-    A throw from below the ground that never reaches it has no outcome: NaN, and so is its
-    gradient. What starts on the ground without leaving it (:math:`y_0 = 0` and :math:`v_y = 0`)
-    lies where it is; a derivative with respect to :math:`y_0` does not exist there, whatever finite
-    number comes.
+    A throw from below the ground that never reaches it has no outcome: it is NaN, and so is its
+    gradient. A throw that starts on the ground without leaving it (:math:`y_0 = 0` and
+    :math:`v_y = 0`) stays there; its derivative with respect to :math:`y_0` does not exist, although
+    a finite number is returned.
 
     Example:
         >>> throw = torch.tensor([[0.0, 1.5, 0.7854, 1.0]])  # 15 m/s at 45°
@@ -64,7 +64,7 @@ class Ballistics(Problem):
     outputs = (Variable("impact", "m"),)
 
     def draw(self, num_points: int, generator: torch.Generator) -> Tensor:
-        """Draw normally placed starts, uniform angles and whole metres a second."""
+        """Draw normal starts, uniform angles and whole metres per second."""
         normal = torch.randn(num_points, 2, generator=generator, dtype=torch.float64)
         unit = torch.rand(num_points, generator=generator, dtype=torch.float64)
         mean = torch.full((num_points,), UNIT_SPEED, dtype=torch.float64)
@@ -80,13 +80,13 @@ class Ballistics(Problem):
         )
 
     def outcomes(self, x: Tensor) -> Tensor:
-        """Find the impact, and the start's and the flight's share of how far it is."""
+        """Find the point of impact."""
         start, start_height, angle, speed = x.unbind(1)
         v = UNIT_SPEED * speed
         climb = v * angle.sin()
         t = _impact(start_height.detach(), climb.detach())
-        # Newton steps at the root move nothing and carry its derivatives: one step the first, and
-        # as the error squares with each, two steps those up to the third.
+        # Newton steps at the root move nothing but carry its derivatives: one step the first, and
+        # two steps those up to the third, as the error squares with each step.
         for _ in range(2):
             t = t - _newton(t, start_height, climb)
         impact = start - v * angle.cos() * torch.expm1(-RATE * t) / RATE
@@ -100,7 +100,7 @@ def _height(t: Tensor, start_height: Tensor, climb: Tensor) -> Tensor:
 
 def _newton(t: Tensor, start_height: Tensor, climb: Tensor) -> Tensor:
     rising = (TERMINAL + climb) * torch.exp(-RATE * t) - TERMINAL
-    # What does not fall is at its peak: there is no step to take.
+    # A throw that does not fall is at its peak: there is no step to take.
     return _height(t, start_height, climb) / torch.where(rising < 0.0, rising, -math.inf)
 
 

@@ -1,4 +1,4 @@
-"""A blast furnace with hydrogen injection: where it is run, and what its balances answer."""
+"""A blast furnace with hydrogen injection: prior, bounds and true map."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lightning_invert.variables import Variable
 
 __all__ = ["BlastFurnace"]
 
-# Of each input: in which share of the operating points it is used at all, and the two parameters of
-# a beta distribution over its range there. They give the means and spreads of the reference data.
+# For each input: the share of operating points that use it, and the two parameters of a beta
+# distribution over its range there. They give the means and spreads of the reference data.
 _USED = {"h2_injection": 0.6, "pulverised_coal": 0.25, "natural_gas": 0.65}
 _BETA = {
     "h2_injection": (1.40, 5.33),
@@ -24,23 +24,22 @@ _BETA = {
     "hot_blast_temperature": (2.46, 0.64),
     "wind_rate": (1.19, 1.24),
 }
-_COLD = 25.0  # °C: of H2 that is not preheated
-_COLDEST_FLAME = 1700.0  # °C: below which no operator would let the flame fall
+_COLD = 25.0  # °C: H2 that is not preheated
+_COLDEST_FLAME = 1700.0  # °C: no operator lets the flame fall below
 
 
 class BlastFurnace(Problem):
-    r"""What a blast furnace with hydrogen injection makes of seven settings, 7 -> 4.
+    r"""Run a blast furnace with hydrogen injection, 7 -> 4.
 
     Mass and heat balances, :mod:`~lightning_invert.problems.furnace_balance`; docs/blast_furnace.md
-    derives them and gives the sources. Prior: points as a plant would choose them. Each input has
-    the mean and spread of the reference data inside its range. Injectants are off in a share of the
-    points, and more oxygen is blown where more is injected, as operators do to hold the flame;
-    points whose flame would fall below 1700 °C all the same are drawn again. Box: the ranges of the
-    reference data.
+    derives them and gives the sources. Prior: points as a plant chooses them. Each input has the
+    mean and spread of the reference data inside its range. Injectants are off in a share of the
+    points. More oxygen is blown where more is injected, as operators do to hold the flame; points
+    whose flame still falls below 1700 °C are drawn again. Bounds: the ranges of the reference data.
 
     It is well conditioned in most of its domain and fragile at an edge that the data do reach:
-    where the top gas is so cold that it only dries the burden, its temperature answers to nothing,
-    and :math:`\kappa` grows beyond all bounds.
+    where the top gas is so cold that it only dries the burden, its temperature depends on no
+    setting, and :math:`\kappa` grows beyond all bounds.
 
     Example:
         >>> furnace = BlastFurnace()
@@ -68,7 +67,7 @@ class BlastFurnace(Problem):
 
     def draw(self, num_points: int, generator: torch.Generator) -> Tensor:
         """Draw operating points until enough of them have a flame."""
-        # torch's beta distribution knows the global stream alone: it is put back afterwards.
+        # torch's beta distribution draws from the global stream alone: it is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())
             drawn = [torch.zeros(0, len(self.inputs), dtype=torch.float64)]
@@ -93,7 +92,7 @@ class BlastFurnace(Problem):
         h2, warm = columns["h2_injection"], columns["h2_temperature"]
         columns["h2_temperature"] = torch.where(h2 > 0, warm.clamp(min=_COLD), 0.0)
         injected = 2.0 * h2 + columns["natural_gas"] + 0.5 * columns["pulverised_coal"]
-        # The values of the oxygen keep their distribution; only who gets which is decided here.
+        # The oxygen keeps its distribution; only its order among the points changes.
         luck = torch.rand(num_points, dtype=torch.float32)
         order = (injected / 100.0 + luck).argsort().argsort()
         columns["o2_fraction"] = columns["o2_fraction"].sort().values[order]

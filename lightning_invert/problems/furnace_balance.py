@@ -105,15 +105,11 @@ SHAFT_CAPACITY = {"N2": 31.3e-3, "CO": 31.6e-3, "CO2": 50.1e-3, "H2": 29.7e-3, "
 
 
 def outcomes(x: Tensor) -> Tensor:
-    """Return what the furnace does at given settings, without measurement noise.
+    """Compute the outcomes of settings x (*, 7), without measurement noise: (*, 4).
 
-    Args:
-        x: Settings, shape (*, 7): H2, pulverised coal and natural gas in kg/tHM, O2 of the blast
-            in %, temperatures of the H2 and of the blast in °C, wind in thousand Nm3/h.
-
-    Returns:
-        Shape (*, 4): top gas temperature (°C), hot metal temperature (°C), production (t/day),
-        adiabatic flame temperature (°C).
+    x holds H2, pulverised coal and natural gas in kg/tHM, O2 of the blast in %, temperatures of the
+    H2 and of the blast in °C, and wind in thousand Nm3/h. The outcomes are the temperatures of top
+    gas and hot metal (°C), the production (t/day) and the adiabatic flame temperature (°C).
 
     Example:
         >>> x = torch.tensor([[12.5, 18.6, 41.3, 25.6, 900.0, 1400.0, 199.0]]).double()
@@ -130,20 +126,20 @@ def outcomes(x: Tensor) -> Tensor:
 
 
 class Feed(NamedTuple):
-    """What meets in the raceway, per tonne of hot metal; each of shape (*,).
+    """Flows that meet in the raceway, per tonne of hot metal; each of shape (*,).
 
     Attributes:
         blast: Nm3.
         oxygen: O2 of the blast, kmol.
         nitrogen: N2 of the blast and of the coal, kmol.
-        coke: Rate, kg.
+        coke: Coke rate, kg.
         coke_carbon: Carbon of the coke that burns, kmol.
-        coal: kg.
-        methane: kmol.
+        coal: Injected coal, kg.
+        methane: Injected natural gas, kmol.
         hydrogen: Injected H2, kmol.
         direct: Burden oxygen that carbon reduces directly, kmol.
-        blast_temperature: K.
-        hydrogen_temperature: K.
+        blast_temperature: Temperature of the blast, K.
+        hydrogen_temperature: Temperature of the injected H2, K.
     """
 
     blast: Tensor
@@ -170,7 +166,7 @@ class Feed(NamedTuple):
 
 
 def feed(x: Tensor) -> Feed:
-    """Return what meets in the raceway at given settings, by the carbon balance."""
+    """Return the flows at settings x (*, 7), by the carbon balance."""
     h2, coal, gas, o2, h2_temperature, blast_temperature, _ = x.unbind(-1)
     hydrogen, methane = h2 / MASS["H2"], gas / MASS["CH4"]
     replaced = REPLACED["H2"] * h2 + REPLACED["coal"] * coal + REPLACED["CH4"] * gas
@@ -200,11 +196,7 @@ def feed(x: Tensor) -> Feed:
 
 
 def enthalpy(species: str, temperature: Tensor) -> Tensor:
-    """Return the molar enthalpy, heat of formation included, in MJ/kmol.
-
-    Args:
-        species: One of O2, N2, CO, H2, CH4 and C (graphite).
-        temperature: K, shape (*,).
+    """Return the molar enthalpy at temperatures (*,) in K, heat of formation included, in MJ/kmol.
 
     Example:
         >>> round(enthalpy("CO", torch.tensor(298.15).double()).item(), 1)  # heat of formation
@@ -221,7 +213,7 @@ def enthalpy(species: str, temperature: Tensor) -> Tensor:
 def flame_temperature(f: Feed) -> Tensor:
     """Return the raceway's adiabatic flame temperature, K, shape (*,).
 
-    All oxygen leaves as CO and all hydrogen as H2, as excess carbon at such temperatures has it.
+    All oxygen leaves as CO and all hydrogen as H2: there is excess carbon at such temperatures.
     """
     brought = (
         f.oxygen * enthalpy("O2", f.blast_temperature)
@@ -235,8 +227,8 @@ def flame_temperature(f: Feed) -> Tensor:
         t = torch.full_like(brought, 2500.0)
         for _ in range(7):
             t = t - (_flame_enthalpy(f, t) - brought) / _flame_capacity(f, t)
-    # Newton steps at the root move nothing and carry its derivatives: one step the first, and as
-    # the error squares with each, two steps those up to the third.
+    # Newton steps at the root move nothing but carry its derivatives: one step the first, and two
+    # steps those up to the third, as the error squares with each step.
     for _ in range(2):
         t = t - (_flame_enthalpy(f, t) - brought) / _flame_capacity(f, t)
     return t

@@ -38,14 +38,7 @@ THINNEST, THICKEST = 20.0, 150.0  # nm
 
 
 def refractive_index(material: str, wavelengths: Tensor) -> Tensor:
-    """Return the refractive index by the material's dispersion formula.
-
-    Args:
-        material: ``"SiO2"``, ``"TiO2"`` or ``"N-BK7"``; none of them absorbs.
-        wavelengths: In nm, shape (K,).
-
-    Returns:
-        Shape (K,).
+    """Return the refractive index at wavelengths (K,) in nm; none of the materials absorbs.
 
     Example:
         >>> [round(refractive_index(m, torch.tensor(587.6)).item(), 3) for m in SELLMEIER]
@@ -62,7 +55,7 @@ def refractive_index(material: str, wavelengths: Tensor) -> Tensor:
 def reflectance_and_transmittance(
     indices: Tensor, thicknesses: Tensor, wavelengths: Tensor
 ) -> tuple[Tensor, Tensor]:
-    r"""Return how much light a stack of films sends back, and how much it lets through.
+    r"""Return the reflectance and the transmittance of a stack of films, each (N, K).
 
     By the transfer matrices of F. Abelès, at normal incidence: with :math:`\delta = 2 \pi n d /
     \lambda` the fields before and after a film are related by
@@ -74,15 +67,11 @@ def reflectance_and_transmittance(
     *Thin-Film Optical Filters*, chapter 2, who writes n - ik where this is n + ik).
 
     Args:
-        indices: n + ik, with k >= 0 for what absorbs: of the medium that the light comes from,
-            which must not absorb, of the L films in the light's order, and of the substrate; shape
-            (L + 2, K).
-        thicknesses: Of the films, in nm, shape (N, L).
-        wavelengths: In vacuum, in nm, shape (K,).
-
-    Returns:
-        Reflectance and transmittance into the substrate, each (N, K). Without absorption they add
-        up to 1.
+        indices: n + ik, with k > 0 for a material that absorbs, shape (L + 2, K): of the medium that
+            the light comes from, which must not absorb, of the L films in the light's order, and of
+            the substrate.
+        thicknesses: Thicknesses of the films in nm, shape (N, L).
+        wavelengths: Wavelengths in vacuum in nm, shape (K,).
     """
     first, *films, last = indices.to(torch.complex128)
     electric = torch.ones_like(last)
@@ -101,22 +90,21 @@ def reflectance_and_transmittance(
 
 
 class MultilayerFilm(Problem):
-    r"""The reflectance of alternating films of TiO2 and SiO2 on glass, L -> K.
+    r"""Reflect light from alternating films of TiO2 and SiO2 on glass, L -> K.
 
     Inputs are the thicknesses of the films from the air side, the first of TiO2; outputs the
     reflectance at K wavelengths from 450 to 850 nm, at normal incidence, without the back of the
     glass. Transfer matrices and refractive indices: :func:`reflectance_and_transmittance`,
     :func:`refractive_index`. It is the kind of problem that the tandem network was made for: D. Liu,
     Y. Tan, E. Khoram and Z. Yu, *Training deep neural networks for the inverse design of
-    nanophotonic structures*, ACS Photonics 5, 1365 (2018). Prior and box: uniform, 20 to 150 nm.
+    nanophotonic structures*, ACS Photonics 5, 1365 (2018). Prior and bounds: uniform, 20 to 150 nm.
 
-    There are more outputs than inputs: full rank means that different films can be told apart.
-    They cannot where a film between two others is absent: its neighbours are one film, of which
-    only the sum counts (rank L - 1), and :math:`\kappa` grows as one over its thickness. In most
-    points the last film is the hardest to tell, if it is of SiO2: glass has nearly the same index.
-    Every six further films make :math:`\kappa` about ten times worse, and mirrors, whose films are
-    a quarter of a wavelength thick, are among the worst points: 1e5 and more for blue and green
-    light.
+    There are more outputs than inputs: full rank means that different films give different spectra.
+    The rank is L - 1 where a film between two others is absent: its neighbours are one film, of which
+    only the sum counts, and :math:`\kappa` grows as one over the thickness. At most points the last
+    film is the hardest to identify, if it is of SiO2: glass has nearly the same index. Every six
+    further films make :math:`\kappa` about ten times worse. Mirrors, whose films are a quarter of a
+    wavelength thick, are among the worst points: 1e5 and more for blue and green light.
 
     Args:
         num_layers: L, the number of films.
@@ -158,6 +146,6 @@ class MultilayerFilm(Problem):
         return THINNEST + (THICKEST - THINNEST) * unit
 
     def outcomes(self, x: Tensor) -> Tensor:
-        """Let the light through the films."""
+        """Compute the reflectance."""
         indices, wavelengths = self.indices.to(x.device), self.wavelengths.to(x.device)
         return reflectance_and_transmittance(indices, x, wavelengths)[0]

@@ -1,8 +1,7 @@
-"""What a known process says of itself: where it is run, and what it truly answers."""
+"""A process whose true map is known."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_integer
 from lightning_invert.jacobians.jacobian import batched_jacobian
-from lightning_invert.variables import Variable
+from lightning_invert.variables import Bounds, Variable
 
 __all__ = ["Problem"]
 
@@ -18,13 +17,13 @@ __all__ = ["Problem"]
 class Problem(ABC):
     r"""A process whose true map :math:`f: R^n \to R^m` and true Jacobian are known.
 
-    What is learned of a process can be judged against the process itself. A subclass gives its
-    ``name``, its ``inputs`` and ``outputs``, and writes :meth:`draw` and :meth:`outcomes`.
+    It is the truth against which a trained map is judged. A subclass gives its ``name``, its
+    ``inputs`` and ``outputs``, and defines :meth:`draw` and :meth:`outcomes`.
 
     Attributes:
-        name: A short name, as it is written in YAML.
-        inputs: The n quantities that can be set: unit, and the ends of the box to search.
-        outputs: The m quantities that come out.
+        name: Short name, for YAML.
+        inputs: Variables of the n inputs, with their bounds.
+        outputs: Variables of the m outputs.
 
     Example:
         >>> class Lever(Problem):
@@ -55,18 +54,16 @@ class Problem(ABC):
         """Compute the outputs, differentiably: (N, n) -> (N, m), float64 to float64."""
 
     @property
-    def bounds(self) -> tuple[Tensor, Tensor]:
-        """The box of the inputs: low and high, each of shape (n,), float64; inf where open."""
-        low = [-math.inf if v.low is None else v.low for v in self.inputs]
-        high = [math.inf if v.high is None else v.high for v in self.inputs]
-        return torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
+    def bounds(self) -> Bounds:
+        """The bounds of the inputs: low and high, each of shape (n,), float64; infinite where open."""
+        return Bounds.of_variables(self.inputs)
 
     def sample(self, num_points: int, seed: int) -> Tensor:
-        """Return points from the process's prior.
+        """Draw points from the prior.
 
         Args:
-            num_points: How many, at least 1.
-            seed: The same seed gives the same points; the global random stream is not touched.
+            num_points: Number of points, at least 1.
+            seed: The same seed gives the same points; the global random stream stays as it is.
 
         Returns:
             Shape (num_points, n), float64, in the order and units of ``inputs``.
@@ -81,7 +78,7 @@ class Problem(ABC):
             return self.draw(num_points, torch.Generator().manual_seed(seed))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what truly comes out, without measurement noise.
+        """Compute the true outputs, without measurement noise.
 
         Args:
             x: Points, shape (N, n), in the order and units of ``inputs``.
@@ -95,7 +92,7 @@ class Problem(ABC):
         return self.outcomes(self._checked(x))
 
     def jacobian(self, x: Tensor) -> Tensor:
-        """Return the true Jacobian by autograd.
+        """Compute the true Jacobian by autograd.
 
         Args:
             x: Points, shape (N, n).

@@ -16,7 +16,7 @@ SPREAD = (0.25, 0.5, 0.5, 0.5)
 
 
 class RobotArm(Problem):
-    r"""Where an arm with three joints holds its hand, 4 -> 2.
+    r"""Place the hand of an arm with three joints, 4 -> 2.
 
     Segment i has the angle :math:`a_i` to the horizontal and the length :math:`l_i`:
 
@@ -26,11 +26,11 @@ class RobotArm(Problem):
     for the height :math:`x_1` of the base and the joints :math:`t`. From L. Ardizzone et al.,
     *Analyzing inverse problems with invertible neural networks*, ICLR 2019, with the angles as in
     the code of S. Ren, W. Padilla and J. Malof, NeurIPS 2020, whose published errors belong to it.
-    Prior: normal about 0 with standard deviations 1/4, 1/2, 1/2, 1/2. Box: 2.4 of them to each
-    side, in which Ren et al. search; 6 % of the prior's points lie outside of it.
+    Prior: normal about 0 with standard deviations 1/4, 1/2, 1/2, 1/2. Bounds: 2.4 of them
+    to each side, in which Ren et al. search; 6 % of the prior's points lie outside.
 
-    The base moves the hand up and down alone, so that the rank drops exactly where no joint moves
-    it sideways: where all three segments are level, the arm stretched or folded, as at x = 0, the
+    The base moves the hand only up and down. So the rank drops exactly where no joint moves it
+    sideways: all three segments are level, and the arm is stretched or folded, as at x = 0, the
     prior's most probable point. Around it :math:`\kappa` grows as one over the distance.
 
     Example:

@@ -1,4 +1,4 @@
-"""Two waves added up: one outcome, and forty-two places where no direction changes it."""
+"""The sum of two waves: one outcome, stationary at 42 points."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Sine"]
 
 
 class Sine(Problem):
-    r"""The sum of two waves, 2 -> 1: :math:`y = \sin(3 \pi x_1) + \cos(3 \pi x_2)`.
+    r"""Add two waves, 2 -> 1: :math:`y = \sin(3 \pi x_1) + \cos(3 \pi x_2)`.
 
     From S. Ren, W. Padilla and J. Malof, *Benchmarking deep inverse models over time, and the
-    neural-adjoint method*, NeurIPS 2020. Prior and box: uniform on :math:`[-1, 1]^2` (they take a
+    neural-adjoint method*, NeurIPS 2020. Prior and bounds: uniform on :math:`[-1, 1]^2` (they take a
     grid).
 
     A map with one output has :math:`\kappa = 1` wherever it has a rank. The rank drops where both
     waves are at an extremum, :math:`x_1 \in \{\pm 1/6, \pm 1/2, \pm 5/6\}` and
-    :math:`x_2 \in \{0, \pm 1/3, \pm 2/3, \pm 1\}`: the gradient vanishes at these 42 points, and
-    around them a small change of the outcome asks for a large one of the inputs. Elsewhere a whole
-    curve of inputs gives the same outcome, in several pieces.
+    :math:`x_2 \in \{0, \pm 1/3, \pm 2/3, \pm 1\}`: the gradient vanishes at these 42 points. Around
+    them a small change of the outcome needs a large change of the inputs. Elsewhere a whole curve of
+    inputs, in several pieces, gives the same outcome.
 
     Example:
         >>> sine = Sine()
