@@ -1,14 +1,18 @@
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from lightning_invert import Ensemble, ForwardInverseModule, SmoothMLP
+from lightning_invert.cli.main import main
 from lightning_invert.datamodules import ProblemDataModule
 from tests.projects import quiet_trainer
 
@@ -29,6 +33,7 @@ INVERT = [command for command in COMMANDS if command.startswith("lightning-inver
 
 
 def run(command, folder):
+    """Run a command in a process of its own."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
         command,
@@ -42,10 +47,17 @@ def run(command, folder):
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda s: s.strip().splitlines()[-1][:40])
-def test_every_snippet_runs(snippet, tmp_path):
+def test_every_snippet_runs(snippet, tmp_path, monkeypatch):
     # A file, because the processes of a strategy start it anew.
     (tmp_path / "snippet.py").write_text(snippet)
-    run([sys.executable, "snippet.py"], tmp_path)
+    if "devices=" in snippet:
+        run([sys.executable, "snippet.py"], tmp_path)
+        return
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["snippet.py"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        runpy.run_path("snippet.py", run_name="__main__")
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +68,13 @@ def folder(tmp_path_factory):
     names = "temperature,pressure,flow,yield,purity"
     rows = [",".join(str((i * p) % 17 + p / 10) for p in (1, 3, 5, 7, 11)) for i in range(60)]
     (folder / "measurements.csv").write_text("\n".join([names, *rows]))
-    forward_net = Ensemble(SmoothMLP(7, 4, width=192))  # as the config has it
-    pair = ForwardInverseModule(forward_net, SmoothMLP(4, 7, width=128))
-    trainer = quiet_trainer(folder)
-    trainer.fit(pair, datamodule=ProblemDataModule("blast_furnace", num_points=200, noise=0.01))
-    trainer.save_checkpoint(folder / "pair.ckpt")
+    data = ProblemDataModule("blast_furnace", num_points=200, noise=0.01)
+    as_configured = Ensemble(SmoothMLP(7, 4, width=192)), SmoothMLP(4, 7, width=128)
+    small = SmoothMLP(7, 4, width=8), SmoothMLP(4, 7, width=8)
+    for name, networks in (("configured.ckpt", as_configured), ("pair.ckpt", small)):
+        trainer = quiet_trainer(folder)
+        trainer.fit(ForwardInverseModule(*networks), datamodule=data)
+        trainer.save_checkpoint(folder / name)
     targets = "production_rate,top_gas_temperature_low,top_gas_temperature_high\n5000,90,\n,,110\n"
     (folder / "targets.csv").write_text(targets)
     (folder / "prices.yaml").write_text("wind_rate: 1.5\n")
@@ -70,14 +84,20 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", INVERT)
-def test_every_command_runs(command, folder):
-    words = shlex.split(command)
+def test_every_command_runs(command, folder, monkeypatch, capsys):
+    words = shlex.split(command)[1:]
     if "page" in words and not (shutil.which("npm") or os.environ.get("CI")):
         pytest.skip("no npm here, which brings onnxruntime-web")
     if "--config" in words:
         words += ["--trainer.max_epochs", "1"]
         words += ["--data.num_points", "100"] if "blast_furnace" in command else []
-    assert run(words, folder)
+        words = [word.replace("pair.ckpt", "configured.ckpt") for word in words]
+    monkeypatch.chdir(folder)
+    helps = pytest.raises(SystemExit, match="0") if "--help" in words else nullcontext()
+    with warnings.catch_warnings(), helps:
+        warnings.simplefilter("ignore")
+        main(words)
+    assert capsys.readouterr().out
 
 
 @pytest.mark.slow
