@@ -39,6 +39,8 @@ def run(monkeypatch, capfd, tmp_path):
 
     def run(name, options):
         monkeypatch.syspath_prepend(FOLDER)
+        for module in {*TINY, *PARTS}:
+            monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", [name, *options.split()])
         with warnings.catch_warnings():
@@ -50,8 +52,6 @@ def run(monkeypatch, capfd, tmp_path):
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
     environment = dict(os.environ)
     yield run
-    for name in {*TINY, *PARTS}:
-        sys.modules.pop(name, None)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     os.environ.clear()
