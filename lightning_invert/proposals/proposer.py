@@ -165,15 +165,15 @@ class Proposer:
         from its target.
 
         Args:
-            targets: Wanted outputs, as for :meth:`propose`.
-            cost: Prices, a function or :class:`~lightning_invert.Near`, likewise.
+            targets: Wanted outputs.
+            cost: Prices, a function or :class:`~lightning_invert.Near`.
             widths: Widths in standard units, in ascending order.
-            bounds: Ends of the inputs, likewise.
-            num_starts: How many starts each target gets.
-            fixed: Values of fixed inputs, likewise.
-            tolerance: A target is reached at this distance from its interval.
-            max_steps: Bound on the steps, likewise.
-            progress: Show a progress bar if it takes long and the output is a terminal.
+            bounds: This and all that follows is as for :meth:`propose`.
+            num_starts: See there.
+            fixed: See there.
+            tolerance: See there.
+            max_steps: See there.
+            progress: See there.
 
         Returns:
             Costs and inputs for each width.

@@ -43,6 +43,12 @@ it. With 0.03 or 0.05 trust tells less about proposals near the data; without an
 
 ITERATIONS = 300
 
+ROUNDED = (
+    "points", "squared_errors", "centre", "whitening", "weights", "band", "accuracy", "log_mean",
+    "log_std", "far",
+)  # fmt: skip
+"""Attributes in standard units: a file carries them rounded."""
+
 MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the distances that are computed at once."""
 
@@ -93,16 +99,12 @@ class Reliability:
         spread: Tensor | None = None,
         confidence: float = 0.9,
     ) -> Reliability:
-        """Fit the model to known points, of which the first ones were not trained on.
+        """Fit the model to known points (K, n) in standard units, float64.
 
-        Args:
-            points: Known points in standard units, shape (K, n), float64.
-            errors: Outputs of F minus the known ones, in standard units, shape (K, m).
-            num_judged: Number of validation points, which come first: at least
-                :data:`MIN_POINTS`.
-            outcomes: Known outcomes, shape (K, m), in physical units.
-            spread: Standard deviation over F's members, shape (K, m); ``None``: F is one network.
-            confidence: Share of the validation points that the bands hold.
+        The first ``num_judged`` points, at least :data:`MIN_POINTS`, are validation points, on which F
+        was not trained; the bands hold a share ``confidence`` of them. ``errors`` (K, m) are outputs of
+        F minus the known ones in standard units, ``outcomes`` (K, m) the known ones in physical units,
+        ``spread`` (K, m) the standard deviation over F's members, if it has several.
         """
         centre = points.mean(0)
         centred = points - centre
@@ -188,19 +190,13 @@ class Reliability:
 
         return {
             "neighbours": NEIGHBOURS,
-            "points": rounded(self.points.tolist()),
-            "squared_errors": rounded(self.squared_errors.tolist()),
-            "centre": rounded(self.centre.tolist()),
-            "whitening": rounded(self.whitening.tolist()),
-            "weights": rounded(self.weights.tolist()),
-            "band": rounded(self.band.tolist()),
-            "accuracy": rounded(self.accuracy.tolist()),
-            "log_mean": rounded(self.log_mean),
-            "log_std": rounded(self.log_std),
-            "far": rounded(self.far),
-            "seen_low": self.seen_low.tolist(),
-            "seen_high": self.seen_high.tolist(),
+            **{name: rounded(self._plain(name)) for name in ROUNDED},
+            **{name: self._plain(name) for name in ("seen_low", "seen_high")},
         }
+
+    def _plain(self, name: str) -> Any:
+        value = getattr(self, name)
+        return value.tolist() if isinstance(value, Tensor) else value
 
     def _terms(
         self, points: Tensor, spread: Tensor | None, own: Tensor | None = None

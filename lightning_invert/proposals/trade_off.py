@@ -64,12 +64,7 @@ class TradeOff:
 
 
 def read_widths(widths: Sequence[float]) -> Tensor:
-    """Return widths (K,), float64.
-
-    Raises:
-        TypeError: If a width is no number.
-        ValueError: If there is none, or they are negative or not in ascending order.
-    """
+    """Return widths (K,), float64, after making sure that they ascend from 0 or more."""
     numbers = [check_number("widths", width, low=0.0) for width in widths]
     if not numbers or any(a >= b for a, b in pairwise(numbers)):
         raise ValueError(

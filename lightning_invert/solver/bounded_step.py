@@ -46,12 +46,7 @@ MIN_SQUARE = 1e-30
 
 
 class Step(NamedTuple):
-    """Steps and the multipliers of the outcomes.
-
-    Attributes:
-        step: d, shape (P, n).
-        multipliers: ν, shape (P, m).
-    """
+    """Steps d (P, n), and the multipliers ν of the outcomes (P, m)."""
 
     step: Tensor
     multipliers: Tensor
@@ -97,19 +92,14 @@ def bounded_step(
     slope: Tensor | None = None,
     curvature: Tensor | None = None,
 ) -> Step:
-    r"""Return the best step within the limits at each of P points.
+    r"""Return the best step within the limits at each of P points, float64.
 
-    Args:
-        jacobian: Shape (P, m, n), float64, finite; 0 in the rows of outputs without a target.
-        change: Lowest and highest change of the outcome, shape (P, m) each: equal for a value,
-            infinite for an output without a target.
-        limits: Lowest and highest step of each input, shape (P, n) each, at most and at least 0.
-        damping: :math:`\lambda` as a share of the mean square of the Jacobian's rows, shape (P,).
-        slope: c, shape (P, n); 0 by default.
-        curvature: h, shape (P,); 1 by default.
-
-    Returns:
-        Steps and multipliers, float64; NaN where the linear systems are singular.
+    All arguments are float64: the Jacobians (P, m, n), finite, with rows of 0 for outputs without a
+    target; the lowest and highest change of the outcome (P, m), equal for a value and infinite for an
+    output without a target; the lowest and highest step of each input (P, n), at most and at least 0;
+    :math:`\lambda` as a share of the mean square of the Jacobian's rows (P,); the slope c (P, n), 0 by
+    default, and the curvature h (P,), 1 by default. Where a linear system is singular, the step may
+    be NaN.
 
     Example:
         >>> one = torch.ones(1, dtype=torch.float64)

@@ -36,7 +36,7 @@ class Result(IntEnum):
             "out of reach: no direction leads nearer",
             "stopped at the bounds",
             "out of steps",
-            "stuck: no step leads nearer",
+            "stuck: no step leads nearer, as at a turning point",
             "not finite",
         )[self]
 

@@ -76,7 +76,7 @@ def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
             {"result": torch.tensor([0, 0, 4]), "residual": torch.tensor([0, 0, 0.5])},
             [
                 "3 targets: 2 reached; the other missed by 0.5 standard units.",
-                "Not reached: 1 stuck: no step leads nearer.",
+                "Not reached: 1 stuck: no step leads nearer, as at a turning point.",
             ],
         ),
         (

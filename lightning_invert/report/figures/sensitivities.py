@@ -31,14 +31,13 @@ BEYOND = 1.2
 def sensitivities(
     proposal: Proposal, *, title: str = "", known: Tensor | None = None, tolerance: float = 0.1
 ) -> Figure:
-    r"""Draw how far each input moves, at most, if the target moves by a tolerance.
+    """Draw how far each input moves, at most, if the target moves by ``tolerance`` standard units.
 
-    A bar is the sensitivity times the tolerance as a share of the width of the input's bounds: the
-    median over the targets. The line through its end spans the 5th to the 95th percentile. A long bar:
-    the setting changes with each change of the target. Above 100 % it cannot follow. Targets without
-    a solution are left out.
-
-    Of more than 24 inputs, the most sensitive are drawn.
+    A bar is that move as a share of the width of the input's bounds: the median over the targets. The
+    line through its end spans the 5th to the 95th percentile. A long bar: the setting changes with
+    each change of the target. Above 100 % it cannot follow. Targets without a solution are left out;
+    of more than 24 inputs, the most sensitive are drawn. Known settings (K, n) give the range of an
+    input whose bounds are open.
     """
     tolerance = check_number("tolerance", tolerance, low=0.0)
     low, high = input_ranges(proposal, known)

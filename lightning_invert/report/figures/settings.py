@@ -37,14 +37,13 @@ def settings(
     known: Tensor | None = None,
     tolerance: float = 0.1,
 ) -> Figure:
-    r"""Draw the settings proposed for one target, each within its bounds.
+    """Draw the settings proposed for one target, each within its bounds.
 
     A line spans the bounds of an input, with the ends beside it; the shade on it is the density of
-    the known settings, cut where many share one value. The filled mark is the proposal, a square if
-    it is fixed; hollow marks are the alternatives. The error bar is how far the input moves, at most,
-    if the target moves by the tolerance: the sensitivity times the tolerance.
-
-    Of more than 24 inputs, the most sensitive are drawn.
+    the known settings (K, n), cut where many share one value. The filled mark is the proposal, a
+    square if it is fixed; hollow marks are the alternatives. The error bar is how far the input moves,
+    at most, if the target moves by ``tolerance`` standard units. Of more than 24 inputs, the most
+    sensitive are drawn.
     """
     row = check_integer("row", row, low=0, high=len(proposal) - 1)
     tolerance = check_number("tolerance", tolerance, low=0.0)

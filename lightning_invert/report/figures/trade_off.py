@@ -20,7 +20,7 @@ SHADES = ((5, 95, style.SHADES[0]), (25, 75, style.SHADES[1]))
 
 @style.styled()
 def trade_off(result: TradeOff, *, title: str = "") -> Figure:
-    r"""Draw the least cost over the width of the target.
+    """Draw the least cost over the width of the target.
 
     Of one target, its cost. Of several, what the width saves: the cost minus that at the narrowest
     width, because targets differ by more than a width ever saves. The line is the median, the shades
