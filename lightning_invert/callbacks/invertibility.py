@@ -90,21 +90,19 @@ class InvertibilityCallback(Callback):
             it, fewer points are watched, or the Jacobian is not formed; a message says so. ``None``:
             no bound.
         reachable_steps: Also log ``reachable_fraction``: start from the inverse's proposal, take this
-            many solver steps within the bounds, count the outcomes reached to 0.01 standard
-            deviations. The bounds are the ``low`` and ``high`` of the variables, or the range of the
-            sampled inputs. This needs a :class:`~lightning_invert.ForwardInverseModule`, or maps with
-            ``reach``: ``{"inverse": ..., "outcomes": ..., "bounds": (low, high)}`` (a path, module or
-            callable; a part of the batch; optional). It may take ``max_work`` again. ``None``: off.
-        on_error: ``"warn"``: a failure (out of memory, another shape, LAPACK; a logger, a figure, a
-            full disk) is said once, with its cause; that look or figure is missing, and training goes
-            on. ``"raise"``: it is raised.
+            many solver steps within the bounds (of the variables, or else of the sampled inputs), count
+            the outcomes reached to 0.01 standard deviations. This needs a
+            :class:`~lightning_invert.ForwardInverseModule`, or maps with ``reach``: ``{"inverse":
+            <path, module or callable>, "outcomes": <part of the batch>, "bounds": (low, high)}``, the
+            bounds optional. It may take ``max_work`` again. ``None``: off.
+        on_error: ``"warn"``: a failure (out of memory, another shape, a logger, a full disk) is said
+            once, with its cause; that look or figure is missing. ``"raise"``: it is raised.
 
     Attributes:
         watcher: What watches; it needs no Lightning.
         observations: What the latest look found, one for each map.
-        history: Name of a map -> its looks in fit, each a dictionary of plain numbers: see
-            :class:`~lightning_invert.watch.history.Record`. Of more than 512 looks the older are
-            thinned out, except the first.
+        history: Name of a map -> its looks in fit, as
+            :class:`~lightning_invert.watch.history.Record`. Of more than 512 the older are thinned out.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -156,15 +154,20 @@ class InvertibilityCallback(Callback):
         self._tried = False  # whether the named maps were, in this fit
         self._epoch_began: float | None = None
         self._display = Display(
-            figures=figures, save_figures=save_figures, scalars=scalars, on_error=on_error
+            figures=figures,
+            save_figures=save_figures,
+            scalars=scalars,
+            on_error=on_error,
+            voice=self._voice,
         )
 
     @property
     def state_key(self) -> str:
         """Tell several of these in one trainer apart."""
-        names = None if self.watcher.maps is None else sorted(self.watcher.maps)
+        watcher, maps = self.watcher, self.watcher.maps
+        names = None if maps is None else sorted(maps)
         return self._generate_state_key(
-            maps=names, scale=self.watcher.scale, precision=self.watcher.precision
+            maps=names, scale=watcher.scale, precision=watcher.precision
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -254,27 +257,21 @@ class InvertibilityCallback(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the sampled points and log what is found."""
-        self._read(trainer, pl_module, prefix="invertibility")
+        self._read(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up, after ``trainer.validate`` and ``trainer.test``."""
+        if not _is_fitting(trainer):
+            self._display.finish(trainer, {})
+            self._display.sum_up()
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a look."""
         self._look = self._begin(trainer, pl_module, len(trainer.num_test_batches))
 
     on_test_batch_end = on_validation_batch_end
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the sampled points and log what is found."""
-        self._read(trainer, pl_module, prefix="test/invertibility")
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sum up, after ``trainer.validate``."""
-        if not _is_fitting(trainer):
-            self.on_test_end(trainer, pl_module)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sum up."""
-        self._display.finish(trainer, {})
-        self._display.sum_up()
+    on_test_epoch_end = on_validation_epoch_end
+    on_test_end = on_validation_end
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the last look, while the loggers are still open."""
@@ -310,7 +307,7 @@ class InvertibilityCallback(Callback):
         look.offer(batch)
         look.read(pl_module.device)
 
-    def _read(self, trainer: Trainer, pl_module: LightningModule, *, prefix: str) -> None:
+    def _read(self, trainer: Trainer, pl_module: LightningModule) -> None:
         look, self._look = self._look, None
         if look is None:
             return
@@ -328,6 +325,7 @@ class InvertibilityCallback(Callback):
                 epoch, step = trainer.current_epoch, logger_step(trainer)
                 looks = self.history.setdefault(observation.label, [])
                 remember(looks, record(observation, epoch=epoch, step=step))
+        prefix = "test/invertibility" if trainer.testing else "invertibility"
         self._log(trainer, pl_module, scalars_by_tag(observations, prefix))
         self._display.show(trainer, observations, self.history, prefix=prefix)
 

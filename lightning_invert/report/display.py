@@ -57,6 +57,7 @@ class Display:
         save_figures: ``True`` for the folder beside the logs, or a folder.
         scalars: Which scalars the loggers get.
         on_error: What to do where a logger, a disk or a figure fails.
+        voice: Tells the user.
     """
 
     def __init__(
@@ -66,13 +67,14 @@ class Display:
         save_figures: bool | str | Path,
         scalars: Literal["essential", "all"],
         on_error: Literal["warn", "raise"],
+        voice: Voice,
     ) -> None:
         if not isinstance(save_figures, bool | str | Path) or save_figures == "":
             raise TypeError(wrong("save_figures", "True, False or a folder", save_figures))
         self.figures = check_choice("figures", figures, ("auto", True, False))
         self.save_figures = save_figures
         self.scalars = check_choice("scalars", scalars, ("essential", "all"))
-        self._guard = Guard(Voice("InvertibilityCallback"), on_error)
+        self._guard = Guard(voice, on_error)
         self._told = False
         """Whether it was told what the loggers cannot show."""
         self._start(None, None)

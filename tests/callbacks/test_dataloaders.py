@@ -42,6 +42,7 @@ def test_merged_dataloaders_are_one_set_of_points(tmp_path):
     assert found == pytest.approx(medians(module, *parts), rel=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:It is recommended to use:UserWarning")
 def test_separate_dataloaders_have_tags_and_figures_of_their_own(tmp_path, caplog):
     folder = tmp_path / "figures"
     module, parts, trainer = fitted(tmp_path, dataloaders="separate", save_figures=folder)
@@ -51,11 +52,6 @@ def test_separate_dataloaders_have_tags_and_figures_of_their_own(tmp_path, caplo
         assert (folder / f"forward_dataloader_{number}_fragile_zones.png").exists()
     assert "invertibility/forward/cond_median" not in trainer.callback_metrics
     assert "forward_dataloader_1" in caplog.text
-
-
-@pytest.mark.filterwarnings("ignore:It is recommended to use:UserWarning")
-def test_separate_dataloaders_are_told_apart_in_test_too(tmp_path):
-    module, parts, trainer = fitted(tmp_path, dataloaders="separate")
     trainer.test(module, parts, verbose=False)
     found = trainer.callback_metrics["test/invertibility/dataloader_1/forward/cond_median"]
     assert found.item() == pytest.approx(medians(module, parts[1]), rel=1e-4)
@@ -66,8 +62,3 @@ def test_one_dataloader_needs_no_number(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[watch])
     trainer.fit(Foreign(), loader(), loader())
     assert "invertibility/forward/cond_median" in trainer.callback_metrics
-
-
-def test_a_choice_that_does_not_exist_is_named():
-    with pytest.raises(ValueError, match=r"`dataloaders` .* 'both'"):
-        InvertibilityCallback(dataloaders="both")

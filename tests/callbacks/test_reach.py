@@ -1,16 +1,13 @@
 """Outcomes that are asked for while a pair is trained: what is logged, and that it changes nothing."""
 
 import copy
-import random
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from torch import nn
 
-from lightning_invert import ForwardInverseModule, solve
+from lightning_invert import solve
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.watch.findings.reach import TOLERANCE
 from lightning_invert.watch.scalars import scalar_names
@@ -18,25 +15,6 @@ from tests.callbacks.fits import pair
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 TAG = "invertibility/forward/reachable_fraction"
-
-
-class WithInverse(Foreign):
-    """A project of somebody else with an inverse, both of which leave traces where they are used."""
-
-    def __init__(self):
-        super().__init__()
-        self.decoder = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 5))
-        self.calls = 0
-        self.register_buffer("latest", torch.zeros(()))
-
-    def propose(self, y):
-        self.calls += 1
-        self.latest += y.mean().detach() + torch.rand(()) + np.random.rand() + random.random()
-        self.log("proposed", y.mean())
-        return self.decoder(y)
-
-
-MAPS = {"f": {"module": "", "reach": {"inverse": "propose", "outcomes": 1}}}
 
 
 def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(tmp_path):
@@ -103,41 +81,6 @@ def test_it_is_told_after_fit_too(tmp_path, loop):
     trainer.fit(module, datamodule=data)
     (found,) = getattr(trainer, loop)(module, dataloaders=data.val_dataloader(), verbose=False)
     assert TAG in {tag.removeprefix("test/") for tag in found}
-
-
-def everything_after_fit(folder, module, watch):
-    torch.manual_seed(3)
-    np.random.seed(3)
-    random.seed(3)
-    trainer = quiet_trainer(folder, max_epochs=3, callbacks=watch)
-    if isinstance(module, ForwardInverseModule):
-        trainer.fit(module, datamodule=Smooth())
-    else:
-        trainer.fit(module, loader(shuffle=True), loader())
-    return {
-        "random streams": [torch.rand(1).item(), np.random.rand(), random.random()],
-        "weights and buffers": dict(module.state_dict()),
-        "calls": getattr(module, "calls", 0),
-        "optimizer": copy.deepcopy(trainer.optimizers[0].state_dict()),
-        "gradients": [p.grad for p in module.parameters()],
-        "flags": [part.training for part in module.modules()],
-        "logged": {k: v for k, v in trainer.callback_metrics.items() if "invertib" not in k},
-    }
-
-
-@pytest.mark.parametrize("kind", ["pair", "foreign"])
-@pytest.mark.filterwarnings("ignore:.* gives another output:UserWarning")
-def test_asking_changes_nothing_in_the_training(tmp_path, kind):
-    def project():
-        torch.manual_seed(1)
-        return pair(dropout=0.5) if kind == "pair" else WithInverse()
-
-    maps = None if kind == "pair" else MAPS
-    watch = InvertibilityCallback(maps, reachable_steps=10)
-    with_it = everything_after_fit(tmp_path, project(), [watch])
-    assert 0 <= watch.observations[0].scalars["reachable_fraction"] <= 1
-    for what, expected in everything_after_fit(tmp_path, project(), []).items():
-        torch.testing.assert_close(with_it[what], expected, rtol=0, atol=0, msg=what)
 
 
 def test_a_module_that_does_not_say_from_where_is_refused_before_the_first_step(tmp_path):

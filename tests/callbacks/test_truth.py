@@ -72,19 +72,6 @@ def test_any_map_is_held_against_what_its_specification_names(tmp_path, kind):
     )
 
 
-def test_a_truth_changes_nothing_in_the_training(tmp_path):
-    ended = []
-    for maps in (None, {"f": {"module": "encoder", "truth": Foreign().encoder.double()}}):
-        torch.manual_seed(1)
-        module = Foreign()
-        callbacks = [] if maps is None else [InvertibilityCallback(maps)]
-        trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks)
-        trainer.fit(module, loader(shuffle=True), loader())
-        ended.append({**module.state_dict(), "stream": torch.get_rng_state()})
-    for name, value in ended[0].items():
-        assert torch.equal(value, ended[1][name]), name
-
-
 def test_a_truth_that_fails_is_said_before_the_first_step(tmp_path):
     def broken(x):
         raise ZeroDivisionError("a pole")
@@ -92,10 +79,3 @@ def test_a_truth_that_fails_is_said_before_the_first_step(tmp_path):
     watch = InvertibilityCallback({"f": {"module": "encoder", "truth": broken}})
     with pytest.raises(RuntimeError, match="because of its truth: ZeroDivisionError: a pole"):
         quiet_trainer(tmp_path, callbacks=[watch]).fit(Foreign(), loader(), loader())
-
-
-def test_a_number_that_only_a_truth_tells_is_not_stopped_on_without(tmp_path):
-    stop = ConditioningEarlyStopping(monitor="fragile_recall", stopping_threshold=0.5)
-    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(), stop])
-    with pytest.warns(UserWarning, match="and a truth was given"):
-        trainer.fit(Foreign(), loader(), loader())

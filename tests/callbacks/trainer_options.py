@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import callbacks as stock
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.projects import Foreign
@@ -38,6 +39,22 @@ class Compiled(Noisy):
     def __init__(self):
         super().__init__()
         self.encoder = torch.compile(self.encoder, backend="aot_eager")
+
+
+class WithInverse(Noisy):
+    """Has an inverse, too, that leaves traces where it is used."""
+
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 5))
+        self.calls = 0
+        self.register_buffer("latest", torch.zeros(()))
+
+    def propose(self, y):
+        self.calls += 1
+        self.latest += y.mean().detach() + torch.rand(()) + np.random.rand() + random.random()
+        self.log("proposed", y.mean())
+        return self.decoder(y)
 
 
 class AverageOfWeights(stock.StochasticWeightAveraging):

@@ -2,6 +2,7 @@ import torch
 
 from lightning_invert.report.display import Display
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.voice import Voice
 from tests.projects import quiet_trainer
 
 
@@ -18,7 +19,8 @@ def test_drawing_keeps_below_a_hundredth_of_the_time_with_the_last_look_counted_
 
     monkeypatch.setattr("time.monotonic", lambda: now)
     monkeypatch.setattr("lightning_invert.report.figures.map_figures", draws_for_three_seconds)
-    display = Display(figures="auto", save_figures=tmp_path, scalars="all", on_error="raise")
+    shown = {"figures": "auto", "save_figures": tmp_path, "scalars": "all"}
+    display = Display(**shown, on_error="raise", voice=Voice("Display"))
     trainer = quiet_trainer(tmp_path)
     trainer.state.fn = "fit"
     display.begin(trainer)
