@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from lightning_invert import ConditioningPenalty, JacobianConsistency, analyze, batched_jacobian
+from lightning_invert.jacobians.contexts import evaluation_mode
 
 OPERATIONS = [
     getattr(getattr(torch.backends, library), operation)
@@ -142,3 +143,19 @@ def test_a_map_with_attention_has_its_jacobian_in_every_mode(kind, mode):
         jacobians = [torch.autograd.functional.jacobian(net, point[None])[0] for point in x]
     expected = torch.stack(jacobians)[:, :, 0]
     torch.testing.assert_close(batched_jacobian(net, x, mode=mode), expected)
+
+
+def test_evaluation_mode_puts_every_flag_back_as_it_was():
+    net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()), nn.BatchNorm1d(3))
+    net.train()
+    net[2].eval()
+    with evaluation_mode([net]):
+        assert not any(part.training for part in net.modules())
+    assert [part.training for part in net.modules()] == [True, True, True, True, False]
+
+
+def test_evaluation_mode_ends_even_after_an_error():
+    net = nn.Dropout()
+    with pytest.raises(RuntimeError), evaluation_mode([net]):
+        raise RuntimeError
+    assert net.training

@@ -9,7 +9,6 @@ from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 
 from lightning_invert import batched_jacobian
-from lightning_invert.jacobians.contexts import evaluation_mode
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import observe
 from lightning_invert.watch.resolution import resolve_maps
@@ -36,29 +35,27 @@ class TwoOutputs(nn.Module):
 
 
 def only(maps, root):
-    (found,) = resolve_maps(maps, root)
-    return found
+    (watched,) = resolve_maps(maps, root)
+    return watched
 
 
 @pytest.mark.parametrize(
-    "entry",
-    ["encoder", {"module": "encoder"}, {"module": "encoder", "input": 0}],
-    ids=["path", "mapping", "mapping with input"],
+    ("entry", "owner", "expected"),
+    [
+        ("encoder", "encoder", 1),
+        ({"module": "encoder"}, "encoder", 1),
+        ({"module": "encoder", "input": 0}, "encoder", 1),
+        (lambda net: net.encoder, "encoder", 1),
+        ("twice", "", 2),
+        (lambda net: net.twice, "", 2),
+        (lambda net: lambda x: 3 * net.encoder(x), "", 3),
+    ],
 )
-def test_a_submodule_is_found_by_its_path(entry):
+def test_a_map_is_a_path_a_module_or_a_callable(entry, owner, expected):
     net = Net()
-    found = only({"latent": entry}, net)
-    assert (found.name, found.owner) == ("latent", net.encoder)
-    assert torch.equal(found(found.take((X, "label")).inputs), net.encoder(X))
-
-
-def test_a_module_a_function_and_a_bound_method_are_taken_as_they_are():
-    net = Net()
-    assert only({"a": net.encoder}, net).owner is net.encoder
-    assert only({"a": net.twice}, net).owner is net
-    function = only({"a": lambda x: net.encoder(x) + 1}, net)
-    assert function.owner is net
-    assert torch.equal(function(X), net.encoder(X) + 1)
+    watched = only({"latent": entry(net) if callable(entry) else entry}, net)
+    assert (watched.name, watched.owner) == ("latent", net.get_submodule(owner))
+    assert torch.equal(watched(watched.take((X, "label")).inputs), expected * net.encoder(X))
 
 
 @pytest.mark.parametrize(
@@ -68,12 +65,29 @@ def test_the_input_is_found_in_batches_of_every_usual_form(batch):
     assert torch.equal(only(None, Net()).take(batch).inputs, X)
 
 
+@dataclass
+class Batch:
+    x: torch.Tensor
+    name: str = "any"
+
+
+Pair = namedtuple("Pair", "x y")
+
+
 @pytest.mark.parametrize(
-    ("picked", "batch"),
-    [(1, (0, X)), ("x", {"x": X, "settings": X + 1}), (lambda batch: batch["a"][0], {"a": [X]})],
+    ("part", "batch"),
+    [
+        (1, (0, X)),
+        ("x", {"x": X, "settings": X + 1}),
+        (lambda batch: batch["a"][0], {"a": [X]}),
+        (lambda batch, module: module.both(batch)[0], X),
+        ("x", Batch(X)),
+        ("x", Pair(X, 0)),
+        ("x", SimpleNamespace(x=X)),
+    ],
 )
-def test_the_input_is_taken_from_where_it_is_said_to_be(picked, batch):
-    assert torch.equal(only({"f": {"input": picked}}, Net()).take(batch).inputs, X)
+def test_the_input_is_an_index_a_key_an_attribute_or_a_callable(part, batch):
+    assert torch.equal(only({"f": {"input": part}}, Net()).take(batch).inputs, X)
 
 
 def test_the_output_is_picked_out_of_a_tuple_and_a_dict():
@@ -86,7 +100,7 @@ def test_the_output_is_picked_out_of_a_tuple_and_a_dict():
 def test_a_module_may_say_itself_what_is_to_be_watched():
     net = Net()
     net.invertibility_maps = lambda: {"latent": "encoder", "double": net.twice}
-    assert [found.name for found in resolve_maps(None, net)] == ["latent", "double"]
+    assert [watched.name for watched in resolve_maps(None, net)] == ["latent", "double"]
 
 
 def test_in_float64_the_map_is_that_of_a_double_module_and_the_module_keeps_its_dtype():
@@ -115,34 +129,17 @@ class Insists(nn.Module):
         (lambda linear, x: linear(x.float()), "torch says: .*dtype"),
         (lambda linear, x: linear(x).float(), r"it returns torch\.float32"),
         (lambda linear, x: linear(x) @ torch.ones(2, 2), "torch says: .*dtype"),
+        (
+            lambda linear, x: linear(x[:, :2]),
+            r"forward: RuntimeError: .*shapes cannot be multiplied",
+        ),
     ],
 )
-def test_a_module_that_insists_on_a_dtype_is_named_in_float64(insist, words):
+def test_what_fails_in_float64_is_named(insist, words):
     watched = only({"f": ""}, Insists(insist)).in_float64()
-    with pytest.raises(MapError, match=rf"'f'.*Insists.*{words}.*precision='native'"):
+    insists = "" if "RuntimeError" in words else ".*precision='native'"
+    with pytest.raises(MapError, match=rf"'f'.*{words}{insists}"):
         watched(X)
-
-
-def test_any_other_error_in_float64_is_the_module_s_own():
-    watched = only({"f": ""}, Insists(lambda linear, x: linear(x[:, :2]))).in_float64()
-    with pytest.raises(MapError, match=r"forward: RuntimeError: .*shapes cannot be multiplied"):
-        watched(X)
-
-
-def test_evaluation_mode_puts_every_flag_back_as_it_was():
-    net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()), nn.BatchNorm1d(3))
-    net.train()
-    net[2].eval()
-    with evaluation_mode([net]):
-        assert not any(part.training for part in net.modules())
-    assert [part.training for part in net.modules()] == [True, True, True, True, False]
-
-
-def test_evaluation_mode_ends_even_after_an_error():
-    net = nn.Dropout()
-    with pytest.raises(RuntimeError), evaluation_mode([net]):
-        raise RuntimeError
-    assert net.training
 
 
 class NoForward(LightningModule):
@@ -254,9 +251,9 @@ def test_context_goes_in_beside_the_input_point_by_point(batch):
     if isinstance(batch, tuple) and isinstance(batch[0], dict):
         inputs, context = [0, "x"], [[1, "deep", "label"]]
     net = Decoder()
-    found = only({"f": {"input": inputs, "context": context, "output": "loc"}}, net)
-    points = found.take(batch)
-    one = observe(found, points)
+    watched = only({"f": {"input": inputs, "context": context, "output": "loc"}}, net)
+    points = watched.take(batch)
+    one = observe(watched, points)
     each = [
         autograd_jacobian(lambda x, c=c: net(x[None], c[None]).loc[0], x)
         for x, c in zip(X, LABELS, strict=True)
@@ -270,14 +267,14 @@ def test_a_context_without_a_row_for_each_point_is_given_whole():
     said = {"input": 0, "context": [[1], [2]], "output": "loc"}
     points = only({"f": said}, net).take((X, LABELS, shift))
     assert len(points.context) == 1
-    found = points.call(only({"f": said}, net))(*points.rows)
-    torch.testing.assert_close(found, net(X, LABELS, shift).loc)
+    y = points.call(only({"f": said}, net))(*points.rows)
+    torch.testing.assert_close(y, net(X, LABELS, shift).loc)
 
 
 def test_several_inputs_are_watched_by_their_joint_jacobian():
     net, z = Decoder(), torch.randn(5, 2)
-    found = only({"f": {"module": "of_two", "input": [[0], [1]]}}, net)
-    one = observe(found, found.take((X, z)))
+    watched = only({"f": {"module": "of_two", "input": [[0], [1]]}}, net)
+    one = observe(watched, watched.take((X, z)))
     assert one.shape == (4, 5)
     joint = torch.stack(
         [
@@ -292,34 +289,11 @@ def test_several_inputs_are_watched_by_their_joint_jacobian():
 def test_a_context_follows_into_float64():
     net = Decoder()
     said = {"input": 0, "context": [[1], [2]], "output": "loc"}
-    found = only({"f": said}, net)
-    points = found.take((X, LABELS, {"shift": torch.randn(5, 1)}))
-    one, double = observe(found, points), observe(found, points, precision="float64")
+    watched = only({"f": said}, net)
+    points = watched.take((X, LABELS, {"shift": torch.randn(5, 1)}))
+    one, double = observe(watched, points), observe(watched, points, precision="float64")
     torch.testing.assert_close(double.singular_values, one.singular_values, rtol=1e-4, atol=1e-6)
     assert double.condition_limit > 1e6 * one.condition_limit
-
-
-def test_a_method_is_found_by_its_name_and_a_part_may_be_given_the_module():
-    net = Net()
-    found = only(
-        {"f": {"module": "twice", "input": lambda batch, module: module.both(batch)[0]}}, net
-    )
-    assert found.owner is net
-    assert torch.equal(found(found.take(X).inputs), net.twice(X))
-
-
-@dataclass
-class Batch:
-    x: torch.Tensor
-    name: str = "any"
-
-
-Pair = namedtuple("Pair", "x y")
-
-
-@pytest.mark.parametrize("batch", [Batch(X), Pair(X, 0), SimpleNamespace(x=X)])
-def test_an_attribute_is_a_part(batch):
-    assert torch.equal(only({"f": {"input": "x"}}, Net()).take(batch).inputs, X)
 
 
 class TakesDict(nn.Module):
@@ -334,12 +308,12 @@ class TakesDict(nn.Module):
 def test_a_function_that_takes_a_collection_gets_it_whole_with_the_input_in_it():
     net = TakesDict()
     said = {"input": [0, "x"], "within": 0, "output": "prediction"}
-    found = only({"f": said}, net)
-    points = found.take(({"x": X, "label": LABELS, "scale": torch.tensor(2.0)}, "target"))
+    watched = only({"f": said}, net)
+    points = watched.take(({"x": X, "label": LABELS, "scale": torch.tensor(2.0)}, "target"))
     assert [rows.shape for rows in points.rows] == [(5, 3), (5,)]
     expected = only({"f": {"input": 0, "context": [[1]], "output": "loc"}}, net.decoder)
     torch.testing.assert_close(
-        observe(found, points[1:4]).singular_values,
+        observe(watched, points[1:4]).singular_values,
         observe(expected, expected.take((X, LABELS))[1:4]).singular_values,
     )
 

@@ -15,28 +15,22 @@ def spectra(count=200, k=4, seed=0):
     return sigma.sort(descending=True).values
 
 
-def test_summary_equals_numpys():
+def summary(*batches, **options):
+    metric = InvertibilityMetric()
+    metric.update(torch.ones(5, batches[0].shape[1]))
+    metric.reset()
+    for sigma in batches:
+        metric.update(sigma, **options)
+    return {name: value.item() for name, value in metric.compute().items()}
+
+
+@pytest.mark.parametrize("nonfinite", [0, 50])
+@pytest.mark.parametrize("size", [37, 200])
+def test_the_summary_is_numpys_over_the_finite_points_of_all_batches(size, nonfinite):
     sigma = spectra()
-    metric = InvertibilityMetric()
-    metric.update(sigma, condition_limit=1e6)
-    found = {name: value.item() for name, value in metric.compute().items()}
-    assert found == pytest.approx(summary_in_numpy(sigma), rel=1e-6)
-
-
-def test_batches_add_up():
-    metric = InvertibilityMetric()
-    for part in spectra().split(37):
-        metric.update(part, condition_limit=1e6)
-    found = {name: value.item() for name, value in metric.compute().items()}
-    assert found == pytest.approx(summary_in_numpy(spectra()), rel=1e-6)
-
-
-def test_the_four_bands_add_up_to_one():
-    metric = InvertibilityMetric()
-    metric.update(spectra())
-    summary = metric.compute()
-    bands = ("stable", "moderate", "ill_conditioned", "singular")
-    assert sum(summary[f"{band}_fraction"] for band in bands).item() == pytest.approx(1.0)
+    sigma[:nonfinite] = torch.nan
+    expected = summary_in_numpy(sigma[nonfinite:]) | {"nonfinite_fraction": nonfinite / 200}
+    assert summary(*sigma.split(size), condition_limit=1e6) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -50,54 +44,29 @@ def test_the_four_bands_add_up_to_one():
         (1e13, "singular"),
     ],
 )
-def test_a_condition_number_at_a_limit_is_in_the_band_that_owns_it(cond, band):
-    metric = InvertibilityMetric()
-    metric.update(torch.tensor([[1.0, 1.0 / cond]], dtype=torch.float64))
-    assert metric.compute()[f"{band}_fraction"] == 1
+def test_a_condition_number_at_a_limit_is_in_one_band(cond, band):
+    scalars = summary(torch.tensor([[1.0, 1.0 / cond]], dtype=torch.float64))
+    bands = ("stable", "moderate", "ill_conditioned", "singular")
+    assert {name: scalars[f"{name}_fraction"] for name in bands} == {n: n == band for n in bands}
 
 
-def test_points_with_a_nan_are_counted_and_left_out():
-    sigma = spectra()
-    sigma[:50] = torch.nan
-    metric = InvertibilityMetric()
-    metric.update(sigma, condition_limit=1e6)
-    found = {name: value.item() for name, value in metric.compute().items()}
-    assert found == pytest.approx(
-        {**summary_in_numpy(sigma[50:]), "nonfinite_fraction": 0.25}, rel=1e-6
-    )
-
-
-def test_what_is_monitored_is_finite_even_if_everything_is_singular_or_nan():
-    for sigma in (torch.zeros(5, 3), torch.full((5, 3), torch.nan)):
-        metric = InvertibilityMetric()
-        metric.update(sigma)
-        summary = metric.compute()
-        assert all(summary[f"log10_cond_{q}"] == 16 for q in ("median", "p05", "p95"))
-        assert summary["full_rank_fraction"] == 0
-        assert summary["cond_p95"] == math.inf
-        assert not any(value.isnan() for value in summary.values())
+@pytest.mark.parametrize("sigma", [torch.zeros(5, 3), torch.full((5, 3), torch.nan)])
+def test_what_is_monitored_is_finite_even_if_everything_is_singular_or_nan(sigma):
+    scalars = summary(sigma)
+    assert all(scalars[f"log10_cond_{q}"] == 16 for q in ("median", "p05", "p95"))
+    assert scalars["full_rank_fraction"] == 0
+    assert scalars["cond_p95"] == math.inf
+    assert not any(map(math.isnan, scalars.values()))
 
 
 def test_half_singular_gives_an_infinite_percentile_and_no_nan():
-    metric = InvertibilityMetric()
-    metric.update(torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
-    summary = metric.compute()
-    assert summary["cond_median"] == math.inf
-    assert summary["log10_cond_median"] == 8
-
-
-def test_reset_forgets():
-    metric = InvertibilityMetric()
-    metric.update(torch.zeros(5, 2))
-    metric.reset()
-    metric.update(torch.ones(5, 2))
-    assert metric.compute()["full_rank_fraction"] == 1
+    scalars = summary(torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
+    assert (scalars["cond_median"], scalars["log10_cond_median"]) == (math.inf, 8)
 
 
 def test_refuses_shapes_that_do_not_fit():
-    metric = InvertibilityMetric()
     with pytest.raises(ValueError, match="`singular_values`"):
-        metric.update(torch.ones(3))
+        InvertibilityMetric().update(torch.ones(3))
 
 
 def _one_process(rank, port, world_size):
@@ -105,13 +74,11 @@ def _one_process(rank, port, world_size):
 
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world_size)
-    metric = InvertibilityMetric()
     # Uneven shards, as a distributed sampler leaves them.
-    metric.update(
-        spectra()[:70] if rank == 0 else spectra()[70:], condition_limit=10.0 ** (6 + rank)
+    shard = spectra()[:70] if rank == 0 else spectra()[70:]
+    assert summary(shard, condition_limit=10.0 ** (6 + rank)) == pytest.approx(
+        summary_in_numpy(spectra()), rel=1e-6
     )
-    found = {name: value.item() for name, value in metric.compute().items()}
-    assert found == pytest.approx(summary_in_numpy(spectra()), rel=1e-6)
     torch.distributed.destroy_process_group()
 
 
