@@ -1,6 +1,7 @@
 # make demo   sets up .venv, trains the reference problem, shows its invertibility, builds a page of it
 # make page   builds the page of the latest demo anew: one HTML file, opened by a double click
-# make test   lint, types, tests, doctests
+# make quick  lint, types, doctests and the tests that are not slow: what one runs all day
+# make test   lint, types, doctests and all tests: what CI runs
 # make test-lowest   the tests with the oldest versions and the oldest Python that pyproject.toml admits
 PYTHON ?= python3
 PYTHON_LOWEST ?= $(shell for python in python3.10 ~/.pyenv/versions/3.10.*/bin/python $(PYTHON); do \
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 LOWEST := .venv-lowest
 
-.PHONY: install demo page test test-lowest lowest-versions lint types format clean
+.PHONY: install demo page quick test test-lowest lowest-versions lint types format clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +32,9 @@ page: install
 		--title "Blast furnace with hydrogen injection"
 
 # A process a core: more threads would only wait for each other.
+quick: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q -m "not slow"
+
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 

@@ -21,11 +21,12 @@ import torch
 from common import machine
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, silu
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lightning_invert import Ensemble, ResidualMLP, analyze, batched_jacobian
 from lightning_invert.datamodules import ProblemDataModule
-from lightning_invert.pair.learning_rate import one_cycle_over
+from lightning_invert.pair.learning_rate import one_cycle
 
 FRESH, SEED_OF_FRESH = 8000, 12345
 
@@ -108,7 +109,9 @@ def trained(furnace: Furnace, options: dict[str, object], seed: int, share: floa
     )
     epochs = max(1, round(o["epochs"] * share))
     steps = epochs * math.ceil(len(furnace.x) / o["batch"])
-    cycle = one_cycle_over(optimizer, lambda: steps) if o.get("cycle", True) else None
+    cycle = (
+        LambdaLR(optimizer, lambda step: one_cycle(step / steps)) if o.get("cycle", True) else None
+    )
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(o.get("averaged", 0.0)))
     slopes = None
     if "sobolev" in o:

@@ -17,6 +17,7 @@ else:
     import tomli as tomllib  # pytest brings it
 
 ROOT = Path(__file__).parent.parent
+HEAVY = {"matplotlib", "tensorboard", "polars", "onnx", "lightning", "torchmetrics", "torch"}
 
 
 def run(*command, **kwargs):
@@ -33,27 +34,17 @@ def test_doors_at_the_front_lead_to_the_package_s_own_folders(door):
     assert link.resolve() == ROOT / "lightning_invert" / door
 
 
-def test_importing_the_package_loads_nothing_heavy():
-    heavy = ["matplotlib", "tensorboard", "polars", "onnx", "lightning", "torchmetrics", "torch"]
-    code = f"import sys, lightning_invert; print([m for m in {heavy} if m in sys.modules])"
-    assert run(sys.executable, "-c", code).strip() == "[]"
-
-
-def test_what_needs_torch_alone_imports_torch_alone():
-    heavy = ["matplotlib", "tensorboard", "polars", "onnx", "lightning", "torchmetrics"]
-    code = (
-        "import sys; from lightning_invert import batched_jacobian, singular_values;"
-        f"print([m for m in {heavy} if m in sys.modules])"
+def test_an_import_loads_nothing_heavy_that_it_does_not_need():
+    imports = {
+        "import lightning_invert": HEAVY,
+        "from lightning_invert import batched_jacobian, singular_values": HEAVY - {"torch"},
+        "import lightning_invert.cli.main": {"polars", "tensorboard", "onnx"},
+    }
+    code = "import sys\n" + "\n".join(
+        f"{line}\nprint({line!r}, sorted({heavy} & set(sys.modules)))"
+        for line, heavy in imports.items()
     )
-    assert run(sys.executable, "-c", code).strip() == "[]"
-
-
-def test_the_command_starts_without_loading_what_only_pictures_and_tables_need():
-    code = (
-        "import sys, lightning_invert.cli.main;"
-        "print([m for m in ('polars', 'tensorboard', 'onnx') if m in sys.modules])"
-    )
-    assert run(sys.executable, "-c", code).strip() == "[]"
+    assert run(sys.executable, "-c", code).splitlines() == [f"{line} []" for line in imports]
 
 
 def requirements():

@@ -23,7 +23,11 @@ PAGES = [
     for name in ("callback.md", "deploy.md", "resume.md", "solve.md", "truth.md")
 ]
 DOCS = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT + DOCS, re.DOTALL)
+SNIPPETS = [
+    pytest.param(snippet, marks=marks, id=snippet.strip().splitlines()[-1][:40])
+    for text, marks in ((TEXT, ()), (DOCS, pytest.mark.slow))
+    for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+]
 COMMANDS = [
     line.split("#")[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
@@ -46,7 +50,7 @@ def run(command, folder):
     ).stdout
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda s: s.strip().splitlines()[-1][:40])
+@pytest.mark.parametrize("snippet", SNIPPETS)
 def test_every_snippet_runs(snippet, tmp_path, monkeypatch):
     # A file, because the processes of a strategy start it anew.
     (tmp_path / "snippet.py").write_text(snippet)

@@ -321,6 +321,7 @@ def test_fewer_points_than_asked_are_used_and_said_once(tmp_path, caplog):
     assert caplog.text.count("there are only 100 points, fewer than num_points=101") == 1
 
 
+@pytest.mark.slow
 def test_it_serves_a_project_that_uses_pytorch_lightning(tmp_path):
     project = """
         import pytorch_lightning as pl, torch

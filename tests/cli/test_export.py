@@ -33,6 +33,7 @@ def saved(folder, *networks):
     return pair
 
 
+@pytest.mark.slow
 def test_a_checkpoint_becomes_onnx_files(tmp_path, capsys):
     pair = saved(tmp_path, ResidualMLP(3, 2, width=8), nn.Linear(2, 3))
     capsys.readouterr()
@@ -47,6 +48,7 @@ def test_a_checkpoint_becomes_onnx_files(tmp_path, capsys):
     assert off(pair, "round_trip", x, *session.run(None, {"y": x.numpy()})) < 2e-6
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_own_networks_becomes_files_where_they_are_allowed(tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     sys.path.insert(0, "")

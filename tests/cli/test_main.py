@@ -127,6 +127,7 @@ MOVED = pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
 
 @MOVED
 @pytest.mark.parametrize("command", ["validate", "test"])
+@pytest.mark.slow
 def test_a_checkpoint_is_judged(command, checkpoint, caplog):
     main([command, *furnace("--ckpt_path", str(checkpoint))])
     assert "right-invertible" in caplog.text
@@ -147,6 +148,7 @@ def test_untrained_networks_are_not_judged(command):
         main([command, *furnace()])
 
 
+@pytest.mark.slow
 def test_a_table_is_fitted_from_the_command_line(tmp_path):
     table = ROOT / "configs" / "tabular.yaml"
     x = torch.randn(60, 3)
@@ -305,6 +307,7 @@ def test_a_misspelt_command_is_named():
         [sys.executable, "-m", "lightning_invert"],
     ],
 )
+@pytest.mark.slow
 def test_the_installed_command_runs(command):
     done = subprocess.run(
         [*command, "--help"], capture_output=True, text=True, check=True, timeout=120

@@ -30,6 +30,7 @@ def state(pair):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.slow
 def test_the_pair_and_the_random_streams_are_afterwards_as_they_were(dtype, tmp_path):
     pair = pair_of(ResidualMLP(3, 2, width=4), nn.Linear(2, 3), dtype=dtype).train()
     pair.forward_net.head.weight.requires_grad_(False)
@@ -49,6 +50,7 @@ def test_the_pair_and_the_random_streams_are_afterwards_as_they_were(dtype, tmp_
     assert before[4:] == after[4:]
 
 
+@pytest.mark.slow
 def test_a_pair_is_exported_right_after_its_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "MAP_NAMES", ("forward",))
     pair = ForwardInverseModule(ResidualMLP(3, 2, width=4), ResidualMLP(2, 3, width=4))
@@ -61,6 +63,7 @@ def test_a_pair_is_exported_right_after_its_fit(tmp_path, monkeypatch):
     assert pair.trainer is trainer
 
 
+@pytest.mark.slow
 def test_an_existing_folder_is_not_touched_and_folders_above_are_made(tmp_path):
     existing = tmp_path / "a" / "exported"
     existing.mkdir(parents=True)

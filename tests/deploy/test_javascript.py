@@ -2,12 +2,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from lightning_invert import ForwardInverseModule, SmoothMLP
 from lightning_invert.deploy import export_onnx
 from lightning_invert.deploy.runtime import SCRIPT, WASM
 from tests.deploy.conftest import until
+
+pytestmark = pytest.mark.slow
 
 DOC = Path(__file__).parents[2] / "docs" / "deploy.md"
 

@@ -15,6 +15,8 @@ from lightning_invert import (
 from lightning_invert.deploy import check, export_onnx, onnx_export
 from tests.deploy.pairs import INPUTS, OUTPUTS, Attention, normed, off, pair_of, points
 
+pytestmark = pytest.mark.slow
+
 ENDS = {"forward": ("x", "y"), "inverse": ("y", "x"), "round_trip": ("y", "y_round_trip")}
 
 # Rounding of a time stamp of 1.7e9 s is 1e-8 of its spread of 17 s.

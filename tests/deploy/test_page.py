@@ -13,6 +13,8 @@ from lightning_invert.deploy import build_page
 from lightning_invert.deploy.runtime import CDN, SCRIPT, WASM
 from tests.deploy.conftest import HOSTILE, INPUTS, OUTPUTS, until
 
+pytestmark = pytest.mark.slow
+
 X = [42.0, 100.0, 28.6, 1.7e9 + 20, 0.5]
 NOW = [60.0, 20.0, 25.0, 1.7e9 + 50, -0.3]
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.deploy.conftest import missing, until
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = (390, 820, 1440)
 AXE = "axe-core@4.10.3"
 

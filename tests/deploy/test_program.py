@@ -10,6 +10,8 @@ from lightning_invert.deploy.maps import frozen_copy, physical_map
 from lightning_invert.deploy.program import trace
 from tests.deploy.pairs import Attention, normed, off, pair_of, points
 
+pytestmark = pytest.mark.slow
+
 
 class Recurrent(nn.Module):
     def __init__(self, n, m):

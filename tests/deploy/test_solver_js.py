@@ -9,6 +9,8 @@ import torch
 from lightning_invert.deploy.page import joined
 from lightning_invert.solver.bounded_step import bounded_step
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def page(browser):
