@@ -8,6 +8,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import ForwardInverseModule, ResidualMLP, Thresholds, Variable, analyze
 from lightning_invert.watch.resolution import resolve_maps
+from lightning_invert.watch.scalars import scalars_of
+from tests.watch.reference import summary_in_numpy
 
 
 def network():
@@ -57,13 +59,9 @@ def test_the_summary_is_that_of_all_points():
     net = network()
     found = analyze(net, POINTS)
     _, sigma, _ = by_numpy(net, POINTS)
-    cond = sigma[:, 0] / sigma[:, -1]
-    scalars = found.scalars
-    np.testing.assert_allclose(scalars["cond_median"], np.median(cond))
-    np.testing.assert_allclose(scalars["log10_cond_p95"], np.quantile(np.log10(cond), 0.95))
-    np.testing.assert_allclose(scalars["sigma_min_median"], np.median(sigma[:, -1]))
-    np.testing.assert_allclose(found.condition, cond)
-    assert scalars["full_rank_fraction"] == scalars["stable_fraction"] == 1
+    expected = summary_in_numpy(sigma) | {"unresolved_fraction": 0.0}
+    assert found.scalars == pytest.approx(expected)
+    np.testing.assert_allclose(found.condition, sigma[:, 0] / sigma[:, -1])
     assert torch.equal(found.inputs, POINTS)
     assert "right-invertible at 100 %" in str(found)
 
@@ -128,20 +126,23 @@ def test_of_more_points_than_are_kept_the_shares_are_of_all(monkeypatch, tmp_pat
     some = analyze(fragile, x, table=tmp_path / "all.parquet")
     assert some.num_points == len(read(some.table)) == 400
     assert len(some.inputs) == len(some.condition) == len(some.rank) == 100
-    for name, value in whole.scalars.items():
-        if name.endswith("_fraction") or name == "effective_rank":
-            assert some.scalars[name] == pytest.approx(value)
+    for row in scalars_of("spectrum"):
+        if row.pooled:
+            assert some.scalars[row.name] == pytest.approx(whole.scalars[row.name])
 
 
-def test_batches_of_a_loader_are_taken_as_they_come():
+@pytest.mark.parametrize(
+    "points",
+    [
+        DataLoader(TensorDataset(POINTS, torch.zeros(50, 4)), batch_size=16),
+        (POINTS[i : i + 10] for i in range(0, 50, 10)),
+        POINTS.numpy(),
+    ],
+    ids=["loader", "generator", "array"],
+)
+def test_points_come_in_many_kinds(points):
     net = network()
-    loader = DataLoader(TensorDataset(POINTS, torch.zeros(50, 4)), batch_size=16)
-    torch.testing.assert_close(analyze(net, loader).condition, analyze(net, POINTS).condition)
-    generator = (POINTS[i : i + 10] for i in range(0, 50, 10))
-    torch.testing.assert_close(analyze(net, generator).condition, analyze(net, POINTS).condition)
-    torch.testing.assert_close(
-        analyze(net, POINTS.numpy()).condition, analyze(net, POINTS).condition
-    )
+    torch.testing.assert_close(analyze(net, points).condition, analyze(net, POINTS).condition)
 
 
 def test_points_follow_the_module_s_dtype_and_precision_overrules_it():

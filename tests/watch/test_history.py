@@ -9,19 +9,15 @@ from lightning_invert.watch.history import MAX_LOOKS, QUANTILES, record, remembe
 from lightning_invert.watch.observation import Observation
 
 
-def observed(sigma, *, shape=None):
+def noted(sigma, epoch=0):
     sigma = torch.as_tensor(sigma, dtype=torch.float64)
-    return Observation.of(sigma, name="f", shape=shape)
-
-
-def noted(one, epoch=0):
-    return record(one, epoch=epoch, step=7)
+    return record(Observation.of(sigma), epoch=epoch, step=7)
 
 
 def test_what_is_kept_is_numpys_and_plain():
     generator = np.random.default_rng(0)
     sigma = np.sort(10 ** generator.uniform(-9, 1, size=(200, 3)))[:, ::-1].copy()
-    look = noted(observed(sigma), epoch=4)
+    look = noted(sigma, epoch=4)
     rank = (sigma > 1e-5).sum(1)
     assert look["rank_shares"] == pytest.approx([np.mean(rank == r) for r in (3, 2, 1, 0)])
     log10_cond = np.log10(sigma[:, 0] / sigma[:, -1])
@@ -38,19 +34,15 @@ def test_what_is_kept_is_numpys_and_plain():
 def test_the_last_share_of_a_wide_map_stands_for_all_lower_ranks():
     sigma = np.ones((10, 64))
     sigma[:3, 10:] = 0.0
-    assert noted(observed(sigma), 0)["rank_shares"] == pytest.approx([0.7, 0, 0, 0, 0.3])
+    assert noted(sigma)["rank_shares"] == pytest.approx([0.7, 0, 0, 0, 0.3])
 
 
-def test_infinity_is_kept_as_sixteen():
-    look = noted(observed([[1.0, 0.0], [1.0, 0.0]]), 0)
+@pytest.mark.parametrize("sigma", [np.array([[1.0, 0.0], [1.0, 0.0]]), np.ones((0, 2))])
+def test_infinity_and_no_finite_point_are_kept_as_sixteen(sigma):
+    look = noted(sigma)
+    assert look["num_points"] == len(sigma)
     assert look["log10_cond"] == [16.0] * 7
-
-
-def test_no_finite_point_is_the_worst_there_is():
-    look = noted(observed(np.ones((0, 2))), 0)
-    assert look["num_points"] == 0
-    assert look["rank_shares"] == [0, 0, 0]
-    assert look["log10_cond"] == [16.0] * 7
+    assert look["rank_shares"] == ([0, 1, 0] if len(sigma) else [0, 0, 0])
 
 
 def paces(number, pace):

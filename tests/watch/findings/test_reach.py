@@ -1,5 +1,6 @@
 """How many outcomes are reached, against closed forms, SciPy and `solve`."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import nn
 from lightning_invert import solve
 from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.jacobians.work import flops_of
-from lightning_invert.watch.findings.reach import TOLERANCE
+from lightning_invert.watch.findings.reach import TOLERANCE, Reach, read_bounds
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import observe
+from lightning_invert.watch.parts import parse_part
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.watcher import Watcher
 from tests.solver.maps import network, uniform
@@ -26,7 +28,8 @@ def ask(function, inverse, x, y, *, bounds=None, steps=10, scale=(1.0, 1.0), **o
     n, m = x[0].numel(), y.shape[1]
     stds = {"input_std": scale[0] * torch.ones(n), "output_std": scale[1] * torch.ones(m)}
     watched = replace(watched, **stds)
-    return observe(watched, x, outcomes=y, **options)
+    observation = observe(watched, x, outcomes=y, **options)
+    return observation.findings["reach"], observation.scalars
 
 
 def grid(low, high, count):
@@ -38,15 +41,10 @@ def test_of_a_linear_map_those_are_reached_whose_inputs_are_in_the_box():
     matrix = torch.tensor([[2.0, 1.0], [0.5, 1.5]], dtype=torch.float64)
     x = grid(-0.525, 1.425, 40)  # 20 of 40 are in the box, in each direction
     far = lambda y: 9 * torch.ones_like(y)
-    found = ask(lambda z: z @ matrix.T, far, x, x @ matrix.T, bounds=(0.0, 1.0), steps=50)
+    reach, scalars = ask(lambda z: z @ matrix.T, far, x, x @ matrix.T, bounds=(0.0, 1.0), steps=50)
     inside = ((x >= 0) & (x <= 1)).all(1)
-    assert torch.equal(found.findings["reach"].reached, inside)
-    assert found.scalars["reachable_fraction"] == inside.double().mean() == 0.25
-    p, z2 = 0.25, 1.959964**2 / 1600
-    half = (z2 * (p * (1 - p) + z2 / 4)) ** 0.5
-    for end, sign in (("low", -1), ("high", 1)):
-        expected = (p + z2 / 2 + sign * half) / (1 + z2)
-        assert found.scalars[f"reachable_fraction_{end}"] == pytest.approx(expected)
+    assert torch.equal(reach.reached, inside)
+    assert scalars["reachable_fraction"] == inside.double().mean() == 0.25
 
 
 def test_distances_are_the_least_inside_the_box_in_standard_units():
@@ -56,7 +54,7 @@ def test_distances_are_the_least_inside_the_box_in_standard_units():
     least = [(2 * lsq_linear(matrix, row, (-1, 1), tol=1e-14).cost) ** 0.5 / spread for row in y]
     at = torch.as_tensor(matrix)
     x = uniform(60, 4, seed=1)
-    found = ask(
+    reach, _ = ask(
         lambda z: z @ at.T,
         lambda y: y.new_zeros(len(y), 4),
         x,
@@ -67,44 +65,42 @@ def test_distances_are_the_least_inside_the_box_in_standard_units():
     )
     reached = np.array(least) < 1e-6
     assert 10 < reached.sum() < 50
-    assert found.findings["reach"].reached[reached].all()
-    np.testing.assert_allclose(
-        found.findings["reach"].distance[~reached], np.array(least)[~reached], rtol=1e-4
-    )
+    assert reach.reached[reached].all()
+    np.testing.assert_allclose(reach.distance[~reached], np.array(least)[~reached], rtol=1e-4)
 
 
 def test_a_step_of_the_solver_counts_for_one():
     # From a distance r, damping d leaves r d / (1 + d): the first step does with d = 0.01.
     y = torch.tensor([[0.009], [0.5], [1.0], [1.02], [50.0]], dtype=torch.float64)
     x = torch.zeros(5, 1, dtype=torch.float64)
-    one, two = (
+    (one, _), (two, _) = (
         ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(-99.0, 99.0), steps=steps)
         for steps in (1, 2)
     )
-    assert one.findings["reach"].reached.tolist() == [True, True, True, False, False]
+    assert one.reached.tolist() == [True, True, True, False, False]
     torch.testing.assert_close(
-        one.findings["reach"].distance,
+        one.distance,
         torch.cat((y[:1, 0], y[1:, 0] * 0.01 / 1.01)),
         rtol=1e-6,
         atol=0,
     )
-    assert two.findings["reach"].reached.all()
+    assert two.reached.all()
 
 
 def test_without_bounds_the_box_is_the_range_of_the_inputs():
     x = torch.tensor([[1.0], [3.0], [2.0], [2.5]], dtype=torch.float64)
     y = torch.tensor([[1.5], [3.5], [0.5], [3.005]], dtype=torch.float64)
-    found = ask(lambda z: 1 * z, lambda y: 0 * y, x, y)
-    assert found.findings["reach"].reached.tolist() == [True, False, False, True]
-    half = ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(None, 9.0))
-    assert half.findings["reach"].reached.tolist() == [True, True, False, True]
+    reach, _ = ask(lambda z: 1 * z, lambda y: 0 * y, x, y)
+    assert reach.reached.tolist() == [True, False, False, True]
+    reach, _ = ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(None, 9.0))
+    assert reach.reached.tolist() == [True, True, False, True]
 
 
 def test_what_is_reached_is_reached_by_solve():
     net, inverse = network(5, 3, gain=1.6), network(3, 5, seed=1)
     x = uniform(300, 5, seed=2)
     y = 1.3 * net(x).detach()
-    found = ask(net, inverse, x, y, bounds=(-1.0, 1.0), steps=10)
+    reach, _ = ask(net, inverse, x, y, bounds=(-1.0, 1.0), steps=10)
     start = inverse(y).detach().clamp(-1, 1)
     solved = solve(
         net,
@@ -115,22 +111,21 @@ def test_what_is_reached_is_reached_by_solve():
         tolerance=TOLERANCE,
         scale=(1.0, 1.0),
     )
-    reached = found.findings["reach"].reached
+    reached = reach.reached
     assert 0.3 < reached.double().mean() < 0.95
     assert solved.converged[reached].all()
     # With as many steps again, with care, it reaches a few more.
     assert not reached[solved.converged & (solved.steps > 10)].any()
-    assert torch.equal(solved.residual[reached], found.findings["reach"].distance[reached])
+    assert torch.equal(solved.residual[reached], reach.distance[reached])
 
 
 def test_outcomes_that_are_not_finite_do_not_count_and_proposals_that_are_not_reach_nothing():
     y = torch.tensor([[0.5], [torch.nan], [torch.inf], [0.7], [-0.1]], dtype=torch.float64)
     x = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
     broken = lambda y: torch.where(y < 0, torch.nan, y)
-    found = ask(lambda z: 1 * z, broken, x, y)
-    assert found.findings["reach"].distance.isnan().tolist() == [False, True, True, False, False]
-    assert found.scalars["reachable_fraction"] == pytest.approx(2 / 3)
-    assert len(found.finite().findings["reach"].distance) == 5
+    reach, scalars = ask(lambda z: 1 * z, broken, x, y)
+    assert reach.distance.isnan().tolist() == [False, True, True, False, False]
+    assert scalars["reachable_fraction"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("precision", ["native", "float64"])
@@ -150,19 +145,19 @@ def test_points_of_any_shape_are_moved():
     x = uniform(20, 2, 3, seed=0)[:, None]
     half = lambda z: z.flatten(1)[:, ::2] ** 3
     back = lambda y: torch.zeros(len(y), 1, 2, 3).double()
-    found = ask(half, back, x, half(x), bounds=(-1.0, 1.0), steps=50)
+    reach, _ = ask(half, back, x, half(x), bounds=(-1.0, 1.0), steps=50)
     # At 0 the slope is 0: no step leads anywhere.
-    assert torch.equal(found.findings["reach"].distance, half(x).norm(dim=1))
+    assert torch.equal(reach.distance, half(x).norm(dim=1))
     back = lambda y: torch.full((len(y), 1, 2, 3), 0.5).double()
-    found = ask(half, back, x, half(x), bounds=(-1.0, 1.0), steps=50)
-    assert found.findings["reach"].reached.double().mean() > 0.3
+    reach, _ = ask(half, back, x, half(x), bounds=(-1.0, 1.0), steps=50)
+    assert reach.reached.double().mean() > 0.3
 
 
 def test_of_fewer_outcomes_the_others_are_not_told():
     x = uniform(20, 2, seed=0)
-    found = ask(lambda z: 2 * z, lambda y: y, x, 2 * x[:5], bounds=(-1.0, 1.0))
-    assert found.findings["reach"].distance.isnan().tolist() == [False] * 5 + [True] * 15
-    assert found.scalars["reachable_fraction"] == 1
+    reach, scalars = ask(lambda z: 2 * z, lambda y: y, x, 2 * x[:5], bounds=(-1.0, 1.0))
+    assert reach.distance.isnan().tolist() == [False] * 5 + [True] * 15
+    assert scalars["reachable_fraction"] == 1
 
 
 def test_an_inverse_of_another_shape_is_refused_in_words():
@@ -260,3 +255,77 @@ def test_maps_that_do_not_say_from_where_are_refused_by_the_arguments_name():
     watcher = Watcher({"f": "net"}, reachable_steps=3)
     with pytest.raises(ValueError, match="Expected argument `reachable_steps` to be None"):
         watcher.names_of(both())
+
+
+INPUTS = torch.tensor([[1.0, -2.0], [3.0, 5.0], [math.nan, math.inf]])
+
+
+def bounded(bounds):
+    return Reach("f", None, parse_part("outcomes", 1), *read_bounds("bounds", bounds))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "low", "high"),
+    [
+        (None, [1, -2], [3, 5]),
+        ((0.0, 4.0), [0, 0], [4, 4]),
+        (([0, None], [None, 4]), [0, -2], [3, 4]),
+        (([math.nan, 0.0], None), [1, 0], [3, 5]),
+        ((-math.inf, math.inf), [-math.inf] * 2, [math.inf] * 2),
+        ((torch.tensor([9.0, -9.0]), None), [9, -9], [9, 5]),  # all inputs are below the first
+        ((None, [0.5, 9.0]), [0.5, -2], [0.5, 9]),
+    ],
+)
+def test_an_end_that_is_not_known_is_that_of_the_finite_inputs(bounds, low, high):
+    ends = bounded(bounds).box(INPUTS)
+    for end, expected in zip(ends, (low, high), strict=True):
+        torch.testing.assert_close(end, torch.tensor(expected, dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    "bounds", ["ab", 3, (1,), ("a", "b"), ([[0.0]], 1.0), ([0.0, 0.0], [1.0] * 3), (1.0, 0.0)]
+)
+def test_what_are_no_bounds_is_refused_by_name(bounds):
+    with pytest.raises((TypeError, ValueError), match=r"Expected argument `f.bounds` to be a pair"):
+        read_bounds("f.bounds", bounds)
+
+
+def test_ends_for_other_inputs_are_refused():
+    with pytest.raises(ValueError, match=r"of shape \(2,\) each, but got \(3,\)"):
+        bounded(([0.0] * 3, None)).box(INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"reach": "inverse"}, r"`maps\['f'\]\['reach'\]` to be a mapping {'inverse'"),
+        ({"reach": {"inverse": "1"}}, "to have the keys 'inverse' and 'outcomes'"),
+        ({"reach": {"inverse": "1", "outcomes": 1, "box": 2}}, r"\['inverse', 'outcomes', 'box'\]"),
+        ({"reach": {"inverse": 3, "outcomes": 1}}, r"\['inverse'\]` to be a path"),
+        ({"reach": {"inverse": "9", "outcomes": 1}}, r"\['inverse'\]` to be the path .* got '9'"),
+        ({"reach": {"inverse": "1", "outcomes": 2.5}}, r"\['outcomes'\]` to be an index"),
+        ({"reach": {"inverse": "1", "outcomes": 1}, "context": 2}, "no `context` beside `reach`"),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused_by_name(spec, words):
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with pytest.raises((TypeError, ValueError), match=words):
+        resolve_maps({"f": {"module": "0", **spec}}, module, reachable_steps=3)
+
+
+def test_it_is_not_read_where_it_is_not_asked_for():
+    module = nn.Linear(2, 2)
+    module.invertibility_maps = lambda: {"f": {"reach": {"bounds": (1.0, 0.0)}}}
+    (watched,) = resolve_maps(None, module)
+    assert watched.questions == ()
+
+
+def test_outcomes_that_are_not_there_are_said():
+    maps = {"f": {"module": "0", "reach": {"inverse": "1", "outcomes": "y"}}}
+    (watched,) = resolve_maps(
+        maps, nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), reachable_steps=3
+    )
+    with pytest.raises(MapError, match=r"because of its reach: .*a dict with the keys"):
+        watched.question(Reach).take({"x": torch.zeros(3, 2)}, None)
+    with pytest.raises(MapError, match=r"of shape \(N, m\), but got a tensor of dtype torch.int64"):
+        watched.question(Reach).take({"y": torch.zeros(3, 2, dtype=torch.int64)}, None)

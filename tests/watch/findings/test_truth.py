@@ -64,18 +64,13 @@ def test_a_map_held_against_another_is_what_autograd_and_numpy_find(scale):
     assert found.scalars["cond_rank_correlation"] == pytest.approx(rho, abs=1e-3)
 
 
-def test_a_map_that_is_the_truth_is_true():
-    module = net()
+@pytest.mark.parametrize("module", [net(), nn.Linear(3, 2)], ids=["curved", "linear"])
+def test_a_map_that_is_the_truth_is_true(module):
+    # Of the linear map, rounding alone lets condition numbers vary: they do not count as varying.
     found = observe(watched(module, module), X)
     assert found.findings["truth"].error.max() < 1e-5
     assert found.scalars["cond_rank_correlation"] == pytest.approx(1, abs=1e-3)
     assert found.scalars["fragile_precision"] == found.scalars["fragile_recall"] == 1
-
-
-def test_condition_numbers_that_vary_by_rounding_alone_do_not_vary():
-    module = nn.Linear(3, 2)
-    found = observe(watched(module, module), X)
-    assert found.scalars["cond_rank_correlation"] == 1
 
 
 @pytest.mark.parametrize(
@@ -104,17 +99,11 @@ def test_the_edge_is_the_end_of_the_first_band():
     assert truth.fragile(judged(kappa, truth, thresholds=Thresholds(bands=(10, 1e4)))).found == 1
 
 
-def test_points_without_a_number_are_left_out():
+def test_points_without_a_number_are_left_out_with_their_truth():
     truth = from_kappa([1.0, 2.0, 3.0], [0.5, 0.1, torch.nan])
-    scalars = judged(torch.tensor([1.0, 2.0, torch.nan]), truth).scalars
-    assert scalars["jacobian_error_median"] == pytest.approx(0.3)
-
-
-def test_points_that_are_left_out_take_their_truth_with_them():
-    sigma = torch.tensor([[2.0, 1.0], [torch.nan, torch.nan], [3.0, 1.0]])
-    truth = from_kappa([1.0, 2.0, 3.0], [0.1, torch.nan, 0.3])
-    found = Observation.of(sigma, findings=[truth])
-    assert found.finite().findings["truth"].error.tolist() == pytest.approx([0.1, 0.3])
+    observation = judged(torch.tensor([1.0, 2.0, torch.nan]), truth)
+    assert observation.scalars["jacobian_error_median"] == pytest.approx(0.3)
+    assert observation.finite().findings["truth"].error.tolist() == pytest.approx([0.5, 0.1])
 
 
 class Insisting(nn.Module):
