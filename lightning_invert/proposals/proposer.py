@@ -327,23 +327,23 @@ class Proposer:
     def _judge(self, query: Query, ranking: Ranking) -> Ranking:
         """Add what to expect of each solution; without a cost, the most trusted comes first."""
         inputs, outputs = ranking.columns["inputs"], ranking.columns["outputs"]
-        there = ranking.exists & inputs.isfinite().all(2)
-        target = there.nonzero()[:, 0]
-        x, wanted = inputs[there], query.targets.wanted[target]
-        moves = sensitivity(query.model, x, wanted, query.bounds.movable[target])
-        ranking = ranking.adding(sensitivity=spread_out(there, moves))
+        solved = ranking.exists & inputs.isfinite().all(2)
+        target = solved.nonzero()[:, 0]
+        x, constrained = inputs[solved], query.targets.constrained[target]
+        moves = sensitivity(query.model, x, constrained, query.bounds.movable[target])
+        ranking = ranking.adding(sensitivity=spread_out(solved, moves))
         reliability = self.reliability
         if reliability is None:
             return ranking
         sigma, distance = reliability.sigma(self.surrogate.standardize(x), self.surrogate.spread(x))
         half = reliability.band * sigma * query.model.output_spread
-        error = reliability.expected_error(sigma, ranking.columns["residual"][there], wanted)
+        error = reliability.expected_error(sigma, ranking.columns["residual"][solved], constrained)
         ranking = ranking.adding(
-            outcome_low=spread_out(there, outputs[there] - half),
-            outcome_high=spread_out(there, outputs[there] + half),
-            expected_error=spread_out(there, error),
-            trust=spread_out(there, reliability.trust(error, wanted)),
-            far=spread_out(there, distance) > reliability.far,
+            outcome_low=spread_out(solved, outputs[solved] - half),
+            outcome_high=spread_out(solved, outputs[solved] + half),
+            expected_error=spread_out(solved, error),
+            trust=spread_out(solved, reliability.trust(error, constrained)),
+            far=spread_out(solved, distance) > reliability.far,
         )
         if query.cost is not None:
             return ranking
@@ -353,4 +353,4 @@ class Proposer:
 def _unseen(targets: Targets, reliability: Reliability) -> Tensor:
     """Return which targets lie, in an output, beyond all known outcomes, (N,)."""
     beyond = (targets.low > reliability.seen_high) | (targets.high < reliability.seen_low)
-    return (beyond & targets.wanted).any(1)
+    return (beyond & targets.constrained).any(1)

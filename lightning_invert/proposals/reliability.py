@@ -154,24 +154,24 @@ class Reliability:
         terms, distance = self._terms(points, spread)
         return (terms * self.weights[:, None]).sum(0).sqrt(), distance
 
-    def expected_error(self, sigma: Tensor, residual: Tensor, wanted: Tensor) -> Tensor:
+    def expected_error(self, sigma: Tensor, residual: Tensor, constrained: Tensor) -> Tensor:
         r"""Return the expected distance of the outcome from the target, the median, (N,).
 
         .. math:: e^\mu \sqrt{r^2 + \sum_j \sigma_j^2}
 
-        over the outputs that have a target (``wanted``, (N, m)), with r the residual (N,), σ of
+        over the outputs that have a target (``constrained``, (N, m)), with r the residual (N,), σ of
         shape (N, m) and \mu that of the validation points.
         """
-        square = residual.square() + (sigma.square() * wanted).sum(1)
+        square = residual.square() + (sigma.square() * constrained).sum(1)
         return square.sqrt() * math.exp(self.log_mean)
 
-    def trust(self, expected_error: Tensor, wanted: Tensor) -> Tensor:
+    def trust(self, expected_error: Tensor, constrained: Tensor) -> Tensor:
         r"""Return the probability that the outcome is as near to the target as F is accurate, (N,).
 
         F is accurate to the error A of 90 % of the validation points. The error is taken to be
         log-normal about the expected one, e: :math:`\Phi((\ln A - \ln e) / s)`.
         """
-        log_accuracy = 0.5 * (self.accuracy.square() * wanted).sum(1).log()
+        log_accuracy = 0.5 * (self.accuracy.square() * constrained).sum(1).log()
         deviations = (log_accuracy - expected_error.log()) / self.log_std
         # By its logarithm: `ndtr` is 0 from -8.3 on, and would not tell bad from worse.
         probability: Tensor = torch.special.log_ndtr(deviations).exp()

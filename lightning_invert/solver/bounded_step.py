@@ -72,15 +72,15 @@ class _Model(NamedTuple):
         return pulled.clamp(self.step_low, self.step_high)
 
     def change(self, multipliers: Tensor) -> Tensor:
-        wanted = self.nearest - self.slack * multipliers
-        return wanted.clamp(self.change_low, self.change_high)
+        free = self.nearest - self.slack * multipliers
+        return free.clamp(self.change_low, self.change_high)
 
     def step_sides(self, pulled: Tensor) -> Tensor:
         return _sides(pulled, self.step_low, self.step_high)
 
     def change_sides(self, multipliers: Tensor) -> Tensor:
-        wanted = self.nearest - self.slack * multipliers
-        return _sides(wanted, self.change_low, self.change_high)
+        free = self.nearest - self.slack * multipliers
+        return _sides(free, self.change_low, self.change_high)
 
 
 def bounded_step(
@@ -130,8 +130,8 @@ def bounded_step(
 
 
 def _mean_square(jacobian: Tensor, change: tuple[Tensor, Tensor]) -> Tensor:
-    wanted = (change[0] > -torch.inf) | (change[1] < torch.inf)
-    return (jacobian.square().sum((1, 2)) / wanted.sum(1)).clamp(min=MIN_SQUARE)
+    constrained = (change[0] > -torch.inf) | (change[1] < torch.inf)
+    return (jacobian.square().sum((1, 2)) / constrained.sum(1)).clamp(min=MIN_SQUARE)
 
 
 def _pass(model: _Model, multipliers: Tensor, pulled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -218,8 +218,9 @@ def _between(begin: Tensor, along: Tensor, low: Tensor, high: Tensor) -> tuple[T
     """Return the shares of the way, in [0, 1], where values enter and leave the interval."""
     moving = along != 0
     safe = torch.where(moving, along, 1.0)
-    one, other = (low - begin) / safe, (high - begin) / safe
-    enter, leave = torch.minimum(one, other).clamp(0, 1), torch.maximum(one, other).clamp(0, 1)
+    at_low, at_high = (low - begin) / safe, (high - begin) / safe
+    enter = torch.minimum(at_low, at_high).clamp(0, 1)
+    leave = torch.maximum(at_low, at_high).clamp(0, 1)
     return torch.where(moving, enter, 0.0), torch.where(moving, leave, 0.0)
 
 

@@ -64,7 +64,7 @@ def descend(query: Query, ends: Ends) -> Ends:
     unit = slope.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     state = _State(
         torch.arange(len(value), device=value.device),
-        query.model.jacobian(ends.inputs, query.targets.wanted),
+        query.model.jacobian(ends.inputs, query.targets.constrained),
         slope / unit[:, None],
         unit,
         torch.full_like(value, FIRST_CURVATURE),
@@ -117,7 +117,7 @@ def _advance(query: Query, ends: Ends, state: _State) -> tuple[_State, Tensor]:
 
     next_jacobian = jacobian.clone()
     renewed = (taken & goes_on).nonzero()[:, 0]
-    next_jacobian[renewed] = model.jacobian(moved[renewed], targets.rows(renewed).wanted)
+    next_jacobian[renewed] = model.jacobian(moved[renewed], targets.rows(renewed).constrained)
     bend = (next_slope - slope) - multiply((next_jacobian - jacobian).mT, multipliers)
     difference = (moved.double() - x.double()) / model.input_spread
     observed = (difference * bend).sum(1) / difference.square().sum(1)

@@ -47,7 +47,7 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     ends = _begin(query, inputs)
     min_decrease = max(MIN_DECREASE, 10 * torch.finfo(inputs.dtype).eps)
     rows = (ends.result == Result.OUT_OF_STEPS).nonzero()[:, 0]
-    jacobian = model.jacobian(inputs[rows], query.targets.rows(rows).wanted)
+    jacobian = model.jacobian(inputs[rows], query.targets.rows(rows).constrained)
     damping = ends.residual.new_full((len(rows),), FIRST_DAMPING)
     for count in range(query.max_steps):
         finite = finite_rows(jacobian)
@@ -88,7 +88,9 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         goes_on = ~(reached | still | stuck)
         rows, jacobian, damping, taken = select(goes_on, rows, jacobian, damping, taken)
         renewed = rows[taken]
-        jacobian[taken] = model.jacobian(ends.inputs[renewed], query.targets.rows(renewed).wanted)
+        jacobian[taken] = model.jacobian(
+            ends.inputs[renewed], query.targets.rows(renewed).constrained
+        )
     stationary = (ends.result == Result.REACHED) | (ends.result == Result.OUT_OF_REACH)
     return ends._replace(optimal=stationary)
 

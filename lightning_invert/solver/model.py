@@ -40,17 +40,19 @@ class Model(NamedTuple):
             parts = [evaluate(self.function, part).detach() for part in inputs.split(chunk)]
         return torch.cat(parts).reshape(len(inputs), self.num_outputs)
 
-    def jacobian(self, inputs: Tensor, wanted: Tensor) -> Tensor:
+    def jacobian(self, inputs: Tensor, constrained: Tensor) -> Tensor:
         """Return the Jacobians at inputs (P, n) in units of the spreads, (P, m, n), float64.
 
-        Rows of outputs that have no target are 0; ``wanted`` (P, m) tells which have one.
+        Rows of outputs that have no target are 0; ``constrained`` (P, m) tells which have one.
         """
         if len(inputs) == 0:
             return self.input_spread.new_empty(0, self.num_outputs, inputs.shape[1])
         jacobian, _ = jacobian_and_outputs(
             self.function, inputs, num_outputs=self.num_outputs, check=False
         )
-        return jacobian.double() * self.input_spread * (wanted / self.output_spread)[:, :, None]
+        return (
+            jacobian.double() * self.input_spread * (constrained / self.output_spread)[:, :, None]
+        )
 
     def moved(self, inputs: Tensor, step: Tensor, bounds: Bounds) -> Tensor:
         """Return inputs (P, n) moved by a step in their spreads, no further than the bounds."""

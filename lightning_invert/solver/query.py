@@ -1,4 +1,4 @@
-"""What is asked of the solver, read once from what a user gave."""
+"""The query: a question to the solver, read once from the arguments of a user."""
 
 from __future__ import annotations
 
@@ -83,25 +83,25 @@ class Query:
             raise TypeError(wrong("function", "a module or a function", function))
         about = Description.of(function) if description is None else description
         placement = about.placement(targets, None if callable(starts) else starts, bounds)
-        given = None if callable(starts) else read_tensor("starts", starts, placement)
-        n = _num_inputs(about, given, bounds, scale)
+        points = None if callable(starts) else read_tensor("starts", starts, placement)
+        n = _num_inputs(about, points, bounds, scale)
         if bounds is None and about.inputs is not None:
             bounds = Bounds.of_variables(about.inputs)
         pair = (None, None) if bounds is None else bounds
         limits = Bounds.of(pair, n, placement, about.names)
-        m = count_outputs(function, _first_point(given, limits))
+        m = count_outputs(function, _first_point(points, limits))
         read = Targets.of(targets, m, placement)
         num_targets = len(read.low)
         model = Model(function, m, *_read_scale(scale, about, limits, m))
-        limits, walls = _fix(fixed, limits, num_targets, about)
-        if given is None:
+        limits, each = _fix(fixed, limits, num_targets, about)
+        if points is None:
             begin = starts(model, limits, about)
         else:
-            begin = _shape_starts(given, num_targets, n)
+            begin = _shape_starts(points, num_targets, n)
             num_starts = begin.shape[1]
         if cost is not None:
             cost = read_cost(cost, num_targets, model.input_spread, placement)
-        return cls(model, read, walls, cost, begin, num_starts, tolerance, max_steps)
+        return cls(model, read, each, cost, begin, num_starts, tolerance, max_steps)
 
     def __len__(self) -> int:
         return len(self.targets.low)
@@ -186,7 +186,7 @@ def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tu
     if not values:
         return bounds, Bounds(*(end.expand(num_targets, n) for end in bounds))
     limits = Bounds(*(end.clone() for end in bounds))
-    walls = Bounds(*(end.repeat(num_targets, 1) for end in bounds))
+    each = Bounds(*(end.repeat(num_targets, 1) for end in bounds))
     for index, value in values.items():
         low, high = bounds.low[index], bounds.high[index]
         outside = (value < low) | (value > high)
@@ -196,9 +196,9 @@ def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tu
                 f"{value[first_index(outside)]:g} for input {about.label(index)}, which may be "
                 f"{low:g} to {high:g}."
             )
-        for end, wall in zip(limits, walls, strict=True):
-            end[index], wall[:, index] = value.mean(), value
-    return limits, walls
+        for end, ends in zip(limits, each, strict=True):
+            end[index], ends[:, index] = value.mean(), value
+    return limits, each
 
 
 def _read_fixed(

@@ -97,19 +97,19 @@ class Ranking:
     def _condition(self, query: Query) -> Tensor:
         """Return the condition numbers of the parts of the Jacobians that count, (N, R)."""
         inputs = self.columns["inputs"]
-        there = self.exists & inputs.isfinite().all(2)
-        target = there.nonzero()[:, 0]
-        wanted, movable = query.targets.wanted[target], query.bounds.movable[target]
-        jacobian = query.model.jacobian(inputs[there], wanted)
+        solved = self.exists & inputs.isfinite().all(2)
+        target = solved.nonzero()[:, 0]
+        constrained, movable = query.targets.constrained[target], query.bounds.movable[target]
+        jacobian = query.model.jacobian(inputs[solved], constrained)
         condition = torch.full((len(target),), torch.nan, dtype=torch.float64, device=inputs.device)
         rows = finite_rows(jacobian)
         if rows.any():
             # What does not count adds singular values of 0, which come last.
             sigma = singular_values(jacobian[rows] * movable[rows][:, None])
-            count = torch.minimum(wanted[rows].sum(1), movable[rows].sum(1)).clamp(min=1)
+            count = torch.minimum(constrained[rows].sum(1), movable[rows].sum(1)).clamp(min=1)
             last = sigma.to(count.device).gather(1, count[:, None] - 1)
             condition[rows] = condition_number(torch.cat((sigma[:, :1].to(last), last), 1))
-        return spread_out(there, condition)
+        return spread_out(solved, condition)
 
 
 def _order(query: Query, ends: Ends) -> tuple[Tensor, Tensor]:

@@ -12,33 +12,33 @@ from lightning_invert.solver.rows import finite_rows
 __all__ = ["sensitivity"]
 
 
-def sensitivity(model: Model, inputs: Tensor, wanted: Tensor, movable: Tensor) -> Tensor:
+def sensitivity(model: Model, inputs: Tensor, constrained: Tensor, movable: Tensor) -> Tensor:
     r"""Return how far each input moves, at most, when the target moves by one unit, (N, n).
 
     The least change of the inputs for a change dy of the target is :math:`J^+ dy`. So over all dy of
     length one, input i moves by at most the length of row i of :math:`J^+`. Where fewer inputs may
     move than outputs have a target, they follow as far as they can.
 
-    ``inputs`` has shape (N, n), ``wanted`` (N, m) tells which outputs have a target, and ``movable``
+    ``inputs`` has shape (N, n), ``constrained`` (N, m) tells which outputs have a target, and ``movable``
     (N, n) which inputs may move. The result is float64 in the inputs' own units: 0 for a fixed input,
     infinite for the others where the Jacobian is singular, NaN where it is not finite.
     """
     result = torch.full(inputs.shape, torch.nan, dtype=torch.float64, device=inputs.device)
     places = finite_rows(inputs).nonzero()[:, 0]
     for rows in places.split(default_chunk(inputs.shape[1] * model.num_outputs)):
-        jacobian = model.jacobian(inputs[rows], wanted[rows]) * movable[rows, None]
+        jacobian = model.jacobian(inputs[rows], constrained[rows]) * movable[rows, None]
         finite = finite_rows(jacobian)
         rows = rows[finite]
-        result[rows] = _lengths(jacobian[finite], wanted[rows], movable[rows])
+        result[rows] = _lengths(jacobian[finite], constrained[rows], movable[rows])
     return result * model.input_spread
 
 
-def _lengths(jacobian: Tensor, wanted: Tensor, movable: Tensor) -> Tensor:
+def _lengths(jacobian: Tensor, constrained: Tensor, movable: Tensor) -> Tensor:
     """Return the lengths of the rows of the pseudoinverses of (N, m, n), shape (N, n)."""
     _, sigma, v = torch.linalg.svd(jacobian, full_matrices=False)
     # Outputs without a target and fixed inputs add singular values of 0, which come last. The others
     # have to exceed rounding.
-    count = torch.minimum(wanted.sum(1, keepdim=True), movable.sum(1, keepdim=True))
+    count = torch.minimum(constrained.sum(1, keepdim=True), movable.sum(1, keepdim=True))
     counts = torch.arange(sigma.shape[1], device=sigma.device) < count
     floor = torch.finfo(sigma.dtype).eps * max(jacobian.shape[1:]) * sigma[:, :1]
     singular = (counts & (sigma <= floor)).any(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What the solver found, and why it ended where it did."""
+"""Solutions, and why a search ended."""
 
 from __future__ import annotations
 

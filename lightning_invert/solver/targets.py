@@ -85,7 +85,7 @@ class Targets(NamedTuple):
         return result
 
     @property
-    def wanted(self) -> Tensor:
+    def constrained(self) -> Tensor:
         """Whether each output has a target, shape (N, m)."""
         return (self.low > -torch.inf) | (self.high < torch.inf)
 
@@ -119,7 +119,7 @@ class Targets(NamedTuple):
                 f"{self.low[row, column]:g} and high={self.high[row, column]:g} for output {column} "
                 f"of target {row}."
             )
-        free = ~self.wanted.any(1)
+        free = ~self.constrained.any(1)
         if free.any():
             raise ValueError(
                 "Expected argument `targets` to hold a value or an end for at least one output of "
