@@ -213,12 +213,13 @@ class Display:
     ) -> None:
         from lightning_invert.report.figures import to_image, to_png
 
+        image = to_image(figure)  # once: that is most of what drawing costs
         for gallery in shown:
-            gallery.image(f"{self._tag(observation)}/{name}", to_image(figure), self._step)
+            gallery.image(f"{self._tag(observation)}/{name}", image, self._step)
         if self._pictures is not None:
             with self._guard("could not save its figures"):
                 file = self._file(self._pictures, observation, f"{name}.png")
-                replace_file(file, to_png(figure))
+                replace_file(file, to_png(image))
 
     @rank_zero_only
     def _write_tables(self, trainer: Trainer) -> None:

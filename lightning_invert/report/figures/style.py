@@ -34,7 +34,7 @@ BAND_COLOURS = (("stable", GREEN), ("moderate", ORANGE), ("ill-conditioned", RED
 SHADES = ("#CFE3F1", "#9CC6E2", "#5FA3CE")
 """Of all points, 90 % and 50 % of them."""
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.size": 8.5,
     "axes.labelsize": 8.5,
     "xtick.labelsize": 8,
@@ -63,25 +63,26 @@ def styled() -> Iterator[None]:
 
 
 @styled()
-def to_png(figure: Figure) -> bytes:
-    """Return the figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-@styled()
 def to_image(figure: Figure) -> npt.NDArray[np.uint8]:
     """Return the figure as an image, shape (height, width, 3)."""
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
 
 
+def to_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Return an image as the bytes of a PNG file."""
+    from matplotlib.image import imsave
+
+    buffer = io.BytesIO()
+    imsave(buffer, image, format="png", dpi=STYLE["figure.dpi"])
+    return buffer.getvalue()
+
+
 def save_all(figures: Mapping[str, Figure], folder: str | Path, begin: str = "") -> list[Path]:
     """Save figures as ``{begin}{name}.png``; a former one is replaced once the new one is whole."""
     files = {name: Path(folder) / f"{begin}{name}.png" for name in figures}
     for name, figure in figures.items():
-        replace_file(files[name], to_png(figure))
+        replace_file(files[name], to_png(to_image(figure)))
     return [*files.values()]
 
 
