@@ -1,4 +1,4 @@
-"""Write what ``trainer.predict`` finds to a table."""
+"""Write the predictions of ``trainer.predict`` to a CSV file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["PredictionWriter"]
 class PredictionWriter(Callback):
     """Write predictions to a CSV file, batch by batch, while ``trainer.predict`` runs.
 
-    ``predict_step`` returns a mapping of name -> tensor of shape (N, k) or (N,), or one tensor. A
-    column is named ``{name}/{variable}``: by the module's ``input_names`` where the name begins
-    with x, by its ``output_names`` where it begins with y, if their number fits, else by position;
-    the one column of a tensor of shape (N,) is named like the tensor. Of several
-    processes each writes a file of its own, the first excepted with ``.rank1``, ``.rank2``, ... in
-    its name. An existing file is never replaced: a number is added to the name.
+    ``predict_step`` returns a mapping of name -> tensor of shape (N, k) or (N,), or one tensor.
+    Columns are named ``{name}/{variable}``. The variables are the module's ``input_names`` for names
+    that begin with x and its ``output_names`` for names that begin with y, if their number fits, else
+    positions. A tensor of shape (N,) is one column of its name. Each process writes its own file;
+    ``.rank1``, ``.rank2``, ... are added to the names of all but the first. An existing file is never
+    replaced: a number is added to the name.
 
     Args:
         file: Where to write; a relative path starts from the trainer's ``log_dir``, or from its

@@ -1,4 +1,4 @@
-"""Files that people keep: whole or not at all, and never outside their folder."""
+"""Write files whole or not at all, under names that never lead out of their folder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from pathlib import Path
 __all__ = ["file_name", "replace_file"]
 
 MAX_NAME_LENGTH = 100
-"""In characters; a file system takes 255 bytes, and a figure's name comes after it."""
+"""Characters of a label that are used: a file system takes 255 bytes, and more of a name follows."""
 
 
 def file_name(label: str) -> str:
-    """Make a label the beginning of a file's name that is safe, and of no other label.
+    """Return the label if it is safe as a file's name, else its safe characters and a digest.
 
-    Args:
-        label: Of a map, say: any text.
-
-    Returns:
-        The label if it is safe; else what is safe of it and a digest of the whole, so that two
-        labels never share a file.
+    Two labels never share a name.
 
     Example:
         >>> file_name("round_trip"), file_name("a/b")
@@ -35,15 +30,8 @@ def file_name(label: str) -> str:
 
 
 def replace_file(path: Path, data: bytes | str) -> None:
-    """Write a file beside and rename it, so that an error leaves the former one as it was.
-
-    Args:
-        path: The file; its folder is made if need be.
-        data: Its content; text is written in UTF-8.
-
-    Raises:
-        OSError: If it cannot be written. Then nothing is left beside it.
-    """
+    """Write a file, and its folder if need be; an error leaves the former file as it was."""
+    # Under another name first.
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{uuid.uuid4().hex}.part")
     try:

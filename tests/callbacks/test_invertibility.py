@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel, DemoModel
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -359,13 +360,20 @@ def test_it_serves_a_project_that_uses_pytorch_lightning(tmp_path):
     assert "invertibility/forward/rank" in events.Tags()["histograms"]
 
 
-def test_it_can_be_pickled_after_a_fit(tmp_path):
+def test_it_can_be_pickled_after_a_fit_and_in_the_midst_of_a_look(tmp_path):
+    class Copying(Callback):
+        def on_validation_batch_end(self, *_):
+            copies.append(pickle.loads(pickle.dumps(callback)))
+
+    module, copies = Foreign(), []
+    module.cannot_be_pickled = lambda: None
     callback = InvertibilityCallback(num_points=16)
-    fit_foreign(tmp_path, callback, max_epochs=2)
-    again = pickle.loads(pickle.dumps(callback))
-    assert again.history == callback.history
-    fit_foreign(tmp_path, again)
-    assert len(again.history["forward"]) == 1
+    trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=[callback, Copying()])
+    trainer.fit(module, loader(), loader())
+    for again in (pickle.loads(pickle.dumps(callback)), copies[-1]):
+        assert again.history["forward"][0] == callback.history["forward"][0]
+        fit_foreign(tmp_path, again)
+        assert len(again.history["forward"]) == 1
 
 
 def test_a_first_look_that_takes_much_of_an_epoch_is_said(tmp_path, monkeypatch, caplog):
