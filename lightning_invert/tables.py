@@ -27,6 +27,12 @@ TEXT, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
 
 MAX_ROWS_AT_ONCE = 65536
 
+MAX_UNCHECKED = 2**26
+"""Bytes. A larger file is first searched for an open quote: Polars would read it whole."""
+
+BLOCK = 2**24
+"""Bytes that are searched at a time."""
+
 WORDS = {"": None, "true": "1", "True": "1", "false": "0", "False": "0"}
 """What these cells stand for."""
 
@@ -38,27 +44,13 @@ def read_table(
     separator: str = ",",
     rows_at_once: int = MAX_ROWS_AT_ONCE,
 ) -> Iterator[polars.DataFrame]:
-    r"""Read columns of numbers from a CSV, TSV or Parquet file, piece by piece.
+    r"""Read columns of numbers piece by piece: DataFrames of float64, NaN for an empty cell.
 
-    Integers and booleans are numbers; in text, so are ``true`` and ``false``. Numbers are rounded
-    to float64. In text they have a decimal point and no thousands separator. Blanks around a cell
-    or a name do not count. A blank line is a row without values. Any other row has as many cells
-    as the header.
-
-    Args:
-        file: Path that ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq.
-        columns: Names of the columns to read, in this order; by default all.
-        separator: Character between the cells of a CSV file; a TSV file has tabs.
-        rows_at_once: Largest number of rows of a piece.
-
-    Yields:
-        The pieces, with all columns as float64; an empty cell is NaN.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is of another kind, has no rows, is damaged or is no text in UTF-8;
-            if a column is missing or there twice; if a row is longer or shorter than the header;
-            if a cell is no number or beyond the range of float64.
+    The name of the file ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq; a TSV file has tabs
+    in place of ``separator``. By default all columns are read. Numbers have a decimal point and no
+    thousands separator; ``true`` and ``false`` are 1 and 0. Blanks around a cell or a name do not
+    count. A blank line is a row without values. A file that is damaged or no such table is a
+    ValueError that names the file, the line and the column.
 
     Example:
         >>> import tempfile
@@ -211,6 +203,11 @@ def _read_cells(
     names = [name.strip() for name in header.cells]
     columns = columns or names
     places = _places(file, names, columns)
+    if file.stat().st_size > MAX_UNCHECKED:
+        with _open(file) as stream:
+            quotes = sum(block.count(b'"') for block in iter(lambda: stream.read(BLOCK), b""))
+        if quotes % 2:
+            _check_rows(file, separator, len(names))
     table = polars.scan_csv(
         file,
         separator=separator,
@@ -247,11 +244,8 @@ class _Row(NamedTuple):
 
 
 def _rows(file: Path, separator: str) -> Iterator[_Row]:
-    """Yield the header and the rows with their lines.
-
-    Python's parser is slower than Polars, but counts lines and says which one is wrong.
-    """
-    with (gzip.open if file.suffix.lower() == ".gz" else open)(file, "rb") as lines:
+    """Yield the header and the rows with their lines: slower than Polars, and only for errors."""
+    with _open(file) as lines:
         reader = csv.reader(_decode(file, lines), delimiter=separator, strict=True)
         begin, is_header = 1, True
         try:
@@ -266,6 +260,10 @@ def _rows(file: Path, separator: str) -> Iterator[_Row]:
                 f"cells: {error}. Write a quote in a cell twice, put the cell in quotes, close every "
                 "quote, and end lines as Unix or Windows does."
             ) from error
+
+
+def _open(file: Path) -> Any:
+    return (gzip.open if file.suffix.lower() == ".gz" else open)(file, "rb")
 
 
 def _decode(file: Path, lines: Iterable[bytes]) -> Iterator[str]:

@@ -209,6 +209,16 @@ def test_a_text_that_is_no_table_is_named_with_its_line(content, words, rows, tm
             read(path, *columns, rows_at_once=rows)
 
 
+@pytest.mark.parametrize("kind", ["csv", "csv.gz"])
+def test_a_quote_that_stays_open_does_not_fill_the_memory(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_invert.tables.MAX_UNCHECKED", 8)
+    monkeypatch.setattr("polars.scan_csv", lambda *_, **__: pytest.fail("Polars read it"))
+    content = b'a,b\n1,2\n3,"4\n' + b"5,6\n" * 99999
+    path = write(tmp_path / f"a.{kind}", gzip.compress(content) if "gz" in kind else content)
+    with pytest.raises(ValueError, match=rf"a\.{kind}'.* {QUOTE.format(3)}"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
