@@ -1,4 +1,4 @@
-"""Errors of a command in one line: a traceback is for faults of the program, not of its input."""
+"""Errors of a command: bad input ends it with one line, a fault of the program with a traceback."""
 
 from __future__ import annotations
 
@@ -12,36 +12,31 @@ from textwrap import shorten
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-__all__ = ["in_one_line"]
+__all__ = ["exit_on_bad_input"]
 
 MAX_LENGTH = 250
-"""Characters of an account of weights that do not fit."""
+"""Characters of a message about weights that do not fit."""
 
 
 @contextmanager
-def in_one_line(command: str, file: str | None = None) -> Iterator[None]:
-    """End the process with one line, where it is the input that is wrong.
+def exit_on_bad_input(command: str, file: str | None = None) -> Iterator[None]:
+    """End the process with one line for an error of its input.
 
-    Args:
-        command: As it was called, like ``fit``.
-        file: The checkpoint in use, which is named where it is what is wrong.
-
-    Raises:
-        SystemExit: Instead of an error that bad arguments, files or networks lead to.
+    The line begins with the command, and with the checkpoint ``file`` if that is what is wrong.
     """
     try:
         yield
-    except _of_input() as error:
+    except _input_errors() as error:
         if isinstance(error, KeyError) and not file:
             raise
-        said = _said(error)
-        if file and re.search("checkpoint|state_dict", said) and file not in said:
-            said = f"{file}: {said}"
-        raise SystemExit(f"{f'lightning-invert {command}'.rstrip()}: {said}") from error
+        message = _message(error)
+        if file and re.search("checkpoint|state_dict", message) and file not in message:
+            message = f"{file}: {message}"
+        raise SystemExit(f"{f'lightning-invert {command}'.rstrip()}: {message}") from error
 
 
-def _of_input() -> tuple[type[Exception], ...]:
-    # Only where something went wrong, as Polars takes its time to load.
+def _input_errors() -> tuple[type[Exception], ...]:
+    # Imported on an error alone: Polars takes its time to load.
     from polars.exceptions import PolarsError
 
     return (
@@ -50,8 +45,8 @@ def _of_input() -> tuple[type[Exception], ...]:
         OSError,
         RuntimeError,
         EOFError,
-        ImportError,  # of what an extra brings
-        KeyError,  # what Lightning raises where a checkpoint lacks what it looks for
+        ImportError,  # of a package that an extra installs
+        KeyError,  # from Lightning, of a checkpoint that lacks an entry
         MisconfigurationException,
         PolarsError,
         pickle.PickleError,
@@ -60,17 +55,17 @@ def _of_input() -> tuple[type[Exception], ...]:
     )
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, KeyError):
-        said = str(error.args[0])
-        return said if " " in said else f"the checkpoint lacks {said!r}"
-    # The parser gives an account of all other types that an argument might have had.
+        key = str(error.args[0])
+        return key if " " in key else f"the checkpoint lacks {key!r}"
+    # The parser lists all other types that the argument might have had.
     expected = re.search(r"^ *- (Expected (?!a <).*)", str(error), re.MULTILINE)
     if expected:
         return expected[1]
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    if "state_dict" in lines[0]:  # torch counts up every weight that does not fit
+    if "state_dict" in lines[0]:  # torch lists every weight that does not fit
         return shorten(" ".join(lines), MAX_LENGTH, placeholder=" ...")
     return " ".join(lines)

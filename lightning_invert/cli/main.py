@@ -17,7 +17,7 @@ import lightning_invert.datamodules  # noqa: F401  # so that --data knows their 
 from lightning_invert import __version__
 from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
 from lightning_invert.cli import analyze, export, solve
-from lightning_invert.cli.errors import in_one_line
+from lightning_invert.cli.errors import exit_on_bad_input
 from lightning_invert.cli.options import ALLOW, AsWritten, Names, listed
 from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
@@ -89,7 +89,7 @@ class InvertCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Let ``--config`` take the name of a packaged config."""
         if args is None:
-            # Not handed on as `args`: beside those of the process Lightning warns of a mistake.
+            # Not passed on as `args`: Lightning warns of them beside the arguments of the process.
             self.config = parser.parse_args(_replace_packaged_configs(sys.argv[1:]))
         else:
             given = _replace_packaged_configs(args) if isinstance(args, list) else args
@@ -132,20 +132,14 @@ class InvertCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the command; name the checkpoint in an error that comes from it."""
-        with in_one_line(subcommand, self.config[subcommand].get("ckpt_path")):
+        ckpt = self.config[subcommand].get("ckpt_path")
+        if subcommand != "fit" and not ckpt:
+            raise SystemExit(
+                f"lightning-invert {subcommand}: expected --ckpt_path to name the checkpoint of a "
+                "trained pair; without one the networks would be untrained."
+            )
+        with exit_on_bad_input(subcommand, ckpt):
             super()._run_subcommand(subcommand)
-
-    def before_validate(self) -> None:
-        """Refuse to judge networks that were never trained."""
-        self._need_checkpoint()
-
-    def before_test(self) -> None:
-        """Refuse to judge networks that were never trained."""
-        self._need_checkpoint()
-
-    def before_predict(self) -> None:
-        """Refuse to predict with networks that were never trained."""
-        self._need_checkpoint()
 
     def after_fit(self) -> None:
         """Print where logs and checkpoint are."""
@@ -158,13 +152,6 @@ class InvertCLI(LightningCLI):
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if best:
             print(f"Checkpoint: {best}")
-
-    def _need_checkpoint(self) -> None:
-        if not self.config[self.subcommand].get("ckpt_path"):
-            raise SystemExit(
-                f"lightning-invert {self.subcommand}: expected --ckpt_path to name the checkpoint "
-                "of a trained pair; without one the networks would be untrained."
-            )
 
 
 def _replace_packaged_configs(args: Sequence[str]) -> list[str]:
@@ -191,13 +178,9 @@ def _config_file(name: str) -> str:
     return packaged[name]
 
 
-def main(args: ArgsType = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Run the command line with these arguments, by default with those of the process."""
-    given = sys.argv[1:] if args is None else args
-    words = given if isinstance(given, list) else None
-    if words is None:  # a dictionary or a Namespace, as LightningCLI takes it
-        InvertCLI(args)
-        return
+    words = list(sys.argv[1:] if args is None else args)
     command = words[0] if words else "--help"
     if command in ("-h", "--help", "--version"):
         print(DESCRIPTION if command != "--version" else f"lightning-invert {__version__}")
@@ -213,8 +196,8 @@ def main(args: ArgsType = None) -> None:
             f"lightning-invert: expected a command, one of {', '.join(names)}, but got "
             f"{command!r}.{hint}"
         )
-    with in_one_line(next((word for word in words if word in names), "")):
-        InvertCLI(args)
+    with exit_on_bad_input(next((word for word in words if word in names), "")):
+        InvertCLI(None if args is None else words)
 
 
 if __name__ == "__main__":

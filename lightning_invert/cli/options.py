@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from lightning_invert.cli.errors import in_one_line
+from lightning_invert.cli.errors import exit_on_bad_input
 
 __all__ = ["ALLOW", "AsWritten", "Names", "listed", "option", "run_command"]
 
@@ -64,7 +64,7 @@ def run_command(
             **{"required": True} if needed else {"default": part.default},
         )
     settings = parser.instantiate(parser.parse_args(list(args)))
-    with in_one_line(name):
+    with exit_on_bad_input(name):
         run(kind(**vars(settings)))
 
 
