@@ -104,14 +104,15 @@ def shares(axes, problems):
 
 
 def table():
+    """Return the table; docs/problems.md says in words where the rank is below k."""
     lines = ["| problem | n → m | κ median | 95 % | 99 % | rank < k |", "|---|---|---|---|---|---|"]
     for problem in (p() for p in (BlastFurnace, RobotArm, Ballistics, Sine, MultilayerFilm)):
         sigma = standardised(problem, problem.sample(3000, seed=1))
         kappa = condition_number(sigma).quantile(torch.tensor(SHARES).double())
         low = (sigma[:, -1] <= 1e-5).sum()
         n, m = len(problem.inputs), len(problem.outputs)
-        figures = " | ".join(f"{one:.2g}" for one in kappa.tolist())
-        lines.append(f"| `{problem.name}` | {n} → {m} | {figures} | {low} of 3000 |")
+        numbers = " | ".join(f"{float(f'{value:.2g}'):g}" for value in kappa.tolist())
+        lines.append(f"| `{problem.name}` | {n} → {m} | {numbers} | {low} of 3000 |")
     return "\n".join(lines)
 
 

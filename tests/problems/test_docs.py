@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 from jsonargparse import ArgumentParser
 
+from docs import problem_map
 from lightning_invert.datamodules import PairDataModule
 from lightning_invert.problems import KNOWN
 
@@ -31,3 +32,8 @@ def test_the_config_is_valid():
 
 def test_every_problem_is_described():
     assert set(re.findall(r"^\| `(\w+)`", TEXT, re.MULTILINE)) == set(KNOWN)
+
+
+def test_the_table_of_condition_numbers_is_what_its_script_prints():
+    rows = [line.rsplit("|", 2)[0] for line in problem_map.table().splitlines()[2:]]
+    assert [row for row in rows if row not in TEXT] == []
