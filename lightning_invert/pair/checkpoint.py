@@ -52,7 +52,7 @@ PARTS: dict[str, type[nn.Module | AlphaSchedule]] = {
     "conditioning_penalty": nn.Module,
     "jacobian_consistency": nn.Module,
 }
-"""Name -> type of what a checkpoint keeps packed, if it is not ``None``."""
+"""Name -> type of the parts that a checkpoint keeps packed."""
 
 
 def read_checkpoint(file: Any, map_location: Any = "cpu") -> dict[str, Any]:
@@ -130,13 +130,13 @@ def load_parts(
     """Return those of the named parts that a checkpoint keeps, by name; no other is opened.
 
     Raises:
-        TypeError: If a part needs what ``allow`` does not name. A schedule of the class of the
-            module's own is as good as given.
+        TypeError: If a part needs a class that ``allow`` does not name. ``own_schedule``, the class
+            of the module's schedule, is allowed.
         ValueError: If a part is damaged, or networks are named and it is no checkpoint of a pair.
     """
     if CHECKPOINT_KEY not in checkpoint and {"forward_net", "inverse_net"} & {*names}:
         raise ValueError(
-            "Expected a checkpoint of a ForwardInverseModule, but no networks are kept in it. "
+            "Expected a checkpoint of a ForwardInverseModule, but it keeps no networks. "
             "Give `forward_net` and `inverse_net` if it has their weights."
         )
     own = f"{own_schedule.__module__}.{own_schedule.__qualname__}"
@@ -210,7 +210,7 @@ def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
 
 
 def unpack(packed: Tensor, allow: Sequence[str] = ()) -> Any:
-    """Return what :func:`pack` was given, on the CPU.
+    """Return the part that :func:`pack` packed, on the CPU.
 
     Raises:
         TypeError: If it needs more than torch's layers, this package's classes and what ``allow``

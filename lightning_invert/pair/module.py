@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from lightning_invert.pair.loss import PairLoss
+    from lightning_invert.pair.networks import Standardize
+    from lightning_invert.proposals.proposal import Proposal
+    from lightning_invert.proposals.reliability import Reliability
+    from lightning_invert.proposals.trade_off import TradeOff
+    from lightning_invert.variables import Variable
 
 __all__ = ["ForwardInverseModule"]
 ADAM, JOINTLY = AdamSettings(), ForwardTraining()
@@ -68,8 +73,7 @@ class ForwardInverseModule(LightningModule):
         learning_rate: Of Adam; the highest of the schedule.
         adam: :class:`~lightning_invert.pair.settings.AdamSettings`, or a mapping like
             ``{"schedule": "constant"}``.
-        standardize: ``False`` if the data are standardised already: the networks then work in the
-            units of the data.
+        standardize: ``False``: the networks work in the units of the data, standardised already.
         conditioning_penalty: Penalty that keeps F's condition number low, in standardised units.
         jacobian_consistency: Penalty that asks the slope of F∘I to be that of the identity. It
             trains I alone unless F learns consistency.
@@ -82,18 +86,15 @@ class ForwardInverseModule(LightningModule):
             Of others, only torch's layers and this package's own are imported and run.
 
     Attributes:
-        pair: F and I with their scales and columns, a :class:`~lightning_invert.pair.pair.Pair`.
-        proposer: Proposes settings, a :class:`~lightning_invert.Proposer` with rows of the data.
+        pair: The :class:`~lightning_invert.pair.pair.Pair` of F and I with their scales and columns.
+        proposer: The :class:`~lightning_invert.Proposer` of settings, with rows of the data.
 
     Raises:
         TypeError: If an argument is of a wrong type.
         ValueError: If an argument is out of its range or the arguments contradict each other.
 
     Example:
-        >>> from lightning_invert import LinearDecayAlpha, ResidualMLP
-        >>> pair = ForwardInverseModule(
-        ...     ResidualMLP(7, 4), ResidualMLP(4, 7), alpha=LinearDecayAlpha(0.1, epochs=500)
-        ... )
+        >>> pair = ForwardInverseModule(nn.Linear(7, 4), nn.Linear(4, 7), alpha=0.8)
         >>> y = pair(torch.randn(10, 7))
         >>> pair.inverse(y).shape, pair.round_trip(y).shape
         (torch.Size([10, 7]), torch.Size([10, 4]))
@@ -101,23 +102,23 @@ class ForwardInverseModule(LightningModule):
 
     takes_float64 = True  # batches are standardised here, before they are rounded to float32
 
-    forward_net = AttributeOf("pair")
-    inverse_net = AttributeOf("pair")
-    scale_x = AttributeOf("pair")
-    scale_y = AttributeOf("pair")
-    inputs = AttributeOf("pair")
-    outputs = AttributeOf("pair")
-    input_names = AttributeOf("pair")
-    output_names = AttributeOf("pair")
-    inverse = AttributeOf("pair")
-    round_trip = AttributeOf("pair")
-    propose = AttributeOf("proposer")
-    trade_off = AttributeOf("proposer")
-    reliability = AttributeOf("proposer")
-    evidence = AttributeOf("proposer")
-    alpha = AttributeOf("objective")
-    conditioning_penalty = AttributeOf("objective")
-    jacobian_consistency = AttributeOf("objective")
+    forward_net: AttributeOf[nn.Module | None] = AttributeOf("pair")
+    inverse_net: AttributeOf[nn.Module | None] = AttributeOf("pair")
+    scale_x: AttributeOf[Standardize] = AttributeOf("pair")
+    scale_y: AttributeOf[Standardize] = AttributeOf("pair")
+    inputs: AttributeOf[tuple[Variable, ...] | None] = AttributeOf("pair")
+    outputs: AttributeOf[tuple[Variable, ...] | None] = AttributeOf("pair")
+    input_names: AttributeOf[tuple[str, ...] | None] = AttributeOf("pair")
+    output_names: AttributeOf[tuple[str, ...] | None] = AttributeOf("pair")
+    inverse: AttributeOf[Callable[[Tensor], Tensor]] = AttributeOf("pair")
+    round_trip: AttributeOf[Callable[[Tensor], Tensor]] = AttributeOf("pair")
+    propose: AttributeOf[Callable[..., Proposal]] = AttributeOf("proposer")
+    trade_off: AttributeOf[Callable[..., TradeOff]] = AttributeOf("proposer")
+    reliability: AttributeOf[Reliability | None] = AttributeOf("proposer")
+    evidence: AttributeOf[Evidence] = AttributeOf("proposer")
+    alpha: AttributeOf[AlphaSchedule] = AttributeOf("objective")
+    conditioning_penalty: AttributeOf[nn.Module | None] = AttributeOf("objective")
+    jacobian_consistency: AttributeOf[nn.Module | None] = AttributeOf("objective")
 
     def __init__(
         self,
@@ -239,10 +240,10 @@ class ForwardInverseModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Rebuild the parts that this module was not given; the others are not even opened."""
-        wanted = {name for name in files.PARTS if getattr(self, name) is None}
-        wanted |= self._sized_networks | (set() if self._keeps_alpha else {"alpha"})
-        parts = files.load_parts(checkpoint, wanted, self.allow, own_schedule=type(self.alpha))
+        """Rebuild the parts that this module lacks; the others are not even opened."""
+        missing = {name for name in files.PARTS if getattr(self, name) is None}
+        missing |= self._sized_networks | (set() if self._keeps_alpha else {"alpha"})
+        parts = files.load_parts(checkpoint, missing, self.allow, own_schedule=type(self.alpha))
         for name, part in parts.items():
             setattr(self, name, part)
         files.unpack_variables(checkpoint, self.pair)
@@ -386,8 +387,7 @@ class ForwardInverseModule(LightningModule):
         return self.objective.loss(self.pair, x, y, stage, self.current_alpha, self._warming_up)
 
     def _log_means(self, stage: str) -> None:
-        means = self.objective.means(self.pair, stage, self._reduced)
-        for name, value in means.items():
+        for name, value in self.objective.means(self.pair, stage, self._reduced).items():
             self._log_mean(name, value, prog_bar=name == f"{stage}/loss")
 
     def _log_mean(self, name: str, value: Any, **options: Any) -> None:

@@ -60,7 +60,7 @@ class Pair(nn.Module):
         self.inverse_net = inverse_net
         self.frozen = frozen
         self._held: set[tuple[str, torch.dtype]] = set()
-        """Sides and dtypes that are known to hold the columns."""
+        """Sides and dtypes that passed :meth:`checked`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict the outcomes of settings: F, (N, n) -> (N, m)."""
@@ -97,8 +97,8 @@ class Pair(nn.Module):
         network = getattr(self, name)
         if network is None:
             raise ValueError(
-                f"Expected argument `{name}` to be an nn.Module, but it is None and no data module "
-                "with `inputs` and `outputs` was there to size one by."
+                f"Expected argument `{name}` to be an nn.Module, but it is None, and no data module "
+                "with `inputs` and `outputs` gives its size."
             )
         return network  # type: ignore[no-any-return]
 

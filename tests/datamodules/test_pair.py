@@ -36,19 +36,17 @@ def test_the_split_depends_on_the_seed_alone():
     assert val(1) != val(2)
 
 
-def test_every_training_row_is_seen_once_an_epoch_in_a_new_order():
-    loader = Smooth().train_dataloader()
-    first, second = rows_of(loader)[0], rows_of(loader)[0]
+def test_every_training_row_is_seen_once_an_epoch_in_a_new_order_with_its_outcomes():
+    data = Smooth(batch_size=50)
+    loader = data.train_dataloader()
+    (first, y), (second, _) = rows_of(loader), rows_of(loader)
+    assert [len(x) for x, _ in loader] == [50, 50, 50, 10]
     assert len(as_set(first)) == len(first) == 160
     assert as_set(first) == as_set(second)
     assert not torch.equal(first, second)
-
-
-def test_pairs_stay_together():
-    data = Smooth()
-    whole = {tuple(x): tuple(y) for x, y in zip(*(t.float().tolist() for t in data.load()))}  # noqa: B905
-    for x, y in zip(*(t.tolist() for t in rows_of(data.train_dataloader()))):  # noqa: B905
-        assert whole[tuple(x)] == tuple(y)
+    assert first.dtype == torch.float32
+    outcomes = {tuple(x): tuple(y) for x, y in zip(*(t.float().tolist() for t in data.load()))}  # noqa: B905
+    assert all(outcomes[tuple(x)] == tuple(z) for x, z in zip(first.tolist(), y.tolist()))  # noqa: B905
 
 
 def test_statistics_are_those_of_the_training_rows():
@@ -59,68 +57,58 @@ def test_statistics_are_those_of_the_training_rows():
     np.testing.assert_allclose(data.statistics.output_std, y.double().numpy().std(0, ddof=1), 1e-5)
 
 
-def test_batches_are_of_the_size_asked_for_and_in_the_default_dtype():
-    batches = [x for x, _ in Smooth(batch_size=50).train_dataloader()]
-    assert [len(x) for x in batches] == [50, 50, 50, 10]
-    assert batches[0].dtype == torch.float32
-
-
 def test_prediction_gives_all_rows_in_order():
     data = Smooth()
     assert torch.equal(rows_of(data.predict_dataloader())[0], data.load()[0].float())
 
 
 def test_a_distributed_sampler_can_take_the_place_of_the_sampler():
-    dataset = Smooth().train_dataloader().dataset
     loader = Smooth().train_dataloader()
+    sampler = DistributedSampler(loader.dataset, num_replicas=2, rank=1)
     replaced = DataLoader(
-        dataset,
-        batch_size=16,
-        sampler=DistributedSampler(dataset, num_replicas=2, rank=1),
-        collate_fn=loader.collate_fn,
+        loader.dataset, batch_size=16, sampler=sampler, collate_fn=loader.collate_fn
     )
     assert [tuple(x.shape) for x, _ in replaced] == [(16, 3)] * 5
 
 
 @pytest.mark.slow
 def test_worker_processes_give_the_same_rows():
-    data = Smooth(num_workers=2)
-    assert as_set(rows_of(data.val_dataloader())[0]) == as_set(
-        rows_of(Smooth().val_dataloader())[0]
-    )
+    first, second = (rows_of(Smooth(num_workers=n).val_dataloader())[0] for n in (0, 2))
+    assert torch.equal(first, second)
 
 
-class Given(PairDataModule):
+class Table(PairDataModule):
     inputs = (Variable("a"), Variable("b"))
     outputs = (Variable("c"),)
 
-    def __init__(self, x, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, x):
+        super().__init__()
         self.x = x
 
     def load(self):
         return self.x, self.x[:, :1]
 
 
-def test_a_constant_column_is_named():
-    x = torch.randn(50, 2, dtype=torch.float64)
-    x[:, 1] = 7.5
-    with pytest.raises(ValueError, match=r"column 'b' of Given to vary, but it is 7.5"):
-        Given(x).setup()
+CONSTANT = torch.randn(50, 2, dtype=torch.float64)
+CONSTANT[:, 1] = 7.5
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2])
-def test_too_few_rows_are_counted(rows):
-    with pytest.raises(ValueError, match=f"{rows} rows give"):
-        Given(torch.randn(rows, 2, dtype=torch.float64)).setup()
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (CONSTANT, r"column 'b' of Table to vary, but it is 7.5"),
+        *((torch.randn(rows, 2), f"{rows} rows give") for rows in (0, 1, 2)),
+    ],
+    ids=["constant", "0", "1", "2"],
+)
+def test_rows_that_teach_nothing_are_refused(x, words):
+    with pytest.raises(ValueError, match=words):
+        Table(x).setup()
 
 
-def test_a_test_without_rows_is_refused():
+def test_a_test_without_rows_and_a_source_without_load_are_refused():
     with pytest.raises(ValueError, match="`test_fraction`"):
         Smooth().test_dataloader()
-
-
-def test_a_source_has_to_say_where_its_rows_come_from():
     with pytest.raises(NotImplementedError, match="PairDataModule"):
         PairDataModule().load()
 
@@ -151,13 +139,10 @@ class Stamped(Smooth):
         return x + 1.7e9, y
 
 
-def test_a_module_that_does_not_standardise_gets_the_default_dtype(tmp_path):
+def test_a_module_that_does_not_standardise_gets_the_default_dtype_if_it_holds_the_columns(
+    tmp_path,
+):
     quiet_trainer(tmp_path).fit(Plain(), datamodule=Smooth())
-    assert all(part.dtype == torch.float32 for part in next(iter(Smooth().train_dataloader())))
-
-
-def test_it_is_told_of_a_column_that_this_does_not_hold(tmp_path):
-    with pytest.raises(
-        ValueError, match="column 'wind' to come in float64: float32 rounds it by 101"
-    ):
+    words = "column 'wind' to come in float64: float32 rounds it by 101"
+    with pytest.raises(ValueError, match=words):
         quiet_trainer(tmp_path).fit(Plain(), datamodule=Stamped())

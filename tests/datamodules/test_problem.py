@@ -22,13 +22,12 @@ def test_without_noise_every_pair_is_the_true_map(name):
     assert isinstance(data.problem, KNOWN[name])
     x, y = data.load()
     torch.testing.assert_close(y, data.problem.forward(x), rtol=1e-14, atol=1e-14)
+    scale = data.statistics.output_std.float()
     for loader, size in ((data.train_dataloader, 40), (data.test_dataloader, 20)):
         x, y = rows_of(loader())
         assert len(x) == size
-        scale = data.statistics.output_std.float()
-        torch.testing.assert_close(
-            data.problem.forward(x).float() / scale, y / scale, rtol=1e-3, atol=1e-3
-        )
+        truth = data.problem.forward(x).float() / scale
+        torch.testing.assert_close(truth, y / scale, rtol=1e-3, atol=1e-3)
 
 
 def test_noise_is_the_stated_share_of_each_output_s_spread():
@@ -130,24 +129,12 @@ def test_a_config_names_it_or_gives_its_class(problem, kind, shape, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "name"),
+    ("problem", "error", "words"),
     [
-        ({"problem": "sin"}, ValueError, "problem"),
-        ({"problem": RobotArm}, TypeError, "problem"),
-        ({"num_points": 0}, ValueError, "num_points"),
-        ({"num_test_points": 0}, ValueError, "num_test_points"),
-        ({"num_points": 2.5}, TypeError, "num_points"),
-        ({"noise": -0.1}, ValueError, "noise"),
-        ({"noise": float("nan")}, ValueError, "noise"),
-        ({"noise": "much"}, TypeError, "noise"),
-        ({"data_seed": -1}, ValueError, "data_seed"),
+        ("arm", ValueError, "`problem` .*'ballistics', 'blast_furnace', 'multilayer_film'"),
+        (RobotArm, TypeError, "`problem`"),
     ],
 )
-def test_names_the_argument_that_is_wrong(options, error, name):
-    with pytest.raises(error, match=f"`{name}`"):
-        ProblemDataModule(**{"problem": "sine", **options})
-
-
-def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match="'ballistics', 'blast_furnace', 'multilayer_film'"):
-        ProblemDataModule("arm")
+def test_a_problem_that_is_none_is_named(problem, error, words):
+    with pytest.raises(error, match=words):
+        ProblemDataModule(problem)

@@ -1,4 +1,4 @@
-"""What a checkpoint of a pair may name, and who says so."""
+"""A checkpoint imports and runs nothing but torch's layers, ours, and what the user allows."""
 
 import pytest
 import torch
@@ -106,16 +106,6 @@ def test_a_checkpoint_does_not_keep_what_was_allowed(tmp_path):
     assert "allow" not in torch.load(path, weights_only=True)["hyper_parameters"]
 
 
-def test_a_part_of_another_kind_is_refused(tmp_path):
-    def edit(checkpoint):
-        parts = checkpoint["lightning_invert"]["parts"]
-        parts["alpha"] = crafted("torch.nn.modules.linear.Identity")
-
-    path, _ = saved(tmp_path, edit)
-    with pytest.raises(ValueError, match=r"`alpha` .* it is of type Identity"):
-        ForwardInverseModule.load_from_checkpoint(path, **own_nets())
-
-
 def test_a_name_in_the_file_becomes_no_attribute(tmp_path):
     def edit(checkpoint):
         parts = checkpoint["lightning_invert"]["parts"]
@@ -195,34 +185,34 @@ def test_of_a_file_that_gives_the_forward_network_nothing_else_is_opened(tmp_pat
     assert strangers == []
 
 
-def test_a_checkpoint_of_another_module_is_said_to_be_one(tmp_path):
-    path, pair = saved(tmp_path, lambda checkpoint: checkpoint.pop("lightning_invert"))
-    with pytest.raises(ValueError, match=r"pair.ckpt: .*no networks are kept"):
-        ForwardInverseModule.load_from_checkpoint(path)
-    given = ForwardInverseModule.load_from_checkpoint(path, **own_nets())
-    x = torch.randn(5, 3)
-    assert torch.equal(given.eval()(x), pair(x))
+def part_of_another_type(checkpoint):
+    parts = checkpoint["lightning_invert"]["parts"]
+    parts["alpha"] = crafted("torch.nn.modules.linear.Identity")
 
 
-def test_networks_of_another_size_are_said_to_be_that(tmp_path):
-    path, _ = saved(tmp_path)
-    with pytest.raises(ValueError, match=r"pair.ckpt: .*\n.*size mismatch"):
-        ForwardInverseModule.load_from_checkpoint(
-            path, forward_net=Own(4, 2), inverse_net=Own(2, 3)
-        )
-
-
-@pytest.mark.parametrize("name", ["lightning_invert", "parts", "variables"])
-def test_a_damaged_record_of_the_pair_is_said_to_be_damaged(tmp_path, name):
-    def edit(checkpoint):
-        if name == "lightning_invert":
-            checkpoint[name] = [1]
-        else:
-            checkpoint["lightning_invert"][name] = [1]
-
+@pytest.mark.parametrize(
+    ("edit", "arguments", "words"),
+    [
+        (part_of_another_type, own_nets(), "`alpha` .* it is of type Identity"),
+        (lambda file: file.pop("lightning_invert"), {}, "it keeps no networks"),
+        (None, {"forward_net": Own(4, 2), "inverse_net": Own(2, 3)}, r"\n.*size mismatch"),
+        (lambda file: file.update(lightning_invert=[1]), {}, "damaged"),
+        (lambda file: file["lightning_invert"].update(parts=[1]), {}, "damaged"),
+        (lambda file: file["lightning_invert"].update(variables=[1]), {}, "damaged"),
+    ],
+    ids=["type", "foreign", "size", "damaged", "damaged parts", "damaged variables"],
+)
+def test_the_error_names_the_file_and_its_fault(tmp_path, edit, arguments, words):
     path, _ = saved(tmp_path, edit)
-    with pytest.raises(ValueError, match=r"pair.ckpt: .*damaged"):
-        ForwardInverseModule.load_from_checkpoint(path, allow=[__name__])
+    with pytest.raises(ValueError, match=rf"pair.ckpt: .*{words}"):
+        ForwardInverseModule.load_from_checkpoint(path, allow=[__name__], **arguments)
+
+
+def test_weights_of_another_module_load_into_given_networks(tmp_path):
+    path, pair = saved(tmp_path, lambda checkpoint: checkpoint.pop("lightning_invert"))
+    again = ForwardInverseModule.load_from_checkpoint(path, **own_nets()).eval()
+    x = torch.randn(5, 3)
+    assert torch.equal(again(x), pair(x))
 
 
 def test_a_subclass_with_arguments_of_its_own_loads_likewise(tmp_path):
@@ -251,6 +241,6 @@ def test_allow_is_a_list(allow):
 
 
 @pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", "a-b", "a b", "a:b", "*", 3])
-def test_allow_is_of_dotted_names(name):
+def test_allow_holds_dotted_names(name):
     with pytest.raises(ValueError, match=r"`allow` to be a list of names like"):
         check_allow([name])

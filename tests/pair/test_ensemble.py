@@ -1,6 +1,4 @@
-"""Several networks as one F: each fits the data by itself, and their mean answers."""
-
-import sys
+"""Several networks as one F: each fits the data by itself, and their mean predicts."""
 
 import pytest
 import torch
@@ -15,7 +13,6 @@ from lightning_invert import (
     SmoothMLP,
     batched_jacobian,
 )
-from lightning_invert.cli.main import main
 from lightning_invert.pair.loss import pair_loss
 from tests.projects import Smooth, quiet_trainer
 
@@ -64,15 +61,6 @@ def test_members_are_of_one_shape_and_drawn_apart(network):
     assert [str(other) for other in others] == [str(first)] * 2
 
 
-def test_weights_are_drawn_as_the_layer_draws_them():
-    torch.manual_seed(3)
-    first = nn.Linear(3, 2)
-    _, second = Ensemble(first, 2).networks
-    torch.manual_seed(3)
-    nn.Linear(3, 2)
-    assert torch.equal(second.weight, nn.Linear(3, 2).weight)
-
-
 class Scaled(nn.Module):
     """A network with a weight that no layer draws."""
 
@@ -118,7 +106,7 @@ def test_each_member_is_trained_by_its_own_loss(options, ensemble, batch):
     torch.testing.assert_close(found, gradients(ensemble))
 
 
-def test_what_is_said_of_it_is_said_of_its_mean(ensemble, batch):
+def test_its_losses_are_those_of_its_mean(ensemble, batch):
     (x, y), inverse = batch, SmoothMLP(2, 3)
     loss = pair_loss(ensemble, inverse, x, y, alpha=0.25)
     each = torch.stack([mse_loss(network(x), y) for network in ensemble.networks]).mean()
@@ -128,18 +116,24 @@ def test_what_is_said_of_it_is_said_of_its_mean(ensemble, batch):
     torch.testing.assert_close(loss.total, each + 0.75 * loss.inverse + 0.25 * loss.consistency)
 
 
-def test_a_network_whose_members_are_no_method_is_trained_as_any_other(batch):
-    class Mean(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.members = nn.ModuleList(nn.Linear(3, 2) for _ in range(2))
+class Parts(nn.Module):
+    """A network with submodules under the name of an ensemble's method."""
 
-        def forward(self, x):
-            return sum(member(x) for member in self.members) / 2
+    def __init__(self):
+        super().__init__()
+        self.members = nn.ModuleList([nn.Linear(3, 4), nn.Linear(4, 2)])
 
-    mean, (x, y) = Mean(), batch
-    loss = pair_loss(mean, nn.Linear(2, 3), x, y, alpha=0.0)
-    torch.testing.assert_close(loss.total - loss.inverse, mse_loss(mean(x), y))
+    def forward(self, x):
+        return self.members[1](self.members[0](x))
+
+
+def test_submodules_called_members_make_no_ensemble(batch):
+    parts, (x, y) = Parts(), batch
+    loss = pair_loss(parts, nn.Linear(2, 3), x, y, alpha=0.0)
+    torch.testing.assert_close(loss.total - loss.inverse, mse_loss(parts(x), y))
+    pair = ForwardInverseModule(parts, nn.Linear(2, 3)).eval()
+    assert pair.pair.members(x) is None
+    assert pair.propose(torch.zeros(5, 2), bounds=([-1.0] * 3, [1.0] * 3)).inputs.shape == (5, 3)
 
 
 def test_its_jacobian_is_the_mean_of_its_members(ensemble, batch):
@@ -159,43 +153,3 @@ def test_a_pair_trains_logs_and_keeps_it(ensemble, tmp_path):
     found = quiet_trainer(tmp_path).validate(again, datamodule=Smooth(), verbose=False)[0]
     error = again.scale_y(again(x)) - again.scale_y(y)
     assert found["val/forward"] == pytest.approx(error.square().mean().item(), rel=1e-4)
-
-
-def test_yaml_names_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lightning-invert"])
-    (tmp_path / "fit.yaml").write_text("""
-trainer: {max_epochs: 1, accelerator: cpu, logger: false, enable_progress_bar: false}
-model:
-  forward_net:
-    class_path: lightning_invert.Ensemble
-    init_args:
-      network:
-        class_path: lightning_invert.SmoothMLP
-        init_args: {in_features: 7, out_features: 4, width: 8}
-      members: 2
-data:
-  class_path: lightning_invert.datamodules.ProblemDataModule
-  init_args: {num_points: 100}
-""")
-    main(["fit", "--config", "fit.yaml"])
-    (path,) = tmp_path.rglob("*.ckpt")
-    forward = ForwardInverseModule.load_from_checkpoint(path).forward_net
-    assert [network.first.out_features for network in forward.networks] == [8, 8]
-
-
-class Parts(nn.Module):
-    """A network that keeps parts under the name that an ensemble's answers have."""
-
-    def __init__(self):
-        super().__init__()
-        self.members = nn.ModuleList([nn.Linear(3, 4), nn.Linear(4, 2)])
-
-    def forward(self, x):
-        return self.members[1](self.members[0](x))
-
-
-def test_parts_of_the_name_members_are_no_answers():
-    pair = ForwardInverseModule(Parts(), nn.Linear(2, 3)).eval()
-    assert pair.pair.members(torch.zeros(5, 3)) is None
-    assert pair.propose(torch.zeros(5, 2), bounds=([-1.0] * 3, [1.0] * 3)).inputs.shape == (5, 3)

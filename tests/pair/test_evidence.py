@@ -1,157 +1,10 @@
+"""A pair keeps rows of its data, also in its checkpoint."""
+
 import pytest
 import torch
 
 from lightning_invert import ForwardInverseModule, SmoothMLP
-from lightning_invert.proposals.evidence import Evidence
-from tests.processes import gathering
 from tests.projects import Smooth, quiet_trainer
-
-
-def points(count, first=0):
-    """Rows that say which they are: x is (i, -i), y is 2 i."""
-    i = torch.arange(first, first + count, dtype=torch.float64)[:, None]
-    return torch.cat([i, -i], 1), 2 * i
-
-
-def filled(num_points, x, y, *, batch=16, complete=True, **kwargs):
-    evidence = Evidence(num_points, **kwargs)
-    for rows in torch.arange(len(x)).split(batch):
-        evidence.add("train", x[rows], y[rows])
-    if complete:
-        evidence.complete("train")
-    return evidence
-
-
-def test_every_row_has_the_same_chance():
-    counts = torch.zeros(40)
-    for seed in range(1000):
-        x, _ = filled(10, *points(40), seed=seed).rows("train")
-        counts[x[:, 0].long()] += 1
-    # Chi-square with 39 degrees of freedom (drawn without replacement: even less spread).
-    assert ((counts - 250) ** 2 / 250).sum() < 72.1  # the 99.9 % quantile
-
-
-def test_settings_and_outcomes_of_a_row_stay_together():
-    x, y = filled(50, *points(1000)).rows("train")
-    assert len(x[:, 0].unique()) == 50
-    assert torch.equal(torch.stack([x[:, 0], -x[:, 1]]), (y / 2).T.expand(2, 50))
-
-
-def test_splits_are_kept_apart_and_what_comes_after_a_split_is_complete_is_not_taken():
-    evidence = filled(50, *points(30))
-    evidence.add("train", *points(30, first=100))
-    evidence.add("val", *points(5, first=200))
-    assert evidence.rows("train")[0][:, 0].sort().values.tolist() == list(range(30))
-    assert evidence.rows("val")[0][:, 0].sort().values.tolist() == list(range(200, 205))
-
-
-def test_there_are_none_before_any_came_nor_where_none_are_to_be_kept():
-    assert Evidence(10).rows("train") is None
-    assert filled(0, *points(30)).rows("train") is None
-
-
-def test_large_columns_keep_their_content():
-    x = 1.7e9 + torch.arange(60, dtype=torch.float64)[:, None]
-    assert torch.equal(filled(60, x, x).rows("train")[0].sort(0).values, x)
-
-
-def merged(evidences):
-    """Complete as processes do: each waits for the others wherever something is gathered."""
-    gathering(len(evidences), lambda rank, gather: evidences[rank].complete("train", gather))
-    return [evidence.rows("train") for evidence in evidences]
-
-
-def of_processes(sizes, num_points, seed=0):
-    evidences = []
-    for process, size in enumerate(sizes):
-        evidence = Evidence(num_points, seed)
-        evidence.begin(process)
-        x, y = points(size, first=sum(sizes[:process]))
-        if size:
-            evidence.add("train", x, y)
-        evidences.append(evidence)
-    return evidences
-
-
-@pytest.mark.parametrize("sizes", [(70, 30), (7, 93), (20, 20, 21), (100, 0), (5, 4)])
-def test_processes_end_with_the_same_rows_of_all_of_them(sizes):
-    one, *others = merged(of_processes(sizes, 40))
-    for other in others:
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[1], other[1])
-    assert len(one[0][:, 0].unique()) == len(one[0]) == min(40, sum(sizes))
-    assert torch.equal(one[0][:, :1] * 2, one[1])
-
-
-def test_which_rows_of_one_process_are_kept_tells_nothing_of_another_ones():
-    together = 0
-    for seed in range(0, 2000, 10):
-        (x, _), _ = merged(of_processes((20, 20), 20, seed))
-        kept = set(x[:, 0].long().tolist())
-        together += sum(i in kept and 20 + i in kept for i in range(20))
-    expected = 20 * (20 / 40) * (19 / 39)  # drawn without replacement
-    assert together / 200 == pytest.approx(expected, rel=0.1)
-
-
-def test_without_any_rows_a_split_is_not_complete():
-    one, other = of_processes((0, 0), 10)
-    assert merged([one, other]) == [None, None]
-    one.add("train", *points(3))
-    assert len(one.rows("train")[0]) == 3
-
-
-@pytest.mark.parametrize("complete", [True, False])
-def test_it_goes_on_from_its_state(complete):
-    x, y = points(500)
-    unbroken = filled(50, x, y, complete=False).rows("train")
-    resumed = Evidence(50)
-    first = 256
-    resumed.load_state_dict(filled(50, x[:first], y[:first], complete=complete).state_dict())
-    if complete:
-        unbroken = resumed.rows("train")
-    resumed.add("train", x[first:], y[first:])
-    for one, other in zip(resumed.rows("train"), unbroken, strict=True):
-        assert torch.equal(one, other)
-
-
-def test_a_state_of_more_rows_is_taken_whole_unless_none_are_to_be_kept():
-    state = filled(50, *points(500)).state_dict()
-    for num_points, rows in ((10, 50), (0, None)):
-        evidence = Evidence(num_points)
-        evidence.load_state_dict(state)
-        found = evidence.rows("train")
-        assert found is None if rows is None else len(found[0]) == rows
-
-
-def damaged(**changes):
-    state = filled(20, *points(50)).state_dict()
-    return {**state, "train": {**state["train"], **changes}}
-
-
-ROWS = {"x": torch.zeros(20, 2).double(), "y": torch.zeros(20, 1).double()}
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        {"train": {}},
-        {"train": None},
-        {"test": filled(20, *points(50)).state_dict()["train"]},
-        damaged(rows={"x": ROWS["x"]}),
-        damaged(rows={**ROWS, "y": torch.zeros(19, 1).double()}),
-        damaged(rows={**ROWS, "x": torch.zeros(20).double()}),
-        damaged(rows={**ROWS, "x": ROWS["x"].float()}),
-        damaged(rows={**ROWS, "x": "rows"}),
-        damaged(rows=None),
-        damaged(keys=torch.zeros(3).double()),
-        damaged(keys=None),
-        damaged(generator=torch.zeros(3)),
-        damaged(generator="seed"),
-    ],
-)
-def test_a_damaged_state_is_said_to_be(state):
-    with pytest.raises(ValueError, match="to keep rows of its data, but they are damaged"):
-        Evidence(20).load_state_dict(state)
 
 
 def pair(**kwargs):
@@ -159,59 +12,40 @@ def pair(**kwargs):
 
 
 def fit(module, folder, rows=200, **kwargs):
-    trainer = quiet_trainer(folder, **kwargs)
-    data = Smooth(rows=rows)
+    trainer, data = quiet_trainer(folder, **kwargs), Smooth(rows=rows)
     trainer.fit(module, datamodule=data)
-    return trainer, {split: data._splits[split][:] for split in ("train", "val")}
+    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader()}
+    return trainer, {split: loader.dataset[:] for split, loader in loaders.items()}
 
 
 def sorted_rows(x):
     return x[x[:, 0].argsort()]
 
 
-def test_a_fit_keeps_the_rows_of_its_splits(tmp_path):
+def test_a_fit_keeps_the_rows_of_its_splits_and_a_second_fit_new_ones(tmp_path):
     module = pair()
-    _, splits = fit(module, tmp_path, max_epochs=2)
-    for split, (x, y) in splits.items():
-        kept = module.evidence.rows(split)
-        assert torch.equal(sorted_rows(kept[0]), sorted_rows(x.double()))
-        assert torch.equal(sorted_rows(kept[1]), sorted_rows(y.double()))
+    for rows in (200, 100):
+        _, splits = fit(module, tmp_path, rows, max_epochs=2)
+        for split, (x, y) in splits.items():
+            held = module.evidence.rows(split)
+            assert torch.equal(sorted_rows(held[0]), sorted_rows(x.double()))
+            assert torch.equal(sorted_rows(held[1]), sorted_rows(y.double()))
 
 
-def test_a_fit_keeps_no_more_rows_than_asked(tmp_path):
-    module, none = pair(keep_points=20), pair(keep_points=0)
-    fit(module, tmp_path)
-    fit(none, tmp_path)
-    assert [len(module.evidence.rows(split)[0]) for split in ("train", "val")] == [20, 20]
-    assert [none.evidence.rows(split) for split in ("train", "val")] == [None, None]
-
-
-def test_rows_are_in_the_checkpoint_and_only_if_they_are_to_be_kept(tmp_path):
-    module = pair()
-    trainer, _ = fit(module, tmp_path)
+@pytest.mark.parametrize("keep_points", [20, 0])
+def test_a_fit_keeps_no_more_rows_than_it_may_and_a_resumed_one_the_same(tmp_path, keep_points):
+    module, resumed = pair(keep_points=keep_points), pair(keep_points=keep_points)
+    trainer, _ = fit(module, tmp_path, max_epochs=2)
     file = tmp_path / "pair.ckpt"
     trainer.save_checkpoint(file)
-    again = ForwardInverseModule.load_from_checkpoint(file)
+    quiet_trainer(tmp_path, max_epochs=3).fit(resumed, datamodule=Smooth(), ckpt_path=file)
+    loaded = ForwardInverseModule.load_from_checkpoint(file)
     for split in ("train", "val"):
-        assert torch.equal(again.evidence.rows(split)[0], module.evidence.rows(split)[0])
+        rows = [pair.evidence.rows(split) for pair in (module, resumed, loaded)]
+        if keep_points:
+            assert [len(x) for x, _ in rows] == [20] * 3
+            assert all(torch.equal(x, rows[0][0]) for x, _ in rows)
+        else:
+            assert rows == [None] * 3
     without = ForwardInverseModule.load_from_checkpoint(file, keep_points=0)
     assert without.evidence.rows("train") is None
-
-
-def test_a_second_fit_takes_new_rows(tmp_path):
-    module = pair()
-    fit(module, tmp_path, rows=200)
-    _, splits = fit(module, tmp_path, rows=100)
-    assert torch.equal(
-        sorted_rows(module.evidence.rows("train")[0]), sorted_rows(splits["train"][0].double())
-    )
-
-
-def test_a_fit_that_is_resumed_keeps_its_rows(tmp_path):
-    module, resumed = pair(keep_points=20), pair(keep_points=20)
-    trainer, _ = fit(module, tmp_path, max_epochs=2)
-    trainer.save_checkpoint(tmp_path / "pair.ckpt")
-    again = quiet_trainer(tmp_path, max_epochs=3)
-    again.fit(resumed, datamodule=Smooth(), ckpt_path=tmp_path / "pair.ckpt")
-    for split in ("train", "val"):
-        assert torch.equal(resumed.evidence.rows(split)[0], module.evidence.rows(split)[0])

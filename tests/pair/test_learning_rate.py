@@ -1,9 +1,12 @@
+import sys
+
 import pytest
 import torch
 from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from lightning_invert import ForwardInverseModule
+from lightning_invert.cli.main import InvertCLI
 from lightning_invert.pair.learning_rate import adam_over, one_cycle
 from lightning_invert.pair.settings import AdamSettings
 from tests.projects import Smooth, quiet_trainer
@@ -66,3 +69,21 @@ def test_a_finished_fit_can_be_made_longer(tmp_path):
     longer = quiet_trainer(tmp_path, max_epochs=4)
     longer.fit(ForwardInverseModule(), datamodule=Smooth(), ckpt_path=tmp_path / "end.ckpt")
     assert longer.current_epoch == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*configure_optimizers. will be overridden:UserWarning")
+def test_the_command_line_can_name_another_optimizer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lightning-invert"])
+    options = ["fit", "--data", "ProblemDataModule", "--data.num_points", "40"]
+    for network, n, m in (("forward_net", "7", "4"), ("inverse_net", "4", "7")):
+        name = f"--model.{network}"
+        options += [name, "SmoothMLP", f"{name}.in_features", n, f"{name}.out_features", m]
+    options += ["--optimizer", "AdamW", "--optimizer.lr", "0.002", "--trainer.max_epochs", "1"]
+    options += ["--trainer.accelerator", "cpu", "--trainer.logger", "false"]
+    command = InvertCLI(
+        [*options, "--lr_scheduler", "ExponentialLR", "--lr_scheduler.gamma", "0.5"]
+    )
+    (optimizer,) = command.trainer.optimizers
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.param_groups[0]["lr"] == 0.001

@@ -35,7 +35,7 @@ def test_consistency_gradient_reaches_the_inverse_but_not_the_forward_weights(pa
     assert f.weight.requires_grad
 
 
-def test_consistency_trains_forward_when_asked(pair):
+def test_consistency_can_train_forward(pair):
     f, i, x, y = pair
     pair_loss(f, i, x, y, alpha=0.5, consistency_trains_forward=True).total.backward()
     expected = torch.autograd.grad(mse_loss(f(x), y) + 0.5 * mse_loss(f(i(y)), y), f.weight)[0]
@@ -75,11 +75,8 @@ def test_reference_schedule_falls_from_a_tenth_to_zero_in_500_epochs():
         assert schedule(epoch) == pytest.approx(0.1 * max(0, 1 - epoch / 500))
 
 
-def test_schedules_are_equal_when_their_values_are():
+def test_schedules_are_values_and_their_base_is_abstract():
     assert LinearDecayAlpha(0.2, 10) == LinearDecayAlpha(0.2, 10)
     assert ConstantAlpha(0.2) != ConstantAlpha(0.3)
-
-
-def test_a_schedule_has_to_say_what_it_does():
     with pytest.raises(NotImplementedError):
         AlphaSchedule()(0)

@@ -64,27 +64,15 @@ def test_the_gradient_is_finite_where_the_map_is_singular():
         assert f.weight.grad.isfinite().all()
 
 
-def test_a_descent_along_it_lowers_the_condition_number():
-    torch.manual_seed(0)
-    f, x = nn.Linear(4, 3), torch.randn(8, 4)
-    with torch.no_grad():
-        f.weight[2] = f.weight[1] + 1e-3 * torch.randn(4)
-    before = torch.linalg.cond(f.weight).item()
-    optimizer = torch.optim.Adam(f.parameters(), 0.01)
-    for _ in range(300):
-        optimizer.zero_grad()
-        ConditioningPenalty(1.0, limit=5.0)(f, x).backward()
-        optimizer.step()
-    assert before > 100
-    assert torch.linalg.cond(f.weight).item() < 5.5
-
-
-def test_below_the_limit_it_costs_nothing():
+def test_below_the_limit_it_costs_nothing_and_only_the_first_points_count():
     f, x = net(), torch.randn(6, 5, dtype=torch.float64)
     penalty = ConditioningPenalty(limit=1e5)(f, x)
     penalty.backward()
     assert penalty.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in f.parameters())
+    few = ConditioningPenalty(limit=1.0, num_points=2)
+    assert few(f, x) == few(f, x[:2])
+    assert few(f, x) != few(f, x[2:])
 
 
 def test_dropout_is_off_and_flags_and_random_streams_are_left_alone():
@@ -114,10 +102,3 @@ def test_weights_in_half_precision_have_a_penalty_in_float32(dtype):
         assert value.dtype == torch.float32
         assert value.item() == pytest.approx(exact.item(), rel=0.1)
         value.backward()
-
-
-def test_only_the_first_points_are_taken():
-    f, x = net(), torch.randn(6, 5, dtype=torch.float64)
-    few = ConditioningPenalty(limit=1.0, num_points=2)
-    assert few(f, x) == few(f, x[:2])
-    assert few(f, x) != few(f, x[2:])
