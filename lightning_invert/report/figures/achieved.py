@@ -51,8 +51,8 @@ def achieved(proposal: Proposal, *, title: str = "") -> Figure:
     outputs = to_numpy(proposal.outputs)
     solved = np.flatnonzero(np.isfinite(outputs).all(1))
     reached = proposal.converged.cpu().numpy()
-    wanted = (proposal.targets.low.isfinite() | proposal.targets.high.isfinite()).cpu().numpy()
-    columns = np.flatnonzero(wanted.any(0))[:MAX_OUTPUTS]
+    has_target = (proposal.targets.low.isfinite() | proposal.targets.high.isfinite()).cpu().numpy()
+    columns = np.flatnonzero(has_target.any(0))[:MAX_OUTPUTS]
     single = len(solved) <= MAX_BANDS
     facts = [
         counted(len(outputs), "target"),
@@ -62,8 +62,8 @@ def achieved(proposal: Proposal, *, title: str = "") -> Figure:
     ]
     if proposal.outcome_low is not None:
         facts.append(f"{'bars' if single else 'grey'}: 90 % of what would be measured")
-    if len(columns) < wanted.any(0).sum():
-        facts.append(f"the first {len(columns)} of {wanted.any(0).sum()} outputs")
+    if len(columns) < has_target.any(0).sum():
+        facts.append(f"the first {len(columns)} of {has_target.any(0).sum()} outputs")
     title = title or "wanted and achieved"
     if not len(solved):
         return style.empty_card(title, facts, "no solutions")
@@ -81,7 +81,7 @@ def achieved(proposal: Proposal, *, title: str = "") -> Figure:
         x, top = LEFT + place % across * (wide + GAP), page.room - place // across * ROW - 0.2
         above = page.panel(x, top - TALL, wide, TALL)
         below = page.panel(x, top - TALL - 0.08 - LOW, wide, LOW)
-        output = _output(proposal, int(j), rows[wanted[rows, j]])
+        output = _output(proposal, int(j), rows[has_target[rows, j]])
         _draw_outcomes(above, output, single=single)
         _draw_errors(below, output, single=single)
         _set_axes(above, below, wide if place % across == 0 else None)

@@ -32,9 +32,9 @@ def condition_histogram(observation: Observation, *, title: str = "") -> Figure:
     the median and of the 95th percentile.
     """
     bands, limit = observation.thresholds.bands, observation.condition_limit
-    kept = observation.condition[~observation.condition.isnan()]
-    condition = np.sort(kept.double().numpy())
-    log10 = np.sort(capped_log10(to_numpy(kept)))
+    kappa = observation.condition[~observation.condition.isnan()]
+    condition = np.sort(kappa.double().numpy())
+    log10 = np.sort(capped_log10(to_numpy(kappa)))
     missing = len(observation.condition) - len(condition)
     facts = [counted(len(condition), "point"), style.left_out(missing)]
     title = title or "condition number"

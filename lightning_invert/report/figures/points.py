@@ -55,14 +55,14 @@ def drawable(observation: Observation) -> Points:
     """Leave out the points that are not finite, and count them."""
     inputs = observation.inputs.flatten(1).double().numpy()
     condition = observation.condition.double().numpy()
-    kept = ~np.isnan(condition) & np.isfinite(inputs).all(1)
+    finite = ~np.isnan(condition) & np.isfinite(inputs).all(1)
     return Points(
-        inputs[kept],
-        condition[kept],
-        capped_log10(to_numpy(observation.condition))[kept],
-        observation.rank.numpy()[kept] < observation.full_rank,
+        inputs[finite],
+        condition[finite],
+        capped_log10(to_numpy(observation.condition))[finite],
+        observation.rank.numpy()[finite] < observation.full_rank,
         list(observation.input_names),
-        [counted(int(kept.sum()), "point"), style.left_out(int((~kept).sum()))],
+        [counted(int(finite.sum()), "point"), style.left_out(int((~finite).sum()))],
     )
 
 

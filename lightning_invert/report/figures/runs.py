@@ -35,11 +35,11 @@ def runs(observation: Observation, *, title: str = "") -> Figure:
         raise ValueError("This figure needs a map with other runs, but the observation has none.")
     reported = capped_log10(to_numpy(observation.condition))
     mean, half = spread.mean.double().numpy(), spread.half_width.double().numpy()
-    known = ~np.isnan(mean) & ~np.isnan(reported)
-    count = int(known.sum())
+    finite = ~np.isnan(mean) & ~np.isnan(reported)
+    count = int(finite.sum())
     facts = [
         counted(count, "point"),
-        style.left_out(len(known) - count),
+        style.left_out(len(finite) - count),
         f"bars: {percent(COVERAGE)} over {spread.count} runs",
     ]
     if truth is not None:
@@ -49,7 +49,7 @@ def runs(observation: Observation, *, title: str = "") -> Figure:
     if not count:
         return style.empty_card(title, facts)
     figure, axes = style.card(title, facts)
-    order = known.nonzero()[0][mean[known].argsort(kind="stable")]
+    order = finite.nonzero()[0][mean[finite].argsort(kind="stable")]
     ranks = np.unique(np.linspace(0, count - 1, min(count, MAX_BARS)).round().astype(int))
     rows = order[ranks]
     x, mean, half = 100 * (ranks + 0.5) / count, mean[rows], half[rows]

@@ -55,16 +55,16 @@ def truth(observation: Observation, *, title: str = "") -> Figure:
     sigmas = held.singular_values, observation.singular_values
     conditions = thresholds.condition(sigmas[0]), observation.condition
     inputs = observation.inputs.flatten(1).double().numpy()
-    known = ~(conditions[0].isnan() | conditions[1].isnan()).numpy() & np.isfinite(inputs).all(1)
-    count = int(known.sum())
-    facts = [counted(count, "point"), style.left_out(len(known) - count)]
+    finite = ~(conditions[0].isnan() | conditions[1].isnan()).numpy() & np.isfinite(inputs).all(1)
+    count = int(finite.sum())
+    facts = [counted(count, "point"), style.left_out(len(finite) - count)]
     title = title or f"κ against the {name}"
     if not count:
         return style.empty_card(title, facts)
-    inputs = inputs[known]
-    true, reported = (capped_log10(to_numpy(condition))[known] for condition in conditions)
+    inputs = inputs[finite]
+    true, reported = (capped_log10(to_numpy(condition))[finite] for condition in conditions)
     ranks = thresholds.rank(sigmas[0]), observation.rank
-    deficient = [rank.numpy()[known] < observation.full_rank for rank in ranks]
+    deficient = [rank.numpy()[finite] < observation.full_rank for rank in ranks]
     scalars = observation.scalars
     facts += [
         f"Jacobian off by {percent(scalars['jacobian_error_median'])} (median)",
@@ -131,14 +131,14 @@ def _draw_points(
     x, y = (
         np.where(log10 >= style.CAP, infinity, log10.clip(max=high)) for log10 in (true, reported)
     )
-    fragile, told = true >= edge, reported >= edge
+    fragile, alarmed = true >= edge, reported >= edge
     plain = float(np.clip(2500 / len(x), 9, 40))
     kinds: dict[str, tuple[Array, dict[str, Any]]] = {
-        "neither": (~fragile & ~told, {"c": "0.35", "marker": ".", "s": plain, "alpha": 0.5}),
-        "found": (fragile & told, {"c": style.BLUE, "s": 13}),
-        "missed": (fragile & ~told, {"c": style.RED, "marker": "x", "s": 16, "lw": 1.1}),
+        "neither": (~fragile & ~alarmed, {"c": "0.35", "marker": ".", "s": plain, "alpha": 0.5}),
+        "found": (fragile & alarmed, {"c": style.BLUE, "s": 13}),
+        "missed": (fragile & ~alarmed, {"c": style.RED, "marker": "x", "s": 16, "lw": 1.1}),
         "alarms": (
-            told & ~fragile,
+            alarmed & ~fragile,
             {"c": style.ORANGE, "marker": "^", "s": 17, "lw": 0.4, "edgecolors": "k"},
         ),
     }
