@@ -3,8 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert import InvertibilityCallback, Variable, analyze
-from lightning_invert.datamodules import PairDataModule
+from lightning_invert import InvertibilityCallback
 from lightning_invert.watch.observation import observe
 from lightning_invert.watch.resolution import resolve_maps
 from tests.projects import Foreign, loader, quiet_trainer
@@ -12,8 +11,8 @@ from tests.projects import Foreign, loader, quiet_trainer
 POSITIVE = "positive, finite number for each column"
 
 
-def spec(**said):
-    return {"f": {"module": "encoder", **said}}
+def spec(**columns):
+    return {"f": {"module": "encoder", **columns}}
 
 
 WRONG = [
@@ -34,17 +33,17 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "kind", "words"), WRONG)
-def test_what_a_map_says_wrongly_of_its_columns_is_named(said, kind, words):
+@pytest.mark.parametrize(("columns", "kind", "words"), WRONG)
+def test_what_a_map_says_wrongly_of_its_columns_is_named(columns, kind, words):
     with pytest.raises(kind, match=words):
-        resolve_maps(spec(**said), Foreign())
+        resolve_maps(spec(**columns), Foreign())
 
 
-@pytest.mark.parametrize(("said", "kind", "words"), WRONG[:1] + WRONG[-4:])
-def test_it_is_said_before_the_first_training_step(said, kind, words, tmp_path):
+@pytest.mark.parametrize(("columns", "kind", "words"), WRONG[:1] + WRONG[-4:])
+def test_it_is_said_before_the_first_training_step(columns, kind, words, tmp_path):
     module = Foreign()
     before = [p.clone() for p in module.parameters()]
-    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(spec(**said))])
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(spec(**columns))])
     with pytest.raises(kind, match=words):
         trainer.fit(module, loader(), loader())
     assert all(map(torch.equal, module.parameters(), before))
@@ -55,45 +54,22 @@ def test_it_is_said_before_the_first_training_step(said, kind, words, tmp_path):
     [(4, 3, "`input_std` .*each of the 5 inputs, but got 4"), (5, 1, "each of the 3 outputs")],
 )
 def test_too_few_spreads_are_counted_before_the_first_training_step(n, m, words, tmp_path):
-    said = spec(input_std=torch.ones(n), output_std=torch.ones(m))
-    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(said)])
+    maps = spec(input_std=torch.ones(n), output_std=torch.ones(m))
+    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(maps)])
     with pytest.raises(RuntimeError, match=words):
         trainer.fit(Foreign(), loader(), loader())
     assert trainer.global_step == 0
     with pytest.raises(ValueError, match=words):
-        observe(resolve_maps(said, Foreign())[0], torch.randn(6, 5))
+        observe(resolve_maps(maps, Foreign())[0], torch.randn(6, 5))
 
 
 @pytest.mark.parametrize("kind", [torch.tensor, np.array, list, tuple])
 def test_spreads_may_be_any_numbers_and_are_what_is_standardised_by(kind):
     net = nn.Sequential(nn.Linear(3, 2)).double()
     of_x, of_y = [1.0, 2.0, 30.0], [0.5, 4.0]
-    said = {"f": {"module": "0", "input_std": kind(of_x), "output_std": kind(of_y)}}
-    (found,) = resolve_maps(said, net)
+    maps = {"f": {"module": "0", "input_std": kind(of_x), "output_std": kind(of_y)}}
+    (found,) = resolve_maps(maps, net)
     expected = net[0].weight.detach().numpy() * np.array(of_x) / np.array(of_y)[:, None]
     one = observe(found, torch.randn(1, 3, dtype=torch.float64))
     assert one.scale == "standardized"
     np.testing.assert_allclose(one.singular_values[0], np.linalg.svd(expected, compute_uv=False))
-
-
-@pytest.mark.parametrize("side", ["input_names", "output_names"])
-def test_an_analysis_refuses_a_name_that_is_there_twice(side):
-    with pytest.raises(ValueError, match=f"`{side}` .* 'a' twice"):
-        analyze(torch.sin, torch.randn(5, 2), **{side: ["a", "a"]})
-    (known,) = resolve_maps({"f": "0"}, nn.Sequential(nn.Linear(2, 2)))
-    with pytest.raises(ValueError, match=f"`{side}` .* 'a' twice"):
-        analyze(known, torch.randn(5, 2), **{side: ["a", "a"]})
-
-
-@pytest.mark.parametrize("side", ["inputs", "outputs"])
-def test_a_source_of_data_refuses_a_name_that_is_there_twice(side):
-    class Twice(PairDataModule):
-        inputs = (Variable("a"), Variable("b"))
-        outputs = (Variable("c"), Variable("d"))
-
-        def load(self):
-            return torch.randn(9, 2), torch.randn(9, 2)
-
-    setattr(Twice, side, (Variable("heat", "K"), Variable("heat", "J")))
-    with pytest.raises(ValueError, match=f"`{side}` of Twice .* 'heat' twice"):
-        Twice().setup()

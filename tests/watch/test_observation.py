@@ -7,8 +7,7 @@ from torch import nn
 from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.utils.checkpoint import checkpoint
 
-from lightning_invert import Thresholds
-from lightning_invert.watch.observation import Observation, observe
+from lightning_invert.watch.observation import observe
 from lightning_invert.watch.resolution import resolve_maps
 from tests.watch.reference import summary_in_numpy
 
@@ -75,24 +74,6 @@ def test_a_round_trip_is_held_against_the_identity_in_value_and_in_slope():
 def test_a_round_trip_that_does_not_end_where_it_began_is_named():
     with pytest.raises(ValueError, match="as many outputs as inputs, but it maps 3 to 2"):
         observe(watched(identity=True), X)
-
-
-def test_thresholds_are_those_that_were_asked_for():
-    found = observe(watched(), X, thresholds=Thresholds(bands=(1.0, 1.5)))
-    assert found.scalars["stable_fraction"] == 0
-    assert found.scalars["ill_conditioned_fraction"] > 0.5
-
-
-@pytest.mark.parametrize("side", ["input", "output"])
-def test_names_that_do_not_fit_are_named(side):
-    with pytest.raises(ValueError, match=f"`{side}_names` .* got 1"):
-        observe(watched(**{f"{side}_names": ["only"]}), X)
-
-
-def test_judging_no_points_is_the_worst_there_is():
-    found = Observation.of(torch.zeros(0, 3))
-    assert found.scalars["full_rank_fraction"] == 0
-    assert found.scalars["log10_cond_p95"] == 16
 
 
 class Checkpointed(nn.Module):
