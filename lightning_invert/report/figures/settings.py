@@ -63,19 +63,22 @@ def settings(
     ]
     if not np.isfinite(chosen).all():
         return style.empty_card(title, facts[:1], "no solution")
+    ends = [[short(float(end), 3) for end in ends] for ends in (low, high)]
+    pad = max(34.0, 8 + 4.6 * max(map(len, ends[0])))  # points, for the low ends
+    labels = [variable.label for variable in proposal.input_variables]
     figure, axes, shown, names = input_rows(
-        [variable.label for variable in proposal.input_variables], moves, letters=22, each=TRACK, wide=5.5,
-        margins=(0.12, 1.9, 0.62), title=title, facts=facts,
+        labels, moves, letters=22, each=TRACK, wide=5.5, margins=(0.12, 1.43 + pad / 72, 0.62),
+        title=title, facts=facts,
     )  # fmt: skip
     for place, j in enumerate(shown):
         up = len(shown) - 1 - place
         if known is not None:
             _density(axes, (to_numpy(known)[:, j] - low[j]) / width[j], up)
         _track(axes, up, chosen[j], others[:, j], moves[j], fixed[j])
-        for at, text, side in ((-0.03, low[j], "right"), (1.03, high[j], "left")):
-            axes.text(at, up, short(float(text), 3), ha=side, va="center", size=7.5, color="0.3")
+        for at, texts, side in ((-0.03, ends[0], "right"), (1.03, ends[1], "left")):
+            axes.text(at, up, texts[j], ha=side, va="center", size=7.5, color="0.3")
     axes.set_yticks(range(len(shown))[::-1], names)
-    axes.tick_params(axis="y", length=0, pad=34, labelsize=8)
+    axes.tick_params(axis="y", length=0, pad=pad, labelsize=8)
     axes.set_xticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
