@@ -122,9 +122,9 @@ def compared(problem: str, ways: dict[str, tuple[float, ...]], options: argparse
                 runs.setdefault((way, alpha), []).append(judged(pair, data, x, y))
     for key, several in runs.items():
         found[key] = {
-            name: float(np.mean([one[name] for one in several]))
+            name: float(np.mean([run[name] for run in several]))
             if name == "outside"
-            else float(np.exp(np.mean([np.log(one[name]) for one in several])))
+            else float(np.exp(np.mean([np.log(run[name]) for run in several])))
             for name in several[0]
         }
     return found
@@ -135,12 +135,12 @@ def table(found: dict[tuple[str, float], Found], kappa: bool = True) -> str:
     if kappa:
         head += ["κ of F", "κ of I", "κ of F∘I"]
     rows = []
-    for (way, alpha), one in found.items():
-        row = [way, f"{alpha:g}", f"{one['true']:.2g}", f"{one['true_p95']:.2g}"]
-        row += [f"{one['consistency']:.2g}", f"{one['outside']:.0%}".replace("%", " %")]
-        row += [f"{one['solved']:.2g}", f"{one['solved_p95']:.2g}"]
+    for (way, alpha), means in found.items():
+        row = [way, f"{alpha:g}", f"{means['true']:.2g}", f"{means['true_p95']:.2g}"]
+        row += [f"{means['consistency']:.2g}", f"{means['outside']:.0%}".replace("%", " %")]
+        row += [f"{means['solved']:.2g}", f"{means['solved_p95']:.2g}"]
         if kappa:
-            row += [f"{one[name]:.3g}, {one[name + '_p95']:.3g}" for name in MAPS]
+            row += [f"{means[name]:.3g}, {means[name + '_p95']:.3g}" for name in MAPS]
         rows.append(row)
     return markdown(head, rows)
 
@@ -171,7 +171,7 @@ def picture(found: dict[tuple[str, float], Found], path: Path) -> None:
                     if part != name and i != 2:
                         continue
                     for way, style in (("constant", "-o"), ("decaying", "--o"), ("tandem", "x")):
-                        points = [(a, one[part]) for (w, a), one in found.items() if w == way]
+                        points = [(a, means[part]) for (w, a), means in found.items() if w == way]
                         a, values = (np.array(column) for column in zip(*points, strict=True))
                         axes.plot(
                             a + 0.03 * (way == "tandem"), values * (100 if i == 1 else 1), style,

@@ -213,7 +213,11 @@ def tracking(runs: list[Looks]) -> str:
         row = [f"`{scalar}`"]
         for outcome in OUTCOMES:
             found = [
-                float(spearmanr([one[scalar] for one in looks], [one[outcome] for one in looks])[0])
+                float(
+                    spearmanr([look[scalar] for look in looks], [look[outcome] for look in looks])[
+                        0
+                    ]
+                )
                 for looks in runs
             ]
             row.append(f"{statistics.mean(found):+.2f}")

@@ -1,4 +1,4 @@
-"""Describe how far to rely on a proposal, in plain values: for where there is no torch."""
+"""Describe how far to rely on a proposal, in plain values that need no torch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def describe_reliability(pair: ForwardInverseModule) -> dict[str, Any] | None:
     the known settings in physical units.
     """
     reliability = pair.proposer.measure_reliability(KNOWN_POINTS, members=False)
-    known = pair.evidence.rows("train")
-    if reliability is None or known is None:
+    training_rows = pair.evidence.rows("train")
+    if reliability is None or training_rows is None:
         return None
-    ends = {"input_low": known[0].amin(0).tolist(), "input_high": known[0].amax(0).tolist()}
+    x, _ = training_rows
+    ends = {"input_low": x.amin(0).tolist(), "input_high": x.amax(0).tolist()}
     return {**reliability.to_json(), **ends}

@@ -14,19 +14,22 @@ const [POOL_SIZE, POOL_STARTS, SEED] = [256, 6, 42];
 
 export function targetOf(wanted) {
   const end = (side, open) =>
-    wanted.map((one) => (one.kind === "value" ? one.value : ((one.kind === "free" ? null : one[side]) ?? open)));
+    wanted.map((outcome) => {
+      if (outcome.kind === "value") return outcome.value;
+      return (outcome.kind === "free" ? null : outcome[side]) ?? open;
+    });
   return { low: end("low", -Infinity), high: end("high", Infinity) };
 }
 
 export function boxOf({ inputs }, { held, heldAt }) {
-  const end = (side, open) => inputs.map((one, j) => (held[j] ? heldAt[j] : (one[side] ?? open)));
+  const end = (side, open) => inputs.map((variable, j) => (held[j] ? heldAt[j] : (variable[side] ?? open)));
   return { low: end("low", -Infinity), high: end("high", Infinity) };
 }
 
 const nearestIn = (values, { low, high }) =>
   values.map((value, i) => Math.min(Math.max(value, low[i]), high[i]));
 
-// Of some points drawn from the box, those whose outcomes are nearest to the target.
+// Draw points from the box, and return those whose outcomes are nearest to the target.
 async function drawn(store, target, box) {
   const random = randomNumbers(SEED);
   const points = Array.from({ length: POOL_SIZE }, () =>
@@ -75,9 +78,9 @@ function mostTrustedFirst(store, target, found) {
   const expected = ({ inputs, outputs, converged }) =>
     (converged ? 0 : 1e9) + trustOf(store, inputs, outputs, target).expectedError;
   return found
-    .map((one) => ({ one, error: expected(one) }))
+    .map((proposal) => ({ proposal, error: expected(proposal) }))
     .sort((a, b) => a.error - b.error)
-    .map(({ one }) => one);
+    .map(({ proposal }) => proposal);
 }
 
 function flagsOf(store, { target, box }, found, trust) {

@@ -26,10 +26,10 @@ function fail(error) {
 function storeOf(metadata) {
   const { outputs, reliability } = metadata;
   // A setting without a range of its own is used where it is known.
-  const inputs = metadata.inputs.map((one, j) => ({
-    ...one,
-    low: one.low ?? reliability?.input_low[j] ?? null,
-    high: one.high ?? reliability?.input_high[j] ?? null,
+  const inputs = metadata.inputs.map((variable, j) => ({
+    ...variable,
+    low: variable.low ?? reliability?.input_low[j] ?? null,
+    high: variable.high ?? reliability?.input_high[j] ?? null,
   }));
   const mean = inputs.map((variable) => variable.mean);
   const wanted = outputs.map((variable) => ({ kind: "value", value: variable.mean, low: null, high: null }));

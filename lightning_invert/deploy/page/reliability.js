@@ -19,7 +19,7 @@ function neighbours(known, z, count) {
   known.forEach((point, which) => {
     const apart = norm(point.map((value, j) => value - z[j]));
     if (nearest.length === count && apart >= nearest.at(-1).apart) return;
-    const place = nearest.findIndex((one) => apart < one.apart);
+    const place = nearest.findIndex((neighbour) => apart < neighbour.apart);
     nearest.splice(place < 0 ? nearest.length : place, 0, { which, apart });
     nearest.length = Math.min(nearest.length, count);
   });
@@ -65,7 +65,7 @@ export function trustOf({ reliability, inputs, outputs }, x, predicted, target =
     expectedError: total,
     trust: normal((Math.log(accuracy) - Math.log(total)) / reliability.log_std),
     unseen: wanted.some(
-      (one, i) => one && (target.low[i] > reliability.seen_high[i] || target.high[i] < reliability.seen_low[i]),
+      (isWanted, i) => isWanted && (target.low[i] > reliability.seen_high[i] || target.high[i] < reliability.seen_low[i]),
     ),
   };
 }

@@ -90,7 +90,7 @@ export function settingsPanel(store) {
       "p",
       { class: "buttons" },
       button("Back to From", () => store.set({ x: store.state.from.slice() })),
-      button("Training mean", () => store.set({ x: store.inputs.map((one) => one.mean) })),
+      button("Training mean", () => store.set({ x: store.inputs.map((variable) => variable.mean) })),
     ),
   );
   return { element, show: ({ x }) => fields.forEach((field, j) => field.show(x[j])) };

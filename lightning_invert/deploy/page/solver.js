@@ -177,20 +177,20 @@ export async function approach(problem, start, { careful = false } = {}) {
     const foretold = times(slopes, step);
     const left = distanceOf(...change.map((end) => end.map((value, i) => value - foretold[i])));
     const decrease = before ** 2 - left ** 2;
-    const there = clampAll(
+    const candidate = clampAll(
       inputs.map((value, j) => value + step[j] * inputSpread[j]),
       box.low,
       box.high,
     );
-    const next = await evaluate(there);
+    const next = await evaluate(candidate);
     const after = distance(target, next.outputs, outputSpread);
     const gain = (before ** 2 - after ** 2) / decrease;
     const taken = gain > MIN_GAIN && decrease > 0;
-    const stuck = same(there, inputs) || damping > MAX_DAMPING;
+    const stuck = same(candidate, inputs) || damping > MAX_DAMPING;
     const still = share === 1 && decrease * Math.max(damping, 1) <= MIN_DECREASE * before ** 2;
     steps += 1;
     if (taken) {
-      inputs = there;
+      inputs = candidate;
       ({ outputs, jacobian } = next);
       before = after;
     }
