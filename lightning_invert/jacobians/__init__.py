@@ -1,5 +1,5 @@
-"""From a function and points to what its Jacobians say, in torch alone.
+"""From a function and points to Jacobians and their singular values, in torch alone.
 
-``jacobian`` finds the Jacobians (``pullback`` is why it is fast), ``singular_values`` decomposes
-them, ``lanczos`` does without them where they are large, ``spectrum`` chooses between the two.
+``jacobian`` computes the Jacobians, ``singular_values`` decomposes them, ``lanczos`` probes those
+that are too large to form, and ``spectrum`` chooses between the two.
 """
