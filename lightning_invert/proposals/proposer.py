@@ -332,9 +332,9 @@ class Proposer:
         x, constrained = inputs[solved], query.targets.constrained[target]
         moves = sensitivity(query.model, x, constrained, query.bounds.movable[target])
         ranking = ranking.adding(sensitivity=spread_out(solved, moves))
-        reliability = self.reliability
-        if reliability is None:
+        if self.reliability is None:
             return ranking
+        reliability = self.reliability.to(x.device)
         sigma, distance = reliability.sigma(self.surrogate.standardize(x), self.surrogate.spread(x))
         half = reliability.band * sigma * query.model.output_spread
         error = reliability.expected_error(sigma, ranking.columns["residual"][solved], constrained)
@@ -352,5 +352,6 @@ class Proposer:
 
 def _unseen(targets: Targets, reliability: Reliability) -> Tensor:
     """Return which targets lie, in an output, beyond all known outcomes, (N,)."""
+    reliability = reliability.to(targets.low.device)
     beyond = (targets.low > reliability.seen_high) | (targets.high < reliability.seen_low)
     return (beyond & targets.constrained).any(1)

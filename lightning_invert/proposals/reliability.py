@@ -108,7 +108,7 @@ class Reliability:
         """
         centre = points.mean(0)
         centred = points - centre
-        blank = torch.zeros(0, dtype=torch.float64)
+        blank = points.new_zeros(0)
         plain = cls(
             points=centred,
             squared_errors=errors.square(),
@@ -123,7 +123,7 @@ class Reliability:
             seen_low=outcomes.amin(0),
             seen_high=outcomes.amax(0),
         )
-        judged = torch.arange(num_judged)
+        judged = torch.arange(num_judged, device=points.device)
         # An error of exactly 0 would leave no variance to divide by.
         squares = plain.squared_errors[:num_judged].clamp(min=torch.finfo(errors.dtype).eps ** 2)
         terms, distance = plain._terms(
@@ -145,6 +145,13 @@ class Reliability:
             log_std=max(float(logs.std()), 1e-3),
             far=float(distance.quantile(FAR_SHARE)),
         )
+
+    def to(self, device: torch.device) -> Reliability:
+        """Return the model on a device."""
+        moved: dict[str, Any] = {
+            name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)
+        }
+        return replace(self, **moved)
 
     def sigma(self, points: Tensor, spread: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return σ at points (N, n), shape (N, m), and their mean distance to known ones, (N,).
@@ -251,7 +258,7 @@ def _select_weights(terms: Tensor, squares: Tensor) -> Tensor:
 
     The first term is always used; the others only if they pay, over all outputs together.
     """
-    best, weights = math.inf, torch.zeros(len(terms), squares.shape[1], dtype=torch.float64)
+    best, weights = math.inf, squares.new_zeros(len(terms), squares.shape[1])
     varies = [bool(term.any()) for term in terms[1:]]
     for chosen in product(*((False, True) if term else (False,) for term in varies)):
         used = torch.tensor([0, *compress(range(1, len(terms)), chosen)])
