@@ -67,8 +67,8 @@ def worst_table(observation: Observation, *, rows: int = 20) -> dict[str, list[A
     columns["condition_number"] = observation.condition[worst].tolist()
     bands = observation.thresholds.band(observation.condition[worst]).tolist()
     columns["band"] = [BAND_NAMES[i] for i in bands]
-    kept = {f"sigma_{i + 1}": i for i in range(k)} if k <= MAX_SIGMAS else {}
-    for name, i in (kept or {"sigma_max": 0, "sigma_min": k - 1}).items():
+    all_sigmas = {f"sigma_{i + 1}": i for i in range(k)} if k <= MAX_SIGMAS else {}
+    for name, i in (all_sigmas or {"sigma_max": 0, "sigma_min": k - 1}).items():
         columns[name] = sigma[worst, i].tolist()
     return columns
 

@@ -94,13 +94,13 @@ class WatchedMap:
             )
 
     def question(self, kind: type[Q]) -> Q | None:
-        """Return the question of a kind, if it is asked."""
+        """Return the question of a kind, if there is one."""
         return next((question for question in self.questions if isinstance(question, kind)), None)
 
     def asking(self, *questions: Question) -> WatchedMap:
-        """Return the same map, asked these questions, too; they replace those of their keys."""
-        asked = {question.key: question for question in (*self.questions, *questions)}
-        return replace(self, questions=tuple(asked.values()))
+        """Return the same map with further questions; each replaces a former one of its key."""
+        by_key = {question.key: question for question in (*self.questions, *questions)}
+        return replace(self, questions=tuple(by_key.values()))
 
     @property
     def owners(self) -> list[nn.Module]:
@@ -124,8 +124,8 @@ class WatchedMap:
     def runs_code(self) -> bool:
         """Whether taking points runs code of others, which might do anything."""
         within = () if self.within is None else (self.within,)
-        asked = [part for question in self.questions for part in question.parts]
-        parts = [*(self.inputs or ()), *self.contexts, *within, *asked]
+        further = [part for question in self.questions for part in question.parts]
+        parts = [*(self.inputs or ()), *self.contexts, *within, *further]
         package = __name__.partition(".")[0]
         return any(
             callable(step) and getattr(step, "__module__", "").partition(".")[0] != package

@@ -94,9 +94,10 @@ class InvertibilityMetric(Metric):
         self.condition_limit = self.condition_limit.clamp(max=condition_limit)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the scalars of the table above, each of shape ()."""
-        found = self._observation()
-        return {name: found.singular_values.new_tensor(x) for name, x in found.scalars.items()}
+        """Return the scalars that are listed above, each of shape ()."""
+        observation = self._observation()
+        like = observation.singular_values
+        return {name: like.new_tensor(value) for name, value in observation.scalars.items()}
 
     def plot(self) -> tuple[Figure, list[Axes]]:
         """Draw the histogram of the condition numbers seen so far, with the bands marked."""

@@ -168,7 +168,8 @@ class Observation:
 
     def finding(self, kind: type[F]) -> F | None:
         """Return the finding of a kind, if there is one."""
-        return next((found for found in self.findings.values() if isinstance(found, kind)), None)
+        findings = self.findings.values()
+        return next((finding for finding in findings if isinstance(finding, kind)), None)
 
     def quantities(self) -> dict[str, Array]:
         """Return what the scalars summarise, each of shape (N,), NaN where it is not known."""

@@ -122,7 +122,7 @@ def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
 def _resolve(name: str, spec: dict[str, Any], root: nn.Module) -> WatchedMap:
     at = {key: f"maps[{name!r}]['{key}']" for key in _KEYS}
     function, owner = find_function(f"maps[{name!r}]", spec.get("module", ""), root)
-    asked = [
+    questions = [
         question.resolve(name, at[key], spec[key], root)
         for key, question in QUESTIONS.items()
         if spec.get(key) is not None
@@ -144,6 +144,6 @@ def _resolve(name: str, spec: dict[str, Any], root: nn.Module) -> WatchedMap:
         contexts=several["context"] or (),
         output=single["output"],
         root=root,
-        questions=tuple(question for question in asked if question is not None),
+        questions=tuple(question for question in questions if question is not None),
         **{key: spec[key] for key in _COLUMNS if key in spec},
     )

@@ -1,4 +1,4 @@
-"""What is found of a map beside its spectrum, a file a finding."""
+"""Findings: what is found of a map beside its spectrum, a file each."""
 
 from __future__ import annotations
 

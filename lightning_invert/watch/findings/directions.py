@@ -73,8 +73,8 @@ class DirectionQuestion(Question):
 
 
 def _shares(names: Sequence[str], vectors: Array) -> dict[str, float]:
-    known = vectors[np.isfinite(vectors).all(1)]
-    squares = (known**2).sum(0) / max(1, len(known))
+    finite = vectors[np.isfinite(vectors).all(1)]
+    squares = (finite**2).sum(0) / max(1, len(finite))
     return dict(zip(names, squares.tolist(), strict=True))
 
 

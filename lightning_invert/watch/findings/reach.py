@@ -80,7 +80,7 @@ class Reach(MapQuestion):
         inverse: I, which proposes inputs of F for wanted outcomes.
         outcomes: Which part of a batch is wanted, with a row for each point.
         low: The lower end of each input, float64, shape () or (n,); infinite where it is open, and
-            NaN where it is not known: the least of the sampled points is taken for it there.
+            NaN where it is not known, which stands for the least of the sampled points.
         high: The upper end, likewise.
         steps: How many steps of the solver are tried for each outcome.
     """
@@ -266,5 +266,5 @@ def read_bounds(where: str, bounds: Any) -> tuple[Tensor, Tensor]:
 
 def _without_none(end: Any) -> Any:
     if isinstance(end, list | tuple):
-        return [torch.nan if one is None else one for one in end]
+        return [torch.nan if number is None else number for number in end]
     return torch.nan if end is None else end

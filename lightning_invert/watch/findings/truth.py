@@ -65,13 +65,13 @@ class Truth(Finding):
         """Return the true condition numbers, shape (N,)."""
         return observation.thresholds.condition(self.singular_values)
 
-    def known(self, observation: Observed) -> Tensor:
+    def comparable(self, observation: Observed) -> Tensor:
         """Return at which points both condition numbers are known, shape (N,)."""
         return ~(observation.condition.isnan() | self.condition(observation).isnan())
 
     def fragile(self, observation: Observed) -> Fragile:
         """Count the truly fragile points, and those that the map finds."""
-        known, edge = self.known(observation), observation.thresholds.bands[0]
+        known, edge = self.comparable(observation), observation.thresholds.bands[0]
         true, reported = (
             condition[known] >= edge
             for condition in (self.condition(observation), observation.condition)
@@ -81,7 +81,7 @@ class Truth(Finding):
 
     def quantities(self, observation: Observed) -> dict[str, Array]:
         """Return the error, where both condition numbers are known."""
-        error = self.error.where(self.known(observation), torch.nan)
+        error = self.error.where(self.comparable(observation), torch.nan)
         return {"jacobian_error": to_numpy(error)}
 
     def scalars(self, observation: Observed) -> dict[str, float]:
@@ -89,7 +89,7 @@ class Truth(Finding):
         count = self.fragile(observation)
         if not count.compared:
             return {row.name: row.empty for row in scalars_of(self.key) if not row.quantity}
-        known = self.known(observation)
+        known = self.comparable(observation)
         conditions = (observation.condition, self.condition(observation))
         log10 = (capped_log10(to_numpy(condition[known])) for condition in conditions)
         reported = count.found + count.false_alarms
@@ -171,8 +171,8 @@ class AgainstTruth(MapQuestion):
 
     def measure(self, measurement: Measurement) -> Truth | None:
         """Take what the spectrum has, which compares Jacobians that were formed."""
-        found = measurement.spectrum.comparison
-        return found and Truth(found.error, found.singular_values, self.truth.name)
+        comparison = measurement.spectrum.comparison
+        return comparison and Truth(*comparison, self.truth.name)
 
     def reference(self, points: Points) -> Callable[..., Tensor]:
         """Return the truth as a function of the points in float64.
