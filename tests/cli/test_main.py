@@ -16,7 +16,8 @@ from lightning_invert.callbacks import (
     InvertibilityCallback,
     PredictionWriter,
 )
-from lightning_invert.cli.main import InvertCLI, main
+from lightning_invert.cli.fit import InvertCLI
+from lightning_invert.cli.main import main
 from tests.projects import quiet_trainer
 from tests.strangers import crafted
 

@@ -6,7 +6,7 @@ import yaml
 from lightning.pytorch import LightningDataModule
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
-from lightning_invert.cli.main import InvertCLI
+from lightning_invert.cli.fit import InvertCLI
 from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import KNOWN, Ballistics, MultilayerFilm, Problem, RobotArm
 from tests.projects import quiet_trainer

@@ -6,7 +6,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 from lightning_invert import ForwardInverseModule
-from lightning_invert.cli.main import InvertCLI
+from lightning_invert.cli.fit import InvertCLI
 from lightning_invert.pair.learning_rate import adam_over, one_cycle
 from lightning_invert.pair.settings import AdamSettings
 from tests.projects import Smooth, quiet_trainer

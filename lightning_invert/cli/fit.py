@@ -1,0 +1,142 @@
+"""The commands ``fit``, ``validate``, ``test`` and ``predict``: LightningCLI for a pair."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+import lightning_invert.datamodules  # noqa: F401  # so that --data knows their short names
+from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
+from lightning_invert.cli.errors import exit_on_bad_input
+from lightning_invert.cli.options import ALLOW, AsWritten, Names, listed
+from lightning_invert.pair.checkpoint import read_checkpoint
+from lightning_invert.pair.module import ForwardInverseModule
+
+__all__ = ["InvertCLI"]
+
+FIT = """\
+Train the pair on --data. An InvertibilityCallback watches, whether or not you name callbacks.
+"""
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+class InvertCLI(LightningCLI):
+    """LightningCLI for a ForwardInverseModule on any data module."""
+
+    def __init__(self, args: ArgsType = None, **kwargs: Any) -> None:
+        super().__init__(
+            ForwardInverseModule,
+            LightningDataModule,
+            subclass_mode_data=True,
+            seed_everything_default=42,
+            # A second run into the same folder replaces the record of the first's settings.
+            save_config_kwargs={"overwrite": True},
+            # A checkpoint does not decide how it is made: its classes are packed and checked.
+            load_from_checkpoint_support=False,
+            parser_kwargs={
+                "prog": "lightning-invert",
+                "formatter_class": AsWritten,
+                "fit": {"description": FIT},
+            },
+            args=args,
+            **kwargs,
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Let ``--config`` take the name of a packaged config."""
+        if args is None:
+            # Not passed on as `args`: Lightning warns of them beside the arguments of the process.
+            self.config = parser.parse_args(_replace_packaged_configs(sys.argv[1:]))
+        else:
+            given = _replace_packaged_configs(args) if isinstance(args, list) else args
+            super().parse_arguments(parser, given)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add ``--allow``."""
+        parser.add_argument("--allow", type=Names | None, default=None, help=ALLOW)
+        parser.link_arguments("allow", "model.allow", compute_fn=listed)
+
+    def _parse_ckpt_path(self) -> None:
+        """Check the checkpoint, but take no setting from it.
+
+        Lightning's own method imports what the file's hyperparameters name, and prefers them to
+        the user's settings.
+        """
+        settings = self.config[self.config.subcommand]
+        path = settings.get("ckpt_path")
+        if path and path not in ("best", "last", "hpc") and not path.startswith("registry"):
+            read_checkpoint(path)
+        if "weights_only" in settings:
+            settings.weights_only = True  # at a URL, Lightning would run what it holds
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Add the callback that watches or writes and a calm progress bar, if none is named."""
+        config = self._get(self.config_init, "trainer")
+        callbacks = config.get("callbacks") or []
+        callbacks = list(callbacks) if isinstance(callbacks, list) else [callbacks]
+        kinds = {kind for callback in callbacks for kind in type(callback).__mro__}
+        if self.subcommand == "predict":
+            if PredictionWriter not in kinds:
+                callbacks.append(PredictionWriter())
+        elif InvertibilityCallback not in kinds:
+            # First, so that callbacks which act on an observation find it.
+            callbacks.insert(0, InvertibilityCallback())
+        if config.get("enable_progress_bar") is not False and ProgressBar not in kinds:
+            # A bar that is drawn anew for each short step takes longer than the training.
+            callbacks.append(TQDMProgressBar(refresh_rate=50))
+        return super().instantiate_trainer(**{**kwargs, "callbacks": callbacks})
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the command; name the checkpoint in an error that comes from it."""
+        ckpt = self.config[subcommand].get("ckpt_path")
+        if subcommand != "fit" and not ckpt:
+            raise SystemExit(
+                f"lightning-invert {subcommand}: expected --ckpt_path to name the checkpoint of a "
+                "trained pair; without one the networks would be untrained."
+            )
+        with exit_on_bad_input(subcommand, ckpt):
+            super()._run_subcommand(subcommand)
+
+    def after_fit(self) -> None:
+        """Print where logs and checkpoint are."""
+        trainer = self.trainer
+        folder = trainer.log_dir  # all processes have to ask
+        if not trainer.is_global_zero:
+            return
+        if trainer.loggers:
+            print(f"Logs:       tensorboard --logdir {folder}")
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if best:
+            print(f"Checkpoint: {best}")
+
+
+def _replace_packaged_configs(args: Sequence[str]) -> list[str]:
+    """Replace ``--config NAME`` by the packaged file of that name."""
+    mapped = list(args)
+    for i, word in enumerate(mapped):
+        if word.startswith("--config="):
+            mapped[i] = f"--config={_config_file(word.removeprefix('--config='))}"
+        elif i and mapped[i - 1] in ("-c", "--config"):
+            mapped[i] = _config_file(word)
+    return mapped
+
+
+def _config_file(name: str) -> str:
+    # The parser judges what looks like a path or like YAML.
+    if not re.fullmatch(r"\w[\w-]*", name) or Path(name).is_file():
+        return name
+    packaged = {path.stem: str(path) for path in sorted(CONFIGS.glob("*.yaml"))}
+    if name not in packaged:
+        raise SystemExit(
+            f"lightning-invert: expected --config to be a file or one of {', '.join(packaged)}, "
+            f"but got {name!r}."
+        )
+    return packaged[name]
