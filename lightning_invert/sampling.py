@@ -17,7 +17,7 @@ class StreamSample:
     Each row draws a random key in [0, 1); the rows with the smallest keys stay. A batch costs a few
     vector operations, and samples of several processes merge into one of the same law: the smallest
     keys of all. (Bottom-k sampling: E. Cohen and H. Kaplan, *Summarizing data using bottom-k
-    sketches*, PODC 2007.) The keys come from an own generator: global random streams stay as they are.
+    sketches*, PODC 2007.) The keys come from a generator of the sample: global random streams stay as they are.
 
     Args:
         num_points: Bound on the number of rows.
@@ -81,7 +81,7 @@ class StreamSample:
         self._choose(self._keys.argsort())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows that are kept and where the draw is, in tensors and plain values."""
+        """Return the sampled rows and the state of the generator, in tensors and plain values."""
         return {
             "keys": self._keys,
             "rows": {name: rows.cpu() for name, rows in self._rows.items()},
@@ -89,7 +89,7 @@ class StreamSample:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on with the sample that :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         self._keys = state_dict["keys"]
         self._rows = dict(state_dict["rows"])
         self._generator.set_state(state_dict["generator"])
@@ -99,10 +99,10 @@ class StreamSample:
         self._rows = {name: rows[order.to(rows.device)] for name, rows in self._rows.items()}
 
     def _keep(self, keys: Tensor, new: Mapping[str, Tensor]) -> None:
-        held = len(self._keys)
+        size = len(self._keys)
         # Sorted, so that the same rows in other batches give the same sample in the same order.
         order = keys.argsort()[: self.num_points]
-        if held == self.num_points and bool((order < held).all()):
+        if size == self.num_points and bool((order < size).all()):
             return
         self._keys = keys[order]
         for name, rows in new.items():

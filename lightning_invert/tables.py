@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars
     from typing_extensions import Self
 
-__all__ = ["TableWriter", "check_separator", "read_table", "row_name", "unused"]
+__all__ = ["TableWriter", "check_separator", "read_table", "row_name", "unused_path"]
 
 TEXT, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".pq")
 
@@ -311,7 +311,7 @@ def _places(file: Path, names: Sequence[str], columns: Sequence[str]) -> list[in
     return [names.index(column) for column in columns]
 
 
-def unused(path: Path) -> Path:
+def unused_path(path: Path) -> Path:
     """Return the path, or the first of path-1, path-2, ... at which there is nothing yet."""
     number, free = 1, path
     while free.exists():
@@ -341,7 +341,7 @@ class TableWriter:
             raise ValueError(
                 f"Expected the name of a table to end in .csv or .parquet, but got {str(path)!r}."
             )
-        self.path = unused(path)
+        self.path = unused_path(path)
         self.rows = 0
         # Parquet files cannot grow: pieces lie beside the file and are joined at the end.
         self._pieces: tempfile.TemporaryDirectory[str] | None = None

@@ -1,4 +1,4 @@
-"""A map's observation at all points that pass, from observations of pieces of them."""
+"""Pool the observations of pieces of the points into one of all points."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lightning_invert.watch.scalars import SCALARS
 __all__ = ["Tally"]
 
 MAX_KEPT = 2**18
-"""So many points are kept for quantiles and figures: of more, a uniform sample."""
+"""Points kept for quantiles and figures; of more points, a uniform sample of this size."""
 
 MAX_NUMBERS_KEPT = 2**26
+"""Bound on the numbers of the kept points: 512 MiB in float64. Wide maps keep fewer points."""
 
 
 class Tally:
-    """Put observations of the same map together.
+    """Pool observations of one map: means over all points, quantiles over a sample of 262 144.
 
-    Scalars that are means are of all points, quantiles of a sample of at most 262 144. ``seed`` is
-    that of the sample.
+    ``seed`` seeds the sample.
     """
 
     def __init__(self, thresholds: Thresholds, seed: int) -> None:
@@ -33,15 +33,15 @@ class Tally:
         self._last: Observation | None = None
         self._sample: StreamSample | None = None
         self._sums: dict[str, tuple[float, int]] = {}
-        """Of each scalar that is pooled: sum and count of its quantity over all points."""
+        """Sum and count of the quantity of each pooled scalar, over all points."""
 
     @property
     def num_outputs(self) -> int | None:
-        """How many outputs the map has, once that is known."""
+        """The number of outputs of the map; None before the first piece."""
         return None if self._last is None else self._last.shape[0]
 
     def add(self, observation: Observation) -> None:
-        """Take an observation in."""
+        """Add the observation of a piece."""
         sigma = observation.singular_values
         rows = {"inputs": observation.inputs, "outputs": observation.outputs, "sigma": sigma}
         for key, finding in observation.findings.items():
@@ -61,7 +61,7 @@ class Tally:
         self._last = observation
 
     def observation(self) -> Observation:
-        """Return the observation of all points, with those that were kept in their order."""
+        """Return the observation of all points; it holds the kept ones, in the order they came in."""
         assert self._last is not None
         assert self._sample is not None
         last, kept = self._last, self._sample.rows()

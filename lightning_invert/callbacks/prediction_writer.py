@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import wrong
 from lightning_invert.callbacks.base import Callback
-from lightning_invert.tables import unused
+from lightning_invert.tables import unused_path
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -56,19 +56,19 @@ class PredictionWriter(Callback):
         self._rows = 0
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open a file that is not there yet."""
+        """Open a new file; an existing one stays as it is."""
         path = Path(trainer.log_dir or trainer.default_root_dir) / self.file
         if trainer.global_rank > 0:
             path = path.with_stem(f"{path.stem}.rank{trainer.global_rank}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.written = unused(path)
+        self.written = unused_path(path)
         self._open = self.written.open("x", newline="", encoding="utf-8")
         self._rows = 0
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Append a batch."""
+        """Append the predictions of a batch."""
         assert self._open is not None
         tables = _tables(outputs)
         writer = csv.writer(self._open)
@@ -117,5 +117,5 @@ def _columns(pl_module: LightningModule, name: str, table: Tensor) -> list[str]:
     count = table[:1].numel()
     side = {"x": "input_names", "y": "output_names"}.get(name[:1], "")
     names = getattr(pl_module, side, None) if side else None
-    known = names if names and len(names) == count else range(count)
-    return [f"{name}/{column}" for column in known]
+    labels = names if names and len(names) == count else range(count)
+    return [f"{name}/{label}" for label in labels]

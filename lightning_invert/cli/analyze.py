@@ -23,7 +23,7 @@ from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.problems import KNOWN
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
-from lightning_invert.tables import read_table, unused
+from lightning_invert.tables import read_table, unused_path
 from lightning_invert.watch.findings.directions import Directions
 from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.findings.truth import AgainstTruth, Truth
@@ -103,7 +103,7 @@ def analyze_maps(options: AnalyzeOptions) -> None:
     tasks = _tasks(options)
     allow = listed(options.allow)
     others = {name: _open(name, allow) for name in (*listed(options.truth), *listed(options.runs))}
-    folder = unused(Path(options.folder))
+    folder = unused_path(Path(options.folder))
     observations: list[Observation] = []
     for task in tasks:
         watched = _with_others(task.watched, options, others)

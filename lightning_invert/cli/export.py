@@ -10,7 +10,7 @@ from typing import Literal
 from lightning_invert.cli.checkpoint import load_pair
 from lightning_invert.cli.options import ALLOW, Names, listed, option, run_command
 from lightning_invert.deploy import build_page, export_onnx
-from lightning_invert.tables import unused
+from lightning_invert.tables import unused_path
 
 __all__ = ["main"]
 
@@ -57,7 +57,7 @@ def export_pair(options: ExportOptions) -> None:
         )
     pair = load_pair(options.ckpt, listed(options.allow))
     if options.to == "page":
-        file = unused(Path(options.folder)) / "page.html"
+        file = unused_path(Path(options.folder)) / "page.html"
         page = build_page(
             pair, file, runtime=options.runtime, online=options.online, title=options.title
         )

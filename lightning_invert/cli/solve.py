@@ -19,7 +19,7 @@ from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
 from lightning_invert.solver.targets import Interval
-from lightning_invert.tables import TableWriter, row_name, unused
+from lightning_invert.tables import TableWriter, row_name, unused_path
 from lightning_invert.variables import Variable, as_variables
 
 __all__ = ["main"]
@@ -69,7 +69,7 @@ def solve_targets(options: SolveOptions) -> None:
         tolerance=options.tolerance,
         progress=options.progress,
     )
-    folder = unused(Path(options.folder))
+    folder = unused_path(Path(options.folder))
     columns = dict(_distinct(_columns(targets, proposal)))
     with TableWriter(folder / f"proposals.{options.table}") as writer:
         writer.write(_without_nan({name: values for name, (_, values) in columns.items()}))

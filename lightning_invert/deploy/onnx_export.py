@@ -23,7 +23,7 @@ from lightning_invert.deploy.metadata import METADATA_KEY, describe_json
 from lightning_invert.deploy.program import export_error, trace
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.pair.module import ForwardInverseModule
-from lightning_invert.tables import unused
+from lightning_invert.tables import unused_path
 
 __all__ = ["export_onnx"]
 
@@ -105,7 +105,7 @@ def _unused_folder(folder: str | Path) -> Path:
     path = Path(folder)
     if path.name in ("", ".."):
         raise ValueError(wrong("folder", "the path of a folder that is to be made", str(folder)))
-    return unused(path)
+    return unused_path(path)
 
 
 @contextmanager

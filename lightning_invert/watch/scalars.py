@@ -44,13 +44,13 @@ class Scalar:
 
     Attributes:
         name: Its name, the last part of its tag.
-        of: What it is told by: the spectrum, or a finding.
-        quantity: Of which numbers of the points it is a statistic.
-        statistic: Which one; ``"its own"``: the finding computes it from several quantities.
-        better: Which values are better.
-        empty: Its value where the quantity is not known at any point: the worst there is.
-        formula: What it is, in symbols.
-        doc: What it is, in a line.
+        of: Who reports it: ``"spectrum"``, or the key of a finding.
+        quantity: The quantity whose statistic it is.
+        statistic: The statistic; ``"its own"``: the finding computes it from several quantities.
+        better: Whether larger or smaller values are better.
+        empty: Its value where the quantity is known at no point: the worst possible.
+        formula: Its formula at one point.
+        doc: The statistic, and what else a reader needs, in a line.
         essential: Whether every logger gets it.
         compared: Whether a table of runs shows its last value.
         chart: Title of its chart. A chart of TensorBoard gives all curves of a run one colour: it
