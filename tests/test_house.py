@@ -53,7 +53,6 @@ MAX_ARGUMENTS = {"elsewhere": 12, "callbacks/invertibility.py:__init__": 14}
 TOO_LARGE = {
     "cli/test_main.py",
     "jacobians/test_jacobian.py",
-    "pair/test_module.py",
 }
 """Files, bodies and signatures that are larger than they may be. This set only shrinks."""
 

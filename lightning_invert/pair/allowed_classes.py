@@ -87,11 +87,11 @@ def allowed_objects(names: Iterable[str], allow: Sequence[str] = ()) -> list[tup
     names = sorted(names)
     refused = [name for name in names if _in_table(name) is None and not _is_allowed(name, allow)]
     if refused:
+        option = refused[0] if len(refused) == 1 else f"'[{', '.join(refused)}]'"
         raise TypeError(
             f"it needs {', '.join(map(repr, refused))}, which is neither torch's nor {_PACKAGE}'s. "
-            f"If you know who made the file, allow it: `allow={refused}`, or `--allow "
-            f"{','.join(refused)}` on the command line (for networks and schedules, the name of "
-            "their package will do)"
+            f"If you know who made the file, allow it: `allow={refused}`, or `--allow {option}` on "
+            "the command line (for networks and schedules, the name of their package will do)"
         )
     return [(_in_table(name) or _imported(name, allow), name) for name in names]
 
