@@ -56,7 +56,7 @@ def alternatives(inputs):
     )
 
 
-def calibrated(inputs, **known):
+def trusted(inputs, **known):
     """The same, with bands of half a unit to each side and a trust that rises."""
     inputs = torch.as_tensor(inputs, dtype=torch.float64)
     count = len(inputs)

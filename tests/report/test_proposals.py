@@ -14,7 +14,7 @@ from lightning_invert import Variable
 from lightning_invert.report.figures import to_image
 from lightning_invert.solver.solution import Result
 from lightning_invert.solver.targets import Targets
-from tests.report.proposed import calibrated, proposed
+from tests.report.proposed import proposed, trusted
 
 X = torch.tensor([[1.0, -4.0], [3.0, 0.0], [9.0, 4.0]], dtype=torch.float64)
 
@@ -47,7 +47,7 @@ class Tree(HTMLParser):
 
 
 def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
-    found = calibrated(
+    found = trusted(
         torch.zeros(20, 2),
         result=torch.tensor([0] * 17 + [Result.AT_BOUNDS, Result.OUT_OF_STEPS, Result.AT_BOUNDS]),
         residual=torch.where(torch.arange(20) < 17, 0.0, torch.arange(20) / 10).double(),
@@ -93,7 +93,7 @@ def test_the_summary_tells_why_targets_are_not_reached(known, lines):
 
 
 def test_a_target_without_a_solution_is_described_too():
-    lacking = calibrated(torch.full((2, 2), torch.nan), trust=torch.tensor([torch.nan, 0.3]))
+    lacking = trusted(torch.full((2, 2), torch.nan), trust=torch.tensor([torch.nan, 0.3]))
     assert "Trust: median 0.30, below 0.5 at 1." in str(lacking)
     assert "–" in Tree(lacking._repr_html_()).rows[1]
 
@@ -103,7 +103,7 @@ def test_the_table_has_units_band_target_trust_and_flags():
     low[0, 0], high[0, 0] = 0.0, 2.5
     low[0, 1], high[0, 1] = -math.inf, math.inf
     low[1, 0], high[2, 0] = -math.inf, math.inf
-    found = calibrated(X, targets=Targets(low, high), at_bound=torch.eye(3, 2, dtype=torch.bool))
+    found = trusted(X, targets=Targets(low, high), at_bound=torch.eye(3, 2, dtype=torch.bool))
     head, *rows = Tree(found._repr_html_()).rows
     assert head == [
         "", "trust", "flags", "h2_<injection> [kg/t]", "a$\\frac$ & c", "gas [°C]", "rate_{$} [t/d]",
@@ -123,7 +123,7 @@ def test_without_a_calibration_there_is_no_band_and_with_a_cost_there_is_one():
 
 
 def test_of_many_the_first_ten_are_shown():
-    text = calibrated(torch.zeros(1000, 2))._repr_html_()
+    text = trusted(torch.zeros(1000, 2))._repr_html_()
     assert len(Tree(text).rows) == 11
     assert "The first 10 of 1000." in text
 
@@ -136,7 +136,7 @@ def test_names_cannot_put_anything_into_the_page():
 
 
 def test_the_figures_are_saved_whole_and_replace_what_was_there(tmp_path):
-    found = calibrated(X, others=X[:, None] * torch.nan)
+    found = trusted(X, others=X[:, None] * torch.nan)
     (tmp_path / "achieved.png").write_text("old")
     files = found.save_figures(tmp_path, known=torch.rand(50, 2))
     assert [file.name for file in files] == ["achieved.png", "settings.png", "sensitivities.png"]
@@ -147,7 +147,7 @@ def test_the_figures_are_saved_whole_and_replace_what_was_there(tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_any_dtype_is_drawn_and_laid_out(dtype):
-    found = calibrated(X)
+    found = trusted(X)
     parts = {n: getattr(found, n).to(dtype) for n in ("inputs", "outputs", "outcome_low")}
     parts["targets"] = Targets(found.targets.low.to(dtype), found.targets.high)
     found = replace(found, **parts)
@@ -159,8 +159,8 @@ def test_words_and_figures_load_and_leave_nothing_that_was_not_asked_for():
     code = """
 import sys
 import torch
-from tests.report.proposed import calibrated
-found = calibrated(torch.zeros(3, 2))
+from tests.report.proposed import trusted
+found = trusted(torch.zeros(3, 2))
 str(found), found._repr_html_()
 assert "matplotlib" not in sys.modules
 found.figures()
@@ -171,5 +171,5 @@ assert "lightning" not in sys.modules
 
 
 def test_the_table_has_one_style_of_numbers():
-    rows = Tree(calibrated(X * 1e6 / 3)._repr_html_()).rows[1:]
+    rows = Tree(trusted(X * 1e6 / 3)._repr_html_()).rows[1:]
     assert all(re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", cell) for row in rows for cell in row[3:5])

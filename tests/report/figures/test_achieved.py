@@ -9,7 +9,7 @@ from lightning_invert.report.figures import to_image
 from lightning_invert.report.figures.achieved import achieved
 from lightning_invert.solver.targets import Targets
 from tests.report.figures.drawing import assert_nothing_written_is_clipped, drawn, places, words
-from tests.report.proposed import calibrated, proposed
+from tests.report.proposed import proposed, trusted
 
 X = torch.tensor([[1.0, -4.0], [3.0, 0.0], [9.0, 4.0]], dtype=torch.float64)
 
@@ -27,7 +27,7 @@ def lines(axes, name):
 
 def test_each_output_is_drawn_over_what_was_wanted_of_it_with_its_error_below():
     outputs = X + torch.tensor([[0.1, 0.0], [-0.2, 0.3], [0.0, 0.0]])
-    gas, gas_off, rate, rate_off = achieved(calibrated(X, outputs=outputs)).axes[:4]
+    gas, gas_off, rate, rate_off = achieved(trusted(X, outputs=outputs)).axes[:4]
     for place, (above, below) in enumerate(((gas, gas_off), (rate, rate_off))):
         np.testing.assert_allclose(points(above), np.stack([X[:, place], outputs[:, place]], 1))
         off = outputs[:, place] - X[:, place]
@@ -35,12 +35,12 @@ def test_each_output_is_drawn_over_what_was_wanted_of_it_with_its_error_below():
 
 
 def test_the_bars_are_the_band_about_what_was_wanted():
-    below = achieved(calibrated(X)).axes[1]
+    below = achieved(trusted(X)).axes[1]
     np.testing.assert_allclose(lines(below, "bands"), [[x, -0.5, x, 0.5] for x in (1, 3, 9)])
 
 
 def test_what_is_trusted_less_has_another_colour_and_is_drawn_on_top():
-    figure = achieved(calibrated(X))
+    figure = achieved(trusted(X))
     reached = drawn(figure.axes[0], "reached")
     assert reached.get_offsets()[-1, 0] == 1.0  # of trust 0.1
     assert len({tuple(colour) for colour in reached.get_facecolors()}) == 3
@@ -58,7 +58,7 @@ def test_an_interval_is_drawn_from_end_to_end_and_its_point_is_off_by_what_it_mi
     low, high = X.clone(), X.clone()
     low[0, 0], high[0, 0] = 0.0, 2.0  # holds the outcome 1
     low[1, 0], high[1, 0] = 3.5, math.inf  # misses it by 0.5
-    above, below = achieved(calibrated(X, targets=Targets(low, high))).axes[:2]
+    above, below = achieved(trusted(X, targets=Targets(low, high))).axes[:2]
     end = above.get_xlim()[1]
     np.testing.assert_allclose(
         lines(above, "intervals"), [[0.0, 1.0, 2.0, 1.0], [3.5, 3.0, end, 3.0]]
@@ -68,7 +68,7 @@ def test_an_interval_is_drawn_from_end_to_end_and_its_point_is_off_by_what_it_mi
 
 
 def test_what_is_not_reached_is_crossed_and_counted():
-    figure = achieved(calibrated(X, result=torch.tensor([0, 1, 0])))
+    figure = achieved(trusted(X, result=torch.tensor([0, 1, 0])))
     for axes in figure.axes[:2]:
         assert (len(places(axes, "reached")), len(places(axes, "missed"))) == (2, 1)
     assert "3 targets · 2 reached · ✕: not reached" in words(figure)
@@ -77,7 +77,7 @@ def test_what_is_not_reached_is_crossed_and_counted():
 def test_an_error_that_does_not_fit_is_drawn_at_the_edge():
     outputs = X.clone()
     outputs[2, 0] = 900.0
-    below = achieved(calibrated(X, outputs=outputs)).axes[1]
+    below = achieved(trusted(X, outputs=outputs)).axes[1]
     assert points(below)[-1, 1] < below.get_ylim()[1] < 1.0
 
 
@@ -85,14 +85,14 @@ def test_an_output_that_is_free_for_all_is_left_out_and_for_some_only_there():
     low, high = X.clone(), X.clone()
     low[:, 0], high[:, 0] = -math.inf, math.inf
     low[0, 1], high[0, 1] = -math.inf, math.inf
-    figure = achieved(calibrated(X, targets=Targets(low, high)))
+    figure = achieved(trusted(X, targets=Targets(low, high)))
     assert [axes.get_title() for axes in figure.axes] == ["rate_{$} [t/d]", "", ""]
     assert len(points(figure.axes[0])) == 2
 
 
 def test_targets_without_a_solution_are_counted_and_left_out():
     outputs = torch.where(torch.tensor([[True], [False], [True]]), X, torch.nan)
-    figure = achieved(calibrated(X, outputs=outputs))
+    figure = achieved(trusted(X, outputs=outputs))
     assert len(points(figure.axes[0])) == 2
     assert "1 not finite, left out" in words(figure)
     assert "no solutions" in words(achieved(proposed(X, outputs=X * torch.nan)))
@@ -100,7 +100,7 @@ def test_targets_without_a_solution_are_counted_and_left_out():
 
 def test_of_many_targets_the_median_band_is_shaded_and_no_more_than_4096_are_drawn():
     many = torch.rand(9000, 2, generator=torch.Generator().manual_seed(0)).double()
-    below = achieved(calibrated(many)).axes[1]
+    below = achieved(trusted(many)).axes[1]
     extent = drawn(below, "median band").get_extents().transformed(below.transData.inverted())
     np.testing.assert_allclose(extent.intervaly, [-0.5, 0.5])
     assert 2000 < len(points(below)) <= 4096
@@ -121,6 +121,6 @@ def test_any_number_of_outputs_is_drawn_and_of_many_the_first_twelve(outputs):
     "x",
     [[[2.0, 2.0]], [[0.0, 0.0]], [[1.7e9, 1e-9], [1.7e9 + 1, 2e-9]], [[1.0, 1.0], [1.0, 1.0]]],
 )
-@pytest.mark.parametrize("make", [proposed, calibrated])
+@pytest.mark.parametrize("make", [proposed, trusted])
 def test_one_target_and_equal_ones_are_drawn_too(x, make):
     assert to_image(achieved(make(torch.tensor(x).double()))).std() > 0

@@ -8,7 +8,7 @@ from lightning_invert.report.figures.settings import settings
 from lightning_invert.solver.solution import Result
 from lightning_invert.variables import Bounds
 from tests.report.figures.drawing import tick_labels, words
-from tests.report.proposed import calibrated, proposed
+from tests.report.proposed import proposed, trusted
 
 X = torch.tensor([[1.0, -4.0], [5.0, 0.0]], dtype=torch.float64)
 OTHERS = [[[2.0, -3.0], [torch.nan] * 2], [[7.0, 5.0], [9.0, 1.0]]]
@@ -33,7 +33,7 @@ def bars(figure):
     ],
 )
 def test_setting_and_alternatives_are_where_they_are_in_the_bounds(row, others, chosen, fact):
-    figure = settings(calibrated(X, others=OTHERS), row=row)
+    figure = settings(trusted(X, others=OTHERS), row=row)
     for name, expected in (("alternatives", others), ("chosen", chosen)):
         for drawn, places in zip(marks(figure, name), expected, strict=True):
             np.testing.assert_allclose(drawn, places)
