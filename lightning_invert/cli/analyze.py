@@ -106,7 +106,7 @@ def analyze_maps(options: AnalyzeOptions) -> None:
     folder = unused_path(Path(options.folder))
     observations: list[Observation] = []
     for task in tasks:
-        watched = _with_others(task.watched, options, others)
+        watched = _with_others(task, options, others)
         try:
             observation = analyze(
                 watched,
@@ -134,10 +134,11 @@ def analyze_maps(options: AnalyzeOptions) -> None:
 
 @dataclass(frozen=True)
 class _Task:
-    """A map and the columns of a file that are its inputs."""
+    """A map, the columns of a file that are its inputs, and the pair that it belongs to."""
 
     watched: WatchedMap
     columns: tuple[str, ...] | None
+    pair: ForwardInverseModule | None = None
 
 
 def _tasks(options: AnalyzeOptions) -> list[_Task]:
@@ -166,7 +167,7 @@ def _tasks(options: AnalyzeOptions) -> list[_Task]:
             f"{', '.join(map(repr, unknown))}."
         )
     inputs, outputs = inputs or pair.input_names, outputs or pair.output_names
-    return [_Task(maps[name], inputs if name == "forward" else outputs) for name in names]
+    return [_Task(maps[name], inputs if name == "forward" else outputs, pair) for name in names]
 
 
 def _open(name: str, allow: Sequence[str]) -> Any:
@@ -176,37 +177,36 @@ def _open(name: str, allow: Sequence[str]) -> Any:
     return KNOWN[name]().forward if name in KNOWN else import_name(name)
 
 
-def _with_others(
-    watched: WatchedMap, options: AnalyzeOptions, others: dict[str, Any]
-) -> WatchedMap:
+def _with_others(task: _Task, options: AnalyzeOptions, others: dict[str, Any]) -> WatchedMap:
     """Return a map with its truth and with the same map of other runs."""
+    watched = task.watched
     if options.truth is not None:
-        truth = _truth(options.truth, others[options.truth], watched)
+        truth = _truth(options.truth, others[options.truth], task)
         if truth is not None:
             watched = watched.asking(AgainstTruth(watched.name, truth))
-    runs = tuple(_same_map(name, others[name], watched) for name in listed(options.runs))
+    runs = tuple(_same_map(name, others[name], task) for name in listed(options.runs))
     return watched.asking(OverRuns(runs)) if runs else watched
 
 
-def _truth(name: str, truth: Any, watched: WatchedMap) -> WatchedMap | None:
+def _truth(name: str, truth: Any, task: _Task) -> WatchedMap | None:
     """Return the truth of a map; an inverse has none but in another run."""
     if isinstance(truth, ForwardInverseModule):
-        return replace(_same_map(name, truth, watched), name="other run")
-    if isinstance(watched.owner, ForwardInverseModule):
-        maps = resolve_maps(watched.owner.invertibility_maps(truth), watched.owner)
-        (against,) = (other.question(AgainstTruth) for other in maps if other.name == watched.name)
+        return replace(_same_map(name, truth, task), name="other run")
+    if task.pair is not None:
+        maps = resolve_maps(task.pair.invertibility_maps(truth), task.pair)
+        (against,) = (m.question(AgainstTruth) for m in maps if m.name == task.watched.name)
         return None if against is None else against.truth
-    return replace(_same_map(name, truth, watched), name="truth")
+    return replace(_same_map(name, truth, task), name="truth")
 
 
-def _same_map(name: str, other: Any, watched: WatchedMap) -> WatchedMap:
-    if isinstance(other, ForwardInverseModule) != isinstance(watched.owner, ForwardInverseModule):
+def _same_map(name: str, other: Any, task: _Task) -> WatchedMap:
+    if isinstance(other, ForwardInverseModule) != (task.pair is not None):
         raise ValueError(
             "Expected --truth and --runs to name checkpoints with --ckpt, and package.module:name "
             f"with --function, but got {name!r}."
         )
     if isinstance(other, ForwardInverseModule):
-        return next(run for run in resolve_maps(None, other) if run.name == watched.name)
+        return next(run for run in resolve_maps(None, other) if run.name == task.watched.name)
     (resolved,) = resolve_maps(
         {name: other}, other if isinstance(other, nn.Module) else nn.Module()
     )

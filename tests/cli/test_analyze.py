@@ -229,7 +229,9 @@ def jacobian(function, x):
     )
 
 
-def test_the_maps_of_a_checkpoint_are_truth_the_process_itself(checkpoint, tmp_path, capsys):
+def test_the_maps_of_a_checkpoint_are_compared_with_the_process_itself(
+    checkpoint, tmp_path, capsys
+):
     code = "import torch\ndef process(x): return torch.stack([x[:, 0] * x[:, 1], x[:, 2].sin()], 1)"
     (tmp_path / "mine.py").write_text(code)
     summary = analyzed("--ckpt", checkpoint, "--data", "points.csv", "--truth", "mine:process")
@@ -259,7 +261,7 @@ def test_the_maps_of_a_checkpoint_are_truth_the_process_itself(checkpoint, tmp_p
     assert "forward, truth: Jacobian off by" in capsys.readouterr().out
 
 
-def test_two_runs_are_truth_each_other_and_are_each_other_s_error_bar(checkpoint, other, capsys):
+def test_two_runs_are_compared_and_are_each_other_s_error_bar(checkpoint, other, capsys):
     summary = analyzed(
         "--ckpt", checkpoint, "--data", "points.csv", "--truth", other, "--runs", other
     )
@@ -271,7 +273,7 @@ def test_two_runs_are_truth_each_other_and_are_each_other_s_error_bar(checkpoint
     assert "other_condition_number" in polars.read_parquet("analysis/forward.parquet").columns
 
 
-def test_a_function_is_truth_another(tmp_path):
+def test_a_function_is_compared_with_another(tmp_path):
     (tmp_path / "mine.py").write_text("def f(x): return x.sin()\ndef g(x): return 2 * x.sin()")
     summary = analyzed(
         "--function",
