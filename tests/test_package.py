@@ -20,10 +20,9 @@ ROOT = Path(__file__).parent.parent
 HEAVY = {"matplotlib", "tensorboard", "polars", "onnx", "lightning", "torchmetrics", "torch"}
 
 
-def run(*command, **kwargs):
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=300, **kwargs
-    ).stdout
+def run(*command, stderr=subprocess.PIPE, **kwargs):
+    pipes = {"stdout": subprocess.PIPE, "stderr": stderr}
+    return subprocess.run(command, check=True, text=True, timeout=300, **pipes, **kwargs).stdout
 
 
 @pytest.mark.parametrize("door", ["callbacks", "configs", "datamodules"])
@@ -124,5 +123,5 @@ def test_what_a_wheel_installs_works_without_the_clone(wheel, tmp_path):
     )
     options = "--trainer.max_epochs 1 --trainer.enable_progress_bar false --data.num_points 100"
     command = [site / "bin" / "lightning-invert", "fit", "--config", "blast_furnace"]
-    assert "right-invertible" in run(*command, *options.split(), **here)
+    assert "right-invertible" in run(*command, *options.split(), stderr=subprocess.STDOUT, **here)
     assert list(work.rglob("*.ckpt"))
