@@ -44,8 +44,8 @@ def plane(problem, base, across, up):
 def draw(figure, axes, problem, base, across, up, value, what, top=None, colours="cividis"):
     """Draw a value over two inputs; what is bright is hard."""
     x, (horizontal, vertical) = plane(problem, base, across, up)
-    drawn = value(x).reshape(GRID, GRID).T
-    mesh = axes.pcolormesh(horizontal, vertical, drawn, cmap=colours, vmax=top, shading="nearest")
+    values = value(x).reshape(GRID, GRID).T
+    mesh = axes.pcolormesh(horizontal, vertical, values, cmap=colours, vmax=top, shading="nearest")
     figure.colorbar(mesh, ax=axes, label=what, extend="neither" if top is None else "max")
     axes.set_xlabel(problem.inputs[across[0]].label)
     axes.set_ylabel(problem.inputs[up[0]].label)
@@ -95,9 +95,9 @@ def picture():
 
 def shares(axes, problems):
     for problem, colour in zip(problems, (style.BLUE, style.ORANGE, style.RED), strict=True):
-        found = log10_condition(problem, problem.sample(3000, seed=1)).sort().values
-        left = 1 - np.arange(len(found)) / len(found)
-        axes.step(found, left, color=colour, label=type(problem).__name__)
+        values = log10_condition(problem, problem.sample(3000, seed=1)).sort().values
+        share_above = 1 - np.arange(len(values)) / len(values)
+        axes.step(values, share_above, color=colour, label=type(problem).__name__)
     axes.set(yscale="log", xlim=(0, 9), ylim=(5e-4, 1.1), xlabel=KAPPA, ylabel="share above")
     axes.set_title("Points of the prior", fontsize=9, fontweight="bold", loc="left")
     axes.legend(frameon=False, loc="upper right")

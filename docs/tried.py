@@ -33,13 +33,14 @@ ELSEWHERE = """\
 """
 
 
-def plain(said):
-    if isinstance(said, list | tuple):
-        return [plain(one) for one in said]
-    return "<callable>" if callable(said) else said
+def plain(value):
+    """Replace callables, at any depth, by a word."""
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return "<callable>" if callable(value) else value
 
 
-def said(entry):
+def entry_text(entry):
     if not isinstance(entry, dict):
         return f"`{entry!r}`"
     keys = ("module", "input", "within", "context", "output")
@@ -47,17 +48,27 @@ def said(entry):
 
 
 def row(project):
-    maps = "<br>".join(f"{name}: {said(entry)}" for name, entry in (project.maps or {}).items())
+    maps = "<br>".join(
+        f"{name}: {entry_text(entry)}" for name, entry in (project.maps or {}).items()
+    )
     shape = f"{project.shape[0]} → {project.shape[1]}" if project.shape else ""
     by_itself = "watched" if project.default == "watched" else "says what to write"
     source = project.source.replace("|", "/")
     return f"| {project.name} | {source} | {by_itself} | {maps.replace('|', '/')} | {shape} |"
 
 
+def option_text(value):
+    if isinstance(value, list):
+        return [kind.__name__ for kind in value]
+    return getattr(value, "__name__", value)
+
+
 def option(options):
-    named = {k: getattr(v, "__name__", None) or [c.__name__ for c in v] if not isinstance(v, int | float | str) else v
-             for k, v in options.items()}  # fmt: skip
-    return f"- `{named!r}`" if named else "- nothing else"
+    return (
+        f"- `{ {name: option_text(value) for name, value in options.items()}!r}`"
+        if options
+        else "- nothing else"
+    )
 
 
 def table():

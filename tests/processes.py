@@ -1,4 +1,4 @@
-"""Processes that wait for each other, played by threads."""
+"""Threads in the place of processes that wait for each other."""
 
 import itertools
 import threading
@@ -6,17 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def gathering(count, act):
-    """Let ``act(rank, gather)`` run in each of some processes; ``gather`` waits for all of them."""
-    passed, barrier = {}, threading.Barrier(count)
+    """Run ``act(rank, gather)`` in ``count`` threads; ``gather`` waits for all of them."""
+    values, barrier = {}, threading.Barrier(count)
 
     def run(rank):
         turns = itertools.count()
 
-        def gather(mine):
+        def gather(own):
             turn = next(turns)
-            passed[turn, rank] = mine
+            values[turn, rank] = own
             barrier.wait(timeout=10)
-            return [passed[turn, other] for other in range(count)]
+            return [values[turn, other] for other in range(count)]
 
         act(rank, gather)
 

@@ -1,4 +1,4 @@
-"""What comes from strangers: packages that say what was done with them, and files that name them."""
+"""Packages of strangers, which record what is imported and run, and files that name them."""
 
 import io
 import pickle
@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def packages(folder):
-    """Packages that say in a list what of theirs was imported, and what was made of it."""
+    """Make packages that record in a list which of them were imported, and what was called."""
     body = (
         "import sys\n"
         "from os import system\n"
@@ -40,17 +40,17 @@ def packages(folder):
 
 
 def packed(pickled):
-    """A pickle in the wrapping that torch gives it."""
-    held = io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(held)
+    """Wrap a pickle as torch does."""
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)
     writer.write_record("data.pkl", pickled, len(pickled))
     writer.write_record("version", b"3\n", 2)
     writer.write_end_of_file()
-    return torch.frombuffer(bytearray(held.getvalue()), dtype=torch.uint8)
+    return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
 
 
 def crafted(name, *args):
-    """The bytes of a file that calls ``name`` when it is opened, without importing it here."""
+    """Return the bytes of a file that calls ``name`` when it is opened; nothing is imported here."""
     module, _, attribute = name.rpartition(".")
     arguments = b"".join(pickle.dumps(a, 2)[2:-1] for a in args)
     return packed(b"\x80\x02c" + f"{module}\n{attribute}\n".encode() + b"(" + arguments + b"tR.")
