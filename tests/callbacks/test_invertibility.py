@@ -11,7 +11,6 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.demos.boring_classes import BoringModel, DemoModel
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
@@ -151,76 +150,6 @@ def test_figures_auto_draws_a_short_fit_once_after_its_last_epoch(tmp_path, figu
     assert sorted(path.name for path in folder.glob("*.png")) == sorted(
         f"forward_{name}.png" for name in (*FIGURES, "evolution")
     )
-
-
-class DictBatch(Foreign):
-    def step(self, batch):
-        return nn.functional.mse_loss(self.encoder(batch["x"]), batch["y"])
-
-    def validation_step(self, batch, batch_idx):
-        pass
-
-
-class ReturnsTuple(Foreign):
-    def forward(self, x):
-        code = self.encoder(x)
-        return code, code.exp()
-
-    def step(self, batch):
-        return nn.functional.mse_loss(self(batch[0])[0], batch[1])
-
-
-class Autoencoder(Foreign):
-    def __init__(self):
-        super().__init__()
-        self.decoder = nn.Linear(3, 5)
-
-    def step(self, batch):
-        return nn.functional.mse_loss(self.decoder(self.encoder(batch[0])), batch[0])
-
-
-class Dicts(torch.utils.data.Dataset):
-    def __len__(self):
-        return 64
-
-    def __getitem__(self, index):
-        return {"x": torch.randn(5), "y": torch.randn(3), "name": str(index)}
-
-
-@pytest.mark.parametrize(
-    ("module", "maps", "data", "shape"),
-    [
-        (BoringModel(), None, torch.utils.data.DataLoader(torch.randn(64, 32)), "32 → 2"),
-        (DemoModel(), None, torch.utils.data.DataLoader(torch.randn(64, 32)), "32 → 10"),
-        (Foreign(), None, loader(), "5 → 3"),
-        (Autoencoder(), {"code": "encoder"}, loader(), "5 → 3"),
-        (
-            Autoencoder(),
-            {"decode": {"module": "decoder", "input": lambda batch: batch[0][:, :3]}},
-            loader(),
-            "3 → 5",
-        ),
-        (
-            DictBatch(),
-            {"f": {"module": "encoder", "input": "x"}},
-            torch.utils.data.DataLoader(Dicts(), batch_size=8),
-            "5 → 3",
-        ),
-        (DictBatch(), None, torch.utils.data.DataLoader(Dicts(), batch_size=8), "5 → 3"),
-        (ReturnsTuple(), {"f": {"output": 1}}, loader(), "5 → 3"),
-    ],
-    ids=["Boring", "Demo", "plain", "encoder", "decoder", "dict", "dict, unasked", "tuple"],
-)
-def test_it_is_dropped_into_modules_that_know_nothing_of_it(
-    tmp_path, caplog, module, maps, data, shape
-):
-    if isinstance(module, DemoModel):
-        module.validation_step = lambda batch, batch_idx: None
-    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback(maps, num_points=20)])
-    trainer.fit(module, data, data)
-    name = next(iter(maps)) if maps else "forward"
-    assert {f"invertibility/{name}/{s}" for s in SCALARS} <= set(trainer.callback_metrics)
-    assert shape in caplog.text
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
