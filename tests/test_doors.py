@@ -132,6 +132,7 @@ def test_tidy_tables_are_read_as_python_reads_them(tmp_path, table, packed):
 
 @settings(FUZZ, max_examples=400)
 @given(tables(st.one_of(NUMBERS, MISSING), odd=True))
+@pytest.mark.slow
 def test_odd_tables_are_read_as_python_reads_them_or_refused(tmp_path, table):
     content, separator, names = table
     path = tmp_path / f"points.{'csv' if separator == ',' else 'tsv'}"

@@ -43,6 +43,7 @@ def test_merged_dataloaders_are_one_set_of_points(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:It is recommended to use:UserWarning")
+@pytest.mark.slow
 def test_separate_dataloaders_have_tags_and_figures_of_their_own(tmp_path, caplog):
     folder = tmp_path / "figures"
     module, parts, trainer = fitted(tmp_path, dataloaders="separate", save_figures=folder)

@@ -219,6 +219,7 @@ def test_staying_near_a_reference_moves_less_than_any_other_solution(shape):
 
 @settings(max_examples=15, deadline=None)
 @given(chunk=st.integers(1, 9), seed=st.integers(0, 5), cost=st.booleans())
+@pytest.mark.slow
 def test_does_not_depend_on_chunks_or_on_the_order_of_the_targets(chunk, seed, cost):
     y = targets(9, seed=seed)
     options = {"bounds": BOX, "num_starts": 2, "cost": uniform(5, seed=6) if cost else None}

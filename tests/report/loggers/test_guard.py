@@ -58,6 +58,7 @@ def events(folder):
     return EventAccumulator(str(folder), size_guidance={"tensors": 0, "histograms": 0}).Reload()
 
 
+@pytest.mark.slow
 def test_a_logger_that_fails_is_said_once_and_the_other_gets_all(tmp_path, monkeypatch):
     break_kinds(monkeypatch, KINDS)
     with pytest.warns(UserWarning, match="could not show") as caught:
@@ -136,6 +137,7 @@ def full_disk(monkeypatch):
     monkeypatch.setattr(Path, "replace", full)
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_loggers_get_figures_and_table_and_files_stay(tmp_path, monkeypatch):
     folder = tmp_path / "figures"
     fit(tmp_path, save_figures=folder, epochs=1)
@@ -165,6 +167,7 @@ def test_names_of_maps_are_names_of_files_inside_the_folder(tmp_path):
     assert len(list(folder.iterdir())) == len(names) * 7
 
 
+@pytest.mark.slow
 def test_who_has_no_tensorboard_needs_none(tmp_path):
     project = """
         import sys
