@@ -34,7 +34,7 @@ def untrained(folder: Path) -> Path:
     data = ProblemDataModule("blast_furnace", num_points=2000, noise=0.01)
     pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7, width=128)).eval()
     pair.inputs, pair.outputs = tuple(data.inputs), tuple(data.outputs)
-    pair._fit_scales(*data.statistics)
+    pair.pair.fit_scales(*data.statistics)
     return build_page(pair, folder / "page.html")
 
 
