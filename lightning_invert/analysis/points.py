@@ -18,12 +18,7 @@ MAX_POINTS_AT_ONCE = 2**15
 
 
 class PointSource:
-    r"""Points, (N, \*) at a time, on the device and in the dtype of the map or its module.
-
-    They come from a tensor, an array, or an iterable of batches, such as a ``DataLoader``. ``total``
-    is how many there are, if that is known. Reading raises TypeError if points are not floating, and
-    ValueError if they are not of shape (N, n) or there are none.
-    """
+    r"""Read points (N, \*) in pieces, on the device and in the dtype of the map, from a tensor, an array or batches."""
 
     def __init__(self, points: Any, watched: WatchedMap, *, double: bool) -> None:
         if isinstance(points, np.ndarray):

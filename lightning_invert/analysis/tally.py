@@ -21,10 +21,7 @@ MAX_NUMBERS_KEPT = 2**26
 
 
 class Tally:
-    """Pool observations of one map: means over all points, quantiles over a sample of 262 144.
-
-    ``seed`` seeds the sample.
-    """
+    """Pool observations of one map: means over all points, quantiles over a sample of 262 144."""
 
     def __init__(self, thresholds: Thresholds, seed: int) -> None:
         self._thresholds = thresholds

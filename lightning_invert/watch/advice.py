@@ -15,21 +15,7 @@ __all__ = ["advise"]
 
 
 def advise(root: nn.Module, batch: Any, why: str, *, speaker: str) -> str:
-    """List the parts of a batch and the arguments of a forward, with ``maps`` to copy.
-
-    Example:
-        >>> import torch
-        >>> batch = {"a": torch.zeros(8, 2), "b": torch.zeros(8, 3)}
-        >>> print(advise(nn.Bilinear(2, 3, 4), batch, "?", speaker="Watcher"))
-        it is not clear what to watch: ?
-        The parts of a batch:
-          ['a']  a tensor of dtype torch.float32 and shape (8, 2)
-          ['b']  a tensor of dtype torch.float32 and shape (8, 3)
-        The forward of Bilinear: forward(input1, input2)
-        Name it, for example
-          Watcher(maps={'forward': {'module': '', 'input': ['a'], 'context': [['b']]}})
-        Nothing is watched until then; training goes on.
-    """
+    """List the parts of a batch and the arguments of a forward, with ``maps`` to copy."""
     parts = list(leaves(batch))
     lines = [f"  {_path(path)}  {describe(leaf)}" for path, leaf in parts[:MAX_LEAVES]]
     if len(parts) > MAX_LEAVES:

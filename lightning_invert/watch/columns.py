@@ -14,13 +14,7 @@ __all__ = ["checked_names", "checked_std"]
 
 
 def checked_names(argument: str, names: Any) -> tuple[str, ...]:
-    """Return names of columns, or raise TypeError or ValueError if they are not unique strings.
-
-    Example:
-        >>> checked_names("input_names", ["speed", "load", "speed"])
-        Traceback (most recent call last):
-        ValueError: Expected argument `input_names` to name each column once, but got 'speed' twice.
-    """
+    """Return names of columns, or raise TypeError or ValueError if they are not unique strings."""
     texts = not isinstance(names, str) and isinstance(names, Sequence)
     if not texts or not all(isinstance(name, str) for name in names):
         raise TypeError(f"Expected argument `{argument}` to be a list of names, but got {names!r}.")
@@ -32,12 +26,7 @@ def checked_names(argument: str, names: Any) -> tuple[str, ...]:
 
 
 def checked_std(argument: str, std: Any) -> Tensor:
-    """Return standard deviations (n,), or raise TypeError or ValueError unless all are positive.
-
-    Example:
-        >>> checked_std("input_std", [1, 0.5])
-        tensor([1.0000, 0.5000], dtype=torch.float64)
-    """
+    """Return standard deviations (n,), or raise TypeError or ValueError unless all are positive."""
     try:
         tensor = std if isinstance(std, Tensor) else torch.as_tensor(std, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):

@@ -11,18 +11,10 @@ __all__ = ["rank_correlation"]
 
 
 def rank_correlation(a: npt.NDArray[Any], b: npt.NDArray[Any], *, tie: float = 0.0) -> float:
-    r"""Return Spearman's :math:`\rho`, the correlation of the ranks; those of equal values are their mean.
+    r"""Return Spearman's :math:`\rho` of two arrays (N,) without NaN; equal values share their mean rank.
 
-    (C. Spearman, *The proof and measurement of association between two things*, 1904.)
-
-    Both are of shape (N,), without NaN; inf is the largest value. A quantity that varies by no more
-    than ``tie`` counts as constant. With a constant it is 1 if both are constant, else 0.
-
-    Example:
-        >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([5.0, 9.0, np.inf]))
-        1.0
-        >>> rank_correlation(np.ones(3), np.arange(3.0))
-        0.0
+    (C. Spearman, *The proof and measurement of association between two things*, 1904.) A quantity that
+    varies by no more than ``tie`` is constant; then the result is 1 if both are constant, else 0.
     """
     constant = [len(x) < 2 or bool(x.max() == x.min() or np.ptp(x) <= tie) for x in (a, b)]
     if any(constant):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -85,36 +84,17 @@ class Finding(ABC):
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measured spectrum, for a question to go on from.
+    """A measured spectrum, for a question to go on from."""
 
-    Attributes:
-        name: Name of the map.
-        owner: The module whose parameters it uses.
-        function: Evaluates it, (N, ...) and rows of the context -> (N, ...).
-        points: Where it was measured.
-        spectrum: Its singular values there.
-        unit_stds: Standard deviations that the Jacobian was standardised by, if it was.
-        find_stds: Returns standard deviations of inputs (n,) and outputs (m,).
-        thresholds: What is singular.
-        double: Whether it is computed in float64.
-        outcomes: What is to be reached, shape (R, ...), of the first R points.
-    """
-
-    name: str
-    owner: nn.Module
-    function: Callable[..., Tensor]
-    points: Points
+    owner: nn.Module  # whose parameters the function uses
+    function: Callable[..., Tensor]  # (N, ...) and rows of the context -> (N, ...)
+    points: Points  # where the map was measured
     spectrum: Spectrum
-    unit_stds: tuple[Tensor, Tensor] | None
-    find_stds: Callable[[], tuple[Tensor, Tensor]]
+    unit_stds: tuple[Tensor, Tensor] | None  # what the Jacobian was standardised by
+    find_stds: Callable[[], tuple[Tensor, Tensor]]  # of inputs (n,) and outputs (m,)
     thresholds: Thresholds
-    double: bool
-    outcomes: Tensor | None = None
-
-    @cached_property
-    def stds(self) -> tuple[Tensor, Tensor]:
-        """Standard deviations of inputs (n,) and outputs (m,)."""
-        return self.find_stds()
+    double: bool  # whether it is computed in float64
+    outcomes: Tensor | None = None  # (R, ...), to be reached at the first R points
 
 
 class Question(ABC):
@@ -148,10 +128,7 @@ class MapQuestion(Question):
     @classmethod
     @abstractmethod
     def check(cls, where: str, value: Any) -> None:
-        """Raise TypeError or ValueError if the value makes no sense by itself.
-
-        ``where`` names it in messages.
-        """
+        """Raise TypeError or ValueError, with ``where`` in the message, if the value makes no sense by itself."""
 
     @classmethod
     @abstractmethod

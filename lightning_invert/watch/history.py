@@ -27,11 +27,10 @@ MAX_RANKS = 5
 
 
 class Record(TypedDict):
-    """What is kept of a look at a map, in plain numbers: a checkpoint holds them.
+    """What is kept of a look at a map, in plain numbers, for checkpoints.
 
-    ``rank_shares``: shares of the points at rank k, k - 1, ..., the last with all that are lower.
-    ``log10_cond``: the quantiles of :data:`QUANTILES`, infinite ones as 16. The others: ends of 95 %
-    intervals.
+    ``rank_shares``: shares of the points at rank k, k - 1, ..., the last with all lower ones.
+    ``log10_cond``: the quantiles :data:`QUANTILES`, inf as 16. Intervals are ends of 95 % intervals.
     """
 
     epoch: int
@@ -68,12 +67,11 @@ def record(observation: Observation, *, epoch: int, step: int) -> Record:
 
 
 def remember(looks: list[Record], look: Record) -> None:
-    r"""Append a look, and forget one where there are more than :data:`MAX_LOOKS`.
+    """Append a look. Beyond :data:`MAX_LOOKS`, forget the one whose absence leaves the smallest gap.
 
-    The first and the last stay. Of the others, the one whose absence leaves the smallest gap goes,
-    measured in steps against the distance of the gap's beginning to the latest look: the recent
-    ones stay dense, and the older ones become ever sparser. As what is forgotten follows from what
-    is kept alone, an interrupted fit forgets the same.
+    A gap is measured in steps, against the distance of its beginning to the latest look: recent looks stay
+    dense, older ones become sparser. The first and the last stay. What is forgotten follows from what is
+    kept alone, so that an interrupted fit forgets the same.
 
     A gap is one between two looks that followed each other, or at most :math:`1 - n^{-1/m}` of the
     distance of its beginning to the latest look, with m = (MAX_LOOKS - 1) // 2 and n the steps so far
@@ -81,13 +79,6 @@ def remember(looks: list[Record], look: Record) -> None:
     one, the distances to the latest look, of which the first is the steps so far, would shrink by
     more than :math:`n^{-1/m}` from each to the next but one: after m such, to less than the
     smallest distance.
-
-    Example:
-        >>> looks = []
-        >>> for epoch in range(3000):
-        ...     remember(looks, {"epoch": epoch, "step": 10 * epoch})
-        >>> len(looks), looks[0]["epoch"], looks[-1]["epoch"]
-        (512, 0, 2999)
     """
     looks.append(look)
     while len(looks) > MAX_LOOKS:

@@ -24,12 +24,8 @@ HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks") and 
 def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
     """Put back afterwards whatever using the modules may change, and let them log nothing meanwhile.
 
-    Tensors that were made in inference mode are replaced by clones meanwhile: no gradient can pass
-    through the originals, which are put back.
-
-    Args:
-        modules: LightningModules, or any others.
-        weights: Whether weights are put back, too.
+    Tensors made in inference mode are replaced by clones meanwhile, because no gradient can pass through
+    the originals. ``weights``: whether weights are put back, too.
     """
     parts = list({id(part): part for module in modules for part in module.modules()}.values())
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of the user

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -50,72 +50,44 @@ class Failure(NamedTuple):
 
 @dataclass
 class Memory:
-    """What is remembered of a fit's maps from look to look.
-
-    Attributes:
-        names: Names of the maps.
-        named: Whether the user or the module named them.
-        given_up: Whether the default map cannot be watched: then nothing is.
-        num_outputs: m of each map that was looked at before.
-        plans: How hard to look at each map.
-        num_outcomes: At how many points the solver may try to reach the outcome.
-        rough: Kind of roughness -> maps, of which the user was not told yet.
-    """
+    """What is remembered of a fit's maps from look to look."""
 
     names: list[str] = field(default_factory=list)
-    named: bool = False
-    given_up: bool = False
-    num_outputs: dict[str, int] = field(default_factory=dict)
-    plans: dict[str, Plan] = field(default_factory=dict)
-    num_outcomes: dict[str, int] = field(default_factory=dict)
+    named: bool = False  # whether the user or the module named the maps
+    given_up: bool = False  # whether the default map cannot be watched: then nothing is
+    num_outputs: dict[str, int] = field(default_factory=dict)  # m of each map looked at before
+    plans: dict[str, Plan] = field(default_factory=dict)  # how hard to look at each map
+    num_outcomes: dict[str, int] = field(default_factory=dict)  # that the solver may try to reach
+    # Kind of roughness -> maps, of which the user was not told yet.
     rough: dict[str, list[str]] = field(default_factory=dict)
 
 
+@dataclass(eq=False, repr=False)
 class Look:
     """Take batches, then look at all maps at a sample of their points.
 
     :meth:`~lightning_invert.watch.watcher.Watcher.begin` makes it. What fails leaves out its map: it
     is said once, or raised.
-
-    Args:
-        root: The module that owns the maps.
-        maps: The maps.
-        samples: For each dataloader, or for all together: name of a map -> its sample.
-        inspect: Looks at one map.
-        memory: What is remembered of the fit.
-        voice: Tells the user.
-        raises: Which failures are raised.
-        gather: How several processes exchange values; ``None``: there is one process.
-        error: Why the default map was not found.
     """
 
-    def __init__(
-        self,
-        root: nn.Module,
-        maps: Sequence[WatchedMap],
-        samples: Sequence[Mapping[str, StreamSample]],
-        *,
-        inspect: Inspect,
-        memory: Memory,
-        voice: Voice,
-        raises: Raises = "none",
-        gather: Gather | None = None,
-        error: Exception | None = None,
-    ) -> None:
-        self.seconds = 0.0
-        """What taking batches in has cost."""
-        self._root = root
-        self._maps = maps
-        self._samples = samples
-        self._inspect = inspect
-        self._memory = memory
-        self._voice = voice
-        self._raises = raises
-        self._gather = gather
-        self._failures: dict[str, Failure] = {}
-        self._frames: dict[str, Frame] = {}
-        self._batch: Any = None
-        """One of those that the default map was tried on, to show what it consists of."""
+    root: nn.Module  # owns the maps
+    maps: Sequence[WatchedMap]
+    # For each dataloader, or for all together: name of a map -> its sample. Empty: the look is over.
+    samples: Sequence[Mapping[str, StreamSample]]
+    _: KW_ONLY
+    inspect: Inspect
+    memory: Memory
+    voice: Voice
+    raises: Raises = "none"
+    gather: Gather | None = None  # how several processes exchange values; None: there is one
+    error: InitVar[Exception | None] = None  # why the default map was not found
+    seconds: float = 0.0  # what taking batches in has cost
+    failures: dict[str, Failure] = field(default_factory=dict)
+    frames: dict[str, Frame] = field(default_factory=dict)
+    # One of those that the default map was tried on, to show what it consists of.
+    batch: Any = None
+
+    def __post_init__(self, error: Exception | None) -> None:
         if error is not None:
             self._fail("forward", "forward", error)
 
@@ -124,53 +96,46 @@ class Look:
         return type(None), ()
 
     def offer(self, batch: Any, dataloader: int = 0) -> None:
-        """Offer the points of a batch to the sample.
+        """Offer the points of a batch to the sample, or raise MapError if that is to be raised.
 
-        Raises:
-            MapError: If they cannot be taken and that is to be raised. Several processes raise only
-                when they :meth:`read`, all together.
+        Several processes raise only when they :meth:`read`, all together.
         """
-        if not self._samples:
+        if not self.samples:
             return
         begun = time.monotonic()
-        if not (self._memory.named or self._memory.num_outputs):
-            self._batch = batch
-        samples = self._samples[dataloader if len(self._samples) > 1 else 0]
-        runs_code = any(watched.runs_code for watched in self._maps)
-        with isolated(self._root, weights=False) if runs_code else nullcontext():
-            for watched in self._maps:
-                if watched.name not in self._failures:
+        if not (self.memory.named or self.memory.num_outputs):
+            self.batch = batch
+        samples = self.samples[dataloader if len(self.samples) > 1 else 0]
+        runs_code = any(watched.runs_code for watched in self.maps)
+        with isolated(self.root, weights=False) if runs_code else nullcontext():
+            for watched in self.maps:
+                if watched.name not in self.failures:
                     try:
                         self._add(samples[watched.name], watched, batch)
                     except Exception as error:  # noqa: BLE001  # whatever it is
                         self._fail(watched.name, "input", error)
         self.seconds += time.monotonic() - begun
-        if self._failures and self._gather is None and (self._is_raised() or not self._maps):
+        if self.failures and self.gather is None and (self._is_raised() or not self.maps):
             self._settle()
 
     def read(self, device: torch.device | str | None = None) -> list[Observation]:
         """Look at all maps at the sampled points; this ends the look.
 
-        Args:
-            device: Where the maps are; by default where the points are.
-
-        Returns:
-            An observation for each map, and for each dataloader if they are watched separately.
-
-        Raises:
-            MapError: If a map fails and that is to be raised; of several processes, all raise.
+        It returns an observation for each map, and for each dataloader if these are separate. The
+        maps are on the ``device``, by default that of the points. It raises MapError if a map fails
+        and that is to be raised; of several processes, all raise.
         """
-        samples, self._samples = self._samples, ()
+        samples, self.samples = self.samples, ()
         if not samples:
             return []
         observations: list[Observation] = []
-        with isolated(self._root, *(owner for watched in self._maps for owner in watched.owners)):
+        with isolated(self.root, *(owner for watched in self.maps for owner in watched.owners)):
             self._share_failures()
             self._warn_of_no_points(samples)
             for number, of_maps in enumerate(samples):
                 part = f"dataloader_{number}" if len(samples) > 1 else ""
-                for watched in self._maps:
-                    if watched.name not in self._failures:
+                for watched in self.maps:
+                    if watched.name not in self.failures:
                         observations += self._look_at(watched, of_maps[watched.name], part, device)
             self._share_failures()
         self._tell_of_roughness()
@@ -179,7 +144,7 @@ class Look:
 
     def _add(self, sample: StreamSample, watched: WatchedMap, batch: Any) -> None:
         points = watched.take(batch)
-        self._frames[watched.name] = points.frame
+        self.frames[watched.name] = points.frame
         keys = [watched.name, *(f"{watched.name}, context {i}" for i in range(len(points.context)))]
         rows = dict(zip(keys, points.rows, strict=True))
         if (reach := watched.question(Reach)) is not None:
@@ -193,36 +158,36 @@ class Look:
         part: str,
         device: torch.device | str | None,
     ) -> list[Observation]:
-        frame = self._frames.get(watched.name)
-        if self._gather is not None:
+        frame = self.frames.get(watched.name)
+        if self.gather is not None:
             # Every process looks at all points of the common sample: it is small, and processes that
             # share a module's weights (FSDP) have to call it equally often.
-            sample.merge(self._gather)
-            frame = next((f for f in self._gather(frame) if f is not None), None)
+            sample.merge(self.gather)
+            frame = next((f for f in self.gather(frame) if f is not None), None)
         if len(sample) == 0 or frame is None:
             return []
         try:
             inputs, *context = sample.rows().values()
             outcomes = context.pop() if watched.question(Reach) else None
             points = Points(inputs, tuple(context), frame).to(device)
-            return [self._inspect(watched, points, outcomes, part)]
+            return [self.inspect(watched, points, outcomes, part)]
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
             self._fail(watched.name, "forward", error)
             return []
 
     def _warn_of_no_points(self, samples: Sequence[Mapping[str, StreamSample]]) -> None:
         mine = [any(map(len, of_maps.values())) for of_maps in samples]
-        of_all = [mine] if self._gather is None else self._gather(mine)
+        of_all = [mine] if self.gather is None else self.gather(mine)
         for number, filled in enumerate(zip(*of_all, strict=True)):
-            if not any(filled) and not self._failures:
+            if not any(filled) and not self.failures:
                 where = f" of dataloader_{number}" if len(samples) > 1 else ""
-                self._voice.warn(f"there were no points{where} in this epoch. Nothing is logged.")
+                self.voice.warn(f"there were no points{where} in this epoch. Nothing is logged.")
 
     def _tell_of_roughness(self) -> None:
         """Tell, of all maps together, whose Jacobian differs from that of what it learned."""
-        rough, self._memory.rough = self._memory.rough, {}
+        rough, self.memory.rough = self.memory.rough, {}
         for kind, names in rough.items():
-            self._voice.info(ROUGH[kind].format(", ".join(map(repr, names))), once=(kind, *names))
+            self.voice.info(ROUGH[kind].format(", ".join(map(repr, names))), once=(kind, *names))
 
     # Failures.
 
@@ -230,34 +195,34 @@ class Look:
         cause = error.__cause__ if isinstance(error, MapError) and error.__cause__ else error
         part, why = getattr(error, "part", part), getattr(error, "why", None) or explain(error)
         kind, is_transient = type(cause).__name__, isinstance(cause, TRANSIENT)
-        self._failures[name] = Failure(part, why, kind, is_transient, cause)
+        self.failures[name] = Failure(part, why, kind, is_transient, cause)
 
     def _is_raised(self) -> bool:
-        if self._raises == "lasting":
-            return not all(failure.is_transient for failure in self._failures.values())
-        return self._raises == "all"
+        if self.raises == "lasting":
+            return not all(failure.is_transient for failure in self.failures.values())
+        return self.raises == "all"
 
     def _share_failures(self) -> None:
         """Let every process take the same decision: those left alone would wait without end."""
-        if self._gather is None:
+        if self.gather is None:
             return
-        mine = {name: failure._replace(cause=None) for name, failure in self._failures.items()}
-        for process, failures in enumerate(self._gather(mine)):
+        mine = {name: failure._replace(cause=None) for name, failure in self.failures.items()}
+        for process, failures in enumerate(self.gather(mine)):
             for name, failure in failures.items():
                 why = f"in process {process}: {failure.why}"
-                self._failures.setdefault(name, failure._replace(why=why))
+                self.failures.setdefault(name, failure._replace(why=why))
 
     def _settle(self) -> set[str]:
         """Raise the failures or tell the user, and return the names of the maps that failed."""
         is_raised = self._is_raised()
-        failures, self._failures = self._failures, {}  # an error holds on to all that there was
+        failures, self.failures = self.failures, {}  # an error holds on to all that there was
         for name, failure in failures.items():
             if is_raised:
-                self._samples = ()
-                speaker = self._voice.speaker
+                self.samples = ()
+                speaker = self.voice.speaker
                 raise MapError(name, failure.part, failure.why, speaker) from failure.cause
-            if self._memory.named or name in self._memory.num_outputs:
-                self._voice.warn(
+            if self.memory.named or name in self.memory.num_outputs:
+                self.voice.warn(
                     f"map {name!r} cannot be watched, because of its {failure.part}: "
                     f"{sentence(failure.why)} The map is missing from this look; training goes on. "
                     "This is said once.",
@@ -268,9 +233,9 @@ class Look:
         return set(failures)
 
     def _give_up(self, why: str) -> None:
-        self._memory.given_up, self._samples = True, ()
+        self.memory.given_up, self.samples = True, ()
         try:
-            advice = advise(self._root, self._batch, why, speaker=self._voice.speaker)
+            advice = advise(self.root, self.batch, why, speaker=self.voice.speaker)
         except Exception:  # noqa: BLE001  # of whatever the batch is made
             advice = f"it is not clear what to watch. {sentence(why)}"
-        self._voice.warn(advice, once="default map")
+        self.voice.warn(advice, once="default map")

@@ -24,59 +24,34 @@ Q = TypeVar("Q", bound=Question)
 
 
 class MapError(RuntimeError):
-    """A map cannot be watched, because of a part of it: its input, its forward, its truth, ...
-
-    ``why`` is the reason, a sentence; ``who`` is who wanted to watch.
-    """
+    """A map cannot be watched, because of a part (its input, its forward, ...); ``why`` is a sentence."""
 
     def __init__(self, name: str, part: str, why: str, who: str = "") -> None:
         who = f"{who}: map" if who else "Map"
         super().__init__(f"{who} {name!r} cannot be watched, because of its {part}: {why}")
         self.name, self.part, self.why = name, part, why
 
-    @classmethod
-    def of(cls, name: str, part: str, error: Exception) -> MapError:
-        """Make an error of another."""
-        return cls(name, part, explain(error))
-
 
 @dataclass(frozen=True)
 class WatchedMap:
-    """A function R^n -> R^m of a module, and where its points come from.
+    """A function R^n -> R^m of a module, and where its points come from."""
 
-    Attributes:
-        name: Its name in tags and messages.
-        function: Takes the inputs and then the contexts.
-        owner: The module whose parameters the function uses.
-        inputs: The parts of a batch that the Jacobian is taken by; of several, the joint one. None:
-            the batch itself, its first part, or what ``forward`` calls its input.
-        within: The part of the batch that the function takes whole, with the inputs in it, if it
-            takes a dictionary or another collection.
-        contexts: Further parts that are arguments and held fixed.
-        output: The part of what the function returns that is the output.
-        root: The second argument of a callable part that takes two.
-        input_names: Names of the n inputs.
-        output_names: Names of the m outputs.
-        input_std: Standard deviation of each input in the training data, shape (n,).
-        output_std: Standard deviation of each output, shape (m,).
-        dtype: The dtype of its points, if that is not the dtype of its weights.
-        questions: What is asked of it beside its spectrum.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    owner: nn.Module
+    name: str  # in tags and messages
+    function: Callable[..., Any]  # takes the inputs and then the contexts
+    owner: nn.Module  # whose parameters the function uses
+    # The parts of a batch that the Jacobian is taken by; of several, the joint one. None: the batch
+    # itself, its first part, or what `forward` calls its input.
     inputs: tuple[Part, ...] | None = None
-    within: Part | None = None
-    contexts: tuple[Part, ...] = ()
-    output: Part | None = None
-    root: nn.Module | None = None
-    input_names: Sequence[str] | None = None
-    output_names: Sequence[str] | None = None
-    input_std: Tensor | None = None
-    output_std: Tensor | None = None
-    dtype: torch.dtype | None = None
-    questions: tuple[Question, ...] = ()
+    within: Part | None = None  # what the function takes whole, with the inputs in it
+    contexts: tuple[Part, ...] = ()  # further arguments, held fixed
+    output: Part | None = None  # the part of what the function returns
+    root: nn.Module | None = None  # second argument of a callable part that takes two
+    input_names: Sequence[str] | None = None  # of the n inputs
+    output_names: Sequence[str] | None = None  # of the m outputs
+    input_std: Tensor | None = None  # (n,), of the training data
+    output_std: Tensor | None = None  # (m,), likewise
+    dtype: torch.dtype | None = None  # of its points, if not that of its weights
+    questions: tuple[Question, ...] = ()  # what is asked of it beside its spectrum
 
     def __post_init__(self) -> None:
         for argument in ("input_names", "output_names"):
@@ -179,12 +154,10 @@ class WatchedMap:
                 raise error from None
 
     def in_float64(self, device: str | None = None) -> WatchedMap:
-        """Return the same map with parameters and buffers cast (and moved); the module keeps its own.
+        """Return the map with parameters and buffers cast (and moved); the module keeps its own.
 
-        Its outputs are float64. A call raises MapError where the module insists on a dtype.
-
-        Raises:
-            ValueError: If the weights are sharded over processes: they cannot be substituted.
+        Its outputs are float64. It raises ValueError for weights sharded over processes, which cannot be
+        substituted; a call raises MapError where the module insists on a dtype.
         """
         if any(hasattr(parameter, "full_tensor") for parameter in self.owner.parameters()):
             raise ValueError(
@@ -258,8 +231,7 @@ class WatchedMap:
 def _substituted(module: nn.Module, tensors: Mapping[int, Tensor]) -> Iterator[None]:
     """Put other tensors, by the identity of what they replace, in the place of weights and buffers.
 
-    `torch.func.functional_call` swaps a part that has two names twice, and puts the first
-    substitute back in the place of the weight.
+    `torch.func.functional_call` swaps a part with two names twice, and leaves the first substitute.
     """
     attributes = [(vars(part), dict(vars(part))) for part in module.modules()]
     slots = [

@@ -53,10 +53,5 @@ def short(number: float, digits: int = 4) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Write a number of things.
-
-    Example:
-        >>> counted(1, "point"), counted(3, "false alarm")
-        ('1 point', '3 false alarms')
-    """
+    """Write a number of things: 1 point, 3 false alarms."""
     return f"1 {noun}" if number == 1 else f"{number} {noun}s"

@@ -213,18 +213,10 @@ def observe(
     part: str = "",
     outcomes: Tensor | None = None,
 ) -> Observation:
-    r"""Look at a map at some points, or at inputs (N, \*) alone, and put its questions.
+    r"""Look at a map at points, or inputs (N, \*) alone, and put its questions.
 
-    The map's module is in evaluation mode meanwhile, and afterwards as it was. ``stds`` are what is
-    standardised by; by default the map's own, or else those of the points. ``outcomes``, shape
-    (R, \*), are to be reached at the first R points.
-
-    Example:
-        >>> from lightning_invert.watch.resolution import resolve_maps
-        >>> (watched,) = resolve_maps({"code": "0"}, torch.nn.Sequential(torch.nn.Linear(7, 4)))
-        >>> observation = observe(watched, torch.randn(100, 7))
-        >>> observation.shape, observation.scalars["full_rank_fraction"]
-        ((4, 7), 1.0)
+    The modules are in evaluation mode meanwhile. ``stds`` (by default the map's, or else those of the
+    points) are what is standardised by; ``outcomes`` (R, \*) are to be reached at the first R points.
     """
     points = Points.of([points]) if isinstance(points, Tensor) else points
     thresholds, double = thresholds or Thresholds(), precision == "float64"
@@ -251,7 +243,6 @@ def observe(
             **options,
         )
         measurement = Measurement(
-            name=watched.name,
             owner=watched.owner,
             function=points.call(mapped),
             points=points,
@@ -289,7 +280,7 @@ def column_stds(
 ) -> tuple[Tensor, Tensor]:
     """Return standard deviations of inputs (n,) and outputs (m,): the map's own, or of the points.
 
-    1 for a column that does not vary. ``mapped`` is evaluated instead of the map, as in float64.
+    1 for a constant column. ``mapped`` is evaluated instead of the map, as in float64.
     """
     if watched.stds is not None:
         return watched.stds

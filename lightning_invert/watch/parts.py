@@ -19,14 +19,10 @@ MAX_LEAVES = 24
 
 
 class Part:
-    """The way to a part of something.
+    """The way to a part of a batch; ``where`` is its name in messages.
 
-    Each step is an index, a key, the name of an attribute, or a callable of what the steps before
-    lead to (and, if it takes two arguments, of the module). ``where`` is its name in messages.
-
-    Example:
-        >>> Part("input", (0, "x"))(({"x": 3.0}, "label"))
-        3.0
+    Each step is an index, a key, an attribute's name, or a callable of what the steps before lead to (and,
+    if it takes two arguments, of the module).
     """
 
     def __init__(self, where: str, steps: Sequence[Step]) -> None:
@@ -67,14 +63,7 @@ def parse_part(where: str, value: Any) -> Part:
 
 
 def parse_parts(where: str, value: Any) -> tuple[Part, ...]:
-    """Return one part or several: a list that holds lists describes several.
-
-    Example:
-        >>> [part.steps for part in parse_parts("input", [[0, "x"], [0, "c"]])]
-        [(0, 'x'), (0, 'c')]
-        >>> [part.steps for part in parse_parts("input", [0, "x"])]
-        [(0, 'x')]
-    """
+    """Return one part or several: a list that holds lists describes several."""
     if isinstance(value, list | tuple) and any(isinstance(part, list | tuple) for part in value):
         return tuple(parse_part(where, part) for part in value)
     return (parse_part(where, value),)
@@ -108,12 +97,7 @@ def describe(value: Any) -> str:
 
 
 def leaves(value: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[list[int | str], Any]]:
-    """Yield each part that has no parts itself, with the path to it.
-
-    Example:
-        >>> [path for path, _ in leaves(({"x": 1, "c": [2, 3]}, "label"))]
-        [[0, 'x'], [0, 'c', 0], [0, 'c', 1], [1]]
-    """
+    """Yield each part without parts of its own, with the path to it: ([0, 'x'], 1) of ({'x': 1},)."""
     parts: Mapping[Any, Any] | None = None
     if len(path) < MAX_DEPTH:
         if isinstance(value, Mapping):

@@ -15,32 +15,20 @@ from lightning_invert.jacobians.evaluation import plain
 __all__ = ["Frame", "Points"]
 
 
-class _Row(NamedTuple):
-    """The place of a tensor that has a row for each point."""
+class _Place(NamedTuple):
+    """The place, in what the function takes, of an input or of a tensor with a row for each point."""
 
-    number: int
-
-
-class _Input(NamedTuple):
-    """The place of one of the inputs, in a collection that the function takes whole."""
-
+    is_input: bool
     number: int
 
 
 @dataclass(frozen=True)
 class Frame:
-    """How a map's arguments are made of the tensors that have a row for each point.
+    """How a map's arguments are made of the tensors that have a row for each point."""
 
-    Attributes:
-        shapes: Of the inputs, where there are several: their joint Jacobian is watched.
-        context: The further arguments, with places for tensors.
-        within: The collection in which the inputs are handed over, likewise; without one, they are
-            the first arguments.
-    """
-
-    shapes: tuple[torch.Size, ...]
-    context: tuple[Any, ...] = ()
-    within: Any = None
+    shapes: tuple[torch.Size, ...]  # of the inputs; of several, the joint Jacobian is watched
+    context: tuple[Any, ...] = ()  # the further arguments, with places for tensors
+    within: Any = None  # the collection that takes the inputs; None: they are the first arguments
 
     def arguments(self, x: Tensor, rows: Sequence[Tensor]) -> list[Any]:
         """Return the arguments of the function: inputs (N, *), or joint (N, n), and other rows."""
@@ -53,53 +41,42 @@ class Frame:
         if self.within is None and not self.context:
             return inputs
 
-        def fill(place: _Input | _Row) -> Tensor:
-            return (inputs if isinstance(place, _Input) else rows)[place.number]
+        def fill(place: _Place) -> Tensor:
+            return (inputs if place.is_input else rows)[place.number]
 
-        further = [apply_to_collection(part, (_Row, _Input), fill) for part in self.context]
+        further = [apply_to_collection(part, _Place, fill) for part in self.context]
         if self.within is None:
             return [*inputs, *further]
-        return [apply_to_collection(self.within, (_Row, _Input), fill), *further]
+        return [apply_to_collection(self.within, _Place, fill), *further]
 
 
 @dataclass(frozen=True)
 class Points:
-    """N points of a map.
+    """N points of a map."""
 
-    Attributes:
-        inputs: What the Jacobian is taken by, shape (N, *).
-        context: Further tensors with a row for each point, which are held fixed.
-        frame: How the map's arguments are made of both.
-
-    Example:
-        >>> points = Points.of([torch.zeros(5, 2)], [{"label": torch.arange(5)}, "fixed"])
-        >>> points.context[0].tolist(), points.frame.arguments(points.inputs, points.context)[2]
-        ([0, 1, 2, 3, 4], 'fixed')
-    """
-
-    inputs: Tensor
-    context: tuple[Tensor, ...] = ()
-    frame: Frame = Frame((torch.Size(),))
+    inputs: Tensor  # what the Jacobian is taken by, (N, *)
+    context: tuple[Tensor, ...] = ()  # further tensors with a row for each point, held fixed
+    frame: Frame = Frame((torch.Size(),))  # how the map's arguments are made of both
 
     @classmethod
     def of(
         cls, inputs: Sequence[Tensor], context: Sequence[Any] = (), within: Any = None
     ) -> Points:
-        """Sort a batch's parts into rows and what is the same for all points.
+        """Sort parts of a batch into rows and what is the same for all points.
 
-        Inputs are of shape (N, *). The context has tensors of shape (N, *), collections of such, and
-        anything else. ``within`` is the collection with the inputs in it, if the map takes that.
+        Inputs are (N, *). The context is tensors (N, *), collections of such, and anything else. ``within`` is
+        the collection with the inputs in it, if the map takes that.
         """
         count, rows = len(inputs[0]), list[Tensor]()
 
         def place(tensor: Tensor) -> Any:
             for number, part in enumerate(inputs if within is not None else ()):
                 if part is tensor:
-                    return _Input(number)
+                    return _Place(True, number)
             if tensor.ndim == 0 or len(tensor) != count:
                 return tensor
             rows.append(plain(tensor))
-            return _Row(len(rows) - 1)
+            return _Place(False, len(rows) - 1)
 
         frame = Frame(
             tuple(part.shape[1:] for part in inputs),
@@ -134,15 +111,11 @@ class Points:
             return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
         with torch.inference_mode(False):
-            return self._moved(move)
-
-    def _moved(self, move: Callable[[Tensor], Tensor]) -> Points:
-        frame = replace(
-            self.frame,
-            context=apply_to_collection(self.frame.context, Tensor, move),
-            within=apply_to_collection(self.frame.within, Tensor, move),
-        )
-        return replace(self.with_rows([move(row) for row in self.rows]), frame=frame)
+            context, within = apply_to_collection(
+                (self.frame.context, self.frame.within), Tensor, move
+            )
+            frame = replace(self.frame, context=context, within=within)
+            return replace(self.with_rows([move(row) for row in self.rows]), frame=frame)
 
     def call(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``function`` as one of the inputs and the rows of the context."""

@@ -33,20 +33,13 @@ def quantiles(
 
 
 def wilson_interval(share: float, total: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    r"""Return Wilson's score interval of a share.
+    r"""Return Wilson's score interval of a share of N = ``total``; without points it is (0, 1).
 
     .. math:: \frac{p + z^2 / 2N \pm z \sqrt{p (1 - p) / N + z^2 / 4N^2}}{1 + z^2 / N}
 
-    Unlike the usual :math:`p \pm z \sqrt{p (1 - p) / N}` it does not shrink to nothing at 0 and 1,
-    where the share of points at full rank mostly is. (E. B. Wilson, *Probable inference, the law of
-    succession, and statistical inference*, JASA 22, 1927.)
-
-    N is ``total``; without points it is (0, 1).
-
-    Example:
-        >>> low, high = wilson_interval(1.0, 256)
-        >>> round(low, 3), high
-        (0.985, 1.0)
+    The usual :math:`p \pm z \sqrt{p (1 - p) / N}` shrinks to nothing at 0 and 1, where the share of points
+    at full rank mostly is. (E. B. Wilson, *Probable inference, the law of succession, and statistical
+    inference*, JASA 22, 1927.)
     """
     if total == 0:
         return 0.0, 1.0
@@ -60,16 +53,10 @@ def wilson_interval(share: float, total: int, *, confidence: float = 0.95) -> tu
 def quantile_ranks(
     total: int, q: float, *, confidence: float = 0.95
 ) -> tuple[int | None, int | None]:
-    r"""Return which two of the ordered values of a sample enclose a quantile.
+    """Return the indices of two ordered values of a sample that enclose a quantile; None: too few values.
 
     How many of N values lie below the q-quantile follows the binomial law B(N, q), whatever the law
     of the values. (H. A. David and H. N. Nagaraja, *Order Statistics*, 3rd ed., section 7.1.)
-
-    Indices count from 0; ``None``: so small a sample has no such end.
-
-    Example:
-        >>> quantile_ranks(256, 0.5), quantile_ranks(256, 0.95), quantile_ranks(20, 0.95)
-        ((111, 144), (235, 250), (16, None))
     """
     if total == 0:
         return None, None
@@ -91,10 +78,6 @@ def student_quantile(share: float, freedom: int) -> float:
     With :math:`\theta = \arctan(t / \sqrt\nu)`, the distribution function is a finite sum of
     :math:`\sin\theta \cos^j\theta`, which is inverted by bisection. (M. Abramowitz and I. A. Stegun,
     *Handbook of Mathematical Functions*, 26.7.3 and 26.7.4.)
-
-    Example:
-        >>> round(student_quantile(0.95, 3), 4)
-        2.3534
     """
 
     def between(theta: float) -> float:

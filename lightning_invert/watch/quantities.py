@@ -19,10 +19,7 @@ def spectrum_quantities(
     bands: tuple[float, float],
     condition_limit: float,
 ) -> dict[str, Array]:
-    """Return what :mod:`~lightning_invert.watch.scalars` summarises, each of shape (N,).
-
-    Shapes: singular values (N, k), condition numbers and ranks (N,).
-    """
+    """Return the quantities (N,) of singular values (N, k), condition numbers (N,) and ranks (N,)."""
     # NumPy, not torch: for some hundred numbers its operations cost a fraction.
     sigma, cond = to_numpy(singular_values), to_numpy(condition)
     finite = np.isfinite(sigma).all(1)

@@ -65,16 +65,7 @@ def resolve_maps(
 
 
 def checked_maps(maps: Any) -> dict[str, dict[str, Any]]:
-    """Return a mapping for each map, as far as it makes sense by itself.
-
-    Raises:
-        ValueError: If there is no map, or a key is not known.
-        TypeError: If an entry is of the wrong kind.
-
-    Example:
-        >>> checked_maps({"first": "net.0"})
-        {'first': {'module': 'net.0'}}
-    """
+    """Return a mapping for each map, or raise ValueError or TypeError if one makes no sense by itself."""
     if not isinstance(maps, Mapping) or not maps:
         raise ValueError(wrong("maps", "a mapping with at least one map, {'forward': 'net'}", maps))
     return {name: _checked_spec(name, entry) for name, entry in maps.items()}

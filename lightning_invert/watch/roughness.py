@@ -59,23 +59,11 @@ def roughness(watched: WatchedMap, points: Points) -> list[str]:
 
 
 def is_staircase(watched: WatchedMap, points: Points) -> bool:
-    r"""Tell whether a map is piecewise linear without being linear, as with ReLU.
+    """Tell whether a map is piecewise linear without being linear, as with ReLU.
 
-    Its Jacobian does not change under a small step at most points, though it differs between them.
-    One random combination of the Jacobian's rows is compared, in float64, at two points at least. It
-    is ``False`` where it cannot be told: of more than 16.8 million parameters, of weights in several
-    processes, of a module that insists on a dtype of its own.
-
-    Example:
-        >>> from lightning_invert.watch.resolution import resolve_maps
-        >>> x = Points.of([torch.randn(4, 3)])
-        >>> for kind in (nn.ReLU, nn.Tanh, nn.Identity):
-        ...     net = nn.Sequential(nn.Linear(3, 8), kind(), nn.Linear(8, 2))
-        ...     (watched,) = resolve_maps({"f": ""}, net)
-        ...     print(is_staircase(watched, x))
-        True
-        False
-        False
+    Its Jacobian does not change under a small step at most points, though it differs between them: one
+    random combination of its rows is compared, in float64, at two points at least. ``False`` where it
+    cannot be told: too many parameters, weights in several processes, a module with a dtype of its own.
     """
     if sum(p.numel() for p in watched.owner.parameters()) > MAX_NUMBERS_CAST:
         return False

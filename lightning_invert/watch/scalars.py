@@ -40,36 +40,22 @@ _ENDS = ("_low", "_high")
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number that is logged of a map.
+    """A number that is logged of a map."""
 
-    Attributes:
-        name: Its name, the last part of its tag.
-        of: Who reports it: ``"spectrum"``, or the key of a finding.
-        quantity: The quantity whose statistic it is.
-        statistic: The statistic; ``"its own"``: the finding computes it from several quantities.
-        better: Whether larger or smaller values are better.
-        empty: Its value where the quantity is known at no point: the worst possible.
-        formula: Its formula at one point.
-        doc: The statistic, and what else a reader needs, in a line.
-        essential: Whether every logger gets it.
-        compared: Whether a table of runs shows its last value.
-        chart: Title of its chart. A chart of TensorBoard gives all curves of a run one colour: it
-            has one curve, or two that cannot cross.
-        interval: Where the ends of its 95 % interval lie if the points are too few to tell; None:
-            it has no interval.
-    """
-
-    name: str
-    of: tuple[str, ...]
-    quantity: str
-    statistic: Statistic
+    name: str  # the last part of its tag
+    of: tuple[str, ...]  # who reports it: "spectrum", or the key of a finding
+    quantity: str  # the quantity whose statistic it is
+    statistic: Statistic  # "its own": the finding computes it from several quantities
     better: Literal["larger", "smaller"]
-    empty: float
-    formula: str
-    doc: str
-    essential: bool = False
-    compared: bool = False
+    empty: float  # where the quantity is known at no point: the worst possible value
+    formula: str  # at one point
+    doc: str  # the statistic, and what else a reader needs, in a line
+    essential: bool = False  # whether every logger gets it
+    compared: bool = False  # whether a table of runs shows its last value
+    # Title of its chart. TensorBoard gives all curves of a run in a chart one colour: a chart has one
+    # curve, or two that cannot cross.
     chart: str = ""
+    # Ends of its 95 % interval where the points are too few to tell; None: it has no interval.
     interval: tuple[float, float] | None = None
 
     @property
@@ -115,152 +101,90 @@ _SPECTRUM, _PROBES, _BOTH = ("spectrum",), ("probes",), ("spectrum", "probes")
 _TRUTH, _RUNS, _REACH, _ROUND_TRIP = ("truth",), ("runs",), ("reach",), ("round_trip",)
 
 _ROWS = (
-    Scalar(
-        "full_rank_fraction", _SPECTRUM, "full_rank", "mean", "larger", 0.0,
+    Scalar("full_rank_fraction", _SPECTRUM, "full_rank", "mean", "larger", 0.0,
         "rank(J) = k", "share of points whose numerical rank is k = min(m, n)",
-        essential=True, compared=True, chart="share at full rank", interval=_SHARE_ENDS,
-    ),
-    Scalar(
-        "stable_fraction", _SPECTRUM, "stable", "mean", "larger", 0.0,
+        essential=True, compared=True, chart="share at full rank", interval=_SHARE_ENDS),
+    Scalar("stable_fraction", _SPECTRUM, "stable", "mean", "larger", 0.0,
         "κ < bands[0]", "share of points in the first band of κ",
-        essential=True, compared=True, chart="share stable",
-    ),
-    Scalar(
-        "moderate_fraction", _SPECTRUM, "moderate", "mean", "smaller", 0.0,
-        "bands[0] ≤ κ ≤ bands[1]", "share of points in the second band",
-    ),
-    Scalar(
-        "ill_conditioned_fraction", _SPECTRUM, "ill_conditioned", "mean", "smaller", 0.0,
+        essential=True, compared=True, chart="share stable"),
+    Scalar("moderate_fraction", _SPECTRUM, "moderate", "mean", "smaller", 0.0,
+        "bands[0] ≤ κ ≤ bands[1]", "share of points in the second band"),
+    Scalar("ill_conditioned_fraction", _SPECTRUM, "ill_conditioned", "mean", "smaller", 0.0,
         "bands[1] < κ < ∞", "share of points in the third band",
-        essential=True, chart="share ill-conditioned",
-    ),
-    Scalar(
-        "singular_fraction", _SPECTRUM, "singular", "mean", "smaller", 0.0,
+        essential=True, chart="share ill-conditioned"),
+    Scalar("singular_fraction", _SPECTRUM, "singular", "mean", "smaller", 0.0,
         "κ = ∞", "share of points in the last band; the four add up to 1",
-        essential=True, chart="share singular",
-    ),
-    Scalar(
-        "unresolved_fraction", _SPECTRUM, "unresolved", "mean", "smaller", 0.0,
-        "κ > 1 / (ε max(m, n))", "share of points whose κ is beyond what the arithmetic can tell",
-    ),
-    Scalar(
-        "nonfinite_fraction", _BOTH, "nonfinite", "mean", "smaller", 1.0,
-        "J has a NaN or inf", "share of all points, which everything else leaves out",
-    ),
-    Scalar(
-        "log10_cond_median", _SPECTRUM, "log10_cond", "median", "smaller", MAX_LOG10_COND,
+        essential=True, chart="share singular"),
+    Scalar("unresolved_fraction", _SPECTRUM, "unresolved", "mean", "smaller", 0.0,
+        "κ > 1 / (ε max(m, n))", "share of points whose κ is beyond what the arithmetic can tell"),
+    Scalar("nonfinite_fraction", _BOTH, "nonfinite", "mean", "smaller", 1.0,
+        "J has a NaN or inf", "share of all points, which everything else leaves out"),
+    Scalar("log10_cond_median", _SPECTRUM, "log10_cond", "median", "smaller", MAX_LOG10_COND,
         "min(log₁₀ κ, 16)", "median; always finite",
         essential=True, compared=True, chart="log10 κ: median and, above, 95 %",
-        interval=_LOG10_ENDS,
-    ),
-    Scalar(
-        "log10_cond_p05", _SPECTRUM, "log10_cond", "p05", "smaller", MAX_LOG10_COND,
-        "min(log₁₀ κ, 16)", "5th percentile",
-    ),
-    Scalar(
-        "log10_cond_p95", _SPECTRUM, "log10_cond", "p95", "smaller", MAX_LOG10_COND,
+        interval=_LOG10_ENDS),
+    Scalar("log10_cond_p05", _SPECTRUM, "log10_cond", "p05", "smaller", MAX_LOG10_COND,
+        "min(log₁₀ κ, 16)", "5th percentile"),
+    Scalar("log10_cond_p95", _SPECTRUM, "log10_cond", "p95", "smaller", MAX_LOG10_COND,
         "min(log₁₀ κ, 16)", "95th percentile",
         essential=True, compared=True, chart="log10 κ: median and, above, 95 %",
-        interval=_LOG10_ENDS,
-    ),
-    Scalar(
-        "cond_median", _SPECTRUM, "cond", "median", "smaller", math.inf,
-        "κ = σ₁ / σₖ", "median; may be inf",
-    ),
-    Scalar(
-        "cond_p95", _SPECTRUM, "cond", "p95", "smaller", math.inf,
-        "κ = σ₁ / σₖ", "95th percentile; may be inf",
-    ),
-    Scalar(
-        "sigma_min_median", _SPECTRUM, "sigma_min", "median", "larger", 0.0,
-        "σₖ", "median", essential=True, chart="smallest singular value: median",
-    ),
+        interval=_LOG10_ENDS),
+    Scalar("cond_median", _SPECTRUM, "cond", "median", "smaller", math.inf,
+        "κ = σ₁ / σₖ", "median; may be inf"),
+    Scalar("cond_p95", _SPECTRUM, "cond", "p95", "smaller", math.inf,
+        "κ = σ₁ / σₖ", "95th percentile; may be inf"),
+    Scalar("sigma_min_median", _SPECTRUM, "sigma_min", "median", "larger", 0.0,
+        "σₖ", "median", essential=True, chart="smallest singular value: median"),
     Scalar("sigma_max_median", _BOTH, "sigma_max", "median", "smaller", 0.0, "σ₁", "median"),
-    Scalar(
-        "effective_rank", _SPECTRUM, "effective_rank", "mean", "larger", 0.0,
-        "exp(entropy of σ / Σσ)", "mean; how many directions count, without a threshold",
-    ),
-    Scalar(
-        "log10_cond_lower_bound_median", _PROBES, "log10_cond_lower_bound", "median", "smaller",
+    Scalar("effective_rank", _SPECTRUM, "effective_rank", "mean", "larger", 0.0,
+        "exp(entropy of σ / Σσ)", "mean; how many directions count, without a threshold"),
+    Scalar("log10_cond_lower_bound_median", _PROBES, "log10_cond_lower_bound", "median", "smaller",
         MAX_LOG10_COND, "log₁₀ of a lower bound of κ", "median, capped at 16",
-        essential=True, chart="log10 of what κ is at least: median",
-    ),
-    Scalar(
-        "log10_cond_lower_bound_p95", _PROBES, "log10_cond_lower_bound", "p95", "smaller",
-        MAX_LOG10_COND, "log₁₀ of a lower bound of κ", "95th percentile, capped at 16",
-    ),
-    Scalar(
-        "stable_rank_median", _PROBES, "stable_rank", "median", "larger", 0.0,
+        essential=True, chart="log10 of what κ is at least: median"),
+    Scalar("log10_cond_lower_bound_p95", _PROBES, "log10_cond_lower_bound", "p95", "smaller",
+        MAX_LOG10_COND, "log₁₀ of a lower bound of κ", "95th percentile, capped at 16"),
+    Scalar("stable_rank_median", _PROBES, "stable_rank", "median", "larger", 0.0,
         "‖J‖²_F / σ₁²", "median of an estimate",
-        essential=True, chart="stable rank: median",
-    ),
-    Scalar(
-        "stable_rank_error", _PROBES, "stable_rank_error", "median", "smaller", 0.0,
-        "standard error of the stable rank", "median",
-    ),
-    Scalar(
-        "participation_ratio_median", _PROBES, "participation_ratio", "median", "larger", 0.0,
+        essential=True, chart="stable rank: median"),
+    Scalar("stable_rank_error", _PROBES, "stable_rank_error", "median", "smaller", 0.0,
+        "standard error of the stable rank", "median"),
+    Scalar("participation_ratio_median", _PROBES, "participation_ratio", "median", "larger", 0.0,
         "(Σσ²)² / Σσ⁴", "median of an estimate: how many singular values share ‖J‖_F",
-        essential=True,
-    ),
-    Scalar(
-        "participation_ratio_error", _PROBES, "participation_ratio_error", "median", "smaller", 0.0,
-        "standard error of the participation ratio", "median",
-    ),
-    Scalar(
-        "consistency_error", _ROUND_TRIP, "consistency_error", "root mean square", "smaller",
+        essential=True),
+    Scalar("participation_ratio_error", _PROBES, "participation_ratio_error", "median", "smaller", 0.0,
+        "standard error of the participation ratio", "median"),
+    Scalar("consistency_error", _ROUND_TRIP, "consistency_error", "root mean square", "smaller",
         math.inf, "‖F(I(y)) − y‖ / √m", "root mean square, in standard units",
-        essential=True, chart="round trip: error",
-    ),
-    Scalar(
-        "jacobian_consistency_error", _ROUND_TRIP, "jacobian_consistency_error",
+        essential=True, chart="round trip: error"),
+    Scalar("jacobian_consistency_error", _ROUND_TRIP, "jacobian_consistency_error",
         "root mean square", "smaller", math.inf,
         "‖J − 1‖_F / √m", "root mean square; J is the Jacobian of the round trip",
-        essential=True, chart="round trip: error of the slope",
-    ),
-    Scalar(
-        "jacobian_error_median", _TRUTH, "jacobian_error", "median", "smaller", math.inf,
+        essential=True, chart="round trip: error of the slope"),
+    Scalar("jacobian_error_median", _TRUTH, "jacobian_error", "median", "smaller", math.inf,
         "‖J − J*‖_F / ‖J*‖_F", "median; J* is the true Jacobian",
-        essential=True, chart="error of the Jacobian: median",
-    ),
-    Scalar(
-        "jacobian_error_p95", _TRUTH, "jacobian_error", "p95", "smaller", math.inf,
-        "‖J − J*‖_F / ‖J*‖_F", "95th percentile",
-    ),
-    Scalar(
-        "cond_rank_correlation", _TRUTH, "", "its own", "larger", 0.0,
-        "Spearman's ρ of κ and κ*", "1 where neither varies, 0 where one alone does",
-    ),
-    Scalar(
-        "fragile_precision", _TRUTH, "", "its own", "larger", 0.0,
+        essential=True, chart="error of the Jacobian: median"),
+    Scalar("jacobian_error_p95", _TRUTH, "jacobian_error", "p95", "smaller", math.inf,
+        "‖J − J*‖_F / ‖J*‖_F", "95th percentile"),
+    Scalar("cond_rank_correlation", _TRUTH, "", "its own", "larger", 0.0,
+        "Spearman's ρ of κ and κ*", "1 where neither varies, 0 where one alone does"),
+    Scalar("fragile_precision", _TRUTH, "", "its own", "larger", 0.0,
         "share of κ ≥ bands[0] with κ* ≥ bands[0]",
-        "of the points reported as fragile, the share that truly is; 1 where none is reported",
-    ),
-    Scalar(
-        "fragile_recall", _TRUTH, "", "its own", "larger", 0.0,
+        "of the points reported as fragile, the share that truly is; 1 where none is reported"),
+    Scalar("fragile_recall", _TRUTH, "", "its own", "larger", 0.0,
         "share of κ* ≥ bands[0] with κ ≥ bands[0]",
         "of the truly fragile points, the share that is reported; 1 where none is fragile",
-        essential=True, chart="share of the truly fragile points that is found",
-    ),
-    Scalar(
-        "log10_cond_spread_median", _RUNS, "log10_cond_spread", "median", "smaller", math.inf,
-        "standard deviation of log₁₀ κ over the runs", "median",
-    ),
-    Scalar(
-        "log10_cond_coverage", _RUNS, "log10_cond_covered", "mean", "larger", 0.0,
-        "κ* in the 90 % error bar of κ", "share of points, with a truth",
-    ),
-    Scalar(
-        "spread_error_correlation", _RUNS, "", "its own", "larger", 0.0,
-        "Spearman's ρ of the spread and the error of log₁₀ κ", "with a truth",
-    ),
-    Scalar(
-        "reachable_fraction", _REACH, "reached", "mean", "larger", 0.0,
+        essential=True, chart="share of the truly fragile points that is found"),
+    Scalar("log10_cond_spread_median", _RUNS, "log10_cond_spread", "median", "smaller", math.inf,
+        "standard deviation of log₁₀ κ over the runs", "median"),
+    Scalar("log10_cond_coverage", _RUNS, "log10_cond_covered", "mean", "larger", 0.0,
+        "κ* in the 90 % error bar of κ", "share of points, with a truth"),
+    Scalar("spread_error_correlation", _RUNS, "", "its own", "larger", 0.0,
+        "Spearman's ρ of the spread and the error of log₁₀ κ", "with a truth"),
+    Scalar("reachable_fraction", _REACH, "reached", "mean", "larger", 0.0,
         "‖F(x) − y‖ ≤ 0.01",
         "share of the outcomes y that the solver reaches from the inverse's proposals",
         essential=True, chart="share of the outcomes that is reached from the proposals",
-        interval=_SHARE_ENDS,
-    ),
+        interval=_SHARE_ENDS),
 )  # fmt: skip
 
 SCALARS = {row.name: row for row in _ROWS}
@@ -273,12 +197,7 @@ def scalars_of(source: str) -> list[Scalar]:
 
 
 def scalar_named(name: str) -> Scalar | None:
-    """Return the row of a scalar, or of the scalar whose interval ends there.
-
-    Example:
-        >>> scalar_named("full_rank_fraction_low").better, scalar_named("loss")
-        ('larger', None)
-    """
+    """Return the row of a scalar, or of the scalar whose interval ends there."""
     return next((row for row in SCALARS.values() if name in row.names), None)
 
 
@@ -289,12 +208,7 @@ def scalar_names(source: str | None = None) -> list[str]:
 
 
 def summarise(quantities: Mapping[str, Array]) -> dict[str, float]:
-    """Return the scalars that are a statistic of one of the quantities, each of shape (N,).
-
-    Example:
-        >>> summarise({"cond": np.array([1.0, 3.0, np.nan])})
-        {'cond_median': 2.0, 'cond_p95': 2.9}
-    """
+    """Return the scalars that are a statistic of one of the quantities, each of shape (N,)."""
     ordered: dict[str, Array] = {}
     scalars: dict[str, float] = {}
     for row in SCALARS.values():

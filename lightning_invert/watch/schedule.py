@@ -11,17 +11,7 @@ __all__ = ["Schedule"]
 
 
 class Schedule:
-    """Decide which validations are watched.
-
-    Args:
-        every_n_validations: n: validations 0, n, 2n, ... ``"log"``: 0, 1, 2, 4, 8, ... A list: 0 and
-            these.
-
-    Example:
-        >>> schedule = Schedule("log")
-        >>> [number for number in range(20) if schedule.is_due(number)]
-        [0, 1, 2, 4, 8, 16]
-    """
+    """Decide which validations are watched. n: 0, n, 2n, ... ``"log"``: 0, 1, 2, 4, 8, ... A list: 0 and these."""
 
     def __init__(self, every_n_validations: int | Literal["log"] | Sequence[int] = 1) -> None:
         name, every = "every_n_validations", every_n_validations

@@ -12,23 +12,7 @@ __all__ = ["Voice", "explain", "sentence"]
 
 
 class Voice:
-    """Tell the user something in the name of one speaker.
-
-    With Lightning, only the process of rank 0 speaks.
-
-    Args:
-        speaker: Whose name stands before each message.
-
-    Example:
-        >>> import warnings
-        >>> voice = Voice("analyze")
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     for _ in range(2):
-        ...         voice.warn("the file is empty.", once="empty")
-        >>> [str(warning.message) for warning in caught]
-        ['analyze: the file is empty.']
-    """
+    """Tell the user something after the name of a speaker; with Lightning, in the process of rank 0 alone."""
 
     def __init__(self, speaker: str) -> None:
         self.speaker = speaker
@@ -57,12 +41,7 @@ class Voice:
 
 
 def sentence(text: str) -> str:
-    """End a text with a full stop, unless it has an end.
-
-    Example:
-        >>> sentence("ZeroDivisionError: a pole"), sentence("Name it.")
-        ('ZeroDivisionError: a pole.', 'Name it.')
-    """
+    """End a text with a full stop, unless it has an end."""
     text = text.rstrip()
     return text if text.endswith((".", "!", "?", ":")) else f"{text}."
 

@@ -111,9 +111,8 @@ class Watcher:
     def names_of(self, root: nn.Module) -> list[str]:
         """Return the names of a module's maps, none if its default map is not found.
 
-        Raises:
-            ValueError: If a named map is not found, or ``reachable_steps`` are given and no map says
-                from where to reach its outcomes.
+        It raises ValueError if a named map is not found, or if ``reachable_steps`` are given and no map says
+        from where to reach its outcomes.
         """
         self._find_maps(root)
         return self.memory.names

@@ -29,10 +29,7 @@ class Directions(Finding):
     outputs: Tensor
 
     def shares(self, observation: Observed) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the mean square of each component, input -> share and output -> share.
-
-        The shares of the inputs add up to 1, those of the outputs likewise.
-        """
+        """Return input -> share and output -> share: the mean square of each component. Each side adds up to 1."""
         return (
             _shares(observation.input_names, to_numpy(self.inputs)),
             _shares(observation.output_names, to_numpy(self.outputs)),

@@ -23,6 +23,7 @@ from lightning_invert.watch.numerals import counted, percent, percent_interval
 from lightning_invert.watch.parts import Part, describe, parse_part
 from lightning_invert.watch.quantities import to_numpy
 from lightning_invert.watch.scalars import Array
+from lightning_invert.watch.voice import explain
 
 __all__ = ["TOLERANCE", "Reach", "Reachability", "read_bounds"]
 
@@ -34,20 +35,14 @@ _KEYS = ("inverse", "outcomes", "bounds")
 
 @dataclass(frozen=True)
 class Reachability(Finding):
-    """How near the solver came to the outcomes of N points, from the proposals for them.
-
-    Attributes:
-        distance: Euclidean, in standard deviations of the outputs, shape (N,), float64: at the
-            start, if that is near enough, or after at most ``steps`` steps. Infinite where proposal
-            or outcome of it are not finite; NaN where the wanted outcome is not, or was not asked
-            for.
-        steps: How many were allowed.
-    """
+    """How near the solver came to the outcomes of N points, from the proposals for them."""
 
     key = "reach"
 
+    # Euclidean, in standard deviations of the outputs, (N,), float64. inf: the proposal or its outcome
+    # is not finite. NaN: the wanted outcome is not, or none was asked for.
     distance: Tensor
-    steps: int
+    steps: int  # how many were allowed; none are taken from a start that is near enough
 
     @property
     def reached(self) -> Tensor:
@@ -73,26 +68,17 @@ class Reachability(Finding):
 
 @dataclass(frozen=True)
 class Reach(MapQuestion):
-    """How many outcomes does the solver reach from what the inverse proposes, inside a box?
-
-    Attributes:
-        name: The map F that is asked.
-        inverse: I, which proposes inputs of F for wanted outcomes.
-        outcomes: Which part of a batch is wanted, with a row for each point.
-        low: The lower end of each input, float64, shape () or (n,); infinite where it is open, and
-            NaN where it is not known, which stands for the least of the sampled points.
-        high: The upper end, likewise.
-        steps: How many steps of the solver are tried for each outcome.
-    """
+    """How many outcomes does the solver reach from what the inverse proposes, inside a box?"""
 
     key = "reach"
 
-    name: str
-    inverse: WatchedMap
-    outcomes: Part
+    name: str  # of the map F that is asked
+    inverse: WatchedMap  # proposes inputs of F for wanted outcomes
+    outcomes: Part  # the part of a batch that is wanted, a row for each point
+    # Ends of each input, float64, () or (n,). inf: open. NaN: unknown, that of the sampled points.
     low: Tensor
     high: Tensor
-    steps: int = 10
+    steps: int = 10  # of the solver, tried for each outcome
 
     @classmethod
     def check(cls, where: str, value: Any) -> None:
@@ -134,25 +120,18 @@ class Reach(MapQuestion):
         return (self.outcomes,)
 
     def take(self, batch: Any, root: nn.Module | None) -> Tensor:
-        """Take what is to be reached out of a batch, a row for each point.
-
-        Raises:
-            MapError: If it is not there, or is no floating tensor.
-        """
+        """Take the outcomes to be reached, (N, ...), out of a batch, or raise MapError if there are none."""
         try:
             y = self.outcomes(batch, root)
         except Exception as error:
-            raise MapError.of(self.name, self.key, error) from error
+            raise MapError(self.name, self.key, explain(error)) from error
         if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim < 2:
             why = f"expected its outcomes to be a floating tensor of shape (N, m), but got {describe(y)}."
             raise MapError(self.name, self.key, why)
         return y.detach()
 
     def box(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return lower and upper ends, shape (n,), where they are not known those of inputs (N, n).
-
-        Inputs that are not finite do not count.
-        """
+        """Return the ends (n,); an unknown one is the least or greatest finite one of the inputs (N, n)."""
         n = inputs.shape[1]
         for end in (self.low, self.high):
             if end.shape not in ((), (n,)):
@@ -171,13 +150,10 @@ class Reach(MapQuestion):
         )
 
     def measure(self, measurement: Measurement) -> Reachability | None:
-        """Go from the proposals for the outcomes to these, inside the box.
+        """Go from the proposals to the outcomes inside the box: one approach of Levenberg and Marquardt.
 
-        One approach of Levenberg and Marquardt, as :func:`~lightning_invert.solve` begins with
-        (which, of what that does not reach, tries as many steps again with care).
-
-        Raises:
-            MapError: If the shapes do not fit, or weights are sharded over processes.
+        :func:`~lightning_invert.solve` begins with that, and tries as many careful steps again at what it
+        does not reach. It raises MapError if shapes do not fit or weights are sharded over processes.
         """
         if measurement.outcomes is None or not measurement.spectrum.formed:
             return None
@@ -193,7 +169,7 @@ class Reach(MapQuestion):
         model = Model(
             lambda z: measurement.function(z.reshape(-1, *inputs.shape[1:])).flatten(1),
             m,
-            *(std.detach().to(x.device).double() for std in measurement.stds),
+            *(std.detach().to(x.device).double() for std in measurement.find_stds()),
         )
         distance = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
         for rows in targets.isfinite().all(1).nonzero()[:, 0].split(points_at_once(n, m)):
@@ -238,12 +214,7 @@ class Reach(MapQuestion):
 def read_bounds(where: str, bounds: Any) -> tuple[Tensor, Tensor]:
     """Return lower and upper ends, float64, shape () or (n,), NaN where an end is not known.
 
-    ``bounds`` is a pair (low, high), each a number, one for each input, or None; likewise each of
-    those. None: no end is known. ``where`` names it in messages.
-
-    Example:
-        >>> read_bounds("bounds", ([0.0, None], 1.0))
-        (tensor([0., nan], dtype=torch.float64), tensor(1., dtype=torch.float64))
+    ``bounds`` is None or a pair (low, high); each is None, a number, or a number or None for each input.
     """
     expected = "a pair (low, high) of numbers, one for each input or one for all, or None"
     if bounds is None:

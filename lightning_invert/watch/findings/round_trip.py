@@ -18,17 +18,12 @@ __all__ = ["Identity", "RoundTrip"]
 
 @dataclass(frozen=True)
 class RoundTrip(Finding):
-    """Root mean squares over the m outputs, in standard units, each of shape (N,).
-
-    Attributes:
-        value: Of F(I(y)) - y.
-        slope: Of J - 1, over its entries times m; None where the Jacobian was not formed.
-    """
+    """How far each round trip is from the identity: root mean squares over the m outputs, standardised."""
 
     key = "round_trip"
 
-    value: Tensor
-    slope: Tensor | None
+    value: Tensor  # of F(I(y)) - y, (N,)
+    slope: Tensor | None  # of J - 1, over its entries times m, (N,); None: J was not formed
 
     def quantities(self, observation: Observed) -> dict[str, Array]:
         """Return both errors."""
@@ -64,6 +59,6 @@ class Identity(MapQuestion):
         deviation = spectrum.outputs - measurement.points.inputs.flatten(1)
         slope = spectrum.identity_error
         return RoundTrip(
-            (deviation / measurement.stds[1]).square().mean(1).sqrt(),
+            (deviation / measurement.find_stds()[1]).square().mean(1).sqrt(),
             None if slope is None else slope.sqrt(),
         )

@@ -28,26 +28,17 @@ are draws from one normal law."""
 
 @dataclass(frozen=True)
 class Runs(Finding):
-    r"""log10 :math:`\kappa` over a map and the same map of other runs, at N points.
-
-    Attributes:
-        mean: Shape (N,), float64, :math:`\kappa = \infty` as 16; NaN where a Jacobian was not finite.
-        std: The standard deviation, likewise.
-        count: Number of runs, the map itself included.
-    """
+    r"""log10 :math:`\kappa` (inf as 16) over a map and the same map of other runs, at N points."""
 
     key = "runs"
 
-    mean: Tensor
-    std: Tensor
-    count: int
+    mean: Tensor  # (N,), float64; NaN where a Jacobian was not finite
+    std: Tensor  # likewise
+    count: int  # of runs, the map itself included
 
     @property
     def half_width(self) -> Tensor:
-        r"""Half of the error bar, which is a prediction interval: :math:`t\,s \sqrt{1 + 1/M}`.
-
-        With Student's t for 90 % and M - 1 degrees of freedom, M = ``count``.
-        """
+        r"""Half of the prediction interval: :math:`t\,s \sqrt{1 + 1/M}`, t Student's for 90 % and M - 1 degrees of freedom."""
         t = student_quantile(0.5 + COVERAGE / 2, self.count - 1)
         return self.std * (t * math.sqrt(1 + 1 / self.count))
 

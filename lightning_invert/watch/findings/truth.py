@@ -29,37 +29,25 @@ not vary."""
 
 
 class Fragile(NamedTuple):
-    r"""How many points are fragile, :math:`\kappa` beyond the first band, by the truth and by the map.
+    r"""How many points are fragile, :math:`\kappa` beyond the first band, by the truth and by the map."""
 
-    Attributes:
-        compared: Points at which both condition numbers are known.
-        true: How many of these are fragile by the truth.
-        found: How many of those are fragile by the map, too.
-        false_alarms: How many are fragile by the map alone.
-    """
-
-    compared: int
-    true: int
-    found: int
-    false_alarms: int
+    compared: int  # points at which both condition numbers are known
+    true: int  # of these, fragile by the truth
+    found: int  # of those, fragile by the map, too
+    false_alarms: int  # fragile by the map alone
 
 
 @dataclass(frozen=True)
 class Truth(Finding):
-    r"""Jacobians J of a map held against J* of the true map, at N points.
-
-    Attributes:
-        error: :math:`\|J - J^*\|_F / \|J^*\|_F`, shape (N,): 0 where both are zero, inf where only J*
-            is, NaN where either is not finite.
-        singular_values: Of J*, shape (N, k), descending; NaN where it is not finite.
-        name: ``"truth"``, or what else J* belongs to: ``"other run"``.
-    """
+    """Jacobians J of a map held against J* of the true map, at N points."""
 
     key = "truth"
 
+    # ‖J - J*‖_F / ‖J*‖_F, (N,): 0 where both are zero, inf where only J* is, NaN where either is not
+    # finite.
     error: Tensor
-    singular_values: Tensor
-    name: str = "truth"
+    singular_values: Tensor  # of J*, (N, k), descending; NaN where it is not finite
+    name: str = "truth"  # or what else J* belongs to: "other run"
 
     def condition(self, observation: Observed) -> Tensor:
         """Return the true condition numbers, shape (N,)."""
@@ -136,18 +124,12 @@ class Truth(Finding):
 
 @dataclass(frozen=True)
 class AgainstTruth(MapQuestion):
-    """How far are the Jacobians from those of the true map?
-
-    Attributes:
-        name: The map that is asked.
-        truth: The true map, of the same inputs and contexts to the same outputs. Its name is that
-            of the answer.
-    """
+    """How far are the Jacobians from those of the true map?"""
 
     key = "truth"
 
-    name: str
-    truth: WatchedMap
+    name: str  # of the map that is asked
+    truth: WatchedMap  # of the same inputs, contexts and outputs; its name is that of the answer
 
     @classmethod
     def check(cls, where: str, value: Any) -> None:
@@ -175,11 +157,10 @@ class AgainstTruth(MapQuestion):
         return comparison and Truth(*comparison, self.truth.name)
 
     def reference(self, points: Points) -> Callable[..., Tensor]:
-        """Return the truth as a function of the points in float64.
+        """Return the truth as a function of the points in float64, which raises MapError if the truth fails.
 
-        Parameters are cast, but of a large module only if it does not follow without. What insists
-        on a dtype of its own, or has weights that are sharded over processes, is evaluated in the
-        dtype of the points. It raises MapError if the truth fails.
+        Parameters are cast, but of a large module only if it does not follow without. What insists on a
+        dtype of its own, or has sharded weights, is evaluated in the dtype of the points.
         """
         device = "cpu" if points.inputs.device.type == "mps" else None
         double = points.to(device, torch.float64)
