@@ -35,9 +35,6 @@ from lightning_invert.watch.voice import Voice
 
 __all__ = ["analyze"]
 
-SEED = 42
-"""Of the sample that is kept of more than 262 144 points."""
-
 Function = Callable[[Tensor], Tensor] | nn.Module
 
 
@@ -125,7 +122,7 @@ def analyze(
         source.check_rereadable()
         mapped = watched.in_float64() if precision == "float64" else watched
         stds = column_stds(watched, _with_bar(source, watched.name), mapped)
-    tally = Tally(thresholds, SEED)
+    tally = Tally()
     with TableWriter(table) if table is not None else nullcontext() as writer:
         for piece in _with_bar(source, watched.name):
             observation = observe(

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.sampling import StreamSample
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.scalars import SCALARS
 
 __all__ = ["Tally"]
+
+SEED = 42
+"""Of the sample that is kept."""
 
 MAX_KEPT = 2**18
 """Points kept for quantiles and figures; of more points, a uniform sample of this size."""
@@ -23,9 +25,7 @@ MAX_NUMBERS_KEPT = 2**26
 class Tally:
     """Pool observations of one map: means over all points, quantiles over a sample of 262 144."""
 
-    def __init__(self, thresholds: Thresholds, seed: int) -> None:
-        self._thresholds = thresholds
-        self._seed = seed
+    def __init__(self) -> None:
         self._total = 0
         self._last: Observation | None = None
         self._sample: StreamSample | None = None
@@ -45,7 +45,7 @@ class Tally:
             rows |= {f"{key}/{name}": tensor for name, tensor in finding.rows().items()}
         if self._sample is None:
             numbers = sum(tensor[:1].numel() for tensor in rows.values())
-            self._sample = StreamSample(min(MAX_KEPT, MAX_NUMBERS_KEPT // numbers), seed=self._seed)
+            self._sample = StreamSample(min(MAX_KEPT, MAX_NUMBERS_KEPT // numbers), seed=SEED)
         order = torch.arange(self._total, self._total + len(sigma))
         self._sample.add({"order": order, **rows})
         quantities = observation.quantities()
@@ -70,7 +70,7 @@ class Tally:
             outputs=rows["outputs"],
             name=last.name,
             shape=last.shape,
-            thresholds=self._thresholds,
+            thresholds=last.thresholds,
             condition_limit=last.condition_limit,
             findings=[
                 finding.with_rows({name: rows[f"{key}/{name}"] for name in finding.rows()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["ConditioningEarlyStopping"]
 
 Reason = Literal["good", "bad", "stalled"]
+
+STATE = (
+    "_best",
+    "_counts",
+    "_judged",
+    "stopped_epoch",
+    "stopping_reason",
+    "stopping_reason_message",
+)
+"""The attributes that a resumed fit needs."""
 
 
 class ConditioningEarlyStopping(Callback):
@@ -130,23 +141,11 @@ class ConditioningEarlyStopping(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed fit needs."""
-        return {
-            "best": self._best,
-            "counts": dict(self._counts),
-            "judged": self._judged,
-            "stopped_epoch": self.stopped_epoch,
-            "stopping_reason": self.stopping_reason,
-            "stopping_reason_message": self.stopping_reason_message,
-        }
+        return {name: copy(getattr(self, name)) for name in STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where the saved fit was."""
-        self._best = state_dict["best"]
-        self._counts = dict(state_dict["counts"])
-        self._judged = state_dict["judged"]
-        self.stopped_epoch = state_dict["stopped_epoch"]
-        self.stopping_reason = state_dict["stopping_reason"]
-        self.stopping_reason_message = state_dict["stopping_reason_message"]
+        vars(self).update({name: copy(state_dict[name]) for name in STATE})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make sure that there is something to judge."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,13 +19,20 @@ def advise(root: nn.Module, batch: Any, why: str, *, speaker: str) -> str:
     lines = [f"  {_path(path)}  {describe(leaf)}" for path, leaf in parts[:MAX_LEAVES]]
     if len(parts) > MAX_LEAVES:
         lines.append(f"  ... and {len(parts) - MAX_LEAVES} more")
-    module, name = _first_with_forward(root)
+    forwards = ((part, name) for name, part in root.named_modules() if has_forward(part))
+    module, name = next(forwards, (root, ""))
+    parameters = _parameters(module)
+    arguments = (
+        ["..."]
+        if parameters is None
+        else [str(parameter.replace(annotation=parameter.empty)) for parameter in parameters]
+    )
     return "\n".join(
         [
             f"it is not clear what to watch: {why}",
             "The parts of a batch:",
             *lines,
-            f"The forward of {type(module).__name__}: {_signature(module)}",
+            f"The forward of {type(module).__name__}: forward({', '.join(arguments)})",
             "Name it, for example",
             f"  {speaker}(maps={{'forward': {_entry(module, name, parts)}}})",
             "Nothing is watched until then; training goes on.",
@@ -38,49 +44,30 @@ def _path(path: list[int | str]) -> str:
     return "".join(f"[{step!r}]" for step in path) or "the batch itself:"
 
 
-def _first_with_forward(root: nn.Module) -> tuple[nn.Module, str]:
-    """Return the module and "" if it has a forward, else its first part that has one and its path."""
-    for name, part in root.named_modules():
-        if has_forward(part):
-            return part, name
-    return root, ""
-
-
-def _signature(module: nn.Module) -> str:
+def _parameters(module: nn.Module) -> list[inspect.Parameter] | None:
     try:
-        parameters = inspect.signature(module.forward).parameters.values()
+        return list(inspect.signature(module.forward).parameters.values())
     except (TypeError, ValueError):
-        return "forward(...)"
-    plain = [str(p.replace(annotation=p.empty)) for p in parameters]
-    return f"forward({', '.join(plain)})"
+        return None
 
 
 def _entry(module: nn.Module, name: str, parts: list[tuple[list[int | str], Any]]) -> str:
     """Guess an entry of ``maps``: the first part that could be points, and those named like arguments."""
-    points = [path for path, leaf in parts if _is_points(leaf)]
+    tensors = [(path, leaf) for path, leaf in parts if isinstance(leaf, Tensor)]
+    points = [path for path, leaf in tensors if leaf.is_floating_point() and leaf.ndim > 1]
     entry: dict[str, Any] = {"module": name, "input": points[0] if points else "<which part>"}
-    rest = [path for path, leaf in parts if isinstance(leaf, Tensor) and path != entry["input"]]
-    context = [_take_part(argument, rest) for argument in _needed(module)]
+    rest = [path for path, _ in tensors if path != entry["input"]]
+    needed = [
+        p.name
+        for p in (_parameters(module) or [])[1:]
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+    ]
+    context = [_take_part(argument, rest) for argument in needed]
     if context:
         entry["context"] = context
     elif points and len(points[0]) > 1:
         entry["within"] = points[0][:1]  # it takes one argument, which seems to be a collection
     return repr(entry)
-
-
-def _is_points(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim > 1
-
-
-def _needed(module: nn.Module) -> Iterator[str]:
-    """Return the arguments without a default, except the first."""
-    try:
-        parameters = list(inspect.signature(module.forward).parameters.values())
-    except (TypeError, ValueError):
-        return
-    for p in parameters[1:]:
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty:
-            yield p.name
 
 
 def _take_part(argument: str, rest: list[list[int | str]]) -> list[int | str]:

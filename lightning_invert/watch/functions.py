@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from torch import nn
@@ -22,10 +23,19 @@ def find_function(
     if not isinstance(where, str):
         owner = getattr(where, "__self__", None)  # of a bound method
         return where, owner if isinstance(owner, nn.Module) else root
+    path, _, attribute = where.rpartition(".")
     try:
         module = root.get_submodule(where)
     except AttributeError:
-        return _find_method(argument, where, root)
+        with suppress(AttributeError):
+            owner = root.get_submodule(path)
+            if callable(method := getattr(owner, attribute)):
+                return method, owner
+        paths = [path for path, _ in root.named_modules() if path]
+        raise ValueError(
+            f"Expected `{argument}` to be the path of a submodule or a method of "
+            f"{type(root).__name__}, but got {where!r}. There are: {', '.join(paths) or 'none'}."
+        ) from None
     if not has_forward(module):
         raise ValueError(
             f"Expected `{argument}` to be a module with a `forward`, but "
@@ -33,24 +43,6 @@ def find_function(
             "maps={'forward': 'net'}."
         )
     return module, module
-
-
-def _find_method(
-    argument: str, where: str, root: nn.Module
-) -> tuple[Callable[..., Any], nn.Module]:
-    path, _, attribute = where.rpartition(".")
-    try:
-        owner = root.get_submodule(path)
-        method = getattr(owner, attribute)
-    except AttributeError:
-        method = None
-    if not callable(method):
-        paths = [path for path, _ in root.named_modules() if path]
-        raise ValueError(  # noqa: TRY004  # it is a path that leads nowhere
-            f"Expected `{argument}` to be the path of a submodule or a method of "
-            f"{type(root).__name__}, but got {where!r}. There are: {', '.join(paths) or 'none'}."
-        )
-    return method, owner
 
 
 def has_forward(module: nn.Module) -> bool:

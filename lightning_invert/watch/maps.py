@@ -11,8 +11,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from lightning_invert.arguments import describe_repetitions
 from lightning_invert.jacobians.evaluation import without_checkpoints
-from lightning_invert.watch.columns import checked_names, checked_std
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.parts import Part, describe
 from lightning_invert.watch.points import Points
@@ -56,11 +56,11 @@ class WatchedMap:
     def __post_init__(self) -> None:
         for argument in ("input_names", "output_names"):
             if (names := getattr(self, argument)) is not None:
-                object.__setattr__(self, argument, checked_names(argument, names))
+                object.__setattr__(self, argument, _checked_names(argument, names))
         stds = {side: getattr(self, side) for side in ("input_std", "output_std")}
         for argument, std in stds.items():
             if std is not None:
-                object.__setattr__(self, argument, checked_std(argument, std))
+                object.__setattr__(self, argument, _checked_std(argument, std))
         missing = [side for side, std in stds.items() if std is None]
         if len(missing) == 1:
             raise ValueError(
@@ -98,9 +98,10 @@ class WatchedMap:
     @property
     def runs_code(self) -> bool:
         """Whether taking points runs code of others, which might do anything."""
-        within = () if self.within is None else (self.within,)
-        further = [part for question in self.questions for part in question.parts]
-        parts = [*(self.inputs or ()), *self.contexts, *within, *further]
+        parts = [*(self.inputs or ()), *self.contexts]
+        parts += [part for question in self.questions for part in question.parts]
+        if self.within is not None:
+            parts.append(self.within)
         package = __name__.partition(".")[0]
         return any(
             callable(step) and getattr(step, "__module__", "").partition(".")[0] != package
@@ -110,9 +111,9 @@ class WatchedMap:
 
     def take(self, batch: Any) -> Points:
         """Take the map's points out of a batch, or raise MapError if there are none."""
-        inputs = [self._checked(x) for x in self._find("input", batch)]
-        (within,) = self._find("within", batch) or (None,)
-        return Points.of(inputs, self._find("context", batch), within)
+        inputs = [self._checked(x) for x in self._find("input", self.inputs, batch)]
+        within = self._find("within", [self.within], batch)[0] if self.within else None
+        return Points.of(inputs, self._find("context", self.contexts, batch), within)
 
     def __call__(self, *arguments: Any) -> Tensor:
         """Evaluate the map, or raise MapError if it fails or returns no floating tensor."""
@@ -184,13 +185,7 @@ class WatchedMap:
 
         return replace(self, function=evaluate, output=None)
 
-    def _find(self, side: str, batch: Any) -> list[Any]:
-        within = () if self.within is None else (self.within,)
-        parts = {
-            "input": self.inputs,
-            "within": within,
-            "context": self.contexts,
-        }[side]
+    def _find(self, side: str, parts: Sequence[Part] | None, batch: Any) -> list[Any]:
         try:
             if parts is None:
                 return [_default_input(self.name, self.function, batch)]
@@ -279,3 +274,41 @@ def _is_double(argument: Any) -> bool:
 def _doubled(argument: Any) -> Any:
     floating = isinstance(argument, Tensor) and argument.is_floating_point()
     return argument.double() if floating else argument
+
+
+def _checked_names(argument: str, names: Any) -> tuple[str, ...]:
+    """Return names of columns, or raise TypeError or ValueError if they are not unique strings."""
+    texts = not isinstance(names, str) and isinstance(names, Sequence)
+    if not texts or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"Expected argument `{argument}` to be a list of names, but got {names!r}.")
+    if again := describe_repetitions(names):
+        raise ValueError(
+            f"Expected argument `{argument}` to name each column once, but got {again}."
+        )
+    return tuple(names)
+
+
+def _checked_std(argument: str, std: Any) -> Tensor:
+    """Return standard deviations (n,), or raise TypeError or ValueError unless all are positive."""
+    try:
+        tensor = torch.as_tensor(std, dtype=None if isinstance(std, Tensor) else torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        tensor = torch.zeros((), dtype=torch.bool)
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(
+            f"Expected argument `{argument}` to be a tensor of numbers, but got {std!r}."
+        )
+    if tensor.ndim != 1 or len(tensor) == 0:
+        raise ValueError(
+            f"Expected argument `{argument}` to be of shape (n,), a number for each column, but "
+            f"got shape {tuple(tensor.shape)}."
+        )
+    good = tensor.isfinite() & (tensor > 0)
+    if not good.all():
+        number = int(good.int().argmin())
+        raise ValueError(
+            f"Expected argument `{argument}` to hold a positive, finite number for each column (1 "
+            f"for one that does not vary), but number {number} (counted from 0) is "
+            f"{tensor[number].item()}."
+        )
+    return tensor

@@ -97,8 +97,7 @@ class Observation:
     ) -> Self:
         """Judge singular values (N, k): the condition number and rank of each point, and the summary.
 
-        Raises:
-            ValueError: If there are more or fewer names than inputs or outputs.
+        It raises ValueError if there are more or fewer names than inputs or outputs.
 
         Example:
             >>> observation = Observation.of(torch.tensor([[2.0, 1.0], [3.0, 0.0]]))

@@ -42,22 +42,8 @@ class Watcher:
 
     It needs no Lightning: whoever runs the module begins a look (``begin``), offers it the batches
     (``offer``) and reads it (``read``). That leaves no trace in the module or in the random streams.
-
-    Args:
-        maps: What to watch, see :func:`~lightning_invert.watch.resolution.resolve_maps`.
-        num_points: Points for each map and look, over all processes together.
-        thresholds: Of rank, condition number and bands.
-        scale: See :func:`~lightning_invert.watch.observation.observe`.
-        precision: Likewise.
-        seed: Seed of the sample.
-        sampling: ``"reservoir"``: a fresh uniform sample in each look. ``"fixed"``: the same in each.
-        dataloaders: Of several dataloaders: ``"merged"`` or ``"separate"``.
-        on_error: ``"warn"``: a failure is said once, and its map is missing from the look.
-            ``"raise"``: it is raised.
-        max_work: Floating point operations that a look at a map may take, estimated from its shapes.
-            Beyond it, fewer points are looked at, or the Jacobian is not formed. ``None``: any number.
-        reachable_steps: Solver steps that are tried for each sampled outcome; ``None``: none are.
-        voice: Tells the user.
+    :class:`~lightning_invert.InvertibilityCallback` explains the arguments; ``seed`` is that of the
+    samples, ``voice`` tells the user.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(7, 4), nn.Tanh())
@@ -111,8 +97,8 @@ class Watcher:
     def names_of(self, root: nn.Module) -> list[str]:
         """Return the names of a module's maps, none if its default map is not found.
 
-        It raises ValueError if a named map is not found, or if ``reachable_steps`` are given and no map says
-        from where to reach its outcomes.
+        It raises ValueError if a named map is not found, or if ``reachable_steps`` are given and no
+        map says from where to reach its outcomes.
         """
         self._find_maps(root)
         return self.memory.names
@@ -121,24 +107,14 @@ class Watcher:
         self,
         root: nn.Module,
         *,
-        trial: bool = False,
-        strict: bool = False,
+        trial: bool = False,  # look at two points only, and strictly
+        strict: bool = False,  # raise what fails in a named map, unless it may work the next time
         dataloaders: int = 1,
-        when: tuple[int, ...] = (),
+        when: tuple[int, ...] = (),  # differs from look to look: seeds a fresh sample
         process: int = 0,
-        gather: Gather | None = None,
+        gather: Gather | None = None,  # of several processes, all of which begin and read then
     ) -> Look:
-        """Begin a look.
-
-        Args:
-            root: The module whose maps are watched.
-            trial: Whether to look at two points only, and strictly.
-            strict: Whether to raise what fails in a named map, unless it may work the next time.
-            dataloaders: How many there are.
-            when: Numbers that differ from look to look: a fresh sample is seeded with them.
-            process: The number of this process.
-            gather: How several processes exchange values; all of them have to begin and read then.
-        """
+        """Begin a look at the maps of a module."""
         maps, error = self._find_maps(root)
         # Each process and dataloader draws keys of its own; and each look fresh ones. Maps have the
         # same, so that they are watched at the same points.
@@ -249,14 +225,13 @@ class Watcher:
             self.memory.num_outcomes[watched.name] = num_outcomes
         if chosen.formed and chosen.num_points >= self.num_points:
             return
-        what = f"map {watched.name!r} ({n} → {m}) is watched at"
+        shaped = f"map {watched.name!r} ({n} → {m}) is"
         if not chosen.formed:
-            what = (
-                f"the Jacobian of map {watched.name!r} ({n} → {m}) is not formed, but bounded and "
-                "estimated, at"
-            )
+            shaped = f"the Jacobian of {shaped} not formed, but bounded and estimated,"
+        else:
+            shaped = f"{shaped} watched"
         self.voice.info(
-            f"{what} {min(chosen.num_points, self.num_points)} of {self.num_points} points, to keep a "
+            f"{shaped} at {min(chosen.num_points, self.num_points)} of {self.num_points} points, to keep a "
             f"look to max_work={max_work:.0e} operations. max_work=None lifts this bound."
         )
 
