@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_invert.arguments import wrong
 from lightning_invert.callbacks.base import Callback
-from lightning_invert.tables import unused_path
+from lightning_invert.tables import TableWriter
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -52,55 +51,34 @@ class PredictionWriter(Callback):
             raise ValueError(wrong("file", "the path of a .csv file", file))
         self.written: Path | None = None
         """The file of the latest prediction."""
-        self._open: IO[str] | None = None
-        self._rows = 0
+        self._table: TableWriter | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open a new file; an existing one stays as it is."""
+        """Choose a new file; an existing one stays as it is."""
         path = Path(trainer.log_dir or trainer.default_root_dir) / self.file
         if trainer.global_rank > 0:
             path = path.with_stem(f"{path.stem}.rank{trainer.global_rank}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.written = unused_path(path)
-        self._open = self.written.open("x", newline="", encoding="utf-8")
-        self._rows = 0
+        self._table = TableWriter(path)
+        self.written = self._table.path
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
         """Append the predictions of a batch."""
-        assert self._open is not None
-        tables = _tables(outputs)
-        writer = csv.writer(self._open)
-        if self._rows == 0:
-            writer.writerow(
-                column
-                for name, table in tables.items()
-                for column in _columns(pl_module, name, table)
-            )
-        parts = [table.reshape(len(table), -1).cpu().double().tolist() for table in tables.values()]
-        rows = [[value for part in row for value in part] for row in zip(*parts, strict=True)]
-        writer.writerows(rows)
-        self._rows += len(rows)
+        assert self._table is not None
+        columns: dict[str, Any] = {}
+        for name, tensor in _tensors(outputs).items():
+            values = tensor.reshape(len(tensor), -1).cpu().double().numpy().T
+            columns |= dict(zip(_names(pl_module, name, tensor), values, strict=True))
+        self._table.write(columns)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the file and say where it is."""
-        self._close()
-        rank_zero_info(f"Predictions: {self.written} ({self._rows} rows)")
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Keep what was written."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        """Log where the file is."""
+        assert self._table is not None
+        rank_zero_info(f"Predictions: {self.written} ({self._table.rows} rows)")
 
 
-def _tables(outputs: Any) -> dict[str, Tensor]:
+def _tensors(outputs: Any) -> dict[str, Tensor]:
     if isinstance(outputs, Tensor):
         return {"prediction": outputs}
     if not isinstance(outputs, Mapping) or not all(isinstance(v, Tensor) for v in outputs.values()):
@@ -111,10 +89,10 @@ def _tables(outputs: Any) -> dict[str, Tensor]:
     return dict(outputs)
 
 
-def _columns(pl_module: LightningModule, name: str, table: Tensor) -> list[str]:
-    if table.ndim == 1:
+def _names(pl_module: LightningModule, name: str, tensor: Tensor) -> list[str]:
+    if tensor.ndim == 1:
         return [name]
-    count = table[:1].numel()
+    count = tensor[:1].numel()
     side = {"x": "input_names", "y": "output_names"}.get(name[:1], "")
     names = getattr(pl_module, side, None) if side else None
     labels = names if names and len(names) == count else range(count)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.findings.probes import SpectrumProbes
-from lightning_invert.watch.numerals import percent, percent_interval
+from lightning_invert.watch.numerals import percent, percent_with_interval
 
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
@@ -110,7 +110,7 @@ def _row(observation: Observation) -> list[str]:
         return [*head, "not formed", *["—"] * 6]
     return [
         *head,
-        percent(scalars["full_rank_fraction"]) + percent_interval(scalars, "full_rank_fraction"),
+        percent_with_interval(scalars, "full_rank_fraction"),
         _condition(scalars["cond_median"], observation.condition_limit),
         _condition_with_interval(scalars, observation.condition_limit),
         *(percent(scalars[f"{band}_fraction"]) for band in bands),

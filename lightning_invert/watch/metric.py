@@ -13,7 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 from lightning_invert.doorway import figures_of
 from lightning_invert.jacobians.thresholds import Thresholds, check_real
 from lightning_invert.watch.observation import Observation
-from lightning_invert.watch.scalars import list_of, scalars_of
+from lightning_invert.watch.scalars import scalars_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,23 +56,13 @@ class InvertibilityMetric(Metric):
     singular_values: list[Tensor]
     condition_limit: Tensor
 
-    def __init__(
-        self,
-        *,
-        thresholds: Thresholds | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, thresholds: Thresholds | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.thresholds = thresholds or Thresholds()
         self.add_state("singular_values", [], dist_reduce_fx="cat")
         self.add_state("condition_limit", torch.tensor(math.inf), dist_reduce_fx="min")
 
-    def update(
-        self,
-        singular_values: Tensor,
-        *,
-        condition_limit: float = math.inf,
-    ) -> None:
+    def update(self, singular_values: Tensor, *, condition_limit: float = math.inf) -> None:
         r"""Add the spectra of some points.
 
         Args:
@@ -112,6 +102,9 @@ class InvertibilityMetric(Metric):
         )
 
 
+_LINES = (
+    f"* ``{'``, ``'.join(row.names)}``: {row.formula}; {row.doc}" for row in scalars_of("spectrum")
+)
 InvertibilityMetric.__doc__ = (InvertibilityMetric.__doc__ or "").replace(
-    "{scalars}", list_of(scalars_of("spectrum")).replace("\n", "\n    ")
+    "{scalars}", "\n    ".join(_LINES)
 )

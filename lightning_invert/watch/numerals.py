@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-__all__ = ["counted", "percent", "percent_interval", "power", "short"]
+__all__ = ["counted", "percent", "percent_with_interval", "power", "short"]
 
 _SUPERSCRIPT = str.maketrans("+-0123456789", "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -27,10 +27,10 @@ def percent(share: float) -> str:
     return f"{value:.1f} %" if 99.5 <= value < 100 else f"{value:.3g} %"
 
 
-def percent_interval(scalars: Mapping[str, float], name: str) -> str:
-    """Write the ends of the interval of a share."""
-    low, high = (scalars[f"{name}_{end}"] for end in ("low", "high"))
-    return f" [{100 * low:.3g}, {100 * high:.3g}]"
+def percent_with_interval(scalars: Mapping[str, float], name: str) -> str:
+    """Write a share, and in brackets the ends of its interval, in %."""
+    low, high = (100 * scalars[f"{name}_{end}"] for end in ("low", "high"))
+    return f"{percent(scalars[name])} [{low:.3g}, {high:.3g}]"
 
 
 def power(exponent: int) -> str:

@@ -178,8 +178,8 @@ class Observation:
                 self.singular_values,
                 self.condition,
                 self.rank,
-                bands=self.thresholds.bands,
-                condition_limit=self.condition_limit,
+                self.thresholds.bands,
+                self.condition_limit,
             )
         for finding in self.findings.values():
             quantities |= finding.quantities(self)

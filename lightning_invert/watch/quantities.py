@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from lightning_invert.jacobians.singular_values import effective_rank
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.scalars import Array
 
@@ -15,11 +16,13 @@ def spectrum_quantities(
     singular_values: Tensor,
     condition: Tensor,
     rank: Tensor,
-    *,
     bands: tuple[float, float],
-    condition_limit: float,
+    limit: float,
 ) -> dict[str, Array]:
-    """Return the quantities (N,) of singular values (N, k), condition numbers (N,) and ranks (N,)."""
+    """Return the quantities (N,) of singular values (N, k), condition numbers (N,) and ranks (N,).
+
+    Condition numbers beyond ``limit`` are unresolved.
+    """
     # NumPy, not torch: for some hundred numbers its operations cost a fraction.
     sigma, cond = to_numpy(singular_values), to_numpy(condition)
     finite = np.isfinite(sigma).all(1)
@@ -31,12 +34,12 @@ def spectrum_quantities(
         "moderate": (cond >= stable) & (cond <= ill),
         "ill_conditioned": (cond > ill) & ~singular,
         "singular": singular,
-        "unresolved": cond > condition_limit,
+        "unresolved": cond > limit,
         "log10_cond": capped_log10(cond),
         "cond": cond,
         "sigma_min": sigma[:, -1],
         "sigma_max": sigma[:, 0],
-        "effective_rank": _effective_ranks(sigma),
+        "effective_rank": to_numpy(effective_rank(singular_values.double())),
     }
     known = {name: np.where(finite, values, np.nan) for name, values in quantities.items()}
     return {"nonfinite": (~finite).astype(float), **known}
@@ -51,11 +54,3 @@ def capped_log10(condition: Array) -> Array:
     """Return log10 of condition numbers, capped at 16; NaN stays NaN."""
     with np.errstate(divide="ignore"):
         return np.minimum(np.log10(condition), MAX_LOG10_COND)
-
-
-def _effective_ranks(sigma: Array) -> Array:
-    """Return exp of the entropy, as :func:`~lightning_invert.effective_rank` has it."""
-    total = sigma.sum(1, keepdims=True)
-    share = sigma / np.where(total == 0, 1.0, total)
-    entropy = -(share * np.log(np.where(share == 0, 1.0, share))).sum(1)
-    return np.where(total[:, 0] == 0, 0.0, np.exp(entropy))

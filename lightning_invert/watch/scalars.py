@@ -8,7 +8,7 @@ point and NaN where the number is not known. :meth:`Observation.quantities
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +22,6 @@ __all__ = [
     "SCALARS",
     "Array",
     "Scalar",
-    "list_of",
     "scalar_named",
     "scalar_names",
     "scalars_of",
@@ -222,8 +221,3 @@ def summarise(quantities: Mapping[str, Array]) -> dict[str, float]:
             ordered[row.quantity] = np.sort(values[~np.isnan(values)])
         scalars |= row.of_ordered(ordered[row.quantity])
     return scalars
-
-
-def list_of(rows: Iterable[Scalar]) -> str:
-    """Return rows as a list in reStructuredText, for a docstring."""
-    return "\n".join(f"* ``{'``, ``'.join(row.names)}``: {row.formula}; {row.doc}" for row in rows)

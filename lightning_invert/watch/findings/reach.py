@@ -19,7 +19,7 @@ from lightning_invert.variables import Bounds
 from lightning_invert.watch.finding import Finding, MapQuestion, Measurement, Observed
 from lightning_invert.watch.functions import FUNCTION, find_function
 from lightning_invert.watch.maps import MapError, WatchedMap
-from lightning_invert.watch.numerals import counted, percent, percent_interval
+from lightning_invert.watch.numerals import counted, percent_with_interval
 from lightning_invert.watch.parts import Part, describe, parse_part
 from lightning_invert.watch.quantities import to_numpy
 from lightning_invert.watch.scalars import Array
@@ -58,8 +58,7 @@ class Reachability(Finding):
         """Say how many outcomes are reached; in brackets the 95 % interval of that share."""
         if self.distance.isnan().all():
             return "reach: none of the outcomes is finite."
-        name = "reachable_fraction"
-        share = percent(observation.scalars[name]) + percent_interval(observation.scalars, name)
+        share = percent_with_interval(observation.scalars, "reachable_fraction")
         return (
             f"reach: {share} of the outcomes are reached from the proposals within "
             f"{counted(self.steps, 'step')} inside the box."
