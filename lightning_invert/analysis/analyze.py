@@ -121,7 +121,7 @@ def analyze(
     if scale_in_force(watched, scale) == "standardized" and watched.stds is None:
         source.check_rereadable()
         mapped = watched.in_float64() if precision == "float64" else watched
-        stds = column_stds(watched, _with_bar(source, watched.name), mapped)
+        stds = column_stds(mapped, _with_bar(source, watched.name))
     tally = Tally()
     with TableWriter(table) if table is not None else nullcontext() as writer:
         for piece in _with_bar(source, watched.name):

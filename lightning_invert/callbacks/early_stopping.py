@@ -120,8 +120,9 @@ class ConditioningEarlyStopping(Callback):
         self.stopped_epoch: int | None = None
         self.stopping_reason: Reason | None = None
         self.stopping_reason_message: str | None = None
-        both = stopping_threshold is not None and divergence_threshold is not None
-        if both and self._sign * stopping_threshold > self._sign * divergence_threshold:  # type: ignore[operator]
+        self._good = -math.inf if stopping_threshold is None else self._sign * stopping_threshold
+        self._bad = math.inf if divergence_threshold is None else self._sign * divergence_threshold
+        if self._good > self._bad:
             raise ValueError(
                 "Expected argument `stopping_threshold` to be better than `divergence_threshold` for "
                 f"`monitor={monitor!r}`, but got {stopping_threshold} and {divergence_threshold}."
@@ -212,10 +213,8 @@ class ConditioningEarlyStopping(Callback):
         value = self._sign * raw if math.isfinite(raw) else math.inf
         improved = value < self._best - self.min_delta
         holds: dict[Reason, bool] = {
-            "good": self.stopping_threshold is not None
-            and value <= self._sign * self.stopping_threshold,
-            "bad": self.divergence_threshold is not None
-            and value > self._sign * self.divergence_threshold,
+            "good": value <= self._good,
+            "bad": value > self._bad,
             "stalled": self.stop_when_stalled and not improved,
         }
         if improved:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_invert.watch.functions import has_forward
-from lightning_invert.watch.parts import MAX_LEAVES, describe, leaves
+from lightning_invert.watch.parts import MAX_LEAVES, describe, leaves, required_arguments
 
 __all__ = ["advise"]
 
@@ -21,18 +21,12 @@ def advise(root: nn.Module, batch: Any, why: str, *, speaker: str) -> str:
         lines.append(f"  ... and {len(parts) - MAX_LEAVES} more")
     forwards = ((part, name) for name, part in root.named_modules() if has_forward(part))
     module, name = next(forwards, (root, ""))
-    parameters = _parameters(module)
-    arguments = (
-        ["..."]
-        if parameters is None
-        else [str(parameter.replace(annotation=parameter.empty)) for parameter in parameters]
-    )
     return "\n".join(
         [
             f"it is not clear what to watch: {why}",
             "The parts of a batch:",
             *lines,
-            f"The forward of {type(module).__name__}: forward({', '.join(arguments)})",
+            f"The forward of {type(module).__name__}: forward({_signature(module)})",
             "Name it, for example",
             f"  {speaker}(maps={{'forward': {_entry(module, name, parts)}}})",
             "Nothing is watched until then; training goes on.",
@@ -44,11 +38,12 @@ def _path(path: list[int | str]) -> str:
     return "".join(f"[{step!r}]" for step in path) or "the batch itself:"
 
 
-def _parameters(module: nn.Module) -> list[inspect.Parameter] | None:
+def _signature(module: nn.Module) -> str:
     try:
-        return list(inspect.signature(module.forward).parameters.values())
+        parameters = inspect.signature(module.forward).parameters.values()
     except (TypeError, ValueError):
-        return None
+        return "..."
+    return ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
 
 
 def _entry(module: nn.Module, name: str, parts: list[tuple[list[int | str], Any]]) -> str:
@@ -57,12 +52,7 @@ def _entry(module: nn.Module, name: str, parts: list[tuple[list[int | str], Any]
     points = [path for path, leaf in tensors if leaf.is_floating_point() and leaf.ndim > 1]
     entry: dict[str, Any] = {"module": name, "input": points[0] if points else "<which part>"}
     rest = [path for path, _ in tensors if path != entry["input"]]
-    needed = [
-        p.name
-        for p in (_parameters(module) or [])[1:]
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-    ]
-    context = [_take_part(argument, rest) for argument in needed]
+    context = [_take_part(argument, rest) for argument in required_arguments(module.forward)[1:]]
     if context:
         entry["context"] = context
     elif points and len(points[0]) > 1:

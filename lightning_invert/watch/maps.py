@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import describe_repetitions
+from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import without_checkpoints
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.parts import Part, describe
@@ -111,7 +112,16 @@ class WatchedMap:
 
     def take(self, batch: Any) -> Points:
         """Take the map's points out of a batch, or raise MapError if there are none."""
-        inputs = [self._checked(x) for x in self._find("input", self.inputs, batch)]
+        inputs = self._find("input", self.inputs, batch)
+        for x in inputs:
+            if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
+                raise MapError(
+                    self.name,
+                    "input",
+                    f"expected a floating tensor of shape (N, n), but got {describe(x)}. Say what of "
+                    f"the batch goes in: maps={{{self.name!r}: {{'module': ..., 'input': <index, "
+                    "key, attribute, a list of those, or a callable>}}.",
+                )
         within = self._find("within", [self.within], batch)[0] if self.within else None
         return Points.of(inputs, self._find("context", self.contexts, batch), within)
 
@@ -137,6 +147,12 @@ class WatchedMap:
                 f"maps={{{self.name!r}: {{..., 'output': <index, key, attribute or callable>}}}}.",
             )
         return y
+
+    def outputs(self, points: Points) -> Tensor:
+        """Return the outputs at points, detached, in evaluation mode."""
+        # With gradients, because a force is one.
+        with evaluation_mode([self.owner]), differentiable(points.inputs.device.type):
+            return points.call(self)(*points.rows).detach()  # type: ignore[no-any-return]
 
     def _evaluate(self, arguments: Sequence[Any]) -> Any:
         try:
@@ -192,17 +208,6 @@ class WatchedMap:
             return [part(batch, self.root) for part in parts]
         except Exception as error:
             raise MapError(self.name, side, explain(error)) from error
-
-    def _checked(self, x: Any) -> Tensor:
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
-            raise MapError(
-                self.name,
-                "input",
-                f"expected a floating tensor of shape (N, n), but got {describe(x)}. Say what of "
-                f"the batch goes in: maps={{{self.name!r}: {{'module': ..., 'input': <index, key, "
-                "attribute, a list of those, or a callable>}}.",
-            )
-        return x
 
     def _advise(self, error: Exception) -> str:
         advice = explain(error)

@@ -109,6 +109,10 @@ class Observation:
         count, k = sigma.shape
         inputs = sigma.new_zeros(count, 0) if inputs is None else inputs.detach().cpu()
         outputs = sigma.new_zeros(count, 0) if outputs is None else outputs.detach().cpu()
+        by_key = {finding.key: finding for finding in findings}
+        condition, rank = thresholds.condition(sigma), thresholds.rank(sigma)
+        if "probes" in by_key:  # the Jacobian was not formed: neither is known
+            condition, rank = torch.full_like(condition, torch.nan), torch.zeros_like(rank)
         observation = cls(
             name=name,
             shape=shape or (k, k),
@@ -116,20 +120,15 @@ class Observation:
             inputs=inputs,
             outputs=outputs,
             singular_values=sigma,
-            condition=thresholds.condition(sigma),
-            rank=thresholds.rank(sigma),
+            condition=condition,
+            rank=rank,
             scalars={},
             thresholds=thresholds,
-            findings={finding.key: finding for finding in findings},
+            findings=by_key,
             input_names=_names("input", input_names, inputs[:1].flatten(1).shape[1]),
             output_names=_names("output", output_names, outputs.shape[1]),
             **{"condition_limit": float("inf"), **attributes},
         )
-        if not observation.formed:
-            unknown = torch.full_like(observation.condition, torch.nan)
-            observation = replace(
-                observation, condition=unknown, rank=torch.zeros_like(observation.rank)
-            )
         scalars = summarise(observation.quantities())
         for finding in observation.findings.values():
             scalars |= finding.scalars(observation)
@@ -219,8 +218,9 @@ def observe(
     """
     points = Points.of([points]) if isinstance(points, Tensor) else points
     thresholds, double = thresholds or Thresholds(), precision == "float64"
-    mapped = watched.in_float64() if double else watched
-    points = points.to(dtype=torch.float64) if double else points
+    arithmetic = None if double else watched.arithmetic
+    if double:
+        watched, points = watched.in_float64(), points.to(dtype=torch.float64)
     questions = (ProbeQuestion(), *watched.questions)
     options: dict[str, Any] = {}
     for question in questions:
@@ -228,26 +228,26 @@ def observe(
     with evaluation_mode(watched.owners), differentiable(points.inputs.device.type):
         scale = scale_in_force(watched, scale)
         if stds is None and scale == "standardized":
-            stds = column_stds(watched, [points], mapped)
+            stds = column_stds(watched, [points])
         unit_stds = stds if scale == "standardized" else None
         spectrum = measure_spectrum(
-            points.call(mapped),
+            points.call(watched),
             points.inputs,
             context=points.context,
             stds=unit_stds,
             num_outputs=num_outputs,
             effort=effort,
             check=check,
-            arithmetic=None if double else watched.arithmetic,
+            arithmetic=arithmetic,
             **options,
         )
         measurement = Measurement(
             owner=watched.owner,
-            function=points.call(mapped),
+            function=points.call(watched),
             points=points,
             spectrum=spectrum,
             unit_stds=unit_stds,
-            find_stds=lambda: stds or column_stds(watched, [points], mapped),
+            find_stds=lambda: stds or column_stds(watched, [points]),
             thresholds=thresholds,
             double=double,
             outcomes=outcomes,
@@ -274,26 +274,20 @@ def scale_in_force(watched: WatchedMap, scale: Scale | None) -> Scale:
     return scale or ("standardized" if watched.stds is not None else "physical")
 
 
-def column_stds(
-    watched: WatchedMap, pieces: Iterable[Points], mapped: WatchedMap | None = None
-) -> tuple[Tensor, Tensor]:
+def column_stds(watched: WatchedMap, pieces: Iterable[Points]) -> tuple[Tensor, Tensor]:
     """Return standard deviations of inputs (n,) and outputs (m,): the map's own, or of the points.
 
-    1 for a constant column. ``mapped`` is evaluated instead of the map, as in float64.
+    1 for a constant column.
     """
     if watched.stds is not None:
         return watched.stds
     of_x, of_y = ColumnStatistics(), ColumnStatistics()
-    with evaluation_mode([watched.owner]):
-        for points in pieces:
-            x = points.inputs
-            # With gradients, because a force is one.
-            with differentiable(x.device.type):
-                y = points.call(mapped or watched)(*points.rows).reshape(len(x), -1)
-            y = y.detach()
-            finite = y.isfinite().all(1) & x.flatten(1).isfinite().all(1)
-            of_x.add(x[finite])
-            of_y.add(y[finite])
+    for points in pieces:
+        x = points.inputs
+        y = watched.outputs(points).reshape(len(x), -1)
+        finite = y.isfinite().all(1) & x.flatten(1).isfinite().all(1)
+        of_x.add(x[finite])
+        of_y.add(y[finite])
     n, m = x[:1].numel(), y.shape[1]
     return of_x.spread.expand(n), of_y.spread.expand(m)  # where nothing is finite, () each
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-__all__ = ["Part", "Step", "describe", "leaves", "parse_part", "parse_parts"]
+__all__ = ["Part", "describe", "leaves", "parse_part", "parse_parts", "required_arguments"]
 
 Step: TypeAlias = "int | str | Callable[..., Any]"
 
@@ -37,7 +37,8 @@ class Part:
 
     def _follow(self, whole: Any, step: Step, module: nn.Module | None) -> Any:
         if callable(step):
-            return step(whole, module) if _takes_two(step) else step(whole)
+            takes_two = len(required_arguments(step)) == 2
+            return step(whole, module) if takes_two else step(whole)
         try:
             return whole[step]
         except (KeyError, IndexError, TypeError, AttributeError):
@@ -69,17 +70,14 @@ def parse_parts(where: str, value: Any) -> tuple[Part, ...]:
     return (parse_part(where, value),)
 
 
-def _takes_two(function: Callable[..., Any]) -> bool:
+def required_arguments(function: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's positional arguments without a default; none of a builtin."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a builtin
-        return False
-    needed = [
-        p
-        for p in parameters
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-    ]
-    return len(needed) == 2
+    except (TypeError, ValueError):
+        return []
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in positional and p.default is p.empty]
 
 
 def describe(value: Any) -> str:

@@ -18,15 +18,7 @@ import numpy.typing as npt
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.quantiles import quantile_ranks, quantiles, wilson_interval
 
-__all__ = [
-    "SCALARS",
-    "Array",
-    "Scalar",
-    "scalar_named",
-    "scalar_names",
-    "scalars_of",
-    "summarise",
-]
+__all__ = ["SCALARS", "Array", "Scalar", "scalar_named", "scalar_names", "scalars_of", "summarise"]
 
 Array = npt.NDArray[Any]
 

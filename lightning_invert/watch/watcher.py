@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import check_choice, check_integer, check_number
-from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.contexts import evaluation_mode
 from lightning_invert.jacobians.evaluation import with_context
 from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.jacobians.spectrum import Effort
@@ -225,21 +225,21 @@ class Watcher:
             self.memory.num_outcomes[watched.name] = num_outcomes
         if chosen.formed and chosen.num_points >= self.num_points:
             return
-        shaped = f"map {watched.name!r} ({n} → {m}) is"
+        what = f"map {watched.name!r} ({n} → {m}) is watched"
         if not chosen.formed:
-            shaped = f"the Jacobian of {shaped} not formed, but bounded and estimated,"
-        else:
-            shaped = f"{shaped} watched"
+            what = (
+                f"the Jacobian of map {watched.name!r} ({n} → {m}) is not formed, but bounded and "
+                "estimated,"
+            )
         self.voice.info(
-            f"{shaped} at {min(chosen.num_points, self.num_points)} of {self.num_points} points, to keep a "
+            f"{what} at {min(chosen.num_points, self.num_points)} of {self.num_points} points, to keep a "
             f"look to max_work={max_work:.0e} operations. max_work=None lifts this bound."
         )
 
     # Messages.
 
     def _warn_of_noise(self, watched: WatchedMap, points: Points) -> None:
-        with evaluation_mode([watched.owner]), differentiable(points.inputs.device.type):
-            first, second = (points.call(watched)(*points.rows).detach() for _ in range(2))
+        first, second = (watched.outputs(points) for _ in range(2))
         if not torch.equal(first.nan_to_num(), second.nan_to_num()):
             self.voice.warn(
                 f"map {watched.name!r} gives another output each time, also in evaluation mode. "
