@@ -18,7 +18,7 @@ MAX_POINTS_AT_ONCE = 2**15
 
 
 class PointSource:
-    r"""Read points (N, \*) in pieces, on the device and in the dtype of the map, from a tensor, an array or batches."""
+    r"""Read points (N, \*) of any kind in pieces, on the device and in the dtype of the map."""
 
     def __init__(self, points: Any, watched: WatchedMap, *, double: bool) -> None:
         if isinstance(points, np.ndarray):

@@ -284,18 +284,11 @@ class InvertibilityCallback(Callback):
     # Looks.
 
     def _begin(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        dataloaders: int,
-        *,
-        trial: bool = False,
-        strict: bool = False,
+        self, trainer: Trainer, pl_module: LightningModule, dataloaders: int, **how: bool
     ) -> Look:
         return self.watcher.begin(
             pl_module,
-            trial=trial,
-            strict=strict,
+            **how,
             dataloaders=dataloaders,
             when=(trainer.current_epoch, trainer.global_step),
             process=trainer.global_rank,

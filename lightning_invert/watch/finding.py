@@ -128,7 +128,7 @@ class MapQuestion(Question):
     @classmethod
     @abstractmethod
     def check(cls, where: str, value: Any) -> None:
-        """Raise TypeError or ValueError, with ``where`` in the message, if the value makes no sense by itself."""
+        """Raise TypeError or ValueError, which name ``where``, if the value makes no sense by itself."""
 
     @classmethod
     @abstractmethod

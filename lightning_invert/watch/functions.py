@@ -17,7 +17,7 @@ FUNCTION = "a path to a submodule or method, a module or a callable"
 def find_function(
     argument: str, where: str | Callable[..., Any], root: nn.Module
 ) -> tuple[Callable[..., Any], nn.Module]:
-    """Return a function and the module whose parameters it uses, or raise ValueError if the path leads to none."""
+    """Return a function and the module whose parameters it uses; raise ValueError for a path to none."""
     if isinstance(where, nn.Module):
         return where, where
     if not isinstance(where, str):

@@ -69,9 +69,9 @@ def record(observation: Observation, *, epoch: int, step: int) -> Record:
 def remember(looks: list[Record], look: Record) -> None:
     """Append a look. Beyond :data:`MAX_LOOKS`, forget the one whose absence leaves the smallest gap.
 
-    A gap is measured in steps, against the distance of its beginning to the latest look: recent looks stay
-    dense, older ones become sparser. The first and the last stay. What is forgotten follows from what is
-    kept alone, so that an interrupted fit forgets the same.
+    A gap is measured in steps, against the distance of its beginning to the latest look: recent looks
+    stay dense, older ones become sparser. The first and the last stay. What is forgotten follows from
+    what is kept alone, so that an interrupted fit forgets the same.
 
     A gap is one between two looks that followed each other, or at most :math:`1 - n^{-1/m}` of the
     distance of its beginning to the latest look, with m = (MAX_LOOKS - 1) // 2 and n the steps so far

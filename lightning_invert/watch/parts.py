@@ -21,8 +21,8 @@ MAX_LEAVES = 24
 class Part:
     """The way to a part of a batch; ``where`` is its name in messages.
 
-    Each step is an index, a key, an attribute's name, or a callable of what the steps before lead to (and,
-    if it takes two arguments, of the module).
+    Each step is an index, a key, an attribute's name, or a callable of what the steps before lead to
+    (and, if it takes two arguments, of the module).
     """
 
     def __init__(self, where: str, steps: Sequence[Step]) -> None:

@@ -64,8 +64,8 @@ class Points:
     ) -> Points:
         """Sort parts of a batch into rows and what is the same for all points.
 
-        Inputs are (N, *). The context is tensors (N, *), collections of such, and anything else. ``within`` is
-        the collection with the inputs in it, if the map takes that.
+        Inputs are (N, *). The context is tensors (N, *), collections of such, and anything else.
+        ``within`` is the collection with the inputs in it, if the map takes that.
         """
         count, rows = len(inputs[0]), list[Tensor]()
 

@@ -37,9 +37,9 @@ def wilson_interval(share: float, total: int, *, confidence: float = 0.95) -> tu
 
     .. math:: \frac{p + z^2 / 2N \pm z \sqrt{p (1 - p) / N + z^2 / 4N^2}}{1 + z^2 / N}
 
-    The usual :math:`p \pm z \sqrt{p (1 - p) / N}` shrinks to nothing at 0 and 1, where the share of points
-    at full rank mostly is. (E. B. Wilson, *Probable inference, the law of succession, and statistical
-    inference*, JASA 22, 1927.)
+    The usual :math:`p \pm z \sqrt{p (1 - p) / N}` shrinks to nothing at 0 and 1, where the share of
+    points at full rank mostly is. (E. B. Wilson, *Probable inference, the law of succession, and
+    statistical inference*, JASA 22, 1927.)
     """
     if total == 0:
         return 0.0, 1.0

@@ -41,7 +41,7 @@ def resolve_maps(
 
 
 def checked_maps(maps: Any) -> dict[str, dict[str, Any]]:
-    """Return an entry with parsed parts for each map; raise ValueError or TypeError if one makes no sense."""
+    """Parse the parts of each entry; raise ValueError or TypeError for one that makes no sense."""
     if not isinstance(maps, Mapping) or not maps:
         raise ValueError(wrong("maps", "a mapping with at least one map, {'forward': 'net'}", maps))
     return {name: _checked_spec(name, entry) for name, entry in maps.items()}

@@ -11,7 +11,10 @@ __all__ = ["Schedule"]
 
 
 class Schedule:
-    """Decide which validations are watched. n: 0, n, 2n, ... ``"log"``: 0, 1, 2, 4, 8, ... A list: 0 and these."""
+    """Decide which validations are watched.
+
+    n: 0, n, 2n, ... ``"log"``: 0, 1, 2, 4, 8, ... A list: 0 and these.
+    """
 
     def __init__(self, every_n_validations: int | Literal["log"] | Sequence[int] = 1) -> None:
         name, every = "every_n_validations", every_n_validations

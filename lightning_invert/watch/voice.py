@@ -12,7 +12,7 @@ __all__ = ["Voice", "explain", "sentence"]
 
 
 class Voice:
-    """Tell the user something after the name of a speaker; with Lightning, in the process of rank 0 alone."""
+    """Tell the user something, after a speaker's name; under Lightning, only rank 0 speaks."""
 
     def __init__(self, speaker: str) -> None:
         self.speaker = speaker

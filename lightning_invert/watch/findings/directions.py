@@ -29,7 +29,7 @@ class Directions(Finding):
     outputs: Tensor
 
     def shares(self, observation: Observed) -> tuple[dict[str, float], dict[str, float]]:
-        """Return input -> share and output -> share: the mean square of each component. Each side adds up to 1."""
+        """Return the mean square of each input's and each output's component; each side adds up to 1."""
         return (
             _shares(observation.input_names, to_numpy(self.inputs)),
             _shares(observation.output_names, to_numpy(self.outputs)),

@@ -119,7 +119,7 @@ class Reach(MapQuestion):
         return (self.outcomes,)
 
     def take(self, batch: Any, root: nn.Module | None) -> Tensor:
-        """Take the outcomes to be reached, (N, ...), out of a batch, or raise MapError if there are none."""
+        """Take the outcomes to be reached, (N, ...), out of a batch, or raise MapError."""
         try:
             y = self.outcomes(batch, root)
         except Exception as error:
@@ -130,7 +130,7 @@ class Reach(MapQuestion):
         return y.detach()
 
     def box(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the ends (n,); an unknown one is the least or greatest finite one of the inputs (N, n)."""
+        """Return the ends (n,); the finite inputs (N, n) stand in for an unknown one."""
         n = inputs.shape[1]
         for end in (self.low, self.high):
             if end.shape not in ((), (n,)):

@@ -18,7 +18,7 @@ __all__ = ["Identity", "RoundTrip"]
 
 @dataclass(frozen=True)
 class RoundTrip(Finding):
-    """How far each round trip is from the identity: root mean squares over the m outputs, standardised."""
+    """Deviation of a round trip from the identity: standardised root mean squares over m outputs."""
 
     key = "round_trip"
 

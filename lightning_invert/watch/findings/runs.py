@@ -38,7 +38,7 @@ class Runs(Finding):
 
     @property
     def half_width(self) -> Tensor:
-        r"""Half of the prediction interval: :math:`t\,s \sqrt{1 + 1/M}`, t Student's for 90 % and M - 1 degrees of freedom."""
+        r"""Half of the prediction interval :math:`t\,s \sqrt{1 + 1/M}`, Student's t of M - 1 for 90 %."""
         t = student_quantile(0.5 + COVERAGE / 2, self.count - 1)
         return self.std * (t * math.sqrt(1 + 1 / self.count))
 

@@ -157,7 +157,7 @@ class AgainstTruth(MapQuestion):
         return comparison and Truth(*comparison, self.truth.name)
 
     def reference(self, points: Points) -> Callable[..., Tensor]:
-        """Return the truth as a function of the points in float64, which raises MapError if the truth fails.
+        """Return the truth as a function of the points in float64, which raises MapError if it fails.
 
         Parameters are cast, but of a large module only if it does not follow without. What insists on a
         dtype of its own, or has sharded weights, is evaluated in the dtype of the points.
