@@ -118,15 +118,19 @@ class Reach(MapQuestion):
         """The outcomes."""
         return (self.outcomes,)
 
+    def _error(self, why: str) -> MapError:
+        return MapError(self.name, self.key, why)
+
     def take(self, batch: Any, root: nn.Module | None) -> Tensor:
         """Take the outcomes to be reached, (N, ...), out of a batch, or raise MapError."""
         try:
             y = self.outcomes(batch, root)
         except Exception as error:
-            raise MapError(self.name, self.key, explain(error)) from error
+            raise self._error(explain(error)) from error
         if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim < 2:
-            why = f"expected its outcomes to be a floating tensor of shape (N, m), but got {describe(y)}."
-            raise MapError(self.name, self.key, why)
+            raise self._error(
+                f"expected its outcomes to be a floating tensor of shape (N, m), but got {describe(y)}."
+            )
         return y.detach()
 
     def box(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +138,7 @@ class Reach(MapQuestion):
         n = inputs.shape[1]
         for end in (self.low, self.high):
             if end.shape not in ((), (n,)):
-                raise ValueError(
+                raise self._error(
                     f"expected `bounds` to be numbers or of shape ({n},) each, but got "
                     f"{tuple(end.shape)}."
                 )
@@ -161,10 +165,7 @@ class Reach(MapQuestion):
         x, outcomes = inputs.flatten(1), measurement.outcomes.detach().to(inputs.device)
         targets, (m, n) = outcomes.flatten(1).to(x.dtype), measurement.spectrum.shape
         start = self._start(outcomes, (m, n)).to(x.dtype)
-        try:
-            ends = self.box(x)
-        except ValueError as error:
-            raise MapError(self.name, self.key, str(error)) from error
+        ends = self.box(x)
         model = Model(
             lambda z: measurement.function(z.reshape(-1, *inputs.shape[1:])).flatten(1),
             m,
@@ -188,25 +189,21 @@ class Reach(MapQuestion):
         try:
             start = self.inverse(outcomes).detach().flatten(1)
         except MapError as error:
-            raise MapError(self.name, self.key, error.why) from error.__cause__
+            raise self._error(error.why) from error.__cause__
         if (given, start.shape[1]) != (m, n):
-            raise MapError(
-                self.name,
-                self.key,
+            raise self._error(
                 f"expected its inverse to take its {m} outputs and to propose its {n} inputs, but "
-                f"it takes {given} and proposes {start.shape[1]}.",
+                f"it takes {given} and proposes {start.shape[1]}."
             )
         return start
 
     def _refuse_shards(self, owner: nn.Module) -> None:
         weights = (p for module in (owner, *self.modules) for p in module.parameters())
         if any(hasattr(weight, "full_tensor") for weight in weights):
-            raise MapError(
-                self.name,
-                self.key,
+            raise self._error(
                 f"the weights of {type(owner).__name__} are sharded over processes, which all have "
                 "to call it equally often; how many steps it takes may differ. Write "
-                "`reachable_steps=None`.",
+                "`reachable_steps=None`."
             )
 
 

@@ -291,7 +291,7 @@ def test_what_are_no_bounds_is_refused_by_name(bounds):
 
 
 def test_ends_for_other_inputs_are_refused():
-    with pytest.raises(ValueError, match=r"of shape \(2,\) each, but got \(3,\)"):
+    with pytest.raises(MapError, match=r"of shape \(2,\) each, but got \(3,\)"):
         bounded(([0.0] * 3, None)).box(INPUTS)
 
 
