@@ -133,7 +133,6 @@ def analyze(
                 stds=stds,
                 precision=precision,
                 num_outputs=tally.num_outputs,
-                check=tally.num_outputs is None,
             )
             tally.add(observation)
             if writer is not None:

@@ -207,7 +207,6 @@ def observe(
     precision: Precision = "native",
     num_outputs: int | None = None,
     effort: Effort | None = None,
-    check: bool = True,
     part: str = "",
     outcomes: Tensor | None = None,
 ) -> Observation:
@@ -215,6 +214,7 @@ def observe(
 
     The modules are in evaluation mode meanwhile. ``stds`` (by default the map's, or else those of the
     points) are what is standardised by; ``outcomes`` (R, \*) are to be reached at the first R points.
+    Without ``num_outputs``, which an earlier look has found, the map is checked first.
     """
     points = Points.of([points]) if isinstance(points, Tensor) else points
     thresholds, double = thresholds or Thresholds(), precision == "float64"
@@ -237,7 +237,7 @@ def observe(
             stds=unit_stds,
             num_outputs=num_outputs,
             effort=effort,
-            check=check,
+            check=num_outputs is None,
             arithmetic=arithmetic,
             **options,
         )

@@ -197,7 +197,6 @@ class Watcher:
             scale=self.scale,
             precision=self.precision,
             num_outputs=memory.num_outputs.get(name),
-            check=is_new,
             part=part,
             outcomes=outcomes if outcomes is not None and len(outcomes) else None,
         )
