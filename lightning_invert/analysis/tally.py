@@ -61,9 +61,9 @@ class Tally:
         """Return the observation of all points; it holds the kept ones, in the order they came in."""
         assert self._last is not None
         assert self._sample is not None
-        last, kept = self._last, self._sample.rows()
-        order = kept["order"].argsort()
-        rows = {name: tensor[order] for name, tensor in kept.items()}
+        last, sample = self._last, self._sample.rows()
+        order = sample["order"].argsort()
+        rows = {name: tensor[order] for name, tensor in sample.items()}
         observation = Observation.of(
             rows["sigma"],
             inputs=rows["inputs"],

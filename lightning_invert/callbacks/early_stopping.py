@@ -188,15 +188,15 @@ class ConditioningEarlyStopping(Callback):
     def _watcher(self, trainer: Trainer) -> InvertibilityCallback | None:
         watchers = [c for c in trainer.callbacks if isinstance(c, InvertibilityCallback)]  # type: ignore[attr-defined]
         # Of several, the one that watches the map.
-        mine = [watcher for watcher in watchers if self._label in watcher.history]
-        return next(iter([*mine, *watchers]), None)
+        matching = [watcher for watcher in watchers if self._label in watcher.history]
+        return next(iter([*matching, *watchers]), None)
 
     def _report_missing(self, trainer: Trainer) -> None:
         """Raise if the map is not logged at all; warn if it only lacks the scalar."""
         logged = [key for key in trainer.callback_metrics if key.startswith("invertibility/")]
-        mine = [key for key in logged if key.startswith(f"invertibility/{self.map}/")]
+        of_map = [key for key in logged if key.startswith(f"invertibility/{self.map}/")]
         name = self.monitor.rpartition("/")[2]
-        if not mine:
+        if not of_map:
             raise MisconfigurationException(
                 f"Expected arguments `map` and `monitor` of ConditioningEarlyStopping to name one "
                 f"of {', '.join(logged)}, but got {self.monitor!r}."
@@ -204,7 +204,7 @@ class ConditioningEarlyStopping(Callback):
         self._voice.warn(
             f"{name} of map {self.map!r} is not logged, so that fit is not stopped on it. Which scalars "
             "exist depends on whether the Jacobian was formed and a truth was given. Logged are "
-            f"{', '.join(mine)}.",
+            f"{', '.join(of_map)}.",
             once="unknown",
         )
 

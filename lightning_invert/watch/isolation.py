@@ -72,8 +72,8 @@ def _silent(modules: Sequence[nn.Module]) -> Iterator[None]:
     loggers = [(trainer, trainer.loggers) for trainer in trainers if hasattr(trainer, "loggers")]
     for own, name, _ in replaced:
         own[name] = lambda *_, **__: None
-    for trainer, its in loggers:
-        trainer.loggers = [_Nothing() for _ in its]
+    for trainer, originals in loggers:
+        trainer.loggers = [_Nothing() for _ in originals]
     try:
         yield
     finally:
@@ -81,8 +81,8 @@ def _silent(modules: Sequence[nn.Module]) -> Iterator[None]:
             own.pop(name, None)
             if before is not None:
                 own[name] = before
-        for trainer, its in loggers:
-            trainer.loggers = its
+        for trainer, originals in loggers:
+            trainer.loggers = originals
 
 
 @contextmanager

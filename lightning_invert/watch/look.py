@@ -176,8 +176,8 @@ class Look:
             return []
 
     def _warn_of_no_points(self, samples: Sequence[Mapping[str, StreamSample]]) -> None:
-        mine = [any(map(len, of_maps.values())) for of_maps in samples]
-        of_all = [mine] if self.gather is None else self.gather(mine)
+        own = [any(map(len, of_maps.values())) for of_maps in samples]
+        of_all = [own] if self.gather is None else self.gather(own)
         for number, filled in enumerate(zip(*of_all, strict=True)):
             if not any(filled) and not self.failures:
                 where = f" of dataloader_{number}" if len(samples) > 1 else ""
@@ -206,8 +206,8 @@ class Look:
         """Let every process take the same decision: those left alone would wait without end."""
         if self.gather is None:
             return
-        mine = {name: failure._replace(cause=None) for name, failure in self.failures.items()}
-        for process, failures in enumerate(self.gather(mine)):
+        own = {name: failure._replace(cause=None) for name, failure in self.failures.items()}
+        for process, failures in enumerate(self.gather(own)):
             for name, failure in failures.items():
                 why = f"in process {process}: {failure.why}"
                 self.failures.setdefault(name, failure._replace(why=why))

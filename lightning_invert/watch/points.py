@@ -44,10 +44,10 @@ class Frame:
         def fill(place: _Place) -> Tensor:
             return (inputs if place.is_input else rows)[place.number]
 
-        further = [apply_to_collection(part, _Place, fill) for part in self.context]
+        context = [apply_to_collection(part, _Place, fill) for part in self.context]
         if self.within is None:
-            return [*inputs, *further]
-        return [apply_to_collection(self.within, _Place, fill), *further]
+            return [*inputs, *context]
+        return [apply_to_collection(self.within, _Place, fill), *context]
 
 
 @dataclass(frozen=True)

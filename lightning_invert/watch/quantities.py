@@ -41,8 +41,8 @@ def spectrum_quantities(
         "sigma_max": sigma[:, 0],
         "effective_rank": to_numpy(effective_rank(singular_values.double())),
     }
-    known = {name: np.where(finite, values, np.nan) for name, values in quantities.items()}
-    return {"nonfinite": (~finite).astype(float), **known}
+    finite_only = {name: np.where(finite, values, np.nan) for name, values in quantities.items()}
+    return {"nonfinite": (~finite).astype(float), **finite_only}
 
 
 def to_numpy(values: Tensor) -> Array:

@@ -73,10 +73,10 @@ def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
             spec[key] = parse(f"{where}['{key}']", value)
         elif key in QUESTIONS:
             QUESTIONS[key].check(f"{where}['{key}']", value)
-    further = [key for key in ("context", "within") if key in spec]
-    if "reach" in spec and further:
+    fixed = [key for key in ("context", "within") if key in spec]
+    if "reach" in spec and fixed:
         raise ValueError(
-            f"Expected `{where}` to have no `{further[0]}` beside `reach`: an outcome is reached by "
+            f"Expected `{where}` to have no `{fixed[0]}` beside `reach`: an outcome is reached by "
             "the inputs alone."
         )
     return spec

@@ -53,9 +53,9 @@ DROPOUTS = (
 
 def roughness(watched: WatchedMap, points: Points) -> list[str]:
     """Return the kinds of roughness of a map, from a few of the points of a look."""
-    few = points[: min(MAX_POINTS_OF_A_STEP, max(2, len(points) // POINTS_OF_A_LOOK))]
-    kinds = ["staircase"] if len(few) > 1 and is_staircase(watched, few) else []
-    return [*kinds, "dropout"] if has_dropout(watched, few[:1]) else kinds
+    sample = points[: min(MAX_POINTS_OF_A_STEP, max(2, len(points) // POINTS_OF_A_LOOK))]
+    kinds = ["staircase"] if len(sample) > 1 and is_staircase(watched, sample) else []
+    return [*kinds, "dropout"] if has_dropout(watched, sample[:1]) else kinds
 
 
 def is_staircase(watched: WatchedMap, points: Points) -> bool:

@@ -62,9 +62,9 @@ class Scalar:
 
     def sum_of(self, values: Array) -> tuple[float, int]:
         """Return the sum and the count that a pooled scalar is made of."""
-        known = values[~np.isnan(values)]
+        numbers = values[~np.isnan(values)]
         squared = self.statistic == "root mean square"
-        return float((known**2 if squared else known).sum()), len(known)
+        return float((numbers**2 if squared else numbers).sum()), len(numbers)
 
     def of_sum(self, total: float, count: int) -> dict[str, float]:
         """Return a pooled scalar, and the ends of its interval, of sums over all pieces."""

@@ -211,9 +211,9 @@ class Watcher:
     def _plan(self, watched: WatchedMap, point: Points, max_work: float) -> None:
         """Decide from the work at one point at how many points, and how, to look at a map."""
         with evaluation_mode([watched.owner]):
-            alone = with_context(point.call(watched), point.context)
-            m, n = count_outputs(alone, point.inputs), point.inputs.numel()
-            flops = flops_of(alone, point.inputs)
+            function = with_context(point.call(watched), point.context)
+            m, n = count_outputs(function, point.inputs), point.inputs.numel()
+            flops = flops_of(function, point.inputs)
         chosen = plan(flops, (m, n), self.num_points, max_work=max_work)
         self.memory.plans[watched.name] = chosen
         if self.reachable_steps is not None:

@@ -52,7 +52,7 @@ class SpectrumProbes(Finding):
 
     def verdict(self, observation: Observed) -> str:
         """Return a sentence on what is known of the map, and no more."""
-        scalars, most = observation.scalars, min(observation.shape)
+        scalars, full_rank = observation.scalars, min(observation.shape)
         if scalars["nonfinite_fraction"] > 0:
             share = percent(scalars["nonfinite_fraction"])
             return f"{share} of the points have a NaN or inf in their Jacobian: look there first."
@@ -61,7 +61,7 @@ class SpectrumProbes(Finding):
         rank = f"{scalars['stable_rank_median']:.3g} ± {scalars['stable_rank_error']:.2g}"
         return (
             f"too large to be formed; at the median point σ₁ {scalars['sigma_max_median']:.3g}, κ "
-            f"{kappa}, stable rank {rank} of {most}. Whether it has full rank is not known."
+            f"{kappa}, stable rank {rank} of {full_rank}. Whether it has full rank is not known."
         )
 
 

@@ -144,12 +144,12 @@ class Reach(MapQuestion):
                 )
         low, high = (end.to(inputs.device, inputs.dtype).expand(n) for end in (self.low, self.high))
         finite = inputs.isfinite()
-        least = torch.where(finite, inputs, torch.inf).amin(0)
-        most = torch.where(finite, inputs, -torch.inf).amax(0)
+        lowest = torch.where(finite, inputs, torch.inf).amin(0)
+        highest = torch.where(finite, inputs, -torch.inf).amax(0)
         # Not beyond the end that is known: all inputs may be outside of it.
         return (
-            torch.where(low.isnan(), torch.fmin(least, high), low),
-            torch.where(high.isnan(), torch.fmax(most, low), high),
+            torch.where(low.isnan(), torch.fmin(lowest, high), low),
+            torch.where(high.isnan(), torch.fmax(highest, low), high),
         )
 
     def measure(self, measurement: Measurement) -> Reachability | None:
@@ -185,15 +185,15 @@ class Reach(MapQuestion):
 
     def _start(self, outcomes: Tensor, shape: tuple[int, int]) -> Tensor:
         """Return what the inverse proposes, shape (R, n)."""
-        (m, n), given = shape, outcomes.flatten(1).shape[1]
+        (m, n), width = shape, outcomes.flatten(1).shape[1]
         try:
             start = self.inverse(outcomes).detach().flatten(1)
         except MapError as error:
             raise self._error(error.why) from error.__cause__
-        if (given, start.shape[1]) != (m, n):
+        if (width, start.shape[1]) != (m, n):
             raise self._error(
                 f"expected its inverse to take its {m} outputs and to propose its {n} inputs, but "
-                f"it takes {given} and proposes {start.shape[1]}."
+                f"it takes {width} and proposes {start.shape[1]}."
             )
         return start
 

@@ -56,9 +56,9 @@ class Runs(Finding):
         error = self._error(observation)
         if error is None:
             return {}
-        known = ~np.isnan(error)
-        spread = to_numpy(self.std)[known]
-        correlation = rank_correlation(spread, error[known]) if known.any() else 0.0
+        is_known = ~np.isnan(error)
+        spread = to_numpy(self.std)[is_known]
+        correlation = rank_correlation(spread, error[is_known]) if is_known.any() else 0.0
         return {"spread_error_correlation": correlation}
 
     def words(self, observation: Observed) -> str:

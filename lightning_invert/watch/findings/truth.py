@@ -59,13 +59,13 @@ class Truth(Finding):
 
     def fragile(self, observation: Observed) -> Fragile:
         """Count the truly fragile points, and those that the map finds."""
-        known, edge = self.comparable(observation), observation.thresholds.bands[0]
+        comparable, edge = self.comparable(observation), observation.thresholds.bands[0]
         true, reported = (
-            condition[known] >= edge
+            condition[comparable] >= edge
             for condition in (self.condition(observation), observation.condition)
         )
         counts = (true, true & reported, reported & ~true)
-        return Fragile(int(known.sum()), *(int(kind.sum()) for kind in counts))
+        return Fragile(int(comparable.sum()), *(int(kind.sum()) for kind in counts))
 
     def quantities(self, observation: Observed) -> dict[str, Array]:
         """Return the error, where both condition numbers are known."""
@@ -77,9 +77,9 @@ class Truth(Finding):
         count = self.fragile(observation)
         if not count.compared:
             return {row.name: row.empty for row in scalars_of(self.key) if not row.quantity}
-        known = self.comparable(observation)
+        comparable = self.comparable(observation)
         conditions = (observation.condition, self.condition(observation))
-        log10 = (capped_log10(to_numpy(condition[known])) for condition in conditions)
+        log10 = (capped_log10(to_numpy(condition[comparable])) for condition in conditions)
         reported = count.found + count.false_alarms
         return {
             "cond_rank_correlation": rank_correlation(*log10, tie=TIE),
@@ -115,9 +115,9 @@ class Truth(Finding):
 
     def columns(self, observation: Observed) -> dict[str, Array]:
         """Return the condition number and the error."""
-        whose = "true" if self.name == "truth" else "other"
+        owner = "true" if self.name == "truth" else "other"
         return {
-            f"{whose}_condition_number": to_numpy(self.condition(observation)),
+            f"{owner}_condition_number": to_numpy(self.condition(observation)),
             "jacobian_error": to_numpy(self.error),
         }
 
