@@ -35,6 +35,8 @@ def resolve_maps(
     if maps is None:
         own_maps = getattr(root, "invertibility_maps", None)
         maps = own_maps() if callable(own_maps) else {"forward": ""}
+    if reachable_steps is None and isinstance(maps, Mapping):
+        maps = {name: _without_reach(entry) for name, entry in maps.items()}
     return [
         _resolve(name, spec, root, reachable_steps) for name, spec in checked_maps(maps).items()
     ]
@@ -45,6 +47,12 @@ def checked_maps(maps: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(maps, Mapping) or not maps:
         raise ValueError(wrong("maps", "a mapping with at least one map, {'forward': 'net'}", maps))
     return {name: _checked_spec(name, entry) for name, entry in maps.items()}
+
+
+def _without_reach(entry: Any) -> Any:
+    if not isinstance(entry, Mapping):
+        return entry
+    return {key: value for key, value in entry.items() if key != "reach"}
 
 
 def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
@@ -98,7 +106,7 @@ def _resolve(
         **{key: spec[key] for key in _COLUMNS if key in spec},
     )
     for key, kind in QUESTIONS.items():
-        if key in spec and (kind is not Reach or reachable_steps is not None):
+        if key in spec:
             question = kind.resolve(name, f"maps[{name!r}]['{key}']", spec[key], root)
             if isinstance(question, Reach) and reachable_steps is not None:
                 question = replace(question, steps=reachable_steps)
