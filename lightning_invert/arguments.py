@@ -16,6 +16,7 @@ __all__ = [
     "check_number",
     "check_text",
     "describe_repetitions",
+    "suggest",
     "wrong",
 ]
 
@@ -24,22 +25,14 @@ MAX_SHOWN = 80
 
 
 def check_integer(
-    name: str, value: Any, *, low: int | None = None, high: int | None = None, what: str = ""
+    name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, what: str = ""
 ) -> int:
-    """Return ``value`` as an ``int`` if it is a whole number in [low, high]; 5.0 and True are none.
-
-    Example:
-        >>> check_integer("patience", 3, low=1)
-        3
-        >>> check_integer("patience", "3", low=1)
-        Traceback (most recent call last):
-        TypeError: Expected argument `patience` to be a whole number of at least 1, but got '3' (str).
-    """
+    """Return ``value`` as an ``int`` if it is a whole number in [low, high]; 5.0 and True are none."""
     expected = f"a whole number{_ends(low, high)}{what and f', {what}'}"
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(wrong(name, expected, value))
     number = int(value)
-    if (low is not None and number < low) or (high is not None and number > high):
+    if not low <= number <= high:
         raise ValueError(wrong(name, expected, value))
     return number
 
@@ -54,15 +47,7 @@ def check_number(
     open_high: bool = False,
     what: str = "",
 ) -> float:
-    """Return ``value`` as a ``float`` if it is a finite number between two ends; True is none.
-
-    Example:
-        >>> check_number("learning_rate", 1, low=0.0, open_low=True)
-        1.0
-        >>> check_number("dropout", float("nan"), low=0.0, high=1.0, open_high=True)
-        Traceback (most recent call last):
-        ValueError: Expected argument `dropout` to be a number of at least 0 and below 1, but got nan.
-    """
+    """Return ``value`` as a ``float`` if it is a finite number between two ends; True is none."""
     finite = "" if math.isfinite(low) and math.isfinite(high) else " finite"
     expected = f"a{finite} number{_ends(low, high, open_low, open_high)}{what and f', {what}'}"
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -77,13 +62,7 @@ def check_number(
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return ``value`` if it is True or False: ``"no"`` and 0 are neither.
-
-    Example:
-        >>> check_flag("verbose", "no")
-        Traceback (most recent call last):
-        TypeError: Expected argument `verbose` to be True or False, but got 'no' (str).
-    """
+    """Return ``value`` if it is True or False: ``"no"`` and 0 are neither."""
     if not isinstance(value, bool):
         raise TypeError(wrong(name, "True or False", value))
     return value
@@ -99,25 +78,24 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     """
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         *most, last = map(repr, choices)
-        close = difflib.get_close_matches(str(value), [c for c in choices if isinstance(c, str)], 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = suggest(str(value), [choice for choice in choices if isinstance(choice, str)])
         raise ValueError(wrong(name, f"{', '.join(most)} or {last}", value) + hint)
     return value
 
 
 def check_text(name: str, value: Any) -> str:
-    """Return ``value`` if it is a string that is not empty.
-
-    Example:
-        >>> check_text("map", 3)
-        Traceback (most recent call last):
-        TypeError: Expected argument `map` to be a string, but got 3 (int).
-    """
+    """Return ``value`` if it is a string that is not empty."""
     if not isinstance(value, str):
         raise TypeError(wrong(name, "a string", value))
     if not value:
         raise ValueError(wrong(name, "a string that is not empty", value))
     return value
+
+
+def suggest(word: str, words: Sequence[str]) -> str:
+    """Return " Did you mean ...?" with the nearest of ``words``; empty if none is near."""
+    close = difflib.get_close_matches(word, words, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def describe_repetitions(names: Sequence[str]) -> str:
@@ -128,29 +106,23 @@ def describe_repetitions(names: Sequence[str]) -> str:
         ("'a' twice, 'c' 3 times", '')
     """
     counts = Counter(names).items()
-    times = {2: "twice"}
-    return ", ".join(f"{name!r} {times.get(n, f'{n} times')}" for name, n in counts if n > 1)
+    return ", ".join(
+        f"{name!r} {'twice' if n == 2 else f'{n} times'}" for name, n in counts if n > 1
+    )
 
 
 def wrong(name: str, expected: str, value: Any) -> str:
-    """Return the message about an argument that is not as expected.
-
-    Example:
-        >>> wrong("scale", "one of two", [1])
-        'Expected argument `scale` to be one of two, but got [1] (list).'
-    """
+    """Return the message about an argument that is not as expected."""
     shown = repr(value)
     shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
     kind = "" if isinstance(value, float) or value is None else f" ({type(value).__name__})"
     return f"Expected argument `{name}` to be {expected}, but got {shown}{kind}."
 
 
-def _ends(
-    low: float | None, high: float | None, open_low: bool = False, open_high: bool = False
-) -> str:
+def _ends(low: float, high: float, open_low: bool = False, open_high: bool = False) -> str:
     ends = []
-    if low is not None and low > -math.inf:
+    if low > -math.inf:
         ends.append(f"above {low:g}" if open_low else f"of at least {low:g}")
-    if high is not None and high < math.inf:
+    if high < math.inf:
         ends.append(f"below {high:g}" if open_high else f"of at most {high:g}")
     return f" {' and '.join(ends)}" if ends else ""

@@ -34,9 +34,7 @@ def to_tensor(value: Any) -> Tensor:
 def read_tensor(name: str, value: Any, placement: Placement) -> Tensor:
     """Return a tensor, an array, a number or nested lists as a tensor without a graph.
 
-    Raises:
-        TypeError: If ``value`` holds no numbers. Also if it is a tensor or an array of whole
-            numbers: that is more often a file read wrongly than intended.
+    A tensor or an array of whole numbers is refused: more often it is a file that was read wrongly.
     """
     has_dtype = getattr(value, "dtype", None) is not None
     try:
@@ -44,11 +42,10 @@ def read_tensor(name: str, value: Any, placement: Placement) -> Tensor:
         if not has_dtype and tensor.is_floating_point():  # Python's numbers have double precision
             tensor = torch.tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            wrong(name, "numbers: a floating tensor, an array or lists", value)
-        ) from error
-    floating = tensor.is_floating_point()
-    if tensor.is_complex() or tensor.dtype == torch.bool or (has_dtype and not floating):
+        expected = "numbers: a floating tensor, an array or lists"
+        raise TypeError(wrong(name, expected, value)) from error
+    is_number = tensor.is_floating_point() or not (has_dtype or tensor.is_complex())
+    if not is_number or tensor.dtype == torch.bool:
         raise TypeError(f"Expected argument `{name}` to be floating, but got {tensor.dtype}.")
     # An inference tensor can take no part in a computation with gradients.
     tensor = tensor.clone() if tensor.is_inference() else tensor.detach()

@@ -7,7 +7,7 @@ Their results come here to show themselves, and only then is it imported.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,26 +19,22 @@ __all__ = ["figures_of", "html_of", "save_figures_of", "words_of"]
 
 def figures_of(result: Any, **options: Any) -> dict[str, Figure]:
     """Draw a result: name -> figure. ``names`` selects figures of an observation."""
-    figures: dict[str, Figure] = _results().figures_of(result, **options)
-    return figures
+    return cast("dict[str, Figure]", _results().figures_of(result, **options))
 
 
 def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Path]:
     """Save the figures of a result as ``{figure}.png`` and return the files."""
-    files: list[Path] = _results().save_figures_of(result, folder, **options)
-    return files
+    return cast("list[Path]", _results().save_figures_of(result, folder, **options))
 
 
 def words_of(result: Any) -> str:
     """Describe a result in a few lines."""
-    words: str = _results().words_of(result)
-    return words
+    return str(_results().words_of(result))
 
 
 def html_of(result: Any) -> str:
     """Lay a result out as HTML without scripts; names are escaped."""
-    html: str = _results().html_of(result)
-    return html
+    return str(_results().html_of(result))
 
 
 def _results() -> Any:

@@ -19,10 +19,6 @@ class StreamSample:
     keys of all. (Bottom-k sampling: E. Cohen and H. Kaplan, *Summarizing data using bottom-k
     sketches*, PODC 2007.) The keys come from a generator of the sample: global random streams stay as they are.
 
-    Args:
-        num_points: Bound on the number of rows.
-        seed: Seed of the keys.
-
     Example:
         >>> sample = StreamSample(3, seed=0)
         >>> for batch in torch.arange(100.0).reshape(10, 10, 1):
@@ -57,18 +53,24 @@ class StreamSample:
                     "{'module': ..., 'input': <callable>}}."
                 )
         size = next(iter(lengths.values()))
-        keys = torch.rand(size, generator=self._generator, dtype=torch.float64)
-        self._keep(torch.cat([self._keys, keys]), {n: rows.detach() for n, rows in batch.items()})
+        new_keys = torch.rand(size, generator=self._generator, dtype=torch.float64)
+        keys = torch.cat([self._keys, new_keys])
+        # Sorted, so that the same rows in other batches give the same sample in the same order.
+        order = keys.argsort()[: self.num_points]
+        if len(self) == self.num_points and bool((order < len(self)).all()):
+            return
+        self._keys = keys[order]
+        for name, rows in batch.items():
+            known = [self._rows[name].to(rows)] if name in self._rows else []
+            candidates = torch.cat([*known, rows.detach()])
+            self._rows[name] = candidates[order.to(rows.device)]
 
     def rows(self) -> dict[str, Tensor]:
         """Return the sample, name -> (N, *), in a random but reproducible order."""
         return dict(self._rows)
 
     def merge(self, gather: Callable[[Any], Sequence[Any]]) -> None:
-        """Merge the samples of several processes into one, the same on each.
-
-        ``gather`` returns the values of all processes, in the same order on each.
-        """
+        """Merge the samples of several processes into one; ``gather`` returns the values of all."""
         everywhere = torch.cat(list(gather(self._keys))).sort().values
         if len(everywhere) > self.num_points:
             # Rows outside the common sample need not travel.
@@ -97,19 +99,6 @@ class StreamSample:
     def _choose(self, order: Tensor) -> None:
         self._keys = self._keys[order]
         self._rows = {name: rows[order.to(rows.device)] for name, rows in self._rows.items()}
-
-    def _keep(self, keys: Tensor, new: Mapping[str, Tensor]) -> None:
-        size = len(self._keys)
-        # Sorted, so that the same rows in other batches give the same sample in the same order.
-        order = keys.argsort()[: self.num_points]
-        if size == self.num_points and bool((order < size).all()):
-            return
-        self._keys = keys[order]
-        for name, rows in new.items():
-            candidates = (
-                torch.cat([self._rows[name].to(rows), rows]) if name in self._rows else rows
-            )
-            self._rows[name] = candidates[order.to(rows.device)]
 
 
 def gather_objects(own: Any, world_size: int) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import tempfile
 import zlib
@@ -13,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning_invert.arguments import describe_repetitions
+from lightning_invert.arguments import describe_repetitions, suggest
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,11 +45,10 @@ def read_table(
 ) -> Iterator[polars.DataFrame]:
     r"""Read columns of numbers piece by piece: DataFrames of float64, NaN for an empty cell.
 
-    The name of the file ends in .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq; a TSV file has tabs
-    in place of ``separator``. By default all columns are read. Numbers have a decimal point and no
-    thousands separator; ``true`` and ``false`` are 1 and 0. Blanks around a cell or a name do not
-    count. A blank line is a row without values. A file that is damaged or no such table is a
-    ValueError that names the file, the line and the column.
+    A TSV file has tabs in place of ``separator``. By default all columns are read. Numbers have a
+    decimal point and no thousands separator; ``true`` and ``false`` are 1 and 0. Blanks around a
+    cell or a name do not count. A blank line is a row without values. A file that is damaged or no
+    such table is a ValueError that names the file, the line and the column.
 
     Example:
         >>> import tempfile
@@ -74,11 +72,13 @@ def read_table(
     check_separator(separator)
     if again := describe_repetitions(columns or ()):
         raise ValueError(f"Expected each column of {str(file)!r} once, but got {again}.")
-    read = _read_parquet if _is_parquet(file) else _read_text
-    separator = _separator(file, separator)
+    if _is_parquet(file):
+        pieces = _read_parquet(file, columns, rows_at_once)
+    else:
+        pieces = _read_text(file, columns, _separator(file, separator), rows_at_once)
     empty = True
     try:
-        for piece in read(file, columns, separator, rows_at_once):
+        for piece in pieces:
             empty = False
             yield piece.fill_null(float("nan"))
     except (PolarsError, PanicException, OSError, zlib.error, EOFError) as error:
@@ -131,7 +131,7 @@ def _separator(file: Path, separator: str) -> str:
 
 
 def _read_parquet(
-    file: Path, columns: Sequence[str] | None, separator: str, rows_at_once: int
+    file: Path, columns: Sequence[str] | None, rows_at_once: int
 ) -> Iterator[polars.DataFrame]:
     import polars
 
@@ -159,9 +159,7 @@ def _read_text(
     cells = _read_cells(file, columns, separator, rows_at_once)
     begin = 0
     for text in cells:
-        numbers = text.cast(polars.Float64, strict=False)
-        counts = _count_wrong(text)
-        if counts:
+        if counts := _count_wrong(text):
             name = next(iter(counts))
             row = int(_is_wrong(text[name]).arg_max() or 0)
             for rest in cells:
@@ -172,7 +170,7 @@ def _read_text(
                 f"{row_name(file, begin + row, separator)} has {text[name][row]!r}. Cells that are no "
                 f"numbers: {total}."
             )
-        yield numbers
+        yield text.cast(polars.Float64, strict=False)
         begin += len(text)
 
 
@@ -302,8 +300,7 @@ def _places(file: Path, names: Sequence[str], columns: Sequence[str]) -> list[in
                 f"{names.count(column)} of that name."
             )
         if column not in names:
-            close = difflib.get_close_matches(column, names, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = suggest(column, names)
             raise ValueError(
                 f"Expected {str(file)!r} to have a column {column!r}, but it has "
                 f"{', '.join(map(repr, names))}.{hint}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -56,44 +56,22 @@ class Variable(NamedTuple):
 def as_variables(
     variables: Sequence[Variable] | None, side: str, count: int
 ) -> tuple[Variable, ...]:
-    """Return the variables of columns; without any, x0, x1, ... by position.
-
-    Example:
-        >>> [variable.name for variable in as_variables(None, "x", 2)]
-        ['x0', 'x1']
-    """
+    """Return the variables of columns; without any, x0, x1, ... by position."""
     return tuple(variables or (Variable(f"{side}{i}") for i in range(count)))
 
 
 class Bounds(NamedTuple):
-    """Low and high ends of inputs: infinite where an end is open, equal where an input is fixed.
-
-    Attributes:
-        low: Shape (n,), or (N, n) with a row for each point.
-        high: Likewise; nowhere below ``low``.
-
-    Example:
-        >>> Bounds.of_variables([Variable("heat", "K", 200.0), Variable("load", "", 0.0, 1.0)])
-        Bounds(low=tensor([200.,   0.], dtype=torch.float64), high=tensor([inf, 1.], dtype=torch.float64))
-    """
+    """Low and high ends of inputs: infinite where an end is open, equal where an input is fixed."""
 
     low: Tensor
     high: Tensor
+    """Each of shape (n,), or (N, n) with a row for each point."""
 
     @classmethod
     def of(
-        cls,
-        bounds: Any,
-        num_inputs: int,
-        placement: Placement,
-        names: Sequence[str] | None = None,
+        cls, bounds: Any, num_inputs: int, placement: Placement, names: Sequence[str] | None = None
     ) -> Bounds:
-        """Read a pair (low, high): each a number or numbers (n,), open where None, NaN or infinite.
-
-        Raises:
-            TypeError: If it is no pair of numbers.
-            ValueError: If an end has another shape, or low exceeds high.
-        """
+        """Read a pair (low, high): each a number or numbers (n,), open where None, NaN or infinite."""
         if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
             raise TypeError(wrong("bounds", "a pair (low, high)", bounds))
         ends = []
@@ -154,10 +132,7 @@ class Bounds(NamedTuple):
         return inputs.clamp(self.low, self.high)
 
     def steps(self, inputs: Tensor, spread: Tensor, *, share: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Return by how much inputs (N, n) may fall and rise, in their spread (n,), float64.
-
-        ``share`` shortens the way to the ends.
-        """
+        """Return by how much inputs (N, n) may fall and rise, in units of ``spread`` (n,) / ``share``."""
         inputs, unit = inputs.double(), spread / share
         return (self.low.double() - inputs) / unit, (self.high.double() - inputs) / unit
 
@@ -174,22 +149,11 @@ class ColumnStatistics:
     In float64 (on a device without it, in float32), by the update of T. F. Chan, G. H. Golub and
     R. J. LeVeque, *Algorithms for computing the sample variance*, The American Statistician 37
     (1983): no large squares cancel.
-
-    Attributes:
-        count: How many rows there were.
-        mean: Shape (n,).
-
-    Example:
-        >>> statistics = ColumnStatistics()
-        >>> for rows in torch.arange(6.0).reshape(6, 1).split(4):
-        ...     statistics.add(rows)
-        >>> statistics.mean.item(), round(statistics.std.item(), 3)
-        (2.5, 1.871)
     """
 
     def __init__(self) -> None:
-        self.count = 0
-        self.mean = torch.zeros(())
+        self.count = 0  # of rows
+        self.mean = torch.zeros(())  # then of shape (n,)
         self._squares = torch.zeros(())
 
     def add(self, rows: Tensor) -> None:
@@ -198,8 +162,12 @@ class ColumnStatistics:
         rows = rows if rows.device.type == "mps" else rows.double()  # MPS has no float64
         if len(rows) == 0:
             return
-        mean = rows.mean(0)
-        self._take(len(rows), mean, (rows - mean).square().sum(0))
+        before, count, mean = self.count, len(rows), rows.mean(0)
+        self.count = before + count
+        shift = mean - self.mean
+        between = shift.square() * before * count / self.count
+        self._squares = self._squares + (rows - mean).square().sum(0) + between
+        self.mean = self.mean + shift * count / self.count
 
     @property
     def std(self) -> Tensor:
@@ -212,11 +180,9 @@ class ColumnStatistics:
         return torch.where(self.std > 0, self.std, 1.0)
 
     def check(self, variables: Sequence[Variable], whose: str) -> None:
-        """Raise a ValueError for a column that is constant or not finite.
-
-        ``whose`` completes "column 'a' ..." in the message.
-        """
-        for variable, centre, spread in _columns(variables, self.mean, self.std):
+        """Raise a ValueError for a column that is constant or not finite, named with ``whose``: "of a.csv"."""
+        columns = zip(variables, self.mean.tolist(), self.std.tolist(), strict=True)
+        for variable, centre, spread in columns:
             if not (math.isfinite(centre) and math.isfinite(spread)):
                 raise ValueError(
                     f"Expected column {variable.name!r} {whose} to hold finite numbers whose squares are finite "
@@ -239,33 +205,14 @@ class ColumnStatistics:
         everywhere._squares = reduce(self._squares + shift)
         return everywhere
 
-    def _take(self, count: int, mean: Tensor, squares: Tensor) -> None:
-        before, self.count = self.count, self.count + count
-        shift = mean - self.mean
-        self._squares = self._squares + squares + shift.square() * before * count / self.count
-        self.mean = self.mean + shift * count / self.count
-
 
 def check_rounding(
     variables: Sequence[Variable], mean: Tensor, std: Tensor, dtype: torch.dtype
 ) -> None:
-    r"""Raise a ValueError for a column that loses its content in a floating ``dtype``.
-
-    That is where rounding exceeds a tenth of its standard deviation, or its numbers the range of
-    ``dtype``. Mean and standard deviation have shape (n,).
-
-    Example:
-        >>> mean, std = torch.tensor([1.7e9]).double(), torch.tensor([17.0]).double()
-        >>> check_rounding((Variable("time", "s"),), mean, std, torch.float64)
-        >>> try:
-        ...     check_rounding((Variable("time", "s"),), mean, std, torch.float32)
-        ... except ValueError as error:
-        ...     print(str(error).partition(",")[0])
-        Expected column 'time' to come in float64: float32 rounds it by 101
-    """
+    """Raise a ValueError for a column, of mean and std (n,), that loses its content in ``dtype``."""
     limits = torch.finfo(dtype)
     kind = str(dtype).removeprefix("torch.")
-    for variable, centre, spread in _columns(variables, mean, std):
+    for variable, centre, spread in zip(variables, mean.tolist(), std.tolist(), strict=True):
         rounding = limits.eps / 2 * abs(centre)
         if rounding > MAX_ROUNDING * spread:
             why = f"{kind} rounds it by {rounding:.3g}, and its standard deviation is {spread:.3g}"
@@ -280,9 +227,3 @@ def check_rounding(
             f"Expected column {variable.name!r} to come in float64: {why}. Where a device or a precision "
             "leaves no choice, subtract an offset from it, or take another unit."
         )
-
-
-def _columns(
-    variables: Sequence[Variable], mean: Tensor, std: Tensor
-) -> Iterator[tuple[Variable, float, float]]:
-    return zip(variables, mean.tolist(), std.tolist(), strict=True)

@@ -50,10 +50,7 @@ ARROWS = {
 
 MAX_FILE, MAX_BODY = 400, 60
 MAX_ARGUMENTS = {"elsewhere": 12, "callbacks/invertibility.py:__init__": 14}
-TOO_LARGE = {
-    "cli/test_main.py",
-    "jacobians/test_jacobian.py",
-}
+TOO_LARGE = {"cli/test_main.py", "jacobians/test_jacobian.py"}
 """Files, bodies and signatures that are larger than they may be. This set only shrinks."""
 
 WITHOUT_LIGHTNING = (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 
 from lightning_invert import __version__
+from lightning_invert.arguments import suggest
 
 __all__ = ["main"]
 
@@ -53,8 +53,7 @@ def main(args: Sequence[str] | None = None) -> None:
         return
     names = (*LIGHTNING_COMMANDS, *OWN_COMMANDS)
     if not command.startswith("-") and command not in names:
-        close = difflib.get_close_matches(command, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = suggest(command, names)
         raise SystemExit(
             f"lightning-invert: expected a command, one of {', '.join(names)}, but got "
             f"{command!r}.{hint}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lightning_invert.arguments import suggest
 from lightning_invert.solver.rows import first_index
 from lightning_invert.tables import read_table, row_name
 
@@ -107,8 +107,7 @@ def _output_of(name: str, outputs: Sequence[str]) -> tuple[str | None, str | Non
 
 def _unknown_column(file: str, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> str:
     known = [*outputs, *(output + end for output in outputs for end in ENDS), *inputs]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = suggest(name, known)
     return (
         f"Expected every column of {file!r} to be an outcome ({', '.join(outputs)}), an end of one "
         f"(with _low or _high) or a setting ({', '.join(inputs)}), but got {name!r}.{hint}"

@@ -16,17 +16,6 @@ class SeededShuffle(Sampler[int]):
     """Shuffle the rows of each epoch; the order depends on the seed and the epoch alone.
 
     Lightning sets the epoch. Without :meth:`set_epoch`, each iteration counts as an epoch.
-
-    Args:
-        size: Number of rows.
-        seed: Any integer.
-
-    Example:
-        >>> shuffle = SeededShuffle(5, seed=1)
-        >>> first, second = list(shuffle), list(shuffle)
-        >>> shuffle.set_epoch(1)
-        >>> first == second, second == list(shuffle)
-        (False, True)
     """
 
     def __init__(self, size: int, seed: int) -> None:

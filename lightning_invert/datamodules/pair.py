@@ -30,15 +30,7 @@ class Statistics(NamedTuple):
 
 
 class PairDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Hold pairs in two tensors, (N, n) and (N, m): a whole batch is one index operation.
-
-    Example:
-        >>> data = PairDataset(torch.arange(6.0).reshape(3, 2), torch.arange(3.0).reshape(3, 1))
-        >>> data.__getitems__([2, 0])
-        (tensor([[4., 5.],
-                [0., 1.]]), tensor([[2.],
-                [0.]]))
-    """
+    """Hold pairs in two tensors, (N, n) and (N, m): a whole batch is one index operation."""
 
     def __init__(self, inputs: Tensor, outputs: Tensor) -> None:
         self.inputs = inputs
@@ -130,8 +122,7 @@ class PairDataModule(LightningDataModule):
     @property
     def statistics(self) -> Statistics:
         """Mean and standard deviation of the training split's columns."""
-        if self._statistics is None:
-            self.setup()
+        self.setup()
         assert self._statistics is not None
         return self._statistics
 
@@ -139,8 +130,8 @@ class PairDataModule(LightningDataModule):
         """Load the rows and split them, once."""
         if self._splits is not None:
             return
-        for side, variables in {"inputs": self.inputs, "outputs": self.outputs}.items():
-            if again := describe_repetitions([variable.name for variable in variables]):
+        for side in ("inputs", "outputs"):
+            if again := describe_repetitions([v.name for v in getattr(self, side)]):
                 raise ValueError(
                     f"Expected `{side}` of {type(self).__name__} to name each column once, but got "
                     f"{again}."
@@ -157,22 +148,19 @@ class PairDataModule(LightningDataModule):
                 f"{len(val)} for validation and {len(test)} for the test."
             )
         x, y = x.double(), y.double()
-        self._statistics = self._compute_statistics(x[train], y[train])
+        moments: list[Tensor] = []
+        for rows, variables in ((x[train], self.inputs), (y[train], self.outputs)):
+            columns = ColumnStatistics()
+            columns.add(rows)
+            columns.check(variables, f"of {self.source}")
+            moments += [columns.mean, columns.std]
+        self._statistics = Statistics(*moments)
         self._splits = {
             "train": PairDataset(x[train], y[train]),
             "val": PairDataset(x[val], y[val]),
             "test": PairDataset(x[test], y[test]),
             "predict": PairDataset(x, y),
         }
-
-    def _compute_statistics(self, x: Tensor, y: Tensor) -> Statistics:
-        moments: list[Tensor] = []
-        for rows, variables in ((x, self.inputs), (y, self.outputs)):
-            columns = ColumnStatistics()
-            columns.add(rows)
-            columns.check(variables, f"of {self.source}")
-            moments += [columns.mean, columns.std]
-        return Statistics(*moments)
 
     def _loader(self, split: str, *, batch_size: int, shuffle: bool = False) -> DataLoader[Tensor]:
         rows: Any = self._rows(split)  # its items are batches
@@ -210,9 +198,9 @@ class PairDataModule(LightningDataModule):
         on_device = isinstance(batch, tuple) and all(
             isinstance(part, Tensor) and part.device == device for part in batch
         )
-        return (
-            batch if on_device else super().transfer_batch_to_device(batch, device, dataloader_idx)
-        )
+        if on_device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Return shuffled batches of the training split."""
@@ -223,11 +211,7 @@ class PairDataModule(LightningDataModule):
         return self._loader("val", batch_size=self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[Tensor]:
-        """Return the test split.
-
-        Raises:
-            ValueError: If nothing was held out for the test.
-        """
+        """Return the test split; a ValueError if nothing was held out for it."""
         if self.test_fraction == 0:
             raise ValueError(
                 f"Expected argument `test_fraction` of {type(self).__name__} to be positive for a "

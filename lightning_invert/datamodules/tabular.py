@@ -82,9 +82,16 @@ class TabularDataModule(PairDataModule):
             raise TypeError(wrong("file", "the path of a table", file))
         if units is not None and not isinstance(units, Mapping):
             raise TypeError(wrong("units", "a mapping of columns to units, {'heat': 'kW'}", units))
-        inputs, outputs = _checked_names("inputs", inputs), _checked_names("outputs", outputs)
+        inputs, outputs = _read_names("inputs", inputs), _read_names("outputs", outputs)
         file, units = str(file), dict(units or {})
-        _check_columns(inputs, outputs, units)
+        if both := sorted(set(inputs) & set(outputs)):
+            raise ValueError(
+                f"Expected arguments `inputs` and `outputs` to have no column in common, got {both}."
+            )
+        if unknown := sorted(set(units) - {*inputs, *outputs}):
+            raise ValueError(
+                f"Expected argument `units` to name columns of `inputs` and `outputs`, got {unknown}."
+            )
         check_separator(separator)
         self.save_hyperparameters()
         self.file = Path(file)
@@ -116,44 +123,25 @@ class TabularDataModule(PairDataModule):
         column = int(missing[first].int().argmax())
         what = f"{rows.sum()} of {len(table)} rows of {self.source} lack a finite value"
         if self.on_missing == "raise":
+            value = table[first, column]
+            cell = "empty or NaN" if value.isnan() else value.item()
             raise ValueError(
-                f"{what}: the first is {row_name(self.file, first, self.separator)}, column {names[column]!r} "
-                f"({_cell(table[first, column])}). Mend the file, or leave such rows out with "
+                f"{what}: the first is {row_name(self.file, first, self.separator)}, column "
+                f"{names[column]!r} ({cell}). Mend the file, or leave such rows out with "
                 "`on_missing='drop'`."
             )
         rank_zero_warn(f"{what} and are left out (`on_missing='drop'`).")
         return table[~rows]
 
 
-def _checked_names(side: str, names: Any) -> list[str]:
+def _read_names(side: str, names: Any) -> list[str]:
     # A single name is a sequence, too: of its letters.
-    if isinstance(names, str) or not isinstance(names, Iterable):
+    is_list = isinstance(names, Iterable) and not isinstance(names, str)
+    columns: list[Any] = list(names) if is_list else [None]
+    if not all(isinstance(name, str) for name in columns):
         raise TypeError(wrong(side, "a list of the names of columns, ['speed', 'load']", names))
-    listed = list(names)
-    if not all(isinstance(name, str) for name in listed):
-        raise TypeError(wrong(side, "a list of the names of columns, ['speed', 'load']", names))
-    return listed
-
-
-def _check_columns(inputs: list[str], outputs: list[str], units: dict[str, str]) -> None:
-    for name, columns in {"inputs": inputs, "outputs": outputs}.items():
-        if not columns:
-            raise ValueError(f"Expected argument `{name}` to name at least one column, got none.")
-        if again := describe_repetitions(columns):
-            raise ValueError(
-                f"Expected argument `{name}` to name each column once, but got {again}."
-            )
-    both = sorted(set(inputs) & set(outputs))
-    if both:
-        raise ValueError(
-            f"Expected arguments `inputs` and `outputs` to have no column in common, got {both}."
-        )
-    unknown = sorted(set(units) - {*inputs, *outputs})
-    if unknown:
-        raise ValueError(
-            f"Expected argument `units` to name columns of `inputs` and `outputs`, got {unknown}."
-        )
-
-
-def _cell(value: Tensor) -> str:
-    return "empty or NaN" if value.isnan() else str(value.item())
+    if not columns:
+        raise ValueError(f"Expected argument `{side}` to name at least one column, got none.")
+    if again := describe_repetitions(columns):
+        raise ValueError(f"Expected argument `{side}` to name each column once, but got {again}.")
+    return columns

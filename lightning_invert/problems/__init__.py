@@ -7,15 +7,7 @@ from lightning_invert.problems.problem import Problem
 from lightning_invert.problems.robot_arm import RobotArm
 from lightning_invert.problems.sine import Sine
 
-__all__ = [
-    "KNOWN",
-    "Ballistics",
-    "BlastFurnace",
-    "MultilayerFilm",
-    "Problem",
-    "RobotArm",
-    "Sine",
-]
+__all__ = ["KNOWN", "Ballistics", "BlastFurnace", "MultilayerFilm", "Problem", "RobotArm", "Sine"]
 
 KNOWN: dict[str, type[Problem]] = {kind.name: kind for kind in Problem.__subclasses__()}
 """Name -> class of the problems above. Built without arguments, each is the one in docs/problems.md."""

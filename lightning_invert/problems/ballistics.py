@@ -66,18 +66,12 @@ class Ballistics(Problem):
     def draw(self, num_points: int, generator: torch.Generator) -> Tensor:
         """Draw normal starts, uniform angles and whole metres per second."""
         normal = torch.randn(num_points, 2, generator=generator, dtype=torch.float64)
+        start, start_height = 0.5 * normal[:, 0], (1.5 + 0.5 * normal[:, 1]).clamp(min=0.0)
         unit = torch.rand(num_points, generator=generator, dtype=torch.float64)
+        angle = torch.deg2rad(9.0 + 72.0 * unit)
         mean = torch.full((num_points,), UNIT_SPEED, dtype=torch.float64)
-        speed = torch.poisson(mean, generator=generator)
-        return torch.stack(
-            [
-                0.5 * normal[:, 0],
-                (1.5 + 0.5 * normal[:, 1]).clamp(min=0.0),
-                torch.deg2rad(9.0 + 72.0 * unit),
-                speed / UNIT_SPEED,
-            ],
-            dim=1,
-        )
+        speed = torch.poisson(mean, generator=generator) / UNIT_SPEED
+        return torch.stack([start, start_height, angle, speed], dim=1)
 
     def outcomes(self, x: Tensor) -> Tensor:
         """Find the point of impact."""
@@ -90,7 +84,8 @@ class Ballistics(Problem):
         for _ in range(2):
             t = t - _newton(t, start_height, climb)
         impact = start - v * angle.cos() * torch.expm1(-RATE * t) / RATE
-        missed = (start_height < 0.0) & (_peak(start_height, climb) < 0.0)
+        peak = _height(torch.log1p(climb.clamp(min=0.0) / TERMINAL) / RATE, start_height, climb)
+        missed = (start_height < 0.0) & (peak < 0.0)
         return (impact * torch.where(missed, math.nan, 1.0))[:, None]
 
 
@@ -113,8 +108,3 @@ def _impact(start_height: Tensor, climb: Tensor) -> Tensor:
     for _ in range(MAX_NEWTON_STEPS):
         t = t - _newton(t, start_height, climb)
     return t
-
-
-def _peak(start_height: Tensor, climb: Tensor) -> Tensor:
-    t = torch.log1p(climb.clamp(min=0.0) / TERMINAL) / RATE
-    return _height(t, start_height, climb)

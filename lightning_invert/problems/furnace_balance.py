@@ -62,8 +62,11 @@ NASA7 = {
 
 # Pulverised coal: a typical low-volatile injection coal, mass fractions as fed.
 COAL = {"C": 0.80, "H": 0.043, "O": 0.045, "N": 0.015, "ash": 0.097}
-COAL_HEATING_VALUE = 31.0  # MJ / kg, lower; typical of such a coal
 CO2_FORMATION, H2O_FORMATION = -393.51, -241.82  # MJ / kmol at 25 °C (CODATA)
+HEATING_VALUE = 31.0  # MJ / kg, lower; typical of such a coal
+COAL_ENTHALPY = (  # MJ / kg
+    HEATING_VALUE + COAL["C"] / MASS["C"] * CO2_FORMATION + COAL["H"] / MASS["H2"] * H2O_FORMATION
+)
 ASH_CAPACITY = 1.1e-3  # MJ / (kg K), typical of a silicate melt
 STORAGE = 25.0 + ZERO_CELSIUS  # K: at which coal and natural gas come
 
@@ -110,59 +113,31 @@ def outcomes(x: Tensor) -> Tensor:
     x holds H2, pulverised coal and natural gas in kg/tHM, O2 of the blast in %, temperatures of the
     H2 and of the blast in °C, and wind in thousand Nm3/h. The outcomes are the temperatures of top
     gas and hot metal (°C), the production (t/day) and the adiabatic flame temperature (°C).
-
-    Example:
-        >>> x = torch.tensor([[12.5, 18.6, 41.3, 25.6, 900.0, 1400.0, 199.0]]).double()
-        >>> [round(value) for value in outcomes(x)[0].tolist()]
-        [91, 1520, 5066, 2226]
     """
-    wind = x[..., 6]
     f = feed(x)
     flame = flame_temperature(f)
-    production = 1000.0 * wind / f.blast  # tHM / h
+    production = 1000.0 * x[..., 6] / f.blast  # tHM / h
     metal = _metal_temperature(f, flame, production)
     top = _top_temperature(f, production)
     return torch.stack([top, metal, 24.0 * production, flame - ZERO_CELSIUS], dim=-1)
 
 
 class Feed(NamedTuple):
-    """Flows that meet in the raceway, per tonne of hot metal; each of shape (*,).
+    """Flows that meet in the raceway, per tonne of hot metal; each of shape (*,)."""
 
-    Attributes:
-        blast: Nm3.
-        oxygen: O2 of the blast, kmol.
-        nitrogen: N2 of the blast and of the coal, kmol.
-        coke: Coke rate, kg.
-        coke_carbon: Carbon of the coke that burns, kmol.
-        coal: Injected coal, kg.
-        methane: Injected natural gas, kmol.
-        hydrogen: Injected H2, kmol.
-        direct: Burden oxygen that carbon reduces directly, kmol.
-        blast_temperature: Temperature of the blast, K.
-        hydrogen_temperature: Temperature of the injected H2, K.
-    """
-
-    blast: Tensor
-    oxygen: Tensor
-    nitrogen: Tensor
-    coke: Tensor
-    coke_carbon: Tensor
-    coal: Tensor
-    methane: Tensor
-    hydrogen: Tensor
-    direct: Tensor
-    blast_temperature: Tensor
-    hydrogen_temperature: Tensor
-
-    @property
-    def bosh_hydrogen(self) -> Tensor:
-        """All H2 in the raceway's gas, kmol."""
-        return self.hydrogen + 2.0 * self.methane + self.coal * COAL["H"] / MASS["H2"]
-
-    @property
-    def burnt_carbon(self) -> Tensor:
-        """All carbon in the raceway's gas, kmol."""
-        return self.coke_carbon + self.methane + self.coal * COAL["C"] / MASS["C"]
+    blast: Tensor  # Nm3
+    oxygen: Tensor  # O2 of the blast, kmol
+    nitrogen: Tensor  # N2 of the blast and of the coal, kmol
+    coke: Tensor  # coke rate, kg
+    coke_carbon: Tensor  # carbon of the coke that burns, kmol
+    coal: Tensor  # injected, kg
+    methane: Tensor  # injected natural gas, kmol
+    hydrogen: Tensor  # injected H2, kmol
+    direct: Tensor  # burden oxygen that carbon reduces directly, kmol
+    blast_temperature: Tensor  # K
+    hydrogen_temperature: Tensor  # of the injected H2, K
+    bosh_hydrogen: Tensor  # all H2 in the raceway's gas, kmol
+    burnt_carbon: Tensor  # all carbon in the raceway's gas, kmol
 
 
 def feed(x: Tensor) -> Feed:
@@ -175,33 +150,30 @@ def feed(x: Tensor) -> Feed:
     bosh_hydrogen = hydrogen + 2.0 * methane + coal * COAL["H"] / MASS["H2"]
     direct = DIRECT_SHARE * BURDEN_OXYGEN * torch.exp(-bosh_hydrogen / HYDROGEN_RELIEF)
     coke_carbon = (COKE_CARBON * coke - DISSOLVED_CARBON) / MASS["C"] - direct
-    carbon = coke_carbon + methane + coal * COAL["C"] / MASS["C"]
-    oxygen = (carbon - coal * COAL["O"] / MASS["O"]) / 2.0
+    burnt_carbon = coke_carbon + methane + coal * COAL["C"] / MASS["C"]
+    oxygen = (burnt_carbon - coal * COAL["O"] / MASS["O"]) / 2.0
     blast = oxygen * MOLAR_VOLUME / (o2 / 100.0)
     nitrogen = blast * (1.0 - o2 / 100.0) / MOLAR_VOLUME + coal * COAL["N"] / MASS["N2"]
     return Feed(
-        blast,
-        oxygen,
-        nitrogen,
-        coke,
-        coke_carbon,
-        coal,
-        methane,
-        hydrogen,
-        direct,
-        blast_temperature + ZERO_CELSIUS,
+        blast=blast,
+        oxygen=oxygen,
+        nitrogen=nitrogen,
+        coke=coke,
+        coke_carbon=coke_carbon,
+        coal=coal,
+        methane=methane,
+        hydrogen=hydrogen,
+        direct=direct,
+        blast_temperature=blast_temperature + ZERO_CELSIUS,
         # Where no H2 is blown its temperature is given as 0 and multiplies a flow of zero.
-        h2_temperature.clamp(min=0.0) + ZERO_CELSIUS,
+        hydrogen_temperature=h2_temperature.clamp(min=0.0) + ZERO_CELSIUS,
+        bosh_hydrogen=bosh_hydrogen,
+        burnt_carbon=burnt_carbon,
     )
 
 
 def enthalpy(species: str, temperature: Tensor) -> Tensor:
-    """Return the molar enthalpy at temperatures (*,) in K, heat of formation included, in MJ/kmol.
-
-    Example:
-        >>> round(enthalpy("CO", torch.tensor(298.15).double()).item(), 1)  # heat of formation
-        -110.5
-    """
+    """Return the molar enthalpy at temperatures (*,) in K, heat of formation included, in MJ/kmol."""
     t = temperature
     low, high = (
         t * (a[0] + t * (a[1] / 2 + t * (a[2] / 3 + t * (a[3] / 4 + t * a[4] / 5)))) + a[5]
@@ -211,17 +183,15 @@ def enthalpy(species: str, temperature: Tensor) -> Tensor:
 
 
 def flame_temperature(f: Feed) -> Tensor:
-    """Return the raceway's adiabatic flame temperature, K, shape (*,).
-
-    All oxygen leaves as CO and all hydrogen as H2: there is excess carbon at such temperatures.
-    """
+    """Return the raceway's adiabatic flame temperature, K, shape (*,)."""
+    # All oxygen leaves as CO and all hydrogen as H2: there is excess carbon at such temperatures.
     brought = (
         f.oxygen * enthalpy("O2", f.blast_temperature)
         + f.nitrogen * enthalpy("N2", f.blast_temperature)
         + f.coke_carbon * enthalpy("C", torch.full_like(f.coke, COKE_TEMPERATURE))
         + f.methane * enthalpy("CH4", torch.full_like(f.coke, STORAGE))
         + f.hydrogen * enthalpy("H2", f.hydrogen_temperature)
-        + f.coal * _coal_enthalpy()
+        + f.coal * COAL_ENTHALPY
     )
     with torch.no_grad():
         t = torch.full_like(brought, 2500.0)
@@ -247,21 +217,11 @@ def _flame_capacity(f: Feed, t: Tensor) -> Tensor:
     return _flame_enthalpy(f, t + 0.5) - _flame_enthalpy(f, t - 0.5)
 
 
-def _coal_enthalpy() -> float:
-    """Return the coal's enthalpy, MJ/kg, from its heating value."""
-    carbon, hydrogen = COAL["C"] / MASS["C"], COAL["H"] / MASS["H2"]
-    return COAL_HEATING_VALUE + carbon * CO2_FORMATION + hydrogen * H2O_FORMATION
-
-
 def _metal_temperature(f: Feed, flame: Tensor, production: Tensor) -> Tensor:
     reserve = torch.full_like(flame, RESERVE)
     gas = sum(
         flow * (enthalpy(species, flame) - enthalpy(species, reserve))
-        for species, flow in (
-            ("CO", f.burnt_carbon),
-            ("H2", f.bosh_hydrogen),
-            ("N2", f.nitrogen),
-        )
+        for species, flow in (("CO", f.burnt_carbon), ("H2", f.bosh_hydrogen), ("N2", f.nitrogen))
     )
     hot_coke = torch.full_like(flame, COKE_TEMPERATURE)
     coke = f.coke_carbon * (enthalpy("C", hot_coke) - enthalpy("C", reserve))

@@ -16,11 +16,7 @@ __all__ = ["MultilayerFilm", "reflectance_and_transmittance", "refractive_index"
 SELLMEIER = {
     # I. H. Malitson, Interspecimen comparison of the refractive index of fused silica, J. Opt. Soc.
     # Am. 55, 1205 (1965): 0.21 to 3.7 µm.
-    "SiO2": (
-        1.0,
-        (0.6961663, 0.4079426, 0.8974794),
-        (0.0684043**2, 0.1162414**2, 9.896161**2),
-    ),
+    "SiO2": (1.0, (0.6961663, 0.4079426, 0.8974794), (0.0684043**2, 0.1162414**2, 9.896161**2)),
     # J. R. DeVore, Refractive indices of rutile and sphalerite, J. Opt. Soc. Am. 41, 416 (1951),
     # ordinary ray, 0.43 to 1.53 µm: n² = 5.913 + 0.2441 / (λ² - 0.0803), written as a Sellmeier sum.
     "TiO2": (5.913 - 0.2441 / 0.0803, (0.2441 / 0.0803,), (0.0803,)),
@@ -74,8 +70,7 @@ def reflectance_and_transmittance(
         wavelengths: Wavelengths in vacuum in nm, shape (K,).
     """
     first, *films, last = indices.to(torch.complex128)
-    electric = torch.ones_like(last)
-    magnetic = last
+    electric, magnetic = torch.ones_like(last), last
     for film, thickness in zip(reversed(films), reversed(thicknesses.unbind(1)), strict=True):
         phase = 2.0 * math.pi * film / wavelengths * thickness[:, None]
         cos, sin = phase.cos(), phase.sin()

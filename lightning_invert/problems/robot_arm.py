@@ -11,8 +11,7 @@ from lightning_invert.variables import Variable
 __all__ = ["RobotArm"]
 
 LENGTHS = (0.5, 0.5, 1.0)
-SPREAD = (0.25, 0.5, 0.5, 0.5)
-"""Standard deviations of the prior."""
+SPREAD = (0.25, 0.5, 0.5, 0.5)  # standard deviations of the prior
 
 
 class RobotArm(Problem):

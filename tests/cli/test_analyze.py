@@ -296,10 +296,7 @@ def test_what_is_no_run_of_the_same_map_is_named(checkpoint, tmp_path):
             ("--function", "mine:f", "--truth", checkpoint),
             "name checkpoints with --ckpt, and package",
         ),
-        (
-            ("--ckpt", checkpoint, "--runs", "mine:f"),
-            "name checkpoints with --ckpt, and package",
-        ),
+        (("--ckpt", checkpoint, "--runs", "mine:f"), "name checkpoints with --ckpt, and package"),
         (("--ckpt", checkpoint, "--truth", "none.ckpt"), "there is no file 'none.ckpt'"),
     ):
         with pytest.raises(SystemExit, match=message):

@@ -40,7 +40,7 @@ def cantera_flame(points, *, equilibrium):
         coke = cantera.Solution("graphite.yaml")
         coke.TP = furnace.COKE_TEMPERATURE, 4e5
         heat += f.coke_carbon[i].item() * coke.enthalpy_mole
-        heat += 1e6 * (f.coal * furnace._coal_enthalpy() - ash)[i].item()
+        heat += 1e6 * (f.coal * furnace.COAL_ENTHALPY - ash)[i].item()
         burnt = {"CO": f.burnt_carbon, "H2": f.bosh_hydrogen, "N2": f.nitrogen}
         flows = {name: flow[i].item() for name, flow in burnt.items()}
         gas.TPX = 2000.0, 4e5, flows

@@ -48,10 +48,7 @@ def test_the_jacobian_is_that_of_central_differences(problem):
         step = 3e-4 * spread[j].item()
         expected = central_difference(problem.forward, x, j, step)
         torch.testing.assert_close(
-            found[:, :, j] * spread[j] / size,
-            expected * spread[j] / size,
-            rtol=1e-6,
-            atol=3e-8,
+            found[:, :, j] * spread[j] / size, expected * spread[j] / size, rtol=1e-6, atol=3e-8
         )
 
 

@@ -7,14 +7,7 @@ from torch import nn
 from torch.nn.utils import rnn
 from torch.utils.data import default_collate
 
-from tests.third_party.project import (
-    ROWS,
-    Fitted,
-    Numbers,
-    Project,
-    batches,
-    perceptron,
-)
+from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, perceptron
 
 PAST, FUTURE, REALS, CATEGORIES, QUANTILES = 6, 3, 2, 4, 3
 
