@@ -17,6 +17,7 @@ from torch import nn
 import lightning_invert as li
 from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
 from lightning_invert.pair.settings import AdamSettings, ForwardTraining
+from lightning_invert.problems import MultilayerFilm, RobotArm
 
 NAN, INF = math.nan, math.inf
 
@@ -49,7 +50,6 @@ MODULE = ("net", 3, [], NAN, nn.Linear)
 TERM = (0.1, "0.1", True, nn.Linear, {"weight": 1.0})
 BETAS = (*NUMBER, None, 0.9, [0.9], [0.9, 1.0], [-0.1, 0.9], ["0.9", 0.9])
 
-THRESHOLDS = dict(rank_atol=SIZE, rank_rtol=SIZE, singular_floor=SIZE, bands=BANDS)
 LOADING = dict(batch_size=COUNT, eval_batch_size=COUNT, val_fraction=(*SHARE, 0.0, 1.0),
                seed=NATURAL, num_workers=NATURAL)
 NET = dict(in_features=COUNT, out_features=COUNT, width=COUNT)
@@ -92,7 +92,9 @@ DOORS = {
         **LOADING, file=(*TEXT, NAN, ["a.csv"]), inputs=NAMES, outputs=NAMES, on_missing=CHOICE,
         units=(3, "kW", [], ["a"], {"c": "kW"}), separator=(*TEXT, "ab", "ä", NAN),
         test_fraction=(*SHARE, 1.0, 0.9)),
-    li.Thresholds: THRESHOLDS,
+    partial(RobotArm().sample, num_points=2, seed=0): dict(num_points=COUNT, seed=NATURAL),
+    MultilayerFilm: dict(num_layers=COUNT, num_wavelengths=(*COUNT, 1)),
+    li.Thresholds: dict(rank_atol=SIZE, rank_rtol=SIZE, singular_floor=SIZE, bands=BANDS),
     partial(li.numerical_rank, SIGMA): dict(atol=SIZE, rtol=SIZE),
     partial(li.condition_number, SIGMA): dict(floor=SIZE),
     partial(li.batched_jacobian, torch.square, X): dict(

@@ -37,6 +37,7 @@ def test_an_import_loads_nothing_heavy_that_it_does_not_need():
     imports = {
         "import lightning_invert": HEAVY,
         "import lightning_invert.cli.main": HEAVY,
+        "import lightning_invert.tables": HEAVY,
         "from lightning_invert import batched_jacobian, singular_values": HEAVY - {"torch"},
         "import lightning_invert.cli.fit, lightning_invert.cli.solve": {
             "polars",

@@ -50,12 +50,6 @@ def test_global_random_stream_is_not_touched():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def merged(*samples):
-    """Merge as processes do: each waits for the others wherever something is gathered."""
-    gathering(len(samples), lambda rank, gather: samples[rank].merge(gather))
-    return samples
-
-
 @pytest.mark.parametrize("sizes", [(700, 300), (30, 970), (10, 20), (1000, 0), (0, 5), (0, 0)])
 def test_samples_of_processes_merge_into_one_that_each_of_them_has(sizes):
     parts = torch.arange(float(sum(sizes)))[:, None].split(sizes)
@@ -64,15 +58,15 @@ def test_samples_of_processes_merge_into_one_that_each_of_them_has(sizes):
         for seed, part in enumerate(parts)
     ]
     keys = torch.cat([sample._keys for sample in samples]).sort().values[:50]
-    one, other = merged(*samples)
-    assert torch.equal(one._keys, keys)
-    assert torch.equal(other._keys, keys)
-    assert len(one) == min(50, sum(sizes))
+    gathering(len(samples), lambda rank, gather: samples[rank].merge(gather))
+    first, second = samples
+    assert torch.equal(first._keys, keys)
+    assert torch.equal(second._keys, keys)
     if sum(sizes):
-        assert torch.equal(one.rows()["x"], other.rows()["x"])
-        assert torch.equal(one.rows()["x"][:, :1], one.rows()["index"])
+        assert torch.equal(first.rows()["x"], second.rows()["x"])
+        assert torch.equal(first.rows()["x"][:, :1], first.rows()["index"])
     else:
-        assert one.rows() == {}
+        assert first.rows() == second.rows() == {}
 
 
 def test_tensors_of_different_length_are_refused():

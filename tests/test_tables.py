@@ -4,8 +4,6 @@ import datetime
 import decimal
 import gzip
 import re
-import subprocess
-import sys
 
 import polars
 import pytest
@@ -44,11 +42,6 @@ def test_pieces_together_are_the_selected_columns(kind, rows, tmp_path):
     whole = polars.concat(pieces)
     assert whole.schema == {"b": polars.Float64, "a": polars.Float64}
     assert whole.fill_nan(None).rows() == [(0.5, 1), (None, 2), (2.5, 3), (3.5, 4), (4.5, 5)]
-
-
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_without_names_all_columns_are_read(kind, tmp_path):
-    assert read(save(FRAME.drop("c"), tmp_path / f"a.{kind}")).columns == ["a", "b"]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 100])
@@ -164,11 +157,6 @@ def test_blank_lines_are_rows_without_values(tmp_path):
     assert found.rows() == [(None, None), (1, 2), (None, None)]
 
 
-def test_the_module_loads_neither_torch_nor_polars():
-    code = "import sys, lightning_invert.tables; print({'torch', 'polars'} & {*sys.modules})"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_header_alone_is_no_table(kind, tmp_path):
     with pytest.raises(ValueError, match=rf"a\.{kind}' to hold at least one row"):
@@ -219,29 +207,27 @@ def test_a_quote_that_stays_open_does_not_fill_the_memory(kind, tmp_path, monkey
         read(path)
 
 
+@pytest.mark.parametrize("cut", [0, 8, 40, -400, -10, -1])
+@pytest.mark.parametrize("kind", ["parquet", "csv.gz"])
+def test_a_file_that_is_cut_short_is_named(kind, cut, tmp_path):
+    path = save(polars.DataFrame({"a": range(9999)}), tmp_path / f"a.{kind}")
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=rf"a\.{kind}' to hold a table.*, but"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
         ("a.parquet", b"PAR1 and nothing more"),
-        ("a.parquet", b""),
         ("a.csv.gz", b"a,b\n1,2\n"),
-        ("a.csv.gz", gzip.compress(b"a,b\n1,2\n")[:-9]),
-        ("a.csv.gz", gzip.compress(b"a,b\n1,2\n")[:12] + b"nonsense" * 9),
-        ("a.csv.gz", gzip.compress(b"")),
+        ("a.csv.gz", gzip.compress(b"a,b\n1,2\n", mtime=0)[:12] + b"nonsense" * 9),
+        ("a.csv.gz", gzip.compress(b"", mtime=0)),
     ],
-    ids=range(6),  # gzip's bytes hold the time: as ids they would differ between processes
 )
 def test_a_damaged_file_is_named(name, content, tmp_path):
     with pytest.raises(ValueError, match=f"{name}' to hold a table.*, but"):
         read(write(tmp_path / name, content))
-
-
-@pytest.mark.parametrize("cut", [-1, -10, -400, 40, 8])
-def test_a_parquet_file_that_is_cut_short_is_named(cut, tmp_path):
-    path = save(polars.DataFrame({"a": range(9999)}), tmp_path / "a.parquet")
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ValueError, match=r"a\.parquet' to hold a table, but it cannot be read"):
-        read(path)
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])

@@ -1,12 +1,10 @@
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import torch
 
 from lightning_invert import Variable
 from lightning_invert.variables import ColumnStatistics
+from tests.processes import gathering
 
 # Content in the last digits of large numbers, as of a time in seconds.
 TABLE = 1.7e9 + torch.rand(
@@ -14,46 +12,38 @@ TABLE = 1.7e9 + torch.rand(
 ) * torch.tensor([60.0, 5.0, 0.5])
 
 
+def check_statistics(statistics):
+    assert statistics.count == 1000
+    np.testing.assert_allclose(statistics.mean, TABLE.numpy().mean(0), rtol=1e-14)
+    np.testing.assert_allclose(statistics.std, TABLE.numpy().std(0, ddof=1), rtol=1e-4)
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_statistics_in_pieces_are_numpys_of_the_whole(size):
-    found = ColumnStatistics()
+    statistics = ColumnStatistics()
     for rows in TABLE.split(size):
-        found.add(rows)
-    np.testing.assert_allclose(found.mean, TABLE.numpy().mean(0), rtol=1e-14)
-    np.testing.assert_allclose(found.std, TABLE.numpy().std(0, ddof=1), rtol=1e-4)
-    assert found.count == 1000
+        statistics.add(rows)
+    check_statistics(statistics)
 
 
 def test_processes_add_up_to_the_statistics_of_all_rows():
-    parts = [ColumnStatistics() for _ in range(2)]
-    for part, rows in zip(parts, TABLE.split(700), strict=True):
-        part.add(rows)
-    barrier, passed = threading.Barrier(2, timeout=10), [None, None]
+    parts = TABLE.split(700)
 
-    def summed(process):
-        def reduce(mine):
-            passed[process] = mine
-            barrier.wait()
-            total = passed[0] + passed[1]
-            barrier.wait()
-            return total
+    def act(rank, gather):
+        own = ColumnStatistics()
+        own.add(parts[rank])
+        check_statistics(own.summed(lambda mine: sum(gather(mine))))
 
-        return parts[process].summed(reduce)
-
-    with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(summed, range(2)):
-            assert found.count == 1000
-            np.testing.assert_allclose(found.mean, TABLE.numpy().mean(0), rtol=1e-14)
-            np.testing.assert_allclose(found.std, TABLE.numpy().std(0, ddof=1), rtol=1e-4)
+    gathering(2, act)
 
 
 def test_a_column_that_does_not_vary_has_a_spread_of_one():
-    found = ColumnStatistics()
-    found.add(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
-    assert found.spread.tolist() == [2.0**0.5, 1.0]
-    one = ColumnStatistics()
-    one.add(torch.tensor([[4.0]]))
-    assert one.std.item() == 0
+    statistics = ColumnStatistics()
+    statistics.add(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    assert statistics.spread.tolist() == [2.0**0.5, 1.0]
+    of_one_row = ColumnStatistics()
+    of_one_row.add(torch.tensor([[4.0]]))
+    assert of_one_row.std.item() == 0
 
 
 @pytest.mark.parametrize(

@@ -10,28 +10,19 @@ from lightning_invert import ForwardInverseModule, Interval, Near, ResidualMLP, 
 from lightning_invert.cli.main import main
 from lightning_invert.cli.targets import read_targets
 from lightning_invert.proposals.proposal import Proposal
-from tests.projects import Smooth, quiet_trainer
+from tests.cli.commands import save_pair
+from tests.projects import Smooth
 
 NAN, INF = float("nan"), float("inf")
 WANTED = [[8000.0, 400.0], [9500.0, NAN], [5000.0, 410.0], [60000.0, 400.0]]
 BOX = "wind: [800, 1200]\nheat: [298, 302]\nload: [0.48, 0.52]\n"
 
 
-def saved(folder, pair, fit=True, **settings):
-    trainer = quiet_trainer(folder, **settings)
-    if fit:
-        trainer.fit(pair, datamodule=Smooth())
-    else:
-        trainer.strategy.connect(pair)
-    trainer.save_checkpoint(folder / "pair.ckpt")
-    return str(folder / "pair.ckpt")
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     pair = ForwardInverseModule(SmoothMLP(3, 2, width=16), SmoothMLP(2, 3, width=16))
-    return saved(tmp_path_factory.mktemp("fitted"), pair, max_epochs=20)
+    return save_pair(tmp_path_factory.mktemp("fitted") / "pair.ckpt", pair, Smooth(), max_epochs=20)
 
 
 @pytest.fixture
@@ -40,8 +31,7 @@ def pair(checkpoint):
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def _targets(_in_a_folder_of_its_own):
     Path("targets.csv").write_text("rate,gas\n8000,400\n9500,\n5000,410\n60000,400\n")
 
 
@@ -201,9 +191,7 @@ def test_an_outcome_may_have_the_name_of_a_column_of_the_table(tmp_path):
         outputs = (Smooth.outputs[0]._replace(name="residual"), Smooth.outputs[1])
 
     pair = ForwardInverseModule(ResidualMLP(3, 2, width=8), ResidualMLP(2, 3, width=8))
-    trainer = quiet_trainer(tmp_path)
-    trainer.fit(pair, datamodule=Named())
-    trainer.save_checkpoint("pair.ckpt")
+    save_pair(tmp_path / "pair.ckpt", pair, Named())
     Path("targets.csv").write_text("residual\n8000\n")
     found = solved("pair.ckpt")
     units = json.loads(Path("proposals/summary.json").read_text())["units"]
@@ -213,7 +201,7 @@ def test_an_outcome_may_have_the_name_of_a_column_of_the_table(tmp_path):
 
 def test_trust_is_unknown_without_rows_of_the_data(tmp_path, capsys):
     pair = ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3), keep_points=0)
-    path = saved(tmp_path, pair)
+    path = save_pair(tmp_path / "pair.ckpt", pair, Smooth())
     Path("box.yaml").write_text(BOX)
     found = solved(path, "--bounds", "box.yaml")
     assert "trust" not in found.columns
@@ -221,14 +209,15 @@ def test_trust_is_unknown_without_rows_of_the_data(tmp_path, capsys):
 
 
 def test_a_checkpoint_without_bounds_asks_for_them(tmp_path):
-    path = saved(tmp_path, ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3), keep_points=0))
-    words = "bounds of 'heat', 'load', .* Give --bounds '{heat: "
-    with pytest.raises(SystemExit, match=words):
+    pair = ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3), keep_points=0)
+    path = save_pair(tmp_path / "pair.ckpt", pair, Smooth())
+    with pytest.raises(SystemExit, match=r"bounds of 'heat', 'load', .* Give --bounds '{heat: "):
         solved(path)
 
 
 def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
-    path = saved(tmp_path, ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3)), fit=False)
+    pair = ForwardInverseModule(nn.Linear(3, 2), nn.Linear(2, 3))
+    path = save_pair(tmp_path / "pair.ckpt", pair)
     with pytest.raises(SystemExit, match="fitted to data, but it knows neither names nor"):
         solved(path)
 
@@ -252,17 +241,13 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         (None, ["--ckpt", "none.ckpt"], "no file 'none.ckpt'"),
         (None, ["--ckpt", "targets.csv"], "'targets.csv' to be a checkpoint"),
         (None, ["--fixed", "{wnd: 3}"], "--fixed to name settings, .* wind, heat, load, but got 'wnd'"),
-        (None, ["--fixed", "{wind: 3}"], "`fixed`.* got 3 .*'wind'.* 500 to 1500"),
-        (None, ["--fixed", "{wind: .nan}"], "`fixed` to hold a finite number"),
         (None, ["--fixed", "{wind: 900, heat: 300, load: 0.5}"], "leave an input that may move"),
         (None, ["--within", "3"], "--within to be a percentage .* like '{rate: 3.0}'"),
         (None, ["--within", "few%"], "--within of 'rate' to be an amount .* but got 'few%'"),
         (None, ["--within", "{gas: -3}"], r"--within of 'gas' .* at least 0, .* but got -3\.0"),
         (None, ["--within", "{wind: 3}"], "--within to name outcomes .* rate, gas, but got 'wind'"),
         (None, ["--num_starts", "0"], "at least 1, but got 0"),
-        (None, ["--tolerance", "-1"], r"`tolerance` .* above 0, but got -1\.0"),
         (None, ["--cost", "{coke: 3}"], "--cost to name settings, .* got 'coke'"),
-        (None, ["--cost", "{wind: .inf}"], "`cost` to be finite"),
         (None, ["--bounds", "{wnd: [1, 2]}"], "--bounds to name settings, .* got 'wnd'"),
         (None, ["--bounds", "{wind: [3, 2]}"], "low <= high.*3 .*2 .*'wind'"),
         ("rate\n1\n", ["--near", "targets.csv"], "'targets.csv' to have a column 'wind'"),
@@ -296,12 +281,9 @@ def test_present_settings_that_do_not_fit_are_named(checkpoint, rows, words):
     ("option", "text"),
     [
         ("--cost", "wind: a\n"),
-        ("--cost", "wind: [1]\n"),
-        ("--cost", "3\n"),
         ("--cost", "a: [\n"),
         ("--cost", "wind: !!python/object/apply:os.mkdir [made]\n"),
         ("--cost", None),
-        ("--bounds", "wind: 3\n"),
         ("--bounds", "wind: [a, 2]\n"),
         ("--fixed", "wind\n"),
     ],

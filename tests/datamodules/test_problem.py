@@ -6,9 +6,9 @@ import yaml
 from lightning.pytorch import LightningDataModule
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
-from lightning_invert.cli.fit import InvertCLI
 from lightning_invert.datamodules import ProblemDataModule
-from lightning_invert.problems import KNOWN, Ballistics, MultilayerFilm, Problem, RobotArm
+from lightning_invert.problems import KNOWN, Ballistics, MultilayerFilm, RobotArm
+from tests.cli.commands import Unrun
 from tests.projects import quiet_trainer
 
 
@@ -38,9 +38,9 @@ def test_noise_is_the_stated_share_of_each_output_s_spread():
 
 def test_the_test_is_on_other_points_and_all_depend_on_the_data_seed():
     data = ProblemDataModule("ballistics", num_points=300, num_test_points=100)
-    known = {tuple(row) for row in data.load()[0].float().tolist()}
+    known = set(map(tuple, data.load()[0].float().tolist()))
     test = data.test_dataloader().dataset.inputs
-    assert not known & {tuple(row) for row in test.tolist()}
+    assert not known & set(map(tuple, test.tolist()))
     again, other = (
         ProblemDataModule("ballistics", num_points=300, num_test_points=100, data_seed=seed)
         for seed in (0, 1)
@@ -72,25 +72,8 @@ def test_a_checkpoint_holds_its_settings_as_plain_values(problem, tmp_path):
     assert kept.get("problem") == ("sine" if problem == "sine" else None)
 
 
-class Unrun(InvertCLI):
-    """Up to where the trainer would run."""
-
-    def _run_subcommand(self, subcommand):
-        pass
-
-
-class Lever(Problem):
+class Own(RobotArm):
     """A process of the user's own."""
-
-    name = "lever"
-    inputs = RobotArm.inputs[:2]
-    outputs = RobotArm.outputs[:1]
-
-    def draw(self, num_points, generator):
-        return torch.rand(num_points, 2, generator=generator, dtype=torch.float64)
-
-    def outcomes(self, x):
-        return x[:, :1] * x[:, 1:]
 
 
 @pytest.mark.parametrize(
@@ -105,12 +88,12 @@ class Lever(Problem):
             MultilayerFilm,
             (4, 9),
         ),
-        ({"class_path": f"{__name__}.Lever"}, Lever, (2, 1)),
+        ({"class_path": f"{__name__}.Own"}, Own, (4, 2)),
     ],
     ids=["name", "class with arguments", "a class of one's own"],
 )
 def test_a_config_names_it_or_gives_its_class(problem, kind, shape, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, __name__, sys.modules[Lever.__module__])
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Own.__module__])
     monkeypatch.setattr(sys, "argv", ["lightning-invert"])
     monkeypatch.chdir(tmp_path)
     config = {

@@ -144,17 +144,3 @@ def test_between_equal_media_a_symmetric_stack_has_half_the_rank():
         lambda x: reflectance_and_transmittance(indices, x, WAVELENGTHS)[0], symmetric
     )
     assert (numerical_rank(singular_values(jacobian), atol=1e-12) == 4).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"num_layers": 0}, ValueError),
-        ({"num_layers": 2.5}, TypeError),
-        ({"num_wavelengths": 1}, ValueError),
-    ],
-)
-def test_names_the_argument_that_is_wrong(options, error):
-    (name,) = options
-    with pytest.raises(error, match=f"`{name}`"):
-        MultilayerFilm(**options)

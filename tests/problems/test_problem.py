@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_invert.problems import KNOWN, MultilayerFilm, Problem, RobotArm
+from lightning_invert.problems import KNOWN, MultilayerFilm, Problem
 from lightning_invert.variables import Variable
 
 PROBLEMS = [*(problem() for problem in KNOWN.values()), MultilayerFilm(5, num_wavelengths=7)]
@@ -117,20 +117,6 @@ def test_points_of_another_shape_are_refused(problem):
         for answer in (problem.forward, problem.jacobian):
             with pytest.raises(ValueError, match=r"`x` to be of shape \(N, "):
                 answer(x)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "name"),
-    [
-        ((0, 0), ValueError, "num_points"),
-        ((2.5, 0), TypeError, "num_points"),
-        ((2, -1), ValueError, "seed"),
-        ((2, "a"), TypeError, "seed"),
-    ],
-)
-def test_names_the_argument_that_is_wrong(arguments, error, name):
-    with pytest.raises(error, match=f"`{name}`"):
-        RobotArm().sample(*arguments)
 
 
 def test_a_problem_without_a_box_is_open():
