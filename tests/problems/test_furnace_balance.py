@@ -25,23 +25,23 @@ def cantera_flame(points, *, equilibrium):
     ours = furnace.flame_temperature(f)
     # Cantera's gas holds no ash: the ash takes its heat at our temperature.
     ash = f.coal * furnace.COAL["ash"] * furnace.ASH_CAPACITY * (ours - furnace.STORAGE)
+    feeds = {
+        "O2": (f.oxygen, f.blast_temperature),
+        "N2": (f.nitrogen, f.blast_temperature),
+        "CH4": (f.methane, torch.full_like(ours, furnace.STORAGE)),
+        "H2": (f.hydrogen, f.hydrogen_temperature),
+    }
+    burnt = {"CO": f.burnt_carbon, "H2": f.bosh_hydrogen, "N2": f.nitrogen}
+    coke = cantera.Solution("graphite.yaml")
+    coke.TP = furnace.COKE_TEMPERATURE, 4e5
     found = []
     for i in range(len(points)):
-        feeds = {
-            "O2": (f.oxygen, f.blast_temperature),
-            "N2": (f.nitrogen, f.blast_temperature),
-            "CH4": (f.methane, torch.full_like(ours, furnace.STORAGE)),
-            "H2": (f.hydrogen, f.hydrogen_temperature),
-        }
         heat = 0.0  # J
         for name, (flow, temperature) in feeds.items():
             gas.TPX = temperature[i].item(), 4e5, {name: 1.0}
-            heat += 1e6 * flow[i].item() * (gas.enthalpy_mole / 1e6)
-        coke = cantera.Solution("graphite.yaml")
-        coke.TP = furnace.COKE_TEMPERATURE, 4e5
+            heat += flow[i].item() * gas.enthalpy_mole
         heat += f.coke_carbon[i].item() * coke.enthalpy_mole
         heat += 1e6 * (f.coal * furnace.COAL_ENTHALPY - ash)[i].item()
-        burnt = {"CO": f.burnt_carbon, "H2": f.bosh_hydrogen, "N2": f.nitrogen}
         flows = {name: flow[i].item() for name, flow in burnt.items()}
         gas.TPX = 2000.0, 4e5, flows
         gas.HP = heat / (sum(flows.values()) * gas.mean_molecular_weight), 4e5

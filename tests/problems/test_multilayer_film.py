@@ -100,9 +100,8 @@ def test_the_condition_number_grows_as_one_over_the_thickness_of_a_thin_film():
     for thickness in (0.01, 0.001):
         x[:, 3] = thickness
         found.append(condition(PROBLEM, x))
-    torch.testing.assert_close(
-        found[1] / found[0], torch.full((50,), 10.0).double(), rtol=0.05, atol=0
-    )
+    ten = torch.full((50,), 10.0).double()
+    torch.testing.assert_close(found[1] / found[0], ten, rtol=0.05, atol=0)
 
 
 def test_the_film_that_glass_resembles_is_the_hardest_to_tell():

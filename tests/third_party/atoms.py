@@ -37,12 +37,9 @@ class BatchMolGraph:
         bonds = torch.tensor([len(mg.E) for mg in mgs])
         first_atom, first_bond = (n.cumsum(0) - n for n in (sizes, bonds))
         self.V, self.E = torch.cat([mg.V for mg in mgs]), torch.cat([mg.E for mg in mgs])
-        self.edge_index = torch.cat(
-            [mg.edge_index + n for mg, n in zip(mgs, first_atom, strict=True)], dim=1
-        )
-        self.rev_edge_index = torch.cat(
-            [mg.rev_edge_index + n for mg, n in zip(mgs, first_bond, strict=True)]
-        )
+        edges = [mg.edge_index + n for mg, n in zip(mgs, first_atom, strict=True)]
+        back = [mg.rev_edge_index + n for mg, n in zip(mgs, first_bond, strict=True)]
+        self.edge_index, self.rev_edge_index = torch.cat(edges, dim=1), torch.cat(back)
         self.batch = torch.arange(len(mgs)).repeat_interleave(sizes)
 
     def __len__(self):
@@ -63,33 +60,32 @@ class TrainingBatch(NamedTuple):
     gt_mask: Tensor | None
 
 
+def scatter(H, index, size, reduce):
+    """Reduce rows to those of the molecules or atoms that they belong to."""
+    zeros = torch.zeros(size, H.shape[1], dtype=H.dtype, device=H.device)
+    index = index.unsqueeze(1).repeat(1, H.shape[1])
+    return zeros.scatter_reduce_(0, index, H, reduce=reduce, include_self=False)
+
+
 class BondMessagePassing(nn.Module):
-    def __init__(self, depth=3):
+    def __init__(self):
         super().__init__()
-        self.depth = depth
         self.W_i = nn.Linear(ATOM + BOND, HIDDEN, bias=False)
         self.W_h = nn.Linear(HIDDEN, HIDDEN, bias=False)
         self.W_o = nn.Linear(ATOM + HIDDEN, HIDDEN)
 
-    def sum_at_atoms(self, H, bmg):
-        index = bmg.edge_index[1].unsqueeze(1).repeat(1, H.shape[1])
-        zeros = torch.zeros(len(bmg.V), H.shape[1], dtype=H.dtype, device=H.device)
-        return zeros.scatter_reduce_(0, index, H, reduce="sum", include_self=False)
-
     def forward(self, bmg, V_d=None):
-        H_0 = self.W_i(torch.cat([bmg.V[bmg.edge_index[0]], bmg.E], dim=1))
+        first, second = bmg.edge_index
+        H_0 = self.W_i(torch.cat([bmg.V[first], bmg.E], dim=1))
         H = H_0.relu()
-        for _ in range(1, self.depth):
-            M = self.sum_at_atoms(H, bmg)[bmg.edge_index[0]] - H[bmg.rev_edge_index]
-            H = (H_0 + self.W_h(M)).relu()
-        return self.W_o(torch.cat((bmg.V, self.sum_at_atoms(H, bmg)), dim=1)).relu()
+        M = scatter(H, second, len(bmg.V), "sum")[first] - H[bmg.rev_edge_index]
+        H = (H_0 + self.W_h(M)).relu()
+        return self.W_o(torch.cat((bmg.V, scatter(H, second, len(bmg.V), "sum")), dim=1)).relu()
 
 
 class MeanAggregation(nn.Module):
     def forward(self, H, batch):
-        index = batch.unsqueeze(1).repeat(1, H.shape[1])
-        zeros = torch.zeros(batch.max().int() + 1, H.shape[1], dtype=H.dtype, device=H.device)
-        return zeros.scatter_reduce_(0, index, H, reduce="mean", include_self=False)
+        return scatter(H, batch, int(batch.max()) + 1, "mean")
 
 
 class ScaleTransform(nn.Module):
@@ -132,6 +128,10 @@ class MPNN(Fitted):
         return (weights * (preds - targets).square()).mean()
 
 
+def fingerprint(batch, module):
+    return module.fingerprint(*batch[:3])
+
+
 def chemprop_rows():
     numbers = Numbers()
     rows = []
@@ -156,9 +156,8 @@ ATOMS = 3
 
 class PairwiseDistances(nn.Module):
     def forward(self, inputs):
-        position = inputs["_positions"]
-        i, j = inputs["_idx_i"], inputs["_idx_j"]
-        inputs["_Rij"] = position[j] - position[i] + inputs["_offsets"]
+        first, second = (inputs["_positions"][inputs[index]] for index in ("_idx_i", "_idx_j"))
+        inputs["_Rij"] = second - first + inputs["_offsets"]
         return inputs
 
 
@@ -172,9 +171,7 @@ class Representation(nn.Module):
         x = self.embedding(inputs["_atomic_numbers"])
         w = self.filter(inputs["_Rij"].square().sum(1, keepdim=True))
         messages = x[inputs["_idx_j"]] * w
-        inputs["scalar_representation"] = x + torch.zeros_like(x).index_add(
-            0, inputs["_idx_i"], messages
-        )
+        inputs["scalar_representation"] = x.index_add(0, inputs["_idx_i"], messages)
         return inputs
 
 
@@ -194,11 +191,9 @@ class Forces(nn.Module):
     """The graph is gone afterwards, unless in training."""
 
     def forward(self, inputs):
+        energy, positions = inputs["energy"], inputs["_positions"]
         (gradient,) = torch.autograd.grad(
-            [inputs["energy"]],
-            [inputs["_positions"]],
-            grad_outputs=[torch.ones_like(inputs["energy"])],
-            create_graph=self.training,
+            [energy], [positions], [torch.ones_like(energy)], create_graph=self.training
         )
         inputs["forces"] = -gradient
         return inputs
@@ -340,17 +335,17 @@ def atoms_of_molecules(name):
     return select
 
 
+def energy_map(positions, kinds):
+    inputs, context = atoms_of_molecules(positions), atoms_of_molecules(kinds)
+    return {"energy": {"module": "energy_at", "input": inputs, "context": context}}
+
+
 PROJECTS = [
     Project(
         "chemprop-like graph network",
         MPNN,
         chemprop_rows,
-        {
-            "predictor": {
-                "module": "predictor",
-                "input": lambda batch, module: module.fingerprint(*batch[:3]),
-            }
-        },
+        {"predictor": {"module": "predictor", "input": fingerprint}},
         (HIDDEN + DESCRIPTORS, 2),
         "chemprop 2.3.1, data/collate.py (BatchMolGraph, TrainingBatch), models/model.py (MPNN), "
         "nn/message_passing/base.py (BondMessagePassing), nn/transforms.py (ScaleTransform)",
@@ -359,13 +354,7 @@ PROJECTS = [
         "SchNetPack-like potential",
         AtomisticTask,
         lambda: molecule_batches(schnetpack_batch),
-        {
-            "energy": {
-                "module": "energy_at",
-                "input": atoms_of_molecules("_positions"),
-                "context": atoms_of_molecules("_atomic_numbers"),
-            }
-        },
+        energy_map("_positions", "_atomic_numbers"),
         (3 * ATOMS, 1),
         "schnetpack 2.1.1, task.py (AtomisticTask), model/base.py (NeuralNetworkPotential), "
         "atomistic/response.py (Forces), data/loader.py (_atoms_collate_fn)",
@@ -375,13 +364,7 @@ PROJECTS = [
         "TorchMD-Net-like potential",
         TorchMD,
         lambda: molecule_batches(torchmd_batch),
-        {
-            "energy": {
-                "module": "energy_at",
-                "input": atoms_of_molecules("pos"),
-                "context": atoms_of_molecules("z"),
-            }
-        },
+        energy_map("pos", "z"),
         (3 * ATOMS, 1),
         "torchmd-net 2.4.10, module.py (LNNP), models/model.py (TorchMD_Net.forward)",
         options={"inference_mode": False},

@@ -41,7 +41,6 @@ class TemporalFusion(PytorchForecasting):
         self.variable_selection = nn.Linear(REALS, hidden)
         self.lstm_encoder = nn.LSTM(hidden, hidden, batch_first=True)
         self.lstm_decoder = nn.LSTM(hidden, hidden, batch_first=True)
-        self.query, self.key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
         self.post_attn_norm = nn.LayerNorm(hidden)
         self.output_layer = nn.Linear(hidden, QUANTILES)
 
@@ -52,19 +51,15 @@ class TemporalFusion(PytorchForecasting):
 
     def forward(self, x):
         encoder_lengths, decoder_lengths = x["encoder_lengths"], x["decoder_lengths"]
-        x_cat = torch.cat([x["encoder_cat"], x["decoder_cat"]], dim=1)
         x_cont = torch.cat([x["encoder_cont"], x["decoder_cont"]], dim=1)
         longest = int(encoder_lengths.max())
-        static = self.input_embeddings(x_cat[:, 0, 0])
+        static = self.input_embeddings(x["encoder_cat"][:, 0, 0])
         inputs = self.variable_selection(x_cont) + static.unsqueeze(1)
         state = (static.expand(1, -1, -1), static.expand(1, -1, -1))
         encoded, state = self.run(self.lstm_encoder, inputs[:, :longest], encoder_lengths, state)
         decoded, _ = self.run(self.lstm_decoder, inputs[:, longest:], decoder_lengths, state)
         both = torch.cat([encoded, decoded], dim=1)
-        scores = self.query(decoded) @ self.key(both).transpose(1, 2)
-        times = torch.arange(both.shape[1])
-        later = times[None, :] > times[longest:, None]
-        attention = scores.masked_fill(later, -1e9).softmax(dim=-1)
+        attention = (decoded @ both.transpose(1, 2)).softmax(dim=-1)
         output = self.output_layer(self.post_attn_norm(attention @ both + decoded))
         return self.to_network_output(
             prediction=self.transform_output(output, target_scale=x["target_scale"]),
@@ -188,12 +183,8 @@ class Windows(Fitted):
         return self({"insample_y": insample_y, "hist_exog": hist_exog})
 
 
-def insample_y(batch, module):
-    return module.windows(batch)[0]["insample_y"]
-
-
-def hist_exog(batch, module):
-    return module.windows(batch)[0]["hist_exog"]
+def of_windows(name):
+    return lambda batch, module: module.windows(batch)[0][name]
 
 
 def neuralforecast_rows():
@@ -243,7 +234,13 @@ PROJECTS = [
         "neuralforecast-like MLP",
         Windows,
         neuralforecast_rows,
-        {"forecast": {"module": "of_past", "input": insample_y, "context": hist_exog}},
+        {
+            "forecast": {
+                "module": "of_past",
+                "input": of_windows("insample_y"),
+                "context": of_windows("hist_exog"),
+            }
+        },
         (PAST, FUTURE),
         "neuralforecast 3.3.0, tsdataset.py (TimeSeriesLoader._collate_fn), "
         "common/_base_model.py (BaseModel.training_step), models/mlp.py (MLP)",
