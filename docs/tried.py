@@ -52,7 +52,7 @@ def row(project):
         f"{name}: {entry_text(entry)}" for name, entry in (project.maps or {}).items()
     )
     shape = f"{project.shape[0]} → {project.shape[1]}" if project.shape else ""
-    by_itself = "watched" if project.default == "watched" else "says what to write"
+    by_itself = "watched" if project.is_watched_by_default else "says what to write"
     source = project.source.replace("|", "/")
     return f"| {project.name} | {source} | {by_itself} | {maps.replace('|', '/')} | {shape} |"
 

@@ -44,7 +44,7 @@ def fits(request, tmp_path_factory):
 
 
 def test_with_no_arguments_it_watches_or_says_once_what_to_write(fits):
-    watches = fits.project.default == "watched"
+    watches = fits.project.is_watched_by_default
     assert [observation.name for observation in fits.default.observations] == ["forward"] * watches
     messages = [m for m in fits.watched.messages if "The parts of a batch:" in m]
     assert len(messages) == (not watches), fits.watched.messages

@@ -31,22 +31,8 @@ ARROWS = {
     "callbacks": {"jacobians", "report", "tables", "watch"},
     "analysis": {"jacobians", "report", "sampling", "tables", "variables", "watch"},
     "__main__": {"cli"},
-    "cli": {
-        "analysis",
-        "callbacks",
-        "datamodules",
-        "deploy",
-        "jacobians",
-        "pair",
-        "problems",
-        "proposals",
-        "report",
-        "solver",
-        "tables",
-        "variables",
-        "watch",
-    },
 }
+ARROWS["cli"] = set(ARROWS) - {"__main__", "arrays", "sampling"}
 """What each part may import, for types alone too. All may import ``arguments`` and ``doorway``."""
 
 MAX_FILE, MAX_BODY = 400, 60
@@ -54,19 +40,10 @@ MAX_ARGUMENTS = {"elsewhere": 12, "callbacks/invertibility.py:__init__": 14}
 TOO_LARGE = {"jacobians/test_jacobian.py"}
 """Files, bodies and signatures that are larger than they may be. This set only shrinks."""
 
-WITHOUT_LIGHTNING = (
-    "arguments",
-    "arrays",
-    "variables",
-    "sampling",
-    "tables",
-    "jacobians",
-    "watch",
-    "solver",
-    "proposals",
-    "problems",
-    "analysis",
-)
+WITHOUT_LIGHTNING = {
+    "arguments", "arrays", "variables", "sampling", "tables", "jacobians", "watch", "solver",
+    "proposals", "problems", "analysis",
+}  # fmt: skip
 
 
 @cache

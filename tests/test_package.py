@@ -17,7 +17,8 @@ else:
     import tomli as tomllib  # pytest brings it
 
 ROOT = Path(__file__).parent.parent
-HEAVY = {"matplotlib", "tensorboard", "polars", "onnx", "lightning", "torchmetrics", "torch"}
+SLOW = {"tensorboard", "polars", "onnx"}
+HEAVY = {"matplotlib", "lightning", "torchmetrics", "torch", *SLOW}
 
 
 def run(*command, stderr=subprocess.PIPE, **kwargs):

@@ -376,7 +376,6 @@ PROJECTS = [
         None,
         (4, 4),
         "greydanus/hamiltonian-nn, hnn.py (HNN.time_derivative)",
-        "watched",
         options={"inference_mode": False},
     ),
 ]

@@ -162,9 +162,9 @@ def token_embeddings(batch, module):
 NET = {"net": {"module": "net", "input": 0}}
 
 
-def corner(name, module, source, maps=None, shape=(IN, OUT), default="watched", loader=None):
+def corner(name, module, source, maps=None, shape=(IN, OUT), *, loader=None, watched=False):
     loader = loader or (lambda: normal_rows([IN], [OUT]))
-    return Project(name, module, loader, maps, shape, source, default)
+    return Project(name, module, loader, maps, shape, source, watched)
 
 
 PROJECTS = [
@@ -176,6 +176,7 @@ PROJECTS = [
         "checkpoint is reentrant: torch.autograd.grad raises in it, unless it is replaced meanwhile",
         {"stem": "stem"},
         (IN, IN),
+        watched=True,
     ),
     corner(
         "checkpoint",
@@ -194,14 +195,12 @@ PROJECTS = [
         ToDistribution,
         "Gaussian heads of probabilistic regression",
         {"mean": {"module": "", "output": "loc"}},
-        default="message",
     ),
     corner(
         "forward to a dict",
         ToDict,
         "transformers' ModelOutput",
         {"logits": {"module": "", "output": "logits"}},
-        default="message",
     ),
     corner(
         "forward to complex numbers",
@@ -209,21 +208,18 @@ PROJECTS = [
         "spectra: torch.fft in forward",
         {"spectrum": {"module": "", "output": torch.view_as_real}},
         (IN, 4),
-        "message",
     ),
     corner(
         "forward of two tensors",
         Conditional,
         "conditional networks: forward(x, c)",
         {"forward": {"module": "", "input": 0, "context": 1}},
-        default="message",
     ),
     corner(
         "no forward",
         WithoutForward,
         "Lightning's own LitAutoEncoder example",
         NET,
-        default="message",
     ),
     corner(
         "forward to a loss of each point",
@@ -236,7 +232,6 @@ PROJECTS = [
         LossOfBatch,
         "a habit of training scripts: forward(batch) is the loss",
         NET,
-        default="message",
     ),
     corner(
         "language model",
@@ -244,7 +239,6 @@ PROJECTS = [
         "transformers 4, modeling_gpt2.py (GPT2LMHeadModel.forward), trained as self(**batch)",
         {"blocks": {"module": "blocks", "input": token_embeddings}},
         (TOKENS * WIDTH, TOKENS * WIDTH),
-        "message",
-        sentences,
+        loader=sentences,
     ),
 ]

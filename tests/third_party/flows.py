@@ -70,7 +70,7 @@ PROJECTS = [
         {"latent": {"module": "latent"}, "generate": {"module": "generate", "input": 0}},
         (3, 3),
         "zuko 1.6.0, its tutorial: -flow().log_prob(x).mean()",
-        "watched",
+        watched=True,
     ),
     Project(
         "zuko posterior",

@@ -74,15 +74,10 @@ class TemporalFusion(PytorchForecasting):
         return self(dict(zip(HISTORY, (encoder_cont, decoder_cont, *rest), strict=True)))
 
 
-HISTORY = (
-    "encoder_cont",
-    "decoder_cont",
-    "encoder_cat",
-    "decoder_cat",
-    "encoder_lengths",
-    "decoder_lengths",
-    "target_scale",
-)
+HISTORY = [
+    f"{when}_{what}" for what in ("cont", "cat", "lengths") for when in ("encoder", "decoder")
+]
+HISTORY += ["target_scale"]
 
 
 class NBeatsBlock(nn.Module):

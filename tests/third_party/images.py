@@ -187,7 +187,7 @@ PROJECTS = [
         VAE_MAPS,
         (PIXELS, LATENT),
         "lightning-bolts 0.7.0, pl_bolts/models/autoencoders/basic_vae/basic_vae_module.py (VAE)",
-        "watched",
+        watched=True,
     ),
     Project(
         "autoencoder of 784 pixels",
@@ -196,7 +196,6 @@ PROJECTS = [
         None,
         (784, 784),
         "Lightning's own introduction (LitAutoEncoder), with a forward that reconstructs",
-        "watched",
     ),
     Project(
         "lightly-like SimCLR",

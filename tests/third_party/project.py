@@ -25,7 +25,7 @@ class Project:
             members could also be the steps of one path has lists for members.
         shape: (n, m) of the first map.
         source: The code that it imitates.
-        default: "watched" if the callback watches ``forward`` without arguments, else "message".
+        watched: Whether the callback watches ``forward`` without arguments although there are maps.
         options: Options that its trainer needs.
     """
 
@@ -35,8 +35,12 @@ class Project:
     maps: dict | None
     shape: tuple[int, int] | None
     source: str
-    default: str = "message"
+    watched: bool = False
     options: dict = field(default_factory=dict)
+
+    @property
+    def is_watched_by_default(self):
+        return self.watched or self.maps is None
 
 
 class Fitted(LightningModule):

@@ -174,7 +174,6 @@ PROJECTS = [
         None,
         (PAST * REALS, 1),
         "the many-to-one LSTM of tutorials: (x of shape (B, T, F), y)",
-        "watched",
     ),
     Project(
         "LSTM that keeps its state",
@@ -183,6 +182,5 @@ PROJECTS = [
         None,
         (PAST * REALS, 1),
         "neuralforecast 3.3.0, models/lstm.py (LSTM.forward: maintain_state, rnn_state)",
-        "watched",
     ),
 ]

@@ -239,7 +239,6 @@ PROJECTS = [
         None,
         (5, 2),
         "mlcolvar 1.3.1, cvs/unsupervised/autoencoder.py (AutoEncoderCV)",
-        "watched",
     ),
     Project(
         "mlcolvar-like committor",
