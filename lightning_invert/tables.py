@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lightning_invert.arguments import describe_repetitions, suggest
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import polars
     from typing_extensions import Self
 
@@ -93,12 +91,8 @@ def read_table(
 
 def check_separator(separator: str) -> None:
     """Raise a ValueError for what cannot separate the cells of a text file."""
-    if (
-        not isinstance(separator, str)
-        or len(separator) != 1
-        or not separator.isascii()
-        or separator in '"\r\n'
-    ):
+    is_character = isinstance(separator, str) and len(separator) == 1 and separator.isascii()
+    if not is_character or separator in '"\r\n':
         raise ValueError(
             "Expected argument `separator` to be a single ASCII character, and no quote or line "
             f"end, but got {separator!r}."
@@ -363,12 +357,7 @@ class TableWriter:
                 piece.write_csv(file, include_header=self.rows == 0)
         self.rows += len(piece)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         import polars
 
         if self._pieces is not None:

@@ -1,20 +1,20 @@
-"""Splits, statistics and loaders of (x, y) pairs."""
+"""Splits, statistics, loaders and the order of (x, y) pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_invert.arguments import check_integer, check_number, describe_repetitions
-from lightning_invert.datamodules.loaders import SeededShuffle, ShuffledLoader
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
-__all__ = ["PairDataModule", "PairDataset", "Statistics"]
+__all__ = ["PairDataModule", "PairDataset", "SeededShuffle", "ShuffledLoader", "Statistics"]
 
 
 class Statistics(NamedTuple):
@@ -46,6 +46,42 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         """Return a collated batch; torch's loader calls this with all indices of a batch."""
         chosen = torch.as_tensor(indices)
         return self.inputs[chosen], self.outputs[chosen]
+
+
+class SeededShuffle(Sampler[int]):
+    """Shuffle the rows of each epoch; the order depends on the seed and the epoch alone.
+
+    Lightning sets the epoch. Without :meth:`set_epoch`, each iteration counts as an epoch.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seed = seed
+        self.epoch = 0
+        self._counts_iterations = True
+
+    def __len__(self) -> int:
+        return self.size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch whose order the next iterations have."""
+        self.epoch, self._counts_iterations = epoch, False
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed % 2**64, self.epoch)).permutation(self.size)
+        self.epoch += self._counts_iterations
+        return iter(order.tolist())
+
+
+class ShuffledLoader(DataLoader[Tensor]):
+    """A ``DataLoader`` that fetches nothing before its first batch is wanted.
+
+    A resumed fit asks for an iterator before it sets the epoch, and workers would fetch the rows of
+    another epoch.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        yield from super().__iter__()
 
 
 def _unchanged(batch: Any) -> Any:

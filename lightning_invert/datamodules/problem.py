@@ -65,18 +65,14 @@ class ProblemDataModule(PairDataModule):
             num_workers=num_workers,
         )
         self.problem = _problem(problem)
-        check_integer("num_points", num_points, low=1)
-        check_integer("num_test_points", num_test_points, low=1)
-        check_number("noise", noise, low=0.0)
-        check_integer("data_seed", data_seed, low=0)
+        self.num_points = check_integer("num_points", num_points, low=1)
+        self.num_test_points = check_integer("num_test_points", num_test_points, low=1)
+        self.noise = check_number("noise", noise, low=0.0)
+        self.data_seed = check_integer("data_seed", data_seed, low=0)
         # A checkpoint holds plain values: a name, but no object.
         self.save_hyperparameters(ignore=() if isinstance(problem, str) else "problem")
         self.inputs = self.problem.inputs
         self.outputs = self.problem.outputs
-        self.num_points = num_points
-        self.num_test_points = num_test_points
-        self.noise = noise
-        self.data_seed = data_seed
 
     @property
     def source(self) -> str:
