@@ -58,11 +58,6 @@ def with_context(
     r"""Return a function of points alone, each of which gets its row of the context, (N, \*) each.
 
     Fewer than N points are the first ones; k N points are each of the N points k times in succession.
-
-    Example:
-        >>> shifted = with_context(torch.add, [torch.tensor([[1.0], [2.0]])])
-        >>> shifted(torch.zeros(1, 1)).tolist(), shifted(torch.zeros(4, 1)).flatten().tolist()
-        ([[1.0]], [1.0, 1.0, 2.0, 2.0])
     """
     if not context:
         return function

@@ -110,7 +110,10 @@ def batched_jacobian(
     """
     check_flag("create_graph", create_graph)
     check_flag("check", check)
-    return _differentiate(function, inputs, mode, chunk_size, None, create_graph, check)[0]
+    jacobian, _ = jacobian_and_outputs(
+        function, inputs, mode=mode, chunk_size=chunk_size, create_graph=create_graph, check=check
+    )
+    return jacobian
 
 
 def jacobian_and_outputs(
@@ -120,21 +123,13 @@ def jacobian_and_outputs(
     mode: Mode = "auto",
     chunk_size: int | None = None,
     num_outputs: int | None = None,
+    create_graph: bool = False,
     check: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the Jacobians, (N, m, n), and the outputs of the same evaluation, (N, m), without a graph."""
-    return _differentiate(function, inputs, mode, chunk_size, num_outputs, False, check)
+    """Return the Jacobians, (N, m, n), and the outputs of the same evaluation, (N, m).
 
-
-def _differentiate(
-    function: Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    mode: Mode,
-    chunk_size: int | None,
-    num_outputs: int | None,
-    create_graph: bool,
-    check: bool,
-) -> tuple[Tensor, Tensor]:
+    The arguments are those of :func:`batched_jacobian`; ``num_outputs``, m, saves an evaluation.
+    """
     _check_points(inputs)
     check_choice("mode", mode, get_args(Mode))
     if create_graph and mode == "forward":

@@ -18,7 +18,6 @@ from lightning_invert.jacobians.thresholds import check_real
 __all__ = [
     "WeakestDirections",
     "distance_from_identity",
-    "effective_rank",
     "log_volume",
     "singular_values",
     "weakest_directions",
@@ -138,47 +137,18 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def effective_rank(singular_values: Tensor) -> Tensor:
-    r"""Return the exponential of the entropy of the normalised singular values.
-
-    .. math:: \exp\Big(-\sum_i p_i \ln p_i\Big), \qquad p_i = \sigma_i / \sum_j \sigma_j
-
-    It runs from 1 (one direction dominates) to k (all are equal) without a threshold.
-    Source: O. Roy and M. Vetterli, *The effective rank: a measure of effective dimensionality*,
-    EUSIPCO 2007. Shape (\*, k) -> (\*,); 0 for a zero matrix.
-
-    Example:
-        >>> effective_rank(torch.tensor([[1.0, 1.0, 1.0], [5.0, 0.0, 0.0]]))
-        tensor([3., 1.])
-    """
-    check_real("singular_values", singular_values)
-    total = singular_values.sum(-1, keepdim=True)
-    share = singular_values / torch.where(total == 0, 1.0, total)
-    entropy = torch.special.entr(share).sum(-1)
-    return torch.where(total[..., 0] == 0, 0.0, entropy.exp())
-
-
 def log_volume(singular_values: Tensor) -> Tensor:
     r"""Return :math:`\sum_i \ln \sigma_i`.
 
     The map changes volumes by its exponential. For a square Jacobian it is :math:`\ln |\det J|`, the
     log-determinant of normalising flows. Shape (\*, k) -> (\*,); -inf where a singular value is 0.
-
-    Example:
-        >>> log_volume(torch.tensor([[2.0, 0.5], [1.0, 0.0]]))
-        tensor([0., -inf])
     """
     check_real("singular_values", singular_values)
     return singular_values.log().sum(-1)
 
 
 def distance_from_identity(jacobian: Tensor) -> Tensor:
-    r"""Return :math:`\lVert J - 1 \rVert_F^2 / m`, (\*, m, m) -> (\*,), with a graph if J has one.
-
-    Example:
-        >>> distance_from_identity(torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 2.0], [0.0, 1.0]]]))
-        tensor([0., 2.])
-    """
+    r"""Return :math:`\lVert J - 1 \rVert_F^2 / m`, (\*, m, m) -> (\*,), with a graph if J has one."""
     check_real("jacobian", jacobian)
     m = jacobian.shape[-1] if jacobian.ndim else 0
     if jacobian.ndim < 2 or jacobian.shape[-2] != m or m == 0:

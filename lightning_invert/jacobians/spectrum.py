@@ -11,11 +11,7 @@ from torch import Tensor
 from lightning_invert.jacobians.comparison import Comparison, compare_jacobians
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import evaluate, with_context
-from lightning_invert.jacobians.jacobian import (
-    count_outputs,
-    default_chunk,
-    jacobian_and_outputs,
-)
+from lightning_invert.jacobians.jacobian import count_outputs, default_chunk, jacobian_and_outputs
 from lightning_invert.jacobians.lanczos import Probes, probe_jacobians
 from lightning_invert.jacobians.singular_values import (
     WeakestDirections,
@@ -33,42 +29,28 @@ MAX_SINGULAR_VALUES = 1024
 
 
 class Effort(NamedTuple):
-    """The effort at each point.
+    """The effort at each point."""
 
-    Attributes:
-        formed: Whether the Jacobian is formed; ``None``: unless it is too large.
-        probes: Random starts where it is not formed.
-        steps: Lanczos steps from each start.
-    """
-
-    formed: bool | None = None
-    probes: int = 4
-    steps: int = 8
+    formed: bool | None = None  # whether the Jacobian is formed; None: unless it is too large
+    probes: int = 4  # random starts where it is not formed
+    steps: int = 8  # of Lanczos from each start
 
 
 class Spectrum(NamedTuple):
     r"""The singular values of a map's Jacobian at N points.
 
-    Attributes:
-        singular_values: Shape (N, k), descending, float64; NaN where the Jacobian is not finite.
-            Where it was not formed, shape (N, 1): a lower bound of :math:`\sigma_1`.
-        outputs: The outputs of the map, shape (N, m).
-        shape: (m, n) of the Jacobian.
-        condition_limit: The largest condition number that the arithmetic resolves.
-        probes: Bounds and estimates, where the Jacobian was not formed.
-        weakest: The singular vectors of the smallest singular value, with ``directions=True``.
-        identity_error: :math:`\|J - 1\|_F^2 / m`, shape (N,), with ``identity=True``.
-        comparison: The comparison with a ``reference``.
+    ``singular_values`` are (N, k), descending, float64, and NaN where the Jacobian is not finite.
+    Where it was not formed they are (N, 1): a lower bound of :math:`\sigma_1`.
     """
 
     singular_values: Tensor
-    outputs: Tensor
-    shape: tuple[int, int]
-    condition_limit: float
-    probes: Probes | None = None
-    weakest: WeakestDirections | None = None
-    identity_error: Tensor | None = None
-    comparison: Comparison | None = None
+    outputs: Tensor  # (N, m)
+    shape: tuple[int, int]  # (m, n)
+    condition_limit: float  # the largest condition number that the arithmetic resolves
+    probes: Probes | None = None  # where the Jacobian was not formed
+    weakest: WeakestDirections | None = None  # with directions=True
+    identity_error: Tensor | None = None  # (N,): squared distance from the identity / m
+    comparison: Comparison | None = None  # with a reference
 
     @property
     def formed(self) -> bool:
@@ -96,13 +78,6 @@ def measure_spectrum(
     Jacobian between standardised inputs and outputs. ``arithmetic`` is the dtype inside of the
     function where that is coarser than the dtype of the inputs. By default a Jacobian with more
     than 1024 singular values or 16 777 216 entries is not formed, but probed.
-
-    Example:
-        >>> spectrum = measure_spectrum(torch.square, torch.tensor([[1.0, 2.0]]))
-        >>> spectrum.singular_values.tolist(), spectrum.formed
-        ([[4.0, 2.0]], True)
-        >>> measure_spectrum(torch.square, torch.ones(1, 2000)).formed
-        False
     """
     n = inputs.shape[1:].numel()
     m = num_outputs or count_outputs(with_context(function, context), inputs)

@@ -53,19 +53,12 @@ MIN_STEPS, MAX_STEPS = 4, 8
 
 
 class Plan(NamedTuple):
-    """The way to look at the Jacobians of a map.
+    """The way to look at the Jacobians of a map."""
 
-    Attributes:
-        formed: Whether they are formed, or else probed.
-        num_points: Points of the look.
-        probes: Random starts at each point, 0 if the Jacobians are formed.
-        steps: Steps from each start, 0 if they are formed.
-    """
-
-    formed: bool
+    formed: bool  # or else probed
     num_points: int
-    probes: int = 0
-    steps: int = 0
+    probes: int = 0  # random starts at each point
+    steps: int = 0  # from each start
 
 
 def plan(
@@ -76,12 +69,6 @@ def plan(
     The Jacobians are formed at as many points as are affordable, if these are at least 32.
     Otherwise they are probed, at 4 points or more; the steps and then the starts are reduced for
     that. The least plan is returned even if it takes more than ``max_work``.
-
-    Example:
-        >>> plan(10_000, (4, 7), 256)
-        Plan(formed=True, num_points=256, probes=0, steps=0)
-        >>> plan(10**9, (3 * 64 * 64, 3 * 64 * 64), 256)
-        Plan(formed=False, num_points=4, probes=4, steps=5)
     """
     m, n = shape
     if m * n <= MAX_ENTRIES:
@@ -115,11 +102,6 @@ def flops_of(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     PyTorch counts those of matrix products and convolutions. Where it counts none, as in recurrent
     layers, two for each parameter stand for them. Elementwise operations are limited by memory:
     each number that the graph keeps, and each input and output, is worth 250 operations.
-
-    Example:
-        >>> layer = torch.nn.Linear(100, 50)
-        >>> flops_of(layer, torch.zeros(1, 100))  # 2 * 100 * 50 + 250 * (100 + 100 + 50)
-        72500
     """
     with differentiable(inputs.device.type):
         saved, m = numbers_saved(function, inputs)
@@ -148,13 +130,7 @@ def _parameters(function: Any) -> int:
 
 
 def numbers_saved(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[int, int]:
-    """Return the numbers that the graph of one point keeps, without the weights, and the outputs.
-
-    Example:
-        >>> net = torch.nn.Sequential(torch.nn.Linear(5, 30), torch.nn.Tanh(), torch.nn.Linear(30, 2))
-        >>> numbers_saved(net, torch.zeros(1, 5))  # the inputs of the layers
-        (35, 2)
-    """
+    """Return the numbers that the graph of one point keeps, without the weights, and the outputs."""
     totals = []
     for count in (2, 3):  # the weights are the same for both; a lone point is evaluated twice
         saved: dict[int, Tensor] = {}

@@ -26,23 +26,11 @@ from lightning_invert.pair.pair import Pair
 from lightning_invert.variables import Variable
 
 __all__ = [
-    "CHECKPOINT_KEY",
-    "PARTS",
-    "load_forward",
-    "load_parts",
-    "naming_file",
-    "pack",
-    "pack_parts",
-    "pack_variables",
-    "plain_arguments",
-    "read_checkpoint",
-    "section",
-    "unpack",
-    "unpack_variables",
-]
+    "CHECKPOINT_KEY", "PARTS", "load_forward", "load_parts", "naming_file", "pack", "pack_parts",
+    "pack_variables", "plain_arguments", "read_checkpoint", "section", "unpack", "unpack_variables",
+]  # fmt: skip
 
 CHECKPOINT_KEY = "lightning_invert"
-
 _VERSION = "pytorch-lightning_version"
 
 PARTS: dict[str, type[nn.Module | AlphaSchedule]] = {
@@ -56,12 +44,7 @@ PARTS: dict[str, type[nn.Module | AlphaSchedule]] = {
 
 
 def read_checkpoint(file: Any, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint (path, URL or open file); its parts stay packed.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or holds anything but tensors and plain values, or no weights.
-    """
+    """Read a checkpoint (path, URL or open file) of tensors and plain values; its parts stay packed."""
     try:
         if isinstance(file, str | Path):
             with get_filesystem(file).open(str(file), "rb") as opened:
@@ -129,10 +112,7 @@ def load_parts(
 ) -> dict[str, Any]:
     """Return those of the named parts that a checkpoint keeps, by name; no other is opened.
 
-    Raises:
-        TypeError: If a part needs a class that ``allow`` does not name. ``own_schedule``, the class
-            of the module's schedule, is allowed.
-        ValueError: If a part is damaged, or networks are named and it is no checkpoint of a pair.
+    ``own_schedule``, the class of the module's schedule, is allowed beside what ``allow`` names.
     """
     if CHECKPOINT_KEY not in checkpoint and {"forward_net", "inverse_net"} & {*names}:
         raise ValueError(
@@ -191,14 +171,7 @@ def pack_parts(parts: Mapping[str, nn.Module | AlphaSchedule | None]) -> dict[st
 
 
 def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
-    """Return a part as bytes, shape (size,), uint8.
-
-    What cannot be pickled, like a network that holds a lambda, is a ``TypeError``.
-
-    Example:
-        >>> unpack(pack(nn.Linear(3, 2)))
-        Linear(in_features=3, out_features=2, bias=True)
-    """
+    """Return a part as bytes, (size,), uint8; a ``TypeError`` for what cannot be pickled, like a lambda."""
     buffer = io.BytesIO()
     try:
         torch.save(part, buffer)
@@ -210,13 +183,7 @@ def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
 
 
 def unpack(packed: Tensor, allow: Sequence[str] = ()) -> Any:
-    """Return the part that :func:`pack` packed, on the CPU.
-
-    Raises:
-        TypeError: If it needs more than torch's layers, this package's classes and what ``allow``
-            names, or what cannot be imported. Nothing was imported then.
-        ValueError: If the bytes are damaged.
-    """
+    """Return the part that :func:`pack` packed, on the CPU; nothing is imported that is not allowed."""
     try:
         buffer = io.BytesIO(packed.cpu().numpy().tobytes())
         names = _class_names(buffer)

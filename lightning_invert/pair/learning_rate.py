@@ -31,10 +31,6 @@ def one_cycle(progress: float) -> float:
     to nearly nothing: L. N. Smith and N. Topin, *Super-convergence*, arXiv:1708.07120 (2017), with
     the numbers of :class:`torch.optim.lr_scheduler.OneCycleLR`. Beyond 1 it stays at the end: unlike
     that class it allows a longer fit.
-
-    Example:
-        >>> [round(one_cycle(progress), 3) for progress in (0.0, 0.15, 0.3, 0.65, 1.0)]
-        [0.04, 0.52, 1.0, 0.5, 0.0]
     """
     if progress < RISING:
         return _between(FIRST, 1.0, progress / RISING)

@@ -76,13 +76,6 @@ def pair_loss(
     the mean over k of :math:`\mathrm{MSE}(F_k(x), y)`. The consistency term takes their mean. Its
     gradient reaches F's weights only with ``consistency_trains_forward``. With ``forward_only``, I
     gets gradients of zero.
-
-    Example:
-        >>> half, double = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
-        >>> loss = pair_loss(half, double, torch.randn(8, 1), torch.randn(8, 1), alpha=0.25)
-        >>> expected = loss.forward + 0.75 * loss.inverse + 0.25 * loss.consistency
-        >>> bool(torch.isclose(loss.total, expected))
-        True
     """
     y_hat, fit, forward = _fit(forward_net, x, y)
     x_hat = inverse_net(y)

@@ -18,11 +18,10 @@ from lightning_invert.arguments import check_flag, check_integer, check_number
 from lightning_invert.pair import checkpoint as files
 from lightning_invert.pair.allowed_classes import check_allow
 from lightning_invert.pair.alpha import AlphaSchedule, weight
-from lightning_invert.pair.batch import split_batch
 from lightning_invert.pair.delegation import AttributeOf
 from lightning_invert.pair.learning_rate import adam_over
 from lightning_invert.pair.objective import Objective
-from lightning_invert.pair.pair import Pair
+from lightning_invert.pair.pair import Pair, split_batch
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 from lightning_invert.pair.settings import AdamSettings, ForwardTraining, read_settings
 from lightning_invert.proposals.evidence import Evidence

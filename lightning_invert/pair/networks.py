@@ -38,7 +38,7 @@ class ResidualMLP(nn.Module):
         self, in_features: int, out_features: int, *, width: int = 64, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        _check_dropout(dropout)
+        check_number("dropout", dropout, low=0.0, high=1.0, open_high=True)
         _check_sizes(in_features=in_features, out_features=out_features, width=width)
         self.hidden = nn.Sequential(
             nn.Linear(in_features, width),
@@ -119,7 +119,7 @@ class LinearPlusNonlinear(nn.Module):
         self, in_features: int, out_features: int, *, width: int = 10, dropout: float = 0.25
     ) -> None:
         super().__init__()
-        _check_dropout(dropout)
+        check_number("dropout", dropout, low=0.0, high=1.0, open_high=True)
         _check_sizes(in_features=in_features, out_features=out_features, width=width)
         self.linear = nn.Linear(in_features, out_features)
         self.nonlinear = nn.Sequential(
@@ -224,10 +224,6 @@ class Standardize(nn.Module):
             if saved is not None and saved.shape != here.shape:
                 setattr(self, name, here.new_empty(saved.shape))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _check_dropout(dropout: float) -> None:
-    check_number("dropout", dropout, low=0.0, high=1.0, open_high=True)
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import wrong
 from lightning_invert.pair.alpha import AlphaSchedule, read_alpha
-from lightning_invert.pair.epoch_sums import EpochSums
 from lightning_invert.pair.loss import PairLoss, frozen, pair_loss
 from lightning_invert.pair.pair import Pair
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
@@ -18,16 +18,13 @@ from lightning_invert.variables import Variable
 
 __all__ = ["Objective"]
 
+MAX_STEPS_HELD = 64
+"""Steps whose losses and predictions are held until they are summed: to sum each step would take
+longer than the step."""
+
 
 class Objective(nn.Module):
-    """Loss and penalties of a pair at a batch, in standardised units.
-
-    Attributes:
-        alpha: Schedule of the weight of the consistency term.
-        conditioning_penalty: Penalty of F's condition numbers, or ``None``.
-        jacobian_consistency: Penalty of the slope of F∘I, or ``None``.
-        sums: Stage -> sums of the epoch's steps.
-    """
+    """Loss and penalties of a pair at a batch, in standardised units, and the sums of each stage."""
 
     conditioning_penalty: nn.Module | None
     jacobian_consistency: nn.Module | None
@@ -103,11 +100,55 @@ class Objective(nn.Module):
         """
         if self.sums[stage].empty:
             return {}  # Lightning ends such an epoch where it resumes after the last batch
-        means = self.sums[stage].means(reduce)
-        outputs = [v.name for v in pair.outputs or map(Variable, map(str, range(len(means.mae))))]
-        mae = zip(outputs, means.mae * pair.scale_y.std, strict=True)
-        values = {**means.losses, **{f"mae/{output}": value for output, value in mae}}
-        if stage != "train":
-            r2 = zip(outputs, means.r2, strict=True)
-            values |= {f"r2/{output}": value for output, value in r2}
-        return {f"{stage}/{name}": value for name, value in values.items()}
+        losses, mae, r2 = self.sums[stage].means(reduce)
+        outputs = [v.name for v in pair.outputs or map(Variable, map(str, range(len(mae))))]
+        columns = {"mae": mae * pair.scale_y.std} | ({} if stage == "train" else {"r2": r2})
+        scores = {
+            f"{score}/{output}": value
+            for score, values in columns.items()
+            for output, value in zip(outputs, values, strict=True)
+        }
+        return {f"{stage}/{name}": value for name, value in (losses | scores).items()}
+
+
+class EpochSums:
+    """Add up the steps of an epoch."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[Tensor, ...]] = []
+        self._total: Tensor | None = None
+
+    def add(self, loss: PairLoss, y: Tensor) -> None:
+        """Add the loss of a step with outcomes y (N, m)."""
+        self._steps.append((*(part.detach() for part in loss), y))
+        if len(self._steps) >= MAX_STEPS_HELD:
+            self._sum()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no step was added."""
+        return self._total is None and not self._steps
+
+    def means(self, reduce: Callable[[Tensor], Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Return means over the rows: losses by name, and MAE and R² of each output, (m,). Begin anew."""
+        self._sum()
+        assert self._total is not None
+        total, self._total = reduce(self._total), None
+        count, losses = total[0], total[1:5] / total[0]
+        absolute, squares, first, second = total[5:].reshape(4, -1)
+        names = ("loss", "forward", "inverse", "consistency")
+        r2 = 1.0 - squares / (second - first.square() / count)
+        return dict(zip(names, losses, strict=True)), absolute / count, r2
+
+    def _sum(self) -> None:
+        steps, self._steps = self._steps, []
+        if not steps:
+            return
+        y_hat, y = (torch.cat([step[i] for step in steps]).float() for i in (-2, -1))
+        sizes = y.new_tensor([len(step[-1]) for step in steps])
+        losses = torch.stack([step[i] for step in steps for i in range(4)]).float().view(-1, 4)
+        error = y_hat - y
+        by_output = (error.abs(), error.square(), y, y.square())
+        sums = [sizes.sum()[None], sizes @ losses, *(part.sum(0) for part in by_output)]
+        total = torch.cat(sums)
+        self._total = total if self._total is None else self._total + total

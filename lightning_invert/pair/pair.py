@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import wrong
-from lightning_invert.pair.batch import split_batch
 from lightning_invert.pair.ensemble import members_of
 from lightning_invert.pair.networks import SmoothMLP, Standardize
 from lightning_invert.variables import ColumnStatistics, Variable, as_variables, check_rounding
@@ -17,7 +16,7 @@ from lightning_invert.variables import ColumnStatistics, Variable, as_variables,
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Pair", "dtype_of"]
+__all__ = ["Pair", "split_batch"]
 
 
 class Pair(nn.Module):
@@ -26,14 +25,8 @@ class Pair(nn.Module):
     The networks work in standardised units, in a dtype of their own. What comes and goes is in
     physical units, float64.
 
-    Attributes:
-        forward_net: F, (N, n) -> (N, m).
-        inverse_net: I, (N, m) -> (N, n).
-        scale_x: Statistics of the settings.
-        scale_y: Statistics of the outcomes.
-        inputs: Variables of the n settings, if they are known.
-        outputs: Variables of the m outcomes, if they are known.
-        frozen: Whether F is trained already: it stays as it is, in evaluation mode.
+    ``inputs`` and ``outputs`` are the variables of the n settings and m outcomes, if they are known.
+    With ``frozen``, F is trained already: it stays as it is, in evaluation mode.
     """
 
     takes_float64 = True
@@ -212,6 +205,26 @@ class Pair(nn.Module):
     def _evaluate(self, name: str, z: Tensor) -> Tensor:
         network = self.network(name)
         return network(z.to(dtype=dtype_of(network)))  # type: ignore[no-any-return]
+
+
+def split_batch(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
+    """Return (x, y) of a batch: a sequence of two, or a mapping with the keys x and y.
+
+    With ``complete``, both have to be there; else the other one is ``None``.
+    """
+    if isinstance(batch, Mapping):
+        x, y = batch.get("x"), batch.get("y")
+    elif isinstance(batch, Sequence) and len(batch) == 2:
+        x, y = batch
+    else:
+        x = y = None
+    if (complete and (x is None or y is None)) or (x is None and y is None):
+        got = list(batch) if isinstance(batch, Mapping) else type(batch).__name__
+        raise TypeError(
+            "Expected a batch to be a pair (x, y) of tensors or a mapping with the keys 'x' and "
+            f"'y', but got {got}."
+        )
+    return x, y
 
 
 def dtype_of(network: nn.Module) -> torch.dtype | None:

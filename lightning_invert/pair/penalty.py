@@ -61,16 +61,7 @@ class ConditioningPenalty(nn.Module):
         return f"weight={self.weight}, limit={self.limit}, num_points={self.num_points}"
 
     def forward(self, function: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        r"""Return the penalty.
-
-        Args:
-            function: The map, (N, \*) -> (N, \*), each row by itself. A module is evaluated in
-                evaluation mode.
-            x: Points, shape (N, \*).
-
-        Returns:
-            The weighted penalty, shape (), with a graph to the map's weights.
-        """
+        r"""Return the penalty of a map (N, \*) -> (N, \*) at points x (N, \*), with a graph."""
         jacobian = _jacobian(function, x[: self.num_points])
         sigma = torch.linalg.svdvals(jacobian)
         largest, smallest = sigma[:, 0], sigma[:, -1]
@@ -118,16 +109,7 @@ class JacobianConsistency(nn.Module):
         inverse: nn.Module | Callable[[Tensor], Tensor],
         y: Tensor,
     ) -> Tensor:
-        """Return the penalty.
-
-        Args:
-            forward: F, (N, n) -> (N, m). Freeze its weights to train I alone.
-            inverse: I, (N, m) -> (N, n).
-            y: Wanted outcomes, shape (N, m).
-
-        Returns:
-            The weighted penalty, shape (), with a graph to the weights.
-        """
+        """Return the penalty of F and I at outcomes y (N, m); freeze F's weights to train I alone."""
         with evaluation_mode([f for f in (forward, inverse) if isinstance(f, nn.Module)]):
             jacobian = _jacobian(lambda y: forward(inverse(y)), y[: self.num_points])
         return self.weight * distance_from_identity(jacobian).mean()

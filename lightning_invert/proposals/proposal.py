@@ -106,16 +106,7 @@ class Proposal(Solution):
         return save_figures_of(self, folder, known=known, tolerance=tolerance)
 
     def columns(self) -> Iterator[tuple[str, str, Tensor]]:
-        """Yield the columns of a table of the proposals: name, unit and numbers (N,).
-
-        Example:
-            >>> import torch
-            >>> from lightning_invert import ForwardInverseModule, SmoothMLP
-            >>> pair = ForwardInverseModule(SmoothMLP(2, 1), SmoothMLP(1, 2))
-            >>> proposal = pair.propose(torch.zeros(3, 1), bounds=([-1.0] * 2, [1.0] * 2))
-            >>> [name for name, _, _ in proposal.columns()][:4]
-            ['x0', 'x1', 'y0', 'residual']
-        """
+        """Yield the columns of a table of the proposals: name, unit and numbers (N,)."""
         for place, variable in enumerate(self.input_variables):
             yield variable.name, variable.unit, self.inputs[:, place]
         for place, variable in enumerate(self.output_variables):

@@ -128,10 +128,9 @@ class Proposer:
             ValueError: If an argument is out of its range, or no closed bounds are known.
         """
         check_flag("progress", progress)
+        options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating():
-            query = self._query(
-                targets, bounds, num_starts, fixed, cost, tolerance=tolerance, max_steps=max_steps
-            )
+            query = self._query(targets, bounds, num_starts, **options)
             reliability = self.reliability
             ranking = rank_solutions(query, self._judge, progress=progress)
             about = self.surrogate.description
@@ -199,23 +198,18 @@ class Proposer:
                 "Expected argument `cost` to be prices, a function or a `Near`, but got None: without "
                 "a cost a wider target saves nothing."
             )
+        options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating():
-            query = self._query(
-                targets, bounds, num_starts, fixed, cost, tolerance=tolerance, max_steps=max_steps
-            )
+            query = self._query(targets, bounds, num_starts, **options)
             ranking = rank_solutions(widened(query, numbers), progress=progress)
         return TradeOff.of(numbers, ranking)
 
     def prediction_columns(self, y: Tensor) -> dict[str, Tensor]:
-        """Return the columns that a table of predictions gets from the proposals for y (N, m).
+        """Return the columns of a table of predictions that come from the proposals for y (N, m).
 
         Two starts a target keep it fast: I(y) and the known inputs with the nearest outputs. What is
-        not finite in y is free.
-
-        Returns:
-            ``x_solved`` (N, n), ``y_solved`` = F there (N, m), ``residual`` (N,), and with a
-            reliability ``y_low`` and ``y_high`` (N, m), the band about ``y_solved``, and ``trust``
-            (N,). NaN in rows without a finite number. Nothing where the bounds are not closed.
+        not finite in y is free; rows without a finite number are NaN. ``y_low`` and ``y_high`` are
+        the band about ``y_solved``. Without closed bounds there is no column.
         """
         bounds = self.bounds
         if y.ndim != 2 or bounds is None or not bounds.closed.all():
@@ -270,11 +264,9 @@ class Proposer:
     def measure_reliability(
         self, num_points: int | None = None, *, members: bool = True
     ) -> Reliability | None:
-        """Measure F's errors at the known points.
+        """Measure F's errors at the known points, at most ``num_points`` of each split.
 
-        Args:
-            num_points: Bound on the points used of each split; ``None``: all.
-            members: Whether to use the spread over F's members, where it has several.
+        ``members``: whether to use the spread over F's members, where it has several.
         """
         surrogate = self.surrogate
         judged, trained, units = surrogate.evidence.rows("val"), surrogate.known, surrogate.units
@@ -298,17 +290,7 @@ class Proposer:
                 spread=surrogate.spread(points) if members else None,
             )
 
-    def _query(
-        self,
-        targets: Any,
-        bounds: Any,
-        num_starts: int,
-        fixed: Any,
-        cost: Any,
-        *,
-        tolerance: float,
-        max_steps: int,
-    ) -> Query:
+    def _query(self, targets: Any, bounds: Any, num_starts: int, **options: Any) -> Query:
         num_starts = check_integer("num_starts", num_starts, low=1)
         return Query.of(
             self.surrogate.function,
@@ -317,11 +299,8 @@ class Proposer:
             bounds=self.bounds if bounds is None else bounds,
             starts=self.surrogate.starts_of(num_starts),
             num_starts=num_starts,
-            fixed=fixed,
-            cost=cost,
             scale=self.surrogate.units,
-            tolerance=tolerance,
-            max_steps=max_steps,
+            **options,
         )
 
     def _judge(self, query: Query, ranking: Ranking) -> Ranking:

@@ -34,6 +34,9 @@ NEIGHBOURS = 5
 MIN_POINTS = 30
 """Least number of validation points: of fewer, the 90 % quantile is a guess."""
 
+COVERED = 0.9
+"""Share of the validation points whose errors lie within the band, and within the accuracy."""
+
 FAR_SHARE = 0.99
 """Share of the validation points that count as near their neighbours."""
 
@@ -43,50 +46,29 @@ it. With 0.03 or 0.05 trust tells less about proposals near the data; without an
 
 ITERATIONS = 300
 
-ROUNDED = (
-    "points", "squared_errors", "centre", "whitening", "weights", "band", "accuracy", "log_mean",
-    "log_std", "far",
-)  # fmt: skip
-"""Attributes in standard units: a file carries them rounded."""
-
 MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the distances that are computed at once."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """The errors of a surrogate, as known from points; in standard units and float64.
+    """The errors of a surrogate, as known from K points; in standard units and float64."""
 
-    Attributes:
-        points: Known points less their centre, shape (K, n).
-        squared_errors: Squared errors of F there, shape (K, m).
-        centre: Mean of the known points, shape (n,).
-        whitening: W with d = ‖W (x - centre)‖, shape (n, n).
-        weights: c of the terms, shape (4, m).
-        band: Half the width of the 90 % band in units of σ, shape (m,): the quantile of |error| / σ
-            at the validation points, with the finite-sample correction of split conformal
-            prediction.
-        accuracy: A with Σ A_j² the squared error that 90 % of the validation points do not exceed,
-            shape (m,).
-        log_mean: Mean of log(‖error‖ / ‖σ‖) at the validation points.
-        log_std: Its standard deviation.
-        far: Mean distance to the nearest known points beyond which a point is far.
-        seen_low: Least known outcomes, shape (m,), in physical units.
-        seen_high: Greatest known outcomes, likewise.
-    """
-
-    points: Tensor
-    squared_errors: Tensor
-    centre: Tensor
-    whitening: Tensor
-    weights: Tensor
+    points: Tensor  # (K, n), less their centre
+    squared_errors: Tensor  # (K, m), of F there
+    centre: Tensor  # (n,), mean of the known points
+    whitening: Tensor  # (n, n): W with d = ‖W (x - centre)‖
+    weights: Tensor  # (4, m): c of the terms
     band: Tensor
+    """Half the width of the 90 % band in units of σ, (m,): the quantile of |error| / σ at the validation
+    points, with the finite-sample correction of split conformal prediction."""
     accuracy: Tensor
-    log_mean: float
+    """A with Σ A_j² the squared error that 90 % of the validation points do not exceed, (m,)."""
+    log_mean: float  # of log(‖error‖ / ‖σ‖) at the validation points
     log_std: float
-    far: float
-    seen_low: Tensor
-    seen_high: Tensor
+    far: float  # mean distance to the nearest known points beyond which a point is far
+    seen_low: Tensor  # (m,), least known outcomes, in physical units
+    seen_high: Tensor  # (m,), greatest ones
 
     @classmethod
     def fit(
@@ -97,14 +79,12 @@ class Reliability:
         num_judged: int,
         outcomes: Tensor,
         spread: Tensor | None = None,
-        confidence: float = 0.9,
     ) -> Reliability:
-        """Fit the model to known points (K, n) in standard units, float64.
+        """Fit the model to known points (K, n), errors of F and outcomes (K, m), float64.
 
         The first ``num_judged`` points, at least :data:`MIN_POINTS`, are validation points, on which F
-        was not trained; the bands hold a share ``confidence`` of them. ``errors`` (K, m) are outputs of
-        F minus the known ones in standard units, ``outcomes`` (K, m) the known ones in physical units,
-        ``spread`` (K, m) the standard deviation over F's members, if it has several.
+        was not trained; the bands hold nine in ten of them. Outcomes are in physical units,
+        ``spread`` (K, m) is the standard deviation over F's members, if it has several.
         """
         centre = points.mean(0)
         centred = points - centre
@@ -131,10 +111,10 @@ class Reliability:
         )
         weights = _weights(terms, squares)
         variance = (terms * weights[:, None]).sum(0)
-        rank = min(math.ceil((num_judged + 1) * confidence), num_judged)
+        rank = min(math.ceil((num_judged + 1) * COVERED), num_judged)
         ratio = (squares / variance).sqrt()
         total = squares.sum(1)
-        scale = total.quantile(0.9) / squares.mean(0).sum()
+        scale = total.quantile(COVERED) / squares.mean(0).sum()
         logs = 0.5 * (total / variance.sum(1)).log()
         return replace(
             plain,
@@ -184,26 +164,20 @@ class Reliability:
         probability: Tensor = torch.special.log_ndtr(deviations).exp()
         return probability
 
-    def to_json(self, digits: int = 7) -> dict[str, Any]:
-        """Return the model in plain values, which deploy/page/reliability.js reads.
+    def to_json(self) -> dict[str, Any]:
+        """Return the attributes in plain values, and ``neighbours``: deploy/page/reliability.js reads it.
 
-        The keys are the attributes and ``neighbours``. Values in standard units are rounded.
+        Values in standard units are rounded.
         """
 
         def rounded(value: Any) -> Any:
             if isinstance(value, list):
                 return [rounded(part) for part in value]
-            return float(f"{value:.{digits}g}")
+            return float(f"{value:.7g}")
 
-        return {
-            "neighbours": NEIGHBOURS,
-            **{name: rounded(self._plain(name)) for name in ROUNDED},
-            **{name: self._plain(name) for name in ("seen_low", "seen_high")},
-        }
-
-    def _plain(self, name: str) -> Any:
-        value = getattr(self, name)
-        return value.tolist() if isinstance(value, Tensor) else value
+        values = {n: v.tolist() if isinstance(v, Tensor) else v for n, v in vars(self).items()}
+        values |= {n: rounded(v) for n, v in values.items() if not n.startswith("seen_")}
+        return {"neighbours": NEIGHBOURS, **values}
 
     def _terms(
         self, points: Tensor, spread: Tensor | None, own: Tensor | None = None

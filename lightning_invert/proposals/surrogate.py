@@ -27,24 +27,15 @@ class Surrogate:
 
     What no attribute tells is read from the function, see :class:`.Description`, whenever it is
     needed: a pair learns its columns and statistics after it was made.
-
-    Attributes:
-        function: F, maps (N, n) to (N, m).
-        evidence: Known points.
-        inputs: Variables of the inputs.
-        outputs: Variables of the outputs.
-        scale: Standard units of inputs and of outputs.
-        inverse: Maps wanted outputs to inputs.
-        members: Maps (N, n) to the outputs of F's members, (K, N, m), or to None.
     """
 
-    function: Callable[[Tensor], Tensor]
+    function: Callable[[Tensor], Tensor]  # F, (N, n) -> (N, m)
     evidence: Evidence
     inputs: tuple[Variable, ...] | None = None
     outputs: tuple[Variable, ...] | None = None
-    scale: tuple[TensorLike, TensorLike] | None = None
-    inverse: Callable[[Tensor], Tensor] | None = None
-    members: Callable[[Tensor], Tensor | None] | None = None
+    scale: tuple[TensorLike, TensorLike] | None = None  # standard units of inputs and outputs
+    inverse: Callable[[Tensor], Tensor] | None = None  # (N, m) -> (N, n)
+    members: Callable[[Tensor], Tensor | None] | None = None  # (N, n) -> (K, N, m), or None
 
     @property
     def description(self) -> Description:

@@ -100,17 +100,12 @@ def bounded_step(
     :math:`\lambda` as a share of the mean square of the Jacobian's rows (P,); the slope c (P, n), 0 by
     default, and the curvature h (P,), 1 by default. Where a linear system is singular, the step may
     be NaN.
-
-    Example:
-        >>> one = torch.ones(1, dtype=torch.float64)
-        >>> change = torch.full((2, 1, 1), 3.0, dtype=torch.float64)
-        >>> limits = torch.tensor([[[-9.0, -9.0]], [[1.0, 9.0]]], dtype=torch.float64)
-        >>> bounded_step(one.new_ones(1, 1, 2), change, limits, 1e-12 * one).step
-        tensor([[1.0000, 2.0000]], dtype=torch.float64)
     """
     slope = torch.zeros_like(limits[0]) if slope is None else slope
     h = torch.ones_like(damping)[:, None] if curvature is None else curvature[:, None]
-    square = _mean_square(jacobian, change)[:, None] / h
+    constrained = (change[0] > -torch.inf) | (change[1] < torch.inf)
+    mean_square = jacobian.square().sum((1, 2)) / constrained.sum(1)
+    square = mean_square.clamp(min=MIN_SQUARE)[:, None] / h
     nearest = torch.zeros_like(change[0]).clamp(*change)
     model = _Model(
         jacobian, h, *limits, *change, nearest, damping[:, None] * square, SLACK * square
@@ -127,11 +122,6 @@ def bounded_step(
             break
         left, part = left[unsettled], part.rows(unsettled)
     return Step(model.step(pulled), multipliers)
-
-
-def _mean_square(jacobian: Tensor, change: tuple[Tensor, Tensor]) -> Tensor:
-    constrained = (change[0] > -torch.inf) | (change[1] < torch.inf)
-    return (jacobian.square().sum((1, 2)) / constrained.sum(1)).clamp(min=MIN_SQUARE)
 
 
 def _pass(model: _Model, multipliers: Tensor, pulled: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -43,11 +43,9 @@ class Cost(Protocol):
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return cost and slope at inputs (P, n): (P,) and (P, n), float64."""
-        ...
 
     def rows(self, rows: Tensor | slice) -> Cost:
         """Return the cost of these points."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,7 @@ class _Function:
 
 
 def read_cost(cost: Any, num_targets: int, input_spread: Tensor, placement: Placement) -> Cost:
-    """Read prices (n,), a function (N, n) -> (N,), or a :class:`Near`.
-
-    Raises:
-        TypeError: If it is none of them.
-        ValueError: If a shape does not fit or a number is not finite.
-    """
+    """Read prices (n,), a function (N, n) -> (N,), or a :class:`Near`."""
     n = len(input_spread)
     if isinstance(cost, Near):
         reference = _read_finite("cost.reference", cost.reference, placement)

@@ -19,19 +19,12 @@ __all__ = ["Description", "Model", "evaluating"]
 
 
 class Model(NamedTuple):
-    """A function with the units in which its inputs and outputs are measured.
+    """A function with the units in which its inputs and outputs are measured."""
 
-    Attributes:
-        function: Maps (N, n) to (N, m), each row by itself.
-        num_outputs: m.
-        input_spread: Shape (n,), float64.
-        output_spread: Shape (m,), float64.
-    """
-
-    function: Callable[[Tensor], Tensor]
+    function: Callable[[Tensor], Tensor]  # (N, n) -> (N, m), each row by itself
     num_outputs: int
-    input_spread: Tensor
-    output_spread: Tensor
+    input_spread: Tensor  # (n,), float64
+    output_spread: Tensor  # (m,), float64
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return F at inputs (P, n), shape (P, m), without a graph."""
@@ -41,10 +34,7 @@ class Model(NamedTuple):
         return torch.cat(parts).reshape(len(inputs), self.num_outputs)
 
     def jacobian(self, inputs: Tensor, constrained: Tensor) -> Tensor:
-        """Return the Jacobians at inputs (P, n) in units of the spreads, (P, m, n), float64.
-
-        Rows of outputs that have no target are 0; ``constrained`` (P, m) tells which have one.
-        """
+        """Return the Jacobians in units of the spreads, (P, m, n): 0 for outputs without a target."""
         if len(inputs) == 0:
             return self.input_spread.new_empty(0, self.num_outputs, inputs.shape[1])
         jacobian, _ = jacobian_and_outputs(
@@ -64,22 +54,14 @@ class Description(NamedTuple):
 
     A pair, or any module with the attributes ``inputs``, ``outputs``, ``scale_x`` and ``scale_y``,
     describes its ``forward``. Another function has no description.
-
-    Attributes:
-        module: The module that the function is, or whose method it is.
-        inputs: Variables of the n inputs.
-        outputs: Variables of the m outputs.
-        scale_x: Statistics of the inputs, with ``fitted``, ``mean`` and ``std``.
-        scale_y: Statistics of the outputs.
-        takes_float64: Whether the module takes float64 and casts to its networks' dtype by itself.
     """
 
-    module: nn.Module | None = None
+    module: nn.Module | None = None  # which the function is, or whose method it is
     inputs: tuple[Variable, ...] | None = None
     outputs: tuple[Variable, ...] | None = None
-    scale_x: Any = None
+    scale_x: Any = None  # with ``fitted``, ``mean`` and ``std``
     scale_y: Any = None
-    takes_float64: bool = False
+    takes_float64: bool = False  # and casts to its networks' dtype by itself
 
     @classmethod
     def of(cls, function: Any) -> Description:

@@ -30,27 +30,16 @@ StartsOf = Callable[[Model, Bounds, Description], Starts]
 
 @dataclass(frozen=True)
 class Query:
-    """A question to the solver: N targets, each with its bounds, starts and cost.
-
-    Attributes:
-        model: F and its units.
-        targets: N targets.
-        bounds: Shape (N, n); the ends of a fixed input are equal.
-        cost: What is to be lowered; ``None``: nothing.
-        starts: Where the search begins, shape (N, S, n), or what finds it.
-        num_starts: S at most.
-        tolerance: A target is reached at this distance, in spreads of the outputs.
-        max_steps: Bound on the steps to the target, and on those that lower the cost.
-    """
+    """A question to the solver: N targets, each with its bounds, starts and cost."""
 
     model: Model
     targets: Targets
-    bounds: Bounds
+    bounds: Bounds  # (N, n); the ends of a fixed input are equal
     cost: Cost | None = None
-    starts: Tensor | Starts | None = None
-    num_starts: int = 1
-    tolerance: float = 1e-3
-    max_steps: int = 50
+    starts: Tensor | Starts | None = None  # (N, S, n), or what finds them
+    num_starts: int = 1  # S at most
+    tolerance: float = 1e-3  # a target is reached at this distance, in spreads of the outputs
+    max_steps: int = 50  # to the target, and as many that lower the cost
 
     @classmethod
     def of(
@@ -70,26 +59,23 @@ class Query:
     ) -> Query:
         """Read the arguments of :func:`~lightning_invert.solve`; F is evaluated at a few points.
 
-        ``starts`` are numbers, or make ``num_starts`` starts; ``description`` overrides what the
-        function tells about itself.
-
-        Raises:
-            TypeError: If an argument is of a wrong type.
-            ValueError: If an argument is out of its range or the arguments do not fit each other.
+        ``description`` overrides what the function tells about itself.
         """
         tolerance = check_number("tolerance", tolerance, low=0.0, open_low=True)
         max_steps = check_integer("max_steps", max_steps, low=1)
         if not callable(function):
             raise TypeError(wrong("function", "a module or a function", function))
         about = Description.of(function) if description is None else description
-        placement = about.placement(targets, None if callable(starts) else starts, bounds)
-        points = None if callable(starts) else read_tensor("starts", starts, placement)
+        given = None if callable(starts) else starts
+        placement = about.placement(targets, given, bounds)
+        points = None if given is None else read_tensor("starts", given, placement)
         n = _num_inputs(about, points, bounds, scale)
         if bounds is None and about.inputs is not None:
             bounds = Bounds.of_variables(about.inputs)
-        pair = (None, None) if bounds is None else bounds
-        limits = Bounds.of(pair, n, placement, about.names)
-        m = count_outputs(function, _first_point(points, limits))
+        ends = (None, None) if bounds is None else bounds
+        limits = Bounds.of(ends, n, placement, about.names)
+        first = limits.clamp(torch.zeros_like(limits.low)) if points is None else points
+        m = count_outputs(function, first.reshape(-1, first.shape[-1])[:1])
         read = Targets.of(targets, m, placement)
         num_targets = len(read.low)
         model = Model(function, m, *_read_scale(scale, about, limits, m))

@@ -22,24 +22,17 @@ MIN_APART = 0.01
 
 @dataclass(frozen=True)
 class Ranking:
-    r"""The solutions of N targets, R of each, best first.
+    r"""The solutions of N targets, R of each, best first."""
 
-    Attributes:
-        count: How many solutions of each target exist, shape (N,), from 1 to R.
-        columns: Name -> tensor of shape (N, R, \*), blank where no solution exists.
-    """
-
-    count: Tensor
-    columns: dict[str, Tensor]
+    count: Tensor  # (N,): how many solutions exist, from 1 to R
+    columns: dict[str, Tensor]  # name -> (N, R, *), blank where no solution exists
 
     @classmethod
     def of(cls, query: Query, ends: Ends) -> Ranking:
         """Rank what the starts of a query led to."""
         order, count = _order(query, ends)
-        num_ranks = int(count.max())
-        starts = order.shape[1]
-        first = torch.arange(len(order), device=order.device) * starts
-        rows = (first[:, None] + order)[:, :num_ranks]
+        first = torch.arange(len(order), device=order.device) * order.shape[1]
+        rows = (first[:, None] + order)[:, : int(count.max())]
         columns = {n: part[rows] for n, part in ends._asdict().items() if part is not None}
         ranking = cls(count, columns)
         inputs, movable = columns["inputs"], query.bounds.movable[:, None]

@@ -29,11 +29,8 @@ def first_index(mask: Tensor) -> int:
     return int(mask.int().argmax())
 
 
-def spread_out(mask: Tensor, values: Tensor, fill: float = torch.nan) -> Tensor:
-    r"""Return ``values`` at the places of ``mask``, and ``fill`` at the others.
-
-    ``mask`` has shape (N,) or (N, R) with P places, ``values`` (P, \*); the result (N, R, \*).
-    """
-    result = values.new_full((*mask.shape, *values.shape[1:]), fill)
+def spread_out(mask: Tensor, values: Tensor) -> Tensor:
+    r"""Return values (P, \*) at the P places of a mask (N, R), NaN elsewhere: (N, R, \*)."""
+    result = values.new_full((*mask.shape, *values.shape[1:]), torch.nan)
     result[mask] = values
     return result

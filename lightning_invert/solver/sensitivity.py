@@ -13,15 +13,12 @@ __all__ = ["sensitivity"]
 
 
 def sensitivity(model: Model, inputs: Tensor, constrained: Tensor, movable: Tensor) -> Tensor:
-    r"""Return how far each input moves, at most, when the target moves by one unit, (N, n).
+    r"""Return how far each input moves, at most, when the target moves by one unit, (N, n), float64.
 
     The least change of the inputs for a change dy of the target is :math:`J^+ dy`. So over all dy of
-    length one, input i moves by at most the length of row i of :math:`J^+`. Where fewer inputs may
-    move than outputs have a target, they follow as far as they can.
-
-    ``inputs`` has shape (N, n), ``constrained`` (N, m) tells which outputs have a target, and ``movable``
-    (N, n) which inputs may move. The result is float64 in the inputs' own units: 0 for a fixed input,
-    infinite for the others where the Jacobian is singular, NaN where it is not finite.
+    length one, input i moves by at most the length of row i of :math:`J^+`, in its own units. Where
+    fewer inputs may move than outputs have a target, they follow as far as they can. 0 for a fixed
+    input, infinite for the others where the Jacobian is singular, NaN where it is not finite.
     """
     result = torch.full(inputs.shape, torch.nan, dtype=torch.float64, device=inputs.device)
     places = finite_rows(inputs).nonzero()[:, 0]

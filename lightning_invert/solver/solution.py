@@ -14,12 +14,7 @@ __all__ = ["Alternatives", "Ends", "Result", "Solution"]
 
 
 class Result(IntEnum):
-    """Why the search for a target ended.
-
-    Example:
-        >>> Result(2).words
-        'stopped at the bounds'
-    """
+    """Why the search for a target ended."""
 
     REACHED = 0
     OUT_OF_REACH = 1
@@ -42,26 +37,15 @@ class Result(IntEnum):
 
 
 class Ends(NamedTuple):
-    """Where P searches ended.
+    """Where P searches ended."""
 
-    Attributes:
-        inputs: Shape (P, n).
-        outputs: Shape (P, m).
-        residual: Distance from the target in spreads of the outputs, shape (P,), float64; infinite
-            where the function is not finite at the start.
-        result: A :class:`Result` for each, shape (P,).
-        optimal: Whether the conditions of first order hold, shape (P,).
-        steps: Number of steps tried, shape (P,).
-        cost: Shape (P,), float64, or None.
-    """
-
-    inputs: Tensor
-    outputs: Tensor
-    residual: Tensor
-    result: Tensor
-    optimal: Tensor
-    steps: Tensor
-    cost: Tensor | None = None
+    inputs: Tensor  # (P, n)
+    outputs: Tensor  # (P, m)
+    residual: Tensor  # (P,), float64, in spreads of the outputs; infinite where F begins so
+    result: Tensor  # (P,), a Result each
+    optimal: Tensor  # (P,): whether the conditions of first order hold
+    steps: Tensor  # (P,): number of steps tried
+    cost: Tensor | None = None  # (P,), float64
 
     def rows(self, rows: Tensor) -> Ends:
         """Return a copy of these rows."""

@@ -20,10 +20,7 @@ MAX_NUMBERS_AT_ONCE = 2**22
 
 
 class Pool:
-    """Points (K, n), of which each target gets the ``count`` with the nearest outcomes.
-
-    The choice depends on the points and the target alone, not on the other targets.
-    """
+    """Points (K, n), of which each target, by itself, gets the ``count`` with the nearest outcomes."""
 
     def __init__(self, model: Model, inputs: Tensor, count: int) -> None:
         self.inputs = inputs

@@ -37,25 +37,14 @@ class Interval(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Wanted outcomes of N targets: infinite where an end is open.
+    """Wanted outcomes of N targets: infinite where an end is open."""
 
-    Attributes:
-        low: Shape (N, m).
-        high: Shape (N, m), nowhere below ``low``.
-    """
-
-    low: Tensor
-    high: Tensor
+    low: Tensor  # (N, m)
+    high: Tensor  # (N, m), nowhere below low
 
     @classmethod
     def of(cls, targets: Any, num_outputs: int, placement: Placement) -> Targets:
-        """Read values of shape (N, m), NaN where an output is free, or an :class:`Interval`.
-
-        Raises:
-            TypeError: If they hold anything but floating numbers.
-            ValueError: If a shape does not fit, an interval is empty, a value is infinite or a
-                target leaves all outputs free.
-        """
+        """Read values of shape (N, m), NaN where an output is free, or an :class:`Interval`."""
         is_interval = isinstance(targets, Interval)
         ends = [targets.low, targets.high] if is_interval else [targets]
         read = [read_tensor("targets", torch.nan if e is None else e, placement) for e in ends]
@@ -99,10 +88,7 @@ class Targets(NamedTuple):
         return (self.low.double() - outputs) / spread, (self.high.double() - outputs) / spread
 
     def distance(self, outputs: Tensor, spread: Tensor) -> Tensor:
-        """Return the Euclidean distance of outputs (N, m) from the targets, (N,), float64.
-
-        NaN where any output is, with a target or without.
-        """
+        """Return how far outputs (N, m) are from the targets, (N,), float64; NaN where one is NaN."""
         return distance_of(*self.change(outputs, spread))
 
     def widened(self, reach: Tensor) -> Targets:
