@@ -18,6 +18,7 @@ from lightning_invert.jacobians.thresholds import check_real
 __all__ = [
     "WeakestDirections",
     "distance_from_identity",
+    "effective_rank",
     "log_volume",
     "singular_values",
     "weakest_directions",
@@ -135,6 +136,22 @@ def _shared(
 @cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def effective_rank(singular_values: Tensor) -> Tensor:
+    r"""Return the exponential of the entropy of the normalised singular values.
+
+    .. math:: \exp\Big(-\sum_i p_i \ln p_i\Big), \qquad p_i = \sigma_i / \sum_j \sigma_j
+
+    It runs from 1 (one direction dominates) to k (all are equal) without a threshold.
+    Source: O. Roy and M. Vetterli, *The effective rank: a measure of effective dimensionality*,
+    EUSIPCO 2007. Shape (\*, k) -> (\*,); 0 for a zero matrix.
+    """
+    check_real("singular_values", singular_values)
+    total = singular_values.sum(-1, keepdim=True)
+    share = singular_values / torch.where(total == 0, 1.0, total)
+    entropy = torch.special.entr(share).sum(-1)
+    return torch.where(total[..., 0] == 0, 0.0, entropy.exp())
 
 
 def log_volume(singular_values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lightning_invert.arguments import check_integer, check_number
 
-__all__ = ["AlphaSchedule", "ConstantAlpha", "LinearDecayAlpha", "read_alpha", "weight"]
+__all__ = ["AlphaSchedule", "ConstantAlpha", "LinearDecayAlpha", "weight"]
 
 
 class AlphaSchedule:
@@ -66,15 +66,6 @@ class LinearDecayAlpha(AlphaSchedule):
     def __call__(self, epoch: int) -> float:
         """Return the weight in ``epoch``."""
         return self.start * max(0.0, 1.0 - epoch / self.epochs)
-
-
-def read_alpha(alpha: float | AlphaSchedule) -> AlphaSchedule:
-    """Return the schedule of a number in [0, 1] or of a schedule."""
-    if isinstance(alpha, AlphaSchedule):
-        return alpha
-    return ConstantAlpha(
-        check_number("alpha", alpha, low=0.0, high=1.0, what="or a schedule of such")
-    )
 
 
 def weight(schedule: AlphaSchedule, epoch: int) -> float:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import wrong
-from lightning_invert.pair.alpha import AlphaSchedule, read_alpha
+from lightning_invert.arguments import check_number, wrong
+from lightning_invert.pair.alpha import AlphaSchedule, ConstantAlpha
 from lightning_invert.pair.loss import PairLoss, frozen, pair_loss
 from lightning_invert.pair.pair import Pair
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
@@ -60,7 +60,10 @@ class Objective(nn.Module):
 
     @alpha.setter
     def alpha(self, value: float | AlphaSchedule) -> None:
-        self._alpha = read_alpha(value)
+        if not isinstance(value, AlphaSchedule):
+            what = "or a schedule of such"
+            value = ConstantAlpha(check_number("alpha", value, low=0.0, high=1.0, what=what))
+        self._alpha = value
 
     def loss(
         self, pair: Pair, x: Tensor, y: Tensor, stage: str, alpha: float, forward_only: bool

@@ -25,15 +25,6 @@ class Evidence:
     Args:
         num_points: Bound on the rows kept of each split; 0: none.
         seed: Seed of the choice.
-
-    Example:
-        >>> evidence = Evidence(100)
-        >>> for x in torch.randn(50, 16, 7):
-        ...     evidence.add("train", x, x[:, :4])
-        >>> evidence.complete("train")
-        >>> x, y = evidence.rows("train")
-        >>> x.shape, y.shape
-        (torch.Size([100, 7]), torch.Size([100, 4]))
     """
 
     def __init__(self, num_points: int, seed: int = 0) -> None:
@@ -127,13 +118,7 @@ class Evidence:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` returned, unless ``num_points`` is 0.
-
-        All rows are taken, also if there are more than ``num_points``.
-
-        Raises:
-            ValueError: If the state is damaged.
-        """
+        """Take over all rows that :meth:`state_dict` returned, unless ``num_points`` is 0."""
         self.begin()
         if not self.num_points:
             return

@@ -87,43 +87,35 @@ class Reliability:
         ``spread`` (K, m) is the standard deviation over F's members, if it has several.
         """
         centre = points.mean(0)
-        centred = points - centre
-        blank = points.new_zeros(0)
-        plain = cls(
-            points=centred,
-            squared_errors=errors.square(),
-            centre=centre,
-            whitening=_whitening(centred),
-            weights=blank,
-            band=blank,
-            accuracy=blank,
-            log_mean=0.0,
-            log_std=1.0,
-            far=0.0,
-            seen_low=outcomes.amin(0),
-            seen_high=outcomes.amax(0),
-        )
-        judged = torch.arange(num_judged, device=points.device)
+        centred, squared_errors = points - centre, errors.square()
+        whitening = _whitening(centred)
         # An error of exactly 0 would leave no variance to divide by.
-        squares = plain.squared_errors[:num_judged].clamp(min=torch.finfo(errors.dtype).eps ** 2)
-        terms, distance = plain._terms(
-            points[judged], None if spread is None else spread[judged], judged
+        squares = squared_errors[:num_judged].clamp(min=torch.finfo(errors.dtype).eps ** 2)
+        terms, distance = _terms(
+            centred[:num_judged],
+            None if spread is None else spread[:num_judged],
+            (centred, squared_errors, whitening),
+            own=torch.arange(num_judged, device=points.device),
         )
         weights = _weights(terms, squares)
         variance = (terms * weights[:, None]).sum(0)
         rank = min(math.ceil((num_judged + 1) * COVERED), num_judged)
-        ratio = (squares / variance).sqrt()
         total = squares.sum(1)
         scale = total.quantile(COVERED) / squares.mean(0).sum()
         logs = 0.5 * (total / variance.sum(1)).log()
-        return replace(
-            plain,
+        return cls(
+            points=centred,
+            squared_errors=squared_errors,
+            centre=centre,
+            whitening=whitening,
             weights=weights,
-            band=ratio.kthvalue(rank, dim=0).values,
+            band=(squares / variance).sqrt().kthvalue(rank, dim=0).values,
             accuracy=(scale * squares.mean(0)).sqrt(),
             log_mean=float(logs.mean()),
             log_std=max(float(logs.std()), 1e-3),
             far=float(distance.quantile(FAR_SHARE)),
+            seen_low=outcomes.amin(0),
+            seen_high=outcomes.amax(0),
         )
 
     def to(self, device: torch.device) -> Reliability:
@@ -138,7 +130,9 @@ class Reliability:
 
         ``spread`` (N, m) is the standard deviation over F's members, if it has several.
         """
-        terms, distance = self._terms(points, spread)
+        # Distances between numbers far from 0 would be rounded away.
+        known = (self.points, self.squared_errors, self.whitening)
+        terms, distance = _terms(points - self.centre, spread, known)
         return (terms * self.weights[:, None]).sum(0).sqrt(), distance
 
     def expected_error(self, sigma: Tensor, residual: Tensor, constrained: Tensor) -> Tensor:
@@ -179,35 +173,38 @@ class Reliability:
         values |= {n: rounded(v) for n, v in values.items() if not n.startswith("seen_")}
         return {"neighbours": NEIGHBOURS, **values}
 
-    def _terms(
-        self, points: Tensor, spread: Tensor | None, own: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the terms of the variance, (4, N, m), and the distance to the neighbours, (N,).
 
-        ``own`` (N,) are the indices of the points among the known ones: no point is its own
-        neighbour.
-        """
-        # Distances between numbers far from 0 would be rounded away.
-        points = points - self.centre
-        chunk = max(1, MAX_NUMBERS_AT_ONCE // len(self.points))
-        local, distance = [], []
-        for begin in range(0, len(points), chunk):
-            rows = slice(begin, begin + chunk)
-            apart = torch.cdist(points[rows], self.points)
-            if own is not None:
-                apart.scatter_(1, own[rows, None], torch.inf)
-            near, which = apart.topk(min(NEIGHBOURS, apart.shape[1] - 1), largest=False)
-            share = 1 / near.clamp(min=1e-9)
-            share = share / share.sum(1, keepdim=True)
-            local.append((share[:, :, None] * self.squared_errors[which]).sum(1))
-            distance.append(near.mean(1))
-        away = (points @ self.whitening.T).norm(dim=1)[:, None]
-        neighbours = torch.cat(local)
-        members = torch.zeros_like(away)
-        if spread is not None:
-            members = spread.square().mean(1, keepdim=True) * away
-        terms = (torch.ones_like(neighbours), neighbours, members, away**4)
-        return torch.stack([term.expand_as(neighbours) for term in terms]), torch.cat(distance)
+def _terms(
+    points: Tensor,
+    spread: Tensor | None,
+    known: tuple[Tensor, Tensor, Tensor],
+    own: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the terms of the variance, (4, N, m), and the distance to the neighbours, (N,).
+
+    ``known`` are points, squared errors and W. ``own`` (N,) are the indices of the points among the
+    known ones: no point is its own neighbour. All points are less the centre.
+    """
+    known_points, squared_errors, whitening = known
+    chunk = max(1, MAX_NUMBERS_AT_ONCE // len(known_points))
+    local, distance = [], []
+    for begin in range(0, len(points), chunk):
+        rows = slice(begin, begin + chunk)
+        apart = torch.cdist(points[rows], known_points)
+        if own is not None:
+            apart.scatter_(1, own[rows, None], torch.inf)
+        near, which = apart.topk(min(NEIGHBOURS, apart.shape[1] - 1), largest=False)
+        share = 1 / near.clamp(min=1e-9)
+        share = share / share.sum(1, keepdim=True)
+        local.append((share[:, :, None] * squared_errors[which]).sum(1))
+        distance.append(near.mean(1))
+    away = (points @ whitening.T).norm(dim=1)[:, None]
+    neighbours = torch.cat(local)
+    members = torch.zeros_like(away)
+    if spread is not None:
+        members = spread.square().mean(1, keepdim=True) * away
+    terms = (torch.ones_like(neighbours), neighbours, members, away**4)
+    return torch.stack([term.expand_as(neighbours) for term in terms]), torch.cat(distance)
 
 
 def _weights(terms: Tensor, squares: Tensor) -> Tensor:

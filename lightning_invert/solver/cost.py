@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,29 +38,28 @@ class Near(NamedTuple):
     spread: TensorLike | None = None
 
 
-class Cost(Protocol):
-    """A cost of P points."""
+class Cost:
+    """A cost of P points, by default the same for each."""
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return cost and slope at inputs (P, n): (P,) and (P, n), float64."""
+        raise NotImplementedError
 
     def rows(self, rows: Tensor | slice) -> Cost:
         """Return the cost of these points."""
+        return self
 
 
 @dataclass(frozen=True)
-class _Prices:
+class _Prices(Cost):
     prices: Tensor
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         return inputs.double() @ self.prices, self.prices.expand(inputs.shape)
 
-    def rows(self, rows: Tensor | slice) -> Cost:
-        return self
-
 
 @dataclass(frozen=True)
-class _Nearness:
+class _Nearness(Cost):
     reference: Tensor
     spread: Tensor
 
@@ -73,7 +72,7 @@ class _Nearness:
 
 
 @dataclass(frozen=True)
-class _Function:
+class _Function(Cost):
     function: Callable[[Tensor], Tensor]
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,9 +96,6 @@ class _Function:
                 value.sum(), x, allow_unused=True, materialize_grads=True
             )
         return value.detach().double(), slope.double()
-
-    def rows(self, rows: Tensor | slice) -> Cost:
-        return self
 
 
 def read_cost(cost: Any, num_targets: int, input_spread: Tensor, placement: Placement) -> Cost:

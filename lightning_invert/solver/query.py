@@ -167,14 +167,25 @@ def _shape_starts(starts: Tensor, num_targets: int, n: int) -> Tensor:
 
 def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tuple[Bounds, Bounds]:
     """Return bounds with the fixed values in them: (n,), with their means, and (N, n)."""
-    n = len(bounds.low)
-    values = _read_fixed(fixed, n, num_targets, about, bounds)
-    if not values:
-        return bounds, Bounds(*(end.expand(num_targets, n) for end in bounds))
+    if fixed is not None and not isinstance(fixed, Mapping):
+        raise TypeError(wrong("fixed", "a dictionary {name or index: value}", fixed))
+    if not fixed:
+        return bounds, Bounds(*(end.expand(num_targets, -1) for end in bounds))
     limits = Bounds(*(end.clone() for end in bounds))
     each = Bounds(*(end.repeat(num_targets, 1) for end in bounds))
-    for index, value in values.items():
+    indices = {key: _index_of(key, about, len(bounds.low)) for key in fixed}
+    if len({*indices.values()}) == len(bounds.low):
+        raise ValueError("Expected argument `fixed` to leave an input that may move, but got all.")
+    for key, given in fixed.items():
+        index = indices[key]
         low, high = bounds.low[index], bounds.high[index]
+        value = read_tensor("fixed", given, Placement(low.dtype, low.device))
+        if value.shape not in ((), (num_targets,)) or not value.isfinite().all():
+            raise ValueError(
+                "Expected argument `fixed` to hold a finite number, or one for each of the "
+                f"{num_targets} targets, but got {given!r} for {key!r}."
+            )
+        value = value.expand(num_targets)
         outside = (value < low) | (value > high)
         if outside.any():
             raise ValueError(
@@ -187,33 +198,15 @@ def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tu
     return limits, each
 
 
-def _read_fixed(
-    fixed: Any, n: int, num_targets: int, about: Description, bounds: Bounds
-) -> dict[int, Tensor]:
-    if fixed is None:
-        return {}
-    if not isinstance(fixed, Mapping):
-        raise TypeError(wrong("fixed", "a dictionary {name or index: value}", fixed))
-    placement = Placement(bounds.low.dtype, bounds.low.device)
-    values = {}
-    for key, value in fixed.items():
-        if isinstance(key, str):
-            if key not in (about.names or ()):
-                known = f"one of {about.names}" if about.names else "an index: no names are known"
-                raise ValueError(wrong("fixed", f"keyed by {known}", key))
-            index = (about.names or []).index(key)
-        else:
-            index = check_integer("fixed", key, low=0, high=n - 1, what="or a name, as its keys")
-        numbers = read_tensor("fixed", value, placement)
-        if numbers.shape not in ((), (num_targets,)) or not numbers.isfinite().all():
-            raise ValueError(
-                "Expected argument `fixed` to hold a finite number, or one for each of the "
-                f"{num_targets} targets, but got {value!r} for {key!r}."
-            )
-        values[index] = numbers.expand(num_targets)
-    if len(values) == n:
-        raise ValueError("Expected argument `fixed` to leave an input that may move, but got all.")
-    return values
+def _index_of(key: Any, about: Description, n: int) -> int:
+    """Return the index of a fixed input, which a user gave by name or index."""
+    names = about.names or []
+    if not isinstance(key, str):
+        return check_integer("fixed", key, low=0, high=n - 1, what="or a name, as its keys")
+    if key not in names:
+        known = f"one of {names}" if names else "an index: no names are known"
+        raise ValueError(wrong("fixed", f"keyed by {known}", key))
+    return names.index(key)
 
 
 def _read_scale(scale: Any, about: Description, bounds: Bounds, m: int) -> tuple[Tensor, Tensor]:
