@@ -161,16 +161,17 @@ class Pair(nn.Module):
         ``truth`` is the process, (N, n) -> (N, m) in physical units. An inverse has none: it is not
         unique.
         """
+        inputs, outputs, fitted = self.inputs, self.outputs, self.scale_x.fitted
         truths: dict[str, Callable[[Tensor], Tensor]] = {}
         if truth is not None:
             truths = {"forward": truth, "round_trip": lambda y: truth(self.inverse(y))}
         reach = {
             "inverse": self.inverse,
             "outcomes": lambda batch: split_batch(batch)[1],
-            "bounds": _ends(self.inputs),
+            "bounds": inputs and ([v.low for v in inputs], [v.high for v in inputs]),
         }
-        x = (_labels(self.inputs), self.scale_x.std if self.scale_x.fitted else None)
-        y = (_labels(self.outputs), self.scale_y.std if self.scale_x.fitted else None)
+        x = (inputs and [v.label for v in inputs], self.scale_x.std if fitted else None)
+        y = (outputs and [v.label for v in outputs], self.scale_y.std if fitted else None)
         return {
             name: {
                 "module": function,
@@ -230,13 +231,3 @@ def split_batch(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
 def dtype_of(network: nn.Module) -> torch.dtype | None:
     """Return the dtype of a network's weights; ``None`` without any: then it takes every dtype."""
     return next((p.dtype for p in network.parameters() if p.is_floating_point()), None)
-
-
-def _ends(variables: Sequence[Variable] | None) -> tuple[list[float | None], ...] | None:
-    if variables is None:
-        return None
-    return tuple([getattr(variable, end) for variable in variables] for end in ("low", "high"))
-
-
-def _labels(variables: Sequence[Variable] | None) -> list[str] | None:
-    return None if variables is None else [variable.label for variable in variables]

@@ -53,12 +53,11 @@ class Surrogate:
     @property
     def bounds(self) -> Bounds | None:
         """Ranges of the variables or else of the known points; ``None`` if n is not known."""
-        variables, known = self.description.inputs, self.known
-        if variables is None and known is None:
+        known = self.known
+        count = 0 if known is None else known[0].shape[1]
+        variables = as_variables(self.description.inputs, "x", count)
+        if not variables:
             return None
-        if variables is None:
-            assert known is not None
-            variables = as_variables(None, "x", known[0].shape[1])
         bounds = Bounds.of_variables(variables)
         return bounds if known is None else bounds.or_range(known[0])
 
