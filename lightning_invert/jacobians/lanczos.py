@@ -72,9 +72,7 @@ class Probes(NamedTuple):
 
     sigma_max: Tensor  # lower bound of sigma_1; equal to it in practice where it stands out
     sigma_max_error: Tensor  # some singular value is this close to sigma_max
-    sigma_min_bound: (
-        Tensor  # upper bound of sigma_k; 0 where a vector met is mapped to rounding alone
-    )
+    sigma_min_bound: Tensor  # upper bound of sigma_k; 0 where a run met a null vector
     cond_lower_bound: Tensor  # lower bound of kappa
     frobenius: Tensor  # estimate of the Frobenius norm
     frobenius_error: Tensor  # its relative standard error

@@ -61,7 +61,7 @@ class Description(NamedTuple):
     outputs: tuple[Variable, ...] | None = None
     scale_x: Any = None  # with ``fitted``, ``mean`` and ``std``
     scale_y: Any = None
-    takes_float64: bool = False  # and casts to its networks' dtype by itself
+    takes_float64: bool = False  # the module casts to its networks' dtype by itself
 
     @classmethod
     def of(cls, function: Any) -> Description:

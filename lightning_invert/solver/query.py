@@ -66,9 +66,8 @@ class Query:
         if not callable(function):
             raise TypeError(wrong("function", "a module or a function", function))
         about = Description.of(function) if description is None else description
-        given = None if callable(starts) else starts
-        placement = about.placement(targets, given, bounds)
-        points = None if given is None else read_tensor("starts", given, placement)
+        placement = about.placement(targets, None if callable(starts) else starts, bounds)
+        points = None if callable(starts) else read_tensor("starts", starts, placement)
         n = _num_inputs(about, points, bounds, scale)
         if bounds is None and about.inputs is not None:
             bounds = Bounds.of_variables(about.inputs)
@@ -176,14 +175,14 @@ def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tu
     indices = {key: _index_of(key, about, len(bounds.low)) for key in fixed}
     if len({*indices.values()}) == len(bounds.low):
         raise ValueError("Expected argument `fixed` to leave an input that may move, but got all.")
-    for key, given in fixed.items():
+    for key, setting in fixed.items():
         index = indices[key]
         low, high = bounds.low[index], bounds.high[index]
-        value = read_tensor("fixed", given, Placement(low.dtype, low.device))
+        value = read_tensor("fixed", setting, Placement(low.dtype, low.device))
         if value.shape not in ((), (num_targets,)) or not value.isfinite().all():
             raise ValueError(
                 "Expected argument `fixed` to hold a finite number, or one for each of the "
-                f"{num_targets} targets, but got {given!r} for {key!r}."
+                f"{num_targets} targets, but got {setting!r} for {key!r}."
             )
         value = value.expand(num_targets)
         outside = (value < low) | (value > high)
