@@ -76,11 +76,10 @@ def plan(
         if affordable >= min(num_points, MIN_POINTS_FORMED):
             return Plan(True, min(num_points, affordable))
     fewest = min(num_points, MIN_POINTS)
-    choices = [(MAX_PROBES, steps) for steps in range(MAX_STEPS, MIN_STEPS - 1, -1)]
-    for probes, steps in choices:
-        affordable = int(max_work // max(1, work_of_probing(flops, m, n, probes, steps)))
+    for steps in range(MAX_STEPS, MIN_STEPS - 1, -1):
+        affordable = int(max_work // max(1, work_of_probing(flops, m, n, MAX_PROBES, steps)))
         if affordable >= fewest:
-            return Plan(False, min(num_points, affordable), probes, steps)
+            return Plan(False, min(num_points, affordable), MAX_PROBES, steps)
     return Plan(False, fewest, MIN_PROBES, MIN_STEPS)
 
 

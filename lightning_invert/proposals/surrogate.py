@@ -13,8 +13,7 @@ from torch import Tensor
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.model import Description, Model, evaluating
-from lightning_invert.solver.query import Starts, StartsOf, drawn_starts
-from lightning_invert.solver.starts import Pool
+from lightning_invert.solver.starts import Pool, Starts, StartsOf
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, Variable, as_variables
 
@@ -107,7 +106,7 @@ class Surrogate:
 
         def make(model: Model, bounds: Bounds, about: Description) -> Starts:
             if known is None:
-                pool = drawn_starts(count, 0)(model, bounds, about)
+                pool = Pool.drawn(model, bounds, about, seed=0, count=count)
             else:
                 pool = Pool(model, bounds.clamp(known[0].to(bounds.low)), count)
             return pool if inverse is None else partial(_starts, model, pool, inverse)

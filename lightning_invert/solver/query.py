@@ -15,17 +15,11 @@ from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.solver.cost import Cost, read_cost
 from lightning_invert.solver.model import Description, Model
 from lightning_invert.solver.rows import first_index
-from lightning_invert.solver.starts import Pool
+from lightning_invert.solver.starts import Starts, StartsOf
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
 
-__all__ = ["Query", "Starts", "StartsOf", "drawn_starts"]
-
-Starts = Callable[[Targets, Bounds], Tensor]
-"""Returns the starts of N targets within their bounds, (N, S, n)."""
-
-StartsOf = Callable[[Model, Bounds, Description], Starts]
-"""Makes starts, once the units and the bounds (n,) of the inputs are known."""
+__all__ = ["Query"]
 
 
 @dataclass(frozen=True)
@@ -107,22 +101,6 @@ class Query:
         if isinstance(self.starts, Tensor):
             return self.starts.clamp(*(end[:, None] for end in self.bounds))
         return self.starts(self.targets, self.bounds)
-
-
-def drawn_starts(count: int, seed: int) -> Callable[[Model, Bounds, Description], Pool]:
-    """Return what draws the starts from the bounds, which have to be closed."""
-
-    def draw(model: Model, bounds: Bounds, about: Description) -> Pool:
-        if not bounds.closed.all():
-            index = first_index(~bounds.closed)
-            raise ValueError(
-                f"Expected argument `bounds` to be closed, but they are open for input "
-                f"{about.label(index)}: write `bounds=(low, high)` with finite ends. `solve` also "
-                f"takes `starts=` of shape (N, {len(bounds.low)})."
-            )
-        return Pool.drawn(model, bounds, seed=seed, count=count)
-
-    return draw
 
 
 def _num_inputs(about: Description, starts: Tensor | None, bounds: Any, scale: Any) -> int:

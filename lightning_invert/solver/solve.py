@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from lightning_invert.solver.cost import Near
 from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import evaluating
-from lightning_invert.solver.query import Query, drawn_starts
+from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.solution import Ends, Solution
+from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Interval
 
 __all__ = ["NUM_STARTS", "points_at_once", "rank_solutions", "solve"]
@@ -114,7 +116,7 @@ def solve(
             function,
             targets,
             bounds=bounds,
-            starts=drawn_starts(num_starts, seed) if starts is None else starts,
+            starts=partial(Pool.drawn, seed=seed, count=num_starts) if starts is None else starts,
             num_starts=num_starts,
             fixed=fixed,
             cost=cost,

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from lightning_invert.solver.model import Model
-from lightning_invert.solver.rows import finite_rows
+from lightning_invert.solver.model import Description, Model
+from lightning_invert.solver.rows import finite_rows, first_index
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "Starts", "StartsOf"]
+
+Starts = Callable[[Targets, Bounds], Tensor]
+"""Returns the starts of N targets within their bounds, (N, S, n)."""
+
+StartsOf = Callable[[Model, Bounds, Description], Starts]
+"""Makes starts, once the units and the bounds (n,) of the inputs are known."""
 
 POOL_SIZE = 512
 FAR = 1e15
@@ -31,8 +39,17 @@ class Pool:
         self._spread = model.output_spread.to(inputs)
 
     @classmethod
-    def drawn(cls, model: Model, bounds: Bounds, *, seed: int, count: int) -> Pool:
-        """Draw the points uniformly within closed bounds, (n,) each."""
+    def drawn(
+        cls, model: Model, bounds: Bounds, about: Description, *, seed: int, count: int
+    ) -> Pool:
+        """Draw the points uniformly within the bounds, (n,) each, which have to be closed."""
+        if not bounds.closed.all():
+            index = first_index(~bounds.closed)
+            raise ValueError(
+                f"Expected argument `bounds` to be closed, but they are open for input "
+                f"{about.label(index)}: write `bounds=(low, high)` with finite ends. `solve` also "
+                f"takes `starts=` of shape (N, {len(bounds.low)})."
+            )
         generator = torch.Generator().manual_seed(seed)
         # Drawn in float64 on the processor, so that every dtype and device gets the same points.
         size = (max(POOL_SIZE, count), len(bounds.low))

@@ -2,6 +2,7 @@ import math
 
 import torch
 
+from lightning_invert.solver.model import Description
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
@@ -17,7 +18,7 @@ def test_each_target_gets_the_points_of_the_pool_that_come_nearest_to_it():
     y[::3, 0] = math.nan
     low, high = y.nan_to_num(nan=-math.inf), y.nan_to_num(nan=math.inf)
     model = model_of(net, 4, net(uniform(30, 4, seed=1)).detach())
-    pool = Pool.drawn(model, BOUNDS, seed=0, count=3)
+    pool = Pool.drawn(model, BOUNDS, Description(), seed=0, count=3)
     found = pool(Targets(low, high), Bounds(LOW.expand(30, 4), HIGH.expand(30, 4)))
     assert found.shape == (30, 3, 4)
     distances = (net(pool.inputs).detach() - y[:, None]) / model.output_spread
@@ -30,7 +31,7 @@ def test_what_is_fixed_for_a_target_is_so_at_its_starts():
     y = net(uniform(5, 4, seed=1)).detach()
     box = Bounds(LOW.repeat(5, 1), HIGH.repeat(5, 1))
     box.low[:, 2] = box.high[:, 2] = torch.linspace(-1, 1, 5).double()
-    pool = Pool.drawn(model_of(net, 4, y), BOUNDS, seed=0, count=2)
+    pool = Pool.drawn(model_of(net, 4, y), BOUNDS, Description(), seed=0, count=2)
     assert (pool(Targets(y, y), box)[:, :, 2] == box.low[:, 2:3]).all()
 
 
@@ -43,5 +44,5 @@ def test_where_the_function_is_not_finite_nothing_begins():
     low, high = y.nan_to_num(nan=-math.inf), y.nan_to_num(nan=math.inf)
     model = model_of(broken, 4, torch.tensor([[-1.0] * 3, [1.0] * 3]).double())
     box = Bounds(LOW.expand(2, 4), HIGH.expand(2, 4))
-    found = Pool.drawn(model, BOUNDS, seed=0, count=8)(Targets(low, high), box)
+    found = Pool.drawn(model, BOUNDS, Description(), seed=0, count=8)(Targets(low, high), box)
     assert (found[:, :, 0] <= 0).all()
