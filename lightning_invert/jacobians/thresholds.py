@@ -164,10 +164,7 @@ def _checked_bands(bands: Any) -> tuple[float, float]:
     expected = "two condition numbers in ascending order, the first at least 1, as in [100, 10000]"
     if isinstance(bands, str | Mapping) or not isinstance(bands, Iterable):
         raise TypeError(wrong("bands", expected, bands))
-    limits = tuple(bands)
-    if len(limits) != 2:
+    limits = [check_number("bands", limit, low=1.0) for limit in bands]
+    if len(limits) != 2 or limits[0] >= limits[1]:
         raise ValueError(wrong("bands", expected, bands))
-    stable, ill = (check_number("bands", limit, low=1.0) for limit in limits)
-    if not stable < ill:
-        raise ValueError(wrong("bands", expected, bands))
-    return stable, ill
+    return limits[0], limits[1]

@@ -15,6 +15,7 @@ from lightning_invert.doorway import figures_of
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.solution import Result
+from lightning_invert.solver.targets import Targets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +78,6 @@ def widened(query: Query, widths: Tensor) -> Query:
     """Return a query for N targets at each of K widths, (K N) in all: a few take as long as many."""
     unit, num_targets = query.model.output_spread, len(query)
     every = query.rows(torch.arange(num_targets, device=unit.device).repeat(len(widths)))
-    reach = (widths.to(unit.device).repeat_interleave(num_targets)[:, None] * unit).to(
-        query.targets.low
-    )
-    return replace(every, targets=every.targets.widened(reach))
+    low, high = every.targets
+    reach = widths.to(unit.device).repeat_interleave(num_targets)[:, None] * unit
+    return replace(every, targets=Targets(low - reach.to(low), high + reach.to(low)))

@@ -91,10 +91,6 @@ class Targets(NamedTuple):
         """Return how far outputs (N, m) are from the targets, (N,), float64; NaN where one is NaN."""
         return distance_of(*self.change(outputs, spread))
 
-    def widened(self, reach: Tensor) -> Targets:
-        """Return intervals that reach further to both sides, by (m,) or (N, m)."""
-        return Targets(self.low - reach, self.high + reach)
-
     def _check(self) -> None:
         empty = (self.low > self.high) | (self.low == torch.inf) | (self.high == -torch.inf)
         if empty.any():
