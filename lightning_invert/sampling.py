@@ -12,19 +12,12 @@ __all__ = ["StreamSample", "gather_objects"]
 
 
 class StreamSample:
-    r"""Sample ``num_points`` rows of a stream, each with the same probability.
+    """Sample ``num_points`` rows of a stream, each with the same probability.
 
     Each row draws a random key in [0, 1); the rows with the smallest keys stay. A batch costs a few
     vector operations, and samples of several processes merge into one of the same law: the smallest
     keys of all. (Bottom-k sampling: E. Cohen and H. Kaplan, *Summarizing data using bottom-k
     sketches*, PODC 2007.) The keys come from a generator of the sample: global random streams stay as they are.
-
-    Example:
-        >>> sample = StreamSample(3, seed=0)
-        >>> for batch in torch.arange(100.0).reshape(10, 10, 1):
-        ...     sample.add({"x": batch})
-        >>> sample.rows()["x"].shape
-        torch.Size([3, 1])
     """
 
     def __init__(self, num_points: int, *, seed: int) -> None:

@@ -41,20 +41,12 @@ def read_table(
     separator: str = ",",
     rows_at_once: int = MAX_ROWS_AT_ONCE,
 ) -> Iterator[polars.DataFrame]:
-    r"""Read columns of numbers piece by piece: DataFrames of float64, NaN for an empty cell.
+    """Read columns of numbers piece by piece: DataFrames of float64, NaN for an empty cell.
 
     A TSV file has tabs in place of ``separator``. By default all columns are read. Numbers have a
     decimal point and no thousands separator; ``true`` and ``false`` are 1 and 0. Blanks around a
     cell or a name do not count. A blank line is a row without values. A file that is damaged or no
     such table is a ValueError that names the file, the line and the column.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp(), "points.csv")
-        >>> file.write_text("a,b\n1,2\n3,4\n")
-        12
-        >>> [piece.rows() for piece in read_table(file, ["b"])]
-        [[(2.0,), (4.0,)]]
     """
     from polars.exceptions import PanicException, PolarsError
 
@@ -100,16 +92,7 @@ def check_separator(separator: str) -> None:
 
 
 def row_name(file: str | Path, index: int, separator: str = ",") -> str:
-    r"""Name a row, counted from 0, as an editor shows it: by the line at which it begins.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp(), "points.csv")
-        >>> file.write_text('a,note\n1,"two\nlines"\n3,one\n')
-        27
-        >>> row_name(file, 1), row_name("points.parquet", 1)
-        ('line 4', 'row 1 (counted from 0)')
-    """
+    """Name a row, counted from 0, as an editor shows it: by the line at which it begins."""
     file = Path(file)
     if _is_parquet(file):
         return f"row {index} (counted from 0)"
@@ -312,18 +295,10 @@ def unused_path(path: Path) -> Path:
 
 
 class TableWriter:
-    r"""Write a table piece by piece, in bounded memory.
+    """Write a table piece by piece, in bounded memory.
 
     An existing file is never replaced: a number is added to the name. What was written before an
     error stays.
-
-    Example:
-        >>> import tempfile
-        >>> with TableWriter(Path(tempfile.mkdtemp(), "points.csv")) as table:
-        ...     table.write({"a": [1, 2]})
-        ...     table.write({"a": [3]})
-        >>> table.path.read_text()
-        'a\n1\n2\n3\n'
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -126,6 +126,7 @@ def test_lines_are_counted_as_an_editor_shows_them_wherever_a_piece_ends(lead, r
     with pytest.raises(ValueError, match=f"line {9 + lead.count(chr(10))} has 'six'"):
         read(path, "a", "b", rows_at_once=rows)
     assert row_name(path, 1) == f"line {6 + lead.count(chr(10))}"
+    assert row_name("a.parquet", 1) == "row 1 (counted from 0)"
 
 
 @pytest.mark.parametrize("kind", KINDS)

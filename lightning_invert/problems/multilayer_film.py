@@ -34,12 +34,7 @@ THINNEST, THICKEST = 20.0, 150.0  # nm
 
 
 def refractive_index(material: str, wavelengths: Tensor) -> Tensor:
-    """Return the refractive index at wavelengths (K,) in nm; none of the materials absorbs.
-
-    Example:
-        >>> [round(refractive_index(m, torch.tensor(587.6)).item(), 3) for m in SELLMEIER]
-        [1.458, 2.614, 1.517]
-    """
+    """Return the refractive index at wavelengths (K,) in nm; none of the materials absorbs."""
     constant, strengths, resonances = SELLMEIER[material]
     square = (wavelengths / 1000.0) ** 2
     permittivity = torch.full_like(square, constant)

@@ -245,14 +245,11 @@ def test_a_function_is_compared_with_another(tmp_path):
 def test_what_is_no_run_of_the_same_map_is_named(checkpoint, tmp_path):
     (tmp_path / "mine.py").write_text("def f(x): return x.sin()")
     for args, words in (
-        (
-            ("--function", "mine:f", "--truth", checkpoint),
-            "name checkpoints with --ckpt, and package",
-        ),
-        (("--ckpt", checkpoint, "--runs", "mine:f"), "name checkpoints with --ckpt, and package"),
-        (("--ckpt", checkpoint, "--truth", "none.ckpt"), "there is no file 'none.ckpt'"),
+        (f"--function mine:f --truth {checkpoint}", "name checkpoints with --ckpt, and package"),
+        (f"--ckpt {checkpoint} --runs mine:f", "name checkpoints with --ckpt, and package"),
+        (f"--ckpt {checkpoint} --truth none.ckpt", "there is no file 'none.ckpt'"),
     ):
-        assert words in refusal("analyze", "--data", "points.csv", *args)
+        assert words in refusal("analyze", "--data", "points.csv", *args.split())
 
 
 def test_a_known_process_is_named_as_a_truth(tmp_path):

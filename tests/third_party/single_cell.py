@@ -17,12 +17,9 @@ class Layers(nn.Module):
     def __init__(self, n_in, n_out, n_cat_list, dropout_rate):
         super().__init__()
         self.n_cat_list = n_cat_list
-        self.fc_layers = nn.Sequential(
-            nn.Linear(n_in + sum(n_cat_list), n_out),
-            nn.BatchNorm1d(n_out, momentum=0.01, eps=0.001),
-            nn.ReLU(),
-            nn.Dropout(dropout_rate),
-        )
+        linear = nn.Linear(n_in + sum(n_cat_list), n_out)
+        norm = nn.BatchNorm1d(n_out, momentum=0.01, eps=0.001)
+        self.fc_layers = nn.Sequential(linear, norm, nn.ReLU(), nn.Dropout(dropout_rate))
 
     def forward(self, x, *cat_list):
         pairs = zip(self.n_cat_list, cat_list, strict=False)
@@ -48,14 +45,12 @@ class Decoder(nn.Module):
         super().__init__()
         self.px_decoder = Layers(n_input, n_hidden, n_cat_list, dropout_rate=0.0)
         self.px_scale_decoder = nn.Sequential(nn.Linear(n_hidden, n_output), nn.Softmax(dim=-1))
-        self.px_r_decoder = nn.Linear(n_hidden, n_output)
         self.px_dropout_decoder = nn.Linear(n_hidden, n_output)
 
     def forward(self, dispersion, z, library, *cat_list):
         px = self.px_decoder(z, *cat_list)
         px_scale = self.px_scale_decoder(px)
-        px_r = self.px_r_decoder(px) if dispersion == "gene-cell" else None
-        return px_scale, px_r, torch.exp(library) * px_scale, self.px_dropout_decoder(px)
+        return px_scale, None, torch.exp(library) * px_scale, self.px_dropout_decoder(px)
 
 
 @dataclass
