@@ -15,52 +15,36 @@ from lightning_invert.variables import Variable, as_variables
 
 __all__ = ["MAP_NAMES", "Columns", "PhysicalMap", "frozen_copy", "physical_map"]
 
-MAP_NAMES = ("forward", "inverse", "round_trip")
-
 DTYPES = (torch.float32, torch.float64)
 
-_ENDS = {
-    "forward": ("x", "y", "y"),
-    "inverse": ("y", "x", "x"),
-    "round_trip": ("y", "y", "y_round_trip"),
+_MAPS = {
+    "forward": ("x", "y", "y", ("forward_net",)),
+    "inverse": ("y", "x", "x", ("inverse_net",)),
+    "round_trip": ("y", "y", "y_round_trip", ("inverse_net", "forward_net")),
 }
-"""Name of the input, side of the output, name of the output. In ONNX the two names must differ."""
+"""Input, side of the output, name of the output (in ONNX not that of the input), and networks."""
+
+MAP_NAMES = tuple(_MAPS)
 
 
 class Columns(NamedTuple):
-    """The columns of x or of y.
+    """The columns of x or of y, with their standardisation: mean 0 and deviation 1 without one."""
 
-    Attributes:
-        variables: Names, units and ranges, n of them.
-        mean: Mean of the standardisation, shape (n,), float64; 0 without one.
-        std: Its standard deviation; 1 without one.
-    """
-
-    variables: tuple[Variable, ...]
-    mean: Tensor
+    variables: tuple[Variable, ...]  # n of them
+    mean: Tensor  # (n,), float64
     std: Tensor
 
 
 class PhysicalMap(NamedTuple):
-    """One of the maps of a pair.
-
-    Attributes:
-        name: ``forward``, ``inverse`` or ``round_trip``.
-        input_name: ``x`` or ``y``.
-        output_name: ``y``, ``x`` or ``y_round_trip``.
-        function: (N, n) -> (N, m), in physical units.
-        domain: The columns of the input.
-        image: The columns of the output.
-        dtype: The dtype of the networks, the coarser of two.
-    """
+    """One of the maps of a pair."""
 
     name: str
     input_name: str
     output_name: str
-    function: Callable[[Tensor], Tensor]
-    domain: Columns
-    image: Columns
-    dtype: torch.dtype
+    function: Callable[[Tensor], Tensor]  # (N, n) -> (N, m), in physical units
+    domain: Columns  # of the input
+    image: Columns  # of the output
+    dtype: torch.dtype  # of the networks, the coarser of two
 
 
 def frozen_copy(pair: ForwardInverseModule) -> ForwardInverseModule:
@@ -87,14 +71,9 @@ def frozen_copy(pair: ForwardInverseModule) -> ForwardInverseModule:
 def physical_map(pair: ForwardInverseModule, name: str) -> PhysicalMap:
     """Return the map of a pair that ``name`` names."""
     check_choice("name", name, MAP_NAMES)
-    domain, image, output_name = _ENDS[name]
+    domain, image, output_name, networks = _MAPS[name]
     function = getattr(pair, name)
-    networks = {"forward": ("forward_net",), "inverse": ("inverse_net",)}
-    dtypes = [
-        dtype
-        for network in networks.get(name, ("forward_net", "inverse_net"))
-        for dtype in _dtypes(pair, network)
-    ]
+    dtypes = set[torch.dtype]().union(*(_dtypes(pair, network) for network in networks))
     return PhysicalMap(
         name=name,
         input_name=domain,

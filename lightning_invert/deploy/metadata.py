@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 from lightning_invert import __version__
 from lightning_invert.deploy.maps import Columns, physical_map
-from lightning_invert.deploy.reliability import describe_reliability
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.alpha import ConstantAlpha
 from lightning_invert.pair.module import ForwardInverseModule
 
-__all__ = ["METADATA_KEY", "describe", "describe_json"]
+__all__ = ["METADATA_KEY", "describe"]
 
 METADATA_KEY = "lightning_invert"
+
+KNOWN_POINTS = 512
+"""Points of each split that a file carries; the reliability is measured at these."""
 
 
 def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any]:
     """Return the metadata of a map of a pair, in plain values that JSON holds.
 
-    Args:
-        pair: The pair.
-        name: The map: ``forward``, ``inverse`` or ``round_trip``.
-
-    Returns:
-        ``version`` of this package; ``map``; ``inputs`` and ``outputs`` of the map, each a list of
-        ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown) and
-        ``mean`` and ``std`` of the standardisation (0 and 1 without one); the thresholds ``bands``,
-        ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` for a schedule); ``reliability`` of
-        the forward map, see :func:`~lightning_invert.deploy.reliability.describe_reliability`.
-
-    Raises:
-        ValueError: If there is no such map, or the pair does not know its columns.
-
-    Example:
-        >>> from torch import nn
-        >>> from lightning_invert import Variable
-        >>> pair = ForwardInverseModule(nn.Linear(1, 1), nn.Linear(1, 1), standardize=False)
-        >>> pair.inputs, pair.outputs = (Variable("heat", "K", 0.0),), (Variable("rate"),)
-        >>> describe(pair)["inputs"]
-        [{'name': 'heat', 'unit': 'K', 'low': 0.0, 'high': None, 'mean': 0.0, 'std': 1.0}]
+    Keys: ``version`` of this package; ``map``; ``inputs`` and ``outputs`` of the map, each a list of
+    ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown) and ``mean``
+    and ``std`` of the standardisation (0 and 1 without one); the thresholds ``bands``,
+    ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` for a schedule); ``reliability`` of the
+    forward map's proposals (``None`` without data): what :meth:`.Reliability.to_json` holds, and the
+    ranges ``input_low`` and ``input_high`` of the known settings in physical units.
     """
     physical = physical_map(pair, name)
     thresholds = Thresholds()
@@ -54,16 +40,12 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
         "singular_floor": thresholds.singular_floor,
         "rank_atol": thresholds.rank_atol,
         "alpha": pair.alpha.value if isinstance(pair.alpha, ConstantAlpha) else None,
-        "reliability": describe_reliability(pair) if name == "forward" else None,
+        "reliability": _reliability(pair) if name == "forward" else None,
     }
 
 
-def describe_json(pair: ForwardInverseModule, name: str) -> str:
-    """Return the metadata as JSON, in ASCII."""
-    return json.dumps(describe(pair, name), allow_nan=False)
-
-
 def _columns(columns: Columns) -> list[dict[str, Any]]:
+    statistics = zip(columns.mean.tolist(), columns.std.tolist(), strict=True)
     return [
         {
             "name": variable.name,
@@ -73,11 +55,20 @@ def _columns(columns: Columns) -> list[dict[str, Any]]:
             "mean": mean,
             "std": std,
         }
-        for variable, mean, std in zip(
-            columns.variables, columns.mean.tolist(), columns.std.tolist(), strict=True
-        )
+        for variable, (mean, std) in zip(columns.variables, statistics, strict=True)
     ]
 
 
 def _finite(end: float | None) -> float | None:
     return None if end is None or not math.isfinite(end) else float(end)
+
+
+def _reliability(pair: ForwardInverseModule) -> dict[str, Any] | None:
+    """Return the reliability of a pair's proposals, without that of its members."""
+    reliability = pair.proposer.measure_reliability(KNOWN_POINTS, members=False)
+    training_rows = pair.evidence.rows("train")
+    if reliability is None or training_rows is None:
+        return None
+    x, _ = training_rows
+    ends = {"input_low": x.amin(0).tolist(), "input_high": x.amax(0).tolist()}
+    return {**reliability.to_json(), **ends}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import uuid
@@ -19,15 +20,13 @@ from torch.export import ExportedProgram
 from lightning_invert.arguments import check_text, wrong
 from lightning_invert.deploy.check import check
 from lightning_invert.deploy.maps import MAP_NAMES, PhysicalMap, frozen_copy, physical_map
-from lightning_invert.deploy.metadata import METADATA_KEY, describe_json
+from lightning_invert.deploy.metadata import METADATA_KEY, describe
 from lightning_invert.deploy.program import export_error, trace
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.tables import unused_path
 
 __all__ = ["export_onnx"]
-
-OUTPUT = "jacobian"
 
 
 def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Path]:
@@ -95,7 +94,8 @@ def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Pat
         frozen = frozen_copy(pair)
         for name in MAP_NAMES:
             file = part / f"{name}.onnx"
-            _write(physical_map(frozen, name), describe_json(frozen, name), file)
+            metadata = json.dumps(describe(frozen, name), allow_nan=False)
+            _write(physical_map(frozen, name), metadata, file)
     return {name: target / f"{name}.onnx" for name in MAP_NAMES}
 
 
@@ -141,7 +141,7 @@ def _model(physical: PhysicalMap, program: ExportedProgram, metadata: str) -> An
         exported = torch.onnx.export(
             program,
             input_names=[physical.input_name],
-            output_names=[physical.output_name, OUTPUT],
+            output_names=[physical.output_name, "jacobian"],
             dynamic_shapes=({0: "batch"},),
             dynamo=True,
             verbose=False,

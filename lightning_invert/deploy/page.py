@@ -21,49 +21,11 @@ from lightning_invert.deploy.runtime import CDN, VERSION, find_runtime, online_r
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.solver import bounded_step, least_squares, ranking
 
-__all__ = ["build_page", "page_of"]
+__all__ = ["PARTS", "build_page", "joined"]
 
 PARTS = Path(__file__).with_name("page")
 
-SCRIPTS = (
-    "numbers",
-    "spectrum",
-    "solver",
-    "model",
-    "state",
-    "reliability",
-    "elements",
-    "csv",
-    "settings",
-    "conditioning",
-    "whatif",
-    "outcomes",
-    "wanted",
-    "find",
-    "page",
-)
-"""Each after those that it imports."""
-
-SOLVER_CONSTANTS = {
-    bounded_step: ("MAX_PASSES", "MIN_SLOPE", "SLACK", "MIN_SQUARE"),
-    least_squares: (
-        "FIRST_DAMPING",
-        "MIN_DAMPING",
-        "MAX_DAMPING",
-        "LOWER",
-        "RAISE",
-        "GOOD",
-        "POOR",
-        "MIN_GAIN",
-        "MIN_DECREASE",
-        "CAREFUL_STEPS",
-        "CAREFUL_SHARE",
-    ),
-    ranking: ("MIN_APART",),
-}
-"""Constants of the Python solver that page/solver.js reads from CONSTANTS."""
-
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./\w+\.js";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|let|function|async)", re.MULTILINE)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
@@ -122,35 +84,26 @@ def build_page(
         raise IsADirectoryError(
             f"Expected argument `file` to name a file, like page.html, but {target} is a folder."
         )
-    if not online:
-        find_runtime(runtime)  # before what takes longer
+    runtime_files = None if online else find_runtime(runtime)  # first: the export takes longer
     with tempfile.TemporaryDirectory() as folder:
-        files = export_onnx(pair, Path(folder, "onnx"))
-        networks = {name: files[name].read_bytes() for name in ("forward", "inverse")}
-    text = page_of(networks, describe(pair), runtime=runtime, online=online, title=title)
+        networks = export_onnx(pair, Path(folder, "onnx"))
+        files = {name: networks[name].read_bytes() for name in ("forward", "inverse")}
+    if runtime_files is not None:
+        files |= {"runtime-script": runtime_files.script, "runtime-wasm": runtime_files.wasm}
+    text = _text(describe(pair), files, online=online, title=title)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8", newline="\n")
     return target
 
 
-def page_of(
-    networks: Mapping[str, bytes],
-    metadata: Mapping[str, Any],
-    *,
-    runtime: str | os.PathLike[str] | None = None,
-    online: bool = False,
-    title: str | None = None,
+def _text(
+    metadata: Mapping[str, Any], files: Mapping[str, bytes], *, online: bool, title: str | None
 ) -> str:
-    """Return the text of a page from the ONNX of ``forward`` and ``inverse`` and their metadata."""
-    script, style = joined(SCRIPTS), _read("page.css")
-    files = dict(networks)
-    if not online:
-        script_file, wasm = find_runtime(runtime)
-        files |= {"runtime-script": script_file, "runtime-wasm": wasm}
+    script, style = joined("page"), _read("page.css")
     if title is None:
         title = f"{len(metadata['inputs'])} settings → {len(metadata['outputs'])} outcomes"
     parts = {
-        "policy": policy(script, style, online=online),
+        "policy": _policy(script, style, online=online),
         "title": html.escape(title),
         "style": style,
         "script": script,
@@ -166,31 +119,41 @@ def page_of(
     return _SLOT.sub(lambda slot: parts[slot[1]], _read("page.html"))
 
 
-def joined(names: tuple[str, ...]) -> str:
-    """Return the page's modules as one, with the solver's constants: one file has none to import."""
+def joined(*names: str) -> str:
+    """Return modules of the page, each after those that it imports, as one: a page imports none.
+
+    ``CONSTANTS`` in it holds the constants of the Python solver.
+    """
     constants = {
-        name: getattr(module, name) for module, names in SOLVER_CONSTANTS.items() for name in names
+        name: value
+        for module in (bounded_step, least_squares, ranking)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, int | float)
     }
-    texts = (_EXPORT.sub("", _IMPORT.sub("", _read(f"{name}.js"))) for name in names)
-    return f"\nconst CONSTANTS = {json.dumps(constants)};\n" + "\n".join(texts)
+    texts: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = _read(f"{name}.js")
+        for imported in _IMPORT.findall(text):
+            if imported not in texts:
+                add(imported)
+        texts[name] = _EXPORT.sub("", _IMPORT.sub("", text))
+
+    for name in names:
+        add(name)
+    return f"\nconst CONSTANTS = {json.dumps(constants)};\n" + "\n".join(texts.values())
 
 
-def policy(script: str, style: str, *, online: bool) -> str:
+def _policy(script: str, style: str, *, online: bool) -> str:
     """Return the content security policy: this script, the runtime (``blob:``) and no connection."""
 
     def hashed(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
     connect = CDN if online else "'none'"
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {hashed(script)} blob: 'wasm-unsafe-eval'",
-            f"style-src {hashed(style)}",
-            f"connect-src {connect}",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
+    return (
+        f"default-src 'none'; script-src {hashed(script)} blob: 'wasm-unsafe-eval'; "
+        f"style-src {hashed(style)}; connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
 
 

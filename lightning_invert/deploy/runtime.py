@@ -35,12 +35,7 @@ class Runtime(NamedTuple):
 
 
 def online_runtime() -> dict[str, dict[str, str]]:
-    """Return the address and integrity hash of each file.
-
-    Example:
-        >>> online_runtime()["script"]["url"]
-        'https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/ort.wasm.bundle.min.mjs'
-    """
+    """Return the address and integrity hash of each file."""
 
     def pinned(name: str) -> dict[str, str]:
         digest = base64.b64encode(bytes.fromhex(SHA256[name])).decode()

@@ -12,19 +12,12 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning_invert.arguments import check_choice, wrong
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import file_name, replace_file
-from lightning_invert.report.loggers import (
-    Gallery,
-    Guard,
-    count,
-    declare_metrics,
-    galleries,
-    logger_step,
-    notice,
-)
+from lightning_invert.report.loggers import Gallery, Guard, count, galleries, logger_step
 from lightning_invert.report.tags import charts, chosen_scalars, tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
 from lightning_invert.watch.quantities import capped_log10, to_numpy
+from lightning_invert.watch.scalars import SCALARS
 from lightning_invert.watch.voice import Voice
 
 if TYPE_CHECKING:
@@ -51,13 +44,7 @@ FOLDER = "invertibility"
 class Display:
     """Show observations through a trainer's loggers and on disk.
 
-    Args:
-        figures: When to draw: see :class:`~lightning_invert.callbacks.InvertibilityCallback`, as for
-            the others.
-        save_figures: ``True`` for the folder beside the logs, or a folder.
-        scalars: Which scalars the loggers get.
-        on_error: What to do where a logger, a disk or a figure fails.
-        voice: Tells the user.
+    The arguments are those of :class:`~lightning_invert.callbacks.InvertibilityCallback`.
     """
 
     def __init__(
@@ -75,8 +62,6 @@ class Display:
         self.save_figures = save_figures
         self.scalars = check_choice("scalars", scalars, ("essential", "all"))
         self._guard = Guard(voice, on_error)
-        self._told = False
-        """Whether it was told what the loggers cannot show."""
         self._start(None, None)
 
     def _start(self, pictures: Path | None, tables: Path | None) -> None:
@@ -90,7 +75,10 @@ class Display:
         self._seconds_drawing = self._seconds_of_last = 0.0
 
     def begin(self, trainer: Trainer) -> None:
-        """Begin a run: find out where files go. Every process has to ask."""
+        """Begin a run: find out where files go, and say once what the loggers cannot show.
+
+        Every process has to ask for the folder of the logs.
+        """
         beside = self._beside(trainer)
         pictures = None
         if self.save_figures is True:
@@ -98,14 +86,20 @@ class Display:
         elif self.save_figures:
             pictures = Path(self.save_figures)
         self._start(pictures, pictures or (beside / FOLDER if beside else None))
-        if not self._told:
-            self._told = True
-            wanted = self.figures is not False
-            notice(trainer, self._guard, histograms=wanted, images=wanted)
+        for gallery in galleries(trainer, self._guard) if self.figures is not False else ():
+            shows = {"histograms": gallery.histograms, "figures": gallery.images}
+            missing = " or ".join(kind for kind, is_shown in shows.items() if not is_shown)
+            if missing and gallery.name != "DummyLogger":
+                message = f"{gallery.name} gets the scalars, but cannot show {missing}."
+                self._guard.voice.info(message, once=message)
 
+    @rank_zero_only
     def declare(self, trainer: Trainer, module: LightningModule, maps: Sequence[str]) -> None:
-        """Let loggers compare runs by the scalars of their maps."""
-        declare_metrics(trainer, self._guard, module, maps)
+        """Let loggers compare runs by how their maps end."""
+        compared = [row.name for row in SCALARS.values() if row.compared]
+        tags = [f"invertibility/{name}/{scalar}" for name in maps for scalar in compared]
+        for gallery in galleries(trainer, self._guard):
+            gallery.declare(trainer, module, tags)
 
     def log(self, trainer: Trainer, scalars: Mapping[str, float]) -> dict[str, float]:
         """Give the loggers the scalars that were chosen for them, and return these."""
@@ -129,9 +123,10 @@ class Display:
         with self._guard("could not count its histograms"):
             self._write_histograms(trainer)
         # Outside fit a curve is a point; and the charts of the fit before would be gone.
-        if is_fitting and not self._has_layout:
+        if is_fitting and not self._has_layout and trainer.is_global_zero:
             self._has_layout = True
-            self._arrange(trainer)
+            for gallery in galleries(trainer, self._guard):
+                gallery.layout(charts(self._observations, prefix))
         if self.figures is True or (
             self.figures == "auto" and (not is_fitting or self._may_draw(len(observations)))
         ):
@@ -161,8 +156,7 @@ class Display:
         """Return the folder of the logs, if the first logger has one that is open to others."""
         folder = trainer.log_dir
         kinds = {cls.__name__ for logger in trainer.loggers[:1] for cls in type(logger).__mro__}
-        is_open = folder is not None and kinds & {"TensorBoardLogger", "CSVLogger"}
-        return Path(folder) if is_open and folder is not None else None
+        return Path(folder) if folder and kinds & {"TensorBoardLogger", "CSVLogger"} else None
 
     @rank_zero_only
     def _write_histograms(self, trainer: Trainer) -> None:
@@ -182,12 +176,7 @@ class Display:
                 }
             for name, counts in kinds.items():
                 for gallery in shown:
-                    gallery.histogram(f"{self._tag(observation)}/{name}", counts, self._step)
-
-    @rank_zero_only
-    def _arrange(self, trainer: Trainer) -> None:
-        for gallery in galleries(trainer, self._guard):
-            gallery.layout(charts(self._observations, self._prefix))
+                    gallery.histogram(tag_of(observation, name, self._prefix), counts, self._step)
 
     @rank_zero_only
     def _draw(self, trainer: Trainer, history: Mapping[str, list[Record]]) -> None:
@@ -215,7 +204,7 @@ class Display:
 
         image = to_image(figure)  # once: that is most of what drawing costs
         for gallery in shown:
-            gallery.image(f"{self._tag(observation)}/{name}", image, self._step)
+            gallery.image(tag_of(observation, name, self._prefix), image, self._step)
         if self._pictures is not None:
             with self._guard("could not save its figures"):
                 file = self._file(self._pictures, observation, f"{name}.png")
@@ -226,8 +215,9 @@ class Display:
         for observation in self._observations:
             with self._guard("could not tabulate the worst points"):
                 table = worst_table(observation, rows=WORST_POINTS)
+                tag = tag_of(observation, "worst_points", self._prefix)
                 for gallery in galleries(trainer, self._guard):
-                    gallery.table(f"{self._tag(observation)}/worst_points", table, self._step)
+                    gallery.table(tag, table, self._step)
                 if self._tables is not None:
                     with self._guard("could not write the worst points"):
                         file = self._file(self._tables, observation, "worst_points.csv")
@@ -236,6 +226,3 @@ class Display:
     def _file(self, folder: Path, observation: Observation, name: str) -> Path:
         test = "test_" if self._prefix.startswith("test/") else ""
         return folder / f"{test}{file_name(observation.label)}_{name}"
-
-    def _tag(self, observation: Observation) -> str:
-        return tag_of(observation, self._prefix)

@@ -17,10 +17,6 @@ def file_name(label: str) -> str:
     """Return the label if it is safe as a file's name, else its safe characters and a digest.
 
     Two labels never share a name.
-
-    Example:
-        >>> file_name("round_trip"), file_name("a/b")
-        ('round_trip', 'a_b-c14cddc0')
     """
     safe = re.sub(r"[^\w.-]", "_", label).lstrip(".")[:MAX_NAME_LENGTH]
     if safe == label and safe:

@@ -31,16 +31,7 @@ FLAG_WORDS = {
 
 
 def proposal_words(proposal: Proposal) -> str:
-    """Describe proposals and how far to rely on them, a line for each matter.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert import ForwardInverseModule, SmoothMLP
-        >>> pair = ForwardInverseModule(SmoothMLP(2, 2), SmoothMLP(2, 2))
-        >>> proposal = pair.propose(torch.full((3, 2), 99.0), bounds=([-1.0, -1.0], [1.0, 1.0]))
-        >>> print(proposal_words(proposal).splitlines()[-1])
-        To look at: 3 at the bounds.
-    """
+    """Describe proposals and how far to rely on them, a line for each matter."""
     return "\n".join([solution_words(proposal), *_trusted(proposal), *_flagged(proposal)])
 
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.trade_off import TradeOff
 from lightning_invert.report.figures import map_figures, save_all
-from lightning_invert.report.figures.proposals import proposal_figures
-from lightning_invert.report.figures.trade_off import trade_off
 from lightning_invert.report.files import file_name
 from lightning_invert.report.proposals import proposal_html, proposal_words, solution_words
 from lightning_invert.report.words import report_table
@@ -23,13 +21,31 @@ from lightning_invert.watch.observation import Observation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["figures_of", "html_of", "save_figures_of", "words_of"]
-
 
 @singledispatch
 def figures_of(result: Any, **options: Any) -> dict[str, Figure]:
     """Draw a result: name -> figure."""
     raise TypeError(f"There are no figures of a {type(result).__name__}.")
+
+
+@figures_of.register(Proposal)
+def _(proposal: Proposal, **ranges: Any) -> dict[str, Figure]:
+    from lightning_invert.report.figures.achieved import achieved
+    from lightning_invert.report.figures.sensitivities import sensitivities
+    from lightning_invert.report.figures.settings import settings
+
+    return {
+        "achieved": achieved(proposal),
+        "settings": settings(proposal, **ranges),
+        "sensitivities": sensitivities(proposal, **ranges),
+    }
+
+
+@figures_of.register(TradeOff)
+def _(result: TradeOff, **options: Any) -> dict[str, Figure]:
+    from lightning_invert.report.figures.trade_off import trade_off
+
+    return {"trade_off": trade_off(result, **options)}
 
 
 @singledispatch
@@ -50,18 +66,8 @@ def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Pat
     return save_all(figures_of(result, **options), folder, begin)
 
 
-@figures_of.register(TradeOff)
-def _(result: TradeOff, **options: Any) -> dict[str, Figure]:
-    return {"trade_off": trade_off(result, **options)}
-
-
 figures_of.register(Observation)(map_figures)
-figures_of.register(Proposal)(proposal_figures)
+words_of.register(Observation)(lambda observation: report_table([observation]))
 words_of.register(Solution)(solution_words)
 words_of.register(Proposal)(proposal_words)
 html_of.register(Proposal)(proposal_html)
-
-
-@words_of.register(Observation)
-def _(observation: Observation) -> str:
-    return report_table([observation])

@@ -12,32 +12,19 @@ from lightning_invert.watch.numerals import percent, percent_with_interval
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
 
-__all__ = [
-    "invertibility_word",
-    "report_table",
-    "verdict",
-]
-
-
-def invertibility_word(shape: tuple[int, int]) -> str:
-    """Return the word for full rank of a Jacobian of this shape.
-
-    The shape is (m, n). Right-invertible, n > m: every small change of the output can be reached, in
-    many ways. Left-invertible, n < m: distinct inputs stay distinct.
-
-    Example:
-        >>> [invertibility_word(shape) for shape in ((4, 7), (7, 4), (4, 4))]
-        ['right-invertible', 'left-invertible', 'invertible']
-    """
-    m, n = shape
-    return "invertible" if m == n else "right-invertible" if n > m else "left-invertible"
+__all__ = ["report_table", "verdict"]
 
 
 def verdict(observation: Observation) -> str:
-    """Return one sentence that says how far the map can be trusted."""
+    """Return one sentence that says how far the map can be trusted.
+
+    Right-invertible, n > m: every small change of the output can be reached, in many ways.
+    Left-invertible, n < m: distinct inputs stay distinct.
+    """
     if (probes := observation.finding(SpectrumProbes)) is not None:
         return probes.verdict(observation)
-    word = invertibility_word(observation.shape)
+    m, n = observation.shape
+    word = "invertible" if m == n else "right-invertible" if n > m else "left-invertible"
     scalars = observation.scalars
     full = scalars["full_rank_fraction"]
     if scalars["nonfinite_fraction"] > 0:
@@ -46,7 +33,7 @@ def verdict(observation: Observation) -> str:
     head = f"locally {word} at {percent(full)} of the points"
     tail = f"95th percentile of κ {_condition(scalars['cond_p95'], observation.condition_limit)}"
     if 1 in observation.shape:
-        only = "one output" if observation.shape[0] == 1 else "one input"
+        only = "one output" if m == 1 else "one input"
         flat = ", or ∞ where the slope is 0" if scalars["singular_fraction"] > 0 else ""
         tail += f"; {only}: κ is 1 by definition{flat}"
     if full < 1:
@@ -63,19 +50,6 @@ def report_table(observations: Sequence[Observation]) -> str:
     """Lay observations out as a table for the terminal, with a verdict below.
 
     In brackets: 95 % intervals, of the share at full rank and of the 95th percentile of κ.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.watch.observation import Observation
-        >>> sigma = torch.linspace(20, 1, 100)[:, None] * torch.tensor([1.0, 0.5])
-        >>> print(report_table([Observation.of(sigma, name="forward", shape=(2, 5))]))
-        Local invertibility (κ: condition number; stable: κ < 100; ill-conditioned: κ > 10000)
-        map      n → m  points  full rank          κ median  κ 95 %    stable  moderate  ill-cond.  \
-singular
-        forward  5 → 2  100     100 % [96.3, 100]  2         2 [2, 2]  100 %   0 %       0 %        \
-0 %
-        forward (physical): locally right-invertible at 100 % of the points, and stable at all of \
-them (95th percentile of κ 2).
     """
     stable, ill = observations[0].thresholds.bands
     header = "map,n → m,points,full rank,κ median,κ 95 %,stable,moderate,ill-cond.,singular"

@@ -27,10 +27,6 @@ def worst_first(condition: Any, smallest: Any) -> np.ndarray[Any, Any]:
     r"""Return the points' indices, the worst first.
 
     Of infinite condition numbers (N,), the smallest singular values (N,) decide.
-
-    Example:
-        >>> worst_first([3.0, np.inf, np.inf], [1.0, 1e-14, 0.0]).tolist()
-        [2, 1, 0]
     """
     return np.lexsort((np.asarray(smallest), -np.asarray(condition)))
 
@@ -40,14 +36,6 @@ def worst_table(observation: Observation, *, rows: int = 20) -> dict[str, list[A
 
     Of a Jacobian that was not formed it has bounds and estimates. Of more than 16 singular values only
     the largest and the smallest get a column; more than 1024 inputs get none.
-
-    Example:
-        >>> import torch
-        >>> from lightning_invert.watch.observation import Observation
-        >>> sigma, x = torch.tensor([[2.0, 1.0], [3.0, 0.02]]), torch.tensor([[0.5], [0.25]])
-        >>> table = worst_table(Observation.of(sigma, inputs=x, input_names=["heat"]))
-        >>> table["input/heat"], table["band"]
-        ([0.25, 0.5], ['moderate', 'stable'])
     """
     observation = observation.finite()
     sigma, k = observation.singular_values, observation.full_rank
@@ -74,12 +62,7 @@ def worst_table(observation: Observation, *, rows: int = 20) -> dict[str, list[A
 
 
 def to_csv(columns: Mapping[str, Sequence[Any]]) -> str:
-    r"""Write a table as CSV.
-
-    Example:
-        >>> to_csv({"heat [K]": [1.5, 2.0], "band": ["stable", "stable"]})
-        'heat [K],band\n1.5,stable\n2.0,stable\n'
-    """
+    r"""Write a table as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

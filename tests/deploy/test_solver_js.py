@@ -17,7 +17,7 @@ def page(browser):
     context = browser.new_context()
     opened = context.new_page()
     names = "{ singularValues, numericalRank, conditionNumber, bandOf, boundedStep, readNumber, shown, ended }"
-    source = joined(("numbers", "spectrum", "solver")) + f"\nwindow.numerics = {names};"
+    source = joined("numbers", "solver") + f"\nwindow.numerics = {names};"
     opened.add_script_tag(content=source, type="module")
     opened.wait_for_function("window.numerics")
     yield opened

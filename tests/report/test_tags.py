@@ -10,8 +10,8 @@ def seen(name, **known):
     return Observation.of(SIGMA, name=name, **known)
 
 
-def test_a_tag_names_prefix_dataloader_and_map():
-    assert tag_of(seen("f")) == "invertibility/f"
-    assert tag_of(seen("f", part="dataloader_1"), "test/invertibility") == (
-        "test/invertibility/dataloader_1/f"
+def test_a_tag_names_prefix_dataloader_map_and_scalar():
+    assert tag_of(seen("f"), "rank") == "invertibility/f/rank"
+    assert tag_of(seen("f", part="dataloader_1"), "rank", "test/invertibility") == (
+        "test/invertibility/dataloader_1/f/rank"
     )

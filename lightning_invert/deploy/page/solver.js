@@ -5,7 +5,7 @@
 
 import { conditionNumber, singularValues } from "./spectrum.js";
 
-// Those of the Python solver: `SOLVER_CONSTANTS` in deploy/page.py.
+// Those of the Python solver: see `joined` in deploy/page.py.
 const { MAX_PASSES, MIN_SLOPE, SLACK, MIN_SQUARE, MIN_APART } = CONSTANTS;
 const { FIRST_DAMPING, MIN_DAMPING, MAX_DAMPING, LOWER, RAISE, GOOD, POOR, MIN_GAIN } = CONSTANTS;
 const { MIN_DECREASE, CAREFUL_STEPS, CAREFUL_SHARE } = CONSTANTS;

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
+from matplotlib.figure import Figure
 
+from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.names import in_a_line
 from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.quantities import to_numpy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.proposals.proposal import Proposal
 
 MAX_OUTPUTS = 12
 
@@ -38,7 +35,7 @@ ROW = 0.2 + TALL + 0.08 + LOW + 0.45
 
 
 @style.styled()
-def achieved(proposal: Proposal, *, title: str = "") -> Figure:
+def achieved(proposal: Proposal, *, title: str = "wanted and achieved") -> Figure:
     r"""Draw the predicted outcome against the wanted one, output by output.
 
     Above, a point on the diagonal is reached; an interval is a horizontal line from end to end, with
@@ -64,7 +61,6 @@ def achieved(proposal: Proposal, *, title: str = "") -> Figure:
         facts.append(f"{'bars' if single else 'grey'}: 90 % of what would be measured")
     if len(columns) < has_target.any(0).sum():
         facts.append(f"the first {len(columns)} of {has_target.any(0).sum()} outputs")
-    title = title or "wanted and achieved"
     if not len(solved):
         return style.empty_card(title, facts, "no solutions")
     rows = style.thinned(solved, MAX_DRAWN)
@@ -85,7 +81,7 @@ def achieved(proposal: Proposal, *, title: str = "") -> Figure:
         _draw_outcomes(above, output, single=single)
         _draw_errors(below, output, single=single)
         _set_axes(above, below, wide if place % across == 0 else None)
-        name = in_a_line(proposal.output_variables[j].label, int(14.5 * (wide + GAP - 0.1)))
+        name = style.in_a_line(proposal.output_variables[j].label, int(14.5 * (wide + GAP - 0.1)))
         above.set_title(name, fontsize=8, pad=3)
     if trust is not None:
         bar = page.panel(width - 0.62, page.room - 0.2 - TALL, 0.11, TALL)
@@ -115,8 +111,6 @@ def _output(proposal: Proposal, j: int, rows: Array) -> _Output:
     band = [to_numpy(end)[rows, j] for end in ends if end is not None]
     reached = proposal.converged.cpu().numpy()[rows]
     if proposal.trust is None:
-        from matplotlib.colors import to_rgba
-
         colours = np.tile(to_rgba(style.BLUE), (len(rows), 1))
     else:
         colours = _colour_map()(to_numpy(proposal.trust)[rows])
@@ -191,6 +185,4 @@ def _edge(off: Array, band: list[Array]) -> float:
 
 
 def _colour_map() -> Any:
-    from matplotlib.colors import LinearSegmentedColormap
-
     return LinearSegmentedColormap.from_list("trust", TRUST_COLOURS)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import counted, percent, short
+from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantiles import quantile_ranks, quantiles
 from lightning_invert.watch.quantities import capped_log10, to_numpy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.observation import Observation
 
 BINS_A_DECADE = 4
 
 
 @map_figure()
-def condition_histogram(observation: Observation, *, title: str = "") -> Figure:
+def condition_histogram(observation: Observation, *, title: str = "condition number") -> Figure:
     r"""Draw the distribution of the condition numbers, with the bands and their shares.
 
     The bars are shares of the points, four a decade. Infinite condition numbers have a bar of their
@@ -37,7 +34,6 @@ def condition_histogram(observation: Observation, *, title: str = "") -> Figure:
     log10 = np.sort(capped_log10(to_numpy(kappa)))
     missing = len(observation.condition) - len(condition)
     facts = [counted(len(condition), "point"), style.left_out(missing)]
-    title = title or "condition number"
     if not len(condition):
         return style.empty_card(title, facts)
     figure, axes = style.card(title, [*facts, "grey: 95 % intervals"])

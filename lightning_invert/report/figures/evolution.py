@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
-from lightning_invert.watch.history import MAX_LOOKS
+from lightning_invert.watch.history import MAX_LOOKS, Record
 from lightning_invert.watch.numerals import counted
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.history import Record
-    from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observation import Observation
 
 RANK_COLOURS = (style.BLUE, "#F0C35A", style.ORANGE, style.RED, "#7A2E00")
 
@@ -32,7 +28,7 @@ LEGEND = (
 
 @map_figure(lambda observation, history: len(history) > 1)
 def evolution(
-    observation: Observation, *, title: str = "", history: Sequence[Record] = ()
+    observation: Observation, *, title: str = "evolution", history: Sequence[Record] = ()
 ) -> Figure:
     r"""Draw the shares of the ranks and the quantiles of the condition number over the epochs.
 
@@ -42,7 +38,6 @@ def evolution(
     each with its 95 % interval hatched: a change within it may be chance. Where an epoch was looked
     at twice, the axis counts steps.
     """
-    title = title or "evolution"
     if not history:
         return style.empty_card(title, [counted(0, "look")], "no looks")
     counts = sorted({look["num_points"] for look in history})
@@ -61,8 +56,6 @@ def evolution(
         x, history = x + np.array([-0.5, 0.5]), [history[0], history[0]]
     _draw_ranks(above, x, history, observation.full_rank)
     _draw_quantiles(below, x, history, observation.thresholds.bands)
-    from matplotlib.ticker import MaxNLocator
-
     for axes in (above, below):
         axes.set_xlim(x[0], x[-1])
         axes.margins(x=0)

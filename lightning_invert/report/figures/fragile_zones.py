@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
+from matplotlib.figure import Figure
 
 from lightning_invert.arguments import check_integer
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.columns import Columns, sort_into_columns
-from lightning_invert.report.figures.names import wrapped
 from lightning_invert.report.figures.points import best_single, drawable, has_few_inputs
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array, Sheet
 from lightning_invert.watch.numerals import percent
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observation import Observation
 
 ROWS = 16
 """Cells of the density along the condition number, without the one for ∞."""
 
 
 @map_figure(has_few_inputs)
-def fragile_zones(observation: Observation, *, title: str = "", max_inputs: int = 12) -> Figure:
+def fragile_zones(
+    observation: Observation, *, title: str = "κ and rank along the inputs", max_inputs: int = 12
+) -> Figure:
     r"""Draw where, along each input, the condition number rises and the rank drops.
 
     A panel an input: a heat map of how :math:`\kappa` is distributed in each column of points, on
@@ -41,7 +40,7 @@ def fragile_zones(observation: Observation, *, title: str = "", max_inputs: int 
     """
     max_inputs = check_integer("max_inputs", max_inputs, low=1)
     points = drawable(observation)
-    title, facts = title or "κ and rank along the inputs", points.facts
+    facts = points.facts
     if not points.inputs.size:
         return style.empty_card(title, facts, "no points" if points.names else "no inputs")
     columns = [sort_into_columns(x) for x in points.inputs.T]
@@ -144,7 +143,7 @@ def _grid(
 ) -> tuple[Sheet, list[Axes], list[Axes]]:
     """Lay out a panel for each name and, at the right, two colour bars."""
     rows, across, wide = _shape(len(names))
-    labels = [wrapped(name, _letters(wide)) for name in names]
+    labels = [style.wrapped(name, _letters(wide)) for name in names]
     left, right, gap = 0.5, 0.72, 0.12
     tall = 1.75 if rows == 1 else 1.3
     down = tall + 0.3 + 0.13 * max(label.count("\n") + 1 for label in labels)
@@ -180,8 +179,6 @@ def _draw_zone(axes: Axes, zone: _Zone, axis: _KappaAxis, darkest: float) -> Non
 
 def _tint(axes: Axes, edges: Array, axis: _KappaAxis) -> None:
     """Colour the bands as in the histogram, all in one image: artists are what takes time."""
-    from matplotlib.colors import to_rgba_array
-
     spans = [
         (begin, stop, c, 0.18) for _, c, begin, stop in style.band_spans(axis.bands, axis.high)
     ]

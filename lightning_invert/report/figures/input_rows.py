@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.names import room_for, wrapped
 from lightning_invert.report.figures.style import Array
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["input_rows"]
 
@@ -38,9 +34,9 @@ def input_rows(
     """
     shown = np.sort(np.argsort(-moves, kind="stable")[:MAX_INPUTS])
     fewer = f"the {len(shown)} of {len(moves)} inputs that are the most sensitive"
-    names = [wrapped(labels[j], letters) for j in shown]
+    names = [style.wrapped(labels[j], letters) for j in shown]
     below, left, right = margins
-    tall = room_for(names, each) * len(shown) + 0.1
+    tall = style.room_for(names, each) * len(shown) + 0.1
     facts = [*facts, fewer if len(shown) < len(moves) else ""]
     page = style.sheet(wide, tall + below, title, facts)
     return page.figure, page.panel(left, below, wide - left - right, tall), shown, names

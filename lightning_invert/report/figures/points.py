@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
 from lightning_invert.report.worst_points import MAX_INPUTS_SHOWN
+from lightning_invert.watch.history import Record
 from lightning_invert.watch.numerals import counted
+from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
-
-if TYPE_CHECKING:
-    from lightning_invert.watch.history import Record
-    from lightning_invert.watch.observation import Observation
 
 __all__ = [
     "Points",

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.watch.numerals import counted, percent
+from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantiles import wilson_interval
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.observation import Observation
 
 MAX_RANKS = 30
 
 
 @map_figure()
-def rank_histogram(observation: Observation, *, title: str = "") -> Figure:
+def rank_histogram(observation: Observation, *, title: str = "numerical rank") -> Figure:
     """Draw the share of points at each numerical rank.
 
     With more than 30 singular values, the lower ranks share the leftmost bar.
     """
     rank, full_rank = observation.finite().rank.numpy(), observation.full_rank
-    title = title or "numerical rank"
     if not len(rank):
         return style.empty_card(title, [counted(0, "point")])
     at_full_rank = float(np.mean(rank == full_rank))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from lightning_invert.report.figures.style import styled
 
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
     from lightning_invert.watch.history import Record
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["Drawing", "drawings", "map_figure", "map_figures"]
+__all__ = ["drawings", "map_figure", "map_figures"]
 
-P = ParamSpec("P")
+Draw = TypeVar("Draw", bound=Callable[..., Any])
 
 
 class Drawing(NamedTuple):
@@ -36,21 +35,17 @@ _DRAWINGS: dict[str, Drawing] = {}
 
 def map_figure(
     applies: Callable[[Observation, Sequence[Record]], bool] = lambda observation, history: True,
-) -> Callable[[Callable[P, Figure]], Callable[P, Figure]]:
+) -> Callable[[Draw], Draw]:
     """Register a function as the figure of its name, drawn where it ``applies``.
 
     The function takes an observation and, by keyword, ``title`` and, if it draws one, ``history``.
     Figures are of Jacobians that were formed: no other observation comes to ``applies``.
     """
 
-    def register(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-        @wraps(draw)
-        def styled_draw(*args: P.args, **kwargs: P.kwargs) -> Figure:
-            with styled():
-                return draw(*args, **kwargs)
-
-        drawing = Drawing(styled_draw, applies, "history" in signature(draw).parameters)
-        _DRAWINGS[draw.__name__] = drawing
+    def register(draw: Draw) -> Draw:
+        styled_draw = styled()(draw)
+        takes_history = "history" in signature(draw).parameters
+        _DRAWINGS[draw.__name__] = Drawing(styled_draw, applies, takes_history)
         return styled_draw
 
     return register
@@ -70,14 +65,7 @@ def map_figures(
     history: Sequence[Record] = (),
     names: Sequence[str] | None = None,
 ) -> dict[str, Figure]:
-    """Draw the figures that apply to a map: name -> figure.
-
-    Args:
-        observation: What was found of the map; where its Jacobian was not formed, there are none.
-        title: By default the map's name.
-        history: The looks at the map so far; if there are several, their evolution is drawn.
-        names: Which figures; by default all.
-    """
+    """Draw the figures of a map that apply, of ``names`` or of all: name -> figure."""
     if not observation.formed:
         return {}
     history = [look for look in history if look["log10_cond"]]

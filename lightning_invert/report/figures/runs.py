@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.watch.findings.runs import COVERAGE, Runs
 from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.numerals import counted, percent
+from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.observation import Observation
 
 MAX_BARS = 128
 """Of more points, those at so many evenly spaced ranks are drawn."""
 
 
 @map_figure(lambda observation, _: "runs" in observation.findings)
-def runs(observation: Observation, *, title: str = "") -> Figure:
+def runs(observation: Observation, *, title: str = "κ over several runs") -> Figure:
     r"""Draw the condition numbers over several runs in ascending order, with error bars.
 
     A point is the mean of log10 :math:`\kappa` over the runs. Its error bar is the 90 % prediction
@@ -45,7 +42,6 @@ def runs(observation: Observation, *, title: str = "") -> Figure:
     if truth is not None:
         inside = percent(observation.scalars["log10_cond_coverage"])
         facts.append(f"○ {truth.name}, red beyond its bar: inside at {inside}")
-    title = title or "κ over several runs"
     if not count:
         return style.empty_card(title, facts)
     figure, axes = style.card(title, facts)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_invert.arguments import check_number
+from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.settings import input_ranges
 from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import counted, percent
 from lightning_invert.watch.quantities import to_numpy
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lightning_invert.proposals.proposal import Proposal
 
 BAR = 0.3
 """Inches from one input to the next, at least."""
@@ -29,7 +24,11 @@ BEYOND = 1.2
 
 @style.styled()
 def sensitivities(
-    proposal: Proposal, *, title: str = "", known: Tensor | None = None, tolerance: float = 0.1
+    proposal: Proposal,
+    *,
+    title: str = "sensitivity of the settings",
+    known: Tensor | None = None,
+    tolerance: float = 0.1,
 ) -> Figure:
     """Draw how far each input moves, at most, if the target moves by ``tolerance`` standard units.
 
@@ -43,7 +42,6 @@ def sensitivities(
     low, high = input_ranges(proposal, known)
     share = to_numpy(proposal.sensitivity) * tolerance / (high - low)
     share = share[~np.isnan(share).any(1)]
-    title = title or "sensitivity of the settings"
     facts = [
         counted(len(share), "target"),
         style.left_out(len(proposal) - len(share)),

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number
+from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.input_rows import input_rows
 from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import counted, short
 from lightning_invert.watch.quantities import to_numpy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.proposals.proposal import Proposal
 
 __all__ = ["input_ranges", "settings"]
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import counted, power
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observation import Observation
 
 MIN_SIGMA = 1e-17
 """Smaller singular values are drawn here."""
@@ -25,7 +21,7 @@ MAX_BARS = 24
 
 
 @map_figure()
-def singular_spectrum(observation: Observation, *, title: str = "") -> Figure:
+def singular_spectrum(observation: Observation, *, title: str = "singular values") -> Figure:
     r"""Draw how each singular value is distributed over the points.
 
     For each index the ranges of all points, of 90 % and of 50 % of them, and the median as a line.
@@ -35,7 +31,6 @@ def singular_spectrum(observation: Observation, *, title: str = "") -> Figure:
     sigma, thresholds = observation.singular_values.double().numpy(), observation.thresholds
     finite = sigma[np.isfinite(sigma).all(1)]
     facts = [counted(len(finite), "point"), style.left_out(len(sigma) - len(finite))]
-    title = title or "singular values"
     if not finite.size:
         return style.empty_card(title, facts)
     figure, axes = style.card(title, [*facts, "line: median; shades: 50 %, 90 %, all"])

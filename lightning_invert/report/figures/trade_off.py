@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.figure import Figure
 
+from lightning_invert.proposals.trade_off import TradeOff
 from lightning_invert.report.figures import style
 from lightning_invert.watch.numerals import counted, short
 from lightning_invert.watch.quantities import to_numpy
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lightning_invert.proposals.trade_off import TradeOff
 
 SHADES = ((5, 95, style.SHADES[0]), (25, 75, style.SHADES[1]))
 
 
 @style.styled()
-def trade_off(result: TradeOff, *, title: str = "") -> Figure:
+def trade_off(result: TradeOff, *, title: str = "what a wider target saves") -> Figure:
     """Draw the least cost over the width of the target.
 
     Of one target, its cost. Of several, what the width saves: the cost minus that at the narrowest
@@ -29,7 +24,6 @@ def trade_off(result: TradeOff, *, title: str = "") -> Figure:
     widths, cost = to_numpy(result.widths), to_numpy(result.cost)
     count = cost.shape[1]
     reached = np.isfinite(cost)
-    title = title or "what a wider target saves"
     facts = [counted(count, "target")]
     if not reached.all():
         ends = [f"{int(reached[k].sum())} at {widths[k]:g}" for k in (0, -1)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.names import in_a_line
 from lightning_invert.report.figures.points import best_pair, has_few_inputs
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
@@ -22,13 +23,8 @@ from lightning_invert.report.figures.zone_map import (
 )
 from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.numerals import counted, percent, short
+from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.observation import Observation
 
 SIDE = 2.35
 """Inches along each of the panels."""
@@ -85,11 +81,11 @@ def truth(observation: Observation, *, title: str = "") -> Figure:
         axes = page.panel(zones + side * (SIDE + 0.12), below, SIDE, SIDE)
         _draw_fragile(axes, x, y, log10, deficient[side], limits, math.log10(thresholds.bands[0]))
         axes.set_title(who, fontsize=8.5, pad=3)
-        axes.set_xlabel(in_a_line(observation.input_names[i], 30))
+        axes.set_xlabel(style.in_a_line(observation.input_names[i], 30))
         if side:
             axes.set_yticklabels([])
         else:
-            axes.set_ylabel(in_a_line(observation.input_names[j], 30))
+            axes.set_ylabel(style.in_a_line(observation.input_names[j], 30))
     kappa_bar(page.panel(page.width - 0.85, below, 0.12, SIDE), limits, thresholds.bands)
     return page.figure
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.names import wrapped
 from lightning_invert.report.figures.points import (
     best_single,
     drawable,
@@ -19,12 +21,7 @@ from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
 from lightning_invert.report.worst_points import worst_first
 from lightning_invert.watch.numerals import short
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observation import Observation
 
 MAX_OTHERS = 150
 GAP = 0.12
@@ -33,7 +30,7 @@ GAP = 0.12
 
 @map_figure(has_few_inputs)
 def worst_points(
-    observation: Observation, *, title: str = "", top: int = 20, max_inputs: int = 10
+    observation: Observation, *, title: str = "worst points", top: int = 20, max_inputs: int = 10
 ) -> Figure:
     r"""Draw the points with the highest condition numbers in parallel coordinates.
 
@@ -43,7 +40,7 @@ def worst_points(
     inputs those are shown that explain the most of log10 :math:`\kappa`.
     """
     points = drawable(observation)
-    title, n = title or "worst points", points.inputs.shape[1]
+    n = points.inputs.shape[1]
     if not points.inputs.size:
         return style.empty_card(title, points.facts, "no points" if n else "no inputs")
     shown = best_single([quantile_cells(x) for x in points.inputs.T], points.log10, max_inputs)
@@ -54,7 +51,7 @@ def worst_points(
     if len(shown) < n:
         facts.append(f"the {len(shown)} of {n} inputs that explain κ most")
     each = max(0.72, 4.0 / len(shown))
-    labels = [*(wrapped(points.names[j], int(13 * each)) for j in shown), "κ"]
+    labels = [*(style.wrapped(points.names[j], int(13 * each)) for j in shown), "κ"]
     below, tall = 0.2 + 0.14 * max(label.count("\n") + 1 for label in labels), 1.9
     width = max(style.CARD[0], each * len(shown) + 1.1)
     page = style.sheet(width, below + tall + 0.25, title, facts)
@@ -76,8 +73,6 @@ def worst_points(
 def _draw(
     axes: Axes, table: Array, low: Array, high: Array, worst: Array, deficient: Array
 ) -> None:
-    from matplotlib.collections import LineCollection
-
     width = np.where(high > low, high - low, 1.0)
     position = np.where(high > low, (table - low) / width, 0.5)
     where = np.arange(table.shape[1])

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import style
-from lightning_invert.report.figures.names import in_a_line
 from lightning_invert.report.figures.points import best_pair, drawable, has_few_inputs
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import power, short
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observation import Observation
 
 COLOURS = "cividis"
 NICE = (1, 1.5, 2, 3, 4, 5, 7)
@@ -28,7 +24,7 @@ MAX_CELLS = 8
 
 
 @map_figure(lambda observation, _: has_few_inputs(observation) and len(observation.input_names) > 1)
-def zone_map(observation: Observation, *, title: str = "") -> Figure:
+def zone_map(observation: Observation, *, title: str = "κ over two inputs") -> Figure:
     r"""Draw the condition number over the two inputs that explain it most.
 
     Those are the two whose 4 × 4 common quantiles explain the most of the variance of log10
@@ -40,7 +36,7 @@ def zone_map(observation: Observation, *, title: str = "") -> Figure:
     count, n = points.inputs.shape
     if n < 2:
         raise ValueError(f"A zone map needs a map of two inputs or more, but this one has {n}.")
-    title, facts = title or "κ over two inputs", points.facts
+    facts = points.facts
     if not count:
         return style.empty_card(title, facts)
     i, j, ratio = best_pair(points.inputs, points.log10)
@@ -53,8 +49,8 @@ def zone_map(observation: Observation, *, title: str = "") -> Figure:
     axes = page.panel(left, below, page.width - left - 0.95, tall)
     limits = colour_limits(points.log10)
     draw_zones(axes, x, y, points.log10, points.deficient, limits)
-    axes.set_xlabel(in_a_line(points.names[i], 40))
-    axes.set_ylabel(in_a_line(points.names[j], 26))
+    axes.set_xlabel(style.in_a_line(points.names[i], 40))
+    axes.set_ylabel(style.in_a_line(points.names[j], 26))
     kappa_bar(
         page.panel(page.width - 0.85, below, 0.12, tall), limits, observation.thresholds.bands
     )

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lightning_invert.report.loggers.counts import Counts
-from lightning_invert.report.loggers.gallery import Gallery
+from lightning_invert.report.loggers.gallery import Counts, Gallery, Image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    import numpy as np
-    import numpy.typing as npt
     from lightning.pytorch import LightningModule, Trainer
 
 __all__ = ["TensorBoardGallery"]
@@ -21,8 +17,7 @@ __all__ = ["TensorBoardGallery"]
 class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
     """TensorBoard shows everything."""
 
-    histograms = True
-    images = True
+    histograms = images = True
 
     def _scalars(self, values: Mapping[str, float], step: int) -> None:
         file = self._file
@@ -32,10 +27,7 @@ class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
         # All in one event: the queue before the file holds ten, and then one waits for the disk.
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        shown = [
-            Summary.Value(tag=self._prefix + tag, simple_value=value)
-            for tag, value in values.items()
-        ]
+        shown = [Summary.Value(tag=self._prefix + tag, simple_value=values[tag]) for tag in values]
         file.add_summary(Summary(value=shown), step)
 
     def _histogram(self, tag: str, counts: Counts, step: int) -> None:
@@ -51,7 +43,7 @@ class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
             global_step=step,
         )
 
-    def _image(self, tag: str, image: npt.NDArray[np.uint8], step: int) -> None:
+    def _image(self, tag: str, image: Image, step: int) -> None:
         self.logger.experiment.add_image(self._prefix + tag, image, step, dataformats="HWC")
 
     def _text(self, tag: str, words: str, step: int) -> None:
@@ -59,11 +51,11 @@ class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
 
     def _layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         # No "Margin" among them: TensorBoard shows those of a group backwards, after all others.
+        def multiline(tags: Sequence[str]) -> list[Any]:
+            return ["Multiline", [self._prefix + tag for tag in tags]]
+
         named = {
-            group: {
-                title: ["Multiline", [self._prefix + tag for tag in tags]]
-                for title, tags in members.items()
-            }
+            group: {title: multiline(tags) for title, tags in members.items()}
             for group, members in charts.items()
         }
         self.logger.experiment.add_custom_scalars(named)
@@ -83,9 +75,10 @@ class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
         # without a private name that is gone, there is no table.
         summaries: Iterable[Any] = ()
         with suppress(Exception):
+            from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
             from torch.utils.tensorboard.summary import hparams
 
-            flat = self.logger._sanitize_params(_flat(params))
+            flat = self.logger._sanitize_params(_flatten_dict(_convert_params(params)))
             declared = dict.fromkeys(["hp_metric", *(self._prefix + tag for tag in tags)], 0.0)
             summaries = hparams(flat, declared)
         file = self._file
@@ -99,9 +92,3 @@ class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
         if type(writer).__module__ != "torch.utils.tensorboard.writer":
             return None
         return getattr(writer, "_get_file_writer", lambda: None)()
-
-
-def _flat(params: dict[str, Any]) -> dict[str, Any]:
-    from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
-
-    return _flatten_dict(_convert_params(params))
