@@ -107,6 +107,7 @@ def analyze_maps(options: AnalyzeOptions) -> None:
     observations: list[Observation] = []
     for task in tasks:
         watched = _with_others(task, options, others)
+        table = None if options.table == "none" else folder / f"{watched.name}.{options.table}"
         try:
             observation = analyze(
                 watched,
@@ -114,9 +115,7 @@ def analyze_maps(options: AnalyzeOptions) -> None:
                 scale=options.scale,
                 thresholds=options.thresholds,
                 precision=options.precision,
-                table=None
-                if options.table == "none"
-                else folder / f"{watched.name}.{options.table}",
+                table=table,
                 directions=options.directions,
             )
         except RuntimeError as error:
@@ -127,7 +126,8 @@ def analyze_maps(options: AnalyzeOptions) -> None:
         observations.append(observation)
         if options.figures:
             observation.save_figures(folder)
-    replace_file(folder / "summary.json", _summary(observations))
+    summary = {observation.name: _record(observation) for observation in observations}
+    replace_file(folder / "summary.json", json.dumps(summary, indent=2))
     print(report_table(observations))
     print(f"Tables, figures, summary: {folder}")
 
@@ -255,11 +255,6 @@ class _Batches:
     def __iter__(self) -> Iterator[Tensor]:
         for piece in read_table(self.file, self.columns):
             yield piece.to_torch().to(self.dtype)
-
-
-def _summary(observations: Sequence[Observation]) -> str:
-    summary = {observation.name: _record(observation) for observation in observations}
-    return json.dumps(summary, indent=2)
 
 
 def _record(observation: Observation) -> dict[str, Any]:

@@ -34,12 +34,7 @@ def option(text: str, default: Any = MISSING) -> Any:
 
 
 def listed(names: Names | None) -> list[str]:
-    """Return names as a list.
-
-    Example:
-        >>> listed("a"), listed(["a", "b"]), listed(None)
-        (['a'], ['a', 'b'], [])
-    """
+    """Return names as a list."""
     return [names] if isinstance(names, str) else list(names or ())
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +69,7 @@ def solve_targets(options: SolveOptions) -> None:
         progress=options.progress,
     )
     folder = unused_path(Path(options.folder))
-    columns = dict(_distinct(_columns(targets, proposal)))
+    columns = _columns(targets, proposal)
     with TableWriter(folder / f"proposals.{options.table}") as writer:
         writer.write(_without_nan({name: values for name, (_, values) in columns.items()}))
     if options.figures:
@@ -82,14 +81,11 @@ def solve_targets(options: SolveOptions) -> None:
         "num_starts": options.num_starts,
         "tolerance": options.tolerance,
         **_summary(proposal),
-        "bounds": {
-            name: list(ends)
-            for name, *ends in zip(names, *(end.tolist() for end in bounds), strict=True)
-        },
+        "bounds": dict(zip(names, torch.stack([*bounds], 1).tolist(), strict=True)),
         "units": {name: unit for name, (unit, _) in columns.items()},
     }
     replace_file(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False))
-    print("\n".join(_words(options, proposal)))
+    print("\n".join(_words(options, proposal, summary)))
     print(f"Proposals,{' figures,' if options.figures else ''} summary: {folder}")
 
 
@@ -104,24 +100,20 @@ def _variables(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Var
     return as_variables(variables, side, len(variables) if variables else len(scale.mean))
 
 
-def _columns(targets: TargetTable, proposal: Proposal) -> Iterator[tuple[str, str, Tensor]]:
-    """Yield name, unit and numbers of the columns of the table."""
-    for name, (output, values) in targets.cells.items():
-        yield name, proposal.output_variables[output].unit, values
-    yield from proposal.columns()
+def _columns(targets: TargetTable, proposal: Proposal) -> dict[str, tuple[str, Tensor]]:
+    """Return the columns of the table: name -> unit and numbers.
 
-
-def _distinct(
-    columns: Iterator[tuple[str, str, Tensor]],
-) -> Iterator[tuple[str, tuple[str, Tensor]]]:
-    """Add a number to a name that is taken: an outcome may be called cost."""
-    taken = set[str]()
-    for name, unit, values in columns:
+    A name that is taken gets a number: an outcome may be called cost.
+    """
+    outputs = proposal.output_variables
+    ends = [(name, outputs[place].unit, cells) for name, (place, cells) in targets.cells.items()]
+    columns: dict[str, tuple[str, Tensor]] = {}
+    for name, unit, values in (*ends, *proposal.columns()):
         free, count = name, 1
-        while free in taken:
+        while free in columns:
             free, count = f"{name}-{count}", count + 1
-        taken.add(free)
-        yield free, (unit, values)
+        columns[free] = unit, values
+    return columns
 
 
 def _without_nan(columns: dict[str, Tensor]) -> dict[str, Any]:
@@ -132,72 +124,48 @@ def _without_nan(columns: dict[str, Tensor]) -> dict[str, Any]:
     return polars.DataFrame(arrays).fill_nan(None).to_dict()
 
 
-def _trust_counts(trust: Tensor | None) -> dict[str, int]:
-    if trust is None:
-        return {}
-    high, low = TRUST
-    bands = {
-        f"{high} and above": trust >= high,
-        f"{low} to {high}": (trust >= low) & (trust < high),
-        f"below {low}": ~(trust >= low),
-    }
-    return {name: int(band.sum()) for name, band in bands.items()}
-
-
-def _cost_of_reached(proposal: Proposal) -> Tensor | None:
-    """Return the costs, (N,), NaN where a target is not reached; None if there are none."""
-    if proposal.cost is None or not proposal.converged.any():
-        return None
-    return torch.where(proposal.converged, proposal.cost, torch.nan)
-
-
-def _largest(cost: Tensor) -> Any:
-    return cost.nan_to_num(-math.inf).max(0)
-
-
 def _summary(proposal: Proposal) -> dict[str, Any]:
-    cost = _cost_of_reached(proposal)
-    costs = {}
-    if cost is not None:
-        costs = {"median": float(cost.nanmedian()), "largest": float(_largest(cost).values)}
-    flags = proposal.flags
+    flags, trust, counts, costs = proposal.flags, proposal.trust, None, None
+    if trust is not None:
+        high, low = TRUST
+        counts = {
+            f"{high} and above": int((trust >= high).sum()),
+            f"{low} to {high}": int(((trust >= low) & (trust < high)).sum()),
+            f"below {low}": int((~(trust >= low)).sum()),
+        }
+    if proposal.cost is not None and proposal.converged.any():
+        cost = proposal.cost[proposal.converged]
+        costs = {"median": float(cost.median()), "largest": float(cost.max())}
     return {
-        "count": len(proposal.converged),
+        "count": len(proposal),
         "reached": int(proposal.converged.sum()),
-        "trust": _trust_counts(proposal.trust) or None,
+        "trust": counts,
         "flags": {name: int(flags[name].sum()) for name in FLAGS if name in flags},
-        "cost": costs or None,
+        "cost": costs,
     }
 
 
-def _words(options: SolveOptions, proposal: Proposal) -> list[str]:
-    file, flags = options.targets, proposal.flags
-    reached = f"by the surrogate, to {options.tolerance:g} standard units"
-    lines = [
-        ("targets", len(proposal.converged), file),
-        ("reached", int(proposal.converged.sum()), reached),
-    ]
-    trust = _trust_counts(proposal.trust)
+def _words(options: SolveOptions, proposal: Proposal, summary: Mapping[str, Any]) -> list[str]:
+    file, trust = options.targets, summary["trust"] or {}
+    distance = f"by the surrogate, to {options.tolerance:g} standard units"
+    lines = [("targets", summary["count"], file), ("reached", summary["reached"], distance)]
     meaning = "probability that the outcome is as near as the surrogate is accurate"
     for name, count in trust.items():
         lines.append((f"trust {name}", count, meaning))
         meaning = ""
-    for name, meaning in FLAGS.items():
-        if name in flags and flags[name].any():
-            lines.append((name, int(flags[name].sum()), meaning))
+    lines += [(name, count, FLAGS[name]) for name, count in summary["flags"].items() if count]
     words = [f"{name:20} {count:>9}  {meaning}".rstrip() for name, count, meaning in lines]
     if not trust:
         words.append("Trust is unknown: the checkpoint keeps too few rows of its data.")
-    missed = flags["unconverged"].nonzero()[:, 0].tolist()
+    missed = (~proposal.converged).nonzero()[:, 0].tolist()
     if missed:
         rows = ", ".join(row_name(file, row) for row in missed[:MAX_NAMED])
         more = f" and {len(missed) - MAX_NAMED} more" if len(missed) > MAX_NAMED else ""
         words.append(f"Not reached: {rows}{more}")
-    cost = _cost_of_reached(proposal)
-    if cost is not None:
-        largest = _largest(cost)
-        row = row_name(file, int(largest.indices))
-        words.append(f"Largest cost of a reached target: {float(largest.values):.6g}, {row}")
+    if proposal.cost is not None and summary["cost"]:
+        row = row_name(file, int(proposal.cost.where(proposal.converged, -torch.inf).argmax()))
+        largest = summary["cost"]["largest"]
+        words.append(f"Largest cost of a reached target: {largest:.6g}, {row}")
     return words
 
 

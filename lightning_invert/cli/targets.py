@@ -22,30 +22,19 @@ ENDS = {"_low": -torch.inf, "_high": torch.inf}
 
 @dataclass(frozen=True)
 class TargetTable:
-    """Targets of N rows.
-
-    ``low`` and ``high`` hold the ends of each output, (N, m), float64, infinite where open; ``cells`` the columns as they are
-    written beside the proposals, name -> (output, (N,)), NaN where an end is open; ``fixed`` the
-    settings that the table fixes, name -> (N,).
-    """
+    """Targets of N rows."""
 
     file: str
-    low: Tensor
+    low: Tensor  # (N, m), the low end of each output, float64, infinite where open
     high: Tensor
-    cells: dict[str, tuple[int, Tensor]]
-    fixed: dict[str, Tensor]
+    cells: dict[str, tuple[int, Tensor]]  # column beside the proposals -> (output, (N,) or NaN)
+    fixed: dict[str, Tensor]  # settings that the table fixes, name -> (N,)
 
 
 def read_targets(
     file: str, inputs: Sequence[str], outputs: Sequence[str], within: Within | None = None
 ) -> TargetTable:
-    """Read a table with a row for each target; ``inputs`` and ``outputs`` are names.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a column has no meaning, a cell is out of range, an interval is empty, or a
-            row has no target.
-    """
+    """Read a table with a row for each target; ``inputs`` and ``outputs`` are names."""
     columns = read_columns(file)
     num_rows = len(next(iter(columns.values())))
     ends = {
@@ -85,7 +74,11 @@ def read_targets(
         )
     low, high = ends.values()
     _check_rows(file, low, high, outputs)
-    return TargetTable(file, low, high, _cells(low, high, limits), fixed)
+    shown = {}
+    for name, place in limits.items():
+        side = (high if name.endswith("_high") else low)[:, place]
+        shown[f"target/{name}"] = place, torch.where(side.isinf(), torch.nan, side)
+    return TargetTable(file, low, high, shown, fixed)
 
 
 def read_columns(file: str, columns: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -173,11 +166,3 @@ def _half_widths(within: Within, file: str, values: Mapping[str, Tensor]) -> dic
         relative = text.endswith("%")
         widths[name] = values[name].abs() * (number / 100) if relative else torch.tensor(number)
     return widths
-
-
-def _cells(low: Tensor, high: Tensor, limits: Mapping[str, int]) -> dict[str, tuple[int, Tensor]]:
-    cells = {}
-    for name, place in limits.items():
-        limit = (high if name.endswith("_high") else low)[:, place]
-        cells[f"target/{name}"] = place, torch.where(limit.isinf(), torch.nan, limit)
-    return cells

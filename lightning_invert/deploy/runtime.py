@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ SHA256 = {
     SCRIPT: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
     WASM: "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
+INSTALLED = Path("node_modules", PACKAGE, "dist")
 CDN = f"https://cdn.jsdelivr.net/npm/{PACKAGE}@{VERSION}/dist/"
 NPM_TIMEOUT = 300
 """Seconds."""
@@ -51,8 +52,8 @@ def find_runtime(folder: str | os.PathLike[str] | None = None, *, fetch: bool = 
     """
     if folder is not None:
         return _runtime_in(Path(folder))
-    cache = cache_folder()
-    for place in (*_places(Path.cwd()), cache):
+    here, cache = Path.cwd(), cache_folder()
+    for place in (*(above / INSTALLED for above in (here, *here.parents)), cache):
         runtime = _read(place)
         if runtime is not None and not _wrong_file(runtime):
             return runtime
@@ -77,7 +78,7 @@ def cache_folder() -> Path:
 
 
 def _runtime_in(folder: Path) -> Runtime:
-    places = [folder, folder / "dist", folder / PACKAGE / "dist", *_places(folder, above=False)]
+    places = [folder, folder / "dist", folder / PACKAGE / "dist", folder / INSTALLED]
     runtime = next(filter(None, map(_read, places)), None)
     if runtime is None:
         raise FileNotFoundError(_remedies(f"there is no {SCRIPT} with {WASM} in {folder}"))
@@ -87,11 +88,6 @@ def _runtime_in(folder: Path) -> Runtime:
             f"{folder} is another. Get it with `npm pack {PACKAGE}@{VERSION}`."
         )
     return runtime
-
-
-def _places(folder: Path, *, above: bool = True) -> Iterator[Path]:
-    for at in (folder, *(folder.parents if above else ())):
-        yield at / "node_modules" / PACKAGE / "dist"
 
 
 def _read(folder: Path) -> Runtime | None:
@@ -145,15 +141,12 @@ def _unpack(archive: Path) -> Runtime:
 
 
 def _write_to_cache(runtime: Runtime, folder: Path) -> None:
-    """Write the files to the cache, if it can be written."""
-    try:
+    with suppress(OSError):  # a cache that cannot be written is only slower
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in zip((SCRIPT, WASM), runtime, strict=True):
             with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
                 file.write(content)
             os.replace(file.name, folder / name)
-    except OSError:
-        return
 
 
 def _remedies(why: str) -> str:

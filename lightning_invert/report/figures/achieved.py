@@ -139,7 +139,10 @@ def _draw_errors(axes: Axes, output: _Output, *, single: bool) -> None:
     """Draw by how much what is predicted misses what was wanted, with the bands."""
     off = output.predicted - output.nearest
     band = [end - output.nearest for end in output.band]
-    edge = _edge(off, band)
+    # Up to here the panel reaches: it shows the bands, or most of what is off.
+    shown = np.abs(np.concatenate(band or [off]))
+    shown = shown[np.isfinite(shown)]
+    edge = 1.1 * float(np.quantile(shown, 0.95)) if shown.any() else 1.0
     axes.axhline(0, color="0.45", lw=0.8, ls="--", zorder=0)
     band = [end.clip(-edge, edge) for end in band]
     if band and single:
@@ -175,13 +178,6 @@ def _set_axes(above: Axes, below: Axes, wide: float | None) -> None:
         if wide is not None:
             axes.set_ylabel(label, fontsize=8, labelpad=2)
             axes.yaxis.set_label_coords(-0.58 / wide, 0.5)
-
-
-def _edge(off: Array, band: list[Array]) -> float:
-    """Return up to where the lower panel reaches: it shows the bands, or most of what is off."""
-    shown = np.abs(np.concatenate(band or [off]))
-    shown = shown[np.isfinite(shown)]
-    return 1.1 * float(np.quantile(shown, 0.95)) if shown.any() else 1.0
 
 
 def _colour_map() -> Any:

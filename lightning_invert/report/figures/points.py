@@ -17,7 +17,6 @@ from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 
 __all__ = [
-    "Points",
     "best_pair",
     "best_single",
     "correlation_ratio",
@@ -74,10 +73,6 @@ def correlation_ratio(cell: Array, values: Array) -> float:
     r"""Return :math:`\eta^2`, the share of the values' variance that is between cells.
 
     (K. Pearson, *On the general theory of skew correlation and non-linear regression*, 1905.)
-
-    Example:
-        >>> correlation_ratio(np.array([0, 0, 1, 1]), np.array([1.0, 1.0, 3.0, 3.0]))
-        1.0
     """
     deviation = values - values.mean()
     total = float((deviation**2).sum())
