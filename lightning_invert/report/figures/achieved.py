@@ -55,7 +55,7 @@ def achieved(proposal: Proposal, *, title: str = "wanted and achieved") -> Figur
         counted(len(outputs), "target"),
         f"{int(reached.sum())} reached",
         "" if reached[solved].all() else "✕: not reached",
-        style.left_out(len(outputs) - len(solved)),
+        style.count_facts(len(solved), len(outputs))[1],
     ]
     if proposal.outcome_low is not None:
         facts.append(f"{'bars' if single else 'grey'}: 90 % of what would be measured")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
-from lightning_invert.watch.numerals import counted, percent, short
+from lightning_invert.watch.numerals import percent, short
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantiles import quantile_ranks, quantiles
 from lightning_invert.watch.quantities import capped_log10, to_numpy
@@ -32,8 +32,7 @@ def condition_histogram(observation: Observation, *, title: str = "condition num
     kappa = observation.condition[~observation.condition.isnan()]
     condition = np.sort(kappa.double().numpy())
     log10 = np.sort(capped_log10(to_numpy(kappa)))
-    missing = len(observation.condition) - len(condition)
-    facts = [counted(len(condition), "point"), style.left_out(missing)]
+    facts = style.count_facts(len(condition), len(observation.condition))
     if not len(condition):
         return style.empty_card(title, facts)
     figure, axes = style.card(title, [*facts, "grey: 95 % intervals"])
@@ -105,7 +104,4 @@ def _mark(axes: Axes, where: float, text: str, line: str, height: float) -> None
     across: Any = {"transform": axes.transAxes}
     axes.plot([where] * 2, [0, height + 0.05], ls=line, color=style.BLACK, lw=1.2, **across)
     side, gap = ("left", 0.01) if where < 0.5 else ("right", -0.01)
-    axes.text(
-        where + gap, height, text, ha=side, size=7.5, **across,
-        bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.8},
-    )  # fmt: skip
+    axes.text(where + gap, height, text, ha=side, size=7.5, bbox=style.BOX, **across)

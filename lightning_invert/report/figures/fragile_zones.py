@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from lightning_invert.arguments import check_integer
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.columns import Columns, sort_into_columns
 from lightning_invert.report.figures.points import best_single, drawable, has_few_inputs
@@ -24,9 +23,12 @@ ROWS = 16
 """Cells of the density along the condition number, without the one for ∞."""
 
 
+MAX_INPUTS = 12
+
+
 @map_figure(has_few_inputs)
 def fragile_zones(
-    observation: Observation, *, title: str = "κ and rank along the inputs", max_inputs: int = 12
+    observation: Observation, *, title: str = "κ and rank along the inputs"
 ) -> Figure:
     r"""Draw where, along each input, the condition number rises and the rank drops.
 
@@ -34,24 +36,20 @@ def fragile_zones(
     the bands' colours, the median as a line; the strip below is the share of the column's points
     that are not of full rank. Columns hold about as many points each, so that no median is one of
     two or three points; a value at an end of the range that many points share (a rate that is 0
-    half of the time) has a column of its own. Of more than ``max_inputs`` inputs those are shown
-    whose columns explain most of the variance of log10 :math:`\kappa` (the correlation ratio:
-    K. Pearson, 1905).
+    half of the time) has a column of its own. Of more than 12 inputs those are shown whose columns
+    explain most of log10 :math:`\kappa` (the correlation ratio).
     """
-    max_inputs = check_integer("max_inputs", max_inputs, low=1)
     points = drawable(observation)
     facts = points.facts
     if not points.inputs.size:
         return style.empty_card(title, facts, "no points" if points.names else "no inputs")
     columns = [sort_into_columns(x) for x in points.inputs.T]
-    shown = best_single([c.column for c in columns], points.log10, max_inputs)
+    shown = best_single([c.column for c in columns], points.log10, MAX_INPUTS)
     full_rank = observation.full_rank
     if len(shown) < len(columns):
         facts.append(f"the {len(shown)} of {len(columns)} inputs that explain κ most")
-    facts += [
-        f"{percent(1 - points.deficient.mean())} at full rank ({full_rank})",
-        "line: median κ",
-    ]
+    full = percent(1 - points.deficient.mean())
+    facts += [f"{full} at full rank ({full_rank})", "line: median κ"]
     axis = _KappaAxis.of(points.condition, points.log10, observation.thresholds.bands)
     level = axis.level(points.condition, points.log10)
     zones = [_zone(columns[j], level, points.deficient, axis) for j in shown]
@@ -162,14 +160,10 @@ def _grid(
 def _draw_zone(axes: Axes, zone: _Zone, axis: _KappaAxis, darkest: float) -> None:
     edges, strip = zone.columns.edges, 0.09 * axis.high
     _tint(axes, edges, axis)
-    axes.pcolorfast(
-        edges, axis.edges, zone.density, cmap="Blues", vmin=-0.3 * darkest, vmax=darkest,
-        gid="density",
-    )  # fmt: skip
-    below = [-2 * strip, -0.6 * strip]
-    axes.pcolorfast(
-        edges, below, zone.deficient[None], cmap="Reds", vmin=0, vmax=1, gid="deficient"
-    )
+    blue: Any = {"cmap": "Blues", "vmin": -0.3 * darkest, "vmax": darkest, "gid": "density"}
+    axes.pcolorfast(edges, axis.edges, zone.density, **blue)
+    red: Any = {"cmap": "Reds", "vmin": 0, "vmax": 1, "gid": "deficient"}
+    axes.pcolorfast(edges, [-2 * strip, -0.6 * strip], zone.deficient[None], **red)
     for colour, width, gid in (("white", 3.2, None), (style.BLACK, 1.5, "median")):
         axes.stairs(zone.median, edges, baseline=None, color=colour, lw=width, gid=gid)
     axes.set_xlim(edges[0], edges[-1])
@@ -179,29 +173,18 @@ def _draw_zone(axes: Axes, zone: _Zone, axis: _KappaAxis, darkest: float) -> Non
 
 def _tint(axes: Axes, edges: Array, axis: _KappaAxis) -> None:
     """Colour the bands as in the histogram, all in one image: artists are what takes time."""
-    spans = [
-        (begin, stop, c, 0.18) for _, c, begin, stop in style.band_spans(axis.bands, axis.high)
-    ]
+    bands = style.band_spans(axis.bands, axis.high)
+    spans = [(begin, stop, to_rgba(colour, 0.18)) for _, colour, begin, stop in bands]
     if axis.singular:
         low, high = axis.edges[-2:]
-        spans += [(float(axis.high), low, style.BLACK, 0.0), (low, high, style.BLACK, 0.12)]
+        spans += [(float(axis.high), low, to_rgba("k", 0.0)), (low, high, to_rgba("k", 0.12))]
     spans = [span for span in spans if span[0] < span[1]]
-    colours = to_rgba_array([colour for _, _, colour, _ in spans])
-    colours[:, 3] = [alpha for *_, alpha in spans]
-    heights = [spans[0][0], *(stop for _, stop, _, _ in spans)]
+    heights = [spans[0][0], *(stop for _, stop, _ in spans)]
+    colours = np.array([colour for *_, colour in spans])
     axes.pcolorfast([edges[0], edges[-1]], heights, colours[:, None])
-    ends = [
-        (stop, colour)
-        for _, colour, _, stop in style.band_spans(axis.bands, axis.high)[:2]
-        if stop < axis.high
-    ]
-    axes.hlines(
-        [stop for stop, _ in ends],
-        edges[0],
-        edges[-1],
-        lw=0.8,
-        colors=[colour for _, colour in ends],
-    )
+    ends = [stop for _, _, _, stop in bands if stop < axis.high]
+    shades = [colour for _, colour, _, _ in bands]
+    axes.hlines(ends, edges[0], edges[-1], lw=0.8, colors=shades[: len(ends)])
 
 
 def _label_ticks(axes: Axes, ticks: list[tuple[float, str]]) -> None:

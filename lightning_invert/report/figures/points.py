@@ -12,7 +12,6 @@ from lightning_invert.report.figures import style
 from lightning_invert.report.figures.style import Array
 from lightning_invert.report.worst_points import MAX_INPUTS_SHOWN
 from lightning_invert.watch.history import Record
-from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 
@@ -59,7 +58,7 @@ def drawable(observation: Observation) -> Points:
         capped_log10(to_numpy(observation.condition))[finite],
         observation.rank.numpy()[finite] < observation.full_rank,
         list(observation.input_names),
-        [counted(int(finite.sum()), "point"), style.left_out(int((~finite).sum()))],
+        style.count_facts(int(finite.sum()), len(finite)),
     )
 
 

@@ -11,7 +11,7 @@ from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.watch.findings.runs import COVERAGE, Runs
 from lightning_invert.watch.findings.truth import Truth
-from lightning_invert.watch.numerals import counted, percent
+from lightning_invert.watch.numerals import percent
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 
@@ -34,11 +34,8 @@ def runs(observation: Observation, *, title: str = "κ over several runs") -> Fi
     mean, half = spread.mean.double().numpy(), spread.half_width.double().numpy()
     finite = ~np.isnan(mean) & ~np.isnan(reported)
     count = int(finite.sum())
-    facts = [
-        counted(count, "point"),
-        style.left_out(len(finite) - count),
-        f"bars: {percent(COVERAGE)} over {spread.count} runs",
-    ]
+    facts = style.count_facts(count, len(finite))
+    facts.append(f"bars: {percent(COVERAGE)} over {spread.count} runs")
     if truth is not None:
         inside = percent(observation.scalars["log10_cond_coverage"])
         facts.append(f"○ {truth.name}, red beyond its bar: inside at {inside}")

@@ -11,7 +11,7 @@ from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.settings import input_ranges, input_rows
 from lightning_invert.report.figures.style import Array
-from lightning_invert.watch.numerals import counted, percent
+from lightning_invert.watch.numerals import percent
 from lightning_invert.watch.quantities import to_numpy
 
 BAR = 0.3
@@ -42,8 +42,7 @@ def sensitivities(
     share = to_numpy(proposal.sensitivity) * tolerance / (high - low)
     share = share[~np.isnan(share).any(1)]
     facts = [
-        counted(len(share), "target"),
-        style.left_out(len(proposal) - len(share)),
+        *style.count_facts(len(share), len(proposal), "target"),
         f"if the target moves by {tolerance:g} standard units",
         "bar: median, line: 5 to 95 %" if len(share) > 1 else "",
     ]

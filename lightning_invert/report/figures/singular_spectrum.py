@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lightning_invert.report.figures import style
 from lightning_invert.report.figures.registry import map_figure
 from lightning_invert.report.figures.style import Array
-from lightning_invert.watch.numerals import counted, power
+from lightning_invert.watch.numerals import power
 from lightning_invert.watch.observation import Observation
 
 MIN_SIGMA = 1e-17
@@ -30,7 +30,7 @@ def singular_spectrum(observation: Observation, *, title: str = "singular values
     """
     sigma, thresholds = observation.singular_values.double().numpy(), observation.thresholds
     finite = sigma[np.isfinite(sigma).all(1)]
-    facts = [counted(len(finite), "point"), style.left_out(len(sigma) - len(finite))]
+    facts = style.count_facts(len(finite), len(sigma))
     if not finite.size:
         return style.empty_card(title, facts)
     figure, axes = style.card(title, [*facts, "line: median; shades: 50 %, 90 %, all"])
@@ -82,7 +82,7 @@ def _write(axes: Axes, at: float, text: str, colour: str, side: str) -> None:
     axes.text(
         0.99, at, text, color=colour, size=7, ha="right", va=side,
         transform=axes.get_yaxis_transform(),
-        bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.5},
+        bbox={**style.BOX, "pad": 0.5},
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import replace_file
-from lightning_invert.watch.numerals import power, short
+from lightning_invert.watch.numerals import counted, power, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +47,9 @@ STYLE: dict[str, Any] = {
     "hatch.linewidth": 0.6,
     "text.parse_math": False,  # names are no formulas, whatever dollars are in them
 }
+
+BOX: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.8}
+"""Behind a text on what is drawn."""
 
 CARD = (4.6, 2.75)
 """Width of a figure and room below its heading."""
@@ -210,9 +213,10 @@ def colour_bar(
 # Values.
 
 
-def left_out(count: int) -> str:
-    """Write how many points are not drawn because they are not finite."""
-    return f"{count} not finite, left out" if count else ""
+def count_facts(drawn: int, total: int, noun: str = "point") -> list[str]:
+    """Write how many points of all are drawn, and how many are not because they are not finite."""
+    missing = total - drawn
+    return [counted(drawn, noun), f"{missing} not finite, left out" if missing else ""]
 
 
 def thinned(rows: Array, most: int) -> Array:

@@ -53,7 +53,7 @@ def truth(observation: Observation, *, title: str = "") -> Figure:
     inputs = observation.inputs.flatten(1).double().numpy()
     finite = ~(conditions[0].isnan() | conditions[1].isnan()).numpy() & np.isfinite(inputs).all(1)
     count = int(finite.sum())
-    facts = [counted(count, "point"), style.left_out(len(finite) - count)]
+    facts = style.count_facts(count, len(finite))
     title = title or f"κ against the {name}"
     if not count:
         return style.empty_card(title, facts)
@@ -162,7 +162,5 @@ def _write_counts(axes: Axes, counts: Sequence[int], name: str, right_of_edge: f
         (0.02, 0.98, "left", "top", style.BLACK),
     )
     for text, (x, y, ha, va, colour) in zip(words, places, strict=True):
-        axes.text(
-            x, y, text, ha=ha, va=va, size=7.5, color=colour, transform=axes.transAxes, zorder=4,
-            bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.8},
-        )  # fmt: skip
+        look: Any = {"size": 7.5, "color": colour, "zorder": 4, "bbox": style.BOX}
+        axes.text(x, y, text, ha=ha, va=va, transform=axes.transAxes, **look)
