@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lightning_invert.analysis.analyze import analyze
 from lightning_invert.cli.checkpoint import import_name, load_pair
-from lightning_invert.cli.options import ALLOW, Names, listed, option, run_command
+from lightning_invert.cli.options import ALLOW, Names, check_names, listed, option, run_command
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.problems import KNOWN
@@ -161,11 +161,7 @@ def _tasks(options: AnalyzeOptions) -> list[_Task]:
     pair = load_pair(str(options.ckpt), listed(options.allow))
     maps = {watched.name: watched for watched in resolve_maps(None, pair)}
     names = listed(options.maps) or list(maps)
-    if unknown := [name for name in names if name not in maps]:
-        raise ValueError(
-            f"Expected --maps to name maps of the checkpoint, some of {', '.join(maps)}, but got "
-            f"{', '.join(map(repr, unknown))}."
-        )
+    check_names("--maps", names, maps, "maps of the checkpoint")
     inputs, outputs = inputs or pair.input_names, outputs or pair.output_names
     return [_Task(maps[name], inputs if name == "forward" else outputs, pair) for name in names]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, field, fields
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from lightning_invert.cli.errors import exit_on_bad_input
 
-__all__ = ["ALLOW", "AsWritten", "Names", "listed", "option", "run_command"]
+__all__ = ["ALLOW", "AsWritten", "Names", "check_names", "listed", "option", "run_command"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,16 @@ class AsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
 def option(text: str, default: Any = MISSING) -> Any:
     """Return the field of an option; without a default, a command needs it."""
     return field(default=default, metadata={"help": text})
+
+
+def check_names(option: str, names: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise a ValueError for the first name that is none of the known ones."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"Expected {option} to name {what}, some of {', '.join(known)}, but got {name!r}."
+            )
 
 
 def listed(names: Names | None) -> list[str]:

@@ -70,8 +70,7 @@ def solve_targets(options: SolveOptions) -> None:
     )
     folder = unused_path(Path(options.folder))
     columns = _columns(targets, proposal)
-    with TableWriter(folder / f"proposals.{options.table}") as writer:
-        writer.write(_without_nan({name: values for name, (_, values) in columns.items()}))
+    _write_table(folder / f"proposals.{options.table}", columns)
     if options.figures:
         known = pair.proposer.evidence.rows("train")
         proposal.save_figures(folder, known=None if known is None else known[0])
@@ -116,12 +115,13 @@ def _columns(targets: TargetTable, proposal: Proposal) -> dict[str, tuple[str, T
     return columns
 
 
-def _without_nan(columns: dict[str, Tensor]) -> dict[str, Any]:
-    """Return columns of a table with an empty cell for each NaN."""
+def _write_table(file: Path, columns: Mapping[str, tuple[str, Tensor]]) -> None:
+    """Write the columns with an empty cell for each NaN."""
     import polars
 
-    arrays = {name: values.cpu().numpy() for name, values in columns.items()}
-    return polars.DataFrame(arrays).fill_nan(None).to_dict()
+    table = polars.DataFrame({name: values.cpu().numpy() for name, (_, values) in columns.items()})
+    with TableWriter(file) as writer:
+        writer.write(table.fill_nan(None).to_dict())
 
 
 def _summary(proposal: Proposal) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from lightning_invert.cli.options import ALLOW, Names, option
+from lightning_invert.cli.options import ALLOW, Names, check_names, option
 from lightning_invert.cli.targets import TargetTable, Within, read_columns
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first_index
@@ -71,7 +71,7 @@ def read_bounds(
     """Return the known bounds of the n inputs with the ends that ``bounds`` replaces."""
     names = [variable.name for variable in inputs]
     read = Bounds(*(end.clone() for end in known or Bounds.of_variables(inputs)))
-    _check_names("--bounds", bounds or {}, names)
+    check_names("--bounds", bounds or {}, names, "settings")
     for name, ends in (bounds or {}).items():
         for side, end in zip(read, ends, strict=True):
             if end is not None:
@@ -90,7 +90,7 @@ def read_fixed(
     fixed: Mapping[str, float] | None, targets: TargetTable, inputs: Sequence[str]
 ) -> dict[str | int, Any]:
     """Return the fixed settings of the option and of the table of targets."""
-    _check_names("--fixed", fixed or {}, inputs)
+    check_names("--fixed", fixed or {}, inputs, "settings")
     if both := [name for name in fixed or {} if name in targets.fixed]:
         raise ValueError(
             f"Expected {both[0]!r} in --fixed or in a column of {targets.file!r}, but got both."
@@ -108,7 +108,7 @@ def read_cost(
     if prices is not None and near is not None:
         raise ValueError("Expected at most one of --cost and --near, but got both.")
     if prices is not None:
-        _check_names("--cost", prices, inputs)
+        check_names("--cost", prices, inputs, "settings")
         return [prices.get(name, 0.0) for name in inputs]
     if near is None:
         return None
@@ -126,11 +126,3 @@ def read_cost(
             f"every row, but {row_name(near, row)} has none."
         )
     return Near(reference[0] if len(reference) == 1 else reference)
-
-
-def _check_names(option: str, names: Mapping[str, object], inputs: Sequence[str]) -> None:
-    for name in names:
-        if name not in inputs:
-            raise ValueError(
-                f"Expected {option} to name settings, some of {', '.join(inputs)}, but got {name!r}."
-            )

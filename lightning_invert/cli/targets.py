@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arguments import suggest
+from lightning_invert.cli.options import check_names
 from lightning_invert.solver.rows import first_index
 from lightning_invert.tables import read_table, row_name
 
@@ -147,12 +148,8 @@ def _half_widths(within: Within, file: str, values: Mapping[str, Tensor]) -> dic
             f"like '{{{next(iter(values))}: {within}}}', but got {within!r}."
         )
     widths = {}
+    check_names("--within", amounts, values, f"outcomes with values in {file!r}")
     for name, amount in amounts.items():
-        if name not in values:
-            raise ValueError(
-                f"Expected --within to name outcomes with values in {file!r}, some of "
-                f"{', '.join(values)}, but got {name!r}."
-            )
         text = str(amount)
         try:
             number = float(text.removesuffix("%"))

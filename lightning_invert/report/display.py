@@ -5,27 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from lightning_invert.arguments import check_choice, wrong
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import file_name, replace_file
-from lightning_invert.report.loggers import Gallery, Guard, count, galleries, logger_step
+from lightning_invert.report.loggers import Guard, count, galleries, logger_step
 from lightning_invert.report.tags import charts, chosen_scalars, tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
+from lightning_invert.watch.history import Record
+from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 from lightning_invert.watch.scalars import SCALARS
 from lightning_invert.watch.voice import Voice
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
-    from matplotlib.figure import Figure
-
-    from lightning_invert.watch.history import Record
-    from lightning_invert.watch.observation import Observation
 
 __all__ = ["Display"]
 
@@ -184,31 +180,20 @@ class Display:
         shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.images]
         for observation in self._observations if shown or self._pictures else ():
             with self._guard("could not draw its figures"):
-                from lightning_invert.report.figures import map_figures
+                from lightning_invert.report.figures import map_figures, to_image, to_png
 
-                figures = map_figures(
-                    observation,
-                    history=history.get(observation.label, ()),
-                    title=f"{observation.label}, step {self._step}",
-                )
-                for name, figure in figures.items():
-                    self._publish(shown, figure, observation, name)
+                looks = history.get(observation.label, ())
+                title = f"{observation.label}, step {self._step}"
+                for name, figure in map_figures(observation, history=looks, title=title).items():
+                    image = to_image(figure)  # once: that is most of what drawing costs
+                    for gallery in shown:
+                        gallery.image(tag_of(observation, name, self._prefix), image, self._step)
+                    if self._pictures is not None:
+                        with self._guard("could not save its figures"):
+                            self._save(self._pictures, observation, f"{name}.png", to_png(image))
         self._seconds_of_last = time.monotonic() - began
         self._seconds_drawing += self._seconds_of_last
         self._drawn = self._observations
-
-    def _publish(
-        self, shown: Sequence[Gallery], figure: Figure, observation: Observation, name: str
-    ) -> None:
-        from lightning_invert.report.figures import to_image, to_png
-
-        image = to_image(figure)  # once: that is most of what drawing costs
-        for gallery in shown:
-            gallery.image(tag_of(observation, name, self._prefix), image, self._step)
-        if self._pictures is not None:
-            with self._guard("could not save its figures"):
-                file = self._file(self._pictures, observation, f"{name}.png")
-                replace_file(file, to_png(image))
 
     @rank_zero_only
     def _write_tables(self, trainer: Trainer) -> None:
@@ -220,9 +205,8 @@ class Display:
                     gallery.table(tag, table, self._step)
                 if self._tables is not None:
                     with self._guard("could not write the worst points"):
-                        file = self._file(self._tables, observation, "worst_points.csv")
-                        replace_file(file, to_csv(table))
+                        self._save(self._tables, observation, "worst_points.csv", to_csv(table))
 
-    def _file(self, folder: Path, observation: Observation, name: str) -> Path:
+    def _save(self, folder: Path, observation: Observation, name: str, data: str | bytes) -> None:
         test = "test_" if self._prefix.startswith("test/") else ""
-        return folder / f"{test}{file_name(observation.label)}_{name}"
+        replace_file(folder / f"{test}{file_name(observation.label)}_{name}", data)

@@ -6,14 +6,11 @@ import html
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.solver.solution import Result, Solution
-
-if TYPE_CHECKING:
-    from lightning_invert.proposals.proposal import Proposal
 
 __all__ = ["proposal_html", "proposal_words", "solution_words"]
 

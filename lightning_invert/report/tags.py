@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.scalars import SCALARS
-
-if TYPE_CHECKING:
-    from lightning_invert.watch.observation import Observation
 
 __all__ = ["charts", "chosen_scalars", "scalars_by_tag", "tag_of"]
 

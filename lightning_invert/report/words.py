@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.findings.probes import SpectrumProbes
 from lightning_invert.watch.numerals import percent, percent_with_interval
-
-if TYPE_CHECKING:
-    from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observation import Observation
 
 __all__ = ["report_table", "verdict"]
 

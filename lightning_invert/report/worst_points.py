@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lightning_invert.jacobians.thresholds import BAND_NAMES
 from lightning_invert.watch.findings.probes import SpectrumProbes
-
-if TYPE_CHECKING:
-    from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observation import Observation
 
 __all__ = ["MAX_INPUTS_SHOWN", "to_csv", "worst_first", "worst_table"]
 

@@ -11,8 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 
 from lightning_invert.proposals.proposal import Proposal
-from lightning_invert.report.figures import style
-from lightning_invert.report.figures.style import Array
+from lightning_invert.report.figures import Array, style
 from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.quantities import to_numpy
 

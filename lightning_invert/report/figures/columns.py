@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_invert.report.figures import style
-from lightning_invert.report.figures.style import Array
+from lightning_invert.report.figures import Array, style
 from lightning_invert.watch.numerals import short
 
 __all__ = ["Columns", "sort_into_columns"]

@@ -9,9 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lightning_invert.report.figures import style
-from lightning_invert.report.figures.registry import map_figure
-from lightning_invert.report.figures.style import Array
+from lightning_invert.report.figures import Array, map_figure, style
 from lightning_invert.watch.history import MAX_LOOKS, Record
 from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.observation import Observation

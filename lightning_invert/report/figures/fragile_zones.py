@@ -11,11 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from lightning_invert.report.figures import style
+from lightning_invert.report.figures import Array, map_figure, style
 from lightning_invert.report.figures.columns import Columns, sort_into_columns
 from lightning_invert.report.figures.points import best_single, drawable, has_few_inputs
-from lightning_invert.report.figures.registry import map_figure
-from lightning_invert.report.figures.style import Array, Sheet
 from lightning_invert.watch.numerals import percent
 from lightning_invert.watch.observation import Observation
 
@@ -138,7 +136,7 @@ def _letters(wide: float) -> int:
 
 def _grid(
     names: Sequence[str], title: str, facts: Sequence[str]
-) -> tuple[Sheet, list[Axes], list[Axes]]:
+) -> tuple[style.Sheet, list[Axes], list[Axes]]:
     """Lay out a panel for each name and, at the right, two colour bars."""
     rows, across, wide = _shape(len(names))
     labels = [style.wrapped(name, _letters(wide)) for name in names]

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightning_invert.report.figures import style
-from lightning_invert.report.figures.style import Array
+from lightning_invert.report.figures import Array, style
 from lightning_invert.report.worst_points import MAX_INPUTS_SHOWN
 from lightning_invert.watch.history import Record
 from lightning_invert.watch.observation import Observation

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_invert.report.figures import style
-from lightning_invert.report.figures.registry import map_figure
+from lightning_invert.report.figures import map_figure, style
 from lightning_invert.watch.numerals import counted, percent
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantiles import wilson_interval

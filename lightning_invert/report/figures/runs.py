@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_invert.report.figures import style
-from lightning_invert.report.figures.registry import map_figure
+from lightning_invert.report.figures import map_figure, style
 from lightning_invert.watch.findings.runs import COVERAGE, Runs
 from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.numerals import percent

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_number
 from lightning_invert.proposals.proposal import Proposal
-from lightning_invert.report.figures import style
+from lightning_invert.report.figures import Array, style
 from lightning_invert.report.figures.settings import input_ranges, input_rows
-from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import percent
 from lightning_invert.watch.quantities import to_numpy
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.proposals.proposal import Proposal
-from lightning_invert.report.figures import style
-from lightning_invert.report.figures.style import Array
+from lightning_invert.report.figures import Array, style
 from lightning_invert.watch.numerals import counted, short
 from lightning_invert.watch.quantities import to_numpy
 

@@ -10,10 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_invert.report.figures import style
+from lightning_invert.report.figures import Array, map_figure, style
 from lightning_invert.report.figures.points import best_pair, has_few_inputs
-from lightning_invert.report.figures.registry import map_figure
-from lightning_invert.report.figures.style import Array
 from lightning_invert.report.figures.zone_map import (
     COLOURS,
     colour_limits,

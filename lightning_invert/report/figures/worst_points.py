@@ -10,15 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from lightning_invert.report.figures import style
+from lightning_invert.report.figures import Array, map_figure, style
 from lightning_invert.report.figures.points import (
     best_single,
     drawable,
     has_few_inputs,
     quantile_cells,
 )
-from lightning_invert.report.figures.registry import map_figure
-from lightning_invert.report.figures.style import Array
 from lightning_invert.report.worst_points import worst_first
 from lightning_invert.watch.numerals import short
 from lightning_invert.watch.observation import Observation

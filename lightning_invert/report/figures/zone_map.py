@@ -9,10 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_invert.report.figures import style
+from lightning_invert.report.figures import Array, map_figure, style
 from lightning_invert.report.figures.points import best_pair, drawable, has_few_inputs
-from lightning_invert.report.figures.registry import map_figure
-from lightning_invert.report.figures.style import Array
 from lightning_invert.watch.numerals import power, short
 from lightning_invert.watch.observation import Observation
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING
+
+from lightning.pytorch import Trainer
 
 from lightning_invert.report.loggers.gallery import Gallery, Guard, count
-
-if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
 
 __all__ = ["Gallery", "Guard", "count", "galleries", "logger_step"]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
 
 from lightning_invert.report.loggers.gallery import Counts, Gallery, Image
-
-if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
 
 __all__ = ["TensorBoardGallery"]
 
