@@ -40,9 +40,8 @@ def achieved(proposal: Proposal, *, title: str = "wanted and achieved") -> Figur
     Above, a point on the diagonal is reached; an interval is a horizontal line from end to end, with
     its point where it comes nearest to the outcome. Below, how far that is off, in the output's unit,
     with the 90 % band of the outcome that would be measured: of more than 200 targets, the median of
-    their bands. What is off by more than fits is drawn at the edge. The colour is the trust. Outputs
-    of which no target wants anything are left out, and so are points without a solution; of more
-    than 12 outputs, the first 12 are drawn.
+    their bands. What is off by more than fits is drawn at the edge. The colour is the trust. Of the
+    outputs that have targets, the first 12 are drawn.
     """
     outputs = to_numpy(proposal.outputs)
     solved = np.flatnonzero(np.isfinite(outputs).all(1))
@@ -102,10 +101,8 @@ class _Output(NamedTuple):
 
 
 def _output(proposal: Proposal, j: int, rows: Array) -> _Output:
-    low, high, predicted = (
-        to_numpy(part)[rows, j]
-        for part in (proposal.targets.low, proposal.targets.high, proposal.outputs)
-    )
+    parts = (*proposal.targets, proposal.outputs)
+    low, high, predicted = (to_numpy(part)[rows, j] for part in parts)
     ends = (proposal.outcome_low, proposal.outcome_high)
     band = [to_numpy(end)[rows, j] for end in ends if end is not None]
     reached = proposal.converged.cpu().numpy()[rows]

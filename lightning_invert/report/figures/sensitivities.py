@@ -31,9 +31,8 @@ def sensitivities(
     """Draw how far each input moves, at most, if the target moves by ``tolerance`` standard units.
 
     A bar is that move as a share of the width of the input's bounds: the median over the targets. The
-    line through its end spans the 5th to the 95th percentile. A long bar: the setting changes with
-    each change of the target. Above 100 % it cannot follow. Targets without a solution are left out;
-    of more than 24 inputs, the most sensitive are drawn. Known settings (K, n) give the range of an
+    line through its end spans the 5th to the 95th percentile. Above 100 % the setting cannot follow.
+    Of more than 24 inputs, the most sensitive are drawn. Known settings (K, n) give the range of an
     input whose bounds are open.
     """
     tolerance = check_number("tolerance", tolerance, low=0.0)

@@ -29,7 +29,6 @@ BINS = 48
 def settings(
     proposal: Proposal,
     *,
-    title: str = "",
     row: int = 0,
     known: Tensor | None = None,
     tolerance: float = 0.1,
@@ -37,10 +36,9 @@ def settings(
     """Draw the settings proposed for one target, each within its bounds.
 
     A line spans the bounds of an input, with the ends beside it; the shade on it is the density of
-    the known settings (K, n), cut where many share one value. The filled mark is the proposal, a
-    square if it is fixed; hollow marks are the alternatives. The error bar is how far the input moves,
-    at most, if the target moves by ``tolerance`` standard units. Of more than 24 inputs, the most
-    sensitive are drawn.
+    the known settings (K, n). The filled mark is the proposal, a square if it is fixed; hollow marks
+    are the alternatives. The error bar is how far the input moves, at most, if the target moves by
+    ``tolerance`` standard units. Of more than 24 inputs, the most sensitive are drawn.
     """
     row = check_integer("row", row, low=0, high=len(proposal) - 1)
     tolerance = check_number("tolerance", tolerance, low=0.0)
@@ -51,7 +49,7 @@ def settings(
     others = others[: int(proposal.alternatives.count[row])]
     moves = to_numpy(proposal.sensitivity)[row] * tolerance / width
     fixed = ~proposal.bounds.movable[row].cpu().numpy()
-    title = title or f"settings for target {row}"
+    title = f"settings for target {row}"
     facts = [
         _trust(proposal, row),
         counted(len(others), "alternative"),
@@ -123,9 +121,8 @@ def input_ranges(proposal: Proposal, known: Tensor | None = None) -> tuple[Array
         )
     low, high = to_numpy(proposal.bounds.low).min(0), to_numpy(proposal.bounds.high).max(0)
     parts = [proposal.inputs, proposal.alternatives.inputs.flatten(0, 1)]
-    values = np.concatenate(
-        [to_numpy(part) for part in (*parts, *([] if known is None else [known]))]
-    )
+    parts += [] if known is None else [known]
+    values = np.concatenate([to_numpy(part) for part in parts])
     for j, variable in enumerate(proposal.input_variables):
         if low[j] < high[j] and np.isfinite(high[j] - low[j]):
             continue
