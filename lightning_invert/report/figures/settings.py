@@ -29,6 +29,7 @@ BINS = 48
 def settings(
     proposal: Proposal,
     *,
+    title: str = "",
     row: int = 0,
     known: Tensor | None = None,
     tolerance: float = 0.1,
@@ -49,7 +50,7 @@ def settings(
     others = others[: int(proposal.alternatives.count[row])]
     moves = to_numpy(proposal.sensitivity)[row] * tolerance / width
     fixed = ~proposal.bounds.movable[row].cpu().numpy()
-    title = f"settings for target {row}"
+    title = title or f"settings for target {row}"
     facts = [
         _trust(proposal, row),
         counted(len(others), "alternative"),
