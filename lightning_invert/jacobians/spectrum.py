@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.jacobians.comparison import Comparison, compare_jacobians
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import evaluate, with_context
 from lightning_invert.jacobians.jacobian import count_outputs, default_chunk, jacobian_and_outputs
@@ -22,7 +21,7 @@ from lightning_invert.jacobians.singular_values import (
 from lightning_invert.jacobians.thresholds import condition_limit
 from lightning_invert.jacobians.work import MAX_ENTRIES
 
-__all__ = ["Effort", "Spectrum", "measure_spectrum"]
+__all__ = ["Effort", "Spectrum", "compare_jacobians", "measure_spectrum"]
 
 MAX_SINGULAR_VALUES = 1024
 """A Jacobian with more is not formed unless a plan says so: its SVD takes seconds."""
@@ -34,6 +33,17 @@ class Effort(NamedTuple):
     formed: bool | None = None  # whether the Jacobian is formed; None: unless it is too large
     probes: int = 4  # random starts where it is not formed
     steps: int = 8  # of Lanczos from each start
+
+
+class Comparison(NamedTuple):
+    r"""The Jacobians J of a map compared with J* of a reference, at N points.
+
+    The error is :math:`\|J - J^*\|_F / \|J^*\|_F`: 0 where both are zero, inf where only J* is, NaN
+    where either is not finite.
+    """
+
+    error: Tensor  # (N,), float64
+    singular_values: Tensor  # (N, k) of J*, descending, float64; NaN where it is not finite
 
 
 class Spectrum(NamedTuple):
@@ -121,6 +131,48 @@ def measure_spectrum(
         spectra.append(spectrum)
     whole: Spectrum = _joined(spectra)
     return whole
+
+
+def compare_jacobians(
+    jacobian: Tensor,
+    reference: Callable[..., Tensor],
+    inputs: Tensor,
+    *,
+    context: Sequence[Tensor] = (),
+    stds: tuple[Tensor, Tensor] | None = None,
+) -> Comparison:
+    r"""Compare Jacobians, (N, m, n), with those of a reference, which is computed in float64.
+
+    ``reference`` maps (N, \*), and the rows of the ``context``, to (N, \*), each row by itself. With
+    ``stds``, (n,) and (m,), the Jacobians are between standardised inputs and outputs.
+    """
+    true, _ = jacobian_and_outputs(
+        with_context(reference, [_doubled(part) for part in context]),
+        _doubled(inputs),
+        chunk_size=max(1, len(inputs)) if context else None,
+        num_outputs=jacobian.shape[1],
+        check=False,
+    )
+    true = _doubled(true)
+    if true.shape != jacobian.shape:
+        raise ValueError(
+            f"Expected the reference to have {jacobian.shape[1]} outputs, as the map has, but it "
+            f"has {true.shape[1]}."
+        )
+    if stds is not None:
+        x_std, y_std = (std.to(true) for std in stds)
+        true = true * x_std / y_std[:, None]
+    deviation = (jacobian.detach().to(true) - true).flatten(1)
+    size, finite = true.flatten(1).norm(dim=1), deviation.isfinite().all(1)
+    distance = deviation.norm(dim=1)
+    error = torch.where(distance == 0, 0.0, distance / size).where(finite, torch.nan)
+    return Comparison(error, singular_values(true))
+
+
+def _doubled(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64 if it is floating, on the CPU where the device has none."""
+    tensor = tensor.cpu() if tensor.device.type == "mps" else tensor
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _check_sizes(m: int, n: int, stds: tuple[Tensor, Tensor] | None, identity: bool) -> None:

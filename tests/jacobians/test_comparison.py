@@ -3,8 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert.jacobians.comparison import compare_jacobians
-from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
+from lightning_invert.jacobians.spectrum import Effort, compare_jacobians, measure_spectrum
 
 A = np.random.default_rng(0).normal(size=(3, 5))
 B = A + 0.1 * np.random.default_rng(1).normal(size=(3, 5))
