@@ -63,10 +63,10 @@ class Foreign(LightningModule):
         return torch.optim.Adam(self.parameters(), 0.01)
 
 
-def loader(n=5, m=3, rows=64, batch_size=16, shuffle=False):
+def loader(n=5, m=3, rows=64, batch_size=16, **options):
     generator = torch.Generator().manual_seed(2)
     x, y = torch.randn(rows, n, generator=generator), torch.randn(rows, m, generator=generator)
-    return DataLoader(TensorDataset(x, y), batch_size=batch_size, shuffle=shuffle)
+    return DataLoader(TensorDataset(x, y), batch_size=batch_size, **options)
 
 
 def quiet_trainer(folder, **kwargs):
@@ -82,3 +82,13 @@ def quiet_trainer(folder, **kwargs):
         "max_epochs": 1,
     }
     return Trainer(**{**defaults, **kwargs})
+
+
+def fit_project(folder, *callbacks, module=None, data=None, **options):
+    """Fit a module, ``Foreign`` by default, with callbacks; return the trainer.
+
+    ``data`` are loaders of training and validation, or a data module alone.
+    """
+    trainer = quiet_trainer(folder, callbacks=[*callbacks], **options)
+    trainer.fit(module or Foreign(), *(data or (loader(), loader(rows=100))))
+    return trainer

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_script(folder, script, *arguments, **values):
-    """Run a script with its names replaced by values; its strategy may start more processes."""
+    """Run a script with its names replaced by values; return what it writes to stderr."""
     for name, value in values.items():
         script = script.replace(name, repr(value))
     file = folder / "script.py"
@@ -23,9 +23,10 @@ def run_script(folder, script, *arguments, **values):
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-20000:]
+    return done.stderr
 
 
 def json_result(folder, name):

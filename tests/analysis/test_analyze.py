@@ -1,15 +1,19 @@
+import copy
+from functools import partial
+
 import numpy as np
 import polars
+import polars.testing
 import pytest
 import torch
 from torch import nn
-from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import ForwardInverseModule, ResidualMLP, Thresholds, Variable, analyze
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.scalars import scalars_of
-from tests.watch.reference import summary_in_numpy
+from tests.identity import identity_of, state_of
+from tests.watch.reference import jacobians_point_by_point, summary_in_numpy
 
 
 def network():
@@ -17,11 +21,7 @@ def network():
 
 
 def by_numpy(net, x):
-    """The reference: autograd's Jacobian point by point, and NumPy's SVD."""
-    net.eval()
-    jacobians = [autograd_jacobian(lambda p: net(p[None])[0], p).numpy() for p in x]
-    net.train()
-    return np.linalg.svd(np.stack(jacobians))
+    return np.linalg.svd(jacobians_point_by_point(copy.deepcopy(net).eval(), x))
 
 
 POINTS = torch.randn(50, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -37,33 +37,20 @@ def test_the_table_has_for_each_point_what_autograd_and_numpy_find(kind, tmp_pat
     found = analyze(net, POINTS, table=tmp_path / f"points.{kind}", directions=True)
     table = read(found.table)
     u, sigma, vh = by_numpy(net, POINTS)
-    np.testing.assert_allclose(table.select("^sigma_.*$").to_numpy(), sigma)
+    np.testing.assert_allclose(table.select("^sigma_.*$"), sigma)
     np.testing.assert_allclose(table["condition_number"], sigma[:, 0] / sigma[:, -1])
+    np.testing.assert_allclose(found.condition, sigma[:, 0] / sigma[:, -1])
+    assert found.scalars == pytest.approx(summary_in_numpy(sigma))
+    assert "right-invertible at 100 %" in str(found)
     np.testing.assert_allclose(table["log_volume"], np.log(sigma).sum(1))
-    np.testing.assert_allclose(table.select("^input/.*$").to_numpy(), POINTS.numpy())
-    np.testing.assert_allclose(
-        table.select("^output/.*$").to_numpy(), net.eval()(POINTS).detach().numpy()
-    )
+    np.testing.assert_allclose(table.select("^input/.*$"), POINTS)
+    np.testing.assert_allclose(table.select("^output/.*$"), net.eval()(POINTS).detach())
     np.testing.assert_array_equal(table["rank"], (sigma > 1e-5).sum(1))
     assert set(table["band"]) == {"stable"}
     assert not table["unresolved"].any()
-    for columns, expected in (
-        ("^weakest_input/.*$", vh[:, 3]),
-        ("^weakest_output/.*$", u[:, :, 3]),
-    ):
-        overlap = (table.select(columns).to_numpy() * expected).sum(1)
+    for side, expected in (("input", vh[:, 3]), ("output", u[:, :, 3])):
+        overlap = (table.select(f"^weakest_{side}/.*$").to_numpy() * expected).sum(1)
         np.testing.assert_allclose(np.abs(overlap), 1)
-
-
-def test_the_summary_is_that_of_all_points():
-    net = network()
-    found = analyze(net, POINTS)
-    _, sigma, _ = by_numpy(net, POINTS)
-    expected = summary_in_numpy(sigma) | {"unresolved_fraction": 0.0}
-    assert found.scalars == pytest.approx(expected)
-    np.testing.assert_allclose(found.condition, sigma[:, 0] / sigma[:, -1])
-    assert torch.equal(found.inputs, POINTS)
-    assert "right-invertible at 100 %" in str(found)
 
 
 def test_the_most_expensive_outcome_is_named(monkeypatch):
@@ -90,9 +77,8 @@ def fragile(x):
 def test_bands_ranks_and_points_without_a_number_are_told_apart(tmp_path):
     x = torch.zeros(5, 2, dtype=torch.float64)
     x[:, 0] = torch.tensor([-1.5, -0.5, 0.5, 1.5, 2.5])
-    found = analyze(
-        fragile, x, table=tmp_path / "points.parquet", thresholds=Thresholds(rank_atol=1e-4)
-    )
+    options = {"table": tmp_path / "points.parquet", "thresholds": Thresholds(rank_atol=1e-4)}
+    found = analyze(fragile, x, **options)
     table = read(found.table)
     bands = ["singular", "ill-conditioned", "moderate", "stable", "nonfinite"]
     assert table["band"].to_list() == bands
@@ -113,10 +99,7 @@ def test_pieces_change_nothing_but_the_memory(kind, tmp_path, monkeypatch):
     pieces = analyze(net, POINTS, table=tmp_path / f"pieces.{kind}")
     assert pieces.scalars == pytest.approx(dict(whole.scalars))
     torch.testing.assert_close(pieces.singular_values, whole.singular_values)
-    assert read(pieces.table)["band"].to_list() == read(whole.table)["band"].to_list()
-    np.testing.assert_allclose(
-        read(pieces.table).select("^sigma.*$"), read(whole.table).select("^sigma.*$")
-    )
+    polars.testing.assert_frame_equal(read(pieces.table), read(whole.table))
 
 
 def test_of_more_points_than_are_kept_the_shares_are_of_all(monkeypatch, tmp_path):
@@ -163,8 +146,7 @@ def test_standardized_by_the_spread_of_the_points(monkeypatch):
     spread_x = x.numpy().std(0, ddof=1)
     spread_x[5] = 1
     spread_y = net.eval()(x).detach().numpy().std(0, ddof=1)
-    u, sigma, vh = by_numpy(net, x)
-    jacobians = (u * sigma[:, None]) @ vh[:, :4]
+    jacobians = jacobians_point_by_point(net, x)
     expected = np.linalg.svd(jacobians * spread_x / spread_y[:, None], compute_uv=False)
     np.testing.assert_allclose(found.singular_values, expected, rtol=1e-6)
     assert found.scale == "standardized"
@@ -186,10 +168,10 @@ def test_a_pair_is_judged_by_its_own_statistics_names_and_maps():
 
 def test_a_module_is_afterwards_as_it_was():
     net = network()
-    before = {name: value.clone() for name, value in net.state_dict().items()}
+    before = identity_of(net), state_of(net)
     analyze(net, POINTS, scale="standardized", precision="float64")
+    assert (identity_of(net), state_of(net)) == before
     assert all(part.training for part in net.modules())
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(p.grad is None for p in net.parameters())
 
 
@@ -222,6 +204,7 @@ def test_images_are_points_too():
         (fragile, [], {"scale": "standardized"}, ValueError, "at least one point"),
         (fragile, iter([POINTS]), {"scale": "standardized"}, ValueError, "read twice"),
         (fragile, POINTS, {"scale": "log"}, ValueError, "`scale` .* 'log'"),
+        (fragile, POINTS, {"truth": 3}, TypeError, "`truth` to be a module or a function, .* 3"),
         (fragile, POINTS, {"precision": "half"}, ValueError, "`precision` .* 'half'"),
         (fragile, POINTS, {"table": "points.xlsx"}, ValueError, r"\.csv or \.parquet"),
         (fragile, POINTS, {"input_names": ["a"]}, ValueError, "`input_names` .* 7 inputs, .* 1"),
@@ -246,17 +229,10 @@ def bent(x, by=0.0):
 def test_the_table_has_how_true_each_jacobian_is(kept, tmp_path, monkeypatch):
     monkeypatch.setattr("lightning_invert.analysis.points.MAX_POINTS_AT_ONCE", 20)
     monkeypatch.setattr("lightning_invert.analysis.tally.MAX_KEPT", kept)
-    found = analyze(
-        lambda x: bent(x, by=0.1),
-        POINTS,
-        truth=bent,
-        runs=[bent, lambda x: bent(x, by=0.2)],
-        table=tmp_path / "points.parquet",
-    )
-    of = [
-        torch.stack([autograd_jacobian(lambda p: bent(p[None], by)[0], p) for p in POINTS]).numpy()  # noqa: B023
-        for by in (0.1, 0.0, 0.2)
-    ]
+    bent_more, bent_most = partial(bent, by=0.1), partial(bent, by=0.2)
+    file = tmp_path / "points.parquet"
+    found = analyze(bent_more, POINTS, truth=bent, runs=[bent, bent_most], table=file)
+    of = [jacobians_point_by_point(function, POINTS) for function in (bent_more, bent, bent_most)]
     error = np.linalg.norm(of[0] - of[1], axis=(1, 2)) / np.linalg.norm(of[1], axis=(1, 2))
     log10 = np.log10(np.linalg.cond(of))
     table = read(found.table)
@@ -276,19 +252,10 @@ def test_the_table_has_how_true_each_jacobian_is(kept, tmp_path, monkeypatch):
 
 
 def test_another_run_is_called_what_it_is(tmp_path):
-    found = analyze(
-        bent,
-        POINTS,
-        truth={"other run": lambda x: bent(x, by=0.1)},
-        table=tmp_path / "a.csv",
-    )
+    truth = {"other run": partial(bent, by=0.1)}
+    found = analyze(bent, POINTS, truth=truth, table=tmp_path / "a.csv")
     assert "map, other run: Jacobian off by" in str(found)
     assert "other_condition_number" in read(found.table).columns
-
-
-def test_a_truth_is_a_function():
-    with pytest.raises(TypeError, match="`truth` to be a module or a function, but got 3"):
-        analyze(bent, POINTS, truth=3)
 
 
 def test_what_is_not_formed_is_held_against_nothing_and_this_is_said(caplog):

@@ -1,15 +1,17 @@
-"""What several of these tests fit: a pair, data whose process is known, a project of others."""
+"""What several of these tests fit, and fits with and without a callback."""
 
 from types import SimpleNamespace
 
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
-from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.identity import state_of
+from tests.projects import Smooth, loader, quiet_trainer
 
 
 def process(x):
-    """What `Smooth` measures."""
+    """Compute what `Smooth` measures."""
     z = (x - x.new_tensor([1000.0, 300.0, 0.5])) / x.new_tensor([100.0, 1.0, 0.01])
     y = torch.stack([torch.tanh(z[:, 0] + z[:, 1]), z[:, 1] - 0.5 * z[:, 2] ** 2], dim=1)
     return y * y.new_tensor([5000.0, 20.0]) + y.new_tensor([8000.0, 400.0])
@@ -27,8 +29,36 @@ def pair(dropout=0.0):
     return ForwardInverseModule(*nets)
 
 
-def fit_foreign(folder, callback, module=None, **options):
-    """Fit a project that knows nothing of us, with a callback."""
-    trainer = quiet_trainer(folder, callbacks=[callback], **options)
-    trainer.fit(module or Foreign(), loader(), loader(rows=100))
+class Recorded(CSVLogger):
+    """Keeps what a project logs itself."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.own = []
+
+    def log_metrics(self, metrics, step=None):
+        self.own += [(k, v) for k, v in metrics.items() if "invertib" not in k]
+
+
+def fit_unwatched_and_watched(folder, make, watch, *, data=None, **options):
+    """Fit what ``make`` builds without and with the callback, and compare to the bit.
+
+    Weights, buffers, identities of parameters and the project's own log are the same.
+    ``data`` makes the loaders of training and validation. Returns the trainer that watched.
+    """
+    ends = []
+    for callbacks in ([], [watch]):
+        torch.manual_seed(0)
+        module, logger = make(), Recorded(folder)
+        options = {"max_epochs": 2, **options}
+        trainer = quiet_trainer(folder, logger=logger, callbacks=callbacks, **options)
+        torch.manual_seed(1)
+        before = {name: id(p) for name, p in module.named_parameters(remove_duplicate=False)}
+        trainer.fit(module, *(data() if data else (loader(), loader())))
+        after = {name: id(p) for name, p in module.named_parameters(remove_duplicate=False)}
+        assert after == before
+        assert "log" not in vars(module)
+        assert "val_loss" in trainer.callback_metrics
+        ends.append((state_of(module), logger.own, trainer.current_epoch, trainer.global_step))
+    assert ends[0] == ends[1]
     return trainer

@@ -27,14 +27,11 @@ def scalars(trainer):
     return {k: v.item() for k, v in sorted(trainer.callback_metrics.items())}
 
 
-def two_processes(strategy, **options):
-    strategy = ModelParallelStrategy() if strategy == "fsdp2" else strategy
-    return quiet_trainer(".", devices=2, strategy=strategy, **options)
+def two_processes(**options):
+    return quiet_trainer(".", **{"devices": 2, "strategy": "ddp", **options})
 
 
 class Shard(IterableDataset):
-    """The rows of this process; all of them, where there is one."""
-
     def __init__(self, x, shards):
         self.x, self.shards = x, shards
 
@@ -75,10 +72,9 @@ def fit_shards(strategy, shards, **options):
     x = torch.randn(sum(shards), 5, generator=torch.Generator().manual_seed(0))
     watch = InvertibilityCallback(**options)
     settings = {"max_epochs": 2, "use_distributed_sampler": False, "callbacks": [watch]}
-    if strategy == "one":
-        trainer = quiet_trainer(".", **settings)
-    else:
-        trainer = two_processes(strategy, **settings)
+    if strategy == "fsdp2":
+        settings["strategy"] = ModelParallelStrategy()
+    trainer = quiet_trainer(".", **settings) if strategy == "one" else two_processes(**settings)
     trainer.fit(Net(strategy), DataLoader(x[:4], 2), DataLoader(Shard(x, shards), 4))
     return {**scalars(trainer), "points": watch.observations[0].num_points}
 
@@ -87,7 +83,7 @@ def fit_pair():
     """Watch everything there is to find of a pair, and stop on it."""
     watch = InvertibilityCallback(num_points=32, reachable_steps=5)
     stop = ConditioningEarlyStopping(stopping_threshold=16.0, patience=2)
-    trainer = two_processes("ddp", max_epochs=5, callbacks=[watch, stop])
+    trainer = two_processes(max_epochs=5, callbacks=[watch, stop])
     trainer.fit(pair(), datamodule=Known())
     forward = watch.observations[0]
     return {
@@ -117,7 +113,7 @@ def fit_failing(where, on_error):
 
     module = Foreign()
     watch = InvertibilityCallback({"f": {"module": forward, "input": take}}, on_error=on_error)
-    trainer = two_processes("ddp", max_epochs=2, callbacks=[watch])
+    trainer = two_processes(max_epochs=2, callbacks=[watch])
     try:
         trainer.fit(module, loader(), loader())
     except RuntimeError as error:
@@ -126,8 +122,6 @@ def fit_failing(where, on_error):
 
 
 class Rows(Callback):
-    """Keep the rows of the last epochs."""
-
     def __init__(self):
         self.seen = []
 
@@ -140,19 +134,14 @@ def fit_again(resume=None):
     """Fit a pair, from its beginning or from a checkpoint."""
     rows = Rows()
     saved = ModelCheckpoint("checkpoints", "{epoch}", save_top_k=-1, every_n_epochs=1)
-    trainer = two_processes(
-        "ddp",
-        max_epochs=4,
-        callbacks=[InvertibilityCallback(), rows, saved],
-        enable_checkpointing=True,
-    )
+    callbacks = [InvertibilityCallback(), rows, saved]
+    trainer = two_processes(max_epochs=4, callbacks=callbacks, enable_checkpointing=True)
     module = pair()
     trainer.fit(module, datamodule=Smooth(batch_size=16), ckpt_path=resume)
     return scalars(trainer), [p.flatten().tolist() for p in module.parameters()], rows.seen
 
 
 def everything(strategy):
-    """Return what all fits of a strategy find."""
     found = {"shards": {n: fit_shards(strategy, shards, **o) for n, (shards, o) in SHARDS.items()}}
     if strategy == "fsdp2":
         try:

@@ -1,23 +1,20 @@
-"""Whole runs in which training reacts to conditioning."""
-
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import ForwardInverseModule, JacobianConsistency
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
-from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.projects import Foreign, Smooth, fit_project, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
 P95 = "invertibility/forward/log10_cond_p95"
 
 
 def plant(seed=0):
-    """Three inputs, two outputs, the second of which is small."""
     x = 2 * torch.rand(512, 3, generator=torch.Generator().manual_seed(seed)) - 1
     y = torch.stack([x[:, 0] + 0.5 * x[:, 2], 0.1 * x[:, 1]], dim=1)
     return DataLoader(TensorDataset(x, y), 64)
@@ -39,9 +36,8 @@ class Learner(Foreign):
 
 def fit(folder, module, *callbacks, epochs=60, **options):
     watch = InvertibilityCallback(num_points=128, figures=False)
-    trainer = quiet_trainer(folder, max_epochs=epochs, callbacks=[watch, *callbacks], **options)
-    trainer.fit(module, plant(), plant(1))
-    return trainer, watch
+    options |= {"module": module, "data": (plant(), plant(1)), "max_epochs": epochs}
+    return fit_project(folder, watch, *callbacks, **options), watch
 
 
 def test_a_model_that_collapses_is_stopped_while_its_last_good_checkpoint_is_fresh(tmp_path):
@@ -61,40 +57,24 @@ def test_a_model_that_collapses_is_stopped_while_its_last_good_checkpoint_is_fre
     assert (torch.linalg.matrix_rank(jacobian) == 2).float().mean() > 0.9
 
 
-def test_a_model_that_is_stopping_threshold_is_stopped(tmp_path):
-    stop = ConditioningEarlyStopping("forward", stopping_threshold=1.6, patience=3)
-    trainer, watch = fit(tmp_path, Learner(), stop)
-    p95 = [look["log10_cond"][5] for look in watch.history["forward"]]
-    assert stop.stopping_reason == "good"
-    assert max(p95[-3:]) <= 1.6
-    assert len(p95) == trainer.current_epoch < 60
-
-
-def test_a_model_whose_conditioning_no_longer_improves_is_stopped(tmp_path):
-    stop = ConditioningEarlyStopping("forward", stop_when_stalled=True, min_delta=0.05, patience=5)
-    trainer, watch = fit(tmp_path, Learner(), stop)
-    p95 = [look["log10_cond"][5] for look in watch.history["forward"]]
-    assert stop.stopping_reason == "stalled"
-    assert min(p95[-5:]) > min(p95[:-5]) - 0.05
-    assert trainer.current_epoch < 60
-
-
-def test_the_checkpoint_of_the_best_conditioned_epoch_has_its_weights(tmp_path):
+def test_stock_callbacks_keep_the_best_conditioned_epoch_and_stop_by_it(tmp_path):
     keep = ModelCheckpoint(tmp_path, "best", monitor=P95)
-    _, watch = fit(tmp_path, Learner(), keep, epochs=8, enable_checkpointing=True)
-    best = min(look["log10_cond"][5] for look in watch.history["forward"])
-    assert keep.best_model_score.item() == pytest.approx(best)
+    stop = EarlyStopping(P95, patience=6, min_delta=1e9)
+    trainer, watch = fit(tmp_path, Learner(), keep, stop, epochs=20, enable_checkpointing=True)
+    assert trainer.current_epoch == 7
+    p95 = [look["log10_cond"][5] for look in watch.history["forward"]]
+    assert keep.best_model_score.item() == pytest.approx(min(p95))
     weights = torch.load(tmp_path / "best.ckpt", weights_only=True)
-    assert weights["epoch"] == np.argmin([k["log10_cond"][5] for k in watch.history["forward"]])
+    assert weights["epoch"] == np.argmin(p95)
 
 
 def test_the_term_of_the_slope_lowers_what_is_watched_of_it(tmp_path):
     found = []
     for term in (None, JacobianConsistency(1.0)):
         torch.manual_seed(0)
-        trainer = quiet_trainer(tmp_path, max_epochs=6, callbacks=[InvertibilityCallback()])
         module = ForwardInverseModule(alpha=0.0, jacobian_consistency=term, learning_rate=0.005)
-        trainer.fit(module, datamodule=Smooth())
+        options = {"module": module, "data": (Smooth(),), "max_epochs": 6}
+        trainer = fit_project(tmp_path, InvertibilityCallback(), **options)
         tag = "invertibility/round_trip/jacobian_consistency_error"
         found.append(trainer.callback_metrics[tag].item())
     assert found[1] < found[0]
@@ -109,7 +89,7 @@ def test_optuna_prunes_a_trial_by_its_conditioning(tmp_path):
     def objective(trial):
         torch.manual_seed(0)
         prune = PyTorchLightningPruningCallback(trial, monitor=FULL_RANK)
-        trainer, watch = None, InvertibilityCallback(num_points=64, figures=False)
+        watch = InvertibilityCallback(num_points=64, figures=False)
         trainer = quiet_trainer(tmp_path, max_epochs=8, callbacks=[watch, prune])
         collapse = trial.suggest_categorical("collapse", [20, 3])
         try:
@@ -142,8 +122,7 @@ def test_a_sweep_that_reports_callback_metrics_sees_every_epoch(tmp_path):
                 reports.append({k: v.item() for k, v in trainer.callback_metrics.items()})
 
     watch = InvertibilityCallback(num_points=32)
-    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[Report(), watch])
-    trainer.fit(Foreign(), loader(), loader())
+    fit_project(tmp_path, Report(), watch, max_epochs=3)
     assert len(reports) == 3
     for report, look in zip(reports, watch.history["forward"], strict=True):
         assert report[FULL_RANK] == pytest.approx(look["rank_shares"][0])

@@ -6,7 +6,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.watch.scalars import scalar_named, scalar_names
-from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.projects import Foreign, Smooth, fit_project, loader, quiet_trainer
 
 
 class Pretend(InvertibilityCallback):
@@ -32,6 +32,14 @@ def run(folder, values, stop, **fit):
     return trainer
 
 
+def fit_watched(folder, stop, maps=None, **options):
+    watch = InvertibilityCallback(maps, figures=False)
+    return fit_project(folder, watch, stop, **{"max_epochs": 3, **options})
+
+
+LARGER = {"monitor": "full_rank_fraction"}
+
+
 @pytest.mark.parametrize(
     ("values", "options", "epoch", "reason"),
     [
@@ -47,26 +55,16 @@ def run(folder, values, stop, **fit):
          "stalled"),
         ([1, None, None, 1, 1], {"stopping_threshold": 2.0, "patience": 3}, 4, "good"),
         ([None, None, None], {"stopping_threshold": 2.0}, None, None),
+        # A scalar that is better when it is larger.
+        ([0.5, 1.0, 1.0], {**LARGER, "stopping_threshold": 1.0, "patience": 2}, 2, "good"),
+        ([1.0, 0.5, 0.5], {**LARGER, "divergence_threshold": 0.9, "patience": 2}, 2, "bad"),
+        ([0.5, 0.5, 0.5], {**LARGER, "stop_when_stalled": True, "patience": 2}, 2, "stalled"),
     ],
 )  # fmt: skip
 def test_it_stops_when_a_condition_has_held_long_enough(tmp_path, values, options, epoch, reason):
     stop = ConditioningEarlyStopping(**options)
     run(tmp_path, values, stop)
     assert (stop.stopped_epoch, stop.stopping_reason) == (epoch, reason)
-
-
-@pytest.mark.parametrize(
-    ("values", "options", "reason"),
-    [
-        ([0.5, 1.0, 1.0], {"stopping_threshold": 1.0, "patience": 2}, "good"),
-        ([1.0, 0.5, 0.5], {"divergence_threshold": 0.9, "patience": 2}, "bad"),
-        ([0.5, 0.5, 0.5], {"stop_when_stalled": True, "patience": 2}, "stalled"),
-    ],
-)
-def test_a_scalar_that_is_better_when_larger_is_taken_so(tmp_path, values, options, reason):
-    stop = ConditioningEarlyStopping(monitor="full_rank_fraction", **options)
-    run(tmp_path, values, stop)
-    assert (stop.stopped_epoch, stop.stopping_reason) == (2, reason)
 
 
 @pytest.mark.parametrize("name", scalar_names())
@@ -80,8 +78,8 @@ def test_every_scalar_can_be_monitored_in_its_sense(name):
 def test_the_error_of_a_round_trip_ends_a_fit(tmp_path):
     stop = ConditioningEarlyStopping("round_trip", "consistency_error", divergence_threshold=0.0)
     watch = InvertibilityCallback(figures=False)
-    trainer = quiet_trainer(tmp_path, max_epochs=9, callbacks=[watch, stop])
-    trainer.fit(ForwardInverseModule(), datamodule=Smooth())
+    module, data = ForwardInverseModule(), (Smooth(),)
+    fit_project(tmp_path, watch, stop, module=module, data=data, max_epochs=9)
     assert (stop.stopped_epoch, stop.stopping_reason) == (2, "bad")
 
 
@@ -117,11 +115,7 @@ def test_two_of_them_have_states_of_their_own():
         ({"stop_when_stalled": True, "min_delta": -1.0}, "`min_delta`"),
         ({"stopping_threshold": 5.0, "divergence_threshold": 3.0}, "`stopping_threshold`"),
         (
-            {
-                "monitor": "full_rank_fraction",
-                "stopping_threshold": 0.5,
-                "divergence_threshold": 0.9,
-            },
+            {**LARGER, "stopping_threshold": 0.5, "divergence_threshold": 0.9},
             "`stopping_threshold`",
         ),
     ],
@@ -132,9 +126,8 @@ def test_names_the_argument_that_is_wrong(options, words):
 
 
 def test_a_trainer_that_watches_nothing_is_told_so(tmp_path):
-    trainer = quiet_trainer(tmp_path, callbacks=[ConditioningEarlyStopping(stopping_threshold=2.0)])
     with pytest.raises(MisconfigurationException, match="InvertibilityCallback"):
-        trainer.fit(Foreign(), loader(), loader())
+        fit_project(tmp_path, ConditioningEarlyStopping(stopping_threshold=2.0))
 
 
 def test_a_map_that_is_not_watched_is_named(tmp_path):
@@ -149,8 +142,7 @@ def test_of_several_watchers_it_follows_the_one_that_watches_its_map(tmp_path):
         InvertibilityCallback({"whole": "encoder"}, figures=False),
     ]
     stop = ConditioningEarlyStopping("whole", stopping_threshold=16.0, patience=3)
-    trainer = quiet_trainer(tmp_path, max_epochs=10, callbacks=[*watchers, stop])
-    trainer.fit(Foreign(), loader(), loader())
+    fit_project(tmp_path, *watchers, stop, max_epochs=10)
     assert stop.stopped_epoch == 2
 
 
@@ -163,36 +155,19 @@ def test_it_judges_only_what_was_seen_of_its_own_map(tmp_path):
             return self.encoder(x)
 
     module = FailsAfterOne()
-    watch = InvertibilityCallback({"works": "encoder", "fails": module.watched}, figures=False)
+    maps = {"works": "encoder", "fails": module.watched}
     stop = ConditioningEarlyStopping("fails", stop_when_stalled=True, patience=2)
-    trainer = quiet_trainer(tmp_path, max_epochs=6, callbacks=[watch, stop])
     with pytest.warns(UserWarning, match="map 'fails' cannot be watched"):
-        trainer.fit(module, loader(), loader())
+        trainer = fit_watched(tmp_path, stop, maps, module=module, max_epochs=6)
     assert (trainer.current_epoch, stop.stopped_epoch) == (6, None)
 
 
 @pytest.mark.parametrize("monitor", ["stable_rank_median", "fragile_recall"])
 def test_a_scalar_that_the_map_does_not_have_is_said_and_ends_no_fit(tmp_path, monitor):
     stop = ConditioningEarlyStopping(monitor=monitor, stopping_threshold=0.5)
-    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(), stop])
     words = f"{monitor} of map 'forward' is not logged.* and a truth was given"
     with pytest.warns(UserWarning, match=words):
-        trainer.fit(Foreign(), loader(), loader())
-    assert trainer.current_epoch == 3
-
-
-def test_a_default_map_that_cannot_be_watched_ends_no_fit_by_its_early_stop(tmp_path):
-    class Labels(Foreign):
-        def forward(self, x):
-            return self.encoder(x).argmax(1)
-
-        def step(self, batch):
-            return self.encoder(batch[0]).sum()
-
-    stop = ConditioningEarlyStopping(stopping_threshold=2.0)
-    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(), stop])
-    with pytest.warns(UserWarning, match="not clear what to watch"):
-        trainer.fit(Labels(), loader(), loader())
+        trainer = fit_watched(tmp_path, stop)
     assert trainer.current_epoch == 3
 
 
@@ -201,8 +176,7 @@ def test_a_map_of_one_of_several_dataloaders_is_judged_where_it_was_looked_at(tm
     stop = ConditioningEarlyStopping(
         "dataloader_1/forward", "full_rank_fraction", stopping_threshold=0.0, patience=3
     )
-    trainer = quiet_trainer(tmp_path, max_epochs=9, callbacks=[watch, stop])
-    module = Foreign()
+    module, data = Foreign(), (loader(), [loader(), loader()])
     module.validation_step = lambda batch, batch_idx, dataloader_idx=0: None
-    trainer.fit(module, loader(), [loader(), loader()])
+    fit_project(tmp_path, watch, stop, module=module, data=data, max_epochs=9)
     assert stop.stopped_epoch == 4  # epochs 0, 2 and 4 were watched

@@ -9,8 +9,8 @@ import torch
 
 from lightning_invert.callbacks import InvertibilityCallback
 from tests.callbacks.fits import Known, pair
-from tests.callbacks.trainer_options import OPTIONS, Noisy, WithInverse, loader
-from tests.projects import Foreign, quiet_trainer
+from tests.callbacks.trainer_options import OPTIONS, Noisy, WithInverse
+from tests.projects import Foreign, loader, quiet_trainer
 
 
 def everything_after_fit(folder, watch, *, module=Noisy, callbacks=(), num_workers=0, **options):
@@ -18,7 +18,7 @@ def everything_after_fit(folder, watch, *, module=Noisy, callbacks=(), num_worke
     np.random.seed(3)
     random.seed(3)
     module = module()
-    data = [loader(num_workers, shuffle=True), loader(num_workers)]
+    data = [loader(shuffle=shuffle, num_workers=num_workers) for shuffle in (True, False)]
     callbacks = [*(kind() for kind in callbacks), *watch]
     trainer = quiet_trainer(folder, max_epochs=4, callbacks=callbacks, **options)
     trainer.fit(module, *([Known()] if hasattr(module, "forward_net") else data))
@@ -54,15 +54,12 @@ def test_watching_changes_nothing(options, tmp_path):
     assert len(watch.history["forward"]) >= 4
 
 
-MAPS = {"f": {"module": "", "reach": {"inverse": "propose", "outcomes": 1}}}
-
-
 @pytest.mark.parametrize("kind", ["pair", "foreign"])
 @pytest.mark.filterwarnings("ignore:.* gives another output:UserWarning")
 def test_what_is_found_beside_the_spectrum_changes_nothing(tmp_path, kind):
     torch.manual_seed(1)
-    truth = Foreign().encoder.double()
-    maps = {"f": {**MAPS["f"], "truth": truth}}
+    reach = {"inverse": "propose", "outcomes": 1}
+    maps = {"f": {"module": "", "reach": reach, "truth": Foreign().encoder.double()}}
     watch = InvertibilityCallback(None if kind == "pair" else maps, reachable_steps=10)
     module = (lambda: pair(dropout=0.5)) if kind == "pair" else WithInverse
     assert_alike(tmp_path, watch, module=module)

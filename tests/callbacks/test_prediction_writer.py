@@ -9,9 +9,7 @@ from tests.projects import Foreign, Smooth, loader, quiet_trainer
 
 def predict(folder, module, data, file="predictions.csv"):
     writer = PredictionWriter(file)
-    trainer = quiet_trainer(folder, callbacks=[writer])
-    found = trainer.predict(module, data)
-    return writer, found
+    return writer, quiet_trainer(folder, callbacks=[writer]).predict(module, data)
 
 
 def test_rows_are_what_predict_returns_under_the_variables_names(tmp_path, caplog):
@@ -65,8 +63,8 @@ def test_an_existing_file_is_never_replaced(tmp_path):
 
 
 def test_an_absolute_path_is_taken_as_it_is(tmp_path):
-    writer, _ = predict(tmp_path / "logs", Foreign(), loader(), tmp_path / "elsewhere" / "p.csv")
-    assert writer.written == tmp_path / "elsewhere" / "p.csv"
+    file = tmp_path / "elsewhere" / "p.csv"
+    assert predict(tmp_path / "logs", Foreign(), loader(), file)[0].written == file
 
 
 def test_what_cannot_be_written_is_named(tmp_path):

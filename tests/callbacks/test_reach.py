@@ -1,7 +1,3 @@
-"""Outcomes that are asked for while a pair is trained: what is logged, and that it changes nothing."""
-
-import copy
-
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -12,7 +8,8 @@ from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityC
 from lightning_invert.watch.findings.reach import TOLERANCE
 from lightning_invert.watch.scalars import scalar_names
 from tests.callbacks.fits import pair
-from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.identity import state_of
+from tests.projects import Foreign, Smooth, fit_project
 
 TAG = "invertibility/forward/reachable_fraction"
 
@@ -22,14 +19,11 @@ def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(t
     keep = ModelCheckpoint(tmp_path / "kept", monitor=TAG, mode="max")
     stop = ConditioningEarlyStopping("forward", "reachable_fraction", divergence_threshold=0.0)
     logger = CSVLogger(tmp_path)
-    trainer = quiet_trainer(
-        tmp_path, max_epochs=3, callbacks=[watch, keep, stop], logger=logger,
-        enable_checkpointing=True,
-    )  # fmt: skip
+    options = {"max_epochs": 3, "logger": logger, "enable_checkpointing": True}
     module, data = pair(), Smooth()
     wind, heat, load = data.inputs
     data.inputs = (wind._replace(low=600.0, high=1400.0), heat._replace(low=298.5), load)
-    trainer.fit(module, datamodule=data)
+    trainer = fit_project(tmp_path, watch, keep, stop, module=module, data=(data,), **options)
     told = {tag.rpartition("/")[2] for tag in trainer.callback_metrics if "reach" in tag}
     assert told == set(scalar_names("reach"))
     assert TAG in logger.experiment.metrics_keys
@@ -42,18 +36,12 @@ def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(t
     found = watch.observations[0]
     y = y[(found.inputs[:, None] == x).all(2).double().argmax(1)]
     low, high = x.min(0).values, x.max(0).values
-    bounds = (torch.stack((low.new_tensor(600), low.new_tensor(298.5), low[2])), high)
-    bounds[1][0] = 1400
+    low[:2], high[0] = torch.tensor([600, 298.5]), 1400
     module.eval()
     solved = solve(
-        lambda x: module(x),
-        y,
-        bounds=bounds,
-        starts=module.inverse(y).detach(),
-        max_steps=10,
-        tolerance=TOLERANCE,
-        scale=(module.scale_x.std, module.scale_y.std),
-    )
+        lambda x: module(x), y, bounds=(low, high), starts=module.inverse(y).detach(),
+        max_steps=10, tolerance=TOLERANCE, scale=(module.scale_x.std, module.scale_y.std),
+    )  # fmt: skip
     reached = found.findings["reach"].reached
     assert trainer.callback_metrics[TAG] == reached.double().mean()
     assert 0.2 < reached.double().mean() < 0.8
@@ -65,10 +53,9 @@ def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(t
 
 def test_it_is_off_by_default(tmp_path):
     data = Smooth()
-    data.inputs = tuple(one._replace(low=2.0, high=1.0) for one in data.inputs)  # is not even read
+    data.inputs = tuple(v._replace(low=2.0, high=1.0) for v in data.inputs)  # is not even read
     watch = InvertibilityCallback()
-    trainer = quiet_trainer(tmp_path, callbacks=[watch])
-    trainer.fit(pair(), datamodule=data)
+    trainer = fit_project(tmp_path, watch, module=pair(), data=(data,))
     assert not [tag for tag in trainer.callback_metrics if "reach" in tag]
     assert "reach" not in watch.observations[0].findings
 
@@ -76,20 +63,19 @@ def test_it_is_off_by_default(tmp_path):
 @pytest.mark.parametrize("loop", ["validate", "test"])
 def test_it_is_told_after_fit_too(tmp_path, loop):
     watch = InvertibilityCallback(reachable_steps=1)
-    trainer = quiet_trainer(tmp_path, callbacks=[watch])
     module, data = pair(), Smooth()
-    trainer.fit(module, datamodule=data)
+    trainer = fit_project(tmp_path, watch, module=module, data=(data,))
     (found,) = getattr(trainer, loop)(module, dataloaders=data.val_dataloader(), verbose=False)
     assert TAG in {tag.removeprefix("test/") for tag in found}
 
 
 def test_a_module_that_does_not_say_from_where_is_refused_before_the_first_step(tmp_path):
     module = Foreign()
-    before = copy.deepcopy(module.state_dict())
+    before = state_of(module)
     watch = InvertibilityCallback(reachable_steps=10)
     with pytest.raises(ValueError, match="Expected argument `reachable_steps` to be None"):
-        quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
-    torch.testing.assert_close(module.state_dict(), before, rtol=0, atol=0)
+        fit_project(tmp_path, watch, module=module)
+    assert state_of(module) == before
 
 
 def test_an_inverse_that_fails_is_said_before_the_first_step_and_later_ends_no_fit(tmp_path):
@@ -102,15 +88,12 @@ def test_an_inverse_that_fails_is_said_before_the_first_step_and_later_ends_no_f
         return torch.zeros(len(y), 5)
 
     maps = {"f": {"module": "", "reach": {"inverse": broken, "outcomes": 1}}}
-    calls = None
-    watch = InvertibilityCallback(maps, reachable_steps=3)
-    with pytest.raises(RuntimeError, match="because of its reach: ZeroDivisionError: a pole"):
-        quiet_trainer(tmp_path, callbacks=[watch]).fit(Foreign(), loader(), loader())
+    calls, words = None, "because of its reach: ZeroDivisionError: a pole"
+    with pytest.raises(RuntimeError, match=words):
+        fit_project(tmp_path, InvertibilityCallback(maps, reachable_steps=3))
     calls = []
-    watch = InvertibilityCallback(maps, reachable_steps=3)
-    trainer = quiet_trainer(tmp_path, callbacks=[watch], max_epochs=3)
-    with pytest.warns(
-        UserWarning, match="because of its reach: ZeroDivisionError: a pole. The map is missing"
-    ):
-        trainer.fit(Foreign(), loader(), loader())
+    with pytest.warns(UserWarning, match=f"{words}. The map is missing"):
+        trainer = fit_project(
+            tmp_path, InvertibilityCallback(maps, reachable_steps=3), max_epochs=3
+        )
     assert trainer.current_epoch == 3

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_invert.callbacks import InvertibilityCallback
-from tests.projects import Foreign, loader, quiet_trainer
+from tests.projects import Foreign, fit_project, loader, quiet_trainer
 
 
 def fit(folder, until, *, resume=None, **options):
@@ -37,37 +37,23 @@ def test_a_resumed_fit_draws_the_evolution_from_its_beginning(tmp_path):
     assert (tmp_path / "figures" / "forward_evolution.png").exists()
 
 
-def test_a_long_fit_keeps_a_bounded_history(tmp_path, monkeypatch):
-    monkeypatch.setattr("lightning_invert.watch.history.MAX_LOOKS", 8)
-    watch = fit(tmp_path, 30)
-    epochs = [look["epoch"] for look in watch.history["forward"]]
-    assert len(epochs) == 8
-    assert (epochs[0], epochs[-1]) == (0, 29)
-
-
 def test_a_second_fit_has_a_history_of_its_own(tmp_path):
     watch = InvertibilityCallback(num_points=20)
     for _ in range(2):
-        quiet_trainer(tmp_path, max_epochs=2, callbacks=[watch]).fit(Foreign(), loader(), loader())
+        fit_project(tmp_path, watch, max_epochs=2)
     assert [look["epoch"] for look in watch.history["forward"]] == [0, 1]
 
 
 def test_a_fit_that_goes_on_keeps_its_history(tmp_path):
     watch = InvertibilityCallback(num_points=20)
-    trainer, module = quiet_trainer(tmp_path, max_epochs=2, callbacks=[watch]), Foreign()
-    trainer.fit(module, loader(), loader())
+    trainer = fit_project(tmp_path, watch, max_epochs=2)
     trainer.fit_loop.max_epochs = 4
-    trainer.fit(module, loader(), loader())
+    trainer.fit(trainer.lightning_module, loader(), loader())
     assert [look["epoch"] for look in watch.history["forward"]] == [0, 1, 2, 3]
 
 
 def test_two_watchers_in_a_trainer_have_states_of_their_own(tmp_path):
-    watchers = [
-        InvertibilityCallback({"a": "encoder"}),
-        InvertibilityCallback({"b": "encoder"}),
-    ]
-    trainer = quiet_trainer(tmp_path, callbacks=watchers)
-    trainer.fit(Foreign(), loader(), loader())
+    trainer = fit_project(tmp_path, *(InvertibilityCallback({n: "encoder"}) for n in "ab"))
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     states = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
     found = [state for key, state in states.items() if "InvertibilityCallback" in key]

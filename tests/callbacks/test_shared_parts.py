@@ -2,18 +2,19 @@
 
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lightning_invert import InvertibilityCallback, analyze
+from tests.callbacks.fits import fit_unwatched_and_watched
 from tests.identity import identity_of, state_of
-from tests.projects import Foreign, loader, quiet_trainer
+from tests.projects import Foreign
+from tests.watch.reference import spectra_point_by_point
 
 
-class Plain(Foreign):
-    """A project whose forward goes through ``net``."""
-
+class SharingParts(Foreign):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
@@ -24,31 +25,31 @@ class Plain(Foreign):
         return self.net(x)
 
 
-class PartOfASequential(Plain):
+class PartOfASequential(SharingParts):
     def build(self):
         self.net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
         self.backbone = self.net[0]
 
 
-class SequentialOfAttributes(Plain):
+class SequentialOfAttributes(SharingParts):
     def build(self):
         self.first, self.last = nn.Linear(5, 8), nn.Linear(8, 3)
         self.net = nn.Sequential(self.first, nn.Tanh(), self.last)
 
 
-class OneLayerTwice(Plain):
+class OneLayerTwice(SharingParts):
     def build(self):
         layer = nn.Linear(5, 5)
         self.net = nn.Sequential(layer, nn.Tanh(), layer, nn.Linear(5, 3))
 
 
-class DictionaryOfAliases(Plain):
+class DictionaryOfAliases(SharingParts):
     def build(self):
         self.net = nn.Sequential(OrderedDict(body=nn.Linear(5, 8), head=nn.Linear(8, 3)))
         self.parts = nn.ModuleDict({"body": self.net.body, "head": self.net.head})
 
 
-class SharedBuffersAndTiedWeights(Plain):
+class SharedBuffersAndTiedWeights(SharingParts):
     def build(self):
         norm = nn.BatchNorm1d(5)
         self.net = nn.Sequential(nn.Linear(5, 5), norm, nn.Tanh(), nn.Linear(5, 5), nn.Linear(5, 3))
@@ -56,7 +57,7 @@ class SharedBuffersAndTiedWeights(Plain):
         self.norms = nn.ModuleList([norm, norm])
 
 
-class SharedRecurrence(Plain):
+class SharedRecurrence(SharingParts):
     def build(self):
         self.cell = nn.GRU(5, 3, batch_first=True)
         self.cells = nn.ModuleList([self.cell])
@@ -65,56 +66,32 @@ class SharedRecurrence(Plain):
         return self.cells[0](x[:, None])[0][:, 0]
 
 
-PROJECTS = [
-    PartOfASequential,
-    SequentialOfAttributes,
-    OneLayerTwice,
-    DictionaryOfAliases,
-    SharedBuffersAndTiedWeights,
-    SharedRecurrence,
-]
+PROJECTS = SharingParts.__subclasses__()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])
 @pytest.mark.parametrize("project", PROJECTS)
 def test_a_fit_with_shared_parts_ends_with_the_same_weights(tmp_path, project, precision):
-    states = []
-    for callbacks in ([], [InvertibilityCallback()]):
-        module = project()
-        trainer = quiet_trainer(tmp_path, max_epochs=2, precision=precision, callbacks=callbacks)
-        torch.manual_seed(1)
-        before = {name: id(p) for name, p in module.named_parameters(remove_duplicate=False)}
-        trainer.fit(module, loader(), loader())
-        after = {name: id(p) for name, p in module.named_parameters(remove_duplicate=False)}
-        assert after == before
-        states.append((state_of(module), float(trainer.callback_metrics["val_loss"])))
-    assert states[0] == states[1]
+    watch = InvertibilityCallback()
+    fit_unwatched_and_watched(tmp_path, project, watch, precision=precision)
 
 
 @pytest.mark.parametrize("project", PROJECTS)
 def test_to_analyze_in_float64_leaves_shared_parts_as_they_are(project):
     module, points = project().eval(), torch.randn(9, 5)
     module(points)
-    identity, state = identity_of(module), state_of(module)
+    before = identity_of(module), state_of(module)
     observation = analyze(module, points, precision="float64")
-    assert identity_of(module) == identity
-    assert state_of(module) == state
-
-    double = project().eval().double()
-    jacobians = [
-        torch.autograd.functional.jacobian(lambda x: double(x[None])[0], point)
-        for point in points.double()
-    ]
-    expected = torch.linalg.svdvals(torch.stack(jacobians))
-    torch.testing.assert_close(observation.singular_values, expected, rtol=1e-9, atol=1e-12)
+    assert (identity_of(module), state_of(module)) == before
+    expected = spectra_point_by_point(project().eval().double(), points.double())
+    np.testing.assert_allclose(observation.singular_values, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_part_that_fails_in_float64_leaves_shared_parts_as_they_are():
     module = PartOfASequential()
     module.net.append(nn.Identity())
     module.net[3].forward = lambda x: x.float() @ torch.ones(3, 3)  # insists on float32
-    identity, state = identity_of(module), state_of(module)
+    before = identity_of(module), state_of(module)
     with pytest.raises(Exception, match="insists on a dtype"):
         analyze(module, torch.randn(9, 5), precision="float64")
-    assert identity_of(module) == identity
-    assert state_of(module) == state
+    assert (identity_of(module), state_of(module)) == before

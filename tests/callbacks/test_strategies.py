@@ -1,5 +1,3 @@
-"""Several processes: the summary is of all their points, the same on each, and that of one."""
-
 import warnings
 
 import numpy as np

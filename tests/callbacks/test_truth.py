@@ -1,6 +1,3 @@
-"""A truth that is watched: what is logged of it, and that it changes nothing."""
-
-import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -10,7 +7,7 @@ from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityC
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.scalars import scalar_names
 from tests.callbacks.fits import Known, pair, process
-from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.projects import Smooth, fit_project
 
 
 def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
@@ -20,12 +17,9 @@ def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
         "round_trip", "cond_rank_correlation", divergence_threshold=-1.0
     )
     logger = CSVLogger(tmp_path)
-    trainer = quiet_trainer(
-        tmp_path, max_epochs=2, callbacks=[watch, keep, stop], enable_checkpointing=True,
-        logger=logger,
-    )  # fmt: skip
+    options = {"max_epochs": 2, "logger": logger, "enable_checkpointing": True}
     module = pair()
-    trainer.fit(module, datamodule=Known())
+    trainer = fit_project(tmp_path, watch, keep, stop, module=module, data=(Known(),), **options)
     for name in ("forward", "round_trip"):
         tags = {f"invertibility/{name}/{scalar}" for scalar in scalar_names("truth")}
         assert tags <= set(trainer.callback_metrics)
@@ -49,33 +43,6 @@ def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
 
 
 def test_data_without_a_known_process_have_no_truth(tmp_path):
-    trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()])
-    trainer.fit(pair(), datamodule=Smooth())
+    trainer = fit_project(tmp_path, InvertibilityCallback(), module=pair(), data=(Smooth(),))
     assert not [tag for tag in trainer.callback_metrics if "jacobian_error" in tag]
     assert pair().invertibility_maps()["forward"]["truth"] is None
-
-
-@pytest.mark.parametrize("kind", ["callable", "module", "path"])
-def test_any_map_is_held_against_what_its_specification_names(tmp_path, kind):
-    module = Foreign()
-    torch.manual_seed(5)
-    other = Foreign().encoder
-    module.other = other
-    truth = {"callable": lambda x: other(x), "module": other, "path": "other"}[kind]
-    watch = InvertibilityCallback({"f": {"module": "encoder", "truth": truth}})
-    quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
-    (found,) = watch.observations
-    reference = analyze(module.eval().encoder, found.inputs, truth=other)
-    torch.testing.assert_close(found.findings["truth"].error, reference.findings["truth"].error)
-    torch.testing.assert_close(
-        found.findings["truth"].singular_values, reference.findings["truth"].singular_values
-    )
-
-
-def test_a_truth_that_fails_is_said_before_the_first_step(tmp_path):
-    def broken(x):
-        raise ZeroDivisionError("a pole")
-
-    watch = InvertibilityCallback({"f": {"module": "encoder", "truth": broken}})
-    with pytest.raises(RuntimeError, match="because of its truth: ZeroDivisionError: a pole"):
-        quiet_trainer(tmp_path, callbacks=[watch]).fit(Foreign(), loader(), loader())

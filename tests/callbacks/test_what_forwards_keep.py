@@ -5,15 +5,20 @@ import types
 from collections import defaultdict, namedtuple
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from lightning_invert import InvertibilityCallback
-from tests.identity import identity_of, state_of
-from tests.projects import Foreign, loader, quiet_trainer
+from lightning_invert.watch.isolation import isolated
+from tests.callbacks.fits import fit_unwatched_and_watched
+from tests.identity import identity_of
+from tests.projects import Foreign, fit_project, loader, quiet_trainer
+from tests.watch.reference import spectra_point_by_point
 
+MAPS = {"forward": {"module": "", "input": 0}}
 FEATURES, SEEN = {}, []
 State = namedtuple("State", "mean count")
 
@@ -64,9 +69,6 @@ class Keeping(Foreign):
         super().__init__()
         FEATURES.clear(), SEEN.clear()
         self.prepare()
-
-    def prepare(self):
-        """Make what is kept."""
 
     def on_validation_epoch_end(self):
         self.log("own", float(self.value()))
@@ -195,8 +197,6 @@ class BackwardHook(Keeping):
 
 
 class CacheInside(Keeping):
-    """A closure as an attribute, with a cache inside."""
-
     def prepare(self):
         cache = {}
 
@@ -213,57 +213,21 @@ class CacheInside(Keeping):
         return sum(self.cache().values())
 
 
-PROJECTS = [
-    AttributeMeter,
-    AttributeSlots,
-    Namespace,
-    Subclassed,
-    ClosureOfAHook,
-    NonlocalOfAHook,
-    GlobalOfAHook,
-    MethodOfACollector,
-    HookThatComputes,
-    BackwardHook,
-    CacheInside,
-]
-
-
-class Recorded(CSVLogger):
-    """A logger that keeps what it is given."""
-
-    def __init__(self, folder):
-        super().__init__(folder)
-        self.calls = []
-
-    def log_metrics(self, metrics, step=None):
-        self.calls += [(k, v) for k, v in metrics.items() if k == "own"]
-
-
-@pytest.mark.parametrize("maps", [None, {"forward": {"module": "", "input": 0}}])
-@pytest.mark.parametrize("project", PROJECTS)
+@pytest.mark.parametrize("maps", [None, MAPS])
+@pytest.mark.parametrize("project", [*Keeping.__subclasses__(), AttributeSlots])
 def test_a_project_logs_what_it_would_have_logged(tmp_path, project, maps):
-    logged = []
-    for callbacks in ([], [watch := InvertibilityCallback(maps, figures=False)]):
-        logger = Recorded(tmp_path)
-        module = project()
-        torch.manual_seed(1)
-        trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=callbacks, logger=logger)
-        trainer.fit(module, loader(), loader())
-        logged.append((logger.calls, state_of(module)))
+    watch = InvertibilityCallback(maps, figures=False)
+    trainer = fit_unwatched_and_watched(tmp_path, project, watch, max_epochs=3)
     assert len(watch.history["forward"]) == 3
-    assert len(logged[0][0]) == 3
-    assert logged[0] == logged[1]
+    assert len([name for name, _ in trainer.logger.own if name == "own"]) == 3
 
 
 def test_a_hook_that_computes_is_part_of_what_is_watched(tmp_path):
-    watch = InvertibilityCallback()
-    module = HookThatComputes()
-    quiet_trainer(tmp_path, callbacks=[watch]).fit(module, loader(), loader())
+    watch, module = InvertibilityCallback(), HookThatComputes()
+    fit_project(tmp_path, watch, module=module)
     (observation,) = watch.observations
-    module.eval()
-    jacobians = [torch.autograd.functional.jacobian(module, x[None]) for x in observation.inputs]
-    expected = torch.linalg.svdvals(torch.cat(jacobians)[:, :, 0].double())
-    torch.testing.assert_close(observation.singular_values, expected, rtol=1e-5, atol=1e-6)
+    expected = spectra_point_by_point(module.eval(), observation.inputs)
+    np.testing.assert_allclose(observation.singular_values, expected, rtol=1e-5, atol=1e-6)
 
 
 class LoggingInForward(Foreign):
@@ -295,8 +259,8 @@ def test_what_a_forward_writes_to_its_loggers_is_not_written_by_a_look(tmp_path)
     for callbacks in ([], [InvertibilityCallback(figures=False)]):
         logger = Logger(tmp_path)
         logger.calls, logger.experiment = 0, Experiment()
-        trainer = quiet_trainer(tmp_path, max_epochs=2, callbacks=callbacks, logger=logger)
-        trainer.fit(LoggingInForward(), loader(), loader())
+        module = LoggingInForward()
+        trainer = fit_project(tmp_path, *callbacks, module=module, max_epochs=2, logger=logger)
         assert trainer.loggers == [logger]
         counts.append((logger.calls, logger.experiment.calls))
     assert counts[0] == counts[1]
@@ -322,21 +286,17 @@ class Caching(Foreign):
         )
 
 
-@pytest.mark.parametrize("maps", [None, {"forward": {"module": "", "input": 0}}])
+@pytest.mark.parametrize("maps", [None, MAPS])
 def test_tensors_that_were_cached_in_inference_mode_are_the_very_same_afterwards(tmp_path, maps):
     module = Caching()
     # Batch norm and dropout change in training, and the cache is there before.
     quiet_trainer(tmp_path).validate(module, loader())
     assert module.cache.is_inference()
-    before = identity_of(module)
-    watch = InvertibilityCallback(maps)
-    trainer = quiet_trainer(tmp_path, callbacks=[watch])
-    trainer.validate(module, loader())
+    watch, before = InvertibilityCallback(maps), identity_of(module)
+    quiet_trainer(tmp_path, callbacks=[watch]).validate(module, loader())
     after = identity_of(module)
-    own = {key for key in before if "trainer" not in key and "fx_name" not in key}
-    assert {key: after[key] for key in own if "cache" in key or "scale" in key} == {
-        key: before[key] for key in own if "cache" in key or "scale" in key
-    }
+    cached = [key for key in before if "cache" in key or "scale" in key]
+    assert all(after[key] == before[key] for key in cached)
     assert module.caches["deep"][0][0].is_inference()
     assert module.holder.total.is_inference()
     (observation,) = watch.observations
@@ -352,14 +312,12 @@ def test_a_fit_after_a_validation_is_watched_whatever_was_cached(tmp_path):
 
     module = Detaching()
     quiet_trainer(tmp_path).validate(module, loader())
-    watch = InvertibilityCallback({"forward": {"module": "", "input": 0}})
-    quiet_trainer(tmp_path, max_epochs=2, callbacks=[watch]).fit(module, loader(), loader())
+    watch = InvertibilityCallback(MAPS)
+    fit_project(tmp_path, watch, module=module, max_epochs=2)
     assert len(watch.history["forward"]) == 2
 
 
 def test_parts_that_are_made_on_the_way_are_not_there_afterwards():
-    from lightning_invert.watch.isolation import isolated
-
     class Growing(nn.Module):
         def forward(self, x):
             self.part = nn.Linear(3, 3)

@@ -7,17 +7,12 @@ import pytest
 import torch
 from lightning.pytorch import callbacks as stock
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from tests.projects import Foreign
 
 
 class Noisy(Foreign):
-    """Draws from every random stream in its forward, as a variational model does.
-
-    Dropout and BatchNorm it has already. It also logs in its forward, and notes which points it
-    was trained on.
-    """
+    """Draws from every random stream and logs in its forward, and notes its training points."""
 
     def __init__(self):
         super().__init__()
@@ -57,20 +52,13 @@ class WithInverse(Noisy):
         return self.decoder(y)
 
 
-class AverageOfWeights(stock.StochasticWeightAveraging):
-    def __init__(self):
-        super().__init__(swa_lrs=0.01, swa_epoch_start=1)
+def AverageOfWeights():
+    return stock.StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1)
 
 
 def EMAWeightAveraging():
     kind = getattr(stock, "EMAWeightAveraging", None)
     return kind() if kind else pytest.skip("this Lightning has none")
-
-
-def loader(num_workers=0, shuffle=False):
-    generator = torch.Generator().manual_seed(2)
-    x, y = torch.randn(64, 5, generator=generator), torch.randn(64, 3, generator=generator)
-    return DataLoader(TensorDataset(x, y), batch_size=16, shuffle=shuffle, num_workers=num_workers)
 
 
 OPTIONS = [

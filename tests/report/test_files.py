@@ -2,9 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
-from lightning_invert import analyze
 from lightning_invert.report.files import file_name, replace_file
 
 
@@ -58,11 +56,3 @@ def test_every_label_has_a_name_of_its_own_inside_the_folder(tmp_path):
         file = tmp_path / f"{name}_rank.png"
         file.write_bytes(b"")
         assert file.resolve().parent == tmp_path.resolve()
-
-
-def test_figures_of_an_analysis_stay_in_their_folder(tmp_path):
-    found = analyze(torch.nn.Linear(2, 2), torch.randn(8, 2), name="../evil")
-    files = found.save_figures(tmp_path / "figures")
-    assert files
-    assert {file.resolve().parent for file in files} == {(tmp_path / "figures").resolve()}
-    assert [path.name for path in tmp_path.iterdir()] == ["figures"]

@@ -72,19 +72,13 @@ def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
     ("known", "lines"),
     [
         ({}, ["3 targets: 3 reached."]),
-        (
-            {"result": torch.tensor([0, 0, 4]), "residual": torch.tensor([0, 0, 0.5])},
-            [
-                "3 targets: 2 reached; the other missed by 0.5 standard units.",
-                "Not reached: 1 stuck: no step leads nearer, as at a turning point.",
-            ],
-        ),
-        (
-            {"result": torch.full((3,), 5), "residual": torch.full((3,), math.inf)},
-            ["3 targets: 0 reached.", "Not reached: 3 not finite."],
-        ),
+        ({"result": torch.tensor([0, 0, 4]), "residual": torch.tensor([0, 0, 0.5])},
+         ["3 targets: 2 reached; the other missed by 0.5 standard units.",
+          "Not reached: 1 stuck: no step leads nearer, as at a turning point."]),
+        ({"result": torch.full((3,), 5), "residual": torch.full((3,), math.inf)},
+         ["3 targets: 0 reached.", "Not reached: 3 not finite."]),
     ],
-)
+)  # fmt: skip
 def test_the_summary_tells_why_targets_are_not_reached(known, lines):
     assert str(proposed(X, **known)).splitlines() == [
         *lines,

@@ -1,7 +1,20 @@
-"""The scalars of a look, computed by NumPy and SciPy alone."""
+"""References: autograd's Jacobian of each point alone; scalars of a look by NumPy and SciPy."""
 
 import numpy as np
 from scipy import stats
+from torch.autograd.functional import jacobian as autograd_jacobian
+
+
+def jacobians_point_by_point(function, points):
+    """Compute the Jacobians (N, m, n) of a function of batches, in float64."""
+    return np.stack(
+        [autograd_jacobian(lambda x: function(x[None])[0], x).double().numpy() for x in points]
+    )
+
+
+def spectra_point_by_point(function, points):
+    """Compute their singular values (N, k)."""
+    return np.linalg.svd(jacobians_point_by_point(function, points), compute_uv=False)
 
 
 def summary_in_numpy(sigma):

@@ -46,7 +46,6 @@ def test_infinity_and_no_finite_point_are_kept_as_sixteen(sigma):
 
 
 def paces(number, pace):
-    """The steps of so many looks."""
     if pace == "even":
         return 7 * np.arange(number)
     generator = np.random.default_rng(number)

@@ -1,5 +1,3 @@
-"""Whatever a forward does to its module, looking at it leaves no trace."""
-
 import random
 import threading
 from collections import Counter, OrderedDict, deque
@@ -11,6 +9,7 @@ import torchmetrics
 from torch import nn
 
 from lightning_invert.watch.isolation import isolated
+from tests.subclasses import labelled
 
 
 class Restless(nn.Module):
@@ -105,32 +104,6 @@ def test_a_forward_that_changes_everything_changes_nothing(fails):
     assert everything(module) == before
 
 
-def test_a_metric_computes_afterwards_what_it_would_have():
-    module = Restless()
-    module(torch.full((4, 3), 2.0))
-    with isolated(module):
-        module(torch.full((4, 3), 100.0))
-    assert module.metric.compute() == 2
-    assert module.curve.compute().tolist() == [2.0] * 4
-
-
-def test_what_is_logged_meanwhile_goes_nowhere():
-    class LightningModule(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.logged = []
-
-        def log(self, name, value):
-            self.logged.append(name)
-
-    module = LightningModule()
-    with isolated(module):
-        module.log("a", 1)
-    module.log("b", 2)
-    assert module.logged == ["b"]
-    assert "log" not in vars(module)
-
-
 def test_large_data_is_not_copied(monkeypatch):
     monkeypatch.setattr("lightning_invert.watch.snapshot.MAX_NUMBERS", 10)
     monkeypatch.setattr("lightning_invert.watch.snapshot.MAX_PARTS", 10)
@@ -145,8 +118,9 @@ def test_large_data_is_not_copied(monkeypatch):
     assert len(module.rows) == 100
 
 
-def odd_attributes(module):
-    frozen = np.zeros(3)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_what_cannot_be_put_back_is_no_hindrance():
+    module, frozen = nn.Linear(3, 3), np.zeros(3)
     frozen.flags.writeable = False
     module.table = frozen
     module.sparse = torch.eye(3).to_sparse()
@@ -155,12 +129,6 @@ def odd_attributes(module):
     module.nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
     module.lazy = nn.LazyLinear(3)
     module.scripted = torch.jit.trace(nn.Linear(3, 3), torch.zeros(1, 3))
-    return module
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
-def test_what_cannot_be_put_back_is_no_hindrance():
-    module = odd_attributes(nn.Linear(3, 3))
     with isolated(module):
         module(torch.zeros(1, 3))
 
@@ -176,28 +144,10 @@ def test_a_log_that_is_a_function_of_the_project_s_own_stays():
 
 
 class Uncopyable:
-    """An attribute that no one can copy."""
-
     def __deepcopy__(self, memo):
         raise TypeError
 
     __copy__ = __reduce_ex__ = __deepcopy__
-
-
-class Stubborn(torch.Tensor):
-    """A tensor subclass that loses what it needs: `clone` raises after `detach`."""
-
-    @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
-        if func is not torch.Tensor.detach and not hasattr(args[0], "label"):
-            raise AttributeError("'Stubborn' object has no attribute 'label'")
-        return super().__torch_function__(func, types, args, kwargs or {})
-
-
-def stubborn():
-    tensor = torch.zeros(3).as_subclass(Stubborn)
-    tensor.label = "gas"
-    return tensor
 
 
 class StubbornList(list):
@@ -206,8 +156,8 @@ class StubbornList(list):
 
 
 ODD = {
-    "a tensor subclass": stubborn,
-    "a tensor subclass in a list": lambda: [stubborn(), 1],
+    "a tensor subclass": lambda: labelled(torch.zeros(3)),
+    "a tensor subclass in a list": lambda: [labelled(torch.zeros(3)), 1],
     "a lock": threading.Lock,
     "an object that cannot be copied": Uncopyable,
     "a collection that cannot be copied": lambda: {"list": StubbornList([1])},

@@ -9,7 +9,6 @@ from tests.watch.reference import summary_in_numpy
 
 
 def spectra(count=200, k=4, seed=0):
-    """Sorted singular values over many decades, some of them zero."""
     generator = torch.Generator().manual_seed(seed)
     sigma = 10 ** (-14 * torch.rand(count, k, generator=generator, dtype=torch.float64) ** 3)
     return sigma.sort(descending=True).values

@@ -9,6 +9,7 @@ from lightning_invert.watch.points import Points
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.roughness import has_dropout, is_staircase
 from lightning_invert.watch.watcher import Watcher
+from tests.watch.looks import look
 
 X = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
 
@@ -110,9 +111,7 @@ def test_it_is_said_once_and_of_all_maps_together(caplog):
     stream = torch.get_rng_state()
     with caplog.at_level("INFO"):
         for _ in range(2):
-            look = watcher.begin(module)
-            look.offer(X)
-            look.read()
+            look(watcher, module, [X])
     assert torch.equal(torch.get_rng_state(), stream)
     assert caplog.text.count("is piecewise linear") == caplog.text.count("with dropout") == 1
     assert "behind 'a', 'b' is piecewise linear" in caplog.text
@@ -120,11 +119,8 @@ def test_it_is_said_once_and_of_all_maps_together(caplog):
 
 
 def test_nothing_is_said_of_what_is_smooth(caplog):
-    watcher, module = Watcher(num_points=100), perceptron(nn.SiLU)
     with caplog.at_level("INFO"):
-        look = watcher.begin(module)
-        look.offer(X)
-        look.read()
+        look(Watcher(num_points=100), perceptron(nn.SiLU), [X])
     assert not caplog.text
 
 

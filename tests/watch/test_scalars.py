@@ -1,5 +1,3 @@
-"""The table of scalars: what is logged has a row, and what a row says holds."""
-
 import re
 from pathlib import Path
 
@@ -45,9 +43,8 @@ def test_what_is_told_of_a_map_has_a_row_and_each_row_is_told():
 def test_where_nothing_is_finite_a_scalar_is_the_worst_there_is():
     nothing = X * torch.nan
     scalars = observation(nothing).scalars
-    for name, value in (
-        observation(nothing, effort=Effort(formed=False)).scalars | scalars
-    ).items():
+    probed = observation(nothing, effort=Effort(formed=False)).scalars
+    for name, value in (probed | scalars).items():
         row = scalar_named(name)
         worst = {f"{row.name}_low": 0.0, f"{row.name}_high": (row.interval or (0, 0))[1]}
         assert value == worst.get(name, row.empty), name

@@ -4,14 +4,17 @@ from lightning.pytorch import Callback
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_invert.callbacks import InvertibilityCallback
-from tests.projects import Foreign, loader, quiet_trainer
+from tests.projects import fit_project, loader
 
 
 def watched_steps(folder, every, data=None, **options):
-    """At which steps a fit looks at its maps, 4 steps an epoch."""
     watch = InvertibilityCallback(num_points=8, every_n_validations=every, figures=False)
-    trainer = quiet_trainer(folder, callbacks=[watch], **{"max_epochs": 12, **options})
-    trainer.fit(Foreign(), loader() if data is None else data, loader())
+    fit_project(
+        folder,
+        watch,
+        data=(loader() if data is None else data, loader()),
+        **{"max_epochs": 12, **options},
+    )
     return [1 + look["step"] for look in watch.history["forward"]]
 
 
@@ -49,8 +52,6 @@ def test_validations_that_are_due_the_first_and_the_last_are_watched(
 
 
 class Stream(IterableDataset):
-    """Of unknown length."""
-
     def __iter__(self):
         yield from ((torch.randn(5), torch.randn(3)) for _ in range(8))
 
@@ -64,33 +65,21 @@ def test_where_the_end_is_not_known_only_what_is_due_is_watched(tmp_path):
 
 def test_only_the_batches_of_a_limited_validation_are_watched(tmp_path):
     watch = InvertibilityCallback(num_points=1000)
-    trainer = quiet_trainer(tmp_path, callbacks=[watch], limit_val_batches=2)
-    trainer.fit(Foreign(), loader(), loader())
+    fit_project(tmp_path, watch, limit_val_batches=2)
     assert watch.history["forward"][0]["num_points"] == 32
 
 
-def samples(folder, **options):
-    """The points of each look in a fit of three epochs."""
-    found = []
-
+@pytest.mark.parametrize(("sampling", "same"), [("reservoir", False), ("fixed", True)])
+def test_a_reservoir_is_fresh_in_every_epoch_and_a_fixed_sample_is_not_the_first_points(
+    tmp_path, sampling, same
+):
     class Recorder(Callback):
         def on_validation_end(self, trainer, pl_module):
-            found.extend(one.inputs for one in watch.observations)
+            samples.extend(observation.inputs for observation in watch.observations)
 
-    watch = InvertibilityCallback(num_points=20, **options)
-    trainer = quiet_trainer(folder, max_epochs=3, callbacks=[watch, Recorder()])
-    trainer.fit(Foreign(), loader(), loader())
-    return found
-
-
-def test_a_reservoir_is_fresh_in_every_epoch(tmp_path):
-    first, second, third = samples(tmp_path)
-    assert not torch.equal(first, second)
-    assert not torch.equal(second, third)
-
-
-def test_a_fixed_sample_is_the_same_in_every_epoch_and_not_the_first_points(tmp_path):
-    first, second, third = samples(tmp_path, sampling="fixed")
-    assert torch.equal(first, second)
-    assert torch.equal(second, third)
-    assert not torch.equal(first, loader().dataset.tensors[0][:20])
+    samples, watch = [], InvertibilityCallback(num_points=20, sampling=sampling)
+    data = loader(), loader()
+    fit_project(tmp_path, watch, Recorder(), data=data, max_epochs=3)
+    first, second, third = samples
+    assert torch.equal(first, second) is torch.equal(second, third) is same
+    assert not torch.equal(first, data[1].dataset.tensors[0][:20])

@@ -1,5 +1,3 @@
-"""Messages: in whose name, how often, and whole sentences."""
-
 import warnings
 
 import pytest

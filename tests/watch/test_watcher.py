@@ -1,10 +1,3 @@
-"""Watching without Lightning: the seam between a trainer and what is seen."""
-
-import copy
-import pickle
-import random
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,72 +5,32 @@ from torch import nn
 from lightning_invert.watch.look import Failure
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.watcher import Watcher
+from tests.watch.looks import look
 
 
 def net():
     return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3))
 
 
-def look(watcher, module, batches, **begin):
-    look = watcher.begin(module, **begin)
-    for batch in batches:
-        look.offer(batch)
-    return look.read()
-
-
 BATCHES = torch.randn(4, 10, 5, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_look_ends_when_it_is_read():
-    look = Watcher().begin(net())
-    look.offer(BATCHES[0])
-    assert len(look.read()) == 1
-    look.offer(BATCHES[0])
-    assert look.read() == []
-
-
-def test_a_look_is_left_out_of_a_copy_of_what_holds_it():
-    module = net()
-    module.cannot_be_pickled = lambda: None
-    watcher = Watcher()
-    look = watcher.begin(module)
-    look.offer(BATCHES[0])
-    held = {"watcher": watcher, "look": look}
-    for again in (pickle.loads(pickle.dumps(held)), copy.deepcopy(held)):
-        assert again["look"] is None
-        assert again["watcher"].num_points == watcher.num_points
-
-
-def test_points_are_those_that_were_offered():
-    (found,) = look(Watcher(num_points=1000), net(), BATCHES)
+def test_a_look_is_at_the_points_that_were_offered_and_ends_when_it_is_read():
+    under_way = Watcher(num_points=1000).begin(net())
+    for batch in BATCHES:
+        under_way.offer(batch)
+    (observation,) = under_way.read()
     offered = {tuple(row) for row in BATCHES.reshape(-1, 5).tolist()}
-    assert {tuple(row) for row in found.inputs.tolist()} == offered
-
-
-def test_nothing_of_it_is_left_behind():
-    module = net()
-    before = {name: value.clone() for name, value in module.state_dict().items()}
-    streams = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    look(Watcher(), module, BATCHES)
-    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), streams[0])
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == streams[1:]
-    assert all(part.training for part in module.modules())
-    assert all(p.grad is None for p in module.parameters())
-
-
-@pytest.mark.parametrize(("sampling", "same"), [("reservoir", False), ("fixed", True)])
-def test_a_sample_is_fresh_only_where_that_was_asked_for(sampling, same):
-    watcher, module = Watcher(num_points=10, sampling=sampling), net()
-    (one,), (two,) = (look(watcher, module, BATCHES, when=(epoch,)) for epoch in range(2))
-    assert torch.equal(one.inputs, two.inputs) is same
+    assert {tuple(row) for row in observation.inputs.tolist()} == offered
+    under_way.offer(BATCHES[0])
+    assert under_way.read() == []
 
 
 def test_several_dataloaders_are_watched_each_for_itself():
-    look = Watcher(dataloaders="separate").begin(net(), dataloaders=2)
-    look.offer(BATCHES[0], 0)
-    look.offer(BATCHES[1], 1)
-    found = look.read()
+    under_way = Watcher(dataloaders="separate").begin(net(), dataloaders=2)
+    under_way.offer(BATCHES[0], 0)
+    under_way.offer(BATCHES[1], 1)
+    found = under_way.read()
     assert [one.label for one in found] == ["forward_dataloader_0", "forward_dataloader_1"]
     assert torch.equal(found[1].inputs.sort(0).values, BATCHES[1].sort(0).values)
 
@@ -138,28 +91,29 @@ def test_a_bare_watcher_speaks_in_its_own_name_and_in_whole_sentences():
     assert [str(warning.message) for warning in caught] == [expected]
 
 
-def test_a_map_called_round_trip_is_nothing_special():
+@pytest.mark.parametrize(
+    ("name", "outputs", "identity"),
+    [("round_trip", 3, False), ("round_trip", 5, False), ("there_and_back", 5, True)],
+)
+def test_a_round_trip_is_what_says_so_whatever_its_name(name, outputs, identity):
     # It was recognised by its name, and ended the fit where it was not square.
-    module = nn.Linear(5, 3)
-    (found,) = look(Watcher({"round_trip": ""}), module, BATCHES)
-    assert found.findings == {}
-    (found,) = look(Watcher({"round_trip": "0"}), nn.Sequential(nn.Linear(5, 5)), BATCHES)
-    assert found.findings == {}
-
-
-def test_whatever_its_name_a_map_that_says_so_is_a_round_trip():
-    module = nn.Sequential(nn.Linear(5, 5))
-    (found,) = look(Watcher({"there_and_back": {"module": "0", "identity": True}}), module, BATCHES)
-    assert {"consistency_error", "jacobian_consistency_error"} <= set(found.scalars)
+    maps = {name: {"module": "", "identity": identity}}
+    (found,) = look(Watcher(maps), nn.Linear(5, outputs), BATCHES)
+    assert bool(found.findings) is identity
+    expected = {"consistency_error", "jacobian_consistency_error"} if identity else set()
+    assert {scalar for scalar in found.scalars if "consistency" in scalar} == expected
 
 
 class Wide(nn.Module):
-    def __init__(self, n=40):
+    def __init__(self):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(n, n), nn.Tanh(), nn.Linear(n, n))
+        self.layers = nn.Sequential(nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 40))
 
     def forward(self, x, shift):
         return self.layers(x) + shift
+
+
+WIDE = {"f": {"module": "", "input": 0, "context": 1}}
 
 
 @pytest.mark.parametrize(
@@ -168,10 +122,9 @@ class Wide(nn.Module):
 )
 def test_a_look_keeps_to_its_bound_in_the_same_way_everywhere(caplog, max_work, points, formed):
     batch = torch.randn(60, 40), torch.randn(60, 1)
-    said = {"f": {"module": "", "input": 0, "context": 1}}
     found = []
     for _ in range(2):
-        watcher = Watcher(said, num_points=60, max_work=max_work)
+        watcher = Watcher(WIDE, num_points=60, max_work=max_work)
         with caplog.at_level("INFO"):
             found += look(watcher, Wide(), [batch])
     assert {(one.num_points, one.formed) for one in found} == {(points, formed)}
@@ -180,9 +133,7 @@ def test_a_look_keeps_to_its_bound_in_the_same_way_everywhere(caplog, max_work, 
 
 
 def test_a_trial_looks_at_few_points_but_plans_for_all(caplog):
-    watcher = Watcher(
-        {"f": {"module": "", "input": 0, "context": 1}}, num_points=60, max_work=1.8e8
-    )
+    watcher = Watcher(WIDE, num_points=60, max_work=1.8e8)
     batch = torch.randn(60, 40), torch.randn(60, 1)
     (trial,) = look(watcher, module := Wide(), [batch], trial=True)
     (one,) = look(watcher, module, [batch])

@@ -50,7 +50,6 @@ def findings_of(sigma, true, name="truth"):
 
 
 def looks(*observations, epochs=None):
-    """What is kept of looks in consecutive epochs."""
     epochs = range(len(observations)) if epochs is None else epochs
     return [
         record(observation, epoch=epoch, step=10 * i + 9)
@@ -63,14 +62,16 @@ def words(figure):
     return " ".join(text.get_text() for text in texts).replace("\n", " ")
 
 
+def all_drawn(axes, name):
+    return axes.findobj(lambda artist: artist.get_gid() == name)
+
+
 def drawn(axes, name):
-    """The artist that is named so."""
-    (artist,) = axes.findobj(lambda artist: artist.get_gid() == name)
+    (artist,) = all_drawn(axes, name)
     return artist
 
 
 def values(axes, name):
-    """The numbers of an image or a mesh."""
     return np.ma.filled(drawn(axes, name).get_array(), np.nan)
 
 

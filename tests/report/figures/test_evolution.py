@@ -3,15 +3,7 @@ import pytest
 
 from lightning_invert.report.figures import to_image
 from lightning_invert.report.figures.evolution import evolution
-from tests.report.figures.drawing import (
-    CONDITION,
-    RANK,
-    drawn,
-    looks,
-    observed,
-    tick_labels,
-    words,
-)
+from tests.report.figures.drawing import CONDITION, RANK, drawn, looks, observed, tick_labels, words
 
 HEALTHY, DEFICIENT = observed(CONDITION), observed(CONDITION, rank=RANK)
 

@@ -18,7 +18,6 @@ from tests.report.figures.drawing import (
 
 
 def panel(inputs, condition=CONDITION, rank=None):
-    """The panel of the first input."""
     return fragile_zones(observed(condition, inputs, rank)).axes[0]
 
 

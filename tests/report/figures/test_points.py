@@ -3,7 +3,6 @@ import pytest
 from scipy import stats
 
 from lightning_invert.report.figures.points import (
-    best_pair,
     best_single,
     correlation_ratio,
     quantile_cells,
@@ -35,10 +34,3 @@ def test_parts_hold_about_as_many_points():
 def test_the_inputs_are_in_their_order():
     x = RNG.uniform(size=(500, 5))
     assert best_single([quantile_cells(c) for c in x.T], 3 * x[:, 4] + x[:, 1], 2) == [1, 4]
-
-
-def test_a_pair_is_found_that_tells_only_together():
-    x = RNG.uniform(-1, 1, size=(500, 8))
-    i, j, ratio = best_pair(x, np.sign(x[:, 2] * x[:, 7]))
-    assert (i, j) == (2, 7)
-    assert ratio > 0.9

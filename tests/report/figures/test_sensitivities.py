@@ -55,11 +55,8 @@ def test_targets_without_a_solution_are_left_out_and_counted():
 
 
 def test_what_is_fixed_is_called_so():
-    low = torch.tensor([3.0, -5.0]).expand(101, 2)
-    high = torch.tensor([3.0, 5.0]).expand(101, 2)
-    figure = sensitivities(
-        proposed(X, sensitivity=S * torch.tensor([0, 1]), bounds=Bounds(low, high))
-    )
+    bounds = Bounds(*(torch.tensor([3.0, end]).expand(101, 2) for end in (-5.0, 5.0)))
+    figure = sensitivities(proposed(X, sensitivity=S * torch.tensor([0, 1]), bounds=bounds))
     assert words(figure).endswith("fixed 1.5 %")
 
 

@@ -7,7 +7,7 @@ from lightning_invert.report.figures import to_image
 from lightning_invert.report.figures.settings import settings
 from lightning_invert.solver.solution import Result
 from lightning_invert.variables import Bounds
-from tests.report.figures.drawing import tick_labels, words
+from tests.report.figures.drawing import all_drawn, tick_labels, words
 from tests.report.proposed import proposed, trusted
 
 X = torch.tensor([[1.0, -4.0], [5.0, 0.0]], dtype=torch.float64)
@@ -15,14 +15,11 @@ OTHERS = [[[2.0, -3.0], [torch.nan] * 2], [[7.0, 5.0], [9.0, 1.0]]]
 
 
 def marks(figure, name):
-    """Where the marks are along the bounds, input by input."""
-    found = figure.axes[0].findobj(lambda artist: artist.get_gid() == name)
-    return [mark.get_offsets()[:, 0].tolist() for mark in found]
+    return [mark.get_offsets()[:, 0].tolist() for mark in all_drawn(figure.axes[0], name)]
 
 
 def bars(figure):
-    found = figure.axes[0].findobj(lambda artist: artist.get_gid() == "bar")
-    return [bar.get_segments()[0][:, 0].tolist() for bar in found]
+    return [bar.get_segments()[0][:, 0].tolist() for bar in all_drawn(figure.axes[0], "bar")]
 
 
 @pytest.mark.parametrize(
@@ -53,16 +50,11 @@ def test_an_infinite_sensitivity_fills_the_box(value):
     np.testing.assert_allclose(bars(figure), [[0, 1], [0, 1]])
 
 
-def test_a_fixed_setting_is_a_square_in_its_own_range_without_a_bar():
-    box = torch.tensor([[1.0, -5.0], [5.0, -5.0]]), torch.tensor([[1.0, 5.0], [5.0, 5.0]])
-    sensitivity = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    found = proposed(X[:1], bounds=Bounds(box[0][:1], box[1][:1]), sensitivity=sensitivity[:1])
-    figure = settings(found)
+def test_a_fixed_setting_is_in_its_own_range_without_a_bar():
+    bounds = Bounds(torch.tensor([[1.0, -5.0]]), torch.tensor([[1.0, 5.0]]))
+    figure = settings(proposed(X[:1], bounds=bounds, sensitivity=torch.tensor([[0.0, 1.0]])))
     np.testing.assert_allclose(marks(figure, "chosen"), [[0.1], [0.1]])
     assert len(bars(figure)) == 1
-    chosen = figure.axes[0].findobj(lambda artist: artist.get_gid() == "chosen")
-    corners = [len(mark.get_paths()[0].vertices) for mark in chosen]
-    assert corners[0] == 5 < corners[1]
 
 
 def test_an_open_box_without_a_range_reaches_over_what_is_known():
@@ -76,7 +68,7 @@ def test_an_open_box_without_a_range_reaches_over_what_is_known():
 
 def test_the_shade_counts_the_known_settings():
     known = torch.tensor([[0.1, 0.0], [0.1, 0.0], [8.0, 0.0], [99.0, torch.nan]])
-    shade = settings(proposed(X), known=known).axes[0].findobj(lambda a: a.get_gid() == "known")[0]
+    shade = all_drawn(settings(proposed(X), known=known).axes[0], "known")[0]
     heights = shade.get_data().values - shade.get_data().baseline
     counts, _ = np.histogram([0.01, 0.01, 0.8], bins=shade.get_data().edges)
     np.testing.assert_array_equal(heights > 0, counts > 0)
@@ -97,11 +89,8 @@ def test_a_target_without_a_solution_says_so():
 def test_of_many_inputs_the_most_sensitive_are_drawn():
     names = tuple(Variable(f"x{j}", "", 0.0, 1.0) for j in range(30))
     wide = torch.full((1, 30), 0.5)
-    sensitivity = torch.linspace(0, 1, 30)[None]
-    found = proposed(
-        wide, input_variables=names, bounds=Bounds(0 * wide, 2 * wide), sensitivity=sensitivity
-    )
-    figure = settings(found)
+    columns = {"bounds": Bounds(0 * wide, 2 * wide), "sensitivity": torch.linspace(0, 1, 30)[None]}
+    figure = settings(proposed(wide, input_variables=names, **columns))
     assert tick_labels(figure.axes[0].yaxis) == [f"x{j}" for j in range(6, 30)]
     assert "the 24 of 30 inputs that are the most sensitive" in words(figure)
 

@@ -24,8 +24,7 @@ def test_the_line_is_the_median_of_each_singular_value():
 
 
 @pytest.mark.parametrize(
-    ("thresholds", "expected"),
-    [({}, 1e-5), ({"rank_rtol": 0.1}, 0.1 * np.median(SIGMA[:, 0]))],
+    ("thresholds", "expected"), [({}, 1e-5), ({"rank_rtol": 0.1}, 0.1 * np.median(SIGMA[:, 0]))]
 )
 def test_the_threshold_of_the_rank_is_drawn(thresholds, expected):
     axes = axes_of(SIGMA, **thresholds)

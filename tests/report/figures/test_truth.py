@@ -27,11 +27,7 @@ def against(inputs=X[:6], reported=REPORTED, true=TRUE):
 def test_found_missed_and_false_alarms_are_counted_and_told_apart():
     axes = against().axes[0]
     assert COUNTS in words(axes.figure)
-    kinds = {
-        "neither": [[10, 11], [30, 20]],
-        "missed": [[5000, 50]],
-        "alarms": [[20, 200]],
-    }
+    kinds = {"neither": [[10, 11], [30, 20]], "missed": [[5000, 50]], "alarms": [[20, 200]]}
     for kind, expected in kinds.items():
         np.testing.assert_allclose(places(axes, kind), np.log10(expected))
     found = places(axes, "found")

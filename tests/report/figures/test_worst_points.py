@@ -6,7 +6,6 @@ from tests.report.figures.drawing import CONDITION, RANK, X, observed, places, t
 
 
 def lines(figure, name="worst"):
-    """Where the worst points cross the axes."""
     return np.array([np.asarray(segment)[:, 1] for segment in places(figure.axes[0], name)])
 
 

@@ -1,5 +1,3 @@
-"""Every logger gets what it can show, and says what it cannot."""
-
 import csv
 from pathlib import Path
 
@@ -7,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -17,61 +14,42 @@ from lightning_invert.report.loggers import Guard, count
 from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
 from lightning_invert.watch.scalars import SCALARS
 from lightning_invert.watch.voice import Voice
-from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.events import events_of
+from tests.projects import Foreign, Smooth, fit_project, loader, quiet_trainer
 
 FULL_RANK = "invertibility/forward/full_rank_fraction"
 
 
 def fit(folder, logger, *, epochs=2, module=None, callback=None, **options):
     callback = callback or InvertibilityCallback(num_points=32, figures=True)
-    trainer = quiet_trainer(
-        folder, max_epochs=epochs, logger=logger, callbacks=[callback], **options
-    )
-    if module is None:
-        trainer.fit(Foreign(), loader(), loader())
-    else:
-        trainer.fit(module, datamodule=Smooth())
-    return trainer
+    options |= {"max_epochs": epochs, "logger": logger}
+    data = (loader(), loader()) if module is None else (Smooth(),)
+    return fit_project(folder, callback, module=module, data=data, **options)
 
 
-def events(folder):
-    found = EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0})
-    return found.Reload()
-
-
-@pytest.fixture
-def mlflow_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    logger = MLFlowLogger(experiment_name="e", tracking_uri=f"file:{tmp_path / 'mlruns'}")
-    fit(tmp_path, logger)
-    return logger
-
-
-@pytest.fixture
-def wandb_run(tmp_path, monkeypatch):
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_wandb_gets_scalars_histograms_figures_and_the_worst_points(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True, project="p")
     fit(tmp_path, logger)
     summary = dict(logger.experiment.summary)
     logger.experiment.finish()
-    return summary
+    assert 0 <= summary[FULL_RANK] <= 1
+    assert summary["trainer/global_step"] == 7  # 4 steps an epoch, counted from 0
+    assert summary["invertibility/forward/log10_cond"]["_type"] == "histogram"
+    assert summary["invertibility/forward/fragile_zones"]["_type"] == "images/separated"
+    assert summary["invertibility/forward/worst_points"]["_type"] == "table-file"
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_wandb_gets_scalars_histograms_figures_and_the_worst_points(wandb_run):
-    assert 0 <= wandb_run[FULL_RANK] <= 1
-    assert wandb_run["trainer/global_step"] == 7  # 4 steps an epoch, counted from 0
-    assert wandb_run["invertibility/forward/log10_cond"]["_type"] == "histogram"
-    assert wandb_run["invertibility/forward/fragile_zones"]["_type"] == "images/separated"
-    assert wandb_run["invertibility/forward/worst_points"]["_type"] == "table-file"
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_mlflow_gets_scalars_at_their_steps_figures_and_the_worst_points(mlflow_run):
-    client, run = mlflow_run.experiment, mlflow_run.run_id
+def test_mlflow_gets_scalars_at_their_steps_figures_and_the_worst_points(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    logger = MLFlowLogger(experiment_name="e", tracking_uri=f"file:{tmp_path / 'mlruns'}")
+    fit(tmp_path, logger)
+    client, run = logger.experiment, logger.run_id
     history = client.get_metric_history(run, FULL_RANK)
     assert [metric.step for metric in history] == [3, 7]
     shown = "invertibility/forward"
@@ -82,7 +60,6 @@ def test_mlflow_gets_scalars_at_their_steps_figures_and_the_worst_points(mlflow_
 
 @pytest.fixture(scope="module")
 def pair_run(tmp_path_factory):
-    """A pair's fit with two loggers: the trainer, TensorBoard's events and the rows of a CSV."""
     folder = tmp_path_factory.mktemp("run")
     loggers = [TensorBoardLogger(folder, "tb", version=""), CSVLogger(folder, "csv", version="")]
     watch = InvertibilityCallback(num_points=32, figures=False)
@@ -102,17 +79,17 @@ def test_several_loggers_get_the_same_essential_scalars_and_the_trainer_all(pair
     chosen = {tag for tag in every if tag.rpartition("/")[2] in essential}
     assert len(every) == 3 * 21 + 2
     assert len(chosen) == 3 * 7 + 2
-    for logged in (events(folder).Tags()["scalars"], rows[0], trainer.logged_metrics):
+    for logged in (events_of(folder).Tags()["scalars"], rows[0], trainer.logged_metrics):
         assert {tag for tag in logged if tag.startswith("invertibility/")} == chosen
     rows = [row for row in rows if row[FULL_RANK]]
-    found = events(folder).Scalars(FULL_RANK)
+    found = events_of(folder).Scalars(FULL_RANK)
     assert [int(row["step"]) for row in rows] == [event.step for event in found] == [9, 19]
     assert [float(row[FULL_RANK]) for row in rows] == pytest.approx([e.value for e in found])
 
 
 def test_custom_scalars_open_on_the_charts_of_every_map(pair_run):
     _, folder, _ = pair_run
-    categories, tags = layout(folder), events(folder).Tags()["scalars"]
+    categories, tags = layout(folder), events_of(folder).Tags()["scalars"]
     assert [category.title for category in categories] == [
         f"invertibility: {name}" for name in ("forward", "inverse", "round_trip")
     ]
@@ -141,13 +118,6 @@ def test_the_worst_points_are_a_table_beside_the_logs(pair_run):
     assert any(name.startswith("input/") for name in rows[0])
 
 
-def test_loggers_get_all_scalars_if_they_are_asked_for(tmp_path):
-    watch = InvertibilityCallback(num_points=32, figures=False, scalars="all")
-    trainer = fit(tmp_path, CSVLogger(tmp_path), callback=watch)
-    every = {tag for tag in trainer.callback_metrics if tag.startswith("invertibility/")}
-    assert every <= set(rows_of(Path(trainer.log_dir) / "metrics.csv")[0])
-
-
 @pytest.mark.parametrize("fast", [False, True])
 def test_no_logger_and_a_fast_development_run_are_no_hindrance(tmp_path, caplog, fast):
     trainer = fit(tmp_path, TensorBoardLogger(tmp_path) if fast else False, fast_dev_run=fast)
@@ -172,7 +142,7 @@ def test_a_logger_says_once_what_it_cannot_show_of_what_is_asked_for(
 def test_a_prefix_is_before_every_tag_and_a_test_leaves_the_charts_of_the_fit(tmp_path):
     trainer = fit(tmp_path, TensorBoardLogger(tmp_path, "", version="", prefix="run"))
     trainer.test(Foreign(), loader(), verbose=False)
-    tags = events(tmp_path).Tags()
+    tags = events_of(tmp_path).Tags()
     for kind, name in (("scalars", "full_rank_fraction"), ("histograms", "rank"),
                        ("images", "fragile_zones")):  # fmt: skip
         assert f"run-invertibility/forward/{name}" in tags[kind]
@@ -182,12 +152,12 @@ def test_a_prefix_is_before_every_tag_and_a_test_leaves_the_charts_of_the_fit(tm
 
 
 def layout(folder):
-    event = events(folder).Tensors("custom_scalars__config__")[-1]
+    event = events_of(folder).Tensors("custom_scalars__config__")[-1]
     return Layout.FromString(event.tensor_proto.string_val[0]).category
 
 
 def declared(folder):
-    metadata = events(folder).PluginTagToContent("hparams")
+    metadata = events_of(folder).PluginTagToContent("hparams")
     data = plugin_data_pb2.HParamsPluginData.FromString(metadata["_hparams_/experiment"])
     start = plugin_data_pb2.HParamsPluginData.FromString(metadata["_hparams_/session_start_info"])
     metrics = {info.name.tag for info in data.experiment.metric_infos}
@@ -219,10 +189,8 @@ def test_private_names_of_tensorboard_and_its_logger_are_as_they_are_used():
     from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
     from torch.utils.tensorboard import SummaryWriter
 
-    assert callable(SummaryWriter._get_file_writer)
-    assert callable(TensorBoardLogger._sanitize_params)
-    assert callable(_convert_params)
-    assert callable(_flatten_dict)
+    used = SummaryWriter._get_file_writer, TensorBoardLogger._sanitize_params
+    assert all(map(callable, (*used, _convert_params, _flatten_dict)))
 
 
 def test_without_torch_s_file_writer_the_scalars_go_the_logger_s_own_way(tmp_path, monkeypatch):
@@ -245,4 +213,4 @@ def test_without_lightning_s_private_functions_there_is_no_table_of_runs(tmp_pat
     trainer.datamodule = Smooth()
     TensorBoardGallery(logger, Guard(Voice("test"))).declare(trainer, module, [FULL_RANK])
     logger.experiment.flush()
-    assert "hparams" not in events(tmp_path).summary_metadata
+    assert "hparams" not in events_of(tmp_path).summary_metadata

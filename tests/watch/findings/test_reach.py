@@ -1,5 +1,3 @@
-"""How many outcomes are reached, against closed forms, SciPy and `solve`."""
-
 import math
 from dataclasses import replace
 
@@ -18,7 +16,9 @@ from lightning_invert.watch.observation import observe
 from lightning_invert.watch.parts import parse_part
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.watcher import Watcher
+from tests.identity import state_of
 from tests.solver.maps import network, uniform
+from tests.watch.looks import look
 
 
 def ask(function, inverse, x, y, *, bounds=None, steps=10, scale=(1.0, 1.0), **options):
@@ -32,14 +32,13 @@ def ask(function, inverse, x, y, *, bounds=None, steps=10, scale=(1.0, 1.0), **o
     return observation.findings["reach"], observation.scalars
 
 
-def grid(low, high, count):
-    one = torch.linspace(low, high, count, dtype=torch.float64)
-    return torch.cartesian_prod(one, one)
+IDENTITY, ZERO = lambda z: 1 * z, lambda y: 0 * y
 
 
 def test_of_a_linear_map_those_are_reached_whose_inputs_are_in_the_box():
     matrix = torch.tensor([[2.0, 1.0], [0.5, 1.5]], dtype=torch.float64)
-    x = grid(-0.525, 1.425, 40)  # 20 of 40 are in the box, in each direction
+    ticks = torch.linspace(-0.525, 1.425, 40, dtype=torch.float64)  # 20 of 40 are in the box
+    x = torch.cartesian_prod(ticks, ticks)
     far = lambda y: 9 * torch.ones_like(y)
     reach, scalars = ask(lambda z: z @ matrix.T, far, x, x @ matrix.T, bounds=(0.0, 1.0), steps=50)
     inside = ((x >= 0) & (x <= 1)).all(1)
@@ -54,15 +53,9 @@ def test_distances_are_the_least_inside_the_box_in_standard_units():
     least = [(2 * lsq_linear(matrix, row, (-1, 1), tol=1e-14).cost) ** 0.5 / spread for row in y]
     at = torch.as_tensor(matrix)
     x = uniform(60, 4, seed=1)
-    reach, _ = ask(
-        lambda z: z @ at.T,
-        lambda y: y.new_zeros(len(y), 4),
-        x,
-        torch.as_tensor(y),
-        bounds=(-1.0, 1.0),
-        steps=50,
-        scale=(0.5, spread),
-    )
+    options = {"bounds": (-1.0, 1.0), "steps": 50, "scale": (0.5, spread)}
+    zero = lambda y: y.new_zeros(len(y), 4)
+    reach, _ = ask(lambda z: z @ at.T, zero, x, torch.as_tensor(y), **options)
     reached = np.array(least) < 1e-6
     assert 10 < reached.sum() < 50
     assert reach.reached[reached].all()
@@ -74,15 +67,11 @@ def test_a_step_of_the_solver_counts_for_one():
     y = torch.tensor([[0.009], [0.5], [1.0], [1.02], [50.0]], dtype=torch.float64)
     x = torch.zeros(5, 1, dtype=torch.float64)
     (one, _), (two, _) = (
-        ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(-99.0, 99.0), steps=steps)
-        for steps in (1, 2)
+        ask(IDENTITY, ZERO, x, y, bounds=(-99.0, 99.0), steps=steps) for steps in (1, 2)
     )
     assert one.reached.tolist() == [True, True, True, False, False]
     torch.testing.assert_close(
-        one.distance,
-        torch.cat((y[:1, 0], y[1:, 0] * 0.01 / 1.01)),
-        rtol=1e-6,
-        atol=0,
+        one.distance, torch.cat((y[:1, 0], y[1:, 0] * 0.01 / 1.01)), rtol=1e-6, atol=0
     )
     assert two.reached.all()
 
@@ -90,9 +79,9 @@ def test_a_step_of_the_solver_counts_for_one():
 def test_without_bounds_the_box_is_the_range_of_the_inputs():
     x = torch.tensor([[1.0], [3.0], [2.0], [2.5]], dtype=torch.float64)
     y = torch.tensor([[1.5], [3.5], [0.5], [3.005]], dtype=torch.float64)
-    reach, _ = ask(lambda z: 1 * z, lambda y: 0 * y, x, y)
+    reach, _ = ask(IDENTITY, ZERO, x, y)
     assert reach.reached.tolist() == [True, False, False, True]
-    reach, _ = ask(lambda z: 1 * z, lambda y: 0 * y, x, y, bounds=(None, 9.0))
+    reach, _ = ask(IDENTITY, ZERO, x, y, bounds=(None, 9.0))
     assert reach.reached.tolist() == [True, True, False, True]
 
 
@@ -102,15 +91,8 @@ def test_what_is_reached_is_reached_by_solve():
     y = 1.3 * net(x).detach()
     reach, _ = ask(net, inverse, x, y, bounds=(-1.0, 1.0), steps=10)
     start = inverse(y).detach().clamp(-1, 1)
-    solved = solve(
-        net,
-        y,
-        bounds=(-1.0, 1.0),
-        starts=start,
-        max_steps=10,
-        tolerance=TOLERANCE,
-        scale=(1.0, 1.0),
-    )
+    options = {"max_steps": 10, "tolerance": TOLERANCE, "scale": (1.0, 1.0)}
+    solved = solve(net, y, bounds=(-1.0, 1.0), starts=start, **options)
     reached = reach.reached
     assert 0.3 < reached.double().mean() < 0.95
     assert solved.converged[reached].all()
@@ -123,7 +105,7 @@ def test_outcomes_that_are_not_finite_do_not_count_and_proposals_that_are_not_re
     y = torch.tensor([[0.5], [torch.nan], [torch.inf], [0.7], [-0.1]], dtype=torch.float64)
     x = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
     broken = lambda y: torch.where(y < 0, torch.nan, y)
-    reach, scalars = ask(lambda z: 1 * z, broken, x, y)
+    reach, scalars = ask(IDENTITY, broken, x, y)
     assert reach.distance.isnan().tolist() == [False, True, True, False, False]
     assert scalars["reachable_fraction"] == pytest.approx(2 / 3)
 
@@ -185,46 +167,29 @@ MAPS = {"f": {"module": "net", "input": 0, "reach": {"inverse": "back", "outcome
 BATCH = (uniform(100, 4, seed=0).float(), uniform(100, 3, seed=1).float())
 
 
-def look(**options):
-    watcher = Watcher(MAPS, **options)
-    look = watcher.begin(both())
-    look.offer(BATCH)
-    return look.read()[0]
-
-
 def test_outcomes_stay_with_their_points():
     watcher = Watcher(MAPS, reachable_steps=5, num_points=20)
     module = both()
     for _ in range(2):
-        look = watcher.begin(module)
-        for rows in range(0, 100, 7):
-            look.offer([part[rows : rows + 7] for part in BATCH])
-        (found,) = look.read()
+        batches = ([part[rows : rows + 7] for part in BATCH] for rows in range(0, 100, 7))
+        (found,) = look(watcher, module, batches)
     which = (found.inputs[:, None] == BATCH[0]).all(2).float().argmax(1)
     (watched,) = resolve_maps(MAPS, module, reachable_steps=5)
     again = observe(watched, found.inputs, outcomes=BATCH[1][which])
     assert torch.equal(found.findings["reach"].distance, again.findings["reach"].distance)
 
 
-def test_it_is_not_asked_by_default():
-    found = look()
-    assert "reach" not in found.findings
-    assert not [name for name in found.scalars if "reach" in name]
-
-
 def test_an_inverse_from_elsewhere_is_in_evaluation_mode_and_left_as_it_was():
     back = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 4))
-    before = {name: value.clone() for name, value in back.state_dict().items()}
+    before = state_of(back)
     maps = {"f": {**MAPS["f"], "reach": {"inverse": back, "outcomes": 1}}}
-    found = []
-    for _ in range(2):
-        watcher = Watcher(maps, reachable_steps=3)
-        look = watcher.begin(both())
-        look.offer(BATCH)
-        found += look.read()
-    assert torch.equal(found[0].findings["reach"].distance, found[1].findings["reach"].distance)
+    first, second = (
+        look(Watcher(maps, reachable_steps=3), both(), [BATCH])[0].findings["reach"].distance
+        for _ in range(2)
+    )
+    assert torch.equal(first, second)
     assert all(part.training for part in back.modules())
-    assert all(torch.equal(value, before[name]) for name, value in back.state_dict().items())
+    assert state_of(back) == before
 
 
 def test_the_steps_keep_to_the_bound_on_work_and_what_is_too_much_is_said(caplog):
@@ -233,14 +198,11 @@ def test_the_steps_keep_to_the_bound_on_work_and_what_is_too_much_is_said(caplog
     # An evaluation and three passes; Gram matrix and eigenvalues: see `jacobians.work`.
     a_point = 4 * flops_of(net, BATCH[0]) + 4 * 3 * 4 * 3 + 20 * 3**3
     for affordable, told in ((100, 0), (200, 50), (400, 100)):
-        found = look(reachable_steps=3, num_points=100, max_work=affordable * a_point)
+        bound = {"num_points": 100, "max_work": affordable * a_point}
+        (found,) = look(Watcher(MAPS, reachable_steps=3, **bound), both(), [BATCH])
         assert found.num_points == 100
-        distance = (
-            torch.full((100,), torch.nan)
-            if "reach" not in found.findings
-            else found.findings["reach"].distance
-        )
-        assert (~distance.isnan()).sum() == told
+        reach = found.findings.get("reach")
+        assert (0 if reach is None else (~reach.distance.isnan()).sum()) == told
     assert caplog.text.count("`reachable_fraction` of map 'f' is not computed") == 1
 
 
@@ -249,12 +211,6 @@ def test_of_a_jacobian_that_is_not_formed_it_is_not_tried():
     effort = Effort(formed=False, probes=3, steps=3)
     found = observe(watched, BATCH[0], outcomes=BATCH[1], effort=effort)
     assert list(found.findings) == ["probes"]
-
-
-def test_maps_that_do_not_say_from_where_are_refused_by_the_arguments_name():
-    watcher = Watcher({"f": "net"}, reachable_steps=3)
-    with pytest.raises(ValueError, match="Expected argument `reachable_steps` to be None"):
-        watcher.names_of(both())
 
 
 INPUTS = torch.tensor([[1.0, -2.0], [3.0, 5.0], [math.nan, math.inf]])
@@ -295,6 +251,9 @@ def test_ends_for_other_inputs_are_refused():
         bounded(([0.0] * 3, None)).box(INPUTS)
 
 
+LAYERS = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
@@ -308,23 +267,13 @@ def test_ends_for_other_inputs_are_refused():
     ],
 )
 def test_a_description_that_makes_no_sense_is_refused_by_name(spec, words):
-    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     with pytest.raises((TypeError, ValueError), match=words):
-        resolve_maps({"f": {"module": "0", **spec}}, module, reachable_steps=3)
-
-
-def test_it_is_not_read_where_it_is_not_asked_for():
-    module = nn.Linear(2, 2)
-    module.invertibility_maps = lambda: {"f": {"reach": {"bounds": (1.0, 0.0)}}}
-    (watched,) = resolve_maps(None, module)
-    assert watched.questions == ()
+        resolve_maps({"f": {"module": "0", **spec}}, LAYERS, reachable_steps=3)
 
 
 def test_outcomes_that_are_not_there_are_said():
     maps = {"f": {"module": "0", "reach": {"inverse": "1", "outcomes": "y"}}}
-    (watched,) = resolve_maps(
-        maps, nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), reachable_steps=3
-    )
+    (watched,) = resolve_maps(maps, LAYERS, reachable_steps=3)
     with pytest.raises(MapError, match=r"because of its reach: .*a dict with the keys"):
         watched.question(Reach).take({"x": torch.zeros(3, 2)}, None)
     with pytest.raises(MapError, match=r"of shape \(N, m\), but got a tensor of dtype torch.int64"):

@@ -8,6 +8,7 @@ from lightning_invert import analyze
 from lightning_invert.watch.findings.runs import Runs
 from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.observation import Observation
+from tests.watch.reference import jacobians_point_by_point
 
 X = torch.randn(50, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -43,14 +44,11 @@ def test_runs_are_looked_at_in_the_scale_of_the_map():
     net.double(), other.double()
     found = analyze(net, X, runs=[other], scale="standardized")
     of_x, of_y = X.std(0), net(X).std(0)
-    kappas = []
-    for one in (net, other):
-        j = torch.stack([torch.autograd.functional.jacobian(one, x) for x in X])
-        kappas.append(np.linalg.cond((j * of_x / of_y[:, None]).detach().numpy()))
-    np.testing.assert_allclose(found.findings["runs"].mean, np.log10(kappas).mean(0))
-    np.testing.assert_allclose(
-        found.findings["runs"].std, np.log10(kappas).std(0, ddof=1), rtol=1e-6
-    )
+    of_x, of_y = of_x.numpy(), of_y.detach().numpy()[:, None]
+    j = np.stack([jacobians_point_by_point(module, X) for module in (net, other)])
+    log10 = np.log10(np.linalg.cond(j * of_x / of_y))
+    np.testing.assert_allclose(found.findings["runs"].mean, log10.mean(0))
+    np.testing.assert_allclose(found.findings["runs"].std, log10.std(0, ddof=1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])
@@ -90,11 +88,7 @@ def test_runs_are_looked_at_in_the_precision_of_the_map():
     torch.manual_seed(0)
     net, other = (nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)) for _ in range(2))
     found = analyze(net, X.float(), runs=[other], precision="float64")
-    log10 = [
-        np.log10(np.linalg.cond(torch.autograd.functional.jacobian(one, x).detach()))
-        for one in (net.double(), other.double())
-        for x in X.float().double()
-    ]
-    np.testing.assert_allclose(
-        found.findings["runs"].mean, np.reshape(log10, (2, 50)).mean(0), rtol=1e-12
-    )
+    x = X.float().double()
+    j = [jacobians_point_by_point(module.double(), x) for module in (net, other)]
+    log10 = np.log10(np.linalg.cond(j)).mean(0)
+    np.testing.assert_allclose(found.findings["runs"].mean, log10, rtol=1e-12)

@@ -3,7 +3,6 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
-from torch.autograd.functional import jacobian as autograd_jacobian
 
 from lightning_invert import Thresholds
 from lightning_invert.watch.findings.truth import Truth
@@ -11,6 +10,8 @@ from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import Observation, observe
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.watcher import Watcher
+from tests.watch.looks import look
+from tests.watch.reference import jacobians_point_by_point
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
 
@@ -31,7 +32,6 @@ def from_kappa(kappa, error=None):
 
 
 def judged(kappa, truth, **options):
-    """What is found where the condition numbers are these."""
     sigma = torch.stack([torch.ones(len(kappa)), 1 / kappa], dim=1)
     return Observation.of(sigma, findings=[truth], **options)
 
@@ -40,16 +40,10 @@ def judged(kappa, truth, **options):
 def test_a_map_held_against_another_is_what_autograd_and_numpy_find(scale):
     one, other = net(), net().double()
     of_x, of_y = np.array([1.0, 2, 3]), np.array([5.0, 0.1])
-    found = observe(
-        watched(one, other, input_std=torch.tensor(of_x), output_std=torch.tensor(of_y)),
-        X,
-        scale=scale,
-    )
+    stds = {"input_std": torch.tensor(of_x), "output_std": torch.tensor(of_y)}
+    found = observe(watched(one, other, **stds), X, scale=scale)
     one.eval(), other.eval()
-    j, true = (
-        torch.stack([autograd_jacobian(lambda p: f(p[None])[0], p) for p in x]).double().numpy()  # noqa: B023
-        for f, x in ((one, X), (other, X.double()))
-    )
+    j, true = jacobians_point_by_point(one, X), jacobians_point_by_point(other, X.double())
     if scale == "standardized":
         j, true = (m * of_x / of_y[:, None] for m in (j, true))
     error = np.linalg.norm(j - true, axis=(1, 2)) / np.linalg.norm(true, axis=(1, 2))
@@ -160,27 +154,21 @@ def broken(x):
     raise ZeroDivisionError("a pole")
 
 
-def look(watcher, module, **begin):
-    under_way = watcher.begin(module, **begin)
-    under_way.offer(X)
-    return under_way.read()
-
-
 def test_a_truth_that_fails_is_named():
     with pytest.raises(MapError, match="because of its truth: ZeroDivisionError: a pole"):
         observe(watched(net(), broken), X)
     watcher = Watcher({"f": {"module": "", "truth": broken}})
     with pytest.raises(MapError, match="'f' cannot be watched, because of its truth"):
-        look(watcher, net(), strict=True)
+        look(watcher, net(), [X], strict=True)
 
 
 def test_it_is_said_once_that_what_is_not_formed_is_not_compared(caplog):
     module = net()
     watcher = Watcher({"f": {"module": "", "truth": module}}, max_work=1e3)
     with caplog.at_level("INFO"):
-        (one,), (two,) = look(watcher, module), look(watcher, module)
-    assert not one.formed
-    assert not {"truth"} & {*one.findings, *two.findings}
+        (first,), (second,) = look(watcher, module, [X]), look(watcher, module, [X])
+    assert not first.formed
+    assert "truth" not in first.findings.keys() | second.findings.keys()
     assert caplog.text.count("not compared with its truth") == 1
 
 
@@ -199,7 +187,7 @@ def test_a_truth_leaves_no_trace_either():
     truth, module = Counting(), net()
     truth.norm.momentum = 1.0
     state, stream = truth.norm.running_mean.clone(), torch.get_rng_state()
-    (found,) = look(Watcher({"f": {"module": "", "truth": truth}}), module)
+    (found,) = look(Watcher({"f": {"module": "", "truth": truth}}), module, [X])
     assert "truth" in found.findings
     assert (truth.calls, truth.training) == (0, True)
     assert torch.equal(truth.norm.running_mean, state)
