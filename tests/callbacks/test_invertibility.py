@@ -96,12 +96,13 @@ def test_every_logger_holds_every_tag_at_the_step_of_the_users_own_curves(fitted
 def test_end_of_fit_sums_up_with_a_verdict_for_each_map(tmp_path, caplog):
     module, data = ForwardInverseModule(), (Smooth(),)
     fit_project(tmp_path, InvertibilityCallback(), module=module, data=data)
-    for verdict in (
-        "forward (standardized): locally right-invertible at",
-        "inverse (standardized): locally left-invertible at",
-        "round_trip (standardized): locally invertible at",
-    ):
-        assert verdict in caplog.text
+    kinds = {
+        "forward": "right-invertible",
+        "inverse": "left-invertible",
+        "round_trip": "invertible",
+    }
+    for name, kind in kinds.items():
+        assert f"{name} (standardized): locally {kind} at" in caplog.text
 
 
 @pytest.mark.parametrize("figures", ["auto", False])
@@ -126,8 +127,7 @@ def test_figures_auto_draws_a_short_fit_once_after_its_last_epoch(tmp_path, figu
 def test_it_works_outside_fit(tmp_path, caplog, stage):
     trainer = quiet_trainer(tmp_path, callbacks=[InvertibilityCallback()])
     (logged,) = getattr(trainer, stage)(Foreign(), loader(), verbose=False)
-    prefix = "test/" if stage == "test" else ""
-    assert f"{prefix}invertibility/forward/full_rank_fraction" in logged
+    assert "invertibility/forward/full_rank_fraction" in {k.removeprefix("test/") for k in logged}
     assert "right-invertible" in caplog.text
 
 

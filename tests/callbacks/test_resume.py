@@ -9,7 +9,7 @@ from tests.projects import Foreign, fit_project, loader, quiet_trainer
 
 def fit(folder, until, *, resume=None, **options):
     torch.manual_seed(4)
-    watch = InvertibilityCallback(**{"num_points": 20, **options})
+    watch = InvertibilityCallback(num_points=20, **options)
     trainer = quiet_trainer(folder, max_epochs=until, callbacks=[watch])
     module = Foreign()
     module.encoder[3] = torch.nn.Identity()  # its dropout would differ after an interruption
@@ -25,16 +25,11 @@ def test_a_resumed_fit_looks_at_the_same_points_and_keeps_its_history(tmp_path, 
     whole = fit(tmp_path, 6, **options)
     # The epoch in which a fit ends is watched in any case: stop where one is due.
     fit(tmp_path, 3, **options)
+    options = {"save_figures": tmp_path / "figures", **options}
     resumed = fit(tmp_path, 6, resume=tmp_path / "last.ckpt", **options)
     assert resumed.history == whole.history
-    assert len(whole.history["forward"]) >= 4
-
-
-def test_a_resumed_fit_draws_the_evolution_from_its_beginning(tmp_path):
-    fit(tmp_path, 3)
-    resumed = fit(tmp_path, 4, resume=tmp_path / "last.ckpt", save_figures=tmp_path / "figures")
-    assert [look["epoch"] for look in resumed.history["forward"]] == [0, 1, 2, 3]
     assert (tmp_path / "figures" / "forward_evolution.png").exists()
+    assert len(whole.history["forward"]) >= 4
 
 
 def test_a_second_fit_has_a_history_of_its_own(tmp_path):

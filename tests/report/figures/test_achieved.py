@@ -71,13 +71,6 @@ def test_what_is_not_reached_is_crossed_and_counted():
     assert "3 targets · 2 reached · ✕: not reached" in words(figure)
 
 
-def test_an_error_that_does_not_fit_is_drawn_at_the_edge():
-    outputs = X.clone()
-    outputs[2, 0] = 900.0
-    below = achieved(trusted(X, outputs=outputs)).axes[1]
-    assert points(below)[-1, 1] < below.get_ylim()[1] < 1.0
-
-
 def test_an_output_that_is_free_for_all_is_left_out_and_for_some_only_there():
     low, high = X.clone(), X.clone()
     low[:, 0], high[:, 0] = -math.inf, math.inf

@@ -51,9 +51,3 @@ def test_what_cannot_be_resolved_is_hatched_where_in_view_or_exceeded(condition,
     assert ("unresolved" in words(figure)) == hatched
     assert any(patch.get_hatch() for patch in figure.axes[0].patches) == hatched
     assert limit != 1e6 or "κ > 1·10⁶ (25 %)" in words(figure)
-
-
-def test_condition_numbers_beyond_1e16_are_drawn_in_the_last_bin():
-    heights = shares(histogram([1e15, 1e200, 1e300, 1e16]))
-    assert len(heights) == 4 * 16
-    assert heights[-1] == pytest.approx(75)

@@ -3,7 +3,7 @@ import pytest
 
 from lightning_invert.report.figures import to_image
 from lightning_invert.report.figures.evolution import evolution
-from tests.report.figures.drawing import CONDITION, RANK, drawn, looks, observed, tick_labels, words
+from tests.report.figures.drawing import CONDITION, RANK, drawn, looks, observed, words
 
 HEALTHY, DEFICIENT = observed(CONDITION), observed(CONDITION, rank=RANK)
 
@@ -46,11 +46,6 @@ def test_the_axis_is_epochs_or_steps_where_an_epoch_was_watched_twice(epochs, la
     axes = draw(HEALTHY, HEALTHY, epochs=epochs).axes[1]
     assert axes.get_xlabel() == label
     assert axes.get_xlim() == limits
-
-
-def test_infinite_quantiles_are_drawn_at_infinity():
-    axes = draw(observed(np.full(50, np.inf))).axes[1]
-    assert "∞" in tick_labels(axes.yaxis)
 
 
 def test_a_change_of_the_number_of_points_is_said():

@@ -77,12 +77,6 @@ def test_every_level_of_a_discrete_input_has_a_column_of_its_own():
     np.testing.assert_array_equal(values(axes, "deficient"), [[0, 0, 0, 1, 0]])
 
 
-def test_a_constant_input_is_one_column_at_its_value():
-    axes = panel(np.full((256, 1), 0.1 + 0.2))
-    assert values(axes, "deficient").shape == (1, 1)
-    assert tick_labels(axes.xaxis) == ["0.3"]
-
-
 def test_of_many_inputs_those_are_shown_that_explain_most():
     inputs = np.concatenate([RNG.uniform(size=(256, 30)), X[:, 6:]], axis=1)
     figure = fragile_zones(observed(CONDITION, inputs))
