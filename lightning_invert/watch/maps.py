@@ -181,10 +181,11 @@ class WatchedMap:
                 f"Expected `precision='native'` for map {self.name!r}: the weights of "
                 f"{type(self.owner).__name__} are sharded over processes, and cannot be cast."
             )
-        doubled = {
-            id(tensor): _doubled(tensor.detach().to(device))
-            for tensor in (*self.owner.parameters(), *self.owner.buffers())
-        }
+        with torch.inference_mode(False):  # `trainer.validate` runs in it: autograd takes no copies
+            doubled = {
+                id(tensor): _doubled(tensor.detach().to(device))
+                for tensor in (*self.owner.parameters(), *self.owner.buffers())
+            }
 
         def evaluate(*arguments: Any) -> Tensor:
             try:

@@ -30,14 +30,14 @@ def pair(dropout=0.0):
 
 
 class Recorded(CSVLogger):
-    """Keeps what a project logs itself."""
+    """Keeps what a project logs itself; the epoch comes with whatever is logged."""
 
     def __init__(self, folder):
         super().__init__(folder)
         self.own = []
 
     def log_metrics(self, metrics, step=None):
-        self.own += [(k, v) for k, v in metrics.items() if "invertib" not in k]
+        self.own += [(k, v) for k, v in metrics.items() if "invertib" not in k and k != "epoch"]
 
 
 def fit_unwatched_and_watched(folder, make, watch, *, data=None, **options):

@@ -106,23 +106,11 @@ def test_two_of_them_have_states_of_their_own():
     assert one.state_key != two.state_key
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({}, "would never stop"),
-        ({"monitor": "log10_cond", "stopping_threshold": 2.0}, "`monitor` .* 'log10_cond_p95'"),
-        ({"stopping_threshold": 2.0, "patience": 0}, "`patience`"),
-        ({"stop_when_stalled": True, "min_delta": -1.0}, "`min_delta`"),
-        ({"stopping_threshold": 5.0, "divergence_threshold": 3.0}, "`stopping_threshold`"),
-        (
-            {**LARGER, "stopping_threshold": 0.5, "divergence_threshold": 0.9},
-            "`stopping_threshold`",
-        ),
-    ],
-)
-def test_names_the_argument_that_is_wrong(options, words):
-    with pytest.raises(ValueError, match=words):
-        ConditioningEarlyStopping(**options)
+def test_what_could_never_end_a_fit_is_refused():
+    with pytest.raises(ValueError, match="would never stop"):
+        ConditioningEarlyStopping()
+    with pytest.raises(ValueError, match=r"`monitor` .* 'log10_cond_p95'"):
+        ConditioningEarlyStopping(monitor="log10_cond", stopping_threshold=2.0)
 
 
 def test_a_trainer_that_watches_nothing_is_told_so(tmp_path):

@@ -74,8 +74,3 @@ def test_what_cannot_be_written_is_named(tmp_path):
 
     with pytest.raises(TypeError, match=r"`predict_step` .* but got str"):
         predict(tmp_path, Text(), loader())
-
-
-def test_a_file_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match=r"`file` .* 'p.xlsx'"):
-        PredictionWriter("p.xlsx")
