@@ -68,7 +68,6 @@ class Net(LightningModule):
 
 
 def fit_shards(strategy, shards, **options):
-    """Log what is found at the points of all processes."""
     x = torch.randn(sum(shards), 5, generator=torch.Generator().manual_seed(0))
     watch = InvertibilityCallback(**options)
     settings = {"max_epochs": 2, "use_distributed_sampler": False, "callbacks": [watch]}
@@ -162,7 +161,6 @@ def everything(strategy):
 
 
 def main(strategy):
-    """Run all fits of a strategy, and write what this process finds."""
     found = everything(strategy)
     Path(f"rank{torch.distributed.get_rank()}.json").write_text(json.dumps(found))
     # Else the threads of gloo may still run when the process ends, and abort it.

@@ -21,8 +21,6 @@ def plant(seed=0):
 
 
 class Learner(Foreign):
-    """Learns the plant, and from some epoch on loses its units."""
-
     def __init__(self, collapse=None):
         super().__init__(3, 2)
         self.encoder = nn.Sequential(nn.Linear(3, 32), nn.ReLU(), nn.Linear(32, 2))

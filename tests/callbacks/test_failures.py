@@ -192,8 +192,6 @@ def test_what_fails_to_be_shown_does_not_end_the_fit(tmp_path, monkeypatch, brok
 
 
 class Odd(Foreign):
-    """Its forward does something odd with its code; it is trained without."""
-
     def __init__(self, odd):
         super().__init__()
         self.odd = odd

@@ -1,5 +1,3 @@
-"""A fit that was interrupted ends as one that was not."""
-
 import pytest
 import torch
 

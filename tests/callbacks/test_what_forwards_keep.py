@@ -62,8 +62,6 @@ class Registry(dict):
 
 
 class Keeping(Foreign):
-    """A project whose forward keeps something, and logs it at the end of validation."""
-
     def __init__(self):
         torch.manual_seed(0)
         super().__init__()
@@ -170,8 +168,6 @@ class MethodOfACollector(Keeping):
 
 
 class HookThatComputes(Keeping):
-    """One hook doubles what the next layer gets, and counts."""
-
     def prepare(self):
         calls = self.calls = []
 

@@ -102,7 +102,6 @@ def test_table_has_a_line_a_map_in_columns():
 
 
 def words_of(*findings, sigma):
-    """The lines of the report that tell of findings."""
     return report_table([Observation.of(sigma, name="f", findings=findings)]).splitlines()[4:]
 
 

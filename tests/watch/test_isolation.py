@@ -14,8 +14,6 @@ from tests.subclasses import labelled
 
 
 class Restless(nn.Module):
-    """Changes everything that a forward can change."""
-
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(3, 3)

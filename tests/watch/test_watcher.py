@@ -36,8 +36,6 @@ def test_several_dataloaders_are_watched_each_for_itself():
 
 
 class Broken(nn.Module):
-    """Cannot be looked at once it is told so."""
-
     error = None
 
     def forward(self, x):

@@ -14,7 +14,6 @@ X = torch.randn(50, 3, generator=torch.Generator().manual_seed(1), dtype=torch.f
 
 
 def diagonal(weak):
-    """A linear map of condition number 1 / weak."""
     return lambda x: torch.stack([x[:, 0], weak * x[:, 1]], dim=1)
 
 

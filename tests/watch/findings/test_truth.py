@@ -101,8 +101,6 @@ def test_points_without_a_number_are_left_out_with_their_truth():
 
 
 class Insisting(nn.Module):
-    """A truth that works in float32 whatever it is given."""
-
     def forward(self, x):
         return torch.stack([x.float()[:, 0].sin(), x.float()[:, 1]], dim=1)
 
