@@ -1,5 +1,3 @@
-"""A page of a pair, open in a real browser."""
-
 import os
 import shutil
 from typing import NamedTuple
@@ -20,6 +18,10 @@ INPUTS = (
     Variable("time_stamp", "s", 1.7e9, 1.7e9 + 60),
     Variable("=1+1", "", None, None),
 )
+LOW, HIGH = (
+    torch.tensor([other if end is None else end for end in ends], dtype=torch.float64)
+    for other, ends in ((-2, [v.low for v in INPUTS]), (2, [v.high for v in INPUTS]))
+)
 OUTPUTS = (
     Variable("top_gas_temperature", "°C"),
     Variable("production_rate", "t/day"),
@@ -34,24 +36,16 @@ def missing(what):
     pytest.skip(f"no {what} here")
 
 
-def trained_like(inputs, outputs, width=16):
-    """A pair of random smooth networks, scaled as if it were trained."""
-    torch.manual_seed(3)
-    n, m = len(inputs), len(outputs)
-    pair = ForwardInverseModule(SmoothMLP(n, m, width=width), SmoothMLP(m, n, width=width))
-    low, high = (
-        torch.tensor([other if v is None else v for v in ends], dtype=torch.float64)
-        for other, ends in ((-2, [v.low for v in inputs]), (2, [v.high for v in inputs]))
-    )
-    pair.scale_x.fit((low + high) / 2, (high - low) / 4)
-    pair.scale_y.fit(torch.linspace(90, 5000, m).double(), torch.linspace(20, 800, m).double())
-    pair.inputs, pair.outputs = tuple(inputs), tuple(outputs)
-    return pair.eval()
-
-
 @pytest.fixture(scope="session")
 def pair():
-    return trained_like(INPUTS, OUTPUTS)
+    """A pair of random smooth networks, scaled as if it were trained."""
+    torch.manual_seed(3)
+    n, m = len(INPUTS), len(OUTPUTS)
+    pair = ForwardInverseModule(SmoothMLP(n, m, width=16), SmoothMLP(m, n, width=16))
+    pair.scale_x.fit((LOW + HIGH) / 2, (HIGH - LOW) / 4)
+    pair.scale_y.fit(torch.linspace(90, 5000, m).double(), torch.linspace(20, 800, m).double())
+    pair.inputs, pair.outputs = INPUTS, OUTPUTS
+    return pair.eval()
 
 
 @pytest.fixture(scope="session")

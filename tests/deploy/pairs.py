@@ -1,12 +1,11 @@
-"""Pairs to export, and what they compute, written once more without the package."""
-
 import copy
 
 import torch
 from torch import nn
-from torch.autograd.functional import jacobian
 
 from lightning_invert import ForwardInverseModule, Variable
+from lightning_invert.deploy.maps import frozen_copy, physical_map
+from tests.jacobians.reference import jacobians_by_autograd
 
 INPUTS = (
     Variable("time", "s", 1.7e9, 1.7e9 + 60),
@@ -17,8 +16,7 @@ OUTPUTS = (Variable("rate", "t/d", 0.0), Variable("日本 {gas}", "", 1, 2))
 
 
 class Attention(nn.Module):
-    """Each column is a token; the columns of one point see each other."""
-
+    # Each column is a token; the columns of one point see each other.
     def __init__(self, n, m):
         super().__init__()
         self.embed = nn.Linear(1, 4)
@@ -31,6 +29,17 @@ class Attention(nn.Module):
         return self.head((tokens + mixed).flatten(1))
 
 
+class Changed(nn.Linear):
+    """A linear network 3 -> 2 whose outputs go through a function."""
+
+    def __init__(self, change):
+        super().__init__(3, 2)
+        self.change = change
+
+    def forward(self, x):
+        return self.change(super().forward(x))
+
+
 def normed(n, m):
     return nn.Sequential(
         nn.Linear(n, 8), nn.LayerNorm(8), nn.GELU(), nn.Dropout(0.5), nn.Linear(8, m)
@@ -40,14 +49,11 @@ def normed(n, m):
 def pair_of(forward_net, inverse_net, *, dtype=torch.float32, named=True):
     """A pair 3 -> 2 whose first setting is a time stamp."""
     pair = ForwardInverseModule(forward_net, inverse_net).to(dtype)
-    pair.scale_x.fit(
-        torch.tensor([1.7e9 + 30, 300.0, 1e-6], dtype=torch.float64),
-        torch.tensor([17.0, 2.0, 1e-8], dtype=torch.float64),
-    )
-    pair.scale_y.fit(
-        torch.tensor([8000.0, -2.0], dtype=torch.float64),
-        torch.tensor([5000.0, 0.5], dtype=torch.float64),
-    )
+    for scale, mean, std in (
+        (pair.scale_x, [1.7e9 + 30, 300.0, 1e-6], [17.0, 2.0, 1e-8]),
+        (pair.scale_y, [8000.0, -2.0], [5000.0, 0.5]),
+    ):
+        scale.fit(*(torch.tensor(values, dtype=torch.float64) for values in (mean, std)))
     if named:
         pair.inputs, pair.outputs = INPUTS, OUTPUTS
     return pair
@@ -58,6 +64,11 @@ def points(pair, name, rows, seed=3):
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(rows, len(scale.mean), generator=generator, dtype=torch.float64)
     return scale.mean + scale.std * z
+
+
+def forward_map(network):
+    """The forward map of a pair with this network, as it is traced."""
+    return physical_map(frozen_copy(pair_of(network, nn.Linear(2, 3))), "forward")
 
 
 def truth(pair, name):
@@ -82,7 +93,7 @@ def off(pair, name, x, outputs, jacobians):
     """How far outputs and Jacobians are from autograd's in float64, as shares of the largest."""
     function = truth(pair, name)
     expected = function(x).detach()
-    slopes = torch.stack([jacobian(lambda row: function(row[None])[0], row) for row in x])
+    slopes = jacobians_by_autograd(function, x)
     domain = pair.scale_x if name == "forward" else pair.scale_y
     image = pair.scale_x if name == "inverse" else pair.scale_y
     standard = domain.std / image.std[:, None]

@@ -4,15 +4,14 @@ from torch import nn
 
 from lightning_invert import ResidualMLP
 from lightning_invert.deploy.check import check
-from lightning_invert.deploy.maps import frozen_copy, physical_map
 from lightning_invert.deploy.program import trace
-from tests.deploy.pairs import pair_of
+from tests.deploy.pairs import Changed, forward_map
 
 
 @pytest.fixture(scope="module")
 def traced():
     torch.manual_seed(0)
-    one = physical_map(frozen_copy(pair_of(ResidualMLP(3, 2), nn.Linear(2, 3))), "forward")
+    one = forward_map(ResidualMLP(3, 2))
     return one, trace(one).module()
 
 
@@ -29,10 +28,7 @@ FAULTS = {
     "Jacobian": (lambda x, y, j: (y, j * 1.001), "Jacobian is off by 1.0e-03"),
     "one point": (wrong_at(1), "at 1 points its Jacobian is off by"),
     "seventeen points": (wrong_at(17), "at 17 points its Jacobian is off by"),
-    "transposed": (
-        lambda x, y, j: (y, j.mT),
-        r"at 1 points it returns shapes \(1, 2\) and \(1, 3, 2\)",
-    ),
+    "transposed": (lambda x, y, j: (y, j.mT), r"at 1 points it .* \(1, 2\) and \(1, 3, 2\)"),
     "NaN": (lambda x, y, j: (y, j / 0 * 0), "Jacobian is off by inf"),
 }
 
@@ -57,18 +53,12 @@ def test_a_kink_at_one_of_the_points_is_no_error(traced):
     assert calls == [1, 3, 17, 1, 3, 17]
 
 
-class Mixing(nn.Linear):
-    def forward(self, x):
-        return super().forward(x) - x.mean()
-
-
-class Random(nn.Linear):
-    def forward(self, x):
-        return super().forward(nn.functional.dropout(x, training=True))
-
-
-@pytest.mark.parametrize("network", [Mixing, Random])
-def test_rows_that_depend_on_each_other_or_on_chance_are_found(network):
-    one = physical_map(frozen_copy(pair_of(network(3, 2), nn.Linear(2, 3))), "forward")
+@pytest.mark.parametrize(
+    "change",
+    [lambda y: y - y.mean(), lambda y: nn.functional.dropout(y, training=True)],
+    ids=["mixing", "random"],
+)
+def test_rows_that_depend_on_each_other_or_on_chance_are_found(change):
+    one = forward_map(Changed(change))
     with pytest.raises(RuntimeError, match="depend on each other, or does a network draw at ran"):
         check(one, trace(one).module(), "forward.onnx")

@@ -82,8 +82,10 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     [
         (3, TypeError, "argument `folder` to be a string, but got 3"),
         ("", ValueError, "argument `folder` to be a string that is not empty"),
-        (".", ValueError, r"argument `folder` to be the path of a folder that is to be made"),
-        ("..", ValueError, r"argument `folder` to be the path of a folder that is to be made"),
+        *(
+            (folder, ValueError, "`folder` to be the path of a folder .* made")
+            for folder in (".", "..")
+        ),
     ],
 )
 def test_what_is_no_folder_is_refused(folder, kind, words):
@@ -107,7 +109,7 @@ class Locked(nn.Linear):
         ),
         (ForwardInverseModule, ValueError, "`forward_net` to be an nn.Module, but it is None"),
         (
-            lambda: pair_of(nn.Linear(3, 2), nn.Linear(2, 3), dtype=torch.bfloat16),
+            lambda: linear_pair(dtype=torch.bfloat16),
             ValueError,
             r"compute in float32 or float64, but it has weights in torch\.bfloat16.*pair\.float",
         ),

@@ -1,11 +1,14 @@
 import json
 
 import pytest
+import torch
 from torch import nn
 
 from lightning_invert import LinearDecayAlpha, __version__
 from lightning_invert.deploy.metadata import describe
+from lightning_invert.proposals.reliability import Reliability
 from tests.deploy.pairs import INPUTS, pair_of
+from tests.proposals.process import known, untrained
 
 
 @pytest.fixture
@@ -15,16 +18,15 @@ def pair():
 
 def test_columns_are_told_with_ranges_and_statistics(pair):
     found = describe(pair)
+    values = (
+        (1.7e9, 1.7e9 + 60, 1.7e9 + 30, 17.0),
+        (None, 5.0, 300.0, 2.0),
+        (None, None, 1e-6, 1e-8),
+    )
+    keys = ("name", "unit", "low", "high", "mean", "std")
     assert found["inputs"] == [
-        {"name": name, "unit": unit, "low": low, "high": high, "mean": mean, "std": std}
-        for (name, unit, *_), low, high, mean, std in zip(
-            INPUTS,
-            (1.7e9, None, None),
-            (1.7e9 + 60, 5.0, None),
-            (1.7e9 + 30, 300.0, 1e-6),
-            (17.0, 2.0, 1e-8),
-            strict=True,
-        )
+        dict(zip(keys, (*variable[:2], *numbers), strict=True))
+        for variable, numbers in zip(INPUTS, values, strict=True)
     ]
     rest = {name: value for name, value in found.items() if name not in ("inputs", "outputs")}
     assert rest == {
@@ -61,3 +63,47 @@ def test_a_schedule_is_not_told_as_a_number(pair):
 def test_a_map_that_does_not_exist_is_refused(pair):
     with pytest.raises(ValueError, match="`name` to be 'forward', 'inverse' or 'round_trip'"):
         describe(pair, "forwards")
+
+
+SCALE = torch.tensor([60.0, 2.0, 0.1], dtype=torch.float64)
+CENTRE = torch.tensor([1.7e9, 0.0, 5.0], dtype=torch.float64)
+
+
+@pytest.fixture
+def trained():
+    pair = untrained()
+    pair.scale_x.fit(CENTRE, SCALE)
+    pair.scale_y.fit(torch.zeros(2), torch.ones(2))
+    x = CENTRE + SCALE * torch.randn(1300, 3, dtype=torch.float64)
+    y = pair(x).detach() + 0.1 * torch.randn(1300, 2, dtype=torch.float64)
+    return known(pair, x, y, num_judged=600)
+
+
+def test_what_is_described_judges_as_the_pair_does_by_the_same_points(trained):
+    described = json.loads(json.dumps(describe(trained)["reliability"], allow_nan=False))
+    read = {
+        name: torch.tensor(value, dtype=torch.float64) if isinstance(value, list) else value
+        for name, value in described.items()
+    }
+    there = Reliability(**{name: read[name] for name in Reliability.__dataclass_fields__})
+    here = trained.proposer.measure_reliability(512, members=False)
+    z, wanted = torch.randn(50, 3, dtype=torch.float64), torch.ones(50, 2, dtype=torch.bool)
+    residual = torch.rand(50, dtype=torch.float64)
+    for one, other in zip(there.sigma(z), here.sigma(z), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    trusts = [
+        one.trust(one.expected_error(one.sigma(z)[0], residual, wanted), wanted)
+        for one in (there, here)
+    ]
+    torch.testing.assert_close(*trusts, rtol=1e-4, atol=1e-6)
+
+
+def test_ranges_of_what_is_known_are_in_physical_units(trained):
+    described = describe(trained)["reliability"]
+    x, y = trained.evidence.rows("train")
+    assert described["input_low"] == x.amin(0).tolist()
+    assert described["seen_high"][0] >= float(y[:, 0].sort().values[-100])
+
+
+def test_only_the_forward_map_carries_it(trained):
+    assert describe(trained, "inverse")["reliability"] is None

@@ -1,5 +1,3 @@
-"""What the page computes, held against torch and NumPy."""
-
 import copy
 import csv
 import io
@@ -11,7 +9,8 @@ import torch
 from lightning_invert import Interval, solve
 from lightning_invert.deploy import build_page
 from lightning_invert.deploy.runtime import CDN, SCRIPT, WASM
-from tests.deploy.conftest import HOSTILE, INPUTS, OUTPUTS, until
+from tests.deploy.conftest import HIGH, HOSTILE, INPUTS, LOW, OUTPUTS, until
+from tests.proposals.process import known
 
 pytestmark = pytest.mark.slow
 
@@ -90,11 +89,7 @@ def asked(pair, kind):
     """A target that the solver reaches from the network's own proposal: {parts}, and the solution."""
     # In float64: a time stamp is one number in float32.
     exact = copy.deepcopy(pair).double()
-    low, high = (
-        torch.tensor([end if v[k] is None else v[k] for v in INPUTS], dtype=torch.float64)
-        for k, end in ((2, -2.0), (3, 2.0))
-    )
-    x = low + (high - low) * torch.rand(256, len(INPUTS), dtype=torch.float64)
+    x = LOW + (HIGH - LOW) * torch.rand(256, len(INPUTS), dtype=torch.float64)
     with torch.no_grad():
         wanted = Interval(*(exact(x) for _ in range(2)))
     fixed = {}
@@ -109,7 +104,7 @@ def asked(pair, kind):
     with torch.no_grad():
         nearest = torch.from_numpy(outcome(pair, NOW)).clamp(*wanted)
         start = exact.inverse(nearest)
-    bounds = tuple(end.masked_fill(end.abs() == 2.0, torch.nan) for end in (low, high))
+    bounds = tuple(end.masked_fill(end.abs() == 2.0, torch.nan) for end in (LOW, HIGH))
     found = solve(exact, wanted, bounds=bounds, starts=start, fixed=fixed)
     fit = found.converged == (kind != "unreachable")
     row = int(torch.where(fit & (found.steps > 1), found.steps, 999).argmin())
@@ -161,12 +156,9 @@ def test_every_alternative_reaches_the_target_inside_the_box(open_page, pair):
 
 def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, tmp_path):
     trusted = copy.deepcopy(pair)
-    for split in ("train", "val"):
-        z = torch.randn(400, len(INPUTS), dtype=torch.float64)
-        x = trusted.scale_x.inverse(z)
-        noise = 0.1 * torch.randn(400, len(OUTPUTS), dtype=torch.float64) * trusted.scale_y.std
-        trusted.evidence.add(split, x, (trusted(x) + noise).detach())
-        trusted.evidence.complete(split)
+    x = trusted.scale_x.inverse(torch.randn(800, len(INPUTS), dtype=torch.float64))
+    noise = 0.1 * torch.randn(800, len(OUTPUTS), dtype=torch.float64) * trusted.scale_y.std
+    known(trusted, x, (trusted(x) + noise).detach(), num_judged=400)
     file = build_page(trusted, tmp_path / "trusted.html")
     wanted = outcome(pair, X) + 0.1 * pair.scale_y.std.numpy()
     page = open_page(

@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch.func import functional_call
 from lightning_invert import ForwardInverseModule, SmoothMLP, Variable
 from lightning_invert.deploy.maps import frozen_copy, physical_map
 from lightning_invert.deploy.program import trace
-from tests.deploy.pairs import Attention, normed, off, pair_of, points
+from tests.deploy.pairs import Attention, Changed, forward_map, normed, off, pair_of, points
 
 pytestmark = pytest.mark.slow
 
@@ -77,40 +78,12 @@ def test_jacobians_of_all_kinds_of_networks_are_autograds(network):
 
 def test_units_beyond_float32_are_kept():
     pair = pair_of(SmoothMLP(3, 2, width=8), SmoothMLP(2, 3, width=8))
-    pair.scale_x.std.copy_(torch.tensor([1e-60, 1e39, 1.0], dtype=torch.float64))
-    pair.scale_x.mean.zero_()
-    pair.scale_y.std.copy_(torch.tensor([1e39, 1e-60], dtype=torch.float64))
-    pair.scale_y.mean.zero_()
+    for scale, std in ((pair.scale_x, [1e-60, 1e39, 1.0]), (pair.scale_y, [1e39, 1e-60])):
+        scale.fit(torch.zeros(len(std)), torch.tensor(std, dtype=torch.float64))
     for name in ("forward", "inverse", "round_trip"):
         program = trace(physical_map(frozen_copy(pair), name)).module()
         x = points(pair, name, 9)
         assert off(pair, name, x, *(part.detach() for part in program(x))) < 2e-6
-
-
-class Branching(nn.Linear):
-    def forward(self, x):
-        y = super().forward(x)
-        return y if x.sum() > 0 else -y
-
-
-class OneSize(nn.Linear):
-    def forward(self, x):
-        return super().forward(x).reshape(31, 2)
-
-
-class Cut(nn.Linear):
-    def forward(self, x):
-        return super().forward(x).detach()
-
-
-class Foreign(nn.Linear):
-    def forward(self, x):
-        return torch.from_numpy(x.detach().numpy()) @ self.weight.T
-
-
-class Narrow(nn.Linear):
-    def forward(self, x):
-        return super().forward(x)[:, :1]
 
 
 def test_columns_as_many_as_the_points_that_are_traced_are_no_trap():
@@ -132,19 +105,24 @@ def test_columns_as_many_as_the_points_that_are_traced_are_no_trap():
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        (lambda: Branching(3, 2), r"depends on the numbers that go in .*`torch\.where`"),
-        (lambda: OneSize(3, 2), r"batches of one size alone"),
-        (lambda: Cut(3, 2), r"carry no gradient .*`detach`"),
-        (lambda: Foreign(3, 2), r"numpy\(\) is not supported"),
-        (lambda: nn.Linear(3, 4), r"shape \(N, 4\) where the pair knows 2 columns|size of tensor"),
+        (
+            partial(Changed, lambda y: y if y.sum() > 0 else -y),
+            r"depends on the numbers .*`torch\.where`",
+        ),
+        (partial(Changed, lambda y: y.reshape(31, 2)), r"batches of one size alone"),
+        (partial(Changed, lambda y: y.detach()), r"carry no gradient .*`detach`"),
+        (
+            partial(Changed, lambda y: torch.from_numpy(y.detach().numpy())),
+            r"numpy\(\) is not supported",
+        ),
+        (partial(nn.Linear, 3, 4), r"shape \(N, 4\) where the pair knows 2 columns|size of tensor"),
         (lambda: torch.compile(nn.Linear(3, 2)), r"dynamo-optimized"),
     ],
     ids=["branch", "size", "detach", "numpy", "columns", "compiled"],
 )
 def test_what_cannot_be_traced_is_refused_with_the_cause_in_one_line(network, words):
-    one = physical_map(frozen_copy(pair_of(network(), nn.Linear(2, 3))), "forward")
     with pytest.raises(ValueError, match=rf"Expected the map 'forward' .*({words})") as error:
-        trace(one)
+        trace(forward_map(network()))
     assert "\n" not in str(error.value)
 
 

@@ -1,5 +1,3 @@
-"""Where the runtime comes from: found, given or fetched, and never anything but the pinned one."""
-
 import base64
 import hashlib
 import io

@@ -1,11 +1,10 @@
-"""Settings of torch are the strictest while a Jacobian is formed, and afterwards as they were."""
-
 import pytest
 import torch
 from torch import nn
 
 from lightning_invert import ConditioningPenalty, JacobianConsistency, analyze, batched_jacobian
 from lightning_invert.jacobians.contexts import evaluation_mode
+from tests.jacobians.reference import jacobians_by_autograd
 
 OPERATIONS = [
     getattr(getattr(torch.backends, library), operation)
@@ -14,17 +13,17 @@ OPERATIONS = [
 ] + [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
 
 
-def legacy():
-    torch.set_float32_matmul_precision("medium")
-
-
 def newer():
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
 
 
-def generic():
-    torch.backends.fp32_precision = "tf32"
+USERS = {
+    "nobody": lambda: None,
+    "legacy": lambda: torch.set_float32_matmul_precision("medium"),
+    "newer": newer,
+    "generic": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+}
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def settings():
         operation.fp32_precision = precision
 
 
-@pytest.mark.parametrize("user", [lambda: None, legacy, newer, generic])
+@pytest.mark.parametrize("user", USERS)
 def test_float32_is_full_while_a_jacobian_is_formed_and_set_as_before_afterwards(settings, user):
     seen = []
 
@@ -45,18 +44,13 @@ def test_float32_is_full_while_a_jacobian_is_formed_and_set_as_before_afterwards
         seen.append(settings())
         return x @ torch.ones(3, 2)
 
-    user()
+    USERS[user]()
     before = settings()
     batched_jacobian(function, torch.ones(4, 3))
     assert settings() == before
     assert {precision for call in seen for precision in call} <= {"ieee", "none"}
-    if user is legacy:
+    if user == "legacy":
         assert torch.get_float32_matmul_precision() == "medium"
-
-
-def test_settings_are_as_before_after_an_error(settings):
-    legacy()
-    before = settings()
     with pytest.raises(ZeroDivisionError):
         batched_jacobian(lambda x: 1 / 0, torch.ones(4, 3))
     assert settings() == before
@@ -72,8 +66,6 @@ def test_slopes_that_are_not_finite_are_counted_under_anomaly_detection():
 
 
 class Attention(nn.Module):
-    """Attention over the n inputs of a point, by whichever kernel torch takes."""
-
     def __init__(self, n, m):
         super().__init__()
         self.embed, self.head = nn.Linear(1, 8), nn.Linear(8 * n, m)
@@ -116,8 +108,6 @@ def test_a_penalty_on_a_network_with_attention_has_a_gradient(kind):
 
 
 class Force(nn.Module):
-    """The slope of an energy: its Jacobian is a second derivative."""
-
     def __init__(self, n, m):
         super().__init__()
         self.energy = Encoder(n, 1)
@@ -140,22 +130,20 @@ def test_a_map_with_attention_has_its_jacobian_in_every_mode(kind, mode):
             batched_jacobian(net, x, mode=mode)
         return
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        jacobians = [torch.autograd.functional.jacobian(net, point[None])[0] for point in x]
-    expected = torch.stack(jacobians)[:, :, 0]
+        expected = jacobians_by_autograd(net, x)
     torch.testing.assert_close(batched_jacobian(net, x, mode=mode), expected)
 
 
-def test_evaluation_mode_puts_every_flag_back_as_it_was():
+def test_evaluation_mode_puts_every_flag_back_also_after_an_error():
     net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()), nn.BatchNorm1d(3))
     net.train()
     net[2].eval()
-    with evaluation_mode([net]):
-        assert not any(part.training for part in net.modules())
+
+    def fails():
+        with evaluation_mode([net]):
+            assert not any(part.training for part in net.modules())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
     assert [part.training for part in net.modules()] == [True, True, True, True, False]
-
-
-def test_evaluation_mode_ends_even_after_an_error():
-    net = nn.Dropout()
-    with pytest.raises(RuntimeError), evaluation_mode([net]):
-        raise RuntimeError
-    assert net.training

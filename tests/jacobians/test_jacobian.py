@@ -2,21 +2,15 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
-from torch.autograd.functional import jacobian as autograd_jacobian
 from torch.func import functional_call, jacrev, vmap
 from torch.utils import checkpoint
 
 from lightning_invert import batched_jacobian
 from lightning_invert.jacobians import evaluation
 from lightning_invert.jacobians.jacobian import jacobian_and_outputs
+from tests.jacobians.reference import jacobians_by_autograd
 
 MODES = ("auto", "reverse", "forward")
-
-
-def point_by_point(function, inputs):
-    """The reference: autograd's own Jacobian, one point at a time."""
-    rows = [autograd_jacobian(lambda x: function(x[None])[0], x) for x in inputs]
-    return torch.stack([r.reshape(-1, x.numel()) for r, x in zip(rows, inputs, strict=True)])
 
 
 def network(n, m):
@@ -24,10 +18,10 @@ def network(n, m):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("n", "m"), [(7, 4), (4, 7), (3, 3), (5, 1), (1, 5), (2, 9)])
+@pytest.mark.parametrize(("n", "m"), [(7, 4), (4, 7), (3, 3), (5, 1), (1, 5), (2, 9), (30, 50)])
 def test_equals_autograd_at_every_point(n, m, mode):
     net, x = network(n, m), torch.randn(6, n, dtype=torch.float64)
-    torch.testing.assert_close(batched_jacobian(net, x, mode=mode), point_by_point(net, x))
+    torch.testing.assert_close(batched_jacobian(net, x, mode=mode), jacobians_by_autograd(net, x))
 
 
 @settings(max_examples=25, deadline=None)
@@ -44,23 +38,18 @@ def test_does_not_depend_on_chunks_or_mode(n, m, points, chunk, mode):
     torch.testing.assert_close(batched_jacobian(net, x, mode=mode, chunk_size=chunk), whole)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_flattens_event_dimensions_of_input_and_output(mode):
-    net = nn.Conv2d(2, 3, 3, padding=1).double()
+@pytest.mark.parametrize("options", [{"create_graph": True}, *({"mode": mode} for mode in MODES)])
+def test_flattens_event_dimensions_of_input_and_output(options):
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Tanh()).double()
     x = torch.randn(4, 2, 5, 5, dtype=torch.float64)
-    found = batched_jacobian(net, x, mode=mode)
+    found = batched_jacobian(net, x, **options)
     assert found.shape == (4, 3 * 25, 2 * 25)
-    torch.testing.assert_close(found, point_by_point(net, x))
-
-
-def test_many_outputs_of_few_points_are_taken_together_to_the_same_result():
-    net, x = network(30, 50), torch.randn(4, 30, dtype=torch.float64)
-    torch.testing.assert_close(batched_jacobian(net, x), point_by_point(net, x))
+    torch.testing.assert_close(found, jacobians_by_autograd(net, x))
+    assert batched_jacobian(net, x[:0], **options).shape == (0, 75, 50)
 
 
 class Cube(torch.autograd.Function):
-    """Has no forward-mode rule, and a backward pass that cannot be batched."""
-
+    # It has no forward-mode rule, and a backward pass that cannot be batched.
     @staticmethod
     def forward(ctx, x):
         ctx.save_for_backward(x)
@@ -96,53 +85,6 @@ def test_a_large_sample_is_taken_in_chunks_by_default(points, n, copies):
     assert max(sizes) == 2**16 // (n + m)
 
 
-@pytest.mark.parametrize(
-    "mixes",
-    [
-        nn.BatchNorm1d(3),
-        lambda x: x - x.mean(0),
-        lambda x: torch.softmax(x @ x.T, dim=1) @ x,
-    ],
-    ids=["BatchNorm", "mean", "attention"],
-)
-def test_a_function_that_mixes_points_is_said_to(mixes):
-    x = torch.randn(5, 3)
-    with pytest.warns(UserWarning, match="mixes the points of a batch"):
-        batched_jacobian(mixes, x)
-    batched_jacobian(mixes, x, check=False)
-
-
-def test_a_module_in_evaluation_mode_is_checked_once():
-    calls = []
-    net = nn.BatchNorm1d(3).eval()
-    net.register_forward_hook(lambda *_: calls.append(1))
-    batched_jacobian(net, torch.randn(5, 3))
-    first = len(calls)
-    batched_jacobian(net, torch.randn(5, 3))
-    assert len(calls) == 2 * first - 1
-
-
-def test_a_module_is_checked_again_when_it_or_a_part_of_it_goes_into_training_mode():
-    net, x = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval(), torch.randn(5, 3)
-    batched_jacobian(net, x)
-    net[1].train()
-    with pytest.warns(UserWarning, match="mixes the points of a batch"):
-        batched_jacobian(net, x)
-    net[1].eval()
-    batched_jacobian(net, x)
-
-
-def test_a_module_is_checked_again_for_points_of_another_shape():
-    class MixesSquares(nn.Module):
-        def forward(self, x):
-            return x - x.mean(0) if x.shape[1] == x.shape[2] else x
-
-    net = MixesSquares().eval()
-    batched_jacobian(net, torch.randn(5, 3, 2))
-    with pytest.warns(UserWarning, match="mixes the points of a batch"):
-        batched_jacobian(net, torch.randn(5, 2, 2))
-
-
 def test_the_number_of_outputs_that_is_remembered_is_that_for_points_of_this_shape():
     sizes = []
     net = nn.Upsample(scale_factor=8).eval()
@@ -151,10 +93,6 @@ def test_the_number_of_outputs_that_is_remembered_is_that_for_points_of_this_sha
     sizes.clear()
     batched_jacobian(net, torch.randn(2000, 1, 16))
     assert max(sizes) == 2**16 // (16 + 128)
-
-
-def test_a_random_function_is_not_taken_for_one_that_mixes_points():
-    batched_jacobian(lambda x: x + torch.randn_like(x), torch.randn(5, 3))
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1, 4])
@@ -179,22 +117,22 @@ def test_who_knows_the_number_of_outputs_needs_one_evaluation_in_all():
 
     jacobian_and_outputs(watched, torch.randn(100, 8), num_outputs=32, check=False)
     assert sizes == [100]
-    sizes.clear()
     jacobian_and_outputs(watched, torch.randn(2000, 8), num_outputs=32, check=False)
-    assert sizes == [2**16 // 40, 2000 - 2**16 // 40]
+    assert sizes == [100, 2**16 // 40, 2000 - 2**16 // 40]
 
 
-def test_of_an_output_without_dimensions_of_its_own_has_one_row():
-    x = torch.randn(5, 3)
-    torch.testing.assert_close(batched_jacobian(lambda x: x.square().sum(1), x), 2 * x[:, None])
-
-
-def test_is_zero_for_outputs_that_ignore_the_input():
-    def half_constant(x):
-        return torch.cat([x, torch.ones_like(x)], dim=1)
-
-    found = batched_jacobian(half_constant, torch.randn(3, 2))
-    torch.testing.assert_close(found, torch.eye(4, 2).expand(3, 4, 2))
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x.square().sum(1), 2 * torch.ones(1, 3)),  # without dimensions of its own
+        (lambda x: torch.cat([x, torch.ones_like(x)], dim=1), torch.eye(6, 3)),
+    ],
+    ids=["sum", "constants"],
+)
+@pytest.mark.parametrize("graph", [False, True])
+def test_equals_the_closed_form(function, expected, graph):
+    found = batched_jacobian(function, torch.ones(5, 3), create_graph=graph)
+    torch.testing.assert_close(found, expected.expand(5, -1, -1))
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
@@ -204,7 +142,7 @@ def test_works_where_gradients_are_off(context, mode):
     with context():
         x = torch.randn(5, 7, dtype=torch.float64)
         found = batched_jacobian(net, x, mode=mode)
-    torch.testing.assert_close(found, point_by_point(net, x.clone()))
+    torch.testing.assert_close(found, jacobians_by_autograd(net, x.clone()))
 
 
 def test_is_computed_in_full_precision_under_autocast():
@@ -221,14 +159,14 @@ def test_of_weights_in_half_precision_is_that_of_the_same_weights_to_their_preci
     net, x = network(7, 4).to(dtype), torch.randn(20, 7).to(dtype)
     found = batched_jacobian(net, x, mode=mode)
     assert found.dtype == dtype
-    exact = point_by_point(net.double(), x.double())
+    exact = jacobians_by_autograd(net.double(), x.double())
     assert (found - exact).abs().max() < 4 * torch.finfo(dtype).eps * exact.abs().max()
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_of_a_compiled_module_is_that_of_the_module_and_compiles_nothing(backend):
     net, x = network(7, 20), torch.randn(5, 7, dtype=torch.float64)
-    expected = point_by_point(net, x)
+    expected = jacobians_by_autograd(net, x)
     compiled = torch.compile(net, backend=backend)
     compiled(x)
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -237,14 +175,6 @@ def test_of_a_compiled_module_is_that_of_the_module_and_compiles_nothing(backend
     in_place = network(7, 4)
     in_place.compile(backend=backend)
     assert batched_jacobian(in_place, x).shape == (5, 4, 7)
-
-
-def test_leaves_no_gradient_behind_and_accepts_frozen_parameters():
-    net, x = network(7, 4).requires_grad_(False), torch.randn(5, 7, dtype=torch.float64)
-    net[0].requires_grad_(True)
-    torch.testing.assert_close(batched_jacobian(net, x), point_by_point(net, x))
-    assert all(p.grad is None for p in net.parameters())
-    assert not x.requires_grad
 
 
 @pytest.mark.parametrize("chunk_size", [None, 2])
@@ -286,24 +216,6 @@ def test_with_a_graph_can_be_differentiated_twice():
     assert torch.autograd.gradgradcheck(of_weight, weight)
 
 
-def test_with_a_graph_flattens_event_dimensions_and_keeps_zeros():
-    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Tanh()).double()
-    x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
-    found = batched_jacobian(net, x, create_graph=True)
-    torch.testing.assert_close(found, point_by_point(net, x))
-    a = torch.ones(3, requires_grad=True)
-    found = batched_jacobian(
-        lambda x: torch.cat([a * x, a + 0 * x.detach()], 1), torch.ones(2, 3), create_graph=True
-    )
-    torch.testing.assert_close(found, torch.eye(6, 3).expand(2, 6, 3))
-    assert batched_jacobian(net, x[:0], create_graph=True).shape == (0, 48, 32)
-
-
-def test_with_a_graph_there_is_reverse_mode_only():
-    with pytest.raises(ValueError, match=r"`mode` .* `create_graph`"):
-        batched_jacobian(torch.square, torch.ones(2, 2), mode="forward", create_graph=True)
-
-
 class Checkpointed(nn.Module):
     def __init__(self, reentrant):
         super().__init__()
@@ -332,8 +244,6 @@ class Gradient(nn.Module):
 
 
 class Symplectic(Gradient):
-    """Hamilton's equations."""
-
     def forward(self, x):
         q, p = super().forward(x).chunk(2, 1)
         return torch.cat([-p, q], 1)
@@ -350,7 +260,24 @@ class ChangesItsInput(nn.Module):
         return self.last(x)
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LSTM(1, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x[:, :, None])[0][:, -1]
+
+
+def partly_frozen():
+    net = network(4, 3).requires_grad_(False)
+    net[0].requires_grad_(True)
+    return net
+
+
 DIFFICULT = {
+    "partly frozen": partly_frozen,
+    "recurrent": Recurrent,
     "first layer in place": lambda: nn.Sequential(nn.ReLU(inplace=True), network(4, 3)),
     "all rectifiers in place": lambda: nn.Sequential(
         nn.Linear(4, 9), nn.ReLU(inplace=True), nn.Linear(9, 3), nn.SiLU(inplace=True)
@@ -375,29 +302,30 @@ def test_equals_autograd_where_that_has_its_difficulties(name, points, options):
     before = x.clone()
     found = batched_jacobian(net, x, **options)
     assert torch.equal(x, before)
+    assert not x.requires_grad
     rows = slice(0, None, points // 5)
     for reentrant in (part for part in net.modules() if isinstance(part, Checkpointed)):
         reentrant.reentrant = False  # autograd.functional does not take it
-    expected = point_by_point(lambda p: net(p.clone()), x[rows])
+    expected = jacobians_by_autograd(lambda p: net(p.clone()), x[rows])
     torch.testing.assert_close(found[rows], expected)
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_checkpoints_are_what_they_were_afterwards():
-    net, x = Checkpointed(reentrant=True), torch.randn(5, 4, dtype=torch.float64)
-    original = checkpoint.CheckpointFunction
+def test_torch_s_functions_for_checkpoints_are_replaced_and_put_back():
+    # If torch renames one, nothing is replaced; this says so before a user wonders why.
+    names = ("CheckpointFunction", "_checkpoint_without_reentrant_generator")
+    before = [getattr(checkpoint, name) for name in names]
     during = []
-    net.register_forward_hook(lambda *_: during.append(checkpoint.CheckpointFunction))
-    batched_jacobian(lambda x: batched_jacobian(net, x)[:, 0] * x, x)
-    assert original not in during
-    assert checkpoint.CheckpointFunction is original
 
-    def fails(x):
-        raise KeyError
+    def fails():
+        with evaluation.without_checkpoints(), evaluation.without_checkpoints():
+            during.extend(getattr(checkpoint, name) for name in names)
+            raise KeyError
 
     with pytest.raises(KeyError):
-        batched_jacobian(fails, x)
-    assert checkpoint.CheckpointFunction is original
+        fails()
+    assert all(ours is not own for ours, own in zip(during, before, strict=True))
+    assert [getattr(checkpoint, name) for name in names] == before
 
 
 def test_a_kernel_without_a_backward_pass_is_found_and_not_used(monkeypatch):
@@ -418,53 +346,25 @@ def test_a_kernel_without_a_backward_pass_is_found_and_not_used(monkeypatch):
     assert torch.backends.cudnn.enabled
 
 
-def test_a_recurrent_network_has_the_jacobian_that_autograd_finds():
-    lstm = nn.LSTM(4, 5, batch_first=True).double().eval()
-    x = torch.randn(3, 6, 4, dtype=torch.float64)
-    found = batched_jacobian(lambda x: lstm(x)[0][:, -1], x)
-    torch.testing.assert_close(found, point_by_point(lambda x: lstm(x)[0][:, -1], x))
+X = torch.ones(3, 2)
 
 
 @pytest.mark.parametrize(
-    ("inputs", "options", "error", "words"),
+    ("function", "inputs", "options", "error", "words"),
     [
-        (
-            torch.zeros(3, 2, dtype=torch.int64),
-            {},
-            TypeError,
-            r"`inputs` .* floating .* torch.int64",
-        ),
-        ([[1.0]], {}, TypeError, "`inputs` .* got list"),
-        (torch.zeros(3), {}, ValueError, r"`inputs` .* \(3,\)"),
-        (torch.zeros(3, 2), {"mode": "sideways"}, ValueError, "`mode` .* 'sideways'"),
-        (torch.zeros(3, 2), {"chunk_size": 0}, ValueError, "`chunk_size` .* 0"),
+        (torch.sin, X.long(), {}, TypeError, "`inputs` .* floating .* torch.int64"),
+        (torch.sin, [[1.0]], {}, TypeError, "`inputs` .* got list"),
+        (torch.sin, X[:, 0], {}, ValueError, r"`inputs` .* \(3,\)"),
+        (torch.sin, X, {"mode": "sideways"}, ValueError, "`mode` .* 'sideways'"),
+        (torch.sin, X, {"mode": "forward", "create_graph": True}, ValueError, "`mode` .*`create_"),
+        (torch.sin, X, {"chunk_size": 0}, ValueError, "`chunk_size` .* 0"),
+        (lambda x: (x, x), X, {}, TypeError, "`function` .* returned tuple"),
+        (lambda x: x.sum(), X, {}, ValueError, r"one row for each of the 3 points, .* \(\)"),
+        (lambda x: x[:2], X, {}, ValueError, r"one row for each of the 3 points, .* \(2, 2\)"),
+        (lambda x: x.detach() * 2, X, {}, ValueError, "carries a gradient"),
+        (lambda x: x.argmax(1), X, {}, TypeError, "floating tensor, but it returned torch.int64"),
     ],
 )
-def test_names_the_argument_that_is_wrong(inputs, options, error, words):
+def test_names_what_is_wrong(function, inputs, options, error, words):
     with pytest.raises(error, match=words):
-        batched_jacobian(lambda x: x, inputs, **options)
-
-
-@pytest.mark.parametrize(
-    ("function", "error", "words"),
-    [
-        (lambda x: (x, x), TypeError, "`function` .* returned tuple"),
-        (lambda x: x.sum(), ValueError, r"one row for each of the 3 points, .* \(\)"),
-        (lambda x: x[:2], ValueError, r"one row for each of the 3 points, .* \(2, 2\)"),
-        (lambda x: x.detach() * 2, ValueError, "carries a gradient"),
-        (lambda x: x.argmax(1), TypeError, "floating tensor, but it returned torch.int64"),
-    ],
-)
-def test_says_what_is_wrong_with_the_function(function, error, words):
-    with pytest.raises(error, match=words):
-        batched_jacobian(function, torch.randn(3, 2))
-
-
-def test_torch_s_functions_for_checkpoints_are_replaced_and_put_back():
-    """If torch renames one, nothing is replaced; this says so before a user wonders why."""
-    names = ("CheckpointFunction", "_checkpoint_without_reentrant_generator")
-    before = [getattr(checkpoint, name) for name in names]
-    with evaluation.without_checkpoints(), evaluation.without_checkpoints():
-        during = [getattr(checkpoint, name) for name in names]
-    assert all(ours is not own for ours, own in zip(during, before, strict=True))
-    assert [getattr(checkpoint, name) for name in names] == before
+        batched_jacobian(function, inputs, **options)

@@ -1,5 +1,3 @@
-"""Functions that mix rows are found out, and functions that cannot take one row alone are not asked to."""
-
 import pytest
 import torch
 from torch import nn
@@ -36,10 +34,12 @@ def middle(x):
 MIXING = {
     "cumsum": lambda x: x.cumsum(0),
     "cumsum backwards": lambda x: x.flip(0).cumsum(0).flip(0),
+    "attention": lambda x: torch.softmax(x @ x.T, dim=1) @ x,
     "causal attention": causal,
     "shifted": shifted,
     "one before the last": middle,
     "mean of the batch": lambda x: x - x.mean(0),
+    "BatchNorm": nn.BatchNorm1d(3),
     "LSTM": OverTime(nn.LSTM),
     "GRU backwards too": OverTime(nn.GRU, bidirectional=True),
 }
@@ -48,19 +48,57 @@ MIXING = {
 @pytest.mark.parametrize("function", MIXING.values(), ids=MIXING)
 @pytest.mark.parametrize("count", [2, 3, 5, 64])
 def test_a_function_that_mixes_rows_is_warned_of(function, count):
+    x = torch.randn(count, 3)
     with pytest.warns(UserWarning, match="mixes the points.*time.*batch_first"):
-        batched_jacobian(function, torch.randn(count, 3))
+        batched_jacobian(function, x)
+    batched_jacobian(function, x, check=False)
 
 
-@pytest.mark.parametrize("function", [torch.tanh, nn.LSTM(3, 4, batch_first=True)])
+ROWWISE = {
+    "tanh": torch.tanh,
+    "LSTM": lambda x: LSTM(x[:, None])[0][:, 0],
+    "random": lambda x: x + torch.randn_like(x),
+}
+
+
+@pytest.mark.parametrize("function", ROWWISE.values(), ids=ROWWISE)
 def test_a_function_of_rows_is_not_warned_of(function):
-    if isinstance(function, nn.Module):
-        batched_jacobian(lambda x: function(x[:, None])[0][:, 0], torch.randn(5, 3))
-    else:
-        batched_jacobian(function, torch.randn(5, 3))
+    batched_jacobian(function, torch.randn(5, 3))
+
+
+def test_a_module_in_evaluation_mode_is_checked_once():
+    calls = []
+    net = nn.BatchNorm1d(3).eval()
+    net.register_forward_hook(lambda *_: calls.append(1))
+    batched_jacobian(net, torch.randn(5, 3))
+    first = len(calls)
+    batched_jacobian(net, torch.randn(5, 3))
+    assert len(calls) == 2 * first - 1
+
+
+def test_a_module_is_checked_again_when_it_or_a_part_of_it_goes_into_training_mode():
+    net, x = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval(), torch.randn(5, 3)
+    batched_jacobian(net, x)
+    net[1].train()
+    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+        batched_jacobian(net, x)
+    net[1].eval()
+    batched_jacobian(net, x)
+
+
+def test_a_module_is_checked_again_for_points_of_another_shape():
+    class MixesSquares(nn.Module):
+        def forward(self, x):
+            return x - x.mean(0) if x.shape[1] == x.shape[2] else x
+
+    net = MixesSquares().eval()
+    batched_jacobian(net, torch.randn(5, 3, 2))
+    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+        batched_jacobian(net, torch.randn(5, 2, 2))
 
 
 torch.manual_seed(0)
+LSTM = nn.LSTM(3, 4, batch_first=True)
 NET = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
 ONE = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
 
@@ -82,15 +120,12 @@ SQUEEZING = {
 
 @pytest.mark.parametrize(("function", "plain"), SQUEEZING.values(), ids=SQUEEZING)
 class TestALoneRow:
-    def test_has_its_jacobian(self, function, plain):
+    @pytest.mark.parametrize("graph", [False, True])
+    def test_has_its_jacobian(self, function, plain, graph):
         x = torch.randn(1, 3)
-        torch.testing.assert_close(batched_jacobian(function, x), batched_jacobian(plain, x))
-
-    def test_has_its_jacobian_with_a_graph(self, function, plain):
-        x = torch.randn(1, 3)
-        jacobian = batched_jacobian(function, x, create_graph=True)
+        jacobian = batched_jacobian(function, x, create_graph=graph)
         torch.testing.assert_close(jacobian, batched_jacobian(plain, x))
-        assert jacobian.requires_grad
+        assert jacobian.requires_grad == graph
 
     def test_is_analyzed_as_the_last_of_a_loader(self, function, plain):
         loader = DataLoader(TensorDataset(torch.randn(129, 3)), 64)

@@ -1,4 +1,5 @@
 import numpy as np
+import polars
 import pytest
 import torch
 from torch import nn
@@ -23,14 +24,16 @@ def network(n=6, m=5):
 STDS = (torch.tensor([1.0, 2, 3, 4, 5, 6]), torch.tensor([5.0, 4, 3, 2, 1]))
 
 
+def jacobian_in_units(net, x, stds):
+    jacobian = batched_jacobian(net, x).numpy()
+    return jacobian if stds is None else jacobian * stds[0].numpy() / stds[1].numpy()[:, None]
+
+
 @pytest.mark.parametrize("stds", [None, STDS])
 def test_spectra_and_directions_are_numpys_of_the_jacobian_in_these_units(stds):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
     found = measure_spectrum(net, x, stds=stds, directions=True)
-    jacobian = batched_jacobian(net, x).numpy()
-    if stds is not None:
-        jacobian = jacobian * stds[0].numpy() / stds[1].numpy()[:, None]
-    u, sigma, vh = np.linalg.svd(jacobian, full_matrices=False)
+    u, sigma, vh = np.linalg.svd(jacobian_in_units(net, x, stds), full_matrices=False)
     np.testing.assert_allclose(found.singular_values, sigma)
     np.testing.assert_allclose(np.abs((found.weakest.inputs.numpy() * vh[:, -1]).sum(1)), 1)
     np.testing.assert_allclose(np.abs((found.weakest.outputs.numpy() * u[:, :, -1]).sum(1)), 1)
@@ -42,10 +45,7 @@ def test_spectra_and_directions_are_numpys_of_the_jacobian_in_these_units(stds):
 def test_of_a_jacobian_that_is_not_formed_bounds_hold_in_these_units(stds):
     net, x = network(), torch.randn(9, 6, dtype=torch.float64)
     found = measure_spectrum(net, x, stds=stds)
-    jacobian = batched_jacobian(net, x).numpy()
-    if stds is not None:
-        jacobian = jacobian * stds[0].numpy() / stds[1].numpy()[:, None]
-    sigma = np.linalg.svd(jacobian, compute_uv=False)
+    sigma = np.linalg.svd(jacobian_in_units(net, x, stds), compute_uv=False)
     assert not found.formed
     np.testing.assert_allclose(found.singular_values[:, 0], sigma[:, 0], rtol=1e-6)
     assert (found.probes.cond_lower_bound.numpy() <= sigma[:, 0] / sigma[:, -1] * 1.0001).all()
@@ -144,9 +144,8 @@ def test_a_map_that_can_have_no_full_rank_is_not_said_to_have_it(tmp_path):
 @pytest.mark.usefixtures("_large_from_two")
 def test_an_early_stop_on_what_is_not_known_says_so_and_ends_no_fit(tmp_path):
     stop = ConditioningEarlyStopping("forward", stopping_threshold=2.0)
-    trainer = quiet_trainer(
-        tmp_path, max_epochs=3, callbacks=[InvertibilityCallback(max_work=None), stop]
-    )
+    callbacks = [InvertibilityCallback(max_work=None), stop]
+    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=callbacks)
     with pytest.warns(UserWarning, match="log10_cond_p95 of map 'forward' is not logged") as caught:
         trainer.fit(large(), loader(40, 40), loader(40, 40))
     assert trainer.current_epoch == 3
@@ -155,8 +154,6 @@ def test_an_early_stop_on_what_is_not_known_says_so_and_ends_no_fit(tmp_path):
 
 @pytest.mark.usefixtures("_large_from_two")
 def test_the_table_has_bounds_and_their_errors(tmp_path):
-    import polars
-
     net, x = large().encoder, torch.randn(20, 40)
     found = analyze(net, x, table=tmp_path / "points.parquet")
     table = polars.read_parquet(found.table)

@@ -67,9 +67,8 @@ def test_a_function_that_takes_a_derivative_is_counted():
     assert flops_of(force, torch.randn(1, 6)) > 2 * 2 * 140
 
 
-@pytest.mark.parametrize("size", [(4, 7, 64), (64, 64, 256), (256, 256, 512)])
-def test_what_was_formed_and_quick_stays_formed_at_all_points(size):
-    m, n, width = size
+@pytest.mark.parametrize(("m", "n", "width"), [(4, 7, 64), (64, 64, 256), (256, 256, 512)])
+def test_what_is_formed_quickly_is_formed_at_all_points(m, n, width):
     net = nn.Sequential(
         nn.Linear(n, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, m)
     )
@@ -114,8 +113,6 @@ def test_a_plan_is_affordable_or_the_least(flops, shape, num_points):
 
 
 def test_more_work_never_buys_more():
-    numbers = [
-        plan(flops, (784, 784), 256) for flops in (10**4, 10**6, 10**7, 10**8, 10**9, 10**10)
-    ]
-    pairs = [p.num_points * p.probes * p.steps for p in numbers if not p.formed]
-    assert pairs == sorted(pairs, reverse=True)
+    plans = [plan(10**digits, (784, 784), 256) for digits in (4, 6, 7, 8, 9, 10)]
+    products = [p.num_points * p.probes * p.steps for p in plans if not p.formed]
+    assert products == sorted(products, reverse=True)

@@ -1,5 +1,3 @@
-"""A checkpoint imports and runs nothing but torch's layers, ours, and what the user allows."""
-
 import pytest
 import torch
 from torch import nn
@@ -7,13 +5,12 @@ from torch import nn
 from lightning_invert import ConstantAlpha, ForwardInverseModule, ResidualMLP
 from lightning_invert.pair.allowed_classes import check_allow
 from lightning_invert.pair.alpha import AlphaSchedule
+from tests.pair.fitting import fit, saved
 from tests.projects import Smooth, quiet_trainer
 from tests.strangers import crafted
 
 
 class Own(nn.Module):
-    """A network of a user's own."""
-
     def __init__(self, n, m):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(n, 4), nn.Tanh(), nn.Linear(4, m))
@@ -23,8 +20,6 @@ class Own(nn.Module):
 
 
 class Steps(AlphaSchedule):
-    """A schedule of a user's own."""
-
     def __init__(self, high=0.5):
         self.high = high
 
@@ -36,17 +31,26 @@ def own_nets():
     return {"forward_net": Own(3, 2), "inverse_net": Own(2, 3)}
 
 
-def saved(folder, edit=None, **arguments):
+def edited(folder, edit=None, **arguments):
     """The path of a checkpoint, changed as a stranger may, and the pair in it."""
     pair = ForwardInverseModule(**{**own_nets(), **arguments})
-    trainer = quiet_trainer(folder)
-    trainer.fit(pair, datamodule=Smooth())
-    trainer.save_checkpoint(folder / "pair.ckpt")
+    path = saved(pair, folder)
     if edit is not None:
-        checkpoint = torch.load(folder / "pair.ckpt", weights_only=True)
+        checkpoint = torch.load(path, weights_only=True)
         edit(checkpoint)
-        torch.save(checkpoint, folder / "pair.ckpt")
-    return folder / "pair.ckpt", pair.eval()
+        torch.save(checkpoint, path)
+    return path, pair.eval()
+
+
+def given_parts(**arguments):
+    """All parts of a pair that a file would otherwise give."""
+    penalties = dict.fromkeys(("conditioning_penalty", "jacobian_consistency"), nn.Identity())
+    return {**own_nets(), **penalties, **arguments}
+
+
+def assert_predicts_as(again, pair):
+    x = torch.randn(5, 3)
+    assert torch.equal(again.eval()(x), pair.eval()(x))
 
 
 def harmful(checkpoint):
@@ -55,24 +59,21 @@ def harmful(checkpoint):
 
 
 def test_own_networks_load_where_they_are_allowed_by_name(tmp_path):
-    path, pair = saved(tmp_path, alpha=Steps())
+    path, pair = edited(tmp_path, alpha=Steps())
     with pytest.raises(TypeError, match=rf"pair.ckpt: .*`forward_net`.*allow=\['{__name__}.Own'\]"):
         ForwardInverseModule.load_from_checkpoint(path)
-    again = ForwardInverseModule.load_from_checkpoint(path, allow=[__name__]).eval()
-    x = torch.randn(5, 3)
-    assert torch.equal(again(x), pair(x))
+    again = ForwardInverseModule.load_from_checkpoint(path, allow=[__name__])
+    assert_predicts_as(again, pair)
     assert isinstance(again.alpha, Steps)
 
 
 def test_what_is_given_is_not_even_opened_in_the_file(tmp_path, strangers):
-    path, pair = saved(tmp_path, harmful)
-    given = {**own_nets(), "alpha": Steps(0.25)}
-    penalties = dict.fromkeys(("conditioning_penalty", "jacobian_consistency"), nn.Identity())
-    again = ForwardInverseModule.load_from_checkpoint(path, **given, **penalties).eval()
+    path, pair = edited(tmp_path, harmful)
+    given = given_parts(alpha=Steps(0.25))
+    again = ForwardInverseModule.load_from_checkpoint(path, **given)
     assert again.forward_net is given["forward_net"]
     assert again.alpha is given["alpha"]
-    x = torch.randn(5, 3)
-    assert torch.equal(again(x), pair(x))
+    assert_predicts_as(again, pair)
     assert strangers == []
 
 
@@ -90,7 +91,7 @@ def test_a_file_cannot_say_what_is_allowed_or_how_it_is_made(tmp_path, strangers
             known = "lightning.pytorch.cli.instantiate_module"
             checkpoint["hyper_parameters"]["_instantiator"] = known
 
-    path, _ = saved(tmp_path, edit, forward_net=ResidualMLP(3, 2), inverse_net=ResidualMLP(2, 3))
+    path, _ = edited(tmp_path, edit, forward_net=ResidualMLP(3, 2), inverse_net=ResidualMLP(2, 3))
     if argument == "allow":
         with pytest.raises(TypeError, match="which is neither torch's nor lightning_invert's"):
             ForwardInverseModule.load_from_checkpoint(path)
@@ -102,7 +103,7 @@ def test_a_file_cannot_say_what_is_allowed_or_how_it_is_made(tmp_path, strangers
 
 
 def test_a_checkpoint_does_not_keep_what_was_allowed(tmp_path):
-    path, _ = saved(tmp_path, allow=["my_package"])
+    path, _ = edited(tmp_path, allow=["my_package"])
     assert "allow" not in torch.load(path, weights_only=True)["hyper_parameters"]
 
 
@@ -111,15 +112,15 @@ def test_a_name_in_the_file_becomes_no_attribute(tmp_path):
         parts = checkpoint["lightning_invert"]["parts"]
         parts["_compiled_call_impl"] = parts["_forward_module"] = parts["forward_net"]
 
-    path, _ = saved(tmp_path, edit)
+    path, _ = edited(tmp_path, edit)
     again = ForwardInverseModule.load_from_checkpoint(path, allow=[__name__])
     assert again._compiled_call_impl is None
 
 
 def test_resuming_with_own_networks_and_schedule_needs_no_allowance(tmp_path):
-    path, _ = saved(tmp_path, alpha=Steps(0.75))
+    path, _ = edited(tmp_path, alpha=Steps(0.75))
     resumed = ForwardInverseModule(**own_nets(), alpha=Steps())
-    quiet_trainer(tmp_path, max_epochs=2).fit(resumed, datamodule=Smooth(), ckpt_path=path)
+    fit(resumed, tmp_path, max_epochs=2, ckpt_path=path)
     assert resumed.alpha.high == 0.75  # as it was when it was left
 
 
@@ -129,22 +130,19 @@ def test_resuming_opens_no_network_that_is_there(tmp_path, strangers):
         harmful(checkpoint)
         checkpoint["lightning_invert"]["parts"]["alpha"] = alpha
 
-    path, _ = saved(tmp_path, edit)
-    penalties = dict.fromkeys(("conditioning_penalty", "jacobian_consistency"), nn.Identity())
-    pair = ForwardInverseModule(**own_nets(), **penalties)
+    path, _ = edited(tmp_path, edit)
+    pair = ForwardInverseModule(**given_parts())
     quiet_trainer(tmp_path).validate(pair, datamodule=Smooth(), ckpt_path=path, verbose=False)
     assert strangers == []
 
 
 def test_resuming_without_networks_takes_those_of_the_file_if_they_are_allowed(tmp_path):
-    path, pair = saved(tmp_path)
-    trainer = quiet_trainer(tmp_path, max_epochs=2)
+    path, pair = edited(tmp_path)
     with pytest.raises(TypeError, match=r"`forward_net`.*allow="):
-        trainer.fit(ForwardInverseModule(), datamodule=Smooth(), ckpt_path=path)
+        fit(ForwardInverseModule(), tmp_path, max_epochs=2, ckpt_path=path)
     resumed = ForwardInverseModule(allow=[__name__])
     before = torch.cat([p.detach().flatten() for p in pair.parameters()])
-    trainer = quiet_trainer(tmp_path, max_epochs=2)
-    trainer.fit(resumed, datamodule=Smooth(), ckpt_path=path)
+    fit(resumed, tmp_path, max_epochs=2, ckpt_path=path)
     assert isinstance(resumed.inverse_net, Own)
     after = torch.cat([p.detach().flatten() for p in resumed.parameters()])
     assert not torch.equal(before, after)  # they are what the optimizer trains
@@ -152,24 +150,20 @@ def test_resuming_without_networks_takes_those_of_the_file_if_they_are_allowed(t
 
 def test_validating_anew_keeps_the_networks_that_were_fitted(tmp_path):
     pair = ForwardInverseModule()
-    trainer = quiet_trainer(tmp_path)
-    trainer.fit(pair, datamodule=Smooth())
-    trainer.save_checkpoint(tmp_path / "pair.ckpt")
-    network = pair.forward_net
-    trainer.validate(pair, datamodule=Smooth(), ckpt_path=tmp_path / "pair.ckpt", verbose=False)
+    path, network = saved(pair, tmp_path), pair.forward_net
+    pair.trainer.validate(pair, datamodule=Smooth(), ckpt_path=path, verbose=False)
     assert pair.forward_net is network
 
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning")  # a frozen F is
 def test_a_forward_network_is_taken_from_a_file_only_if_it_is_allowed(tmp_path):
-    path, given = saved(tmp_path)
+    path, given = edited(tmp_path)
     arguments = {"forward_training": {"start_from": path, "frozen": True}, "alpha": 1.0}
     with pytest.raises(TypeError, match=r"pair.ckpt: .*`forward_net`.*allow="):
-        quiet_trainer(tmp_path).fit(ForwardInverseModule(**arguments), datamodule=Smooth())
+        fit(ForwardInverseModule(**arguments), tmp_path)
     tandem = ForwardInverseModule(**arguments, allow=[f"{__name__}.Own"])
-    quiet_trainer(tmp_path).fit(tandem, datamodule=Smooth())
-    x = torch.randn(5, 3)
-    assert torch.equal(tandem.eval()(x), given(x))
+    fit(tandem, tmp_path)
+    assert_predicts_as(tandem, given)
     assert not any(p.requires_grad for p in tandem.forward_net.parameters())
 
 
@@ -179,9 +173,9 @@ def test_of_a_file_that_gives_the_forward_network_nothing_else_is_opened(tmp_pat
         parts = checkpoint["lightning_invert"]["parts"]
         parts["inverse_net"] = parts["alpha"] = crafted("stranger.Net", 2)
 
-    path, _ = saved(tmp_path, edit, forward_net=ResidualMLP(3, 2))
+    path, _ = edited(tmp_path, edit, forward_net=ResidualMLP(3, 2))
     tandem = ForwardInverseModule(forward_training={"start_from": path, "frozen": True})
-    quiet_trainer(tmp_path).fit(tandem, datamodule=Smooth())
+    fit(tandem, tmp_path)
     assert strangers == []
 
 
@@ -203,30 +197,23 @@ def part_of_another_type(checkpoint):
     ids=["type", "foreign", "size", "damaged", "damaged parts", "damaged variables"],
 )
 def test_the_error_names_the_file_and_its_fault(tmp_path, edit, arguments, words):
-    path, _ = saved(tmp_path, edit)
+    path, _ = edited(tmp_path, edit)
     with pytest.raises(ValueError, match=rf"pair.ckpt: .*{words}"):
         ForwardInverseModule.load_from_checkpoint(path, allow=[__name__], **arguments)
 
 
 def test_weights_of_another_module_load_into_given_networks(tmp_path):
-    path, pair = saved(tmp_path, lambda checkpoint: checkpoint.pop("lightning_invert"))
-    again = ForwardInverseModule.load_from_checkpoint(path, **own_nets()).eval()
-    x = torch.randn(5, 3)
-    assert torch.equal(again(x), pair(x))
+    path, pair = edited(tmp_path, lambda checkpoint: checkpoint.pop("lightning_invert"))
+    assert_predicts_as(ForwardInverseModule.load_from_checkpoint(path, **own_nets()), pair)
 
 
 def test_a_subclass_with_arguments_of_its_own_loads_likewise(tmp_path):
-    trainer = quiet_trainer(tmp_path)
-    trainer.fit(Wide(5), datamodule=Smooth())
-    trainer.save_checkpoint(tmp_path / "wide.ckpt")
-    again = Wide.load_from_checkpoint(tmp_path / "wide.ckpt", allow=["my_package"])
+    again = Wide.load_from_checkpoint(saved(Wide(5), tmp_path), allow=["my_package"])
     assert again.forward_net.head.in_features == 5
     assert again.allow == ("my_package",)
 
 
 class Wide(ForwardInverseModule):
-    """A pair whose networks it makes itself."""
-
     def __init__(self, width):
         super().__init__(
             ResidualMLP(3, 2, width=width), ResidualMLP(2, 3), alpha=ConstantAlpha(0.2)
@@ -234,13 +221,14 @@ class Wide(ForwardInverseModule):
         self.save_hyperparameters()
 
 
-@pytest.mark.parametrize("allow", ["my_package", 3, None, {"my_package": 1}])
-def test_allow_is_a_list(allow):
-    with pytest.raises(TypeError, match=r"`allow` to be a list of names like"):
+@pytest.mark.parametrize(
+    ("allow", "error"),
+    [
+        *((allow, TypeError) for allow in ("my_package", 3, None, {"my_package": 1})),
+        *(([name], ValueError) for name in ("", ".", "a.", ".a", "a..b", "a-b", "a b", "a:b", "*")),
+        ([3], ValueError),
+    ],
+)
+def test_allow_is_a_list_of_dotted_names(allow, error):
+    with pytest.raises(error, match=r"`allow` to be a list of names like"):
         check_allow(allow)
-
-
-@pytest.mark.parametrize("name", ["", ".", "a.", ".a", "a..b", "a-b", "a b", "a:b", "*", 3])
-def test_allow_holds_dotted_names(name):
-    with pytest.raises(ValueError, match=r"`allow` to be a list of names like"):
-        check_allow([name])

@@ -1,5 +1,3 @@
-"""Several networks as one F: each fits the data by itself, and their mean predicts."""
-
 import pytest
 import torch
 from torch import nn
@@ -14,11 +12,8 @@ from lightning_invert import (
     batched_jacobian,
 )
 from lightning_invert.pair.loss import pair_loss
+from tests.pair.fitting import saved
 from tests.projects import Smooth, quiet_trainer
-
-
-def gradients(network):
-    return [parameter.grad for parameter in network.parameters()]
 
 
 @pytest.fixture
@@ -62,8 +57,6 @@ def test_members_are_of_one_shape_and_drawn_apart(network):
 
 
 class Scaled(nn.Module):
-    """A network with a weight that no layer draws."""
-
     def __init__(self):
         super().__init__()
         self.scale, self.linear = nn.Parameter(torch.ones(1)), nn.Linear(3, 2)
@@ -99,11 +92,9 @@ def test_a_list_that_is_no_ensemble_is_refused(network, members, words):
 def test_each_member_is_trained_by_its_own_loss(options, ensemble, batch):
     x, y = batch
     pair_loss(ensemble, SmoothMLP(2, 3), x, y, **{"alpha": 0.5, **options}).total.backward()
-    found = gradients(ensemble)
-    ensemble.zero_grad()
-    for network in ensemble.networks:
-        mse_loss(network(x), y).div(3).backward()
-    torch.testing.assert_close(found, gradients(ensemble))
+    found = [parameter.grad for parameter in ensemble.parameters()]
+    each = sum(mse_loss(network(x), y) for network in ensemble.networks) / 3
+    torch.testing.assert_close(found, [*torch.autograd.grad(each, ensemble.parameters())])
 
 
 def test_its_losses_are_those_of_its_mean(ensemble, batch):
@@ -117,8 +108,6 @@ def test_its_losses_are_those_of_its_mean(ensemble, batch):
 
 
 class Parts(nn.Module):
-    """A network with submodules under the name of an ensemble's method."""
-
     def __init__(self):
         super().__init__()
         self.members = nn.ModuleList([nn.Linear(3, 4), nn.Linear(4, 2)])
@@ -143,10 +132,8 @@ def test_its_jacobian_is_the_mean_of_its_members(ensemble, batch):
 
 
 def test_a_pair_trains_logs_and_keeps_it(ensemble, tmp_path):
-    module, trainer = ForwardInverseModule(ensemble, alpha=0.5), quiet_trainer(tmp_path)
-    trainer.fit(module, datamodule=Smooth())
-    trainer.save_checkpoint(tmp_path / "pair.ckpt")
-    again = ForwardInverseModule.load_from_checkpoint(tmp_path / "pair.ckpt").eval()
+    module = ForwardInverseModule(ensemble, alpha=0.5)
+    again = ForwardInverseModule.load_from_checkpoint(saved(module, tmp_path)).eval()
     assert isinstance(again.forward_net, Ensemble)
     x, y = next(iter(Smooth().val_dataloader()))
     assert torch.equal(again(x), module.eval()(x))

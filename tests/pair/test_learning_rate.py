@@ -9,7 +9,7 @@ from lightning_invert import ForwardInverseModule
 from lightning_invert.cli.fit import InvertCLI
 from lightning_invert.pair.learning_rate import adam_over, one_cycle
 from lightning_invert.pair.settings import AdamSettings
-from tests.projects import Smooth, quiet_trainer
+from tests.pair.fitting import fit, saved
 
 
 def rates_of(schedule, optimizer, steps):
@@ -35,39 +35,29 @@ def test_it_stays_at_its_end():
     assert one_cycle(1.0) == one_cycle(3.0) == pytest.approx(4e-6)
 
 
-def fitted(tmp_path, **options):
-    pair = ForwardInverseModule(**options.pop("pair", {}))
-    trainer = quiet_trainer(tmp_path, **options)
-    trainer.fit(pair, datamodule=Smooth())
-    return trainer
-
-
 def test_a_fit_ends_at_the_lowest_rate(tmp_path):
-    trainer = fitted(tmp_path, max_epochs=3)
+    trainer = fit(ForwardInverseModule(), tmp_path, max_epochs=3)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(3e-3 * 4e-6, rel=1e-3)
 
 
 def test_it_is_constant_where_it_is_asked_to_be_or_the_end_is_not_known(tmp_path):
-    constant = {"adam": {"schedule": "constant"}, "learning_rate": 1e-3}
-    assert not fitted(tmp_path, max_epochs=2, pair=constant).lr_scheduler_configs
-    trainer = fitted(tmp_path, max_epochs=-1, max_time={"seconds": 0})
-    assert not trainer.lr_scheduler_configs
+    constant = ForwardInverseModule(adam={"schedule": "constant"}, learning_rate=1e-3)
+    assert not fit(constant, tmp_path, max_epochs=2).lr_scheduler_configs
+    endless = {"max_epochs": -1, "max_time": {"seconds": 0}}
+    assert not fit(ForwardInverseModule(), tmp_path, **endless).lr_scheduler_configs
 
 
 def test_adam_takes_the_betas_that_are_asked_for_and_a_checkpoint_keeps_them(tmp_path):
-    trainer = fitted(tmp_path, pair={"adam": {"betas": [0.95, 0.99]}})
-    assert trainer.optimizers[0].param_groups[0]["betas"] == (0.95, 0.99)
-    trainer.save_checkpoint(tmp_path / "end.ckpt")
-    again = ForwardInverseModule.load_from_checkpoint(tmp_path / "end.ckpt")
-    assert again.adam.betas == (0.95, 0.99)
+    pair = ForwardInverseModule(adam={"betas": [0.95, 0.99]})
+    path = saved(pair, tmp_path)
+    assert pair.trainer.optimizers[0].param_groups[0]["betas"] == (0.95, 0.99)
+    assert ForwardInverseModule.load_from_checkpoint(path).adam.betas == (0.95, 0.99)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning")
 def test_a_finished_fit_can_be_made_longer(tmp_path):
-    trainer = fitted(tmp_path, max_epochs=2)
-    trainer.save_checkpoint(tmp_path / "end.ckpt")
-    longer = quiet_trainer(tmp_path, max_epochs=4)
-    longer.fit(ForwardInverseModule(), datamodule=Smooth(), ckpt_path=tmp_path / "end.ckpt")
+    path = saved(ForwardInverseModule(), tmp_path, max_epochs=2)
+    longer = fit(ForwardInverseModule(), tmp_path, max_epochs=4, ckpt_path=path)
     assert longer.current_epoch == 4
 
 

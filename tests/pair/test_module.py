@@ -18,8 +18,11 @@ from lightning_invert import (
     ResidualMLP,
     Variable,
 )
+from tests.pair.fitting import fit, saved
 from tests.projects import Smooth, quiet_trainer
 
+FROZEN, PENALTY = {"frozen": True}, {"conditioning_penalty": ConditioningPenalty()}
+SLOPE = {"jacobian_consistency": JacobianConsistency(1.0)}
 SOLVED = ("x_solved", "y_solved", "y_low", "y_high", "trust", "residual")
 
 
@@ -27,10 +30,10 @@ def nets():
     return {"forward_net": ResidualMLP(3, 2, width=8), "inverse_net": ResidualMLP(2, 3, width=8)}
 
 
-def fit(module, folder, data=None, **kwargs):
-    trainer = quiet_trainer(folder, **kwargs)
-    trainer.fit(module, datamodule=data or Smooth())
-    return trainer
+def assert_predicts_as(again, pair):
+    x, y = next(iter(Smooth().val_dataloader()))
+    assert torch.equal(again.eval()(x), pair.eval()(x))
+    assert torch.equal(again.inverse(y), pair.inverse(y))
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +59,20 @@ def test_it_learns_both_directions_in_physical_units(trained):
     assert ((module.inverse(y).mean(0) - x.mean(0)).abs() < 0.3 * x.std(0)).all()
 
 
+def assert_statistics_are_of(module, x, y):
+    np.testing.assert_allclose(module.scale_x.mean, x.numpy().mean(0), rtol=1e-5)
+    np.testing.assert_allclose(module.scale_y.std, y.numpy().std(0, ddof=1), rtol=1e-5)
+
+
 def test_statistics_are_those_of_the_training_split_alone(trained):
     module, trainer, _ = trained
-    x, y = trainer.datamodule.train_dataloader().dataset[:]
-    np.testing.assert_allclose(module.scale_x.mean, x.double().numpy().mean(0), rtol=1e-5)
-    np.testing.assert_allclose(module.scale_y.std, y.double().numpy().std(0, ddof=1), rtol=1e-5)
+    assert_statistics_are_of(module, *trainer.datamodule.train_dataloader().dataset[:])
 
 
 def test_a_checkpoint_alone_predicts_the_same(trained):
     module, _, path = trained
-    again = ForwardInverseModule.load_from_checkpoint(path).eval()
-    x, y = next(iter(Smooth(rows=1000).val_dataloader()))
-    assert torch.equal(again(x), module(x))
-    assert torch.equal(again.inverse(y), module.inverse(y))
+    again = ForwardInverseModule.load_from_checkpoint(path)
+    assert_predicts_as(again, module)
     assert again.inputs == Smooth.inputs
     assert again.outputs == Smooth.outputs
     assert again.alpha == LinearDecayAlpha(0.4, epochs=40)
@@ -104,26 +108,21 @@ def test_alpha_is_logged_each_epoch_and_goes_on_after_resuming(tmp_path):
     def run(epochs, **kwargs):
         module = ForwardInverseModule(**nets(), alpha=LinearDecayAlpha(0.5, epochs=5))
         logger = CSVLogger(tmp_path, name="", version=str(epochs))
-        trainer = quiet_trainer(tmp_path, max_epochs=epochs, logger=logger)
-        trainer.fit(module, datamodule=Smooth(), **kwargs)
+        path = saved(module, tmp_path, max_epochs=epochs, logger=logger, **kwargs)
         logged = np.genfromtxt(tmp_path / str(epochs) / "metrics.csv", delimiter=",", names=True)
-        return trainer, [value for value in logged["alpha"] if not np.isnan(value)]
+        return path, [value for value in logged["alpha"] if not np.isnan(value)]
 
-    first, alphas = run(2)
+    path, alphas = run(2)
     assert alphas == pytest.approx([0.5, 0.4])
-    first.save_checkpoint(tmp_path / "two.ckpt")
-    _, alphas = run(4, ckpt_path=tmp_path / "two.ckpt")
+    _, alphas = run(4, ckpt_path=path)
     assert alphas == pytest.approx([0.3, 0.2])
 
 
 def test_alpha_can_be_changed_and_the_change_survives_resuming(tmp_path):
     module = ForwardInverseModule(**nets(), alpha=0.1)
     module.alpha = 0.7
-    fit(module, tmp_path).save_checkpoint(tmp_path / "one.ckpt")
     resumed = ForwardInverseModule(**nets(), alpha=0.1)
-    quiet_trainer(tmp_path, max_epochs=2).fit(
-        resumed, datamodule=Smooth(), ckpt_path=tmp_path / "one.ckpt"
-    )
+    fit(resumed, tmp_path, max_epochs=2, ckpt_path=saved(module, tmp_path))
     assert resumed.alpha == ConstantAlpha(0.7)
 
 
@@ -152,16 +151,13 @@ def test_tandem_keeps_a_trained_forward_network_and_its_units(tmp_path, trained,
     else:
         forward = {"forward_training": {"frozen": True, "start_from": path}}
     module = ForwardInverseModule(**forward, alpha=1.0)
-    trainer = fit(module, tmp_path, Smooth(rows=1000), max_epochs=2)
+    file = saved(module, tmp_path, Smooth(rows=1000), max_epochs=2)
     assert torch.equal(weights(module.forward_net), before)
     assert not module.forward_net.training
     assert module.inverse_net.training
     if source == "start_from":
         assert torch.equal(module.scale_x.mean, given.scale_x.mean)
-    trainer.save_checkpoint(tmp_path / "tandem.ckpt")
-    again = ForwardInverseModule.load_from_checkpoint(tmp_path / "tandem.ckpt").eval()
-    y = torch.randn(5, 2)
-    assert torch.equal(again.inverse(y), module.eval().inverse(y))
+    assert_predicts_as(ForwardInverseModule.load_from_checkpoint(file), module)
     given.forward_net.requires_grad_(True)
 
 
@@ -171,8 +167,7 @@ def test_statistics_are_computed_from_a_plain_loader(tmp_path):
     module = ForwardInverseModule(**nets())
     shuffled = DataLoader(pairs, batch_size=16, shuffle=True)
     quiet_trainer(tmp_path).fit(module, shuffled, DataLoader(pairs, batch_size=64))
-    np.testing.assert_allclose(module.scale_x.mean, x.numpy().mean(0), rtol=1e-5)
-    np.testing.assert_allclose(module.scale_y.std, y.numpy().std(0, ddof=1), rtol=1e-5)
+    assert_statistics_are_of(module, x, y)
 
 
 def test_standardisation_can_be_switched_off(tmp_path):
@@ -236,17 +231,9 @@ def test_predict_proposes_only_within_bounds_and_if_it_may():
         ({"forward_training": {"warmup_epochs": -1}}, ValueError, "`warmup_epochs`"),
         ({"forward_net": "net"}, TypeError, "`forward_net` .* got .*str"),
         ({"inverse_net": lambda x: x}, TypeError, "`inverse_net` .* got .*function"),
-        (
-            {"forward_training": {"frozen": True, "warmup_epochs": 2}},
-            ValueError,
-            "`warmup_epochs` .*`frozen",
-        ),
+        ({"forward_training": FROZEN | {"warmup_epochs": 2}}, ValueError, "`warmup_epochs` .*`fro"),
         ({**nets(), "forward_training": {"start_from": "a.ckpt"}}, ValueError, "`start_from`"),
-        (
-            {"forward_training": {"frozen": True}, "conditioning_penalty": ConditioningPenalty()},
-            ValueError,
-            "`conditioning_penalty` to be None",
-        ),
+        ({"forward_training": FROZEN, **PENALTY}, ValueError, "`conditioning_penalty` to be None"),
     ],
 )
 def test_names_the_argument_that_is_wrong(arguments, error, words):
@@ -286,18 +273,14 @@ def test_a_network_that_cannot_be_packed_is_named_and_can_be_given_again(tmp_pat
         pass
 
     module = ForwardInverseModule(Local(3, 2), ResidualMLP(2, 3))
-    trainer = fit(module, tmp_path)
-    file = tmp_path / "local.ckpt"
     with pytest.warns(UserWarning, match="forward_net="):
-        trainer.save_checkpoint(file)
+        file = saved(module, tmp_path)
     again = ForwardInverseModule.load_from_checkpoint(file, forward_net=Local(3, 2))
-    x = torch.randn(5, 3)
-    assert torch.equal(again.eval()(x), module.eval()(x))
+    assert_predicts_as(again, module)
 
 
 class PenaltyOnly(ForwardInverseModule):
-    """Trained by the penalties alone, so that their gradients can be told apart."""
-
+    # The penalties alone train it, so that their gradients can be told apart.
     def training_step(self, batch, batch_idx):
         terms = self.objective.penalties(
             self.pair, *self.pair.standardized(*batch), forward_only=False
@@ -309,12 +292,9 @@ class PenaltyOnly(ForwardInverseModule):
     ("penalties", "trained"),
     [
         ({"conditioning_penalty": ConditioningPenalty(1.0, limit=1.0)}, {"forward_net"}),
-        ({"jacobian_consistency": JacobianConsistency(1.0)}, {"inverse_net"}),
+        (SLOPE, {"inverse_net"}),
         (
-            {
-                "jacobian_consistency": JacobianConsistency(1.0),
-                "forward_training": {"learns_consistency": True},
-            },
+            {**SLOPE, "forward_training": {"learns_consistency": True}},
             {"forward_net", "inverse_net"},
         ),
     ],
@@ -331,8 +311,7 @@ def test_a_penalty_trains_the_network_it_is_meant_for(tmp_path, penalties, train
                 seen.add(name)
 
     watch = LambdaCallback(on_before_optimizer_step=note)
-    trainer = quiet_trainer(tmp_path, callbacks=[watch])
-    trainer.fit(module, datamodule=Smooth())
+    trainer = fit(module, tmp_path, callbacks=[watch])
     assert seen == trained
     names = {"conditioning_penalty", "jacobian_consistency"} & set(penalties)
     assert {f"train/{name}" for name in names} <= set(trainer.callback_metrics)
@@ -343,9 +322,6 @@ def test_penalties_are_in_the_checkpoint(tmp_path):
         conditioning_penalty=ConditioningPenalty(0.5, limit=7.0),
         jacobian_consistency=JacobianConsistency(0.25),
     )
-    trainer = quiet_trainer(tmp_path)
-    trainer.fit(module, datamodule=Smooth())
-    trainer.save_checkpoint(tmp_path / "pair.ckpt")
-    loaded = ForwardInverseModule.load_from_checkpoint(tmp_path / "pair.ckpt")
+    loaded = ForwardInverseModule.load_from_checkpoint(saved(module, tmp_path))
     assert (loaded.conditioning_penalty.weight, loaded.conditioning_penalty.limit) == (0.5, 7.0)
     assert loaded.jacobian_consistency.weight == 0.25

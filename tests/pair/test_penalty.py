@@ -5,6 +5,7 @@ from torch.autograd import gradcheck
 from torch.func import functional_call
 
 from lightning_invert import ConditioningPenalty, JacobianConsistency, ResidualMLP
+from tests.jacobians.reference import jacobians_by_autograd
 
 
 def net(n=5, m=3, seed=0):
@@ -12,15 +13,9 @@ def net(n=5, m=3, seed=0):
     return nn.Sequential(nn.Linear(n, 8), nn.Tanh(), nn.Linear(8, m)).double()
 
 
-def jacobians(function, x):
-    return torch.stack(
-        [torch.autograd.functional.jacobian(lambda v: function(v[None])[0], point) for point in x]
-    )
-
-
 def test_the_penalty_is_that_of_autograds_jacobian():
     f, x = net(), torch.randn(6, 5, dtype=torch.float64)
-    cond = torch.linalg.cond(jacobians(f, x))
+    cond = torch.linalg.cond(jacobians_by_autograd(f, x))
     expected = 0.3 * (cond / 2.0).log().clamp(min=0).square().mean()
     found = ConditioningPenalty(0.3, limit=2.0, num_points=6)(f, x)
     assert found.item() == pytest.approx(expected.item(), rel=1e-9)
@@ -28,7 +23,7 @@ def test_the_penalty_is_that_of_autograds_jacobian():
 
 def test_the_term_of_the_slope_is_that_of_autograds_jacobians():
     f, i, y = net(5, 3), net(3, 5, seed=1), torch.randn(4, 3, dtype=torch.float64)
-    product = jacobians(f, i(y).detach()) @ jacobians(i, y)
+    product = jacobians_by_autograd(f, i(y).detach()) @ jacobians_by_autograd(i, y)
     expected = 2.0 * (product - torch.eye(3)).square().sum((1, 2)).mean() / 3
     found = JacobianConsistency(2.0)(f, i, y)
     assert found.item() == pytest.approx(expected.item(), rel=1e-9)
@@ -88,17 +83,16 @@ def test_dropout_is_off_and_flags_and_random_streams_are_left_alone():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_weights_in_half_precision_have_a_penalty_in_float32(dtype):
-    f, i, x = net().to(dtype), net(3, 5, seed=1).to(dtype), torch.randn(6, 5).to(dtype)
-    for value, exact in (
-        (
-            ConditioningPenalty(1.0, limit=1.0)(f, x),
-            ConditioningPenalty(1.0, limit=1.0)(net(), x.double()),
-        ),
-        (
-            JacobianConsistency(1.0)(f, i, x[:, :3]),
-            JacobianConsistency(1.0)(net(), net(3, 5, seed=1), x[:, :3].double()),
-        ),
-    ):
+    nets, x = (net(), net(3, 5, seed=1)), torch.randn(6, 5).to(dtype)
+
+    def penalties(x):
+        yield ConditioningPenalty(1.0, limit=1.0)(nets[0], x)
+        yield JacobianConsistency(1.0)(*nets, x[:, :3])
+
+    exacts = [exact.item() for exact in penalties(x.double())]
+    for part in nets:
+        part.to(dtype)
+    for value, exact in zip(penalties(x), exacts, strict=True):
         assert value.dtype == torch.float32
-        assert value.item() == pytest.approx(exact.item(), rel=0.1)
+        assert value.item() == pytest.approx(exact, rel=0.1)
         value.backward()

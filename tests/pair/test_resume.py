@@ -1,5 +1,3 @@
-"""A fit that is resumed from the end of an epoch ends, to the bit, as one that ran through."""
-
 import random
 from contextlib import nullcontext
 
@@ -13,6 +11,7 @@ from lightning.pytorch.loggers import Logger
 from lightning_invert import ConditioningPenalty, Ensemble, ForwardInverseModule, SmoothMLP
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.pair.settings import AdamSettings
+from tests.pair.fitting import fit, saved
 from tests.projects import Smooth, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning")
@@ -50,8 +49,6 @@ class Stop(Callback):
 
 
 class Journal(Logger):
-    """Keeps what is logged."""
-
     name = version = "journal"
 
     def __init__(self):
@@ -66,8 +63,7 @@ class Journal(Logger):
 
 
 class Scheduled(ForwardInverseModule):
-    """Asks for the training loader before the checkpoint is restored."""
-
+    # It asks for the training loader before the checkpoint is restored.
     def configure_optimizers(self):
         self.adam = AdamSettings(schedule="constant")
         optimizer = super().configure_optimizers()
@@ -80,8 +76,8 @@ def network(n, m):
     return SmoothMLP(n, m, width=8)
 
 
-def fit(
-    folder, saved=None, *, stop=None, resume=None, kind=ForwardInverseModule, data=None, **options
+def ended(
+    folder, keep=None, *, stop=None, resume=None, kind=ForwardInverseModule, data=None, **options
 ):
     """Fit four epochs of ten steps, or until it is stopped, or on from where it was."""
     torch.manual_seed(4 if resume is None else 9)
@@ -90,7 +86,7 @@ def fit(
         folder / "checkpoints",
         "last",
         enable_version_counter=False,
-        **(saved or {"every_n_epochs": 1}),
+        **(keep or {"every_n_epochs": 1}),
     )
     trainer = quiet_trainer(
         folder,
@@ -112,7 +108,7 @@ def fit(
     "options",
     [
         {},
-        {"saved": {"every_n_epochs": 1, "save_on_train_epoch_end": False}},
+        {"keep": {"every_n_epochs": 1, "save_on_train_epoch_end": False}},
         {"reload_dataloaders_every_n_epochs": 1},
         {"pair": {"conditioning_penalty": ConditioningPenalty(limit=1.0)}},
         {"pair": {"forward_training": {"warmup_epochs": 3}}},
@@ -122,13 +118,13 @@ def fit(
     ids=str,
 )
 def test_a_fit_resumed_at_the_end_of_an_epoch_ends_as_if_it_had_not_been_stopped(options, tmp_path):
-    whole, logged = fit(tmp_path / "whole", **options)
-    fit(tmp_path / "halves", stop=25, **options)
+    whole, logged = ended(tmp_path / "whole", **options)
+    ended(tmp_path / "halves", stop=25, **options)
     last = tmp_path / "halves" / "checkpoints" / "last.ckpt"
-    resumed, logged_after = fit(tmp_path / "halves", resume=last, **options)
+    resumed, logged_after = ended(tmp_path / "halves", resume=last, **options)
     assert_same(whole, resumed)
     # Saved before the epoch's end, the means of that epoch's training are lost.
-    first = 1 if "saved" in options else 0
+    first = 1 if "keep" in options else 0
     assert logged[-len(logged_after) :][first:] == logged_after[first:]
     assert any("train/loss" in dict(line) for _, line in logged_after)
 
@@ -138,8 +134,8 @@ def test_a_fit_resumed_at_the_end_of_an_epoch_ends_as_if_it_had_not_been_stopped
 )
 def test_a_fit_resumed_in_the_midst_of_an_epoch_goes_on(tmp_path):
     steps = {"every_n_train_steps": 7}
-    fit(tmp_path, steps, stop=25)
-    end, logged = fit(tmp_path, steps, resume=tmp_path / "checkpoints" / "last.ckpt")
+    ended(tmp_path, steps, stop=25)
+    end, logged = ended(tmp_path, steps, resume=tmp_path / "checkpoints" / "last.ckpt")
     assert end["global_step"] == 40
     assert sum("val/loss" in dict(line) for _, line in logged) == 2
 
@@ -157,11 +153,9 @@ def seed_all(seed):
 @pytest.mark.parametrize("given", [True, False], ids=["networks given", "networks built"])
 @pytest.mark.parametrize("use", ["validate", "test", "predict", "load_from_checkpoint"])
 def test_a_checkpoint_that_is_used_leaves_the_random_streams_alone(use, given, tmp_path):
-    trainer, data = quiet_trainer(tmp_path), Smooth(test_fraction=0.1)
+    data = Smooth(test_fraction=0.1)
     networks = (network(3, 2), network(2, 3)) if given else ()
-    trainer.fit(ForwardInverseModule(*networks), datamodule=data)
-    path = tmp_path / "end.ckpt"
-    trainer.save_checkpoint(path)
+    path = saved(ForwardInverseModule(*networks), tmp_path, data)
     pair = ForwardInverseModule(*networks)
     seed_all(2)
     expected = streams()
@@ -177,7 +171,41 @@ def test_a_second_fit_in_a_process_is_the_first_again(tmp_path):
     data, ends = Smooth(), []
     for _ in range(2):
         torch.manual_seed(0)
-        trainer = quiet_trainer(tmp_path, max_epochs=2)
-        trainer.fit(ForwardInverseModule(), datamodule=data)
+        trainer = fit(ForwardInverseModule(), tmp_path, data, max_epochs=2)
         ends.append(trainer.lightning_module.state_dict())
     assert_same(*ends)
+
+
+def pair_of(**options):
+    return ForwardInverseModule(network(3, 2), network(2, 3), **options)
+
+
+def sorted_rows(x):
+    return x[x[:, 0].argsort()]
+
+
+def test_a_fit_keeps_the_rows_of_its_splits_and_a_second_fit_new_ones(tmp_path):
+    pair = pair_of()
+    for rows in (200, 100):
+        data = fit(pair, tmp_path, Smooth(rows=rows), max_epochs=2).datamodule
+        loaders = {"train": data.train_dataloader(), "val": data.val_dataloader()}
+        for split, loader in loaders.items():
+            for held, column in zip(pair.evidence.rows(split), loader.dataset[:], strict=True):
+                assert torch.equal(sorted_rows(held), sorted_rows(column.double()))
+
+
+@pytest.mark.parametrize("keep_points", [20, 0])
+def test_a_fit_keeps_no_more_rows_than_it_may_and_a_resumed_one_the_same(tmp_path, keep_points):
+    pair, resumed = pair_of(keep_points=keep_points), pair_of(keep_points=keep_points)
+    path = saved(pair, tmp_path, max_epochs=2)
+    fit(resumed, tmp_path, max_epochs=3, ckpt_path=path)
+    loaded = ForwardInverseModule.load_from_checkpoint(path)
+    for split in ("train", "val"):
+        rows = [each.evidence.rows(split) for each in (pair, resumed, loaded)]
+        if keep_points:
+            assert [len(x) for x, _ in rows] == [20] * 3
+            assert all(torch.equal(x, rows[0][0]) for x, _ in rows)
+        else:
+            assert rows == [None] * 3
+    without = ForwardInverseModule.load_from_checkpoint(path, keep_points=0)
+    assert without.evidence.rows("train") is None

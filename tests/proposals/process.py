@@ -1,5 +1,3 @@
-"""A process with three settings and two outcomes, and pairs that know points of it."""
-
 import torch
 
 from lightning_invert import ForwardInverseModule, SmoothMLP, Variable

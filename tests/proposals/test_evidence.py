@@ -1,5 +1,3 @@
-"""Rows of the data that a proposer keeps: a fair draw, over several processes, and its state."""
-
 import pytest
 import torch
 
@@ -45,11 +43,6 @@ def test_splits_stay_apart_and_a_complete_one_takes_no_more():
     assert evidence.rows("val")[0][:, 0].sort().values.tolist() == list(range(200, 205))
 
 
-def test_without_rows_there_are_none():
-    assert Evidence(10).rows("train") is None
-    assert filled(0, *points(30)).rows("train") is None
-
-
 def merged(evidences):
     """Complete as processes do: each waits for the others wherever something is gathered."""
     gathering(len(evidences), lambda rank, gather: evidences[rank].complete("train", gather))
@@ -70,12 +63,11 @@ def of_processes(sizes, num_points, seed=0):
 
 @pytest.mark.parametrize("sizes", [(70, 30), (7, 93), (20, 20, 21), (100, 0), (5, 4)])
 def test_processes_end_with_the_same_rows_of_all_of_them(sizes):
-    one, *others = merged(of_processes(sizes, 40))
+    (x, y), *others = merged(of_processes(sizes, 40))
     for other in others:
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[1], other[1])
-    assert len(one[0][:, 0].unique()) == len(one[0]) == min(40, sum(sizes))
-    assert torch.equal(one[0][:, :1] * 2, one[1])
+        torch.testing.assert_close((x, y), other, rtol=0, atol=0)
+    assert len(x[:, 0].unique()) == len(x) == min(40, sum(sizes))
+    assert torch.equal(x[:, :1] * 2, y)
 
 
 def test_processes_draw_independently():
@@ -105,17 +97,17 @@ def test_it_goes_on_from_its_state(complete):
     if complete:
         unbroken = resumed.rows("train")
     resumed.add("train", x[first:], y[first:])
-    for one, other in zip(resumed.rows("train"), unbroken, strict=True):
-        assert torch.equal(one, other)
+    torch.testing.assert_close(resumed.rows("train"), unbroken, rtol=0, atol=0)
 
 
 def test_a_state_of_more_rows_is_taken_whole_unless_none_are_wanted():
-    state = filled(50, *points(500)).state_dict()
-    for num_points, rows in ((10, 50), (0, None)):
-        evidence = Evidence(num_points)
-        evidence.load_state_dict(state)
-        found = evidence.rows("train")
-        assert found is None if rows is None else len(found[0]) == rows
+    smaller, none = Evidence(10), Evidence(0)
+    assert smaller.rows("train") is None
+    for evidence in (smaller, none):
+        evidence.load_state_dict(filled(50, *points(500)).state_dict())
+    assert len(smaller.rows("train")[0]) == 50
+    assert none.rows("train") is None
+    assert filled(0, *points(30)).rows("train") is None
 
 
 def damaged(**changes):
@@ -123,7 +115,7 @@ def damaged(**changes):
     return {**state, "train": {**state["train"], **changes}}
 
 
-ROWS = {"x": torch.zeros(20, 2).double(), "y": torch.zeros(20, 1).double()}
+X, Y = torch.zeros(20, 2).double(), torch.zeros(20, 1).double()
 
 
 @pytest.mark.parametrize(
@@ -132,16 +124,11 @@ ROWS = {"x": torch.zeros(20, 2).double(), "y": torch.zeros(20, 1).double()}
         {"train": {}},
         {"train": None},
         {"test": filled(20, *points(50)).state_dict()["train"]},
-        damaged(rows={"x": ROWS["x"]}),
-        damaged(rows={**ROWS, "y": torch.zeros(19, 1).double()}),
-        damaged(rows={**ROWS, "x": torch.zeros(20).double()}),
-        damaged(rows={**ROWS, "x": ROWS["x"].float()}),
-        damaged(rows={**ROWS, "x": "rows"}),
+        damaged(rows={"x": X}),
+        *(damaged(rows={"x": x, "y": Y}) for x in (X[:19], X[:, 0], X.float(), "rows")),
         damaged(rows=None),
-        damaged(keys=torch.zeros(3).double()),
-        damaged(keys=None),
-        damaged(generator=torch.zeros(3)),
-        damaged(generator="seed"),
+        *(damaged(keys=keys) for keys in (torch.zeros(3).double(), None)),
+        *(damaged(generator=state) for state in (torch.zeros(3), "seed")),
     ],
 )
 def test_a_damaged_state_is_named(state):

@@ -8,16 +8,14 @@ import torch
 from lightning_invert import Ensemble, ForwardInverseModule, Interval, SmoothMLP, Variable, solve
 from lightning_invert.solver.cost import Near
 from tests.projects import Smooth, quiet_trainer
-from tests.proposals.process import INPUTS, known, points, process, scaled, untrained
+from tests.proposals.process import INPUTS, known, points, scaled, untrained
 
 
 @pytest.fixture(scope="module")
 def pair():
     """A pair that knows a process well."""
     torch.manual_seed(0)
-    module = ForwardInverseModule(
-        Ensemble(SmoothMLP(3, 2, width=32, depth=2), members=3), SmoothMLP(2, 3, width=32)
-    )
+    module = of_members(3, width=32, depth=2)
     x, y = points(1200)
     scaled(module, x, y)
     optimizer = torch.optim.Adam(module.parameters(), 1e-2, fused=True)
@@ -102,15 +100,6 @@ def test_in_chunks_it_proposes_the_same(pair, targets, monkeypatch):
         np.testing.assert_allclose(one.trust, other.trust, atol=1e-2)
 
 
-def test_bands_hold_what_the_process_answers(pair):
-    x, y = points(400, seed=9)
-    found = pair.propose(y[(x.abs() < 1.5).all(1)])
-    true = process(found.inputs)
-    inside = (true >= found.outcome_low) & (true <= found.outcome_high)
-    # Wider than they need be: proposals are nearer to known points than validation points are.
-    assert (inside[found.converged].double().mean(0) > 0.85).all()
-
-
 def test_a_fixed_setting_stays_and_moves_for_no_target(pair, targets):
     given = torch.linspace(-1, 1, len(targets), dtype=torch.float64)
     found = pair.propose(targets, fixed={"a": given, 2: 0.5})
@@ -158,28 +147,18 @@ def test_without_data_it_proposes_inside_bounds_and_trusts_nothing():
     assert [v.name for v in found.input_variables] == ["x0", "x1", "x2"]
 
 
-def test_without_data_bounds_may_be_numbers_where_the_settings_are_named():
-    pair = untrained(keep_points=0)
-    pair.inputs = tuple(map(Variable, "abc"))
-    assert (pair.propose(torch.zeros(5, 2), bounds=(-2.0, 2.0)).inputs.abs() <= 2).all()
-
-
-def test_with_data_bounds_may_be_numbers_where_the_settings_are_not_named():
-    found = known(untrained(), *points(400)).propose(torch.zeros(5, 2), bounds=(-0.5, 0.5))
-    assert (found.inputs.abs() <= 0.5).all()
-
-
-def test_without_data_and_bounds_it_says_what_to_give():
-    with pytest.raises(ValueError, match="`bounds`"):
-        untrained().propose(torch.zeros(5, 2))
+@pytest.mark.parametrize("has_data", [False, True])
+def test_bounds_may_be_numbers_where_the_settings_are_named_or_data_are_there(has_data):
+    pair = known(untrained(), *points(400)) if has_data else untrained(keep_points=0)
+    if not has_data:
+        pair.inputs = tuple(map(Variable, "abc"))
+    assert (pair.propose(torch.zeros(5, 2), bounds=(-0.5, 0.5)).inputs.abs() <= 0.5).all()
 
 
 def test_with_too_few_validation_points_nothing_is_trusted():
-    found = known(untrained(), *points(400), num_judged=29).propose(torch.zeros(5, 2))
-    assert found.trust is None
-    assert (
-        known(untrained(), *points(400), num_judged=30).propose(torch.zeros(5, 2)).trust is not None
-    )
+    for num_judged in (29, 30):
+        pair = known(untrained(), *points(400), num_judged=num_judged)
+        assert (pair.propose(torch.zeros(5, 2)).trust is None) == (num_judged == 29)
 
 
 def test_bounds_are_the_ranges_of_the_variables_or_else_of_the_data():
@@ -215,13 +194,12 @@ def test_rows_that_are_not_finite_count_for_nothing():
 
 
 def test_units_that_float32_does_not_hold_are_kept():
-    torch.manual_seed(0)
-    module = untrained()
+    plain = untrained()
     x, y = points(600)
     shift, width = torch.tensor([1.7e9, 0.0, 1e-6]), torch.tensor([60.0, 1.0, 1e-9])
     seconds = shift + width * x
     outcomes = 1.7e9 + 60.0 * y
-    plain, moved = module, copy.deepcopy(module)
+    moved = copy.deepcopy(plain)
     scaled(plain, x, y)
     scaled(moved, seconds, outcomes)
     wanted = plain(points(20, seed=5)[0]).detach()
@@ -234,19 +212,19 @@ def test_units_that_float32_does_not_hold_are_kept():
     np.testing.assert_allclose(half, one.outcome_high - one.outcome_low, rtol=0.05)
 
 
+def of_members(members, width=8, **options):
+    ensemble = Ensemble(SmoothMLP(3, 2, width=width, **options), members=members)
+    return ForwardInverseModule(ensemble, SmoothMLP(2, 3, width=width)).eval()
+
+
 def test_one_member_is_no_ensemble():
-    module = ForwardInverseModule(
-        Ensemble(SmoothMLP(3, 2, width=8), members=1), SmoothMLP(2, 3, width=8)
-    ).eval()
-    assert known(module, *points(400)).propose(torch.zeros(5, 2)).trust.isfinite().all()
+    pair = known(of_members(1), *points(400))
+    assert pair.propose(torch.zeros(5, 2)).trust.isfinite().all()
 
 
 def fitted(folder, module=None, **kwargs):
-    module = module or ForwardInverseModule(
-        Ensemble(SmoothMLP(3, 2, width=8), members=2), SmoothMLP(2, 3, width=8)
-    )
-    trainer = quiet_trainer(folder, **kwargs)
-    trainer.fit(module, datamodule=Smooth(rows=300))
+    module, trainer = module or of_members(2), quiet_trainer(folder, **kwargs)
+    trainer.fit(module.train(), datamodule=Smooth(rows=300))
     return module, trainer
 
 
@@ -294,18 +272,13 @@ def test_it_leaves_the_pair_as_it_was(pair, targets):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"num_starts": 0}, ValueError, "`num_starts`"),
         ({"num_starts": torch.zeros(60, 3)}, TypeError, "`num_starts`"),
-        ({"tolerance": 0.0}, ValueError, "`tolerance`"),
-        ({"max_steps": 0}, ValueError, "`max_steps`"),
         ({"progress": 1}, TypeError, "`progress`"),
         ({"bounds": (1.0, -1.0)}, ValueError, "`bounds`"),
-        ({"bounds": 3.0}, TypeError, "`bounds`"),
         ({"bounds": ([0.0, 1.0], [2.0, 3.0])}, ValueError, "`bounds`"),
         ({"fixed": {"nobody": 0.0}}, ValueError, "`fixed`"),
         ({"fixed": {"a": 9.0}}, ValueError, "`fixed`"),
         ({"cost": [1.0]}, ValueError, "`cost`"),
-        ({"targets": torch.zeros(5, 3)}, ValueError, "`targets`"),
         ({"targets": "all"}, TypeError, "`targets`"),
     ],
 )

@@ -1,5 +1,3 @@
-"""A proposer serves any function with known points."""
-
 import copy
 
 import numpy as np
@@ -7,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert import Interval, Proposer, Variable
+from lightning_invert import Proposer, Variable
 from lightning_invert.problems import Sine
 from lightning_invert.proposals.evidence import Evidence
 from tests.proposals.process import known, points, scaled, untrained
@@ -119,39 +117,14 @@ def test_a_scale_sets_the_units_of_residuals_and_errors(proposer):
     )
 
 
-def test_after_a_reset_the_reliability_is_measured_anew():
-    shift = torch.zeros(1, dtype=torch.float64)
-    proposer = Proposer(lambda x: SINE.forward(x) + shift, evidence=evidence_of(surrogate, *UNIT))
-    first = proposer.reliability
-    shift += 1.0
-    assert proposer.reliability is first
-    proposer.reset()
-    assert (proposer.reliability.accuracy > 10 * first.accuracy).all()
-
-
-def test_without_evidence_it_proposes_within_bounds_and_trusts_nothing():
-    proposer = Proposer(surrogate, evidence=Evidence(0))
-    proposal = proposer.propose(Interval([0.2], [0.4]), bounds=UNIT.unbind())
-    assert proposal.converged.all()
-    assert proposal.trust is None
-    with pytest.raises(ValueError, match="`bounds` to be given"):
-        proposer.propose([[0.3]])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    [
-        ({"function": 3}, TypeError, "`function`"),
-        ({"evidence": None}, TypeError, "`evidence` to be an Evidence"),
-    ],
-)
-def test_names_the_argument_that_is_wrong(arguments, error, words):
-    with pytest.raises(error, match=words):
-        Proposer(**{"function": surrogate, "evidence": Evidence(0), **arguments})
-
-
-def test_known_points_that_are_no_tables_are_refused():
+def test_names_the_argument_that_is_wrong():
     x = torch.zeros(5, 2)
+    with pytest.raises(TypeError, match="`function`"):
+        Proposer(3, evidence=Evidence(0))
+    with pytest.raises(TypeError, match="`evidence` to be an Evidence"):
+        Proposer(surrogate, evidence=None)
+    with pytest.raises(ValueError, match="`bounds` to be given"):
+        Proposer(surrogate, evidence=Evidence(0)).propose([[0.3]])
     with pytest.raises(ValueError, match="`val` to be inputs"):
         Evidence.of(train=(x, x), val=(x, x[:3]))
 

@@ -172,7 +172,7 @@ def test_expected_error_is_the_median():
     assert float(alone / expected) == pytest.approx(1 / math.sqrt(2), rel=0.05)
 
 
-def test_trust_lies_between_0_and_1_and_falls_with_residual_and_sigma():
+def test_trust_lies_between_0_and_1_falls_with_residual_and_sigma_and_is_that_of_the_formula():
     found = fitted(normal(400, 2, seed=0), normal(400, 2, seed=1))
     wanted = torch.ones(9, 2, dtype=torch.bool)
     some = torch.tensor([0.0, 1e-9, 1e-3, 0.1, 1.0, 3.0, 10.0, 1e3, torch.inf]).double()
@@ -185,6 +185,10 @@ def test_trust_lies_between_0_and_1_and_falls_with_residual_and_sigma():
         assert (trust.diff() <= 0).all()
         assert trust[0] > 0.5
         assert trust[-1] == 0
+    error = torch.logspace(0, 8, 9, dtype=torch.float64)
+    ratio = float(found.accuracy.norm()) / error.numpy()
+    expected = norm.cdf(np.log(ratio) / found.log_std)
+    np.testing.assert_allclose(found.trust(error, wanted), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -200,15 +204,26 @@ def test_trust_is_the_share_that_is_as_accurate_where_errors_are_log_normal(seed
     assert float(trust) == pytest.approx(0.9, abs=0.015)
 
 
-def test_trust_tells_the_bad_from_the_worse():
-    found = fitted(normal(400, 2, seed=0), normal(400, 2, seed=1))
-    error = torch.logspace(0, 8, 9, dtype=torch.float64)
-    trust = found.trust(error, torch.ones(9, 2, dtype=torch.bool))
-    accuracy = float(found.accuracy.norm())
-    np.testing.assert_allclose(
-        trust, norm.cdf(np.log(accuracy / error.numpy()) / found.log_std), rtol=1e-6
-    )
-    assert (trust.diff() < 0).all()
+CONSTANT = torch.full((100, 1), 2.0).double()
+
+
+@pytest.mark.parametrize(
+    ("x", "errors"),
+    [
+        (normal(100, 2, seed=0), torch.zeros(100, 2)),
+        (normal(100, 2, seed=0), torch.full((100, 2), 1e-3)),
+        (normal(100, 2, seed=0), torch.eye(2).repeat(50, 1)),
+        (torch.cat([normal(100, 2, seed=0), CONSTANT], 1), normal(100, 2, seed=1)),
+    ],
+    ids=["no errors", "one error", "errors of one output at a time", "a constant setting"],
+)
+def test_what_never_varies_makes_nothing_nan(x, errors):
+    found = fitted(x, errors.double())
+    sigma, distance = found.sigma(x)
+    wanted = torch.ones(100, 2, dtype=torch.bool)
+    trust = found.trust(found.expected_error(sigma, torch.zeros(100).double(), wanted), wanted)
+    for values in (found.band * sigma, distance, trust):
+        assert values.isfinite().all()
 
 
 def test_far_is_farther_than_nearly_all_validation_points_are():
@@ -217,25 +232,3 @@ def test_far_is_farther_than_nearly_all_validation_points_are():
     _, distance = found.sigma(torch.cat([normal(4000, 2, seed=3), torch.full((1, 2), 9.0)]))
     assert float((distance > found.far).double().mean()) == pytest.approx(1 - FAR_SHARE, abs=0.01)
     assert distance[-1] > found.far
-
-
-@pytest.mark.parametrize(
-    "errors",
-    [torch.zeros(100, 2), torch.full((100, 2), 1e-3), torch.eye(2).repeat(50, 1)],
-    ids=["none", "the same", "of one output at a time"],
-)
-def test_errors_without_any_spread_make_nothing_nan(errors):
-    found = fitted(normal(100, 2, seed=0), errors.double())
-    sigma, _ = found.sigma(normal(7, 2, seed=1))
-    wanted = torch.ones(7, 2, dtype=torch.bool)
-    trust = found.trust(found.expected_error(sigma, torch.zeros(7).double(), wanted), wanted)
-    assert (found.band * sigma).isfinite().all()
-    assert trust.isfinite().all()
-
-
-def test_columns_that_never_vary_do_no_harm():
-    x = torch.cat([normal(100, 2, seed=0), torch.full((100, 1), 2.0).double()], 1)
-    found = fitted(x, normal(100, 1, seed=1))
-    sigma, distance = found.sigma(x)
-    assert sigma.isfinite().all()
-    assert distance.isfinite().all()

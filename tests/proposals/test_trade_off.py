@@ -75,9 +75,8 @@ def test_what_is_given_for_each_target_stays_with_it(pair, wanted):
 def test_an_open_end_and_a_free_output_stay_so(pair, wanted):
     target = Interval(torch.tensor([[wanted[0, 0], math.nan]]), None)
     found = pair.trade_off(target, PRICES, widths=(0.0, 0.3), bounds=BOX)
-    unit = pair.scale_y.std[0]
-    assert pair(found.inputs[:, 0])[0, 0] >= wanted[0, 0] - 2e-3 * unit
-    assert pair(found.inputs[:, 0])[1, 0] >= wanted[0, 0] - 0.302 * unit
+    room = torch.tensor([0.002, 0.302]) * pair.scale_y.std[0]
+    assert (pair(found.inputs[:, 0])[:, 0] >= wanted[0, 0] - room).all()
 
 
 def test_what_is_out_of_reach_is_not_a_number(pair, wanted):
@@ -85,11 +84,6 @@ def test_what_is_out_of_reach_is_not_a_number(pair, wanted):
     found = pair.trade_off(far, PRICES, widths=(0.0, 0.1), bounds=BOX)
     assert found.cost.isnan().all()
     assert found.inputs.isnan().all()
-
-
-def test_it_draws_itself(pair, wanted):
-    figure = pair.trade_off(wanted[:1], PRICES, widths=(0.0, 0.3), bounds=BOX).figure(title="mine")
-    assert figure.texts[0].get_text() == "mine"
 
 
 @pytest.mark.parametrize(

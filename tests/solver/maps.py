@@ -1,10 +1,9 @@
-"""Maps with known or random behaviour, in the form in which the parts of the solver take them."""
-
 import torch
 from torch import nn
 
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.query import Query
+from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
 
 
@@ -34,10 +33,22 @@ def model_of(function, n, outputs):
     return Model(function, outputs.shape[1], torch.ones(n).double(), outputs.std(0).double())
 
 
-def query_of(model, targets, bounds, cost=None, tolerance=1e-3, max_steps=50):
-    """A question to the solver whose starts are given elsewhere."""
-    return Query(model, targets, bounds, cost, tolerance=tolerance, max_steps=max_steps)
+def posed(n, m, count, *, gain=1.5, seed=0, reach=1.0):
+    """A random network, its model, points to start from, and outcomes that others have."""
+    net = network(n, m, gain=gain, seed=seed)
+    with torch.no_grad():
+        y = reach * net(uniform(count, n, seed=1))
+    return net, model_of(net, n, y), uniform(count, n, seed=2), y
 
 
-def unit_bounds(x):
-    return Bounds(-torch.ones_like(x), torch.ones_like(x))
+def linear_model(a, spread=1.0):
+    """The map x @ a.T, (m, n), whose outputs have one spread."""
+    ends = spread * torch.tensor([[-1.0], [1.0]], dtype=torch.float64).expand(2, len(a))
+    return model_of(lambda x: x @ a.T, a.shape[1], ends)
+
+
+def query_of(model, start, y, *, width=0.0, bounds=None, tolerance=1e-3, max_steps=50):
+    """A question to the solver, within [-1, 1] where no bounds are given."""
+    targets = Targets(y, y + width * model.output_spread)
+    bounds = bounds or Bounds(-torch.ones_like(start), torch.ones_like(start))
+    return Query(model, targets, bounds, None, tolerance=tolerance, max_steps=max_steps)

@@ -10,8 +10,7 @@ from lightning_invert.arrays import Placement
 from lightning_invert.solver.cost import read_cost
 from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach
-from lightning_invert.solver.targets import Targets
-from tests.solver.maps import model_of, network, query_of, uniform, unit_bounds
+from tests.solver.maps import linear_model, model_of, network, posed, query_of, uniform
 
 PLACEMENT = Placement(torch.float64, torch.device("cpu"))
 TOLERANCE = 1e-3
@@ -22,94 +21,70 @@ COSTS = {
 }
 
 
-def reached(model, start, targets, cost):
-    """Go to the targets, and from there to the least cost."""
-    query = query_of(model, targets, unit_bounds(start), max_steps=100)
+def reached(model, start, y, given, width=0.0):
+    """Go to the targets, and from there to the least cost: the cost, and what was found."""
+    cost = read_cost(given, len(start), model.input_spread, PLACEMENT)
+    query = query_of(model, start, y, width=width, max_steps=100)
     near = approach(query, start)
     rows = (near.residual <= TOLERANCE).nonzero()[:, 0]
     part = replace(query, cost=cost).rows(rows)
-    return near.inputs[rows], rows, descend(part, near.rows(rows))
+    return cost, near.inputs[rows], rows, descend(part, near.rows(rows))
 
 
-def slsqp(model, net, cost, begin, low, high):
+def slsqp(model, net, cost, begin, low, width):
     """The optimum that SciPy finds from the same point, or None."""
-    spread = model.output_spread
+    spread, equal = model.output_spread, width == 0
 
     def missing(x):
         with torch.no_grad():
             y = net(torch.tensor(x)[None])[0]
-        return torch.cat(
-            ((y - low) / spread, (high - y) / spread)[: 1 if low is high else 2]
-        ).numpy()
+        above = (y - low) / spread
+        return (above if equal else torch.cat((above, width - above))).numpy()
 
     def slope(x):
         jacobian = batched_jacobian(net, torch.tensor(x)[None])[0] / spread[:, None]
-        return torch.cat((jacobian, -jacobian)[: 1 if low is high else 2]).numpy()
+        return (jacobian if equal else torch.cat((jacobian, -jacobian))).numpy()
 
     def price(x):
         value, gradient = cost(torch.tensor(x)[None])
         return value.item(), gradient[0].numpy()
 
-    kind = "eq" if low is high else "ineq"
     found = minimize(
         price,
         begin.numpy(),
         jac=True,
         bounds=[(-1, 1)] * len(begin),
-        constraints={"type": kind, "fun": missing, "jac": slope},
+        constraints={"type": "eq" if equal else "ineq", "fun": missing, "jac": slope},
         method="SLSQP",
         options={"maxiter": 200, "ftol": 1e-9},
     )
-    worst = np.abs(missing(found.x)).max() if low is high else -missing(found.x).min()
+    worst = np.abs(missing(found.x)).max() if equal else -missing(found.x).min()
     return found.fun if found.success and worst < 1e-4 else None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", COSTS)
-def test_is_within_a_hundredth_of_slsqp_s_optimum_from_the_same_starts(kind):
+@pytest.mark.parametrize(
+    ("kind", "width"), [("prices", 0.0), ("near", 0.0), ("function", 0.0), ("prices", 0.3)]
+)
+def test_is_within_a_hundredth_of_slsqp_s_optimum_from_the_same_starts(kind, width):
     good = []
     for n, m, gain in ((7, 4, 1.5), (5, 2, 2.0), (12, 4, 1.5)):
-        net = network(n, m, gain=gain)
-        start = uniform(30, n, seed=2)
-        with torch.no_grad():
-            y = net(uniform(30, n, seed=1))
-        model = model_of(net, n, y)
-        cost = read_cost(COSTS[kind](n), 30, model.input_spread, PLACEMENT)
-        begin, rows, found = reached(model, start, Targets(y, y), cost)
+        net, model, start, y = posed(n, m, 30, gain=gain)
+        cost, begin, rows, found = reached(model, start, y, COSTS[kind](n), width)
         assert (found.inputs.abs() <= 1).all()
         assert (found.residual <= TOLERANCE).all()
         for k, row in enumerate(rows.tolist()):
-            best = slsqp(model, net, cost.rows(torch.tensor([row])), begin[k], y[row], y[row])
+            best = slsqp(model, net, cost.rows(torch.tensor([row])), begin[k], y[row], width)
             if best is not None:
                 good.append(found.cost[k].item() <= best + 0.01 * abs(best) + 1e-3)
     assert len(good) > 60
     assert np.mean(good) >= 0.95
 
 
-@pytest.mark.slow
-def test_uses_the_room_that_an_interval_leaves():
-    net = network(7, 4, gain=1.5)
-    start = uniform(30, 7, seed=2)
-    with torch.no_grad():
-        y = net(uniform(30, 7, seed=1))
-    model = model_of(net, 7, y)
-    targets = Targets(y, y + 0.3 * model.output_spread)
-    cost = read_cost(uniform(7, seed=5), 30, model.input_spread, PLACEMENT)
-    begin, rows, found = reached(model, start, targets, cost)
-    good = []
-    for k, row in enumerate(rows.tolist()):
-        best = slsqp(model, net, cost, begin[k], targets.low[row], targets.high[row])
-        if best is not None:
-            good.append(found.cost[k].item() <= best + 0.01 * abs(best) + 1e-3)
-    assert np.mean(good) >= 0.95
-
-
 def test_of_a_linear_map_is_the_optimum_of_the_linear_program():
     a, prices = uniform(3, 7, seed=0), uniform(7, seed=3)
     start, y = uniform(20, 7, seed=1), uniform(20, 7, seed=2) @ a.T
-    model = model_of(lambda x: x @ a.T, 7, torch.tensor([[-1.0] * 3, [1.0] * 3]).double())
-    cost = read_cost(prices, 20, model.input_spread, PLACEMENT)
-    _, rows, found = reached(model, start, Targets(y, y), cost)
+    _, _, rows, found = reached(linear_model(a), start, y, prices)
     assert len(rows) == 20
     assert found.optimal.all()
     for target, value in zip(y, found.cost, strict=True):
@@ -120,21 +95,14 @@ def test_of_a_linear_map_is_the_optimum_of_the_linear_program():
 def test_near_a_reference_is_its_projection_onto_the_solutions():
     a, reference = 0.1 * uniform(2, 6, seed=0), 0.1 * uniform(25, 6, seed=4)
     start, y = 0.1 * uniform(25, 6, seed=1), 0.1 * uniform(25, 6, seed=2) @ a.T
-    model = model_of(lambda x: x @ a.T, 6, torch.tensor([[-1.0] * 2, [1.0] * 2]).double() / 50)
-    cost = read_cost(Near(reference), 25, model.input_spread, PLACEMENT)
-    _, _, found = reached(model, start, Targets(y, y), cost)
+    _, _, _, found = reached(linear_model(a, 0.02), start, y, Near(reference))
     projection = reference + (y - reference @ a.T) @ torch.linalg.pinv(a).T
     torch.testing.assert_close(found.inputs, projection, atol=2e-4, rtol=0)
 
 
 def test_never_costs_more_than_at_the_start():
-    net = network(6, 3, gain=3.0)
-    start = uniform(60, 6, seed=2)
-    with torch.no_grad():
-        y = net(uniform(60, 6, seed=1))
-    model = model_of(net, 6, y)
-    cost = read_cost(uniform(6, seed=5), 60, model.input_spread, PLACEMENT)
-    begin, _, found = reached(model, start, Targets(y, y), cost)
+    _, model, start, y = posed(6, 3, 60, gain=3.0)
+    cost, begin, _, found = reached(model, start, y, uniform(6, seed=5))
     assert (found.cost <= cost(begin)[0]).all()
     torch.testing.assert_close(found.cost, cost(found.inputs)[0])
 
@@ -144,11 +112,7 @@ def test_a_cost_that_breaks_down_leaves_the_target_reached():
         return x[:, 1] + (x[:, 0] + 0.5).log()  # no number for x0 below -1/2
 
     model = model_of(lambda x: x[:, 1:], 3, torch.tensor([[-1.0] * 2, [1.0] * 2]).double())
-    start = uniform(20, 3, seed=1)
-    y = uniform(20, 2, seed=2)
-    _, rows, found = reached(
-        model, start, Targets(y, y), read_cost(cost, 20, model.input_spread, PLACEMENT)
-    )
+    _, _, rows, found = reached(model, uniform(20, 3, seed=1), uniform(20, 2, seed=2), cost)
     assert len(rows) == 20
     assert (found.residual <= TOLERANCE).all()
 
@@ -159,8 +123,7 @@ def test_near_a_reference_that_reaches_the_target_is_there():
     with torch.no_grad():
         y = net(reference)
     model = model_of(net, 5, y)
-    cost = read_cost(Near(reference), 20, model.input_spread, PLACEMENT)
-    _, rows, found = reached(model, uniform(20, 5, seed=2), Targets(y, y), cost)
+    _, _, rows, found = reached(model, uniform(20, 5, seed=2), y, Near(reference))
     there = found.cost < 1e-6
     assert there.float().mean() > 0.9
     assert found.optimal[there].all()
@@ -179,13 +142,8 @@ def kkt_residual(jacobian, slope, x):
 
 @pytest.mark.parametrize("gain", [1.5, 3.0])
 def test_what_is_said_to_be_optimal_meets_the_conditions_of_karush_kuhn_and_tucker(gain):
-    net = network(7, 3, gain=gain, seed=1)
-    start = uniform(150, 7, seed=2)
-    with torch.no_grad():
-        y = net(uniform(150, 7, seed=1))
-    model = model_of(net, 7, y)
-    cost = read_cost(uniform(7, seed=5), 150, model.input_spread, PLACEMENT)
-    _, _, found = reached(model, start, Targets(y, y), cost)
+    _, model, start, y = posed(7, 3, 150, gain=gain, seed=1)
+    cost, _, _, found = reached(model, start, y, uniform(7, seed=5))
     assert found.optimal.float().mean() > 0.9
     jacobian = model.jacobian(found.inputs, torch.ones_like(found.outputs))
     slope = cost(found.inputs)[1]

@@ -1,4 +1,5 @@
 import math
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -52,18 +53,6 @@ def test_reaches_what_can_be_reached_inside_the_box(n, m, dtype):
     assert (found.converged == (found.residual <= 1e-3)).all()
 
 
-def test_float32_comes_to_what_float64_comes_to():
-    y, start = targets(50), uniform(50, 5, seed=3)
-    double = solve(NET, y, bounds=BOX, starts=start, tolerance=1e-4)
-    single = solve(
-        network(5, 3, gain=1.5, dtype=torch.float32), y, bounds=BOX, starts=start, tolerance=1e-4
-    )
-    both = single.converged & double.converged
-    assert both.float().mean() > 0.9
-    torch.testing.assert_close(single.inputs[both].double(), double.inputs[both], atol=1e-2, rtol=0)
-    torch.testing.assert_close(single.condition[both], double.condition[both], rtol=0.05, atol=0)
-
-
 def test_values_intervals_and_free_outputs_mix_for_each_target():
     y = targets(4)
     low, high = y.clone(), y.clone()
@@ -82,26 +71,10 @@ def test_values_intervals_and_free_outputs_mix_for_each_target():
 def test_a_nan_in_the_values_is_an_open_interval():
     y = targets(6)
     y[:, 1] = NAN
-    inf = torch.full_like(y[:, 1], INF)
-    low, high = y.clone(), y.clone()
-    low[:, 1], high[:, 1] = -inf, inf
-    free, interval = solve(NET, y, bounds=BOX), solve(NET, Interval(low, high), bounds=BOX)
+    interval = Interval(y.nan_to_num(nan=-INF), y.nan_to_num(nan=INF))
+    free, interval = solve(NET, y, bounds=BOX), solve(NET, interval, bounds=BOX)
     torch.testing.assert_close(free.inputs, interval.inputs)
     assert free.converged.all()
-
-
-def test_out_of_reach_is_the_least_distance_and_said_not_to_be_reached():
-    a = uniform(2, 3, seed=0)
-    far = 10 * torch.ones(1, 2).double()
-    found = solve(lambda x: x @ a.T, far, bounds=(-1.0, torch.ones(3).double()))
-    corner = torch.sign(a.sum(0))
-    assert not found.converged.any()
-    assert found.optimal.all()
-    assert found.residual.item() <= (a @ corner - 10).norm().item() + 1e-9
-    assert found.at_bound.any()
-    assert found.alternatives.inputs.shape == (1, 0, 3)
-    assert found.result.item() == Result.AT_BOUNDS
-    assert found.reasons == ["stopped at the bounds"]
 
 
 def test_fixed_inputs_stay_and_others_find_the_way():
@@ -125,10 +98,8 @@ def test_condition_is_of_what_may_move_and_of_what_is_wanted():
 
 
 def test_residuals_and_conditions_are_in_the_units_of_the_scale():
-    y, unit_x, unit_y = targets(8), [1.0, 2.0, 3.0, 4.0, 5.0], [0.5, 1.0, 2.0]
-    y = 3 * y
-    found = solve(NET, y, bounds=BOX, scale=(unit_x, unit_y))
-    d, s = torch.tensor(unit_x).double(), torch.tensor(unit_y).double()
+    y, d, s = 3 * targets(8), torch.arange(1.0, 6).double(), torch.tensor([0.5, 1.0, 2.0]).double()
+    found = solve(NET, y, bounds=BOX, scale=(d.tolist(), s.tolist()))
     torch.testing.assert_close(found.residual, ((found.outputs - y) / s).norm(dim=1))
     scaled = batched_jacobian(NET, found.inputs) * d / s[:, None]
     torch.testing.assert_close(found.condition, torch.linalg.cond(scaled))
@@ -155,8 +126,10 @@ def test_alternatives_reach_the_target_differ_and_come_best_first():
     cheap = solve(folded, y, bounds=(-1.0, [1.0, 1.0]), starts=start.expand(3, 4, 2), cost=prices)
     costs = torch.cat((cheap.cost[:, None], cheap.alternatives.cost), 1)
     assert (costs.diff()[:2].nan_to_num(0) >= 0).all()
+    torch.testing.assert_close(cheap.cost, cheap.inputs @ prices)
     expected = -torch.linalg.vector_norm(prices) * y[:2, 0].sqrt()  # along -c on the circle
     torch.testing.assert_close(cheap.cost[:2], expected, atol=1e-3, rtol=0)
+    assert cheap.optimal.all()
 
 
 @pytest.mark.parametrize(
@@ -175,6 +148,8 @@ def test_the_result_tells_why_the_search_ended(function, targets, options, resul
     assert found.result.tolist() == [result]
     assert found.reasons == [result.words]
     assert found.converged.tolist() == [result == Result.REACHED]
+    assert found.at_bound.any() == (result == Result.AT_BOUNDS)
+    assert found.cost is None
 
 
 def test_more_starts_never_make_it_worse():
@@ -185,16 +160,6 @@ def test_more_starts_never_make_it_worse():
     assert (six.converged | ~one.converged).all()
     assert (six.residual[~six.converged] <= one.residual[~six.converged] + 1e-12).all()
     assert six.converged.sum() > one.converged.sum()
-
-
-def test_a_cost_is_lowered_and_reported():
-    y, prices = targets(20), uniform(5, seed=6)
-    plain, cheap = solve(NET, y, bounds=BOX), solve(NET, y, bounds=BOX, cost=prices)
-    assert plain.cost is None
-    assert (cheap.converged == plain.converged).all()
-    torch.testing.assert_close(cheap.cost, cheap.inputs @ prices)
-    assert (cheap.cost <= plain.inputs @ prices + 1e-9)[plain.converged].all()
-    assert cheap.optimal.float().mean() > 0.9
 
 
 def test_the_price_of_what_is_fixed_changes_nothing():
@@ -231,13 +196,8 @@ def test_does_not_depend_on_chunks_or_on_the_order_of_the_targets(chunk, seed, c
     torch.testing.assert_close(shuffled.inputs, whole.inputs[order], rtol=1e-6, atol=1e-7)
     assert (shuffled.converged == whole.converged[order]).all()
     assert torch.equal(shuffled.alternatives.count, whole.alternatives.count[order])
-    torch.testing.assert_close(
-        shuffled.alternatives.inputs,
-        whole.alternatives.inputs[order],
-        rtol=1e-6,
-        atol=1e-7,
-        equal_nan=True,
-    )
+    others = shuffled.alternatives.inputs, whole.alternatives.inputs[order]
+    torch.testing.assert_close(*others, rtol=1e-6, atol=1e-7, equal_nan=True)
 
 
 @settings(max_examples=15, deadline=None)
@@ -325,8 +285,6 @@ def test_a_pair_brings_names_ranges_and_statistics():
     # Its inverse takes other inputs, of which it does not know where they may be.
     back = solve(pair.inverse, x, starts=y)
     assert back.converged.all() == (back.residual <= 1e-3).all()
-    with pytest.raises(ValueError, match="no names are known"):
-        solve(pair.inverse, x, starts=y, fixed={"heat": 300.0})
     with pytest.raises(ValueError, match="open for input 'flow'"):
         solve(pair, y)
     with pytest.raises(ValueError, match=r"keyed by one of \['heat', 'flow'\], but got 'wind'"):
@@ -355,15 +313,8 @@ def test_no_bar_is_drawn_where_nobody_sees_it(capsys):
 
 
 def test_a_network_with_statistics_of_its_own_is_asked_in_its_own_dtype():
-    class Surrogate(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale_x = Standardize(torch.zeros(2), torch.ones(2))
-            self.net = torch.nn.Linear(2, 1)
-
-        def forward(self, x):
-            return self.net(self.scale_x(x))
-
-    found = solve(Surrogate(), [[0.1]], bounds=([-9.0, -9.0], [9.0, 9.0]))
+    layers = {"scale_x": Standardize(torch.zeros(2), torch.ones(2)), "net": nn.Linear(2, 1)}
+    surrogate = nn.Sequential(OrderedDict(layers))
+    found = solve(surrogate, [[0.1]], bounds=([-9.0, -9.0], [9.0, 9.0]))
     assert found.inputs.dtype == torch.float32
     assert found.converged.all()

@@ -26,15 +26,6 @@ def test_each_target_gets_the_points_of_the_pool_that_come_nearest_to_it():
     torch.testing.assert_close(found, pool.inputs[nearest])
 
 
-def test_what_is_fixed_for_a_target_is_so_at_its_starts():
-    net = network(4, 2)
-    y = net(uniform(5, 4, seed=1)).detach()
-    box = Bounds(LOW.repeat(5, 1), HIGH.repeat(5, 1))
-    box.low[:, 2] = box.high[:, 2] = torch.linspace(-1, 1, 5).double()
-    pool = Pool.drawn(model_of(net, 4, y), BOUNDS, Description(), seed=0, count=2)
-    assert (pool(Targets(y, y), box)[:, :, 2] == box.low[:, 2:3]).all()
-
-
 def test_where_the_function_is_not_finite_nothing_begins():
     def broken(x):
         return torch.where(x[:, :1] > 0, math.nan, x[:, 1:])

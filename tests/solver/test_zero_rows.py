@@ -1,10 +1,8 @@
-"""The solver evaluates no function at zero rows: common idioms fail there."""
-
 import pytest
 import torch
 from torch import nn
 
-from lightning_invert import InvertibilityCallback, Near, solve
+from lightning_invert import ForwardInverseModule, InvertibilityCallback, Near, solve
 from tests.projects import Smooth, quiet_trainer
 
 BOX = ([-1.0, -1.0], [1.0, 1.0])
@@ -70,8 +68,6 @@ class ViewBySize(nn.Module):
 
 
 def test_a_pair_that_fails_at_zero_rows_is_watched_and_proposes(tmp_path):
-    from lightning_invert import ForwardInverseModule
-
     pair = ForwardInverseModule(ViewBySize(3, 2), ViewBySize(2, 3))
     watch = InvertibilityCallback(reachable_steps=3)
     data = Smooth()
