@@ -16,8 +16,8 @@ __all__ = [
     "check_number",
     "check_text",
     "describe_repetitions",
+    "expected_but_got",
     "suggest",
-    "wrong",
 ]
 
 MAX_SHOWN = 80
@@ -30,10 +30,10 @@ def check_integer(
     """Return ``value`` as an ``int`` if it is a whole number in [low, high]; 5.0 and True are none."""
     expected = f"a whole number{_ends(low, high)}{what and f', {what}'}"
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(wrong(name, expected, value))
+        raise TypeError(expected_but_got(name, expected, value))
     number = int(value)
     if not low <= number <= high:
-        raise ValueError(wrong(name, expected, value))
+        raise ValueError(expected_but_got(name, expected, value))
     return number
 
 
@@ -51,20 +51,20 @@ def check_number(
     finite = "" if math.isfinite(low) and math.isfinite(high) else " finite"
     expected = f"a{finite} number{_ends(low, high, open_low, open_high)}{what and f', {what}'}"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(wrong(name, expected, value))
+        raise TypeError(expected_but_got(name, expected, value))
     number = float(value)
     inside = (number > low if open_low else number >= low) and (
         number < high if open_high else number <= high
     )
     if not (math.isfinite(number) and inside):
-        raise ValueError(wrong(name, expected, value))
+        raise ValueError(expected_but_got(name, expected, value))
     return number
 
 
 def check_flag(name: str, value: Any) -> bool:
     """Return ``value`` if it is True or False: ``"no"`` and 0 are neither."""
     if not isinstance(value, bool):
-        raise TypeError(wrong(name, "True or False", value))
+        raise TypeError(expected_but_got(name, "True or False", value))
     return value
 
 
@@ -79,16 +79,16 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         *most, last = map(repr, choices)
         hint = suggest(str(value), [choice for choice in choices if isinstance(choice, str)])
-        raise ValueError(wrong(name, f"{', '.join(most)} or {last}", value) + hint)
+        raise ValueError(expected_but_got(name, f"{', '.join(most)} or {last}", value) + hint)
     return value
 
 
 def check_text(name: str, value: Any) -> str:
     """Return ``value`` if it is a string that is not empty."""
     if not isinstance(value, str):
-        raise TypeError(wrong(name, "a string", value))
+        raise TypeError(expected_but_got(name, "a string", value))
     if not value:
-        raise ValueError(wrong(name, "a string that is not empty", value))
+        raise ValueError(expected_but_got(name, "a string that is not empty", value))
     return value
 
 
@@ -111,7 +111,7 @@ def describe_repetitions(names: Sequence[str]) -> str:
     )
 
 
-def wrong(name: str, expected: str, value: Any) -> str:
+def expected_but_got(name: str, expected: str, value: Any) -> str:
     """Return the message about an argument that is not as expected."""
     shown = repr(value)
     shown = shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."

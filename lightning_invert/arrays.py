@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import wrong
+from lightning_invert.arguments import expected_but_got
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def read_tensor(name: str, value: Any, placement: Placement) -> Tensor:
             tensor = torch.tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         expected = "numbers: a floating tensor, an array or lists"
-        raise TypeError(wrong(name, expected, value)) from error
+        raise TypeError(expected_but_got(name, expected, value)) from error
     is_number = tensor.is_floating_point() or not (has_dtype or tensor.is_complex())
     if not is_number or tensor.dtype == torch.bool:
         raise TypeError(f"Expected argument `{name}` to be floating, but got {tensor.dtype}.")

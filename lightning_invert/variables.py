@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import wrong
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.arrays import Placement, read_tensor
 
 __all__ = ["Bounds", "ColumnStatistics", "Variable", "as_variables", "check_rounding"]
@@ -73,7 +73,7 @@ class Bounds(NamedTuple):
     ) -> Bounds:
         """Read a pair (low, high): each a number or numbers (n,), open where None, NaN or infinite."""
         if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
-            raise TypeError(wrong("bounds", "a pair (low, high)", bounds))
+            raise TypeError(expected_but_got("bounds", "a pair (low, high)", bounds))
         ends = []
         for value, open_end in zip(bounds, (-torch.inf, torch.inf), strict=True):
             end = read_tensor("bounds", _without_none(value), placement)

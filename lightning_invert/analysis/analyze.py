@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from lightning_invert.analysis.points import PointSource
 from lightning_invert.analysis.tally import Tally
-from lightning_invert.arguments import check_choice, check_flag, check_text, wrong
+from lightning_invert.arguments import check_choice, check_flag, check_text, expected_but_got
 from lightning_invert.jacobians.singular_values import log_volume
 from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
 from lightning_invert.tables import TableWriter
@@ -158,7 +158,7 @@ def _as_map(
     if isinstance(function, WatchedMap):
         return replace(function, **columns)
     if not callable(function):
-        raise TypeError(wrong(argument, "a module or a function", function))
+        raise TypeError(expected_but_got(argument, "a module or a function", function))
     root = function if isinstance(function, nn.Module) else nn.Module()
     (watched,) = resolve_maps({name: {"module": function, **columns}}, root)
     return watched

@@ -13,7 +13,7 @@ from lightning_invert.watch.scalars import SCALARS
 __all__ = ["Tally"]
 
 SEED = 42
-"""Of the sample that is kept."""
+"""Seed of the kept sample."""
 
 MAX_KEPT = 2**18
 """Points kept for quantiles and figures; of more points, a uniform sample of this size."""
@@ -58,7 +58,7 @@ class Tally:
         self._last = observation
 
     def observation(self) -> Observation:
-        """Return the observation of all points; it holds the kept ones, in the order they came in."""
+        """Return the observation of all points; its tensors hold the kept points in their order."""
         assert self._last is not None
         assert self._sample is not None
         last, sample = self._last, self._sample.rows()

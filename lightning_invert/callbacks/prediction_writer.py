@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_invert.arguments import wrong
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.tables import TableWriter
 
@@ -45,10 +45,10 @@ class PredictionWriter(Callback):
     def __init__(self, file: str | Path = "predictions.csv") -> None:
         super().__init__()
         if not isinstance(file, str | Path):
-            raise TypeError(wrong("file", "the path of a .csv file", file))
+            raise TypeError(expected_but_got("file", "the path of a .csv file", file))
         self.file = Path(file)
         if self.file.suffix != ".csv":
-            raise ValueError(wrong("file", "the path of a .csv file", file))
+            raise ValueError(expected_but_got("file", "the path of a .csv file", file))
         self.written: Path | None = None
         """The file of the latest prediction."""
         self._table: TableWriter | None = None

@@ -24,7 +24,7 @@ from lightning_invert.variables import Variable, as_variables
 __all__ = ["main"]
 
 DESCRIPTION = """\
-Propose settings for target outcomes: a row for each target in, a row for each proposal out.
+Read a table with a row for each target; write a table with a row for each proposal.
 
   lightning-invert solve --ckpt pair.ckpt --targets targets.csv
   lightning-invert solve --ckpt pair.ckpt --targets targets.csv --within 2% --cost prices.yaml

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_invert.arguments import check_integer, check_number, wrong
+from lightning_invert.arguments import check_integer, check_number, expected_but_got
 from lightning_invert.datamodules.pair import PairDataModule, PairDataset
 from lightning_invert.problems import KNOWN, Problem
 
@@ -106,7 +106,7 @@ def _problem(problem: Problem | str) -> Problem:
         return problem
     expected = f"a Problem or one of {', '.join(map(repr, sorted(KNOWN)))}"
     if not isinstance(problem, str):
-        raise TypeError(wrong("problem", expected, problem))
+        raise TypeError(expected_but_got("problem", expected, problem))
     if problem not in KNOWN:
-        raise ValueError(wrong("problem", expected, problem))
+        raise ValueError(expected_but_got("problem", expected, problem))
     return KNOWN[problem]()

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_invert.arguments import check_choice, describe_repetitions, wrong
+from lightning_invert.arguments import check_choice, describe_repetitions, expected_but_got
 from lightning_invert.datamodules.pair import PairDataModule
 from lightning_invert.tables import check_separator, read_table, row_name
 from lightning_invert.variables import Variable
@@ -79,9 +79,11 @@ class TabularDataModule(PairDataModule):
             num_workers=num_workers,
         )
         if not isinstance(file, str | os.PathLike) or not str(file):
-            raise TypeError(wrong("file", "the path of a table", file))
+            raise TypeError(expected_but_got("file", "the path of a table", file))
         if units is not None and not isinstance(units, Mapping):
-            raise TypeError(wrong("units", "a mapping of columns to units, {'heat': 'kW'}", units))
+            raise TypeError(
+                expected_but_got("units", "a mapping of columns to units, {'heat': 'kW'}", units)
+            )
         inputs, outputs = _read_names("inputs", inputs), _read_names("outputs", outputs)
         file, units = str(file), dict(units or {})
         if both := sorted(set(inputs) & set(outputs)):
@@ -139,7 +141,9 @@ def _read_names(side: str, names: Any) -> list[str]:
     is_list = isinstance(names, Iterable) and not isinstance(names, str)
     columns: list[Any] = list(names) if is_list else [None]
     if not all(isinstance(name, str) for name in columns):
-        raise TypeError(wrong(side, "a list of the names of columns, ['speed', 'load']", names))
+        raise TypeError(
+            expected_but_got(side, "a list of the names of columns, ['speed', 'load']", names)
+        )
     if not columns:
         raise ValueError(f"Expected argument `{side}` to name at least one column, got none.")
     if again := describe_repetitions(columns):

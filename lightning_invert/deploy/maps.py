@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_choice, wrong
+from lightning_invert.arguments import check_choice, expected_but_got
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.variables import Variable, as_variables
 
@@ -50,7 +50,7 @@ class PhysicalMap(NamedTuple):
 def frozen_copy(pair: ForwardInverseModule) -> ForwardInverseModule:
     """Return a copy in evaluation mode, without gradients, on the CPU, in float32 or float64."""
     if not isinstance(pair, ForwardInverseModule):
-        raise TypeError(wrong("pair", "a ForwardInverseModule", pair))
+        raise TypeError(expected_but_got("pair", "a ForwardInverseModule", pair))
     try:
         copied = copy.deepcopy(pair)
     except Exception as error:  # whatever a network is made of

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from lightning_invert.arguments import check_text, wrong
+from lightning_invert.arguments import check_text, expected_but_got
 from lightning_invert.deploy.check import check
 from lightning_invert.deploy.maps import MAP_NAMES, PhysicalMap, frozen_copy, physical_map
 from lightning_invert.deploy.metadata import METADATA_KEY, describe
@@ -104,7 +104,9 @@ def _unused_folder(folder: str | Path) -> Path:
         check_text("folder", folder)
     path = Path(folder)
     if path.name in ("", ".."):
-        raise ValueError(wrong("folder", "the path of a folder that is to be made", str(folder)))
+        raise ValueError(
+            expected_but_got("folder", "the path of a folder that is to be made", str(folder))
+        )
     return unused_path(path)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_number, wrong
+from lightning_invert.arguments import check_number, expected_but_got
 
 __all__ = [
     "BAND_NAMES",
@@ -163,8 +163,8 @@ def condition_limit(dtype: torch.dtype, shape: tuple[int, int]) -> float:
 def _checked_bands(bands: Any) -> tuple[float, float]:
     expected = "two condition numbers in ascending order, the first at least 1, as in [100, 10000]"
     if isinstance(bands, str | Mapping) or not isinstance(bands, Iterable):
-        raise TypeError(wrong("bands", expected, bands))
+        raise TypeError(expected_but_got("bands", expected, bands))
     limits = [check_number("bands", limit, low=1.0) for limit in bands]
     if len(limits) != 2 or limits[0] >= limits[1]:
-        raise ValueError(wrong("bands", expected, bands))
+        raise ValueError(expected_but_got("bands", expected, bands))
     return limits[0], limits[1]

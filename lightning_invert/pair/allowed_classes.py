@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 from torch.nn import functional
 
-from lightning_invert.arguments import wrong
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.pair import alpha, ensemble, networks, penalty
 from lightning_invert.pair.alpha import AlphaSchedule
 
@@ -38,10 +38,10 @@ def check_allow(allow: Sequence[str]) -> tuple[str, ...]:
     """
     expected = "a list of names like ['my_package']"
     if not isinstance(allow, list | tuple | set | frozenset):
-        raise TypeError(wrong("allow", expected, allow))
+        raise TypeError(expected_but_got("allow", expected, allow))
     for name in allow:
         if not isinstance(name, str) or not _is_dotted(name):
-            raise ValueError(wrong("allow", expected, name))
+            raise ValueError(expected_but_got("allow", expected, name))
     return tuple(allow)
 
 

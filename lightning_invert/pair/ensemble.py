@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import check_integer, wrong
+from lightning_invert.arguments import check_integer, expected_but_got
 
 __all__ = ["Ensemble", "members_of"]
 
@@ -82,14 +82,16 @@ def members_of(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
 def _checked(networks: Sequence[nn.Module], members: int | None) -> list[nn.Module]:
     expected = "a network, or a list of networks"
     if not isinstance(networks, list | tuple):
-        raise TypeError(wrong("network", expected, networks))
+        raise TypeError(expected_but_got("network", expected, networks))
     for network in networks:
         if not isinstance(network, nn.Module):
-            raise TypeError(wrong("network", expected, network))
+            raise TypeError(expected_but_got("network", expected, network))
     if not networks or len({*map(id, networks)}) < len(networks):
-        raise ValueError(wrong("network", f"{expected}, each once", list(networks)))
+        raise ValueError(expected_but_got("network", f"{expected}, each once", list(networks)))
     if members not in (None, len(networks)):
-        raise ValueError(wrong("members", f"{len(networks)}, as `network` has, or None", members))
+        raise ValueError(
+            expected_but_got("members", f"{len(networks)}, as `network` has, or None", members)
+        )
     return list(networks)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import check_number, wrong
+from lightning_invert.arguments import check_number, expected_but_got
 from lightning_invert.pair.alpha import AlphaSchedule, ConstantAlpha
 from lightning_invert.pair.loss import PairLoss, frozen, pair_loss
 from lightning_invert.pair.pair import Pair
@@ -42,7 +42,9 @@ class Objective(nn.Module):
             ("jacobian_consistency", jacobian_consistency, JacobianConsistency),
         ):
             if not isinstance(term, nn.Module | None):  # a user's own may take its place
-                raise TypeError(wrong(name, f"a {kind.__name__}(weight=...) or None", term))
+                raise TypeError(
+                    expected_but_got(name, f"a {kind.__name__}(weight=...) or None", term)
+                )
         if forward_training.frozen and conditioning_penalty is not None:
             raise ValueError(
                 "Expected argument `conditioning_penalty` to be None where F is frozen: it trains F."
@@ -61,7 +63,7 @@ class Objective(nn.Module):
     @alpha.setter
     def alpha(self, value: float | AlphaSchedule) -> None:
         if not isinstance(value, AlphaSchedule):
-            what = "or a schedule of such"
+            what = "or an AlphaSchedule"
             value = ConstantAlpha(check_number("alpha", value, low=0.0, high=1.0, what=what))
         self._alpha = value
 

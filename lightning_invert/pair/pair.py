@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import wrong
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.pair.ensemble import members_of
 from lightning_invert.pair.networks import SmoothMLP, Standardize
 from lightning_invert.variables import ColumnStatistics, Variable, as_variables, check_rounding
@@ -44,7 +44,7 @@ class Pair(nn.Module):
         super().__init__()
         for name, network in {"forward_net": forward_net, "inverse_net": inverse_net}.items():
             if not isinstance(network, nn.Module | None):
-                raise TypeError(wrong(name, "an nn.Module or None", network))
+                raise TypeError(expected_but_got(name, "an nn.Module or None", network))
         self.scale_x = Standardize()
         self.scale_y = Standardize()
         self.inputs: tuple[Variable, ...] | None = None

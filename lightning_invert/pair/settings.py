@@ -7,7 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lightning_invert.arguments import check_choice, check_flag, check_integer, check_number, wrong
+from lightning_invert.arguments import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    expected_but_got,
+)
 
 __all__ = ["AdamSettings", "ForwardTraining", "read_settings"]
 
@@ -41,7 +47,7 @@ class AdamSettings:
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, ("one_cycle", "constant"))
         if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
-            raise TypeError(wrong("betas", "a pair like (0.9, 0.999)", self.betas))
+            raise TypeError(expected_but_got("betas", "a pair like (0.9, 0.999)", self.betas))
         betas = (check_number("betas", b, low=0.0, high=1.0, open_high=True) for b in self.betas)
         object.__setattr__(self, "betas", tuple(betas))
 
@@ -79,7 +85,9 @@ class ForwardTraining:
         check_flag("learns_consistency", self.learns_consistency)
         path = self.start_from
         if path is not None and (not isinstance(path, str | Path) or not str(path)):
-            raise TypeError(wrong("start_from", "the path of a checkpoint or None", path))
+            raise TypeError(
+                expected_but_got("start_from", "the path of a checkpoint or None", path)
+            )
         object.__setattr__(self, "start_from", None if path is None else str(path))
         if self.frozen and self.warmup_epochs:
             raise ValueError(
@@ -95,4 +103,6 @@ def read_settings(kind: type[Settings], name: str, value: Any) -> Settings:
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if isinstance(value, Mapping) and set(value) <= set(names):
         return kind(**value)
-    raise TypeError(wrong(name, f"{kind.__name__}(...) or a mapping with keys of {names}", value))
+    raise TypeError(
+        expected_but_got(name, f"{kind.__name__}(...) or a mapping with keys of {names}", value)
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_flag, check_integer, wrong
+from lightning_invert.arguments import check_flag, check_integer, expected_but_got
 from lightning_invert.arrays import TensorLike
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
@@ -74,9 +74,9 @@ class Proposer:
         members: Callable[[Tensor], Tensor | None] | None = None,
     ) -> None:
         if not callable(function):
-            raise TypeError(wrong("function", "a module or a function", function))
+            raise TypeError(expected_but_got("function", "a module or a function", function))
         if not isinstance(evidence, Evidence):
-            raise TypeError(wrong("evidence", "an Evidence, see Evidence.of", evidence))
+            raise TypeError(expected_but_got("evidence", "an Evidence, see Evidence.of", evidence))
         self.surrogate = Surrogate(
             function,
             evidence,

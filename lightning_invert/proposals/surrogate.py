@@ -22,10 +22,10 @@ __all__ = ["Surrogate"]
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A function F with known points, and what is known of its columns.
+    """A function F with known points and descriptions of its columns.
 
-    What no attribute tells is read from the function, see :class:`.Description`, whenever it is
-    needed: a pair learns its columns and statistics after it was made.
+    An attribute that is None is read from the function when it is needed, see :class:`.Description`:
+    a pair gets its columns and statistics only in a fit.
     """
 
     function: Callable[[Tensor], Tensor]  # F, (N, n) -> (N, m)

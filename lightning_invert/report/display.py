@@ -10,7 +10,7 @@ from typing import Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
-from lightning_invert.arguments import check_choice, wrong
+from lightning_invert.arguments import check_choice, expected_but_got
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.loggers import Guard, count, galleries, logger_step
@@ -53,7 +53,9 @@ class Display:
         voice: Voice,
     ) -> None:
         if not isinstance(save_figures, bool | str | Path) or save_figures == "":
-            raise TypeError(wrong("save_figures", "True, False or a folder", save_figures))
+            raise TypeError(
+                expected_but_got("save_figures", "True, False or a folder", save_figures)
+            )
         self.figures = check_choice("figures", figures, ("auto", True, False))
         self.save_figures = save_figures
         self.scalars = check_choice("scalars", scalars, ("essential", "all"))
@@ -61,7 +63,7 @@ class Display:
         self._start(None, None)
 
     def _start(self, pictures: Path | None, tables: Path | None) -> None:
-        """Forget the run before, and remember the folders of this one."""
+        """Set the folders of a run, and clear what the run before left."""
         self._pictures, self._tables = pictures, tables
         self._observations: Sequence[Observation] = ()
         self._drawn: Sequence[Observation] = ()
@@ -75,13 +77,13 @@ class Display:
 
         Every process has to ask for the folder of the logs.
         """
-        beside = self._beside(trainer)
+        log_folder = self._log_folder(trainer)
         pictures = None
         if self.save_figures is True:
-            pictures = (beside or Path(trainer.default_root_dir)) / FOLDER
+            pictures = (log_folder or Path(trainer.default_root_dir)) / FOLDER
         elif self.save_figures:
             pictures = Path(self.save_figures)
-        self._start(pictures, pictures or (beside / FOLDER if beside else None))
+        self._start(pictures, pictures or (log_folder / FOLDER if log_folder else None))
         for gallery in galleries(trainer, self._guard) if self.figures is not False else ():
             shows = {"histograms": gallery.histograms, "figures": gallery.images}
             missing = " or ".join(kind for kind, is_shown in shows.items() if not is_shown)
@@ -91,7 +93,7 @@ class Display:
 
     @rank_zero_only
     def declare(self, trainer: Trainer, module: LightningModule, maps: Sequence[str]) -> None:
-        """Let loggers compare runs by how their maps end."""
+        """Declare the scalars by which loggers compare runs."""
         compared = [row.name for row in SCALARS.values() if row.compared]
         tags = [f"invertibility/{name}/{scalar}" for name in maps for scalar in compared]
         for gallery in galleries(trainer, self._guard):
@@ -148,8 +150,8 @@ class Display:
         elapsed = time.monotonic() - self._began
         return self._seconds_drawing + 2 * each <= DRAWING_SHARE * elapsed
 
-    def _beside(self, trainer: Trainer) -> Path | None:
-        """Return the folder of the logs, if the first logger has one that is open to others."""
+    def _log_folder(self, trainer: Trainer) -> Path | None:
+        """Return the folder of the first logger, if other files may lie there: TensorBoard's or CSV's."""
         folder = trainer.log_dir
         kinds = {cls.__name__ for logger in trainer.loggers[:1] for cls in type(logger).__mro__}
         return Path(folder) if folder and kinds & {"TensorBoardLogger", "CSVLogger"} else None

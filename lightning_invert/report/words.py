@@ -13,7 +13,7 @@ __all__ = ["report_table", "verdict"]
 
 
 def verdict(observation: Observation) -> str:
-    """Return one sentence that says how far the map can be trusted.
+    """Return the verdict on a map in one sentence: rank, bands and the 95th percentile of κ.
 
     Right-invertible, n > m: every small change of the output can be reached, in many ways.
     Left-invertible, n < m: distinct inputs stay distinct.
@@ -89,7 +89,7 @@ def _row(observation: Observation) -> list[str]:
 
 
 def _condition_with_interval(scalars: Mapping[str, float], limit: float) -> str:
-    """Leave the interval out where it says no more than the bound before it."""
+    """Format the 95th percentile of κ with its interval, unless both are the same bound."""
     value = _condition(scalars["cond_p95"], limit)
     ends = (scalars[f"log10_cond_p95_{end}"] for end in ("low", "high"))
     low, high = (
@@ -100,7 +100,7 @@ def _condition_with_interval(scalars: Mapping[str, float], limit: float) -> str:
 
 
 def _condition(value: float, limit: float) -> str:
-    """Show a condition number that drowns in rounding as the bound that is known of it."""
+    """Format a condition number; beyond the limit of the arithmetic, as a lower bound."""
     if value == float("inf"):
         return "∞"
     return f"> {limit:.2g}" if value > limit else f"{value:.3g}"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_integer, check_number, wrong
+from lightning_invert.arguments import check_integer, check_number, expected_but_got
 from lightning_invert.arrays import Placement, read_tensor, to_tensor
 from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.solver.cost import Cost, read_cost
@@ -58,7 +58,7 @@ class Query:
         tolerance = check_number("tolerance", tolerance, low=0.0, open_low=True)
         max_steps = check_integer("max_steps", max_steps, low=1)
         if not callable(function):
-            raise TypeError(wrong("function", "a module or a function", function))
+            raise TypeError(expected_but_got("function", "a module or a function", function))
         about = Description.of(function) if description is None else description
         placement = about.placement(targets, None if callable(starts) else starts, bounds)
         points = None if callable(starts) else read_tensor("starts", starts, placement)
@@ -145,7 +145,7 @@ def _shape_starts(starts: Tensor, num_targets: int, n: int) -> Tensor:
 def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tuple[Bounds, Bounds]:
     """Return bounds with the fixed values in them: (n,), with their means, and (N, n)."""
     if fixed is not None and not isinstance(fixed, Mapping):
-        raise TypeError(wrong("fixed", "a dictionary {name or index: value}", fixed))
+        raise TypeError(expected_but_got("fixed", "a dictionary {name or index: value}", fixed))
     if not fixed:
         return bounds, Bounds(*(end.expand(num_targets, -1) for end in bounds))
     limits = Bounds(*(end.clone() for end in bounds))
@@ -182,7 +182,7 @@ def _index_of(key: Any, about: Description, n: int) -> int:
         return check_integer("fixed", key, low=0, high=n - 1, what="or a name, as its keys")
     if key not in names:
         known = f"one of {names}" if names else "an index: no names are known"
-        raise ValueError(wrong("fixed", f"keyed by {known}", key))
+        raise ValueError(expected_but_got("fixed", f"keyed by {known}", key))
     return names.index(key)
 
 
@@ -202,7 +202,9 @@ def _read_scale(scale: Any, about: Description, bounds: Bounds, m: int) -> tuple
         return units[0], units[1]
     if scale not in (None, "standardized", "physical"):
         raise ValueError(
-            wrong("scale", "'standardized', 'physical' or units (of inputs, of outputs)", scale)
+            expected_but_got(
+                "scale", "'standardized', 'physical' or units (of inputs, of outputs)", scale
+            )
         )
     if scale != "physical" and about.standardized:
         return about.scale_x.std.double(), about.scale_y.std.double()

@@ -1,4 +1,4 @@
-"""What is found of a map beside its spectrum, and the questions that find it.
+"""Findings of a map beside its spectrum, and the questions that they answer.
 
 A new finding is a file in :mod:`~lightning_invert.watch.findings`: a :class:`Finding`, the
 :class:`Question` that measures it, and rows in :mod:`~lightning_invert.watch.scalars`.
@@ -84,7 +84,7 @@ class Finding(ABC):
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measured spectrum, for a question to go on from."""
+    """A measured spectrum with all that a question needs to add its finding."""
 
     owner: nn.Module  # whose parameters the function uses
     function: Callable[..., Tensor]  # (N, ...) and rows of the context -> (N, ...)
@@ -119,7 +119,7 @@ class Question(ABC):
 
     @abstractmethod
     def measure(self, measurement: Measurement) -> Finding | None:
-        """Return the answer, None where the map does not let it be found."""
+        """Return the finding, or None if this map has none."""
 
 
 class MapQuestion(Question):

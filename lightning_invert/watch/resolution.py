@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from lightning_invert.arguments import wrong
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.watch.findings import QUESTIONS
 from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.functions import FUNCTION, find_function
 from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.parts import parse_part, parse_parts
 
-__all__ = ["checked_maps", "resolve_maps"]
+__all__ = ["parse_maps", "resolve_maps"]
 
 _PARTS, _SEVERAL = ("input", "within", "context", "output"), ("input", "context")
 _COLUMNS = ("input_names", "output_names", "input_std", "output_std", "dtype")
@@ -37,16 +37,16 @@ def resolve_maps(
         maps = own_maps() if callable(own_maps) else {"forward": ""}
     if reachable_steps is None and isinstance(maps, Mapping):
         maps = {name: _without_reach(entry) for name, entry in maps.items()}
-    return [
-        _resolve(name, spec, root, reachable_steps) for name, spec in checked_maps(maps).items()
-    ]
+    return [_resolve(name, spec, root, reachable_steps) for name, spec in parse_maps(maps).items()]
 
 
-def checked_maps(maps: Any) -> dict[str, dict[str, Any]]:
+def parse_maps(maps: Any) -> dict[str, dict[str, Any]]:
     """Parse the parts of each entry; raise ValueError or TypeError for one that makes no sense."""
     if not isinstance(maps, Mapping) or not maps:
-        raise ValueError(wrong("maps", "a mapping with at least one map, {'forward': 'net'}", maps))
-    return {name: _checked_spec(name, entry) for name, entry in maps.items()}
+        raise ValueError(
+            expected_but_got("maps", "a mapping with at least one map, {'forward': 'net'}", maps)
+        )
+    return {name: _parse_entry(name, entry) for name, entry in maps.items()}
 
 
 def _without_reach(entry: Any) -> Any:
@@ -55,7 +55,7 @@ def _without_reach(entry: Any) -> Any:
     return {key: value for key, value in entry.items() if key != "reach"}
 
 
-def _checked_spec(name: Any, entry: Any) -> dict[str, Any]:
+def _parse_entry(name: Any, entry: Any) -> dict[str, Any]:
     if not isinstance(name, str) or not name:
         raise TypeError(
             f"Expected the names in argument `maps` to be texts, as in {{'forward': 'net'}}, but "

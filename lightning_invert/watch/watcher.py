@@ -25,7 +25,7 @@ from lightning_invert.watch.look import Gather, Look, Memory, Raises
 from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
 from lightning_invert.watch.points import Points
-from lightning_invert.watch.resolution import checked_maps, resolve_maps
+from lightning_invert.watch.resolution import parse_maps, resolve_maps
 from lightning_invert.watch.roughness import roughness
 from lightning_invert.watch.voice import Voice
 
@@ -72,7 +72,7 @@ class Watcher:
         voice: Voice | None = None,
     ) -> None:
         if maps is not None:
-            checked_maps(maps)
+            parse_maps(maps)
         if max_work is not None:
             max_work = check_number("max_work", max_work, low=0.0, open_low=True, what="or None")
         if reachable_steps is not None:

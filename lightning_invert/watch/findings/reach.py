@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import wrong
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.query import Query
@@ -84,7 +84,7 @@ class Reach(MapQuestion):
         """Raise TypeError or ValueError if it is no mapping of inverse, outcomes and bounds."""
         if not isinstance(value, Mapping):
             expected = "a mapping {'inverse': <path>, 'outcomes': <part of the batch>}"
-            raise TypeError(wrong(where, expected, value))
+            raise TypeError(expected_but_got(where, expected, value))
         unknown = sorted(map(str, set(value) - set(_KEYS)))
         missing = [key for key in ("inverse", "outcomes") if value.get(key) is None]
         if unknown or missing:
@@ -93,7 +93,7 @@ class Reach(MapQuestion):
                 f"'bounds', but got {list(map(str, value))}."
             )
         if not isinstance(value["inverse"], str) and not callable(value["inverse"]):
-            raise TypeError(wrong(f"{where}['inverse']", FUNCTION, value["inverse"]))
+            raise TypeError(expected_but_got(f"{where}['inverse']", FUNCTION, value["inverse"]))
         parse_part(f"{where}['outcomes']", value["outcomes"])
         read_bounds(f"{where}['bounds']", value.get("bounds"))
 
@@ -216,18 +216,18 @@ def read_bounds(where: str, bounds: Any) -> tuple[Tensor, Tensor]:
     if bounds is None:
         bounds = (None, None)
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:
-        raise TypeError(wrong(where, expected, bounds))
+        raise TypeError(expected_but_got(where, expected, bounds))
     try:
         low, high = (
             torch.as_tensor(_without_none(end), dtype=torch.float64).detach().cpu()
             for end in bounds
         )
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(wrong(where, expected, bounds)) from error
+        raise TypeError(expected_but_got(where, expected, bounds)) from error
     if max(low.ndim, high.ndim) > 1 or (low.ndim == high.ndim == 1 and len(low) != len(high)):
-        raise ValueError(wrong(where, expected, bounds))
+        raise ValueError(expected_but_got(where, expected, bounds))
     if (low > high).any():
-        raise ValueError(wrong(where, "a pair (low, high) with low <= high", bounds))
+        raise ValueError(expected_but_got(where, "a pair (low, high) with low <= high", bounds))
     return low, high
 
 

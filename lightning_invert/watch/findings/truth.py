@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import wrong
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.watch.correlation import rank_correlation
 from lightning_invert.watch.finding import Finding, MapQuestion, Measurement, Observed
 from lightning_invert.watch.functions import FUNCTION, find_function
@@ -135,7 +135,7 @@ class AgainstTruth(MapQuestion):
     def check(cls, where: str, value: Any) -> None:
         """Raise TypeError if the value is no function."""
         if not isinstance(value, str) and not callable(value):
-            raise TypeError(wrong(where, FUNCTION, value))
+            raise TypeError(expected_but_got(where, FUNCTION, value))
 
     @classmethod
     def resolve(cls, name: str, where: str, value: Any, root: nn.Module) -> AgainstTruth:
