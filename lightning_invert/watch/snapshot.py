@@ -53,6 +53,7 @@ LIBRARIES = (frozenset(sys.stdlib_module_names) - {"abc", "typing"}) | {
     "deepspeed",
     "lightning",
     "lightning_fabric",
+    "lightning_invert",
     "numpy",
     "pytorch_lightning",
     "torch",

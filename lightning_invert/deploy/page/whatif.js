@@ -1,4 +1,4 @@
-// From the kept settings to these: what the Jacobian foretells, beside what the model says.
+// From the saved settings to the present ones: the linear prediction beside the model's change.
 
 import { button, data, draw, make, quantity, readable, table, titled } from "./elements.js";
 import { shown, signed } from "./numbers.js";
@@ -63,7 +63,7 @@ export function whatIfPanel(store) {
     show({ x, from, now, start, path }) {
       if (x.every((value, j) => value === from[j])) {
         const words =
-          "Move a setting. This then compares the true change of the outcome with the straight line J·Δx that the slopes at From foretell.";
+          "Move a setting. This then compares the true change of the outcome with J·Δx, the linear prediction from the saved settings.";
         body.replaceChildren(make("p", {}, words));
         return;
       }
@@ -82,7 +82,7 @@ export function whatIfPanel(store) {
       });
       body.replaceChildren(
         table(
-          "True change, and what the slopes at From foretell",
+          "True change, and the linear prediction from the saved settings",
           ["outcome", "From", "now", "true change", "J·Δx", "off by"],
           rows,
           { id: "what-if" },

@@ -45,7 +45,7 @@ def singular_spectrum(observation: Observation, *, title: str = "singular values
     _draw(axes, log10)
     axes.axhline(threshold, color=style.RED, lw=1.2, gid="threshold")
     above = 0.02 * (high - low)
-    _write(axes, threshold + above, "counts for the rank above", style.RED, "bottom")
+    _write(axes, threshold + above, "rank threshold", style.RED, "bottom")
     if not resolved:
         axes.axhspan(low, limit, facecolor="none", edgecolor="0.6", hatch="////", lw=0)
         _write(axes, limit - above, "unresolved: rounding noise", "0.3", "top")

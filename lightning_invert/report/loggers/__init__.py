@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -15,9 +16,15 @@ __all__ = ["Gallery", "Guard", "count", "galleries", "logger_step"]
 
 def galleries(trainer: Trainer, guard: Guard) -> list[Gallery]:
     """Return a gallery for each of the trainer's loggers."""
+    _import_all()
+    return [Gallery.of(logger, guard) for logger in trainer.loggers]
+
+
+@cache
+def _import_all() -> None:
+    """Import the files of this folder once: each registers its gallery."""
     for module in iter_modules([str(Path(__file__).parent)]):
         import_module(f"{__name__}.{module.name}")
-    return [Gallery.of(logger, guard) for logger in trainer.loggers]
 
 
 def logger_step(trainer: Trainer) -> int:

@@ -29,7 +29,7 @@ def test_the_line_is_the_median_of_each_singular_value():
 def test_the_threshold_of_the_rank_is_drawn(thresholds, expected):
     axes = axes_of(SIGMA, **thresholds)
     assert drawn(axes, "threshold").get_ydata()[0] == pytest.approx(np.log10(expected))
-    assert "counts for the rank above" in words(axes.figure)
+    assert "rank threshold" in words(axes.figure)
 
 
 def test_what_cannot_be_resolved_is_hatched():
