@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_invert.callbacks.base import Callback
+from lightning_invert.callbacks.validations import is_last_validation
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK
 from lightning_invert.report.display import Display
@@ -66,9 +66,9 @@ class InvertibilityCallback(Callback):
             that cannot be watched, one message lists what there is, and training goes on.
         num_points: Points for each map and look, over all processes together.
         every_n_validations: Which validations of a fit are watched. n: 0, n, 2n, ... ``"log"``: 0, 1,
-            2, 4, 8, ... A list: these. The first is always watched. So is the last, if it is known
-            beforehand: from ``max_epochs`` and ``max_steps``, but not where ``max_time``, early
-            stopping or data of unknown length end the fit.
+            2, 4, 8, ... A list: these. The first is always watched. So is the last, unless nothing
+            tells beforehand that it is: an ``EarlyStopping``, an interrupt, a first epoch of data of
+            unknown length. Then the summary says how many came after the last look.
         scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the module's
             statistics or else by the spread of the sampled points. ``"physical"``: as the module
             computes them. ``None``: standardised for a module that has statistics, else physical.
@@ -236,7 +236,7 @@ class InvertibilityCallback(Callback):
         strict = False
         if _is_fitting(trainer):
             number, self._validations = self._validations, self._validations + 1
-            if not self._schedule.is_due(number) and not _is_last_validation(trainer):
+            if not self._schedule.is_due(number) and not is_last_validation(trainer):
                 return
             # Maps that could not be tried before the first step are tried now.
             strict, self._tried = not self._tried, True
@@ -357,26 +357,6 @@ def _peek(trainer: Trainer, pl_module: LightningModule) -> Any:
     if state is not None:
         loader.generator.set_state(state)
     return None if batch is None else trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-
-
-def _is_last_validation(trainer: Trainer) -> bool:
-    """Tell whether max_epochs or max_steps end the fit before the next validation."""
-    every, interval = trainer.check_val_every_n_epoch, trainer.val_check_batch
-    if interval is None:  # by the clock
-        return False
-    done, batches = trainer.fit_loop.batch_idx + 1, trainer.num_training_batches
-    epochs = 0
-    if every is None:
-        epochs = int((done + interval - 1) // batches)
-    elif interval == math.inf or done + interval > batches:
-        epochs, interval = every, every * batches - done + min(interval, batches)
-    max_epochs, max_steps = trainer.max_epochs or -1, trainer.max_steps
-    if -1 < max_epochs <= trainer.current_epoch + epochs:
-        return True
-    steps = interval / trainer.accumulate_grad_batches
-    return (
-        -1 < max_steps < math.inf and steps < math.inf and trainer.global_step + steps > max_steps
-    )
 
 
 def _is_fitting(trainer: Trainer) -> bool:

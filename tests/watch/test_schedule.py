@@ -56,10 +56,10 @@ class Stream(IterableDataset):
         yield from ((torch.randn(5), torch.randn(3)) for _ in range(8))
 
 
-def test_where_the_end_is_not_known_only_what_is_due_is_watched(tmp_path):
+def test_data_of_unknown_length_are_taken_for_as_long_as_they_were(tmp_path):
     stream = DataLoader(Stream(), batch_size=2)
     options = {"val_check_interval": 2, "max_epochs": 2}
-    assert watched_steps(tmp_path, [2], stream, **options) == [2, 6]
+    assert watched_steps(tmp_path, [], stream, **options) == [2, 8]
     assert watched_steps(tmp_path, [], stream, max_epochs=3) == [4, 12]
 
 
