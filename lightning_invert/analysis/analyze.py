@@ -133,6 +133,7 @@ def analyze(
                 stds=stds,
                 precision=precision,
                 num_outputs=tally.num_outputs,
+                check=tally.num_outputs is None,
             )
             tally.add(observation)
             if writer is not None:

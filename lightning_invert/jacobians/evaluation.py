@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-__all__ = ["evaluate", "plain", "with_context", "without_checkpoints"]
+__all__ = ["as_leaf", "evaluate", "plain", "with_context", "without_checkpoints"]
 
 CUDNN_DEVICE = "cuda"
 CUDNN_RECURRENT = "CudnnRnn"
@@ -50,6 +50,13 @@ def plain(tensor: Tensor) -> Tensor:
     if type(tensor) in (Tensor, nn.Parameter) or hasattr(tensor, "__tensor_flatten__"):
         return tensor.detach()
     return tensor.as_subclass(Tensor).detach()
+
+
+def as_leaf(points: Tensor) -> Tensor:
+    """Return points that a gradient can be taken by."""
+    # An inference tensor can never carry a gradient.
+    x = points.clone() if points.is_inference() else points.detach()
+    return x.requires_grad_()
 
 
 def with_context(

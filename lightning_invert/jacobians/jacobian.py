@@ -14,19 +14,19 @@ processor busy, autograd takes several backward passes at once.
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import forward_ad
 
 from lightning_invert.arguments import check_choice, check_flag, check_integer
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
-from lightning_invert.jacobians.evaluation import evaluate, plain
+from lightning_invert.jacobians.evaluation import as_leaf, evaluate, plain
+from lightning_invert.jacobians.independence import check_independence, remembered_outputs
 
 __all__ = [
     "Mode",
@@ -51,12 +51,6 @@ ATTENTION = "scaled_dot_product"
 
 MIN_TOGETHER = 16
 """Batching fewer backward passes costs more than it saves."""
-
-_State: TypeAlias = tuple[tuple[bool, ...], torch.Size, torch.dtype]
-"""The parts of a module in training mode, and the shape and dtype of a point."""
-
-_CHECKED: weakref.WeakKeyDictionary[nn.Module, dict[_State, int]] = weakref.WeakKeyDictionary()
-"""The number of outputs of modules that treat rows independently, by their state."""
 
 
 def batched_jacobian(
@@ -88,17 +82,14 @@ def batched_jacobian(
         check: Check that the rows are treated independently: in each call; for a module once for
             every shape of a point and every choice of parts in training mode.
 
-    Warns:
-        UserWarning: If the rows are not treated independently. The Jacobians then leave out how the
-            output of a row depends on the other rows.
-
     Returns:
         The Jacobians, shape (N, m, n), in the dtype and on the device of the outputs.
 
     Raises:
         TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
-        ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, or the outputs carry no
-            gradient.
+        ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, the outputs carry no
+            gradient, or the rows are not treated independently: the Jacobians would leave out how the
+            output of a row depends on other rows.
 
     Example:
         >>> a = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])
@@ -160,7 +151,7 @@ def _in_chunks(
     check: bool,
 ) -> tuple[Tensor, Tensor]:
     if check:
-        _check_independence(function, inputs)
+        check_independence(function, inputs)
     if chunk_size is None and create_graph:
         chunk_size = len(inputs)
     elif chunk_size is None:
@@ -189,51 +180,10 @@ def _check_points(inputs: Tensor) -> None:
         )
 
 
-def _check_independence(function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
-    """Warn if the output of one of the first points has a gradient to another."""
-    if len(inputs) < 2 or _remembered(function, inputs) is not None:
-        return
-    x = _leaf(inputs[:3])
-    y = evaluate(function, x)
-    if not y.requires_grad:
-        return
-    if any(_depends_on_others(y, x, row) for row in range(len(x))):
-        warnings.warn(
-            "The function mixes the points of a batch: the output of a point has a gradient to other "
-            "points, which its Jacobian leaves out. BatchNorm in training mode and attention over "
-            "the batch do so: put the module into evaluation mode. A sequence whose first dimension "
-            "is time does so, too: let it have the batch first (batch_first=True), or swap the "
-            "dimensions inside the function. Pass check=False if that is what you want.",
-            stacklevel=5,
-        )
-    elif isinstance(function, nn.Module):
-        _CHECKED.setdefault(function, {})[_state(function, inputs)] = y[0].numel()
-
-
-def _depends_on_others(y: Tensor, x: Tensor, row: int) -> bool:
-    """Tell whether the output of one point has a gradient to another, as it may to earlier ones alone."""
-    (gradient,) = torch.autograd.grad(
-        y[row].sum(), x, retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-    gradient[row] = 0
-    return bool((gradient.abs() > 0).any())  # a NaN is no evidence: 0 * NaN is one
-
-
-def _state(module: nn.Module, inputs: Tensor) -> _State:
-    return tuple(part.training for part in module.modules()), inputs.shape[1:], inputs.dtype
-
-
-def _remembered(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int | None:
-    """Return the number of outputs if the function was checked in this state."""
-    if not isinstance(function, nn.Module) or function not in _CHECKED:
-        return None
-    return _CHECKED[function].get(_state(function, inputs))
-
-
 def _outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     if len(inputs) <= MIN_CHUNK:
         return 1  # there is nothing to be split
-    remembered = _remembered(function, inputs)
+    remembered = remembered_outputs(function, inputs)
     return count_outputs(function, inputs) if remembered is None else remembered
 
 
@@ -241,7 +191,7 @@ def count_outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
     """Return m, by evaluating the function at no more than two points."""
     # With gradients, because a force is one: its function cannot be evaluated without.
     with differentiable(inputs.device.type):
-        return evaluate(function, _leaf(inputs[:2])).shape[1:].numel()
+        return evaluate(function, as_leaf(inputs[:2])).shape[1:].numel()
 
 
 def default_chunk(numbers: int) -> int:
@@ -252,7 +202,7 @@ def default_chunk(numbers: int) -> int:
 def _of_chunk(
     function: Callable[[Tensor], Tensor], points: Tensor, mode: Mode
 ) -> tuple[Tensor, Tensor]:
-    x = _leaf(points)
+    x = as_leaf(points)
     y = evaluate(function, x)
     n, m = x.shape[1:].numel(), y.shape[1:].numel()
     outputs = y.detach().reshape(len(x), m)
@@ -273,12 +223,6 @@ def _of_chunk(
             pass  # an operation without a forward-mode rule: reverse mode serves
     _check_gradient(y)
     return _reverse_mode(x, y, m), outputs
-
-
-def _leaf(points: Tensor) -> Tensor:
-    # An inference tensor can never carry a gradient.
-    x = points.clone() if points.is_inference() else points.detach()
-    return x.requires_grad_()
 
 
 def _with_graph(function: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.evaluation import evaluate, with_context
+from lightning_invert.jacobians.independence import check_independence
 from lightning_invert.jacobians.jacobian import count_outputs, default_chunk, jacobian_and_outputs
 from lightning_invert.jacobians.lanczos import Probes, probe_jacobians
 from lightning_invert.jacobians.singular_values import (
@@ -97,6 +98,9 @@ def measure_spectrum(
     if formed is None:
         formed = min(m, n) <= MAX_SINGULAR_VALUES and m * n <= MAX_ENTRIES
     if not formed:
+        if check:
+            with twice_differentiable():
+                check_independence(with_context(function, context), inputs)
         return _probed(function, inputs, context, stds, (m, n), effort, arithmetic)
     function = function if stds is None else _in_units(function, stds[1])
     size = max(1, MAX_ENTRIES // max(1, m * n))
@@ -118,7 +122,9 @@ def measure_spectrum(
             outputs = outputs * stds[1] if scaled else outputs
         comparison = None
         if reference is not None:
-            comparison = compare_jacobians(jacobian, reference, points, context=rows, stds=stds)
+            comparison = compare_jacobians(
+                jacobian, reference, points, context=rows, stds=stds, check=check and not spectra
+            )
         spectrum = Spectrum(
             singular_values(jacobian),
             outputs,
@@ -140,15 +146,19 @@ def compare_jacobians(
     *,
     context: Sequence[Tensor] = (),
     stds: tuple[Tensor, Tensor] | None = None,
+    check: bool = False,
 ) -> Comparison:
     r"""Compare Jacobians, (N, m, n), with those of a reference, which is computed in float64.
 
     ``reference`` maps (N, \*), and the rows of the ``context``, to (N, \*), each row by itself. With
     ``stds``, (n,) and (m,), the Jacobians are between standardised inputs and outputs.
     """
+    function, points = with_context(reference, list(map(_doubled, context))), _doubled(inputs)
+    if check:
+        check_independence(function, points, "truth")
     true, _ = jacobian_and_outputs(
-        with_context(reference, [_doubled(part) for part in context]),
-        _doubled(inputs),
+        function,
+        points,
         chunk_size=max(1, len(inputs)) if context else None,
         num_outputs=jacobian.shape[1],
         check=False,

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from lightning_invert.arguments import check_flag, check_integer
 from lightning_invert.arrays import TensorLike
+from lightning_invert.jacobians.independence import ROWS_ASKED
 from lightning_invert.jacobians.jacobian import batched_jacobian
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.descent import descend
@@ -135,8 +136,8 @@ def rank_solutions(
     progress: bool = True,
 ) -> Ranking:
     """Solve a query in chunks of bounded memory; ``judge`` adds to the ranking of each chunk."""
-    # Warns of a function that mixes rows, and refuses one that cannot be differentiated.
-    first = query.rows(slice(0, 3)).points().flatten(0, 1)[:3]
+    # Refuses a function that mixes rows, and one that cannot be differentiated.
+    first = query.rows(slice(0, ROWS_ASKED)).points().flatten(0, 1)[:ROWS_ASKED]
     batched_jacobian(query.model.function, first)
     n, m = query.bounds.low.shape[1], query.model.num_outputs
     chunk = max(1, points_at_once(n, m) // query.num_starts)

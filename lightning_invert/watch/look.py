@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from lightning_invert.jacobians.independence import MixedRowsError
 from lightning_invert.jacobians.work import Plan
 from lightning_invert.sampling import StreamSample
 from lightning_invert.watch.advice import advise
@@ -34,8 +35,9 @@ Raises: TypeAlias = Literal["all", "lasting", "none"]
 """Which failures are raised: those that would come again, whatever the batch and the machine's state,
 are lasting."""
 
-TRANSIENT = (torch.OutOfMemoryError, torch.linalg.LinAlgError, MemoryError)  # type: ignore[attr-defined]
-"""Errors that any map may raise now and then."""
+TRANSIENT = (torch.OutOfMemoryError, torch.linalg.LinAlgError, MemoryError, MixedRowsError)  # type: ignore[attr-defined]
+"""Errors that end no fit: those that any map may raise now and then, and that of a map which works but
+has no Jacobians."""
 
 
 class Failure(NamedTuple):
@@ -56,6 +58,9 @@ class Memory:
     named: bool = False  # whether the user or the module named the maps
     given_up: bool = False  # whether the default map cannot be watched: then nothing is
     num_outputs: dict[str, int] = field(default_factory=dict)  # m of each map looked at before
+    checked: set[str] = field(
+        default_factory=set
+    )  # maps that treat the rows of a batch independently
     plans: dict[str, Plan] = field(default_factory=dict)  # how hard to look at each map
     num_outcomes: dict[str, int] = field(default_factory=dict)  # that the solver may try to reach
     # Kind of roughness -> maps, of which the user was not told yet.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_invert.arguments import describe_repetitions
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import without_checkpoints
+from lightning_invert.jacobians.independence import MixedRowsError
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.parts import Part, describe
 from lightning_invert.watch.points import Points
@@ -218,6 +219,21 @@ class WatchedMap:
                 "[[<path of the second argument>], ...]}}."
             )
         return advice
+
+    def mixing(self, error: MixedRowsError) -> MapError:
+        """Return the error of a map, or of its truth, that mixes the points of a batch."""
+        part, it = ("forward", "it") if error.argument == "function" else ("truth", "the truth")
+        return MapError(
+            self.name,
+            part,
+            f"{it} mixes the points of a batch: the output of a point has a gradient to other points, "
+            "so that none has a Jacobian of its own. If the first dimension is time, let the batch "
+            "come first (batch_first=True), or add a method `def rows(self, x): return "
+            "self(x.transpose(0, 1)).transpose(0, 1)` and write "
+            f"maps={{{self.name!r}: {{'module': 'rows', 'input': lambda batch: batch[0].transpose(0, "
+            "1)}}. Of a module with BatchNorm that keeps no statistics, or attention over the batch, "
+            "watch a part without.",
+        )
 
     def _insists(self, how: str) -> str:
         return (

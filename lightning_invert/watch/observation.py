@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from lightning_invert.doorway import figures_of, save_figures_of, words_of
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.independence import MixedRowsError
 from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.variables import ColumnStatistics
@@ -209,12 +210,13 @@ def observe(
     effort: Effort | None = None,
     part: str = "",
     outcomes: Tensor | None = None,
+    check: bool = True,
 ) -> Observation:
     r"""Look at a map at points, or inputs (N, \*) alone, and put its questions.
 
     The modules are in evaluation mode meanwhile. ``stds`` (by default the map's, or else those of the
     points) are what is standardised by; ``outcomes`` (R, \*) are to be reached at the first R points.
-    Without ``num_outputs``, which an earlier look has found, the map is checked first.
+    ``check``: whether to raise MapError where the map, or a truth, mixes the rows of a batch.
     """
     points = Points.of([points]) if isinstance(points, Tensor) else points
     thresholds, double = thresholds or Thresholds(), precision == "float64"
@@ -230,17 +232,20 @@ def observe(
         if stds is None and scale == "standardized":
             stds = column_stds(watched, [points])
         unit_stds = stds if scale == "standardized" else None
-        spectrum = measure_spectrum(
-            points.call(watched),
-            points.inputs,
-            context=points.context,
-            stds=unit_stds,
-            num_outputs=num_outputs,
-            effort=effort,
-            check=num_outputs is None,
-            arithmetic=arithmetic,
-            **options,
-        )
+        try:
+            spectrum = measure_spectrum(
+                points.call(watched),
+                points.inputs,
+                context=points.context,
+                stds=unit_stds,
+                num_outputs=num_outputs,
+                effort=effort,
+                check=check,
+                arithmetic=arithmetic,
+                **options,
+            )
+        except MixedRowsError as error:
+            raise watched.mixing(error) from error
         measurement = Measurement(
             owner=watched.owner,
             function=points.call(watched),

@@ -199,8 +199,11 @@ class Watcher:
             num_outputs=memory.num_outputs.get(name),
             part=part,
             outcomes=outcomes if outcomes is not None and len(outcomes) else None,
+            check=name not in memory.checked,
         )
         memory.num_outputs[name] = observation.shape[0]
+        if not trial:  # rows of a trial are too few to tell
+            memory.checked.add(name)
         self._tell_of_gaps(watched, observation)
         if is_new and observation.formed:
             with suppress(Exception):  # a word of advice ends no fit

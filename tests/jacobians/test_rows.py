@@ -4,6 +4,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import analyze, batched_jacobian, solve
+from lightning_invert.watch.maps import MapError
 
 
 class OverTime(nn.Module):
@@ -11,7 +12,7 @@ class OverTime(nn.Module):
 
     def __init__(self, kind, **options):
         super().__init__()
-        self.layer = kind(3, 4, **options)
+        self.layer = kind(3, 3, **options)
 
     def forward(self, x):
         return self.layer(x[:, None])[0][:, 0]
@@ -39,31 +40,56 @@ MIXING = {
     "shifted": shifted,
     "one before the last": middle,
     "mean of the batch": lambda x: x - x.mean(0),
-    "BatchNorm": nn.BatchNorm1d(3),
+    "BatchNorm": nn.BatchNorm1d(3, track_running_stats=False),
+    "windows of eight": lambda x: (
+        x + nn.functional.pad(x[:-8], (0, 0, 8, 0)) if len(x) > 8 else shifted(x)
+    ),
+    "shares of a normalised batch": lambda x: torch.softmax(x - x.mean(0), dim=1),
+    "no input but another row's": lambda x: x.roll(1, 0),
+    "a thousandth": lambda x: x + 1e-3 * x.mean(0),
     "LSTM": OverTime(nn.LSTM),
     "GRU backwards too": OverTime(nn.GRU, bidirectional=True),
 }
 
 
 @pytest.mark.parametrize("function", MIXING.values(), ids=MIXING)
-@pytest.mark.parametrize("count", [2, 3, 5, 64])
-def test_a_function_that_mixes_rows_is_warned_of(function, count):
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 64])
+def test_a_function_that_mixes_rows_is_refused(function, count):
     x = torch.randn(count, 3)
-    with pytest.warns(UserWarning, match="mixes the points.*time.*batch_first"):
+    if count > 1:
+        whole = torch.autograd.functional.jacobian(function, x)
+        own = torch.eye(count, dtype=torch.bool)[:, None, :, None]
+        assert whole.masked_fill(own, 0).abs().max() > 1e-6 * whole.abs().max()
+    with pytest.raises(ValueError, match=r"mixes .*time.*batch_first"):
         batched_jacobian(function, x)
+    with pytest.raises(MapError, match=r"mixes .*time.*batch_first"):
+        analyze(function, x)
+    with pytest.raises(MapError, match="truth mixes"):
+        analyze(torch.tanh, x, truth=function)
+    with pytest.raises(ValueError, match="mixes"):
+        solve(function, function(torch.cat([x, x]))[:count].detach(), starts=x)
     batched_jacobian(function, x, check=False)
+
+
+def test_a_map_that_mixes_rows_is_refused_where_its_jacobian_is_not_formed():
+    with pytest.raises(MapError, match="mixes"):
+        analyze(lambda x: x.repeat(1, 600).cumsum(0), torch.randn(2, 1100))
 
 
 ROWWISE = {
     "tanh": torch.tanh,
     "LSTM": lambda x: LSTM(x[:, None])[0][:, 0],
     "random": lambda x: x + torch.randn_like(x),
+    "to rounding": lambda x: torch.fft.ifft(torch.fft.fft(x, dim=0), dim=0).real,
+    "but for a thousand-millionth": lambda x: x.double() + 1e-9 * x.double().mean(0),
+    "NaN in one row": lambda x: x * torch.where(torch.arange(len(x)) == 1, torch.nan, 1.0)[:, None],
 }
 
 
 @pytest.mark.parametrize("function", ROWWISE.values(), ids=ROWWISE)
-def test_a_function_of_rows_is_not_warned_of(function):
+def test_a_function_of_rows_is_not_refused(function):
     batched_jacobian(function, torch.randn(5, 3))
+    analyze(function, torch.randn(40, 3))
 
 
 def test_a_module_in_evaluation_mode_is_checked_once():
@@ -80,7 +106,7 @@ def test_a_module_is_checked_again_when_it_or_a_part_of_it_goes_into_training_mo
     net, x = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).eval(), torch.randn(5, 3)
     batched_jacobian(net, x)
     net[1].train()
-    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+    with pytest.raises(ValueError, match="mixes"):
         batched_jacobian(net, x)
     net[1].eval()
     batched_jacobian(net, x)
@@ -93,7 +119,7 @@ def test_a_module_is_checked_again_for_points_of_another_shape():
 
     net = MixesSquares().eval()
     batched_jacobian(net, torch.randn(5, 3, 2))
-    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+    with pytest.raises(ValueError, match="mixes"):
         batched_jacobian(net, torch.randn(5, 2, 2))
 
 

@@ -302,7 +302,7 @@ def test_a_start_outside_the_box_or_without_a_number_harms_only_itself():
 
 
 def test_a_function_that_mixes_rows_is_said_to():
-    with pytest.warns(UserWarning, match="mixes the points of a batch"):
+    with pytest.raises(ValueError, match="mixes"):
         solve(lambda x: x - x.mean(0), torch.zeros(3, 2), bounds=(-1.0, [1.0, 1.0]))
 
 

@@ -1,0 +1,103 @@
+"""Find out whether a function treats the rows of a batch independently of each other."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from itertools import combinations, count
+from math import comb
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.evaluation import as_leaf, evaluate
+
+__all__ = ["ROWS_ASKED", "MixedRowsError", "check_independence", "remembered_outputs"]
+
+ROWS_ASKED = 20
+"""Six backward passes tell every two of twenty rows apart."""
+
+MAX_SHARE = 1e-6
+"""Gradients to other rows are rounding up to this share of those to the rows themselves."""
+
+_State: TypeAlias = tuple[tuple[bool, ...], torch.Size, torch.dtype]
+"""The parts of a module in training mode, and the shape and dtype of a point."""
+
+_CHECKED: weakref.WeakKeyDictionary[nn.Module, dict[_State, int]] = weakref.WeakKeyDictionary()
+"""The number of outputs of modules that treat rows independently, by their state."""
+
+
+class MixedRowsError(ValueError):
+    """A function mixes the rows of a batch: there is no Jacobian of a row by itself."""
+
+    def __init__(self, argument: str) -> None:
+        self.argument = argument
+        super().__init__(
+            f"Expected argument `{argument}` to treat the rows of a batch independently, but it mixes "
+            "them: the output of a row has a gradient to other rows. BatchNorm in training mode and "
+            "attention over the batch do so: put the module into evaluation mode. A sequence whose "
+            "first dimension is time does so, too: let it have the batch first (batch_first=True), or "
+            "swap the dimensions inside: `lambda x: net(x.transpose(0, 1)).transpose(0, 1)`."
+        )
+
+
+def check_independence(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, argument: str = "function"
+) -> None:
+    """Raise MixedRowsError if the output of one of the first points has a gradient to another."""
+    if len(inputs) == 0 or remembered_outputs(function, inputs) is not None:
+        return
+    # A lone row could be mixed with nothing: it goes twice.
+    rows = inputs[:ROWS_ASKED] if len(inputs) > 1 else torch.cat([inputs, inputs])
+    with differentiable(inputs.device.type):
+        x = as_leaf(rows)
+        y = evaluate(function, x)
+        if not y.requires_grad:
+            return
+        if _mixes(y, x):
+            raise MixedRowsError(argument)
+    if isinstance(function, nn.Module):
+        _CHECKED.setdefault(function, {})[_state(function, inputs)] = y[0].numel()
+
+
+def remembered_outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int | None:
+    """Return the number of outputs if the function was checked in this state."""
+    if not isinstance(function, nn.Module) or function not in _CHECKED:
+        return None
+    return _CHECKED[function].get(_state(function, inputs))
+
+
+def _state(module: nn.Module, inputs: Tensor) -> _State:
+    return tuple(part.training for part in module.modules()), inputs.shape[1:], inputs.dtype
+
+
+def _mixes(y: Tensor, x: Tensor) -> bool:
+    """Tell whether the outputs of some rows have a gradient to the inputs of others."""
+    # Random, because a sum may be the same for all inputs, as that of a softmax is.
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
+    own = others = 0.0
+    for chosen in _separating_sets(len(x)).to(x.device):
+        cotangent = weights * chosen.reshape(-1, *(1 for _ in y.shape[1:]))
+        (gradient,) = torch.autograd.grad(
+            y, x, cotangent, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        # What is not finite is no evidence: 0 * NaN is NaN.
+        size = gradient.flatten(1).abs().nan_to_num(nan=0.0, posinf=0.0).amax(1)
+        own = max(own, float(size[chosen].max()))
+        others = max(others, float(size[~chosen].max()))
+    return others > MAX_SHARE * own
+
+
+def _separating_sets(num_rows: int) -> Tensor:
+    """Return sets of rows, (K, N), so that of every two rows some set holds the one without the other.
+
+    Each row is in another half of the sets (E. Sperner, Mathematische Zeitschrift 27, 1928).
+    """
+    num_sets = next(k for k in count(2) if comb(k, k // 2) >= num_rows)
+    sets = torch.zeros(num_sets, num_rows, dtype=torch.bool)
+    halves = combinations(range(num_sets), num_sets // 2)
+    for row, half in zip(range(num_rows), halves, strict=False):
+        sets[list(half), row] = True
+    return sets
