@@ -1,14 +1,18 @@
-"""Functions that a user names by a path, as a module or as a callable."""
+"""Functions that a user names by a path, as a module or as a callable, and how they are called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
-__all__ = ["FUNCTION", "find_function", "has_forward"]
+from lightning_invert.arguments import expected_but_got
+
+__all__ = ["FUNCTION", "Call", "find_function", "has_forward", "parameters_of", "parse_places"]
 
 FUNCTION = "a path to a submodule or method, a module or a callable"
 """What a user may write."""
@@ -51,3 +55,84 @@ def has_forward(module: nn.Module) -> bool:
     # LightningModule, of either namespace, defines a forward that only raises.
     defined_by = getattr(forward, "__qualname__", "").split(".")[0]
     return forward is not nn.Module.forward and defined_by != "LightningModule"
+
+
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a function, or of a module's forward; none of a builtin."""
+    try:
+        return dict(inspect.signature(getattr(function, "forward", function)).parameters)
+    except (TypeError, ValueError):
+        return {}
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a function takes the inputs and the contexts of a map, which come in this order."""
+
+    inputs: tuple[int | str, ...] = ()  # the position or name of each; none: they come first
+    keywords: tuple[str, ...] = ()  # the names of the last contexts; the others have none
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
+        """Call the function."""
+        count, split = len(self.inputs), len(values) - len(self.keywords)
+        positional = list(values[count:split])
+        keywords = {**self.constants, **dict(zip(self.keywords, values[split:], strict=True))}
+        inputs = dict(zip(self.inputs, values[:count], strict=True))
+        for position in sorted(place for place in inputs if isinstance(place, int)):
+            positional.insert(position, inputs[position])
+        names = {place: value for place, value in inputs.items() if isinstance(place, str)}
+        return function(*positional, **keywords, **names)
+
+    def resolve(self, where: str, function: Callable[..., Any], num_contexts: int) -> Call:
+        """Return the same with positions for the names of inputs that the contexts would take up.
+
+        It raises ValueError for an argument that the function does not have.
+        """
+        parameters = parameters_of(function)
+        kinds = [parameter.kind for parameter in parameters.values()]
+        names = [place for place in self.inputs if isinstance(place, str)]
+        if parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
+            for name in (*names, *self.keywords, *self.constants):
+                if name not in parameters:
+                    raise ValueError(
+                        f"Expected `{where}` to name arguments of its function, which are "
+                        f"{list(parameters)}, but got {name!r}."
+                    )
+        count = num_contexts - len(self.keywords)  # of those before a position that is free
+        positions: dict[int | str, int] = {}
+        given = {place for place in self.inputs if isinstance(place, int)}
+        for position, (name, kind) in enumerate(zip(parameters, kinds, strict=True)):
+            positional = name in names and position <= count and kind is _EITHER
+            if positional:
+                positions[name] = position
+            count += positional or position in given
+        inputs = tuple(positions.get(place, place) for place in self.inputs)
+        taken = sorted(place for place in inputs if isinstance(place, int))
+        for number, position in enumerate(taken):
+            if position > number + num_contexts - len(self.keywords):
+                raise ValueError(
+                    f"Expected `{where}['argument']` to be the name of an argument, or a position with "
+                    "the parts of `context` that have no name before it, of which there are "
+                    f"{num_contexts - len(self.keywords)}, but got {position}."
+                )
+        return replace(self, inputs=inputs)
+
+
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def parse_places(where: str, argument: Any, num_inputs: int) -> tuple[int | str, ...]:
+    """Return the position or name of each input; raise TypeError or ValueError if there is none."""
+    places = list(argument) if isinstance(argument, list | tuple) else [argument]
+    expected = "the position (counted from 0) or the name of an argument"
+    for place in places:
+        if isinstance(place, bool) or not isinstance(place, int | str):
+            raise TypeError(expected_but_got(where, f"{expected}, or a list of those", place))
+    if isinstance(argument, int):
+        places = list(range(argument, argument + num_inputs))  # they stand together
+    least = min((place for place in places if isinstance(place, int)), default=0)
+    if least < 0 or len(places) != num_inputs or len(set(places)) != num_inputs:
+        several = f", one for each of the {num_inputs} inputs" if num_inputs > 1 else ""
+        raise ValueError(expected_but_got(where, f"{expected}{several}", argument))
+    return tuple(places)

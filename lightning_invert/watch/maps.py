@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from lightning_invert.arguments import describe_repetitions
@@ -16,6 +16,7 @@ from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import without_checkpoints
 from lightning_invert.jacobians.independence import MixedRowsError
 from lightning_invert.watch.finding import Question
+from lightning_invert.watch.functions import Call, parameters_of
 from lightning_invert.watch.parts import Part, describe
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.voice import explain
@@ -47,6 +48,7 @@ class WatchedMap:
     within: Part | None = None  # what the function takes whole, with the inputs in it
     contexts: tuple[Part, ...] = ()  # further arguments, held fixed
     output: Part | None = None  # the part of what the function returns
+    call: Call = field(default_factory=Call)  # how the function takes inputs and contexts
     root: nn.Module | None = None  # second argument of a callable part that takes two
     input_names: Sequence[str] | None = None  # of the n inputs
     output_names: Sequence[str] | None = None  # of the m outputs
@@ -106,7 +108,8 @@ class WatchedMap:
             parts.append(self.within)
         package = __name__.partition(".")[0]
         return any(
-            callable(step) and getattr(step, "__module__", "").partition(".")[0] != package
+            isinstance(getattr(step, "__self__", None), WatchedMap)
+            or (callable(step) and getattr(step, "__module__", "").partition(".")[0] != package)
             for part in parts
             for step in part.steps
         )
@@ -128,17 +131,7 @@ class WatchedMap:
 
     def __call__(self, *arguments: Any) -> Tensor:
         """Evaluate the map, or raise MapError if it fails or returns no floating tensor."""
-        try:
-            y = self._evaluate(arguments)
-        except MapError:
-            raise
-        except Exception as error:
-            raise MapError(self.name, "forward", self._advise(error)) from error
-        if self.output is not None:
-            try:
-                y = self.output(y, self.root)
-            except Exception as error:
-                raise MapError(self.name, "output", explain(error)) from error
+        y = self._result(arguments)
         if not isinstance(y, Tensor) or not y.is_floating_point():
             raise MapError(
                 self.name,
@@ -149,15 +142,38 @@ class WatchedMap:
             )
         return y
 
+    def value(self, batch: Any) -> Any:
+        """Return what the function makes of a batch, detached: where another map is watched."""
+        inputs = self._find("input", self.inputs, batch)
+        if self.within is not None:
+            inputs = self._find("within", [self.within], batch)
+        arguments = [*inputs, *self._find("context", self.contexts, batch)]
+        with evaluation_mode([self.owner]):
+            value = self._result(arguments)
+        return apply_to_collection(value, Tensor, Tensor.detach)
+
     def outputs(self, points: Points) -> Tensor:
         """Return the outputs at points, detached, in evaluation mode."""
         # With gradients, because a force is one.
         with evaluation_mode([self.owner]), differentiable(points.inputs.device.type):
             return points.call(self)(*points.rows).detach()  # type: ignore[no-any-return]
 
+    def _result(self, arguments: Sequence[Any]) -> Any:
+        """Return the part that counts of what the function returns, or raise MapError if it fails."""
+        try:
+            y = self._evaluate(arguments)
+        except MapError:
+            raise
+        except Exception as error:
+            raise MapError(self.name, "forward", self._advise(error)) from error
+        try:
+            return y if self.output is None else self.output(y, self.root)
+        except Exception as error:
+            raise MapError(self.name, "output", explain(error)) from error
+
     def _evaluate(self, arguments: Sequence[Any]) -> Any:
         try:
-            return self.function(*arguments)
+            return self.call(self.function, arguments)
         except RuntimeError as error:
             # The module may cast a batch of float64 before it calls this part.
             dtype = self.arithmetic
@@ -167,7 +183,7 @@ class WatchedMap:
                 raise
             narrow = [part.to(dtype) if _is_double(part) else part for part in arguments]
             try:
-                return self.function(*narrow)
+                return self.call(self.function, narrow)
             except RuntimeError:
                 raise error from None
 
@@ -201,22 +217,51 @@ class WatchedMap:
                 raise MapError(self.name, "output", self._insists(f"it returns {y.dtype}"))
             return y
 
-        return replace(self, function=evaluate, output=None)
+        return replace(self, function=evaluate, call=Call(), output=None)
 
     def _find(self, side: str, parts: Sequence[Part] | None, batch: Any) -> list[Any]:
         try:
             if parts is None:
-                return [_default_input(self.name, self.function, batch)]
+                return [self._default_input(batch)]
             return [part(batch, self.root) for part in parts]
+        except MapError as error:
+            why = (
+                f"the value of {error.name} is not known, because of its {error.part}: {error.why}"
+            )
+            raise MapError(self.name, side, why) from error.__cause__
         except Exception as error:
             raise MapError(self.name, side, explain(error)) from error
 
+    def _default_input(self, batch: Any) -> Any:
+        """Return the batch itself, its first part, or what the function calls its input."""
+        if isinstance(batch, Sequence) and not isinstance(batch, str) and batch:
+            return batch[0]
+        if not isinstance(batch, Mapping):
+            return batch
+        name: int | str = self.call.inputs[0] if self.call.inputs else 0
+        if isinstance(name, int):
+            name = (*parameters_of(self.function), *[""] * (name + 1))[name]
+        if name in batch:
+            return batch[name]
+        floating = [k for k, v in batch.items() if isinstance(v, Tensor) and v.is_floating_point()]
+        if len(floating) == 1:
+            return batch[floating[0]]
+        raise ValueError(
+            f"expected to find the input in {describe(batch)}, but it is not clear which of its keys "
+            f"it is. Name it: maps={{{self.name!r}: {{'module': ..., 'input': <key>}}}}."
+        )
+
     def _advise(self, error: Exception) -> str:
         advice = explain(error)
-        if isinstance(error, TypeError) and "positional argument" in str(error):
+        if isinstance(error, TypeError) and " missing " in advice:
             advice += (
                 f" Say what else of the batch it takes: maps={{{self.name!r}: {{..., 'context': "
-                "[[<path of the second argument>], ...]}}."
+                "{<name of the argument>: <part of the batch>, ...}}}."
+            )
+        if isinstance(error, TypeError) and "multiple values for argument" in advice:
+            advice += (
+                f" Say which argument the input is: maps={{{self.name!r}: {{..., 'argument': <its "
+                "name>}}."
             )
         return advice
 
@@ -269,24 +314,6 @@ def _substituted(module: nn.Module, tensors: Mapping[int, Tensor]) -> Iterator[N
         for now, before in attributes:
             now.clear()
             now.update(before)
-
-
-def _default_input(name: str, function: Callable[..., Any], batch: Any) -> Any:
-    """Return the batch itself, its first part, or what ``forward`` calls its input."""
-    if isinstance(batch, Sequence) and not isinstance(batch, str) and batch:
-        return batch[0]
-    if not isinstance(batch, Mapping):
-        return batch
-    parameters = list(inspect.signature(getattr(function, "forward", function)).parameters)
-    if parameters and parameters[0] in batch:
-        return batch[parameters[0]]
-    floating = [k for k, v in batch.items() if isinstance(v, Tensor) and v.is_floating_point()]
-    if len(floating) == 1:
-        return batch[floating[0]]
-    raise ValueError(
-        f"expected to find the input in {describe(batch)}, but it is not clear which of its keys "
-        f"it is. Name it: maps={{{name!r}: {{'module': ..., 'input': <key>}}}}."
-    )
 
 
 def _is_double(argument: Any) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
 __all__ = ["Part", "describe", "leaves", "parse_part", "parse_parts", "required_arguments"]
 
+P = TypeVar("P")
 Step: TypeAlias = "int | str | Callable[..., Any]"
 
 MAX_DEPTH = 4
@@ -63,11 +64,12 @@ def parse_part(where: str, value: Any) -> Part:
     return Part(where, steps)
 
 
-def parse_parts(where: str, value: Any) -> tuple[Part, ...]:
-    """Return one part or several: a list that holds lists describes several."""
-    if isinstance(value, list | tuple) and any(isinstance(part, list | tuple) for part in value):
-        return tuple(parse_part(where, part) for part in value)
-    return (parse_part(where, value),)
+def parse_parts(where: str, value: Any, parse: Callable[[str, Any], P]) -> tuple[P, ...]:
+    """Return one part or several: a list that holds lists or mappings describes several."""
+    several = isinstance(value, list | tuple)
+    if several and any(isinstance(part, list | tuple | Mapping) for part in value):
+        return tuple(parse(where, part) for part in value)
+    return (parse(where, value),)
 
 
 def required_arguments(function: Callable[..., Any]) -> list[str]:

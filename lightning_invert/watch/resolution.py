@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from lightning_invert.arguments import expected_but_got
+from lightning_invert.arguments import describe_repetitions, expected_but_got
 from lightning_invert.watch.findings import QUESTIONS
 from lightning_invert.watch.findings.reach import Reach
-from lightning_invert.watch.functions import FUNCTION, find_function
+from lightning_invert.watch.findings.truth import AgainstTruth
+from lightning_invert.watch.functions import FUNCTION, Call, find_function, parse_places
 from lightning_invert.watch.maps import WatchedMap
-from lightning_invert.watch.parts import parse_part, parse_parts
+from lightning_invert.watch.parts import Part, parse_part, parse_parts
 
 __all__ = ["parse_maps", "resolve_maps"]
 
-_PARTS, _SEVERAL = ("input", "within", "context", "output"), ("input", "context")
+_FUNCTION = ("module", "input", "within", "argument", "context", "constants", "output")
 _COLUMNS = ("input_names", "output_names", "input_std", "output_std", "dtype")
-_KEYS = ("module", *_PARTS, *_COLUMNS, *QUESTIONS)
+_KEYS = (*_FUNCTION, *_COLUMNS, *QUESTIONS)
 
 
 def resolve_maps(
@@ -37,7 +38,12 @@ def resolve_maps(
         maps = own_maps() if callable(own_maps) else {"forward": ""}
     if reachable_steps is None and isinstance(maps, Mapping):
         maps = {name: _without_reach(entry) for name, entry in maps.items()}
-    return [_resolve(name, spec, root, reachable_steps) for name, spec in parse_maps(maps).items()]
+    entries = parse_maps(maps)
+    watched = []
+    for name, entry in entries.items():
+        found = _resolve_map(f"maps[{name!r}]", name, entry, _Scope(entries, root, (name,)))
+        watched.append(_resolve_questions(found, entry, root, reachable_steps))
+    return watched
 
 
 def parse_maps(maps: Any) -> dict[str, dict[str, Any]]:
@@ -55,6 +61,13 @@ def _without_reach(entry: Any) -> Any:
     return {key: value for key, value in entry.items() if key != "reach"}
 
 
+class _Value(NamedTuple):
+    """A part that is the value of a function: of the map of that name, or of an entry."""
+
+    where: str
+    function: str | dict[str, Any]
+
+
 def _parse_entry(name: Any, entry: Any) -> dict[str, Any]:
     if not isinstance(name, str) or not name:
         raise TypeError(
@@ -62,25 +75,10 @@ def _parse_entry(name: Any, entry: Any) -> dict[str, Any]:
             f"got {name!r}."
         )
     where = f"maps[{name!r}]"
-    spec = dict(entry) if isinstance(entry, Mapping) else {"module": entry}
-    unknown = sorted(map(str, set(spec) - set(_KEYS)))
-    if unknown:
-        raise ValueError(
-            f"Expected the keys of `{where}` to be among {list(_KEYS)}, but got {unknown}."
-        )
-    module = spec.setdefault("module", "")
-    if not isinstance(module, str | nn.Module) and not callable(module):
-        raise TypeError(
-            f"Expected `{where}` to be {FUNCTION}, or a mapping with the keys {list(_KEYS)}, but "
-            f"got {type(module).__name__}."
-        )
-    spec = {key: value for key, value in spec.items() if value is not None}
-    for key, value in spec.items():
-        if key in _PARTS:
-            parse = parse_parts if key in _SEVERAL else parse_part
-            spec[key] = parse(f"{where}['{key}']", value)
-        elif key in QUESTIONS:
-            QUESTIONS[key].check(f"{where}['{key}']", value)
+    spec = _parse_function(where, entry if isinstance(entry, Mapping) else {"module": entry}, _KEYS)
+    for key, question in QUESTIONS.items():
+        if key in spec:
+            question.check(f"{where}['{key}']", spec[key])
     fixed = [key for key in ("context", "within") if key in spec]
     if "reach" in spec and fixed:
         raise ValueError(
@@ -90,26 +88,127 @@ def _parse_entry(name: Any, entry: Any) -> dict[str, Any]:
     return spec
 
 
-def _resolve(
-    name: str, spec: dict[str, Any], root: nn.Module, reachable_steps: int | None
-) -> WatchedMap:
-    function, owner = find_function(f"maps[{name!r}]", spec["module"], root)
-    watched = WatchedMap(
+def _parse_function(where: str, entry: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Parse what a function takes of a batch, and how; other keys stay as they are."""
+    unknown = sorted(map(str, set(entry) - set(keys)))
+    if unknown:
+        raise ValueError(
+            f"Expected the keys of `{where}` to be among {list(keys)}, but got {unknown}."
+        )
+    spec = {"module": "", **{key: value for key, value in entry.items() if value is not None}}
+    module = spec["module"]
+    if not isinstance(module, str | nn.Module) and not callable(module):
+        raise TypeError(
+            f"Expected `{where}` to be {FUNCTION}, or a mapping with the keys {list(keys)}, but "
+            f"got {type(module).__name__}."
+        )
+    context = spec.get("context", ())
+    keywords: tuple[Any, ...] = ()
+    if isinstance(context, Mapping):
+        keywords = tuple(context)
+        spec["context"] = tuple(
+            _parse_source(f"{where}['context'][{name!r}]", part) for name, part in context.items()
+        )
+    elif "context" in spec:
+        spec["context"] = parse_parts(f"{where}['context']", context, _parse_source)
+    if "input" in spec:
+        spec["input"] = parse_parts(f"{where}['input']", spec["input"], _parse_source)
+    for key in ("within", "output"):
+        if key in spec:
+            spec[key] = parse_part(f"{where}['{key}']", spec[key])
+    constants = spec.get("constants", {})
+    places: tuple[int | str, ...] = ()
+    if not isinstance(constants, Mapping):
+        expected = "a mapping of the names of arguments to values, as in {'pad': False}"
+        raise TypeError(expected_but_got(f"{where}['constants']", expected, constants))
+    if "argument" in spec:
+        count = 1 if "within" in spec else len(spec.get("input", [""]))
+        places = parse_places(f"{where}['argument']", spec["argument"], count)
+    names = [*keywords, *constants, *(place for place in places if isinstance(place, str))]
+    if not all(isinstance(name, str) for name in names) or describe_repetitions(names):
+        raise ValueError(
+            f"Expected `{where}` to name each argument once, by a text, but got {names}."
+        )
+    spec["call"] = Call(places, keywords, constants)
+    return spec
+
+
+def _parse_source(where: str, source: Any) -> Part | _Value:
+    """Parse a part of a batch, or the value of a function of it."""
+    if not isinstance(source, Mapping):
+        return parse_part(where, source)
+    if "module" in source:
+        return _Value(where, _parse_function(where, source, _FUNCTION))
+    if set(source) != {"map"} or not isinstance(source["map"], str):
+        expected = "a part of the batch, {'map': <name of another map>} or {'module': <path>, ...}"
+        raise ValueError(expected_but_got(where, expected, dict(source)))
+    return _Value(where, source["map"])
+
+
+class _Scope(NamedTuple):
+    """Where the functions of parts are found, and which maps led there."""
+
+    entries: Mapping[str, dict[str, Any]]
+    root: nn.Module
+    names: tuple[str, ...] = ()
+
+
+def _resolve_map(where: str, name: str, spec: Mapping[str, Any], scope: _Scope) -> WatchedMap:
+    """Find the function of an entry and those of its parts."""
+    function, owner = find_function(where, spec["module"], scope.root)
+    contexts = spec.get("context", ())
+    inputs = spec.get("input")
+    return WatchedMap(
         name,
         function,
         owner,
-        inputs=spec.get("input"),
+        inputs=inputs and tuple(_resolve_part(part, scope) for part in inputs),
         within=spec.get("within"),
-        contexts=spec.get("context", ()),
+        contexts=tuple(_resolve_part(part, scope) for part in contexts),
         output=spec.get("output"),
-        root=root,
+        call=spec["call"].resolve(where, function, len(contexts)),
+        root=scope.root,
         **{key: spec[key] for key in _COLUMNS if key in spec},
     )
+
+
+def _resolve_part(part: Part | _Value, scope: _Scope) -> Part:
+    """Return the part of a batch, computed by a function if it is a value."""
+    if isinstance(part, Part):
+        return part
+    name, spec = part.where, part.function
+    if isinstance(spec, str):
+        others = [other for other in scope.entries if other != scope.names[0]]
+        if spec not in scope.entries:
+            raise ValueError(
+                f"Expected `{part.where}['map']` to be the name of another map, of which there are "
+                f"{others or 'none'}, but got {spec!r}."
+            )
+        if spec in scope.names:
+            circle = " -> ".join(map(repr, (*scope.names, spec)))
+            raise ValueError(
+                f"Expected the maps in `{part.where}` not to lead back to themselves, but got "
+                f"{circle}."
+            )
+        name, where = spec, f"maps[{spec!r}]"
+        scope = scope._replace(names=(*scope.names, name))
+        spec = scope.entries[name]
+        return Part(part.where, [_resolve_map(where, name, spec, scope).value])
+    return Part(part.where, [_resolve_map(part.where, part.where, spec, scope).value])
+
+
+def _resolve_questions(
+    watched: WatchedMap, spec: Mapping[str, Any], root: nn.Module, reachable_steps: int | None
+) -> WatchedMap:
+    """Put to a map the questions of its entry."""
     for key, kind in QUESTIONS.items():
-        if key in spec:
-            question = kind.resolve(name, f"maps[{name!r}]['{key}']", spec[key], root)
-            if isinstance(question, Reach) and reachable_steps is not None:
-                question = replace(question, steps=reachable_steps)
-            if question is not None:
-                watched = watched.asking(question)
+        if key not in spec:
+            continue
+        question = kind.resolve(watched.name, f"maps[{watched.name!r}]['{key}']", spec[key], root)
+        if isinstance(question, Reach) and reachable_steps is not None:
+            question = replace(question, steps=reachable_steps)
+        if isinstance(question, AgainstTruth):  # of the same arguments
+            question = replace(question, truth=replace(question.truth, call=watched.call))
+        if question is not None:
+            watched = watched.asking(question)
     return watched
