@@ -55,13 +55,16 @@ class InvertibilityCallback(Callback):
     Args:
         maps: What to watch: name -> path of a submodule or method, or a mapping with ``module`` (a
             path, a module or a callable), ``input`` (the part of the batch by which the Jacobian is
-            taken), ``within`` (the collection that the function takes whole, with the input in it),
+            taken), ``within`` (the collection that the function takes whole, with the input in it; ``[]``
+            is the batch itself),
             ``argument`` (the position or name of the argument that the input is, if not the first),
             ``context`` (further arguments, held fixed: parts in their order, or a mapping of names to
             parts), ``constants`` (arguments with a fixed value, by name) and ``output`` (the part of
             what is returned).
             A part is an index, a key, an attribute, a list of those (a path) or a callable of the
-            batch, or of batch and module; a list of lists names several parts. Further keys:
+            batch, or of batch and module; a list of lists names several parts. An input or context
+            may also be the value of another map, ``{"map": <its name>}``, or of any function,
+            ``{"module": <path>, "input": ..., ...}``, with the keys so far. Further keys:
             ``input_names``, ``output_names``, ``input_std``, ``output_std`` (to standardise by),
             ``identity`` (whether the map is a round trip), ``truth`` (the true map, as a path, a module
             or a callable of the same arguments) and ``reach`` (see ``reachable_steps``). ``None``: the
