@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "check_choice",
     "check_flag",
@@ -17,6 +19,7 @@ __all__ = [
     "check_text",
     "describe_repetitions",
     "expected_but_got",
+    "plain_values",
     "suggest",
 ]
 
@@ -62,10 +65,10 @@ def check_number(
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return ``value`` if it is True or False: ``"no"`` and 0 are neither."""
-    if not isinstance(value, bool):
+    """Return ``value`` as a ``bool`` if it is True or False: ``"no"`` and 0 are neither."""
+    if not isinstance(value, bool | np.bool_):
         raise TypeError(expected_but_got(name, "True or False", value))
-    return value
+    return bool(value)
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
@@ -89,6 +92,20 @@ def check_text(name: str, value: Any) -> str:
         raise TypeError(expected_but_got(name, "a string", value))
     if not value:
         raise ValueError(expected_but_got(name, "a string that is not empty", value))
+    return value
+
+
+def plain_values(value: Any) -> Any:
+    """Return a value, and what lists, tuples and dictionaries in it hold, without NumPy's scalars.
+
+    ``torch.load(weights_only=True)`` refuses a file that has one.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(plain_values, value))
+    if type(value) is dict:
+        return {plain_values(key): plain_values(part) for key, part in value.items()}
     return value
 
 

@@ -29,6 +29,15 @@ class StreamSample:
     def __len__(self) -> int:
         return len(self._keys)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that is spawned (`ddp_spawn`) cannot be given two generators.
+        return {**vars(self), "_generator": bytes(self._generator.get_state().numpy())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        drawn = torch.frombuffer(bytearray(state["_generator"]), dtype=torch.uint8)
+        self._generator = torch.Generator().set_state(drawn)
+
     def add(self, batch: Mapping[str, Tensor]) -> None:
         r"""Offer the rows of a batch, name -> (B, \*): row i of every tensor belongs to one point."""
         lengths = {name: len(rows) for name, rows in batch.items()}

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -87,3 +90,13 @@ def test_a_sample_goes_on_from_its_state():
     resumed = StreamSample(50, seed=0)
     resumed.load_state_dict(broken.state_dict())
     assert torch.equal(feed(resumed, rows[304:], 16).rows()["x"], unbroken)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda sample: pickle.loads(pickle.dumps(sample))]
+)
+def test_a_copy_goes_on_with_the_same_stream(copied):
+    sample = feed(StreamSample(8, seed=3), torch.randn(40, 3), 10)
+    other, further = copied(sample), torch.randn(40, 3)
+    expected = feed(sample, further, 10).rows()
+    torch.testing.assert_close(feed(other, further, 10).rows(), expected, rtol=0, atol=0)

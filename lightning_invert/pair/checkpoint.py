@@ -20,6 +20,7 @@ from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from lightning_invert.arguments import plain_values
 from lightning_invert.pair.allowed_classes import allowed_objects
 from lightning_invert.pair.alpha import AlphaSchedule
 from lightning_invert.pair.pair import Pair
@@ -174,12 +175,27 @@ def pack(part: nn.Module | AlphaSchedule | None) -> Tensor:
     """Return a part as bytes, (size,), uint8; a ``TypeError`` for what cannot be pickled, like a lambda."""
     buffer = io.BytesIO()
     try:
-        torch.save(part, buffer)
+        with _plain_attributes(part):
+            torch.save(part, buffer)
         names = _class_names(buffer)
         allowed_objects(names, allow=names)  # can it be loaded if all of it is allowed?
     except Exception as error:
         raise TypeError(f"{type(part).__name__} cannot be kept in a checkpoint: {error}") from error
     return torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+
+
+@contextmanager
+def _plain_attributes(part: nn.Module | AlphaSchedule | None) -> Iterator[None]:
+    """Replace NumPy's scalars meanwhile, as in ``nn.Linear(np.prod(shape), 8)``: none can be loaded."""
+    holders = part.modules() if isinstance(part, nn.Module) else (part,)
+    found = [(own := getattr(holder, "__dict__", {}), dict(own)) for holder in holders]
+    try:
+        for own, before in found:
+            own.update({name: plain_values(value) for name, value in before.items()})
+        yield
+    finally:
+        for own, before in found:
+            own.update(before)
 
 
 def unpack(packed: Tensor, allow: Sequence[str] = ()) -> Any:

@@ -80,6 +80,7 @@ def pair_loss(
     y_hat, fit, forward = _fit(forward_net, x, y)
     x_hat = inverse_net(y)
     inverse = mse_loss(x_hat, x)
+    x_hat = x_hat.to(x.dtype)  # which F takes, whatever I computes in
     # Gradients of zero rather than none, which DDP would wait for.
     total = fit + (0.0 if forward_only else 1.0 - alpha) * inverse
     if alpha == 0 or forward_only:  # logged all the same, without a backward pass

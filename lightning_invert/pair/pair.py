@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -229,5 +230,6 @@ def split_batch(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
 
 
 def dtype_of(network: nn.Module) -> torch.dtype | None:
-    """Return the dtype of a network's weights; ``None`` without any: then it takes every dtype."""
-    return next((p.dtype for p in network.parameters() if p.is_floating_point()), None)
+    """Return the real dtype of most of a network's weights; ``None`` without any: it takes every dtype."""
+    dtypes = [p.dtype for p in network.parameters() if p.is_floating_point() or p.is_complex()]
+    return Counter(dtypes).most_common(1)[0][0].to_real() if dtypes else None

@@ -111,7 +111,7 @@ class JacobianConsistency(nn.Module):
     ) -> Tensor:
         """Return the penalty of F and I at outcomes y (N, m); freeze F's weights to train I alone."""
         with evaluation_mode([f for f in (forward, inverse) if isinstance(f, nn.Module)]):
-            jacobian = _jacobian(lambda y: forward(inverse(y)), y[: self.num_points])
+            jacobian = _jacobian(lambda y: forward(inverse(y).to(y.dtype)), y[: self.num_points])
         return self.weight * distance_from_identity(jacobian).mean()
 
 

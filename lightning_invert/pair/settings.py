@@ -80,9 +80,10 @@ class ForwardTraining:
     learns_consistency: bool = False
 
     def __post_init__(self) -> None:
-        check_integer("warmup_epochs", self.warmup_epochs, low=0)
-        check_flag("frozen", self.frozen)
-        check_flag("learns_consistency", self.learns_consistency)
+        epochs = check_integer("warmup_epochs", self.warmup_epochs, low=0)
+        object.__setattr__(self, "warmup_epochs", epochs)
+        for name in ("frozen", "learns_consistency"):
+            object.__setattr__(self, name, check_flag(name, getattr(self, name)))
         path = self.start_from
         if path is not None and (not isinstance(path, str | Path) or not str(path)):
             raise TypeError(

@@ -321,8 +321,11 @@ def _is_double(argument: Any) -> bool:
 
 
 def _doubled(argument: Any) -> Any:
-    floating = isinstance(argument, Tensor) and argument.is_floating_point()
-    return argument.double() if floating else argument
+    if not isinstance(argument, Tensor):
+        return argument
+    if argument.is_complex():
+        return argument.to(torch.complex128)
+    return argument.double() if argument.is_floating_point() else argument
 
 
 def _checked_names(argument: str, names: Any) -> tuple[str, ...]:

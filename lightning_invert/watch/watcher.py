@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from multiprocessing.context import get_spawning_popen
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -93,6 +95,19 @@ class Watcher:
         self.voice = voice or Voice("Watcher")
         self.memory = Memory()
         """What is remembered of the maps; begin a fit of another module with a new one."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Name the map that cannot be given to a process, where a trainer starts processes anew."""
+        for name, described in (self.maps or {}).items() if get_spawning_popen() else ():
+            try:
+                pickle.dumps(described)
+            except Exception as error:
+                raise TypeError(
+                    f"Expected map {name!r} to be one that a process of its own can be given, as "
+                    f"`ddp_spawn` does, but there is a part that cannot be pickled: {error}. Name a path, "
+                    "or a function of a file instead of a lambda; or use strategy='ddp'."
+                ) from error
+        return vars(self)
 
     def names_of(self, root: nn.Module) -> list[str]:
         """Return the names of a module's maps, none if its default map is not found.

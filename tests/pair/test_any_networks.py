@@ -1,0 +1,148 @@
+"""A pair of any two networks is trained, watched, solved and kept."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lightning_invert import (
+    ConditioningPenalty,
+    ForwardInverseModule,
+    InvertibilityCallback,
+    JacobianConsistency,
+    analyze,
+)
+from tests.pair.fitting import fit, saved
+from tests.pair.networks import NETWORKS, AllComplex, Spectral, perceptron
+from tests.projects import Smooth
+from tests.watch.reference import spectra_point_by_point
+
+ATTENTION = ("scaled dot product", "multi-head attention", "transformer")
+
+
+def pair_of(make, **options):
+    torch.manual_seed(0)
+    terms = {
+        "conditioning_penalty": ConditioningPenalty(0.1),
+        "jacobian_consistency": JacobianConsistency(0.1),
+    }
+    return ForwardInverseModule(make(3, 2), make(2, 3), **{**terms, **options})
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:The .grad attribute")
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_it_is_trained_with_penalties_watched_solved_and_kept(tmp_path, kind):
+    pair = pair_of(NETWORKS[kind])
+    watch = InvertibilityCallback(num_points=16, scale="physical", figures=False)
+    trainer = fit(pair, tmp_path, Smooth(rows=64), callbacks=[watch])
+    assert torch.isfinite(trainer.callback_metrics["train/conditioning_penalty"])
+    assert [observation.name for observation in watch.observations] == [
+        "forward",
+        "inverse",
+        "round_trip",
+    ]
+    observation, pair = watch.observations[0], pair.eval()
+    if kind != "bfloat16":  # whose Jacobian depends on the order of its sums
+        expected = spectra_point_by_point(pair, observation.inputs)
+        np.testing.assert_allclose(observation.singular_values, expected, rtol=1e-3, atol=1e-3)
+    y = pair(observation.inputs[:2]).detach()
+    assert pair.propose(y, num_starts=2).inputs.isfinite().all()
+
+    path = tmp_path / "pair.ckpt"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.save_checkpoint(path)
+    torch.load(path, weights_only=True)
+    assert all("`load_from_checkpoint` will need" in str(w.message) for w in caught)
+    given = {}
+    if caught or kind == "compiled":  # which needs a dozen names of torch's compiler
+        given = {"forward_net": NETWORKS[kind](3, 2), "inverse_net": NETWORKS[kind](2, 3)}
+    again = ForwardInverseModule.load_from_checkpoint(path, allow=["tests"], **given).eval()
+    torch.testing.assert_close(again(observation.inputs), pair(observation.inputs))
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+@pytest.mark.parametrize("kind", ATTENTION)
+def test_attention_has_the_second_derivatives_of_both_penalties(tmp_path, kind, precision):
+    trainer = fit(pair_of(NETWORKS[kind]), tmp_path, Smooth(rows=64), precision=precision)
+    for term in ("conditioning_penalty", "jacobian_consistency"):
+        assert trainer.callback_metrics[f"train/{term}"].isfinite()
+
+
+@pytest.mark.parametrize("make", [Spectral, AllComplex])
+def test_complex_weights_follow_their_input_into_float64(make):
+    torch.manual_seed(0)
+    net, x = make(3, 2), torch.randn(9, 3)
+    double = copy.deepcopy(net).double()
+    double.weight = nn.Parameter(net.weight.to(torch.complex128))
+    observation = analyze(net, x, precision="float64")
+    expected = spectra_point_by_point(double, x.double())
+    np.testing.assert_allclose(observation.singular_values, expected, rtol=1e-9)
+    assert net.weight.dtype == torch.complex64
+
+
+def test_an_F_without_a_weight_that_is_trained_and_layers_of_both_networks(tmp_path):
+    shared = nn.Linear(2, 2)
+    forward_net = nn.Sequential(perceptron(3, 2), shared)
+    inverse_net = nn.Sequential(shared, perceptron(2, 3))
+    pair = ForwardInverseModule(forward_net.requires_grad_(False), inverse_net)
+    before = copy.deepcopy(forward_net.state_dict())
+    fit(pair, tmp_path, callbacks=[InvertibilityCallback(figures=False)])
+    torch.testing.assert_close(dict(forward_net.state_dict()), dict(before), rtol=0, atol=0)
+    assert pair.forward_net[1] is pair.inverse_net[0]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+def test_a_copy_draws_its_evidence_as_the_pair_does(tmp_path, copied):
+    pair = pair_of(perceptron, keep_points=8)
+    fit(pair, tmp_path, limit_train_batches=0)
+    again = copied(pair)
+    for module in (pair, again):
+        module.evidence.begin()
+    x = torch.randn(40, 3).double()
+    kept = []
+    for module in (pair, again):
+        module.evidence.add("train", x[:20], x[:20])
+    again = copied(again)  # between two draws
+    for module in (pair, again):
+        module.evidence.add("train", x[20:], x[20:])
+        kept.append(module.evidence.rows("train")[0])
+    torch.testing.assert_close(*kept, rtol=0, atol=0)
+
+
+class Own(ForwardInverseModule):
+    def __init__(self, sizes=(), **options):
+        super().__init__(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"alpha": np.float64(0.25)},
+        {"learning_rate": np.float32(0.5)},
+        {"keep_points": np.int64(10), "predict_proposals": np.bool_(False)},
+        {"forward_training": {"warmup_epochs": np.int64(1), "frozen": np.bool_(False)}},
+        {"adam": {"betas": (np.float64(0.5), np.float64(0.75))}},
+        {"sizes": [np.int64(3), {"width": np.float64(0.5)}]},
+        {
+            "forward_net": nn.Sequential(
+                nn.Linear(np.int64(3), np.prod([2])), nn.LayerNorm(np.int64(2))
+            )
+        },
+    ],
+    ids=lambda options: ", ".join(options),
+)
+def test_numpy_s_numbers_are_plain_ones_in_a_checkpoint(tmp_path, options):
+    data = Smooth(rows=60, batch_size=np.int64(32), seed=np.int64(3))
+    data.save_hyperparameters({"rows": np.int64(60)})
+    pair = Own(**{"forward_net": perceptron(3, 2), "inverse_net": perceptron(2, 3), **options})
+    path = saved(pair, tmp_path, data)
+    kept = torch.load(path, weights_only=True)
+    assert type(kept["datamodule_hyper_parameters"]["rows"]) is int
+    x = Smooth(rows=60).load()[0][:3]
+    again = Own.load_from_checkpoint(path).eval()
+    torch.testing.assert_close(again(x), pair.eval()(x), rtol=0, atol=0)
