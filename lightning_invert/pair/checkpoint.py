@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ from lightning_invert.pair.pair import Pair
 from lightning_invert.variables import Variable
 
 __all__ = [
-    "CHECKPOINT_KEY", "PARTS", "load_forward", "load_parts", "naming_file", "pack", "pack_parts",
+    "CHECKPOINT_KEY", "PARTS", "load_forward", "load_parts", "make_plain", "naming_file", "pack", "pack_parts",
     "pack_variables", "plain_arguments", "read_checkpoint", "section", "unpack", "unpack_variables",
 ]  # fmt: skip
 
@@ -81,6 +82,13 @@ def naming_file(file: Any) -> Iterator[None]:
     except (TypeError, ValueError, RuntimeError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{file}: {error}") from error
+
+
+def make_plain(checkpoint: dict[str, Any]) -> None:
+    """Make plain values of NumPy's scalars among the arguments that a checkpoint keeps."""
+    for kind in (LightningModule, LightningDataModule):
+        if (key := kind.CHECKPOINT_HYPER_PARAMS_KEY) in checkpoint:
+            checkpoint[key] = plain_values(checkpoint[key])
 
 
 def plain_arguments(kind: type[Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:

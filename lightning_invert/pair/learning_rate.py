@@ -48,8 +48,9 @@ def adam_over(
     """Return Adam and the schedule of its learning rate, as ``configure_optimizers`` does.
 
     ``steps`` returns how many steps the fit has; it is called from the second step on. ``None`` or
-    infinitely many: the rate is constant.
+    infinitely many: the rate is constant. Complex weights have no fused step.
     """
+    fused = fused and not any(weight.is_complex() for weight in weights)
     optimizer = Adam(weights, lr=learning_rate, betas=settings.betas, fused=fused)
     if settings.schedule == "constant" or steps is None:
         return optimizer

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from lightning_invert.arguments import check_flag, check_integer, check_number, plain_values
+from lightning_invert.arguments import check_flag, check_integer, check_number
 from lightning_invert.pair import checkpoint as files
 from lightning_invert.pair.allowed_classes import check_allow
 from lightning_invert.pair.alpha import AlphaSchedule, weight
@@ -232,10 +232,7 @@ class ForwardInverseModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep networks, schedule, variables and rows of the data beside the weights."""
-        for part in (self, getattr(self._trainer_or_none, "datamodule", None)):
-            key = getattr(part, "CHECKPOINT_HYPER_PARAMS_KEY", None)
-            if key in checkpoint:
-                checkpoint[key] = plain_values(checkpoint[key])
+        files.make_plain(checkpoint)
         checkpoint[files.CHECKPOINT_KEY] = {
             "parts": files.pack_parts({name: getattr(self, name) for name in files.PARTS}),
             "variables": files.pack_variables(self.pair),
@@ -300,13 +297,9 @@ class ForwardInverseModule(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return Adam over all weights that are trained, and the schedule of its learning rate."""
         # Lightning cannot clip gradients that a fused step unscales by itself.
-        trained = [p for p in self.parameters() if p.requires_grad]
-        fused = (
-            self.device.type in ("cpu", "cuda")
-            and self.trainer.precision != "16-mixed"
-            and all(p.is_floating_point() for p in trained)  # and none is complex
-        )
+        fused = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
         endless = self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
+        trained = [p for p in self.parameters() if p.requires_grad]
         # The number of steps needs the loaders, which do not exist yet.
         steps = None if endless else lambda: self._steps
         return adam_over(trained, self.learning_rate, self.adam, steps, fused=fused)
