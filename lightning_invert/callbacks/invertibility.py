@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_invert.callbacks.base import Callback
-from lightning_invert.callbacks.validations import is_last_validation
+from lightning_invert.callbacks.validations import is_last_validation, why_never_validated
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK
 from lightning_invert.report.display import Display
@@ -24,7 +25,7 @@ from lightning_invert.watch.look import Look, Memory
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.schedule import Schedule
-from lightning_invert.watch.voice import Voice
+from lightning_invert.watch.voice import Voice, sentence
 from lightning_invert.watch.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class InvertibilityCallback(Callback):
         self.observations: Sequence[Observation] = ()
         self.history: dict[str, list[Record]] = {}
         self._schedule = Schedule(every_n_validations)
-        self._validations = 0  # of this fit
+        self._validations = self._last_look = 0  # of this fit: how many, and which was watched last
+        self._why_never = ""  # why this fit cannot be watched, if that is known from its start
         self._look: Look | None = None
         self._tried = False  # whether the named maps were, in this fit
         self._epoch_began: float | None = None
@@ -193,7 +195,7 @@ class InvertibilityCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin anew, unless a fit goes on."""
         self.watcher.memory = Memory()
-        self.observations, self._look, self._tried = (), None, False
+        self.observations, self._look, self._tried, self._why_never = (), None, False, ""
         self._display.begin(trainer)
         if stage == "fit" and trainer.current_epoch == trainer.global_step == 0:
             self.history, self._validations = {}, 0
@@ -202,16 +204,12 @@ class InvertibilityCallback(Callback):
         """Report what is not going to work before an epoch has been trained."""
         names = self.watcher.names_of(pl_module)
         self._display.declare(trainer, pl_module, names)
-        if not trainer.enable_validation:
-            self._voice.warn(
-                "this fit has no validation loop: nothing will be watched. Give the trainer validation "
-                "data and the module a `validation_step`."
-            )
-        elif 0 < (trainer.max_epochs or 0) < (trainer.check_val_every_n_epoch or 0):
-            self._voice.warn(
-                "this fit never validates, so that nothing will be watched: check_val_every_n_epoch="
-                f"{trainer.check_val_every_n_epoch} is more than max_epochs={trainer.max_epochs}."
-            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report that this fit never validates, if it is known."""
+        self._why_never = why_never_validated(trainer)
+        if self._why_never:
+            self._voice.warn(f"nothing will be watched: {self._why_never}")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock that a look is compared with."""
@@ -285,7 +283,21 @@ class InvertibilityCallback(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up, after the progress bar has gone."""
-        self._display.sum_up()
+        self._display.sum_up(self._validations - self._last_look)
+        self._tell_of_gaps()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Show what was seen before an interrupt or an error, within about a second."""
+        self._look = None
+        with suppress(Exception):  # the user's own is what counts
+            self._display.finish(
+                trainer, self.history if _is_fitting(trainer) else {}, in_haste=True
+            )
+            self._display.sum_up(self._validations - self._last_look)
+            if _is_fitting(trainer) and not isinstance(exception, Exception):
+                self._tell_of_gaps()
 
     # Looks.
 
@@ -324,6 +336,7 @@ class InvertibilityCallback(Callback):
                 epoch, step = trainer.current_epoch, logger_step(trainer)
                 looks = self.history.setdefault(observation.label, [])
                 remember(looks, record(observation, epoch=epoch, step=step))
+            self._last_look = self._validations
         prefix = "test/invertibility" if trainer.testing else "invertibility"
         self._log(trainer, pl_module, scalars_by_tag(observations, prefix))
         self._display.show(trainer, observations, self.history, prefix=prefix)
@@ -335,6 +348,16 @@ class InvertibilityCallback(Callback):
                 f"the first look took {seconds:.2g} s, {seconds / epoch:.0%} of the first epoch. Lower "
                 "num_points, or watch fewer validations with every_n_validations."
             )
+
+    def _tell_of_gaps(self) -> None:
+        """Tell at the end of a fit what was not watched, and why."""
+        missing = self.watcher.memory.missing
+        of_maps = "; ".join(f"map {name!r}: {why}" for name, why in missing.items())
+        if not self.observations:
+            why = self._why_never or of_maps or "no validation was completed"
+            self._voice.info(f"nothing was watched in this fit: {sentence(why)}")
+        elif missing:
+            self._voice.info(f"the last look lacks {sentence(of_maps)}")
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float]) -> None:
         if not _is_fitting(trainer):

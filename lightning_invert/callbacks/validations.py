@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-__all__ = ["batches_to_validation", "is_last_validation"]
+__all__ = ["batches_to_validation", "is_last_validation", "why_never_validated"]
 
 
 def batches_to_validation(trainer: Trainer) -> float:
@@ -61,6 +61,27 @@ def is_last_validation(trainer: Trainer) -> bool:
     else:
         steps = (ahead - 1) * trainer.global_step / max(1, loop.total_batch_idx + 1)
     return -1 < trainer.max_steps <= trainer.global_step + steps
+
+
+def why_never_validated(trainer: Trainer) -> str:
+    """Return at the start of a fit why it never validates; empty if it may."""
+    if not trainer.enable_validation:
+        return (
+            "this fit has no validation loop. Give the trainer validation data and the module a "
+            "`validation_step`."
+        )
+    is_fresh = trainer.current_epoch == trainer.global_step == 0
+    if not is_fresh or not is_last_validation(trainer):
+        return ""
+    names = (
+        "max_epochs", "max_steps", "accumulate_grad_batches", "val_check_interval",
+        "check_val_every_n_epoch",
+    )  # fmt: skip
+    settings = ", ".join(f"{name}={getattr(trainer, name)}" for name in names)
+    return (
+        "this fit ends before its first validation, which would come after "
+        f"{batches_to_validation(trainer):.0f} batches: {settings}."
+    )
 
 
 def _batches_of_epoch(trainer: Trainer) -> float:

@@ -18,6 +18,7 @@ from lightning_invert.report.tags import charts, chosen_scalars, tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
 from lightning_invert.watch.history import Record
+from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 from lightning_invert.watch.scalars import SCALARS
@@ -30,6 +31,9 @@ DRAWING_SHARE = 0.01
 
 FIRST_DRAWING_SECONDS = 1.0
 """Assumed cost of a map's figures until they have been timed once."""
+
+SECONDS_IN_HASTE = 1.0
+"""After which no further map is drawn where an exception ends the run."""
 
 WORST_POINTS = 20
 """Rows of the table of the worst points."""
@@ -67,8 +71,8 @@ class Display:
         self._pictures, self._tables = pictures, tables
         self._observations: Sequence[Observation] = ()
         self._drawn: Sequence[Observation] = ()
-        self._prefix, self._step = "", 0
-        self._has_layout = False
+        self._prefix, self._step, self._when = "", 0, ""
+        self._has_layout = self._has_tables = self._has_summary = False
         self._began = time.monotonic()
         self._seconds_drawing = self._seconds_of_last = 0.0
 
@@ -117,7 +121,9 @@ class Display:
         """Write the histograms of a look, and draw it if it is time to."""
         is_fitting = trainer.state.fn == "fit"
         self._observations = [observation.finite() for observation in observations]
+        self._has_tables = self._has_summary = False
         self._prefix, self._step = prefix, logger_step(trainer)
+        self._when = f"epoch {trainer.current_epoch}, step {self._step}" if is_fitting else ""
         with self._guard("could not count its histograms"):
             self._write_histograms(trainer)
         # Outside fit a curve is a point; and the charts of the fit before would be gone.
@@ -130,19 +136,30 @@ class Display:
         ):
             self._draw(trainer, history)
 
-    def finish(self, trainer: Trainer, history: Mapping[str, list[Record]]) -> None:
-        """Draw the last look and write its table, while the loggers are still open."""
-        if self.figures is not False and self._drawn is not self._observations:
-            self._draw(trainer, history)
+    def finish(
+        self, trainer: Trainer, history: Mapping[str, list[Record]], *, in_haste: bool = False
+    ) -> None:
+        """Write the table of the last look and draw it, while the loggers are still open.
+
+        What has been written and drawn is left as it is. ``in_haste``: after a second no further map is
+        drawn.
+        """
         self._write_tables(trainer)
+        if self.figures is not False and self._drawn is not self._observations:
+            self._draw(trainer, history, in_haste=in_haste)
 
     @rank_zero_only
-    def sum_up(self) -> None:
-        """Log the summary of the last look."""
-        if self._observations:
-            rank_zero_info(report_table(self._observations))
-            if self._pictures is not None and self._drawn:
-                rank_zero_info(f"Figures: {self._pictures}")
+    def sum_up(self, later: int = 0) -> None:
+        """Log the summary of the last look, once; ``later`` validations came after it."""
+        if not self._observations or self._has_summary:
+            return
+        self._has_summary = True
+        rank_zero_info(report_table(self._observations))
+        if self._when:
+            after = f"; {counted(later, 'later validation')} not watched" if later else ""
+            rank_zero_info(f"The last look: {self._when}{after}.")
+        if self._pictures is not None and self._drawn:
+            rank_zero_info(f"Figures: {self._pictures}")
 
     def _may_draw(self, maps: int) -> bool:
         """Tell whether this drawing and the one at the end keep to their share of the time."""
@@ -177,10 +194,18 @@ class Display:
                     gallery.histogram(tag_of(observation, name, self._prefix), counts, self._step)
 
     @rank_zero_only
-    def _draw(self, trainer: Trainer, history: Mapping[str, list[Record]]) -> None:
+    def _draw(
+        self, trainer: Trainer, history: Mapping[str, list[Record]], in_haste: bool = False
+    ) -> None:
         began = time.monotonic()
+        left_out = []
         shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.images]
-        for observation in self._observations if shown or self._pictures else ():
+        for number, observation in enumerate(self._observations if shown or self._pictures else ()):
+            # As long as the maps before have taken: the first is drawn in any case.
+            elapsed = time.monotonic() - began
+            if in_haste and number and elapsed * (number + 1) / number > SECONDS_IN_HASTE:
+                left_out.append(observation.label)
+                continue
             with self._guard("could not draw its figures"):
                 from lightning_invert.report.figures import map_figures, to_image, to_png
 
@@ -196,18 +221,23 @@ class Display:
         self._seconds_of_last = time.monotonic() - began
         self._seconds_drawing += self._seconds_of_last
         self._drawn = self._observations
+        if left_out:
+            names = ", ".join(map(repr, left_out))
+            self._guard.voice.info(f"the figures of {names} were left out, to end in time.")
 
     @rank_zero_only
     def _write_tables(self, trainer: Trainer) -> None:
-        for observation in self._observations:
+        observations = () if self._has_tables else self._observations
+        self._has_tables = True
+        for observation in observations:
             with self._guard("could not tabulate the worst points"):
                 table = worst_table(observation, rows=WORST_POINTS)
-                tag = tag_of(observation, "worst_points", self._prefix)
-                for gallery in galleries(trainer, self._guard):
-                    gallery.table(tag, table, self._step)
                 if self._tables is not None:
                     with self._guard("could not write the worst points"):
                         self._save(self._tables, observation, "worst_points.csv", to_csv(table))
+                tag = tag_of(observation, "worst_points", self._prefix)
+                for gallery in galleries(trainer, self._guard):
+                    gallery.table(tag, table, self._step)
 
     def _save(self, folder: Path, observation: Observation, name: str, data: str | bytes) -> None:
         test = "test_" if self._prefix.startswith("test/") else ""

@@ -57,6 +57,7 @@ class Memory:
     names: list[str] = field(default_factory=list)
     named: bool = False  # whether the user or the module named the maps
     given_up: bool = False  # whether the default map cannot be watched: then nothing is
+    missing: dict[str, str] = field(default_factory=dict)  # map -> why the last look lacks it
     num_outputs: dict[str, int] = field(default_factory=dict)  # m of each map looked at before
     checked: set[str] = field(
         default_factory=set
@@ -145,7 +146,14 @@ class Look:
             self._share_failures()
         self._tell_of_roughness()
         failed = self._settle()
-        return [observation for observation in observations if observation.name not in failed]
+        found = [observation for observation in observations if observation.name not in failed]
+        seen = {observation.name for observation in found}
+        for watched in self.maps:
+            if watched.name in seen:
+                self.memory.missing.pop(watched.name, None)
+            elif watched.name not in failed:
+                self.memory.missing[watched.name] = "it got no points"
+        return found
 
     def _add(self, sample: StreamSample, watched: WatchedMap, batch: Any) -> None:
         points = watched.take(batch)
@@ -226,6 +234,7 @@ class Look:
                 self.samples = ()
                 speaker = self.voice.speaker
                 raise MapError(name, failure.part, failure.why, speaker) from failure.cause
+            self.memory.missing[name] = failure.why
             if self.memory.named or name in self.memory.num_outputs:
                 self.voice.warn(
                     f"map {name!r} cannot be watched, because of its {failure.part}: "

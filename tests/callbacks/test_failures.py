@@ -2,7 +2,6 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -11,19 +10,6 @@ from lightning_invert.watch.maps import MapError
 from tests.callbacks.fits import fit_unwatched_and_watched
 from tests.identity import state_of
 from tests.projects import Foreign, fit_project, loader
-
-
-def test_a_fit_without_validation_is_told_so(tmp_path):
-    class NoValidation(Foreign):
-        validation_step = LightningModule.validation_step
-
-    with pytest.warns(UserWarning, match="no validation loop: nothing will be watched"):
-        fit_project(tmp_path, InvertibilityCallback(), module=NoValidation(), data=(loader(),))
-
-
-def test_a_fit_that_never_validates_is_told_so(tmp_path):
-    with pytest.warns(UserWarning, match="never validates.*=5 is more than max_epochs=2"):
-        fit_project(tmp_path, InvertibilityCallback(), max_epochs=2, check_val_every_n_epoch=5)
 
 
 def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
