@@ -62,8 +62,9 @@ class InvertibilityCallback(Callback):
             ``context`` (further arguments, held fixed: parts in their order, or a mapping of names to
             parts), ``constants`` (arguments with a fixed value, by name) and ``output`` (the part of
             what is returned).
-            A part is an index, a key, an attribute, a list of those (a path) or a callable of the
-            batch, or of batch and module; a list of lists names several parts. An input or context
+            A part is an index, a key, an attribute, a method to be called (``"float()"``), a list of
+            those (a path) or a callable of the batch, or of batch and module; a list of lists names
+            several parts. An input or context
             may also be the value of another map, ``{"map": <its name>}``, or of any function,
             ``{"module": <path>, "input": ..., ...}``, with the keys so far. Further keys:
             ``input_names``, ``output_names``, ``input_std``, ``output_std`` (to standardise by),

@@ -10,12 +10,15 @@ from typing import Any
 
 from torch import nn
 
-from lightning_invert.arguments import expected_but_got
+from lightning_invert.arguments import expected_but_got, suggest
+from lightning_invert.watch.snapshot import is_of_a_library
 
 __all__ = ["FUNCTION", "Call", "find_function", "has_forward", "parameters_of", "parse_places"]
 
 FUNCTION = "a path to a submodule or method, a module or a callable"
 """What a user may write."""
+
+MAX_LISTED = 24
 
 
 def find_function(
@@ -38,7 +41,9 @@ def find_function(
         paths = [path for path, _ in root.named_modules() if path]
         raise ValueError(
             f"Expected `{argument}` to be the path of a submodule or a method of "
-            f"{type(root).__name__}, but got {where!r}. There are: {', '.join(paths) or 'none'}."
+            f"{type(root).__name__}, but got {where!r}. There are the submodules "
+            f"{_listed(paths)}, and the methods {_listed(_methods(root))}."
+            f"{suggest(where, [*paths, *_methods(root)])}"
         ) from None
     if not has_forward(module):
         raise ValueError(
@@ -52,9 +57,29 @@ def find_function(
 def has_forward(module: nn.Module) -> bool:
     """Tell whether a module has a forward of its own."""
     forward = getattr(type(module), "forward", None)
-    # LightningModule, of either namespace, defines a forward that only raises.
-    defined_by = getattr(forward, "__qualname__", "").split(".")[0]
-    return forward is not nn.Module.forward and defined_by != "LightningModule"
+    # Lightning's own, of either namespace, only raises.
+    library = (getattr(forward, "__module__", None) or "").partition(".")[0]
+    is_base = getattr(forward, "__qualname__", "") == "LightningModule.forward"
+    return forward is not nn.Module.forward and not (
+        is_base and library in ("lightning", "pytorch_lightning")
+    )
+
+
+def _methods(module: nn.Module) -> list[str]:
+    """Return the names of a module's own methods, but for those that the trainer calls."""
+    kinds = type(module).__mro__
+    inherited = {name for kind in kinds if is_of_a_library(kind.__module__) for name in vars(kind)}
+    own = {name: value for kind in kinds for name, value in vars(kind).items()}
+    return [
+        name
+        for name, value in own.items()
+        if inspect.isroutine(value) and not name.startswith("_") and name not in inherited
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return (", ".join(names[:MAX_LISTED]) or "none") + more
 
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

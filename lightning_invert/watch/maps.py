@@ -17,7 +17,7 @@ from lightning_invert.jacobians.evaluation import without_checkpoints
 from lightning_invert.jacobians.independence import MixedRowsError
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.functions import Call, parameters_of
-from lightning_invert.watch.parts import Part, describe
+from lightning_invert.watch.parts import CALLED, Part, describe
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.voice import explain
 
@@ -109,6 +109,7 @@ class WatchedMap:
         package = __name__.partition(".")[0]
         return any(
             isinstance(getattr(step, "__self__", None), WatchedMap)
+            or (isinstance(step, str) and step.endswith(CALLED))
             or (callable(step) and getattr(step, "__module__", "").partition(".")[0] != package)
             for part in parts
             for step in part.steps

@@ -14,6 +14,9 @@ __all__ = ["Part", "describe", "leaves", "parse_part", "parse_parts", "required_
 P = TypeVar("P")
 Step: TypeAlias = "int | str | Callable[..., Any]"
 
+CALLED = "()"
+"""Behind the name of a method: what it returns without arguments is the part."""
+
 MAX_DEPTH = 4
 MAX_LEAVES = 24
 """Of a batch that is described: nobody reads more."""
@@ -22,8 +25,8 @@ MAX_LEAVES = 24
 class Part:
     """The way to a part of a batch; ``where`` is its name in messages.
 
-    Each step is an index, a key, an attribute's name, or a callable of what the steps before lead to
-    (and, if it takes two arguments, of the module).
+    Each step is an index, a key, the name of an attribute, that of a method with "()" behind it, or a
+    callable of what the steps before lead to (and, if it takes two arguments, of the module).
     """
 
     def __init__(self, where: str, steps: Sequence[Step]) -> None:
@@ -43,8 +46,9 @@ class Part:
         try:
             return whole[step]
         except (KeyError, IndexError, TypeError, AttributeError):
-            if isinstance(step, str) and hasattr(whole, step):
-                return getattr(whole, step)
+            if isinstance(step, str) and hasattr(whole, name := step.removesuffix(CALLED)):
+                part = getattr(whole, name)
+                return part() if step.endswith(CALLED) else part
         several = f" (write several parts as {[[s] for s in self.steps]})"
         raise ValueError(
             f"Expected `{self.where}` to be an index, key or attribute of {describe(whole)}, but "

@@ -197,7 +197,7 @@ class Watcher:
             self._plan(watched, points[:1], self.max_work)
         if not trial:
             self._tell_of_few_points(name, len(points))
-        effort = Effort()
+        effort, num_points = Effort(), len(points)
         if name in memory.plans:
             chosen = memory.plans[name]
             points = points[: chosen.num_points]
@@ -219,6 +219,8 @@ class Watcher:
         memory.num_outputs[name] = observation.shape[0]
         if not trial:  # rows of a trial are too few to tell
             memory.checked.add(name)
+        if not trial:
+            self._tell_of_bound(observation, num_points)
         self._tell_of_gaps(watched, observation)
         if is_new and observation.formed:
             with suppress(Exception):  # a word of advice ends no fit
@@ -240,18 +242,6 @@ class Watcher:
             reaching = plan(flops, (m, n), self.num_points, max_work=bound)
             num_outcomes = reaching.num_points if reaching.formed else 0
             self.memory.num_outcomes[watched.name] = num_outcomes
-        if chosen.formed and chosen.num_points >= self.num_points:
-            return
-        what = f"map {watched.name!r} ({n} → {m}) is watched"
-        if not chosen.formed:
-            what = (
-                f"the Jacobian of map {watched.name!r} ({n} → {m}) is not formed, but bounded and "
-                "estimated,"
-            )
-        self.voice.info(
-            f"{what} at {min(chosen.num_points, self.num_points)} of {self.num_points} points, to keep a "
-            f"look to max_work={max_work:.0e} operations. max_work=None lifts this bound."
-        )
 
     # Messages.
 
@@ -273,6 +263,20 @@ class Watcher:
                 "them are watched.",
                 once="few points",
             )
+
+    def _tell_of_bound(self, observation: Observation, num_points: int) -> None:
+        """Tell at how few of the points a map is watched, or how roughly."""
+        name, (m, n), watched = observation.name, observation.shape, observation.num_points
+        if self.max_work is None or (observation.formed and watched == num_points):
+            return
+        what = f"map {name!r} ({n} → {m}) is watched"
+        if not observation.formed:
+            what = f"the Jacobian of map {name!r} ({n} → {m}) is not formed, but bounded and estimated,"
+        self.voice.info(
+            f"{what} at {watched} of {num_points} points, to keep a look to "
+            f"max_work={self.max_work:.0e} operations. max_work=None lifts this bound.",
+            once=("bound", name, n, m),
+        )
 
     def _tell_of_gaps(self, watched: WatchedMap, observation: Observation) -> None:
         """Tell which points or findings an observation lacks."""

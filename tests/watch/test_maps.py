@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from lightning_invert import batched_jacobian
+from lightning_invert.watch.functions import has_forward
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import observe
 from lightning_invert.watch.resolution import resolve_maps
@@ -85,10 +86,14 @@ Pair = namedtuple("Pair", "x y")
         ("x", Batch(X)),
         ("x", Pair(X, 0)),
         ("x", SimpleNamespace(x=X)),
+        ("float()", X.double()),
+        ([0, "exp()", "log()"], [X]),
+        (["as_input()", "x"], SimpleNamespace(as_input=lambda: {"x": X})),
+        ("x()", {"x()": X}),
     ],
 )
 def test_the_input_is_an_index_a_key_an_attribute_or_a_callable(part, batch):
-    assert torch.equal(only({"f": {"input": part}}, Net()).take(batch).inputs, X)
+    torch.testing.assert_close(only({"f": {"input": part}}, Net()).take(batch).inputs, X)
 
 
 def test_the_output_is_picked_out_of_a_tuple_and_a_dict():
@@ -140,7 +145,47 @@ def test_what_fails_in_float64_is_named(insist, words):
         watched(X)
 
 
-class NoForward(LightningModule):
+Base = LightningModule
+
+
+class LightningModule(Base):  # as neural-amp-modeler calls its own
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.net(x)
+
+    def encode(self, x):
+        return self.net(x).tanh()
+
+    def training_step(self, batch):
+        return self(batch).mean()
+
+    def _step(self, batch):
+        return self(batch)
+
+
+class Named(LightningModule):
+    def of_root(self, x):
+        return self(x)
+
+
+class Outer:
+    class LightningModule(Base):
+        def forward(self, x):
+            return x
+
+
+@pytest.mark.parametrize(
+    ("module", "watched"),
+    [(LightningModule, True), (Named, True), (Outer.LightningModule, True), (Base, False)],
+)
+def test_a_class_named_lightning_module_has_the_forward_that_it_defines(module, watched):
+    assert has_forward(module()) is watched
+
+
+class NoForward(Base):
     def __init__(self):
         super().__init__()
         self.net = nn.Linear(3, 2)
@@ -149,7 +194,20 @@ class NoForward(LightningModule):
 @pytest.mark.parametrize(
     ("maps", "root", "error", "words"),
     [
-        ({"f": "decoder"}, Net(), ValueError, r"submodule or a method of Net.*'decoder'.*encoder"),
+        (
+            {"f": "decoder"},
+            Net(),
+            ValueError,
+            r"a method of Net.*submodules encoder, both, and the methods twice\. Did .*'encoder'\?",
+        ),
+        ({"f": "twiec"}, Net(), ValueError, r"methods twice\. Did you mean 'twice'\?"),
+        ({"f": "decoder"}, Named(), ValueError, r"the methods of_root, encode\."),
+        (
+            {"f": "x"},
+            nn.Sequential(*map(nn.Softplus, range(1, 99))),
+            ValueError,
+            r"23 and 74 more.*methods none",
+        ),
         ({"f": {"modul": "encoder"}}, Net(), ValueError, r"maps\['f'\].*\['modul'\]"),
         ({"f": 3}, Net(), TypeError, r"maps\['f'\].*got int"),
         ({"f": {"module": "encoder", "input": 1.5}}, Net(), TypeError, r"\['input'\].*float"),
@@ -176,6 +234,8 @@ def test_says_what_is_wrong_with_maps(maps, root, error, words):
         ({"f": {"input": ["x", "y"]}}, {"x": X, "y": X}, "input",
          r"write several parts as \[\['x'\], \['y'\]\]"),
         ({"f": {"context": "c"}}, {"settings": X}, "context", "but got 'c'"),
+        ({"f": {"input": "y()"}}, X, "input", r"but got 'y\(\)'"),
+        ({"f": {"input": "matmul()"}}, X, "input", "TypeError: matmul"),
         ({"f": {"input": lambda batch: batch.nothing}}, X, "input", "AttributeError: .*nothing"),
     ],
 )  # fmt: skip

@@ -130,6 +130,22 @@ def test_a_look_keeps_to_its_bound_in_the_same_way_everywhere(caplog, max_work, 
     assert ("max_work=None lifts this bound" in caplog.text) is bounded
 
 
+@pytest.mark.parametrize(
+    ("max_work", "points", "said"),
+    [(1.8e8, 7, None), (1.8e8, 58, "watched at 52 of 58"), (1e6, 7, "at 4 of 7"), (1e9, 7, None)],
+)
+def test_a_bound_is_told_of_the_points_that_there_are(caplog, max_work, points, said):
+    watcher = Watcher(WIDE, num_points=60, max_work=max_work)
+    batch = torch.randn(points, 40), torch.randn(points, 1)
+    with caplog.at_level("INFO"):
+        look(watcher, module := Wide(), [batch], trial=True)
+        assert not caplog.text
+        for _ in range(2):
+            look(watcher, module, [batch])
+    assert caplog.text.count("lifts this bound") == (said is not None)
+    assert said is None or f"{said} points" in caplog.text
+
+
 def test_a_trial_looks_at_few_points_but_plans_for_all(caplog):
     watcher = Watcher(WIDE, num_points=60, max_work=1.8e8)
     batch = torch.randn(60, 40), torch.randn(60, 1)
