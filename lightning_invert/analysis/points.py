@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_invert.jacobians.evaluation import POWERS
 from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.points import Points
 
@@ -49,11 +51,13 @@ class PointSource:
             )
 
     def __iter__(self) -> Iterator[Points]:
-        is_empty = True
+        is_empty, size = True, 0
         for batch in self._batches:
             whole = isinstance(batch, Tensor) and not self._watched.contexts
             points = Points.of([batch]) if whole else self._watched.take(batch)
-            x = points.inputs
+            x, size = points.inputs, max(size, len(points))
+            # The last batch may be smaller than what the map takes; a tensor may be no batch.
+            points = replace(points, frame=replace(points.frame, sizes=(size, *POWERS)))
             if not x.is_floating_point() or x.ndim < 2:
                 raise TypeError(
                     "Expected argument `points` to be floating, of shape (N, n), but got "

@@ -11,7 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
-__all__ = ["as_leaf", "evaluate", "plain", "with_context", "without_checkpoints"]
+__all__ = [
+    "POWERS",
+    "InParts",
+    "as_leaf",
+    "evaluate",
+    "in_parts",
+    "plain",
+    "with_context",
+    "without_checkpoints",
+]
+
+POWERS = tuple(2**power for power in range(1, 11))
+"""Numbers of rows to try where it is not known which ones a function takes."""
 
 CUDNN_DEVICE = "cuda"
 CUDNN_RECURRENT = "CudnnRnn"
@@ -57,6 +69,76 @@ def as_leaf(points: Tensor) -> Tensor:
     # An inference tensor can never carry a gradient.
     x = points.clone() if points.is_inference() else points.detach()
     return x.requires_grad_()
+
+
+class InParts:
+    """A function of any number of rows, made of one that may take only some numbers of them.
+
+    Where it fails it is asked in parts: of the first of the ``sizes``, or of the nearest other one that
+    works. The last part is filled up with its last row.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], *sizes: int) -> None:
+        self.function, self._sizes = function, sizes
+        self.size: int | None = None  # of the parts, once they are needed
+
+    def __call__(self, *rows: Tensor) -> Tensor:
+        """Return the outputs of all rows."""
+        if self.size is not None:
+            return self._in_parts(rows, self.size)
+        count, before = len(rows[0]), _versions(rows)
+        y, failure = None, None
+        try:
+            y = self.function(*rows)
+            if _has_rows(y, count):
+                return y
+        except Exception as error:  # noqa: BLE001  # the number of rows may be the reason
+            failure = error
+        for size in self._nearest(count):
+            if _versions(rows) != before:
+                break
+            try:
+                y, self.size = self._in_parts(rows, size), size
+                return y
+            except Exception as error:  # noqa: BLE001
+                # That is how its own batches are: this error tells more.
+                failure = error if failure is not None and size == self._sizes[0] else failure
+        if failure is None:
+            return y  # type: ignore[return-value]  # whatever it is: `evaluate` checks it
+        try:
+            raise failure
+        finally:
+            del failure  # it holds what this frame holds
+
+    def _nearest(self, count: int) -> list[int]:
+        """Return the sizes to try, the first before the others."""
+        near = sorted(self._sizes[1:], key=lambda size: max(size / max(1, count), count / size))
+        return [size for size in (*self._sizes[:1], *near) if size not in (0, count)]
+
+    def _in_parts(self, rows: Sequence[Tensor], size: int) -> Tensor:
+        count, parts = len(rows[0]), []
+        missing = -count % size
+        filled = [torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) for part in rows]
+        for begin in range(0, count, size):
+            y = self.function(*(part[begin : begin + size] for part in filled))
+            if not _has_rows(y, size):
+                raise ValueError(f"Expected {size} rows.")
+            parts.append(y)
+        return torch.cat(parts)[:count]
+
+
+def in_parts(function: Callable[..., Tensor], *sizes: int) -> InParts:
+    """Return the function for any number of rows: it takes ``sizes``, or may take one of them."""
+    return function if isinstance(function, InParts) else InParts(function, *sizes)
+
+
+def _has_rows(y: Any, count: int) -> bool:
+    return isinstance(y, Tensor) and y.ndim > 0 and len(y) == count
+
+
+def _versions(rows: Sequence[Tensor]) -> list[int]:
+    """Return what changes where a function works in place: then it is not asked again."""
+    return [0 if part.is_inference() else part._version for part in rows]
 
 
 def with_context(

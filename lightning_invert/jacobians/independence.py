@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.evaluation import as_leaf, evaluate
+from lightning_invert.jacobians.evaluation import InParts, as_leaf, evaluate
 
 __all__ = ["ROWS_ASKED", "MixedRowsError", "check_independence", "remembered_outputs"]
 
@@ -58,15 +58,20 @@ def check_independence(
             return
         if _mixes(y, x):
             raise MixedRowsError(argument)
-    if isinstance(function, nn.Module):
-        _CHECKED.setdefault(function, {})[_state(function, inputs)] = y[0].numel()
+    module = _module(function)
+    if module is not None:
+        _CHECKED.setdefault(module, {})[_state(module, inputs)] = y[0].numel()
 
 
 def remembered_outputs(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int | None:
     """Return the number of outputs if the function was checked in this state."""
-    if not isinstance(function, nn.Module) or function not in _CHECKED:
-        return None
-    return _CHECKED[function].get(_state(function, inputs))
+    module = _module(function)
+    return None if module is None else _CHECKED.get(module, {}).get(_state(module, inputs))
+
+
+def _module(function: Callable[[Tensor], Tensor]) -> nn.Module | None:
+    function = function.function if isinstance(function, InParts) else function
+    return function if isinstance(function, nn.Module) else None
 
 
 def _state(module: nn.Module, inputs: Tensor) -> _State:

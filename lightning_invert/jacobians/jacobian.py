@@ -25,7 +25,7 @@ from torch.autograd import forward_ad
 
 from lightning_invert.arguments import check_choice, check_flag, check_integer
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
-from lightning_invert.jacobians.evaluation import as_leaf, evaluate, plain
+from lightning_invert.jacobians.evaluation import POWERS, as_leaf, evaluate, in_parts, plain
 from lightning_invert.jacobians.independence import check_independence, remembered_outputs
 
 __all__ = [
@@ -101,8 +101,14 @@ def batched_jacobian(
     """
     check_flag("create_graph", create_graph)
     check_flag("check", check)
+    _check_points(inputs)
     jacobian, _ = jacobian_and_outputs(
-        function, inputs, mode=mode, chunk_size=chunk_size, create_graph=create_graph, check=check
+        in_parts(function, len(inputs), *POWERS),
+        inputs,
+        mode=mode,
+        chunk_size=chunk_size,
+        create_graph=create_graph,
+        check=check,
     )
     return jacobian
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_invert.jacobians.contexts import differentiable
-from lightning_invert.jacobians.evaluation import evaluate
+from lightning_invert.jacobians.evaluation import InParts, evaluate
 
 __all__ = ["MAX_ENTRIES", "MAX_WORK", "Plan", "flops_of", "numbers_saved", "plan"]
 
@@ -111,8 +111,9 @@ def flops_of(function: Callable[[Tensor], Tensor], inputs: Tensor) -> int:
 def _count(function: Callable[[Tensor], Tensor], point: Tensor) -> int:
     try:
         with FlopCounterMode(display=False) as counter:
-            evaluate(function, point.detach().repeat_interleave(2, 0).requires_grad_())
-        return int(counter.get_total_flops()) // 2
+            count = 2 * _unit(function)
+            evaluate(function, point.detach().repeat_interleave(count, 0).requires_grad_())
+        return int(counter.get_total_flops()) // count
     # The counter stands between a foreign function and all of PyTorch: anything can fail there. The
     # function itself was evaluated without the counter.
     except Exception:  # noqa: BLE001  # the parameters serve
@@ -130,8 +131,9 @@ def _parameters(function: Any) -> int:
 
 def numbers_saved(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[int, int]:
     """Return the numbers that the graph of one point keeps, without the weights, and the outputs."""
-    totals = []
-    for count in (2, 3):  # the weights are the same for both; a lone point is evaluated twice
+    totals, unit = [], _unit(function)
+    # The weights are the same for both; a lone point is evaluated twice.
+    for count in (2 * unit, 3 * unit):
         saved: dict[int, Tensor] = {}
 
         def keep(tensor: Tensor, saved: dict[int, Tensor] = saved) -> Tensor:
@@ -143,4 +145,9 @@ def numbers_saved(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             outputs = evaluate(function, x)
         totals.append(sum(t.untyped_storage().nbytes() // t.element_size() for t in saved.values()))
-    return max(0, totals[1] - totals[0]), outputs[0].numel()
+    return max(0, totals[1] - totals[0]) // unit, outputs[0].numel()
+
+
+def _unit(function: Callable[[Tensor], Tensor]) -> int:
+    """Return how many rows are evaluated together where a function takes no other number."""
+    return (function.size or 1) if isinstance(function, InParts) else 1

@@ -284,7 +284,7 @@ class Proposer:
             points = x.to(placement.dtype)
             return Reliability.fit(
                 surrogate.standardize(x),
-                (surrogate.function(points).double() - y) / units[1],
+                (surrogate.predict(points).double() - y) / units[1],
                 num_judged=num_judged,
                 outcomes=y,
                 spread=surrogate.spread(points) if members else None,

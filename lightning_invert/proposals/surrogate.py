@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.model import Description, Model, evaluating
 from lightning_invert.solver.starts import Pool, Starts, StartsOf
@@ -80,6 +81,10 @@ class Surrogate:
         """Evaluate the functions without gradients, their modules in evaluation mode."""
         return evaluating(self.function, self.inverse, self.members)
 
+    def predict(self, x: Tensor) -> Tensor:
+        """Return F at inputs (N, n)."""
+        return in_parts(self.function, len(x), *POWERS)(x)
+
     def centre(self, side: str) -> Tensor:
         """Return the mean of the inputs ("x") or of the outputs ("y"), or 0."""
         about, known = self.description, self.known
@@ -126,7 +131,9 @@ def _starts(
     count = nearest.shape[1]
     # Of an interval the inverse gets the point next to a known outcome.
     outputs = model.outputs(pool.inputs[nearest[:, 0]])
-    own = inverse(outputs.clamp(targets.low, targets.high)).to(bounds.low)
+    own = in_parts(inverse, len(outputs), *POWERS)(outputs.clamp(targets.low, targets.high)).to(
+        bounds.low
+    )
     known = pool.inputs[nearest[:, : max(1, count - 1)]]
     starts = torch.cat([own[:, None], known], 1)[:, :count]
     starts = torch.where(starts.isfinite(), starts, known[:, :1])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.evaluation import POWERS, in_parts
 
 __all__ = ["Cost", "Near", "read_cost"]
 
@@ -118,7 +119,7 @@ def read_cost(cost: Any, num_targets: int, input_spread: Tensor, placement: Plac
                 )
         return _Nearness(reference.expand(num_targets, n), spread.expand(n))
     if callable(cost):
-        return _Function(cost)
+        return _Function(in_parts(cost, num_targets, *POWERS))
     prices = _read_finite("cost", cost, placement)
     if prices.shape != (n,):
         raise ValueError(

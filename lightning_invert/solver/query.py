@@ -11,12 +11,13 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number, expected_but_got
 from lightning_invert.arrays import Placement, read_tensor, to_tensor
+from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.solver.cost import Cost, read_cost
 from lightning_invert.solver.model import Description, Model
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.starts import Starts, StartsOf
-from lightning_invert.solver.targets import Targets
+from lightning_invert.solver.targets import Interval, Targets
 from lightning_invert.variables import Bounds
 
 __all__ = ["Query"]
@@ -61,6 +62,7 @@ class Query:
             raise TypeError(expected_but_got("function", "a module or a function", function))
         about = Description.of(function) if description is None else description
         placement = about.placement(targets, None if callable(starts) else starts, bounds)
+        function = in_parts(function, *_numbers_of_targets(targets), *POWERS)
         points = None if callable(starts) else read_tensor("starts", starts, placement)
         n = _num_inputs(about, points, bounds, scale)
         if bounds is None and about.inputs is not None:
@@ -124,11 +126,10 @@ def _num_inputs(about: Description, starts: Tensor | None, bounds: Any, scale: A
     )
 
 
-def _first_point(starts: Tensor | None, bounds: Bounds) -> Tensor:
-    """Return a point (1, n) at which the outputs are counted."""
-    if starts is None:
-        return bounds.clamp(torch.zeros_like(bounds.low)[None])
-    return starts.reshape(-1, starts.shape[-1])[:1]
+def _numbers_of_targets(targets: Any) -> list[int]:
+    """Return how many targets there may be; it is certain once the outputs are counted."""
+    ends: tuple[Any, ...] = targets if isinstance(targets, Interval) else (targets,)
+    return [len(e) for e in ends if isinstance(e, list | tuple) or getattr(e, "ndim", 0) == 2]
 
 
 def _shape_starts(starts: Tensor, num_targets: int, n: int) -> Tensor:

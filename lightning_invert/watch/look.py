@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -59,9 +59,8 @@ class Memory:
     given_up: bool = False  # whether the default map cannot be watched: then nothing is
     missing: dict[str, str] = field(default_factory=dict)  # map -> why the last look lacks it
     num_outputs: dict[str, int] = field(default_factory=dict)  # m of each map looked at before
-    checked: set[str] = field(
-        default_factory=set
-    )  # maps that treat the rows of a batch independently
+    # Maps that treat the rows of a batch independently.
+    checked: set[str] = field(default_factory=set)
     plans: dict[str, Plan] = field(default_factory=dict)  # how hard to look at each map
     num_outcomes: dict[str, int] = field(default_factory=dict)  # that the solver may try to reach
     # Kind of roughness -> maps, of which the user was not told yet.
@@ -157,7 +156,10 @@ class Look:
 
     def _add(self, sample: StreamSample, watched: WatchedMap, batch: Any) -> None:
         points = watched.take(batch)
-        self.frames[watched.name] = points.frame
+        known = self.frames.get(watched.name, points.frame)
+        # The last batch may be smaller than what the map takes.
+        sizes = max(points.frame.sizes, known.sizes)
+        self.frames[watched.name] = replace(points.frame, sizes=sizes)
         keys = [watched.name, *(f"{watched.name}, context {i}" for i in range(len(points.context)))]
         rows = dict(zip(keys, points.rows, strict=True))
         if (reach := watched.question(Reach)) is not None:

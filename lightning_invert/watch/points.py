@@ -10,7 +10,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-from lightning_invert.jacobians.evaluation import plain
+from lightning_invert.jacobians.evaluation import in_parts, plain
 
 __all__ = ["Frame", "Points"]
 
@@ -29,6 +29,7 @@ class Frame:
     shapes: tuple[torch.Size, ...]  # of the inputs; of several, the joint Jacobian is watched
     context: tuple[Any, ...] = ()  # the further arguments, with places for tensors
     within: Any = None  # the collection that takes the inputs; None: they are the first arguments
+    sizes: tuple[int, ...] = ()  # numbers of rows that the map takes, or may take
 
     def arguments(self, x: Tensor, rows: Sequence[Tensor]) -> list[Any]:
         """Return the arguments of the function: inputs (N, *), or joint (N, n), and other rows."""
@@ -82,6 +83,7 @@ class Points:
             tuple(part.shape[1:] for part in inputs),
             tuple(apply_to_collection(part, Tensor, place) for part in context),
             apply_to_collection(within, Tensor, place),
+            (count,),
         )
         parts = list(map(plain, inputs))
         x = parts[0] if len(parts) == 1 else torch.cat([p.flatten(1) for p in parts], dim=1)
@@ -118,6 +120,6 @@ class Points:
             return replace(self.with_rows([move(row) for row in self.rows]), frame=frame)
 
     def call(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``function`` as one of the inputs and the rows of the context."""
+        """Return ``function`` as one of any number of inputs and rows of the context."""
         frame = self.frame
-        return lambda x, *rows: function(*frame.arguments(x, rows))
+        return in_parts(lambda x, *rows: function(*frame.arguments(x, rows)), *frame.sizes)

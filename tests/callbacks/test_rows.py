@@ -69,3 +69,90 @@ def test_the_advice_for_rows_that_are_steps_in_time_gives_the_numbers_of_autogra
     jacobians = jacobians_by_autograd(module.rows, observation.inputs).double()
     expected = torch.linalg.svdvals(jacobians)
     torch.testing.assert_close(observation.singular_values, expected, rtol=1e-4, atol=1e-6)
+
+
+class Sized(Foreign):
+    """A forward that takes batches of 16, as all of this fit are."""
+
+    def __init__(self, sized):
+        super().__init__()
+        self.sized, self.gru = sized, nn.GRU(5, 5, batch_first=True)
+        self.register_buffer("state", torch.randn(16, 5))
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.sized(self, x)))
+
+    def plain(self, x):
+        return self.head(torch.tanh(x))
+
+    def with_context(self, x, y):
+        return self(x) * y
+
+    def back(self, y):
+        return y.view(16, 3).repeat(1, 2)[:, :5]
+
+    def step(self, batch):
+        return nn.functional.mse_loss(self(batch[0]), batch[1])
+
+
+def only(is_taken):
+    def sized(_, x):
+        assert is_taken(len(x)), f"a batch of {len(x)}"
+        return x
+
+    return sized
+
+
+def recurrent(module, x):
+    return x + 0 * module.gru(x[:, None], x.new_zeros(1, 16, 5))[0][:, 0]
+
+
+SIZED = {
+    "view": lambda _, x: x.view(16, -1),
+    "initial state": recurrent,
+    "a state that is added": lambda module, x: x + 0 * module.state,
+    "positions": lambda module, x: x + 0 * module.state[torch.arange(len(x))],
+    "groups": lambda _, x: x.reshape(-1, 16, 5).flatten(0, 1),
+    "exactly 16": only(lambda n: n == 16),
+    "at most 16": only(lambda n: n <= 16),
+    "even": only(lambda n: n % 2 == 0),
+    "at least 10": only(lambda n: n >= 10),
+}
+ENTRIES = {
+    "default": None,
+    "named": {"forward": ""},
+    "context": {"forward": {"module": "with_context", "input": 0, "context": 1}},
+    "truth and reach": {
+        "forward": {
+            "module": "",
+            "input": 0,
+            "truth": "plain",
+            "reach": {"inverse": "back", "outcomes": 1},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("sized", SIZED.values(), ids=SIZED)
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_map_that_takes_only_its_batch_size_is_watched(tmp_path, sized, entry):
+    steps = 2 if entry == "truth and reach" else None
+    watch = InvertibilityCallback(
+        ENTRIES[entry],
+        precision="float64" if entry == "named" else "native",
+        num_points=40,
+        reachable_steps=steps,
+    )
+    trainer = fit_unwatched_and_watched(tmp_path, lambda: Sized(sized), watch, max_epochs=1)
+    (observation,) = watch.observations
+    assert observation.num_points == 40
+    if entry != "context":
+        jacobians = jacobians_by_autograd(
+            trainer.lightning_module.plain, observation.inputs.float()
+        )
+        expected = torch.linalg.svdvals(jacobians).double()
+        torch.testing.assert_close(observation.singular_values, expected, rtol=1e-4, atol=1e-6)
+    if steps:
+        assert observation.scalars["jacobian_error_p95"] < 1e-5
+        assert 0 <= observation.scalars["reachable_fraction"] <= 1

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import expected_but_got
+from lightning_invert.jacobians.evaluation import in_parts
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.query import Query
@@ -164,7 +165,7 @@ class Reach(MapQuestion):
         inputs = measurement.points.inputs
         x, outcomes = inputs.flatten(1), measurement.outcomes.detach().to(inputs.device)
         targets, (m, n) = outcomes.flatten(1).to(x.dtype), measurement.spectrum.shape
-        start = self._start(outcomes, (m, n)).to(x.dtype)
+        start = self._start(outcomes, (m, n), measurement.points.frame.sizes).to(x.dtype)
         ends = self.box(x)
         model = Model(
             lambda z: measurement.function(z.reshape(-1, *inputs.shape[1:])).flatten(1),
@@ -183,11 +184,11 @@ class Reach(MapQuestion):
             distance[rows] = approach(query, start[rows].clamp(*ends)).residual
         return Reachability(distance, self.steps)
 
-    def _start(self, outcomes: Tensor, shape: tuple[int, int]) -> Tensor:
+    def _start(self, outcomes: Tensor, shape: tuple[int, int], sizes: tuple[int, ...]) -> Tensor:
         """Return what the inverse proposes, shape (R, n)."""
         (m, n), width = shape, outcomes.flatten(1).shape[1]
         try:
-            start = self.inverse(outcomes).detach().flatten(1)
+            start = in_parts(self.inverse, *sizes)(outcomes).detach().flatten(1)
         except MapError as error:
             raise self._error(error.why) from error.__cause__
         if (width, start.shape[1]) != (m, n):
