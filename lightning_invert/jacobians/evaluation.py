@@ -94,9 +94,10 @@ class InParts:
                 return y
         except Exception as error:  # noqa: BLE001  # the number of rows may be the reason
             failure = error
-        for size in self._nearest(count):
-            if _versions(rows) != before:
-                break
+        # What does not fail, but returns other rows, may be no function of rows: no size is guessed.
+        for size in self._nearest(count) if failure is not None else self._sizes[:1]:
+            if size in (0, count) or _versions(rows) != before:
+                continue
             try:
                 y, self.size = self._in_parts(rows, size), size
                 return y
@@ -113,7 +114,7 @@ class InParts:
     def _nearest(self, count: int) -> list[int]:
         """Return the sizes to try, the first before the others."""
         near = sorted(self._sizes[1:], key=lambda size: max(size / max(1, count), count / size))
-        return [size for size in (*self._sizes[:1], *near) if size not in (0, count)]
+        return [*self._sizes[:1], *near]
 
     def _in_parts(self, rows: Sequence[Tensor], size: int) -> Tensor:
         count, parts = len(rows[0]), []
