@@ -37,14 +37,15 @@ def plain(value):
     """Replace callables, at any depth, by a word."""
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
     return "<callable>" if callable(value) else value
 
 
 def entry_text(entry):
     if not isinstance(entry, dict):
         return f"`{entry!r}`"
-    keys = ("module", "input", "within", "context", "output")
-    return f"`{ {k: plain(v) for k, v in entry.items() if k in keys}!r}`"
+    return f"`{plain(entry)!r}`"
 
 
 def row(project):

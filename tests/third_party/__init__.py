@@ -9,6 +9,7 @@ from tests.third_party import (
     corners,
     flows,
     forecasting,
+    graphs,
     images,
     recurrent,
     single_cell,
@@ -26,5 +27,6 @@ PROJECTS: list[Project] = [
     *flows.PROJECTS,
     *images.PROJECTS,
     *atoms.PROJECTS,
+    *graphs.PROJECTS,
     *corners.PROJECTS,
 ]

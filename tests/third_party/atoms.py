@@ -128,8 +128,7 @@ class MPNN(Fitted):
         return (weights * (preds - targets).square()).mean()
 
 
-def fingerprint(batch, module):
-    return module.fingerprint(*batch[:3])
+FINGERPRINT = {"module": "fingerprint", "input": "bmg", "context": [["V_d"], ["X_d"]]}
 
 
 def chemprop_rows():
@@ -345,7 +344,7 @@ PROJECTS = [
         "chemprop-like graph network",
         MPNN,
         chemprop_rows,
-        {"predictor": {"module": "predictor", "input": fingerprint}},
+        {"predictor": {"module": "predictor", "input": FINGERPRINT}},
         (HIDDEN + DESCRIPTORS, 2),
         "chemprop 2.3.1, data/collate.py (BatchMolGraph, TrainingBatch), models/model.py (MPNN), "
         "nn/message_passing/base.py (BondMessagePassing), nn/transforms.py (ScaleTransform)",

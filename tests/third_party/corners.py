@@ -139,8 +139,9 @@ class LanguageModel(Fitted):
         self.blocks = nn.TransformerEncoderLayer(WIDTH, 2, 12, batch_first=True)
         self.lm_head = nn.Linear(WIDTH, 10)
 
-    def forward(self, input_ids, attention_mask=None, labels=None):
-        logits = self.lm_head(self.blocks(self.embed(input_ids)))
+    def forward(self, input_ids=None, attention_mask=None, inputs_embeds=None, labels=None):
+        x = self.embed(input_ids) if inputs_embeds is None else inputs_embeds
+        logits = self.lm_head(self.blocks(x, src_key_padding_mask=attention_mask == 0))
         if labels is None:
             return {"logits": logits}
         loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
@@ -155,10 +156,7 @@ def sentences():
     return dicts(input_ids=ids, attention_mask=torch.ones_like(ids), labels=ids)
 
 
-def token_embeddings(batch, module):
-    return module.embed(batch["input_ids"])
-
-
+EMBEDDINGS = {"module": "embed", "input": "input_ids"}
 NET = {"net": {"module": "net", "input": 0}}
 
 
@@ -237,7 +235,16 @@ PROJECTS = [
         "language model",
         LanguageModel,
         "transformers 4, modeling_gpt2.py (GPT2LMHeadModel.forward), trained as self(**batch)",
-        {"blocks": {"module": "blocks", "input": token_embeddings}},
+        {
+            "blocks": {"module": "blocks", "input": EMBEDDINGS},
+            "logits": {
+                "module": "",
+                "input": EMBEDDINGS,
+                "argument": "inputs_embeds",
+                "context": {"attention_mask": "attention_mask"},
+                "output": "logits",
+            },
+        },
         (TOKENS * WIDTH, TOKENS * WIDTH),
         loader=sentences,
     ),

@@ -69,16 +69,6 @@ class TemporalFusion(PytorchForecasting):
             encoder_lengths=encoder_lengths,
         )
 
-    def of_history(self, encoder_cont, decoder_cont, *rest):
-        """Added: ``forward`` of tensors, not of a dict."""
-        return self(dict(zip(HISTORY, (encoder_cont, decoder_cont, *rest), strict=True)))
-
-
-HISTORY = [
-    f"{when}_{what}" for what in ("cont", "cat", "lengths") for when in ("encoder", "decoder")
-]
-HISTORY += ["target_scale"]
-
 
 class NBeatsBlock(nn.Module):
     def __init__(self, units=16):
@@ -129,10 +119,6 @@ def pytorch_forecasting_rows():
         return x, (x["decoder_target"], None)
 
     return batches([{key: column[i] for key, column in x.items()} for i in range(ROWS)], collate)
-
-
-def first_real(batch):
-    return batch[0]["encoder_cont"][..., 0]
 
 
 class Windows(Fitted):
@@ -201,12 +187,11 @@ PROJECTS = [
         pytorch_forecasting_rows,
         {
             "forecast": {
-                "module": "of_history",
-                "input": [[0, key] for key in HISTORY[:2]],
-                "context": [[0, key] for key in HISTORY[2:]],
+                "module": "",
+                "input": [[0, "encoder_cont"], [0, "decoder_cont"]],
+                "within": 0,
                 "output": "prediction",
             },
-            # Its forward as it is: the input is a part of the dict that it takes.
             "history": {
                 "module": "",
                 "input": [0, "encoder_cont"],
@@ -221,8 +206,15 @@ PROJECTS = [
         "pytorch-forecasting-like N-BEATS",
         NBeats,
         pytorch_forecasting_rows,
-        {"block": {"module": "net_blocks.0", "input": first_real, "output": 1}},
-        (PAST, FUTURE),
+        {
+            "forecast": {
+                "module": "",
+                "input": [0, "encoder_cont"],
+                "within": 0,
+                "output": "prediction",
+            }
+        },
+        (PAST * REALS, FUTURE),
         PYTORCH_FORECASTING + "nbeats/_nbeats_adapter.py (NBeatsAdapter)",
     ),
     Project(

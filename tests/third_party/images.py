@@ -31,9 +31,6 @@ class ConvolutionalVAE(Fitted):
         h = self.features(x)
         return self.fc_mu(h), self.fc_var(h)
 
-    def code(self, batch):
-        return self.encode(batch[0])[0]
-
     def forward(self, x):
         mu, logvar = self.encode(x)
         z = mu + torch.randn_like(mu) * torch.exp(0.5 * logvar)
@@ -168,7 +165,7 @@ def anomalib_rows():
 PIXELS = SIDE * SIDE
 VAE_MAPS = {
     "encode": {"module": "encode", "output": 0},
-    "decode": {"module": "decoder", "input": lambda batch, module: module.code(batch)},
+    "decode": {"module": "decoder", "input": {"map": "encode"}},
 }
 
 PROJECTS = [

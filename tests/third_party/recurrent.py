@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, normal_rows
+from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, dicts, normal_rows
 
 PAST, FUTURE, REALS = 6, 3, 2
 
@@ -107,10 +107,6 @@ class DartsRNN(Fitted):
         output = self(batch.to_module_input(stage="train" if self.training else "validate"))
         return nn.functional.mse_loss(output.prediction.squeeze(dim=-1), batch.future_target)
 
-    def of_past(self, past_target, past_covariates):
-        """Added: ``forward`` of tensors, not of a dataclass."""
-        return self(PLModuleInput(past_target, past_covariates))
-
 
 def darts_dataclasses():
     def batch(past, future):
@@ -138,6 +134,87 @@ class Recurrent(Fitted):
         return self.head(out[:, -1])
 
 
+class DeepARModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedder = nn.Embedding(4, 2)
+        self.rnn = nn.LSTM(REALS + 3, 8, batch_first=True)
+        self.param_proj = nn.Linear(8, 2)
+
+    def lagged_rnn(self, feat_static_cat, feat_static_real, past_time_feat, past_target):
+        static = torch.cat([self.embedder(feat_static_cat[:, 0]), feat_static_real], 1)
+        scale = past_target.abs().mean(1, keepdim=True)
+        static = static[:, None].expand(-1, PAST, -1)
+        steps = torch.cat([(past_target / scale)[..., None], past_time_feat[:, :, 1:], static], 2)
+        output, state = self.rnn(steps)
+        return self.param_proj(output[:, -1]).chunk(2, dim=1), scale, output, static, state
+
+    def forward(self, feat_static_cat, feat_static_real, past_time_feat, past_target, samples=1):
+        known = feat_static_cat, feat_static_real, past_time_feat, past_target
+        (loc, scale), *_ = self.lagged_rnn(*known)
+        return loc + scale * torch.randn(len(loc), samples)
+
+
+class DeepAR(Fitted):
+    def __init__(self):
+        super().__init__()
+        self.model = DeepARModel()
+        self.inputs = ["feat_static_cat", "feat_static_real", "past_time_feat", "past_target"]
+
+    def forward(self, *args, **kwargs):
+        return self.model.forward(*args, **kwargs)
+
+    def step(self, batch):
+        (loc, scale), *_ = self.model.lagged_rnn(**{name: batch[name] for name in self.inputs})
+        scale = nn.functional.softplus(scale)
+        return -torch.distributions.Normal(loc, scale).log_prob(batch["future_target"]).mean()
+
+
+def gluonts_rows():
+    numbers = Numbers()
+    return dicts(
+        feat_static_cat=numbers.below(4, ROWS, 1),
+        feat_static_real=numbers.normal(ROWS, 1),
+        past_time_feat=numbers.normal(ROWS, PAST, REALS),
+        past_target=numbers.normal(ROWS, PAST),
+        future_target=numbers.normal(ROWS, 1),
+    )
+
+
+class ConvNet(nn.Module):
+    """Pads what it is given, unless it is told not to."""
+
+    receptive_field = 3
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.Tanh(), nn.Conv1d(4, 1, 1))
+
+    def forward(self, x, pad_start=None):
+        if pad_start is None or pad_start:
+            x = torch.cat((torch.zeros(len(x), self.receptive_field - 1), x), dim=1)
+        return self.net(x[:, None])[:, 0]
+
+
+class LightningModule(Fitted):
+    """So the package calls its own."""
+
+    def __init__(self):
+        super().__init__()
+        self._net = ConvNet()
+
+    @property
+    def net(self):
+        return self._net
+
+    def forward(self, *args, **kwargs):
+        return self.net(*args, **kwargs)
+
+    def step(self, batch):
+        *args, targets = batch
+        return nn.functional.mse_loss(self(*args, pad_start=False), targets)
+
+
 def sequences():
     return normal_rows([PAST, REALS], [1])
 
@@ -158,14 +235,52 @@ PROJECTS = [
         darts_dataclasses,
         {
             "forecast": {
-                "module": "of_past",
+                "module": "",
                 "input": [["past_target"], ["past_covariates"]],
+                "within": "to_module_input()",
                 "output": "prediction",
             }
         },
         (2 * PAST, FUTURE),
         "darts 0.48.1, utils/data/torch_datasets/utils.py (TorchTrainingBatch, PLModuleInput), "
         "models/forecasting/rnn_model.py (_RNNModule)",
+    ),
+    Project(
+        "gluonts-like DeepAR",
+        DeepAR,
+        gluonts_rows,
+        {
+            "params": {
+                "module": "model.lagged_rnn",
+                "input": "past_target",
+                "argument": 3,
+                "context": [["feat_static_cat"], ["feat_static_real"], ["past_time_feat"]],
+                "output": [0, 0],
+            },
+            "by names": {
+                "module": "model.lagged_rnn",
+                "argument": "past_target",
+                "context": {
+                    "feat_static_cat": "feat_static_cat",
+                    "feat_static_real": "feat_static_real",
+                    "past_time_feat": "past_time_feat",
+                },
+                "output": [0, 0],
+            },
+        },
+        (PAST, 1),
+        "gluonts 0.17.0, torch/model/deepar/module.py (DeepARModel.lagged_rnn), "
+        "lightning_module.py (DeepARLightningModule)",
+    ),
+    Project(
+        "neural-amp-modeler-like ConvNet",
+        LightningModule,
+        lambda: normal_rows([8], [6]),
+        {"amplify": {"module": "", "input": 0, "constants": {"pad_start": False}}},
+        (8, 6),
+        "neural-amp-modeler 0.13.0, nam/train/lightning_module.py (LightningModule), "
+        "nam/models/base.py (BaseNet.forward)",
+        watched=True,
     ),
     Project(
         "LSTM regressor",

@@ -133,17 +133,7 @@ def loader():
     return DataLoader(cells, sampler=sampler, batch_size=None)
 
 
-def log_counts(batch):
-    return torch.log1p(batch["X"])
-
-
-def library(batch):
-    return torch.log(batch["X"].sum(1)).unsqueeze(1)
-
-
-def code(batch, plan):
-    return plan.module.inference(batch["X"], batch["batch"])["qz"].loc
-
+LIBRARY = {"module": "module.inference", "input": "X", "context": "batch", "output": "library"}
 
 PROJECTS = [
     Project(
@@ -153,14 +143,14 @@ PROJECTS = [
         {
             "encode": {
                 "module": "module.z_encoder",
-                "input": log_counts,
+                "input": ["X", "log1p()"],
                 "context": "batch",
                 "output": [0, "loc"],
             },
             "decode": {
                 "module": "module.generative",
-                "input": code,
-                "context": [library, ["batch"]],
+                "input": {"map": "encode"},
+                "context": [LIBRARY, ["batch"]],
                 "output": ["px", "mean"],
             },
         },

@@ -52,11 +52,6 @@ class TaskModel(Fitted):
         data, labels = batch
         return nn.functional.mse_loss(self(*data), labels)
 
-    def of_features(self, *features):
-        """Added: ``forward`` of tensors, not of lists."""
-        *num_features, cat_feature = features
-        return self(num_features, [cat_feature], [])
-
 
 def deeptab_rows():
     numbers = Numbers()
@@ -196,13 +191,18 @@ PROJECTS = [
         deeptab_rows,
         {
             "predict": {
-                "module": "of_features",
+                "module": "",
                 "input": [[0, 0, i] for i in range(NUMBERS)],
-                "context": [[0, 1, 0]],
+                "within": [0, 0],
+                "context": [[0, 1], [0, 2]],
             },
             "tokens": {
                 "module": "estimator.encoder",
-                "input": lambda batch, module: module.estimator.embedding_layer(*batch[0]),
+                "input": {
+                    "module": "estimator.embedding_layer",
+                    "input": [0, 0],
+                    "context": [[0, 1], [0, 2]],
+                },
             },
         },
         (NUMBERS, 2),
@@ -216,8 +216,9 @@ PROJECTS = [
         {
             "backbone": {
                 "module": "backbone",
-                "input": lambda batch, module: module.embedding_layer(batch),
-            }
+                "input": {"module": "embedding_layer", "input": []},
+            },
+            "predict": {"module": "", "input": "continuous", "within": [], "output": "logits"},
         },
         (NUMBERS + 2, 4),
         "pytorch-tabular 1.2.0, tabular_datamodule.py (TabularDataset), models/base_model.py "
