@@ -339,7 +339,7 @@ class InvertibilityCallback(Callback):
                 remember(looks, record(observation, epoch=epoch, step=step))
             self._last_look = self._validations
         prefix = "test/invertibility" if trainer.testing else "invertibility"
-        self._log(trainer, pl_module, scalars_by_tag(observations, prefix))
+        self._display.log(trainer, scalars_by_tag(observations, prefix))
         self._display.show(trainer, observations, self.history, prefix=prefix)
 
     def _tell_cost(self, seconds: float) -> None:
@@ -359,19 +359,6 @@ class InvertibilityCallback(Callback):
             self._voice.info(f"nothing was watched in this fit: {sentence(why)}")
         elif missing:
             self._voice.info(f"the last look lacks {sentence(of_maps)}")
-
-    def _log(self, trainer: Trainer, pl_module: LightningModule, scalars: dict[str, float]) -> None:
-        if not _is_fitting(trainer):
-            # Then `trainer.validate` and `trainer.test` return and print them too.
-            pl_module.log_dict(scalars, sync_dist=trainer.world_size > 1, batch_size=1)
-            return
-        # As Lightning's own LearningRateMonitor does it: `log_dict` takes 0.3 ms for each scalar,
-        # which for three maps would be more than all the rest of watching.
-        values = torch.tensor(list(scalars.values()), dtype=torch.float64)
-        tensors = dict(zip(scalars, values, strict=True))
-        trainer.callback_metrics.update(tensors)
-        logged = self._display.log(trainer, scalars)
-        trainer.logged_metrics.update({tag: tensors[tag] for tag in logged})
 
 
 def _peek(trainer: Trainer, pl_module: LightningModule) -> Any:

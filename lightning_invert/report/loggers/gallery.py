@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import LightningModule, Trainer
 
+from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.voice import Voice
 
 __all__ = ["Counts", "Gallery", "Guard", "Image", "count"]
@@ -48,15 +50,24 @@ def count(
     return Counts(counts, edges, least, most, float(array.sum()), float((array**2).sum()))
 
 
+NONFINITE = "NaN and inf"
+
+
 class Guard:
     """Warn once of what fails in a block, with its cause; with ``on_error="raise"``, let it through.
 
-    Loggers, disks and figures may fail; the fit goes on.
+    Loggers, disks and figures may fail; the fit goes on. It remembers by ``id`` which logger takes what.
     """
 
     def __init__(self, voice: Voice, on_error: Literal["warn", "raise"] = "warn") -> None:
         self.voice = voice
         self.on_error = on_error
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what loggers refused."""
+        self.dead: set[int] = set()  # loggers that took no scalar at all when last asked
+        self.refused: dict[int, set[str]] = {}  # logger -> tags; and NONFINITE
 
     @contextmanager
     def __call__(self, failed: str, *, key: int = 0) -> Iterator[None]:
@@ -101,42 +112,70 @@ class Gallery:
         return next((cls.kinds[n] for n in names if n in cls.kinds), Gallery)(logger, guard)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Show scalars."""
-        with self._may_fail("scalars"):
-            self._scalars(values, step)
+        """Show scalars; a logger that refuses one gets the others."""
+        key = id(self.logger)
+        refused = self._guard.refused.setdefault(key, set())
+        kept = {tag: value for tag, value in values.items() if not _names(tag, value) & refused}
+        with self._guard(f"{self.name} could not show scalars", key=key):
+            try:
+                self._scalars(kept, step)
+            except Exception:
+                if self._guard.on_error == "raise" or key in self._guard.dead:
+                    raise
+                self._one_by_one(kept, step, refused)
+            self._guard.dead.discard(key)
+
+    def _one_by_one(self, values: Mapping[str, float], step: int, refused: set[str]) -> None:
+        """Show scalars singly, add to ``refused`` what fails, and tell; raise if the logger takes nothing."""
+        key, lost = id(self.logger), {}
+        harmless = {"epoch": values.get("epoch", 0)}  # what every logger takes: else it is dead
+        self._guard.dead.add(key)
+        self._scalars(harmless, step)
+        for tag, value in values.items():
+            try:
+                self._scalars({tag: value}, step)
+            except Exception as error:  # noqa: BLE001  # whatever a logger raises
+                self._scalars(harmless, step)
+                lost[f"{tag}={value:g}"] = error
+                refused.add(NONFINITE if NONFINITE in _names(tag, value) else tag)
+        if lost:
+            shown = ", ".join(list(lost)[:3]) + (", ..." if len(lost) > 3 else "")
+            self._guard.voice.warn(
+                f"{self.name} refused {counted(len(lost), 'scalar')} ({shown}): "
+                f"{next(iter(lost.values()))!r}. It gets the others; this is said once.",
+                once=(key, *lost),
+            )
 
     def histogram(self, tag: str, counts: Counts, step: int) -> None:
         """Show a histogram."""
-        with self._may_fail("histograms"):
-            self._histogram(tag, counts, step)
+        self._show("histograms", self._histogram, tag, counts, step)
 
     def image(self, tag: str, image: Image, step: int) -> None:
         """Show a picture."""
-        with self._may_fail("figures"):
-            self._image(tag, image, step)
+        self._show("figures", self._image, tag, image, step)
 
     def text(self, tag: str, words: str, step: int) -> None:
         """Show words."""
-        with self._may_fail("text"):
-            self._text(tag, words, step)
+        self._show("text", self._text, tag, words, step)
 
     def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
         """Show a table, column by column."""
-        with self._may_fail("the table of the worst points"):
-            self._table(tag, columns, step)
+        self._show("the table of the worst points", self._table, tag, columns, step)
 
     def declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None:
         """Announce the scalars by which runs are compared."""
-        with self._may_fail("the scalars in its table of hyperparameters"):
-            self._declare(trainer, module, tags)
+        what = "the scalars in its table of hyperparameters"
+        self._show(what, self._declare, trainer, module, tags)
 
     def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """Arrange charts: title of a group -> title of a chart -> tags of its curves."""
-        with self._may_fail("its arrangement of charts"):
-            self._layout(charts)
+        self._show("its arrangement of charts", self._layout, charts)
 
-    def _may_fail(self, what: str) -> AbstractContextManager[None]:
-        return self._guard(f"{self.name} could not show {what}", key=id(self.logger))
+    def _show(self, what: str, show: Callable[..., None], *arguments: Any) -> None:
+        """Show something, unless the logger is dead."""
+        if id(self.logger) not in self._guard.dead:
+            with self._guard(f"{self.name} could not show {what}", key=id(self.logger)):
+                show(*arguments)
 
     def _scalars(self, values: Mapping[str, float], step: int) -> None:
         self.logger.log_metrics(dict(values), step)
@@ -152,3 +191,8 @@ class Gallery:
     def _declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None: ...
 
     def _layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None: ...
+
+
+def _names(tag: str, value: float) -> set[str]:
+    """Return by which names a scalar may have been refused."""
+    return {tag} if math.isfinite(value) else {tag, NONFINITE}
