@@ -134,6 +134,7 @@ def analyze(
                 precision=precision,
                 num_outputs=tally.num_outputs,
                 check=tally.num_outputs is None,
+                arithmetic=tally.arithmetic,
             )
             tally.add(observation)
             if writer is not None:

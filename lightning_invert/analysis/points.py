@@ -38,7 +38,7 @@ class PointSource:
         own = (*watched.owner.parameters(), *watched.owner.buffers())
         floating = [tensor for tensor in own if tensor.is_floating_point()]
         self._device = floating[0].device if floating else None
-        own_dtype = floating[0].dtype if floating else None
+        own_dtype = next(iter(watched.dtypes), floating[0].dtype if floating else None)
         self._dtype = torch.float64 if double else watched.dtype or own_dtype
 
     def check_rereadable(self) -> None:

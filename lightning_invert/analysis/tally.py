@@ -37,6 +37,11 @@ class Tally:
         """The number of outputs of the map; None before the first piece."""
         return None if self._last is None else self._last.shape[0]
 
+    @property
+    def arithmetic(self) -> torch.dtype | None:
+        """The coarsest dtype that computes in the map; None before the first piece."""
+        return None if self._last is None else self._last.arithmetic
+
     def add(self, observation: Observation) -> None:
         """Add the observation of a piece."""
         sigma = observation.singular_values
@@ -72,6 +77,7 @@ class Tally:
             shape=last.shape,
             thresholds=last.thresholds,
             condition_limit=last.condition_limit,
+            arithmetic=last.arithmetic,
             findings=[
                 finding.with_rows({name: rows[f"{key}/{name}"] for name in finding.rows()})
                 for key, finding in last.findings.items()

@@ -25,6 +25,7 @@ from lightning_invert.watch.look import Look, Memory
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.schedule import Schedule
+from lightning_invert.watch.surroundings import AS_IT_IS, surroundings_of
 from lightning_invert.watch.voice import Voice, sentence
 from lightning_invert.watch.watcher import Watcher
 
@@ -162,6 +163,7 @@ class InvertibilityCallback(Callback):
         self._look: Look | None = None
         self._tried = False  # whether the named maps were, in this fit
         self._epoch_began: float | None = None
+        self._surroundings = AS_IT_IS
         self._display = Display(
             figures=figures,
             save_figures=save_figures,
@@ -198,6 +200,9 @@ class InvertibilityCallback(Callback):
         self.watcher.memory = Memory()
         self.observations, self._look, self._tried, self._why_never = (), None, False, ""
         self._display.begin(trainer)
+        self._surroundings = surroundings_of(
+            lambda: trainer.precision_plugin.forward_context(), trainer.strategy.root_device.type
+        )
         if stage == "fit" and trainer.current_epoch == trainer.global_step == 0:
             self.history, self._validations = {}, 0
 
@@ -312,6 +317,7 @@ class InvertibilityCallback(Callback):
             when=(trainer.current_epoch, trainer.global_step),
             process=trainer.global_rank,
             gather=partial(_gather, trainer.world_size) if trainer.world_size > 1 else None,
+            surroundings=self._surroundings,
         )
 
     def _try(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
@@ -373,7 +379,10 @@ def _peek(trainer: Trainer, pl_module: LightningModule) -> Any:
         batch = next(iter(loader), None)
     if state is not None:
         loader.generator.set_state(state)
-    return None if batch is None else trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+    if batch is None:
+        return None
+    batch = trainer.precision_plugin.convert_input(batch)
+    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
 
 
 def _is_fitting(trainer: Trainer) -> bool:

@@ -13,11 +13,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 __all__ = ["differentiable", "evaluation_mode", "twice_differentiable"]
 
 
-OPERATIONS = (
-    *(("cuda", "matmul"), ("cudnn", "conv"), ("cudnn", "rnn")),
-    *(("mkldnn", "matmul"), ("mkldnn", "conv"), ("mkldnn", "rnn")),
+BACKENDS = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))
+OPERATIONS = tuple(
+    (backend, operation)
+    for backend in ("cuda", "mkldnn")
+    for operation in ("matmul", "conv", "rnn")
 )
-"""Operations that torch may compute in fewer bits than float32 has."""
+"""What torch may compute in fewer bits than float32 has, and what an operation without a setting of its
+own inherits one from."""
 
 
 @contextmanager
@@ -55,30 +58,37 @@ def _full_float32() -> Iterator[None]:
     torch has two interfaces to the same settings, and refuses to be asked by the older one what was
     set by the newer one. Both are as they were afterwards.
     """
-    operations = [
-        getattr(getattr(torch.backends, library), operation)
-        for library, operation in OPERATIONS
-        if hasattr(torch.backends, "fp32_precision")  # from torch 2.9 on
-    ]
-    before = [operation.fp32_precision for operation in operations]
+    read = getattr(torch._C, "_get_fp32_precision_getter", None)  # from torch 2.9 on
+    if read and all(read(*operation) == "ieee" for operation in OPERATIONS):
+        yield
+        return
     try:
-        matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        older = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     except RuntimeError:
-        matmul = None
+        older = None
+    newer = []
+    if read:
+        write = torch._C._set_fp32_precision_setter
+        for place in BACKENDS:  # without what they inherit, operations show what is their own
+            newer.append((place, read(*place)))
+            write(*place, "none")
+        newer += [(place, read(*place)) for place in OPERATIONS]
     try:
-        if matmul is None:
-            for operation in operations:
-                operation.fp32_precision = "ieee"
-        elif matmul != "highest" or convolution:
-            torch.set_float32_matmul_precision("highest")
-            torch.backends.cudnn.allow_tf32 = False
+        if older:
+            _set_older("highest", False)
+        for place in OPERATIONS if read else ():
+            write(*place, "ieee")
         yield
     finally:
-        if matmul is not None and (matmul != "highest" or convolution):
-            torch.set_float32_matmul_precision(matmul)
-            torch.backends.cudnn.allow_tf32 = convolution
-        for operation, precision in zip(operations, before, strict=True):
-            operation.fp32_precision = precision
+        if older:
+            _set_older(*older)
+        for place, precision in newer:
+            write(*place, precision)
+
+
+def _set_older(matmul: str, convolution: bool) -> None:
+    torch.set_float32_matmul_precision(matmul)
+    torch.backends.cudnn.allow_tf32 = convolution
 
 
 @contextmanager

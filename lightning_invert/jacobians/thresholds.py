@@ -24,11 +24,15 @@ __all__ = [
     "check_real",
     "condition_limit",
     "condition_number",
+    "noise_level",
     "numerical_rank",
 ]
 
 MAX_LOG10_COND = 16.0
 """Cap of log10 of a condition number: 1 / eps of float64. It keeps monitored values finite."""
+
+MAX_NOISE = 4
+"""Rounding, in ε, that a rank allows for: a chain of products and activations adds up 1 to 3."""
 
 BAND_NAMES = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
 
@@ -67,9 +71,10 @@ class Thresholds:
         # A list, as YAML has it, would not be hashable.
         object.__setattr__(self, "bands", _checked_bands(self.bands))
 
-    def rank(self, singular_values: Tensor) -> Tensor:
-        r"""Return the numerical rank: see :func:`numerical_rank`."""
-        return numerical_rank(singular_values, atol=self.rank_atol, rtol=self.rank_rtol)
+    def rank(self, singular_values: Tensor, noise: float = 0.0) -> Tensor:
+        r"""Return the numerical rank: see :func:`numerical_rank`. What is up to noise * σ₁ is none."""
+        rtol = max(self.rank_rtol, noise)
+        return numerical_rank(singular_values, atol=self.rank_atol, rtol=rtol)
 
     def condition(self, singular_values: Tensor) -> Tensor:
         r"""Return the condition number: see :func:`condition_number`."""
@@ -158,6 +163,15 @@ def condition_limit(dtype: torch.dtype, shape: tuple[int, int]) -> float:
     noise: the condition number is above :math:`1 / (\varepsilon \max(m, n))`, and no more is known.
     """
     return 1.0 / (torch.finfo(dtype).eps * max(shape))
+
+
+def noise_level(limit: float, shape: tuple[int, int]) -> float:
+    r"""Return the share of :math:`\sigma_1` up to which a singular value is rounding alone, 4 ε.
+
+    ``limit`` is the condition limit of a Jacobian (m, n), which bounds it: rounding errors of a wide one
+    hardly ever conspire as much as that.
+    """
+    return min(1.0, MAX_NOISE / max(shape)) / limit
 
 
 def _checked_bands(bands: Any) -> tuple[float, float]:

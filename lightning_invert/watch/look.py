@@ -61,6 +61,8 @@ class Memory:
     num_outputs: dict[str, int] = field(default_factory=dict)  # m of each map looked at before
     # Maps that treat the rows of a batch independently.
     checked: set[str] = field(default_factory=set)
+    # The coarsest dtype that computes in each.
+    arithmetic: dict[str, torch.dtype | None] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)  # how hard to look at each map
     num_outcomes: dict[str, int] = field(default_factory=dict)  # that the solver may try to reach
     # Kind of roughness -> maps, of which the user was not told yet.

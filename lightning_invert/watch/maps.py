@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import torch
@@ -19,6 +21,7 @@ from lightning_invert.watch.finding import Question
 from lightning_invert.watch.functions import Call, parameters_of
 from lightning_invert.watch.parts import CALLED, Part, describe
 from lightning_invert.watch.points import Points
+from lightning_invert.watch.surroundings import AS_IT_IS, Surroundings
 from lightning_invert.watch.voice import explain
 
 __all__ = ["MapError", "WatchedMap"]
@@ -56,6 +59,7 @@ class WatchedMap:
     output_std: Tensor | None = None  # (m,), likewise
     dtype: torch.dtype | None = None  # of its points, if not that of its weights
     questions: tuple[Question, ...] = ()  # what is asked of it beside its spectrum
+    surroundings: Surroundings = AS_IT_IS  # in which code of the project runs
 
     def __post_init__(self) -> None:
         for argument in ("input_names", "output_names"):
@@ -87,10 +91,9 @@ class WatchedMap:
         return [self.owner, *(module for question in self.questions for module in question.modules)]
 
     @property
-    def arithmetic(self) -> torch.dtype | None:
-        """The coarsest dtype of its weights, if it has any: what is finer is noise."""
-        dtypes = {p.dtype for p in self.owner.parameters() if p.is_floating_point()}
-        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
+    def dtypes(self) -> list[torch.dtype]:
+        """The floating dtypes of its weights, the finest first."""
+        return sorted({p.dtype for p in self.owner.parameters() if p.is_floating_point()}, key=_eps)
 
     @property
     def stds(self) -> tuple[Tensor, Tensor] | None:
@@ -168,25 +171,36 @@ class WatchedMap:
         except Exception as error:
             raise MapError(self.name, "forward", self._advise(error)) from error
         try:
-            return y if self.output is None else self.output(y, self.root)
+            with self.surroundings.in_force():
+                return y if self.output is None else self.output(y, self.root)
         except Exception as error:
             raise MapError(self.name, "output", explain(error)) from error
 
     def _evaluate(self, arguments: Sequence[Any]) -> Any:
-        try:
-            return self.call(self.function, arguments)
-        except RuntimeError as error:
-            # The module may cast a batch of float64 before it calls this part.
-            dtype = self.arithmetic
-            if isinstance(error, MapError) or not any(map(_is_double, arguments)):
-                raise
-            if dtype is None or dtype == torch.float64:
-                raise
-            narrow = [part.to(dtype) if _is_double(part) else part for part in arguments]
+        with self.surroundings.in_force():
             try:
-                return self.call(self.function, narrow)
-            except RuntimeError:
-                raise error from None
+                return self.call(self.function, arguments)
+            except (MapError, torch.OutOfMemoryError):
+                raise
+            except Exception:
+                for others, context in self._other_ways(arguments):
+                    with suppress(Exception), context:
+                        return self.call(self.function, others)
+                raise
+
+    def _other_ways(
+        self, arguments: Sequence[Any]
+    ) -> Iterator[tuple[Sequence[Any], AbstractContextManager[Any]]]:
+        """Yield how else the function may be called: by what training does before it gets there."""
+        # The module may cast a batch before it calls this part.
+        cast = [[_narrowed(part, dtype) for part in arguments] for dtype in self.dtypes]
+        cast = [parts for parts in cast if any(map(operator.is_not, parts, arguments))]
+        yield from ((parts, nullcontext()) for parts in cast)
+        # What casts by hand may need the trainer's autocast to cast the rest.
+        if (dtype := self.surroundings.autocast_dtype) is not None:
+            devices = [part.device.type for part in arguments if isinstance(part, Tensor)]
+            autocast = partial(torch.autocast, (*devices, "cpu")[0], dtype, cache_enabled=False)
+            yield from ((parts, autocast()) for parts in [list(arguments), *cast])
 
     def in_float64(self, device: str | None = None) -> WatchedMap:
         """Return the map with parameters and buffers cast (and moved); the module keeps its own.
@@ -205,10 +219,12 @@ class WatchedMap:
                 for tensor in (*self.owner.parameters(), *self.owner.buffers())
             }
 
+        double = replace(self, surroundings=Surroundings(torch.float64))
+
         def evaluate(*arguments: Any) -> Tensor:
             try:
                 with without_checkpoints(), _substituted(self.owner, doubled):
-                    y = self(*map(_doubled, arguments))
+                    y = double(*map(_doubled, arguments))
             except MapError as error:
                 if "dtype" not in error.why and "scalar type" not in error.why:
                     raise
@@ -224,7 +240,8 @@ class WatchedMap:
         try:
             if parts is None:
                 return [self._default_input(batch)]
-            return [part(batch, self.root) for part in parts]
+            with self.surroundings.in_force():
+                return [part(batch, self.root) for part in parts]
         except MapError as error:
             why = (
                 f"the value of {error.name} is not known, because of its {error.part}: {error.why}"
@@ -285,7 +302,7 @@ class WatchedMap:
         return (
             f"expected {type(self.owner).__name__} to follow its input into float64 with "
             f"`precision='float64'`, but it insists on a dtype of its own somewhere ({how}). Look "
-            "for `.float()`, `.to(torch.float32)` or a tensor that is not a buffer, or use "
+            "for `.float()`, `.to(torch.bfloat16)` or a tensor that is not a buffer, or use "
             "`precision='native'`."
         )
 
@@ -317,8 +334,13 @@ def _substituted(module: nn.Module, tensors: Mapping[int, Tensor]) -> Iterator[N
             now.update(before)
 
 
-def _is_double(argument: Any) -> bool:
-    return isinstance(argument, Tensor) and argument.dtype == torch.float64
+def _eps(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
+
+
+def _narrowed(argument: Any, dtype: torch.dtype) -> Any:
+    floating = isinstance(argument, Tensor) and argument.is_floating_point()
+    return argument.to(dtype) if floating and _eps(argument.dtype) < _eps(dtype) else argument
 
 
 def _doubled(argument: Any) -> Any:

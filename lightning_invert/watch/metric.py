@@ -60,7 +60,9 @@ class InvertibilityMetric(Metric):
         super().__init__(**kwargs)
         self.thresholds = thresholds or Thresholds()
         self.add_state("singular_values", [], dist_reduce_fx="cat")
-        self.add_state("condition_limit", torch.tensor(math.inf), dist_reduce_fx="min")
+        self.add_state(
+            "condition_limit", torch.tensor(math.inf, dtype=torch.float32), dist_reduce_fx="min"
+        )
 
     def update(self, singular_values: Tensor, *, condition_limit: float = math.inf) -> None:
         r"""Add the spectra of some points.

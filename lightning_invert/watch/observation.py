@@ -11,10 +11,12 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lightning_invert.doorway import figures_of, save_figures_of, words_of
+from lightning_invert.jacobians.arithmetic import coarsest_dtype
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.evaluation import with_context
 from lightning_invert.jacobians.independence import MixedRowsError
 from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
-from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.jacobians.thresholds import Thresholds, noise_level
 from lightning_invert.variables import ColumnStatistics
 from lightning_invert.watch.finding import Finding, Measurement
 from lightning_invert.watch.findings.probes import ProbeQuestion
@@ -54,6 +56,7 @@ class Observation:
         scalars: The summary: see :class:`~lightning_invert.InvertibilityMetric`.
         thresholds: What counts as full rank, as singular, as ill-conditioned.
         condition_limit: The largest condition number that the arithmetic can tell.
+        arithmetic: The coarsest dtype that computes on the way from inputs to outputs; None: not known.
         findings: What else was found at the points: ``"truth"``, ``"runs"``, ``"reach"``,
             ``"round_trip"``, ``"probes"`` (of a Jacobian that was not formed) or ``"directions"``.
         scale: The units of the Jacobian: ``"standardized"`` or ``"physical"``.
@@ -74,6 +77,7 @@ class Observation:
     scalars: dict[str, float]
     thresholds: Thresholds
     condition_limit: float
+    arithmetic: torch.dtype | None = None
     findings: dict[str, Finding] = field(default_factory=dict)
     scale: str = "physical"
     input_names: tuple[str, ...] = ()
@@ -91,6 +95,7 @@ class Observation:
         name: str = "map",
         shape: tuple[int, int] | None = None,
         thresholds: Thresholds | None = None,
+        condition_limit: float = float("inf"),
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
         findings: Iterable[Finding] = (),
@@ -111,12 +116,14 @@ class Observation:
         inputs = sigma.new_zeros(count, 0) if inputs is None else inputs.detach().cpu()
         outputs = sigma.new_zeros(count, 0) if outputs is None else outputs.detach().cpu()
         by_key = {finding.key: finding for finding in findings}
-        condition, rank = thresholds.condition(sigma), thresholds.rank(sigma)
+        shape = shape or (k, k)
+        condition = thresholds.condition(sigma)
+        rank = thresholds.rank(sigma, noise_level(condition_limit, shape))
         if "probes" in by_key:  # the Jacobian was not formed: neither is known
             condition, rank = torch.full_like(condition, torch.nan), torch.zeros_like(rank)
         observation = cls(
             name=name,
-            shape=shape or (k, k),
+            shape=shape,
             num_points=count,
             inputs=inputs,
             outputs=outputs,
@@ -125,10 +132,11 @@ class Observation:
             rank=rank,
             scalars={},
             thresholds=thresholds,
+            condition_limit=condition_limit,
             findings=by_key,
             input_names=_names("input", input_names, inputs[:1].flatten(1).shape[1]),
             output_names=_names("output", output_names, outputs.shape[1]),
-            **{"condition_limit": float("inf"), **attributes},
+            **attributes,
         )
         scalars = summarise(observation.quantities())
         for finding in observation.findings.values():
@@ -207,6 +215,7 @@ def observe(
     stds: tuple[Tensor, Tensor] | None = None,
     precision: Precision = "native",
     num_outputs: int | None = None,
+    arithmetic: torch.dtype | None = None,
     effort: Effort | None = None,
     part: str = "",
     outcomes: Tensor | None = None,
@@ -217,10 +226,10 @@ def observe(
     The modules are in evaluation mode meanwhile. ``stds`` (by default the map's, or else those of the
     points) are what is standardised by; ``outcomes`` (R, \*) are to be reached at the first R points.
     ``check``: whether to raise MapError where the map, or a truth, mixes the rows of a batch.
+    ``arithmetic`` limits what is resolved; an earlier look may have found it.
     """
     points = Points.of([points]) if isinstance(points, Tensor) else points
     thresholds, double = thresholds or Thresholds(), precision == "float64"
-    arithmetic = None if double else watched.arithmetic
     if double:
         watched, points = watched.in_float64(), points.to(dtype=torch.float64)
     questions = (ProbeQuestion(), *watched.questions)
@@ -229,6 +238,7 @@ def observe(
         options |= question.options(points)
     with evaluation_mode(watched.owners), differentiable(points.inputs.device.type):
         scale = scale_in_force(watched, scale)
+        arithmetic = arithmetic or _arithmetic(watched, points)
         if stds is None and scale == "standardized":
             stds = column_stds(watched, [points])
         unit_stds = stds if scale == "standardized" else None
@@ -266,12 +276,22 @@ def observe(
         shape=spectrum.shape,
         thresholds=thresholds,
         condition_limit=spectrum.condition_limit,
+        arithmetic=arithmetic,
         findings=[_on_cpu(answer) for answer in answers if answer is not None],
         scale=scale,
         input_names=watched.input_names,
         output_names=watched.output_names,
         part=part,
     )
+
+
+def _arithmetic(watched: WatchedMap, points: Points) -> torch.dtype | None:
+    """Return the coarsest dtype that computes, or if that cannot be watched that of the weights."""
+    try:
+        function = with_context(points.call(watched), points.context)
+        return coarsest_dtype(function, points.inputs[:2])
+    except Exception:  # noqa: BLE001  # what lasts comes again where the Jacobian is formed
+        return next(reversed(watched.dtypes), None)
 
 
 def scale_in_force(watched: WatchedMap, scale: Scale | None) -> Scale:

@@ -15,6 +15,7 @@ from lightning_invert.watch.findings.truth import AgainstTruth
 from lightning_invert.watch.functions import FUNCTION, Call, find_function, parse_places
 from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.parts import Part, parse_part, parse_parts
+from lightning_invert.watch.surroundings import AS_IT_IS, Surroundings
 
 __all__ = ["parse_maps", "resolve_maps"]
 
@@ -24,14 +25,18 @@ _KEYS = (*_FUNCTION, *_COLUMNS, *QUESTIONS)
 
 
 def resolve_maps(
-    maps: Mapping[str, Any] | None, root: nn.Module, *, reachable_steps: int | None = None
+    maps: Mapping[str, Any] | None,
+    root: nn.Module,
+    *,
+    reachable_steps: int | None = None,
+    surroundings: Surroundings = AS_IT_IS,
 ) -> list[WatchedMap]:
     """Return the maps that a user describes, or raise ValueError or TypeError.
 
     ``maps`` is name -> a path, from ``root``, to a submodule or method ("" is ``root`` itself), a
     module, a callable, or a mapping of :data:`_KEYS`, of which ``module`` is one of those. ``None``:
     what ``root.invertibility_maps()`` returns, else ``root`` itself. Without ``reachable_steps``, the
-    steps of the solver, ``reach`` is left out.
+    steps of the solver, ``reach`` is left out. The maps are evaluated in the ``surroundings``.
     """
     if maps is None:
         own_maps = getattr(root, "invertibility_maps", None)
@@ -41,7 +46,8 @@ def resolve_maps(
     entries = parse_maps(maps)
     watched = []
     for name, entry in entries.items():
-        found = _resolve_map(f"maps[{name!r}]", name, entry, _Scope(entries, root, (name,)))
+        scope = _Scope(entries, root, (name,), surroundings)
+        found = _resolve_map(f"maps[{name!r}]", name, entry, scope)
         watched.append(_resolve_questions(found, entry, root, reachable_steps))
     return watched
 
@@ -151,6 +157,7 @@ class _Scope(NamedTuple):
     entries: Mapping[str, dict[str, Any]]
     root: nn.Module
     names: tuple[str, ...] = ()
+    surroundings: Surroundings = AS_IT_IS
 
 
 def _resolve_map(where: str, name: str, spec: Mapping[str, Any], scope: _Scope) -> WatchedMap:
@@ -168,6 +175,7 @@ def _resolve_map(where: str, name: str, spec: Mapping[str, Any], scope: _Scope) 
         output=spec.get("output"),
         call=spec["call"].resolve(where, function, len(contexts)),
         root=scope.root,
+        surroundings=scope.surroundings,
         **{key: spec[key] for key in _COLUMNS if key in spec},
     )
 
@@ -206,7 +214,8 @@ def _resolve_questions(
             continue
         question = kind.resolve(watched.name, f"maps[{watched.name!r}]['{key}']", spec[key], root)
         if isinstance(question, Reach) and reachable_steps is not None:
-            question = replace(question, steps=reachable_steps)
+            inverse = replace(question.inverse, surroundings=watched.surroundings)
+            question = replace(question, steps=reachable_steps, inverse=inverse)
         if isinstance(question, AgainstTruth):  # of the same arguments
             question = replace(question, truth=replace(question.truth, call=watched.call))
         if question is not None:

@@ -29,6 +29,7 @@ from lightning_invert.watch.observation import Observation, Precision, Scale, ob
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.resolution import parse_maps, resolve_maps
 from lightning_invert.watch.roughness import roughness
+from lightning_invert.watch.surroundings import AS_IT_IS, Surroundings
 from lightning_invert.watch.voice import Voice
 
 __all__ = ["OnError", "Watcher"]
@@ -128,9 +129,10 @@ class Watcher:
         when: tuple[int, ...] = (),  # differs from look to look: seeds a fresh sample
         process: int = 0,
         gather: Gather | None = None,  # of several processes, all of which begin and read then
+        surroundings: Surroundings = AS_IT_IS,  # in which the module is run
     ) -> Look:
         """Begin a look at the maps of a module."""
-        maps, error = self._find_maps(root)
+        maps, error = self._find_maps(root, surroundings)
         # Each process and dataloader draws keys of its own; and each look fresh ones. Maps have the
         # same, so that they are watched at the same points.
         fresh = when if self.sampling == "reservoir" else ()
@@ -155,7 +157,9 @@ class Watcher:
             error=error,
         )
 
-    def _find_maps(self, root: nn.Module) -> tuple[list[WatchedMap], Exception | None]:
+    def _find_maps(
+        self, root: nn.Module, surroundings: Surroundings = AS_IT_IS
+    ) -> tuple[list[WatchedMap], Exception | None]:
         """Return the maps, and why the default map is not found, if it is not."""
         memory = self.memory
         by_module = callable(getattr(root, "invertibility_maps", None))
@@ -164,7 +168,12 @@ class Watcher:
             return [], None
         is_reaching = self.reachable_steps is not None
         try:
-            maps = resolve_maps(self.maps, root, reachable_steps=self.reachable_steps)
+            maps = resolve_maps(
+                self.maps,
+                root,
+                reachable_steps=self.reachable_steps,
+                surroundings=surroundings,
+            )
         except (ValueError, TypeError) as error:
             if memory.named or is_reaching:
                 raise
@@ -212,11 +221,13 @@ class Watcher:
             scale=self.scale,
             precision=self.precision,
             num_outputs=memory.num_outputs.get(name),
+            arithmetic=memory.arithmetic.get(name),
             part=part,
             outcomes=outcomes if outcomes is not None and len(outcomes) else None,
             check=name not in memory.checked,
         )
         memory.num_outputs[name] = observation.shape[0]
+        memory.arithmetic[name] = observation.arithmetic
         if not trial:  # rows of a trial are too few to tell
             memory.checked.add(name)
         if not trial:

@@ -18,20 +18,30 @@ def newer():
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"
 
 
+def both():
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.fp32_precision = "tf32"
+
+
 USERS = {
     "nobody": lambda: None,
     "legacy": lambda: torch.set_float32_matmul_precision("medium"),
     "newer": newer,
     "generic": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    "both": both,
 }
 
 
 @pytest.fixture
 def settings():
     before = [operation.fp32_precision for operation in OPERATIONS]
-    generic = torch.backends.fp32_precision
+    older = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     yield lambda: [operation.fp32_precision for operation in OPERATIONS]
-    torch.backends.fp32_precision = generic
+    for kind in (torch.backends, torch.backends.mkldnn, torch.backends.cudnn):
+        kind.fp32_precision = "none"
+    torch.set_float32_matmul_precision(older[0])
+    torch.backends.cudnn.allow_tf32 = older[1]
     for operation, precision in zip(OPERATIONS, before, strict=True):
         operation.fp32_precision = precision
 
@@ -54,6 +64,19 @@ def test_float32_is_full_while_a_jacobian_is_formed_and_set_as_before_afterwards
     with pytest.raises(ZeroDivisionError):
         batched_jacobian(lambda x: 1 / 0, torch.ones(4, 3))
     assert settings() == before
+
+
+@pytest.mark.parametrize("kind", [torch.backends, torch.backends.mkldnn, torch.backends.cudnn])
+def test_operations_inherit_their_precision_afterwards_as_before(settings, kind):
+    kind.fp32_precision = "tf32"
+    inherited = settings()
+    kind.fp32_precision = "none"
+    own = settings()
+    kind.fp32_precision = "tf32"
+    batched_jacobian(torch.sin, torch.ones(4, 3))
+    assert settings() == inherited
+    kind.fp32_precision = "none"
+    assert settings() == own
 
 
 @pytest.mark.filterwarnings("ignore:Anomaly Detection")

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from lightning_invert import batched_jacobian
+from lightning_invert import analyze, batched_jacobian
 from lightning_invert.watch.functions import has_forward
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import observe
@@ -134,7 +134,10 @@ class Insists(nn.Module):
     [
         (lambda linear, x: linear(x.float()), "torch says: .*dtype"),
         (lambda linear, x: linear(x).float(), r"it returns torch\.float32"),
-        (lambda linear, x: linear(x) @ torch.ones(2, 2), "torch says: .*dtype"),
+        (
+            lambda linear, x: linear(x) @ torch.ones(2, 2, dtype=torch.float32),
+            "torch says: .*dtype",
+        ),
         (lambda linear, x: linear(x[:, :2]), "forward: RuntimeError: .*cannot be multiplied"),
     ],
 )
@@ -360,9 +363,38 @@ def test_a_function_that_takes_a_collection_gets_it_whole_with_the_input_in_it()
     )
 
 
-def test_a_network_in_float32_is_watched_at_points_in_float64():
-    net, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)), X.double()
-    one = observe(only({"f": ""}, net), x)
-    expected = observe(only({"f": ""}, net), x.float())
+@pytest.mark.parametrize(
+    ("weights", "points"),
+    [
+        (torch.float32, torch.float64),
+        (torch.bfloat16, torch.float32),
+        (torch.bfloat16, torch.float64),
+    ],
+)
+def test_a_network_is_watched_at_points_that_are_finer_than_its_weights(weights, points):
+    net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).to(weights)
+    net.register_parameter("table", nn.Parameter(torch.ones(2, dtype=torch.float16)))
+    x = X.to(weights)
+    one, expected = (observe(only({"f": ""}, net), at) for at in (x.to(points), x))
     torch.testing.assert_close(one.singular_values, expected.singular_values, rtol=1e-5, atol=0)
-    assert one.condition_limit == expected.condition_limit
+    assert one.condition_limit == expected.condition_limit == 1 / (torch.finfo(weights).eps * 3)
+
+
+def test_norms_in_float32_between_layers_in_bfloat16_are_watched():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(3, 5).bfloat16(), Cast(nn.LayerNorm(5)), nn.Linear(5, 2).bfloat16()
+    )
+    observation = analyze(net, X)
+    assert observation.arithmetic == torch.bfloat16
+    expected = spectra_point_by_point(net, X.bfloat16())
+    np.testing.assert_allclose(observation.singular_values, expected, rtol=0, atol=0.02)
+
+
+class Cast(nn.Module):
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def forward(self, x):
+        return self.part(x.float()).to(x.dtype)
