@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -140,7 +141,9 @@ class Observation:
         )
         scalars = summarise(observation.quantities())
         for finding in observation.findings.values():
-            scalars |= finding.scalars(observation)
+            # NaN is what so few points cannot tell.
+            of_finding = finding.scalars(observation).items()
+            scalars |= {name: value for name, value in of_finding if not math.isnan(value)}
         return replace(observation, scalars=scalars)
 
     def __str__(self) -> str:

@@ -60,10 +60,9 @@ def truth(observation: Observation, *, title: str = "") -> Figure:
     ranks = thresholds.rank(sigmas[0]), observation.rank
     deficient = [rank.numpy()[finite] < observation.full_rank for rank in ranks]
     scalars = observation.scalars
-    facts += [
-        f"Jacobian off by {percent(scalars['jacobian_error_median'])} (median)",
-        f"rank correlation of κ {short(scalars['cond_rank_correlation'], 3)}",
-    ]
+    facts.append(f"Jacobian off by {percent(scalars['jacobian_error_median'])} (median)")
+    if (rho := scalars.get("cond_rank_correlation")) is not None:
+        facts.append(f"rank correlation of κ {short(rho, 3)}")
     left, below = 0.62, 0.5
     if inputs.shape[1] < 2 or not has_few_inputs(observation):
         page = style.sheet(left + SIDE + 1.6, below + SIDE + 0.22, title, facts)

@@ -56,10 +56,7 @@ class Runs(Finding):
         error = self._error(observation)
         if error is None:
             return {}
-        is_known = ~np.isnan(error)
-        spread = to_numpy(self.std)[is_known]
-        correlation = rank_correlation(spread, error[is_known]) if is_known.any() else 0.0
-        return {"spread_error_correlation": correlation}
+        return {"spread_error_correlation": rank_correlation(to_numpy(self.std), error)}
 
     def words(self, observation: Observed) -> str:
         """Say how far the condition numbers spread, and how much of their error that tells."""
@@ -71,9 +68,10 @@ class Runs(Finding):
         if isinstance(truth, Truth):
             words += (
                 f"; {truth.name} inside the {100 * COVERAGE:.0f} % error bar at "
-                f"{percent(scalars['log10_cond_coverage'])} of the points, rank correlation of "
-                f"spread and error {scalars['spread_error_correlation']:.2g}"
+                f"{percent(scalars['log10_cond_coverage'])} of the points"
             )
+            if (rho := scalars.get("spread_error_correlation")) is not None:
+                words += f", rank correlation of spread and error {rho:.2g}"
         return f"{words}."
 
     def columns(self, observation: Observed) -> dict[str, Array]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import expected_but_got
-from lightning_invert.watch.correlation import rank_correlation
+from lightning_invert.watch.correlation import MIN_POINTS, rank_correlation
 from lightning_invert.watch.finding import Finding, MapQuestion, Measurement, Observed
 from lightning_invert.watch.functions import FUNCTION, find_function
 from lightning_invert.watch.maps import MapError, WatchedMap
@@ -19,7 +19,7 @@ from lightning_invert.watch.numerals import counted, percent
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 from lightning_invert.watch.roughness import MAX_NUMBERS_CAST
-from lightning_invert.watch.scalars import Array, scalars_of
+from lightning_invert.watch.scalars import Array
 
 __all__ = ["AgainstTruth", "Fragile", "Truth"]
 
@@ -75,16 +75,14 @@ class Truth(Finding):
     def scalars(self, observation: Observed) -> dict[str, float]:
         """Return the rank correlation of the condition numbers, and which fragile points are found."""
         count = self.fragile(observation)
-        if not count.compared:
-            return {row.name: row.empty for row in scalars_of(self.key) if not row.quantity}
-        comparable = self.comparable(observation)
         conditions = (observation.condition, self.condition(observation))
-        log10 = (capped_log10(to_numpy(condition[comparable])) for condition in conditions)
+        log10 = (capped_log10(to_numpy(condition)) for condition in conditions)
+        vacuous = float(count.compared > 0)
         reported = count.found + count.false_alarms
         return {
             "cond_rank_correlation": rank_correlation(*log10, tie=TIE),
-            "fragile_precision": count.found / reported if reported else 1.0,
-            "fragile_recall": count.found / count.true if count.true else 1.0,
+            "fragile_precision": count.found / reported if reported else vacuous,
+            "fragile_recall": count.found / count.true if count.true else vacuous,
         }
 
     def words(self, observation: Observed) -> str:
@@ -94,11 +92,13 @@ class Truth(Finding):
         if not count.compared:
             return f"{self.name}: not known at any of the points."
         known = f" at {count.compared} of {points} points" if count.compared < points else ""
+        order = ""
+        if count.compared >= MIN_POINTS:
+            order = f", rank correlation of κ {scalars['cond_rank_correlation']:.3g}"
         sample = f"in a sample of {points} " if points < observation.num_points else ""
         return (
             f"{self.name}{known}: Jacobian off by {percent(scalars['jacobian_error_median'])} "
-            f"(median; 95th percentile {percent(scalars['jacobian_error_p95'])}), rank correlation "
-            f"of κ {scalars['cond_rank_correlation']:.3g}; {sample}"
+            f"(median; 95th percentile {percent(scalars['jacobian_error_p95'])}){order}; {sample}"
             f"{self._fragile_words(count, observation.thresholds.bands[0])}."
         )
 

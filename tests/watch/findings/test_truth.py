@@ -5,6 +5,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from lightning_invert import Thresholds
+from lightning_invert.report.figures import map_figures
 from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import Observation, observe
@@ -98,6 +99,15 @@ def test_points_without_a_number_are_left_out_with_their_truth():
     observation = judged(torch.tensor([1.0, 2.0, torch.nan]), truth)
     assert observation.scalars["jacobian_error_median"] == pytest.approx(0.3)
     assert observation.finite().findings["truth"].error.tolist() == pytest.approx([0.5, 0.1])
+
+
+@pytest.mark.parametrize("points", [1, 2, 3, 4])
+def test_so_few_points_are_in_no_order_that_says_anything(points):
+    kappa = torch.linspace(2, 9, points)
+    found = judged(kappa, from_kappa(kappa.flip(0).tolist()), inputs=torch.rand(points, 2))
+    assert "cond_rank_correlation" not in found.scalars
+    assert "rank correlation" not in str(found)
+    assert map_figures(found, names=["truth"])
 
 
 class Insisting(nn.Module):
