@@ -123,7 +123,10 @@ class InParts:
         for begin in range(0, count, size):
             y = self.function(*(part[begin : begin + size] for part in filled))
             if not _has_rows(y, size):
-                raise ValueError(f"Expected {size} rows.")
+                got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+                raise ValueError(
+                    f"Expected one row for each of the {size} points, but it returned {got}."
+                )
             parts.append(y)
         return torch.cat(parts)[:count]
 

@@ -34,16 +34,17 @@ def find_function(
     try:
         module = root.get_submodule(where)
     except AttributeError:
+        methods = _methods(root)
         with suppress(AttributeError):
             owner = root.get_submodule(path)
-            if callable(method := getattr(owner, attribute)):
+            if callable(method := getattr(owner, attribute, None)):
                 return method, owner
+            methods += [f"{path}.{name}" for name in _methods(owner) if owner is not root]
         paths = [path for path, _ in root.named_modules() if path]
         raise ValueError(
             f"Expected `{argument}` to be the path of a submodule or a method of "
-            f"{type(root).__name__}, but got {where!r}. There are the submodules "
-            f"{_listed(paths)}, and the methods {_listed(_methods(root))}."
-            f"{suggest(where, [*paths, *_methods(root)])}"
+            f"{type(root).__name__}, but got {where!r}. There are the submodules {_listed(paths)}, "
+            f"and the methods {_listed(methods)}.{suggest(where, [*paths, *methods])}"
         ) from None
     if not has_forward(module):
         raise ValueError(

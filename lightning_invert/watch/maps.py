@@ -295,7 +295,9 @@ class WatchedMap:
             "self(x.transpose(0, 1)).transpose(0, 1)` and write "
             f"maps={{{self.name!r}: {{'module': 'rows', 'input': lambda batch: batch[0].transpose(0, "
             "1)}}. Of a module with BatchNorm that keeps no statistics, or attention over the batch, "
-            "watch a part without.",
+            "watch a part without. Nodes of a graph mix by its edges: watch what comes behind those, "
+            f"maps={{{self.name!r}: {{'module': <path>, 'input': {{'module': <path of what takes the "
+            "edges>, 'input': <nodes>, 'context': [[<edges>]]}}}}.",
         )
 
     def _insists(self, how: str) -> str:

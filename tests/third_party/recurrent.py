@@ -141,7 +141,7 @@ class DeepARModel(nn.Module):
         self.rnn = nn.LSTM(REALS + 3, 8, batch_first=True)
         self.param_proj = nn.Linear(8, 2)
 
-    def lagged_rnn(self, feat_static_cat, feat_static_real, past_time_feat, past_target):
+    def unroll_lagged_rnn(self, feat_static_cat, feat_static_real, past_time_feat, past_target):
         static = torch.cat([self.embedder(feat_static_cat[:, 0]), feat_static_real], 1)
         scale = past_target.abs().mean(1, keepdim=True)
         static = static[:, None].expand(-1, PAST, -1)
@@ -151,7 +151,7 @@ class DeepARModel(nn.Module):
 
     def forward(self, feat_static_cat, feat_static_real, past_time_feat, past_target, samples=1):
         known = feat_static_cat, feat_static_real, past_time_feat, past_target
-        (loc, scale), *_ = self.lagged_rnn(*known)
+        (loc, scale), *_ = self.unroll_lagged_rnn(*known)
         return loc + scale * torch.randn(len(loc), samples)
 
 
@@ -165,7 +165,9 @@ class DeepAR(Fitted):
         return self.model.forward(*args, **kwargs)
 
     def step(self, batch):
-        (loc, scale), *_ = self.model.lagged_rnn(**{name: batch[name] for name in self.inputs})
+        (loc, scale), *_ = self.model.unroll_lagged_rnn(
+            **{name: batch[name] for name in self.inputs}
+        )
         scale = nn.functional.softplus(scale)
         return -torch.distributions.Normal(loc, scale).log_prob(batch["future_target"]).mean()
 
@@ -251,14 +253,14 @@ PROJECTS = [
         gluonts_rows,
         {
             "params": {
-                "module": "model.lagged_rnn",
+                "module": "model.unroll_lagged_rnn",
                 "input": "past_target",
                 "argument": 3,
                 "context": [["feat_static_cat"], ["feat_static_real"], ["past_time_feat"]],
                 "output": [0, 0],
             },
             "by names": {
-                "module": "model.lagged_rnn",
+                "module": "model.unroll_lagged_rnn",
                 "argument": "past_target",
                 "context": {
                     "feat_static_cat": "feat_static_cat",
@@ -269,7 +271,7 @@ PROJECTS = [
             },
         },
         (PAST, 1),
-        "gluonts 0.17.0, torch/model/deepar/module.py (DeepARModel.lagged_rnn), "
+        "gluonts 0.17.0, torch/model/deepar/module.py (DeepARModel.unroll_lagged_rnn), "
         "lightning_module.py (DeepARLightningModule)",
     ),
     Project(
