@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import zuko
+from torch import nn
+from torch.autograd.functional import jacobian
 
 from lightning_invert import Ensemble, ForwardInverseModule, SmoothMLP
 from lightning_invert.cli.main import main
 from lightning_invert.datamodules import ProblemDataModule
+from lightning_invert.watch.observation import observe
+from lightning_invert.watch.resolution import resolve_maps
 from tests.projects import quiet_trainer
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +70,23 @@ def test_every_snippet_runs(snippet, tmp_path, monkeypatch):
         warnings.simplefilter("ignore")
         runpy.run_path("snippet.py", run_name="__main__")
     torch.set_printoptions(profile="default")
+
+
+def test_the_flow_of_the_readme_is_a_real_one(tmp_path):
+    (snippet,) = re.findall(r"```python\n([^`]*def latent.*?)```", TEXT, re.DOTALL)
+    (method,) = re.findall(r"# .*: (def latent.*)", snippet)
+    (tmp_path / "snippet.py").write_text(f"{snippet}\n{method}")
+    names = runpy.run_path(tmp_path / "snippet.py")
+    flow = zuko.flows.NSF(3, 2, transforms=2, hidden_features=(16,), bins=4)
+    module = type("Module", (nn.Module,), {"latent": names["latent"]})()
+    module.flow, (x, c) = flow, (torch.randn(6, 3), torch.randn(6, 2))
+    (watched,) = resolve_maps({"latent": names["watch"].watcher.maps["latent"]}, module)
+    sigma = [
+        torch.linalg.svdvals(jacobian(lambda x, c=c: flow(c).transform(x), x).double())
+        for x, c in zip(x, c, strict=True)
+    ]
+    found = observe(watched, watched.take((x, c))).singular_values
+    torch.testing.assert_close(found, torch.stack(sigma), rtol=1e-4, atol=0)
 
 
 @pytest.fixture(scope="module")

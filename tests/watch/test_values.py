@@ -206,6 +206,19 @@ def test_codes_are_those_of_evaluation_whatever_the_mode_of_the_module():
     assert {tuple(row) for row in found.inputs.tolist()} == codes
 
 
+class MakesTensors(Autoencoder):
+    def encode(self, x):
+        return super().encode(torch.addmm(torch.zeros(5), x, torch.eye(5)))
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_codes_are_computed_as_the_trainer_computes(tmp_path, precision):
+    maps = {"decode": {"module": "decoder", "input": {"module": "encode"}}}
+    watch = InvertibilityCallback(maps, num_points=16, figures=False)
+    fit_project(tmp_path, watch, module=MakesTensors(), precision=precision)
+    assert watch.observations[0].shape == (5, 3)
+
+
 def test_codes_are_found_under_inference_mode_too(tmp_path):
     maps = {"decode": {"module": "decoder", "input": {"module": "encode"}}}
     watch = InvertibilityCallback(maps, num_points=16, figures=False)
