@@ -21,6 +21,7 @@ from lightning_invert.watch.finding import Question
 from lightning_invert.watch.functions import Call, parameters_of
 from lightning_invert.watch.parts import CALLED, Part, describe
 from lightning_invert.watch.points import Points
+from lightning_invert.watch.shards import advise_of_shards
 from lightning_invert.watch.surroundings import AS_IT_IS, Surroundings
 from lightning_invert.watch.voice import explain
 
@@ -136,6 +137,11 @@ class WatchedMap:
     def __call__(self, *arguments: Any) -> Tensor:
         """Evaluate the map, or raise MapError if it fails or returns no floating tensor."""
         y = self._result(arguments)
+        if isinstance(y, Tensor) and y.is_meta:
+            of_shards = advise_of_shards(self.owner, self.root)
+            raise MapError(
+                self.name, "forward", of_shards or "it returns a tensor without numbers."
+            )
         if not isinstance(y, Tensor) or not y.is_floating_point():
             raise MapError(
                 self.name,
@@ -271,6 +277,8 @@ class WatchedMap:
 
     def _advise(self, error: Exception) -> str:
         advice = explain(error)
+        if of_shards := advise_of_shards(self.owner, self.root):
+            return f"{of_shards} (It said: {advice})"
         if isinstance(error, TypeError) and " missing " in advice:
             advice += (
                 f" Say what else of the batch it takes: maps={{{self.name!r}: {{..., 'context': "
