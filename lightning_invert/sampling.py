@@ -46,14 +46,6 @@ class StreamSample:
                 "Expected the inputs of all watched maps to have one row for each point of a "
                 f"batch, but got {lengths} rows."
             )
-        for name, rows in batch.items():
-            if name in self._rows and rows.shape[1:] != self._rows[name].shape[1:]:
-                raise ValueError(
-                    f"Expected the input of map {name!r} to have the same shape in every batch, "
-                    f"but got {tuple(rows.shape)} after rows of shape "
-                    f"{tuple(self._rows[name].shape[1:])}. Pad or crop it: maps={{{name!r}: "
-                    "{'module': ..., 'input': <callable>}}."
-                )
         size = next(iter(lengths.values()))
         new_keys = torch.rand(size, generator=self._generator, dtype=torch.float64)
         keys = torch.cat([self._keys, new_keys])

@@ -28,7 +28,7 @@ ARROWS = {
     "deploy": {"jacobians", "pair", "solver", "tables", "variables"},
     "problems": {"jacobians", "variables"},
     "datamodules": {"problems", "tables", "variables"},
-    "callbacks": {"jacobians", "report", "tables", "watch"},
+    "callbacks": {"jacobians", "report", "sampling", "tables", "watch"},
     "analysis": {"jacobians", "report", "sampling", "tables", "variables", "watch"},
     "__main__": {"cli"},
 }

@@ -77,12 +77,6 @@ def test_tensors_of_different_length_are_refused():
         StreamSample(10, seed=0).add({"x": torch.zeros(3, 1), "y": torch.zeros(4, 1)})
 
 
-def test_a_shape_that_changes_between_batches_is_said_to():
-    sample = feed(StreamSample(10, seed=0), torch.zeros(5, 3), 5)
-    with pytest.raises(ValueError, match=r"map 'x' .* \(4, 7\) after rows of shape \(3,\)"):
-        sample.add({"x": torch.zeros(4, 7), "index": torch.zeros(4, 1)})
-
-
 def test_a_sample_goes_on_from_its_state():
     rows = torch.randn(600, 3)
     unbroken = feed(StreamSample(50, seed=0), rows, 16).rows()["x"]

@@ -55,6 +55,8 @@ class PointSource:
         for batch in self._batches:
             whole = isinstance(batch, Tensor) and not self._watched.contexts
             points = Points.of([batch]) if whole else self._watched.take(batch)
+            if points is None:
+                continue
             x, size = points.inputs, max(size, len(points))
             # The last batch may be smaller than what the map takes; a tensor may be no batch.
             points = replace(points, frame=replace(points.frame, sizes=(size, *POWERS)))

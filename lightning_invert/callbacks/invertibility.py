@@ -9,18 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch.utils.data import DataLoader, IterableDataset
-
 from lightning_invert.callbacks.base import Callback
+from lightning_invert.callbacks.batches import is_merged, peek
 from lightning_invert.callbacks.validations import is_last_validation, why_never_validated
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK
 from lightning_invert.report.display import Display
 from lightning_invert.report.loggers import logger_step
 from lightning_invert.report.tags import scalars_by_tag
+from lightning_invert.sampling import gather_objects
 from lightning_invert.watch.history import Record, record, remember
-from lightning_invert.watch.isolation import isolated
 from lightning_invert.watch.look import Look, Memory
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import Observation
@@ -229,28 +227,36 @@ class InvertibilityCallback(Callback):
             return
         self._tried = True
         try:
-            self._try(trainer, pl_module, batch)
+            self._try(trainer, pl_module, batch, raises="all")
         except MapError:
             # Batches of training may be of another form than those of validation, which count.
-            batch = _peek(trainer, pl_module)
-            self._tried = batch is not None
+            batch = peek(trainer, pl_module)
             if batch is not None:
                 self._try(trainer, pl_module, batch)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a look if this validation is watched."""
         if trainer.sanity_checking:
-            dataloaders = len(trainer.num_sanity_val_batches)
-            self._look = self._begin(trainer, pl_module, dataloaders, trial=True)
+            batches = trainer.num_sanity_val_batches
+            self._look = self._begin(trainer, pl_module, batches, trial=True)
             return
-        strict = False
         if _is_fitting(trainer):
             number, self._validations = self._validations, self._validations + 1
             if not self._schedule.is_due(number) and not is_last_validation(trainer):
                 return
-            # Maps that could not be tried before the first step are tried now.
-            strict, self._tried = not self._tried, True
-        self._look = self._begin(trainer, pl_module, len(trainer.num_val_batches), strict=strict)
+        self._look = self._begin(trainer, pl_module, trainer.num_val_batches)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Hold the parts of the batch, which a step may take out of it."""
+        if self._look is not None:
+            self._look.hold(batch)
 
     def on_validation_batch_end(
         self,
@@ -277,8 +283,9 @@ class InvertibilityCallback(Callback):
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a look."""
-        self._look = self._begin(trainer, pl_module, len(trainer.num_test_batches))
+        self._look = self._begin(trainer, pl_module, trainer.num_test_batches)
 
+    on_test_batch_start = on_validation_batch_start
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
     on_test_end = on_validation_end
@@ -308,20 +315,22 @@ class InvertibilityCallback(Callback):
     # Looks.
 
     def _begin(
-        self, trainer: Trainer, pl_module: LightningModule, dataloaders: int, **how: bool
+        self, trainer: Trainer, pl_module: LightningModule, batches: Sequence[Any], **how: Any
     ) -> Look:
         return self.watcher.begin(
             pl_module,
             **how,
-            dataloaders=dataloaders,
+            dataloaders=1 if is_merged(trainer) else len(batches),
             when=(trainer.current_epoch, trainer.global_step),
             process=trainer.global_rank,
-            gather=partial(_gather, trainer.world_size) if trainer.world_size > 1 else None,
+            gather=partial(gather_objects, world_size=trainer.world_size)
+            if trainer.world_size > 1
+            else None,
             surroundings=self._surroundings,
         )
 
-    def _try(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        look = self._begin(trainer, pl_module, 1, trial=True)
+    def _try(self, trainer: Trainer, pl_module: LightningModule, batch: Any, **how: Any) -> None:
+        look = self._begin(trainer, pl_module, [batch], trial=True, **how)
         look.offer(batch)
         look.read(pl_module.device)
 
@@ -367,30 +376,5 @@ class InvertibilityCallback(Callback):
             self._voice.info(f"the last look lacks {sentence(of_maps)}")
 
 
-def _peek(trainer: Trainer, pl_module: LightningModule) -> Any:
-    """Return a batch of validation, if one can be had without a trace."""
-    trainer.fit_loop.epoch_loop.val_loop.setup_data()
-    loader: Any = trainer.val_dataloaders
-    loader = loader[0] if isinstance(loader, list | tuple) and loader else loader
-    if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset):
-        return None
-    state = loader.generator and loader.generator.get_state()
-    with isolated(pl_module):
-        batch = next(iter(loader), None)
-    if state is not None:
-        loader.generator.set_state(state)
-    if batch is None:
-        return None
-    batch = trainer.precision_plugin.convert_input(batch)
-    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-
-
 def _is_fitting(trainer: Trainer) -> bool:
     return trainer.state.fn == "fit"
-
-
-def _gather(world_size: int, mine: Any) -> list[Any]:
-    """Return what every process passes here."""
-    everywhere: list[Any] = [None] * world_size
-    torch.distributed.all_gather_object(everywhere, mine)
-    return everywhere

@@ -5,39 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.jacobians.independence import MixedRowsError
 from lightning_invert.jacobians.work import Plan
-from lightning_invert.sampling import StreamSample
 from lightning_invert.watch.advice import advise
 from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.isolation import isolated
 from lightning_invert.watch.maps import MapError, WatchedMap
 from lightning_invert.watch.observation import Observation
-from lightning_invert.watch.points import Frame, Points
+from lightning_invert.watch.parts import NoSuchPart
+from lightning_invert.watch.point_sample import Gather, PointSample, SampledPoints
+from lightning_invert.watch.points import Points, Shape
 from lightning_invert.watch.roughness import ROUGH
 from lightning_invert.watch.voice import Voice, explain, sentence
 
-__all__ = ["Gather", "Look", "Memory"]
-
-Gather: TypeAlias = Callable[[Any], Sequence[Any]]
-"""Returns what every process passed to it, in the same order on each."""
+__all__ = ["Look", "Memory", "Raises"]
 
 Inspect: TypeAlias = Callable[[WatchedMap, Points, Tensor | None, str], Observation]
 """Looks at a map at some points: (map, points, outcomes, dataloader) -> observation."""
 
-Raises: TypeAlias = Literal["all", "lasting", "none"]
-"""Which failures are raised: those that would come again, whatever the batch and the machine's state,
-are lasting."""
+MapAndShape: TypeAlias = tuple[str, Shape]
 
-TRANSIENT = (torch.OutOfMemoryError, torch.linalg.LinAlgError, MemoryError, MixedRowsError)  # type: ignore[attr-defined]
-"""Errors that end no fit: those that any map may raise now and then, and that of a map which works but
-has no Jacobians."""
+Taken: TypeAlias = tuple[Points, Tensor | None]
+"""Points of a batch, and their outcomes."""
+
+Raises: TypeAlias = Literal["all", "lasting", "none"]
+"""Which failures are raised: lasting ones are those of a map that names a part that there is not."""
 
 
 class Failure(NamedTuple):
@@ -46,8 +43,15 @@ class Failure(NamedTuple):
     part: str
     why: str
     kind: str
-    is_transient: bool
+    is_lasting: bool
     cause: BaseException | None
+
+    @classmethod
+    def of(cls, error: Exception, part: str) -> Failure:
+        """Describe what was raised, by default because of a part."""
+        cause = error.__cause__ if isinstance(error, MapError) and error.__cause__ else error
+        part, why = getattr(error, "part", part), getattr(error, "why", None) or explain(error)
+        return cls(part, why, type(cause).__name__, isinstance(cause, NoSuchPart), cause)
 
 
 @dataclass
@@ -58,13 +62,13 @@ class Memory:
     named: bool = False  # whether the user or the module named the maps
     given_up: bool = False  # whether the default map cannot be watched: then nothing is
     missing: dict[str, str] = field(default_factory=dict)  # map -> why the last look lacks it
-    num_outputs: dict[str, int] = field(default_factory=dict)  # m of each map looked at before
-    # Maps that treat the rows of a batch independently.
-    checked: set[str] = field(default_factory=set)
-    # The coarsest dtype that computes in each.
-    arithmetic: dict[str, torch.dtype | None] = field(default_factory=dict)
-    plans: dict[str, Plan] = field(default_factory=dict)  # how hard to look at each map
-    num_outcomes: dict[str, int] = field(default_factory=dict)  # that the solver may try to reach
+    watched: set[str] = field(default_factory=set)  # names of maps that were looked at before
+    # By the name of a map and the shape of its points:
+    num_outputs: dict[MapAndShape, int] = field(default_factory=dict)  # m
+    checked: set[MapAndShape] = field(default_factory=set)  # maps that treat rows independently
+    arithmetic: dict[MapAndShape, torch.dtype | None] = field(default_factory=dict)  # the coarsest
+    plans: dict[MapAndShape, Plan] = field(default_factory=dict)  # how hard to look
+    num_outcomes: dict[MapAndShape, int] = field(default_factory=dict)  # that may be reached for
     # Kind of roughness -> maps, of which the user was not told yet.
     rough: dict[str, list[str]] = field(default_factory=dict)
 
@@ -80,50 +84,68 @@ class Look:
     root: nn.Module  # owns the maps
     maps: Sequence[WatchedMap]
     # For each dataloader, or for all together: name of a map -> its sample. Empty: the look is over.
-    samples: Sequence[Mapping[str, StreamSample]]
+    samples: Sequence[Mapping[str, PointSample]]
     _: KW_ONLY
     inspect: Inspect
     memory: Memory
     voice: Voice
     raises: Raises = "none"
+    is_trial: bool = False
     gather: Gather | None = None  # how several processes exchange values; None: there is one
     error: InitVar[Exception | None] = None  # why the default map was not found
     seconds: float = 0.0  # what taking batches in has cost
-    failures: dict[str, Failure] = field(default_factory=dict)
-    frames: dict[str, Frame] = field(default_factory=dict)
     # One of those that the default map was tried on, to show what it consists of.
     batch: Any = None
+    held: tuple[Any, dict[str, Taken]] | None = None  # the batch that is under way, and its parts
+    gaps: dict[str, Failure] = field(default_factory=dict)  # why a map had no points in a batch
+    failures: dict[str, Failure] = field(default_factory=dict)
 
     def __post_init__(self, error: Exception | None) -> None:
         if error is not None:
-            self._fail("forward", "forward", error)
+            self.failures["forward"] = Failure.of(error, "forward")
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Leave a look out of any copy of what holds it: it cannot go on elsewhere."""
         return type(None), ()
 
-    def offer(self, batch: Any, dataloader: int = 0) -> None:
-        """Offer the points of a batch to the sample, or raise MapError if that is to be raised.
-
-        Several processes raise only when they :meth:`read`, all together.
-        """
+    def hold(self, batch: Any) -> None:
+        """Hold the parts of a batch until it is offered: a step may take them out of it."""
         if not self.samples:
             return
         begun = time.monotonic()
-        if not (self.memory.named or self.memory.num_outputs):
+        if not (self.memory.named or self.memory.watched):
             self.batch = batch
-        samples = self.samples[dataloader if len(self.samples) > 1 else 0]
+        parts: dict[str, Taken] = {}
         runs_code = any(watched.runs_code for watched in self.maps)
         with isolated(self.root, weights=False) if runs_code else nullcontext():
             for watched in self.maps:
-                if watched.name not in self.failures:
-                    try:
-                        self._add(samples[watched.name], watched, batch)
-                    except Exception as error:  # noqa: BLE001  # whatever it is
-                        self._fail(watched.name, "input", error)
+                try:
+                    if (points := watched.take(batch)) is not None:
+                        reach = watched.question(Reach)
+                        outcomes = None if reach is None else reach.take(batch, watched.root)
+                        parts[watched.name] = points, outcomes
+                except Exception as error:  # noqa: BLE001  # whatever it is: others may have points
+                    self._note_gap(watched.name, error)
+        self.held = batch, parts
         self.seconds += time.monotonic() - begun
-        if self.failures and self.gather is None and (self._is_raised() or not self.maps):
-            self._settle()
+
+    def offer(self, batch: Any, dataloader: int = 0) -> None:
+        """Offer the points of a batch to the sample: its parts as they were held, or as they are."""
+        if not self.samples:
+            return
+        if self.held is None or self.held[0] is not batch:
+            self.hold(batch)
+        assert self.held is not None
+        begun = time.monotonic()
+        # Of their numbers those that a step left: where it changes them, its forward sees them changed.
+        (_, parts), self.held = self.held, None
+        samples = self.samples[dataloader if len(self.samples) > 1 else 0]
+        for name, (points, outcomes) in parts.items():
+            try:
+                samples[name].add(points, outcomes)
+            except Exception as error:  # noqa: BLE001
+                self._note_gap(name, error)
+        self.seconds += time.monotonic() - begun
 
     def read(self, device: torch.device | str | None = None) -> list[Observation]:
         """Look at all maps at the sampled points; this ends the look.
@@ -135,15 +157,20 @@ class Look:
         samples, self.samples = self.samples, ()
         if not samples:
             return []
+        parts = [f"dataloader_{i}" for i in range(len(samples))] if len(samples) > 1 else [""]
         observations: list[Observation] = []
         with isolated(self.root, *(owner for watched in self.maps for owner in watched.owners)):
-            self._share_failures()
-            self._warn_of_no_points(samples)
-            for number, of_maps in enumerate(samples):
-                part = f"dataloader_{number}" if len(samples) > 1 else ""
-                for watched in self.maps:
-                    if watched.name not in self.failures:
-                        observations += self._look_at(watched, of_maps[watched.name], part, device)
+            # Every process looks at all points of the common sample: it is small, and processes that
+            # share a module's weights (FSDP) have to call it equally often.
+            chosen = [
+                (part, watched, of_maps[watched.name].choose(self.gather))
+                for part, of_maps in zip(parts, samples, strict=True)
+                for watched in self.maps
+            ]
+            self._find_gaps(chosen)
+            for part, watched, sampled in chosen:
+                if sampled is not None and watched.name not in self.failures:
+                    observations += self._look_at(watched, sampled, part, device)
             self._share_failures()
         self._tell_of_roughness()
         failed = self._settle()
@@ -156,49 +183,51 @@ class Look:
                 self.memory.missing[watched.name] = "it got no points"
         return found
 
-    def _add(self, sample: StreamSample, watched: WatchedMap, batch: Any) -> None:
-        points = watched.take(batch)
-        known = self.frames.get(watched.name, points.frame)
-        # The last batch may be smaller than what the map takes.
-        sizes = max(points.frame.sizes, known.sizes)
-        self.frames[watched.name] = replace(points.frame, sizes=sizes)
-        keys = [watched.name, *(f"{watched.name}, context {i}" for i in range(len(points.context)))]
-        rows = dict(zip(keys, points.rows, strict=True))
-        if (reach := watched.question(Reach)) is not None:
-            rows[f"{watched.name}, outcomes"] = reach.take(batch, watched.root)
-        sample.add(rows)
+    def _note_gap(self, name: str, error: Exception) -> None:
+        # Without the cause, whose traceback would hold the batch.
+        self.gaps[name] = Failure.of(error, "input")._replace(cause=None)
+
+    def _find_gaps(self, chosen: Sequence[tuple[str, WatchedMap, SampledPoints | None]]) -> None:
+        """Let maps fail that had points in no batch, for a reason; tell of other gaps."""
+        filled = {watched.name for _, watched, sampled in chosen if sampled is not None}
+        self.failures |= {
+            name: gap
+            for name, gap in self.gaps.items()
+            if name not in filled or (self.raises == "all" and not gap.is_lasting)
+        }
+        self._share_failures()
+        for part, watched, sampled in () if self.is_trial else chosen:
+            name, where = watched.name, part and f" of {part}"
+            gap = self.gaps.get(name)
+            if sampled is not None and gap is not None and not gap.is_lasting:
+                self.voice.warn(
+                    f"some batches have no points of map {name!r}, because of its {gap.part}: "
+                    f"{sentence(gap.why)} They are left out. This is said once.",
+                    once=("batches", name),
+                )
+            if sampled is None and not self.failures:
+                self.voice.warn(
+                    f"there are no points{where} for map {name!r}. Nothing is logged there.",
+                    once=("no points", name, part),
+                )
+            elif sampled is not None and sampled.num_left_out:
+                self.voice.warn(
+                    f"the points of map {name!r}{where} have several shapes. It is watched at those of "
+                    f"the most frequent, {tuple(sampled.points.inputs.shape[1:])}; the other "
+                    f"{sampled.num_left_out} points are left out. Pad or crop them, for all to count. "
+                    "This is said once.",
+                    once=("shapes", name, part),
+                )
 
     def _look_at(
-        self,
-        watched: WatchedMap,
-        sample: StreamSample,
-        part: str,
-        device: torch.device | str | None,
+        self, watched: WatchedMap, sampled: SampledPoints, part: str, device: Any
     ) -> list[Observation]:
-        frame = self.frames.get(watched.name)
-        if self.gather is not None:
-            # Every process looks at all points of the common sample: it is small, and processes that
-            # share a module's weights (FSDP) have to call it equally often.
-            sample.merge(self.gather)
-            frame = next((f for f in self.gather(frame) if f is not None), None)
-        if len(sample) == 0 or frame is None:
-            return []
+        points, outcomes, _ = sampled
         try:
-            inputs, *context = sample.rows().values()
-            outcomes = context.pop() if watched.question(Reach) else None
-            points = Points(inputs, tuple(context), frame).to(device)
-            return [self.inspect(watched, points, outcomes, part)]
+            return [self.inspect(watched, points.to(device), outcomes, part)]
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
-            self._fail(watched.name, "forward", error)
+            self.failures[watched.name] = Failure.of(error, "forward")
             return []
-
-    def _warn_of_no_points(self, samples: Sequence[Mapping[str, StreamSample]]) -> None:
-        own = [any(map(len, of_maps.values())) for of_maps in samples]
-        of_all = [own] if self.gather is None else self.gather(own)
-        for number, filled in enumerate(zip(*of_all, strict=True)):
-            if not any(filled) and not self.failures:
-                where = f" of dataloader_{number}" if len(samples) > 1 else ""
-                self.voice.warn(f"there were no points{where} in this epoch. Nothing is logged.")
 
     def _tell_of_roughness(self) -> None:
         """Tell, of all maps together, whose Jacobian differs from that of what it learned."""
@@ -207,17 +236,6 @@ class Look:
             self.voice.info(ROUGH[kind].format(", ".join(map(repr, names))), once=(kind, *names))
 
     # Failures.
-
-    def _fail(self, name: str, part: str, error: Exception) -> None:
-        cause = error.__cause__ if isinstance(error, MapError) and error.__cause__ else error
-        part, why = getattr(error, "part", part), getattr(error, "why", None) or explain(error)
-        kind, is_transient = type(cause).__name__, isinstance(cause, TRANSIENT)
-        self.failures[name] = Failure(part, why, kind, is_transient, cause)
-
-    def _is_raised(self) -> bool:
-        if self.raises == "lasting":
-            return not all(failure.is_transient for failure in self.failures.values())
-        return self.raises == "all"
 
     def _share_failures(self) -> None:
         """Let every process take the same decision: those left alone would wait without end."""
@@ -231,15 +249,14 @@ class Look:
 
     def _settle(self) -> set[str]:
         """Raise the failures or tell the user, and return the names of the maps that failed."""
-        is_raised = self._is_raised()
         failures, self.failures = self.failures, {}  # an error holds on to all that there was
         for name, failure in failures.items():
-            if is_raised:
-                self.samples = ()
+            if self.raises == "all" or (self.raises == "lasting" and failure.is_lasting):
                 speaker = self.voice.speaker
                 raise MapError(name, failure.part, failure.why, speaker) from failure.cause
+        for name, failure in failures.items():
             self.memory.missing[name] = failure.why
-            if self.memory.named or name in self.memory.num_outputs:
+            if self.memory.named or name in self.memory.watched:
                 self.voice.warn(
                     f"map {name!r} cannot be watched, because of its {failure.part}: "
                     f"{sentence(failure.why)} The map is missing from this look; training goes on. "

@@ -119,9 +119,11 @@ class WatchedMap:
             for step in part.steps
         )
 
-    def take(self, batch: Any) -> Points:
-        """Take the map's points out of a batch, or raise MapError if there are none."""
+    def take(self, batch: Any) -> Points | None:
+        """Take the map's points out of a batch, None if they are None; or raise MapError."""
         inputs = self._find("input", self.inputs, batch)
+        if any(x is None for x in inputs):
+            return None
         for x in inputs:
             if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
                 raise MapError(

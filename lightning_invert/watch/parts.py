@@ -9,7 +9,15 @@ from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
-__all__ = ["Part", "describe", "leaves", "parse_part", "parse_parts", "required_arguments"]
+__all__ = [
+    "NoSuchPart",
+    "Part",
+    "describe",
+    "leaves",
+    "parse_part",
+    "parse_parts",
+    "required_arguments",
+]
 
 P = TypeVar("P")
 Step: TypeAlias = "int | str | Callable[..., Any]"
@@ -20,6 +28,10 @@ CALLED = "()"
 MAX_DEPTH = 4
 MAX_LEAVES = 24
 """Of a batch that is described: nobody reads more."""
+
+
+class NoSuchPart(ValueError):
+    """Something has no part of a name: no such index, key or attribute."""
 
 
 class Part:
@@ -34,7 +46,7 @@ class Part:
         self.steps = tuple(steps)
 
     def __call__(self, whole: Any, module: nn.Module | None = None) -> Any:
-        """Return the part, or raise ValueError if a step leads nowhere."""
+        """Return the part, None of what is None, or raise NoSuchPart if a step leads nowhere."""
         for step in self.steps:
             whole = self._follow(whole, step, module)
         return whole
@@ -43,6 +55,8 @@ class Part:
         if callable(step):
             takes_two = len(required_arguments(step)) == 2
             return step(whole, module) if takes_two else step(whole)
+        if whole is None:  # so loaders fill in for one that has run out
+            return None
         try:
             return whole[step]
         except (KeyError, IndexError, TypeError, AttributeError):
@@ -50,7 +64,7 @@ class Part:
                 part = getattr(whole, name)
                 return part() if step.endswith(CALLED) else part
         several = f" (write several parts as {[[s] for s in self.steps]})"
-        raise ValueError(
+        raise NoSuchPart(
             f"Expected `{self.where}` to be an index, key or attribute of {describe(whole)}, but "
             f"got {step!r}{several if len(self.steps) > 1 else ''}."
         )

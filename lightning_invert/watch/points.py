@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
@@ -12,7 +12,10 @@ from torch import Tensor
 
 from lightning_invert.jacobians.evaluation import in_parts, plain
 
-__all__ = ["Frame", "Points"]
+__all__ = ["Frame", "Points", "Shape"]
+
+Shape: TypeAlias = tuple[torch.Size, ...]
+"""Of one point: of its inputs and of each further tensor that has a row for it."""
 
 
 class _Place(NamedTuple):
@@ -99,6 +102,11 @@ class Points:
     def rows(self) -> list[Tensor]:
         """All tensors that have a row for each point, the inputs first."""
         return [self.inputs, *self.context]
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of one point."""
+        return tuple(row.shape[1:] for row in self.rows)
 
     def with_rows(self, rows: Sequence[Tensor]) -> Points:
         """Return other points of the same frame."""

@@ -19,13 +19,13 @@ from lightning_invert.jacobians.evaluation import with_context
 from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.jacobians.thresholds import Thresholds
-from lightning_invert.jacobians.work import MAX_WORK, flops_of, plan
-from lightning_invert.sampling import StreamSample
+from lightning_invert.jacobians.work import MAX_WORK, Plan, flops_of, plan
 from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.findings.truth import AgainstTruth
-from lightning_invert.watch.look import Gather, Look, Memory, Raises
+from lightning_invert.watch.look import Look, Memory, Raises
 from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
+from lightning_invert.watch.point_sample import Gather, PointSample
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.resolution import parse_maps, resolve_maps
 from lightning_invert.watch.roughness import roughness
@@ -123,8 +123,8 @@ class Watcher:
         self,
         root: nn.Module,
         *,
-        trial: bool = False,  # look at two points only, and strictly
-        strict: bool = False,  # raise what fails in a named map, unless it may work the next time
+        trial: bool = False,  # look at two points only
+        raises: Raises | None = None,  # which failures; in a trial of named maps the lasting ones
         dataloaders: int = 1,
         when: tuple[int, ...] = (),  # differs from look to look: seeds a fresh sample
         process: int = 0,
@@ -141,10 +141,10 @@ class Watcher:
         )
         num_points = min(POINTS_OF_A_TRIAL, self.num_points) if trial else self.num_points
         samples = [
-            {name: StreamSample(num_points, seed=int(seed)) for name in self.memory.names}
+            {name: PointSample(num_points, seed=int(seed)) for name in self.memory.names}
             for seed in seeds
         ]
-        lasting: Raises = "lasting" if self.memory.named and (trial or strict) else "none"
+        lasting: Raises = "lasting" if self.memory.named and trial else "none"
         return Look(
             root,
             maps,
@@ -152,7 +152,8 @@ class Watcher:
             inspect=partial(self._inspect, trial=trial),
             memory=self.memory,
             voice=self.voice,
-            raises="all" if self.on_error == "raise" else lasting,
+            raises="all" if self.on_error == "raise" else raises or lasting,
+            is_trial=trial,
             gather=gather,
             error=error,
         )
@@ -198,21 +199,21 @@ class Watcher:
         trial: bool,
     ) -> Observation:
         """Look at a map at some points, as hard as ``max_work`` allows, and tell what is unusual."""
-        name, memory = watched.name, self.memory
-        is_new = name not in memory.num_outputs
+        name, memory, key = watched.name, self.memory, (watched.name, points.shape)
+        is_new = key not in memory.num_outputs
         if is_new:
             self._warn_of_noise(watched, points[:2])
-        if self.max_work is not None and name not in memory.plans:
+        if self.max_work is not None and key not in memory.plans:
             self._plan(watched, points[:1], self.max_work)
         if not trial:
-            self._tell_of_few_points(name, len(points))
+            self._tell_of_few_points(len(points), memory.plans.get(key))
         effort, num_points = Effort(), len(points)
-        if name in memory.plans:
-            chosen = memory.plans[name]
+        if key in memory.plans:
+            chosen = memory.plans[key]
             points = points[: chosen.num_points]
             effort = Effort(chosen.formed, chosen.probes, chosen.steps)
         if outcomes is not None:
-            outcomes = outcomes[: min(len(points), memory.num_outcomes.get(name, len(points)))]
+            outcomes = outcomes[: min(len(points), memory.num_outcomes.get(key, len(points)))]
         observation = observe(
             watched,
             points,
@@ -220,17 +221,17 @@ class Watcher:
             thresholds=self.thresholds,
             scale=self.scale,
             precision=self.precision,
-            num_outputs=memory.num_outputs.get(name),
-            arithmetic=memory.arithmetic.get(name),
+            num_outputs=memory.num_outputs.get(key),
+            arithmetic=memory.arithmetic.get(key),
             part=part,
             outcomes=outcomes if outcomes is not None and len(outcomes) else None,
-            check=name not in memory.checked,
+            check=key not in memory.checked,
         )
-        memory.num_outputs[name] = observation.shape[0]
-        memory.arithmetic[name] = observation.arithmetic
+        memory.num_outputs[key] = observation.shape[0]
+        memory.watched.add(name)
+        memory.arithmetic[key] = observation.arithmetic
         if not trial:  # rows of a trial are too few to tell
-            memory.checked.add(name)
-        if not trial:
+            memory.checked.add(key)
             self._tell_of_bound(observation, num_points)
         self._tell_of_gaps(watched, observation)
         if is_new and observation.formed:
@@ -246,13 +247,13 @@ class Watcher:
             m, n = count_outputs(function, point.inputs), point.inputs.numel()
             flops = flops_of(function, point.inputs)
         chosen = plan(flops, (m, n), self.num_points, max_work=max_work)
-        self.memory.plans[watched.name] = chosen
+        key = watched.name, point.shape
+        self.memory.plans[key] = chosen
         if self.reachable_steps is not None:
             # A step forms a Jacobian, as the look does; and the solver evaluates the start.
             bound = max_work / (1 + self.reachable_steps)
             reaching = plan(flops, (m, n), self.num_points, max_work=bound)
-            num_outcomes = reaching.num_points if reaching.formed else 0
-            self.memory.num_outcomes[watched.name] = num_outcomes
+            self.memory.num_outcomes[key] = reaching.num_points if reaching.formed else 0
 
     # Messages.
 
@@ -266,8 +267,7 @@ class Watcher:
                 once=("noise", watched.name),
             )
 
-    def _tell_of_few_points(self, name: str, num_points: int) -> None:
-        chosen = self.memory.plans.get(name)
+    def _tell_of_few_points(self, num_points: int, chosen: Plan | None) -> None:
         if num_points < min(self.num_points, chosen.num_points if chosen else self.num_points):
             self.voice.info(
                 f"there are only {num_points} points, fewer than num_points={self.num_points}. All of "

@@ -20,35 +20,74 @@ def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
     assert state_of(module) == before
 
 
+NOWHERE = {
+    "no such key": {"module": "", "input": "x"},
+    "no such index": {"module": "", "input": 7},
+    "no such key of a part": {"module": "", "input": [0, "x"]},
+    "no such context": {"module": "", "input": 0, "context": [[1], ["c"]]},
+    "no such outcomes": {"module": "", "reach": {"inverse": nn.Linear(3, 5), "outcomes": 9}},
+    "no such output": {"module": "", "output": "logits"},
+}
+
+
+@pytest.mark.parametrize("sanity_checks", [0, 2])
+@pytest.mark.parametrize("entry", NOWHERE.values(), ids=NOWHERE)
+def test_a_part_that_no_batch_has_is_an_error_before_the_first_step(tmp_path, entry, sanity_checks):
+    module, options = Foreign(), {"num_sanity_val_steps": sanity_checks}
+    steps = 1 if "reach" in entry else None
+    watch = InvertibilityCallback({"works": "encoder", "mine": entry}, reachable_steps=steps)
+    with pytest.raises(MapError, match=r"InvertibilityCallback: map 'mine' .*but got '?[x7c9l]"):
+        fit_project(tmp_path, watch, module=module, **options)
+    assert module.trainer.global_step == 0
+
+
+TRIED_AT = []
+
+
 class Wrong(Foreign):
     def __init__(self, wrong):
         super().__init__()
         self.wrong = wrong
 
     def watched(self, x):
+        TRIED_AT.append(self.trainer.global_step)
         return self.wrong(self.encoder(x))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (torch.sum, "one row for each"),
-        (torch.detach, "carries a gradient"),
-        (lambda y: (y > 0).float(), "operation that cannot be differentiated"),
-        (lambda y: y.argmax(1), "output: .* dtype torch.int64"),
-        (lambda y: (y, y), "output: .* returned a tuple .*'output'"),
-    ],
-)
+def raising(error):
+    def function(_):
+        raise error
+
+    return function
+
+
+WRONG = {
+    "one row for each": torch.sum,
+    "carries a gradient": torch.detach,
+    "operation that cannot be differentiated": lambda y: (y > 0).float(),
+    "output: .* dtype torch.int64": lambda y: y.argmax(1),
+    "output: .* returned a tuple .*'output'": lambda y: (y, y),
+    "no room": raising(torch.OutOfMemoryError("no room")),
+    "a pole": raising(ValueError("a pole")),
+    "same dtype": lambda y: y @ torch.ones(3, 2, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize(("words", "wrong"), WRONG.items(), ids=WRONG)
 @pytest.mark.parametrize("sanity_checks", [0, 2])
-def test_a_named_map_that_cannot_be_watched_is_an_error_before_the_first_step(
+def test_a_named_map_that_fails_is_said_before_the_first_step_and_ends_no_fit(
     tmp_path, wrong, words, sanity_checks
 ):
+    TRIED_AT.clear()
     module = Wrong(wrong)
-    watch = InvertibilityCallback(maps={"mine": module.watched})
-    options = {"num_sanity_val_steps": sanity_checks, "check_val_every_n_epoch": 5, "max_epochs": 9}
-    with pytest.raises(MapError, match=rf"InvertibilityCallback: map 'mine' .*{words}"):
-        fit_project(tmp_path, watch, module=module, **options)
-    assert module.trainer.global_step == 0
+    watch = InvertibilityCallback(maps={"mine": module.watched, "works": "encoder"}, figures=False)
+    options = {"num_sanity_val_steps": sanity_checks, "max_epochs": 2}
+    with pytest.warns(UserWarning, match=rf"InvertibilityCallback: map 'mine' .*{words}") as caught:
+        trainer = fit_project(tmp_path, watch, module=module, **options)
+    assert sum("map 'mine'" in str(warning.message) for warning in caught) == 1
+    assert 0 in TRIED_AT
+    assert trainer.current_epoch == 2
+    assert list(watch.history) == ["works"]
 
 
 class Stream(IterableDataset):
@@ -142,7 +181,7 @@ def test_what_fails_later_is_raised_where_that_was_asked_for(tmp_path):
         fit_project(tmp_path, watch, module=module, max_epochs=4)
 
 
-def test_a_batch_of_another_shape_in_a_later_epoch_is_said_and_training_goes_on(tmp_path):
+def test_a_batch_of_another_shape_in_a_later_epoch_is_said_and_left_out(tmp_path):
     class Growing(IterableDataset):
         epoch = 0
 
@@ -157,10 +196,10 @@ def test_a_batch_of_another_shape_in_a_later_epoch_is_said_and_training_goes_on(
 
     watch = InvertibilityCallback({"f": "encoder"}, figures=False)
     data = loader(), DataLoader(Growing(), batch_size=None)
-    with pytest.warns(UserWarning, match="same shape in every batch"):
+    with pytest.warns(UserWarning, match="the other 4 points are left out"):
         trainer = fit_project(tmp_path, watch, module=Tolerant(), data=data, max_epochs=4)
     assert trainer.current_epoch == 4
-    assert len(watch.history["f"]) == 3
+    assert len(watch.history["f"]) == 4
 
 
 @pytest.mark.parametrize(

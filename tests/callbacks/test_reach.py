@@ -78,22 +78,15 @@ def test_a_module_that_does_not_say_from_where_is_refused_before_the_first_step(
     assert state_of(module) == before
 
 
-def test_an_inverse_that_fails_is_said_before_the_first_step_and_later_ends_no_fit(tmp_path):
+def test_an_inverse_that_fails_is_said_once_and_ends_no_fit(tmp_path):
     def broken(y):
-        if calls is None:
-            raise ZeroDivisionError("a pole")
-        calls.append(len(y))
-        if len(calls) > 1:
-            raise ZeroDivisionError("a pole")
-        return torch.zeros(len(y), 5)
+        raise ZeroDivisionError("a pole")
 
     maps = {"f": {"module": "", "reach": {"inverse": broken, "outcomes": 1}}}
-    calls, words = None, "because of its reach: ZeroDivisionError: a pole"
-    with pytest.raises(RuntimeError, match=words):
-        fit_project(tmp_path, InvertibilityCallback(maps, reachable_steps=3))
-    calls = []
-    with pytest.warns(UserWarning, match=f"{words}. The map is missing"):
+    words = "because of its reach: ZeroDivisionError: a pole. The map is missing"
+    with pytest.warns(UserWarning, match=words) as caught:
         trainer = fit_project(
             tmp_path, InvertibilityCallback(maps, reachable_steps=3), max_epochs=3
         )
+    assert sum("a pole" in str(warning.message) for warning in caught) == 1
     assert trainer.current_epoch == 3

@@ -67,7 +67,8 @@ def test_processes_log_the_same_findings_of_the_points_of_both_and_stop_together
 @pytest.mark.parametrize("where", ["batch", "look"])
 def test_processes_decide_alike_where_one_fails(results, where):
     for rank, found in enumerate(results("ddp")):
-        assert found["failures"][f"{where}, warn"] == []
+        # Batches without points leave those of the other process.
+        assert found["failures"][f"{where}, warn"] == ([0, 1] if where == "batch" else [])
         error = found["failures"][f"{where}, raise"]
         assert error.startswith("InvertibilityCallback: map 'f' cannot be watched")
         assert ("in process 1: " in error) is (rank == 0)

@@ -170,13 +170,20 @@ def test_says_what_is_wrong_with_maps(maps, root, error, words):
 
 
 @pytest.mark.parametrize(
+    ("maps", "batch"),
+    [(None, None), ({"f": {"input": "b"}}, {"b": None}), ({"f": {"input": ["b", 0]}}, {"b": None})],
+)
+def test_a_part_that_is_none_is_no_points(maps, batch):
+    assert only(maps, Net()).take(batch) is None
+
+
+@pytest.mark.parametrize(
     ("maps", "batch", "part", "words"),
     [
         (None, {"a": X, "b": X}, "input", r"keys \['a', 'b'\].*'input': <key>"),
         (None, [torch.zeros(5, 3).long(), X], "input", r"dtype torch.int64.*'input'"),
         (None, ["text"], "input", "got a str"),
         (None, [(X, X), X], "input", r"got a tuple of length 2.*'input'"),
-        (None, None, "input", "got a NoneType"),
         (None, torch.zeros(5), "input", r"shape \(5,\)"),
         ({"f": {"input": 2}}, (X, X), "input", "tuple of length 2, but got 2"),
         ({"f": {"input": "y"}}, {"x": X}, "input", r"keys \['x'\], but got 'y'"),

@@ -167,7 +167,7 @@ def test_a_truth_that_fails_is_named():
         observe(watched(net(), broken), X)
     watcher = Watcher({"f": {"module": "", "truth": broken}})
     with pytest.raises(MapError, match="'f' cannot be watched, because of its truth"):
-        look(watcher, net(), [X], strict=True)
+        look(watcher, net(), [X], raises="all")
 
 
 def test_it_is_said_once_that_what_is_not_formed_is_not_compared(caplog):
