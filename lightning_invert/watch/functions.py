@@ -125,27 +125,22 @@ class Call:
                         f"Expected `{where}` to name arguments of its function, which are "
                         f"{list(parameters)}, but got {name!r}."
                     )
-        count = num_contexts - len(self.keywords)  # of those before a position that is free
+        free = num_contexts - len(self.keywords)
+        count = free + len(self.inputs) - len(names)  # of the arguments that go by position
         positions: dict[int | str, int] = {}
-        given = {place for place in self.inputs if isinstance(place, int)}
         for position, (name, kind) in enumerate(zip(parameters, kinds, strict=True)):
-            positional = name in names and position <= count and kind is _EITHER
-            if positional:
-                positions[name] = position
-            count += positional or position in given
+            if name in names and position <= count and kind <= kind.POSITIONAL_OR_KEYWORD:
+                positions[name], count = position, count + 1
         inputs = tuple(positions.get(place, place) for place in self.inputs)
         taken = sorted(place for place in inputs if isinstance(place, int))
         for number, position in enumerate(taken):
-            if position > number + num_contexts - len(self.keywords):
+            if position > number + free:
                 raise ValueError(
                     f"Expected `{where}['argument']` to be the name of an argument, or a position with "
                     "the parts of `context` that have no name before it, of which there are "
-                    f"{num_contexts - len(self.keywords)}, but got {position}."
+                    f"{free}, but got {position}."
                 )
         return replace(self, inputs=inputs)
-
-
-_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def parse_places(where: str, argument: Any, num_inputs: int) -> tuple[int | str, ...]:

@@ -134,7 +134,11 @@ class WatchedMap:
                     "key, attribute, a list of those, or a callable>}}.",
                 )
         within = self._find("within", [self.within], batch)[0] if self.within else None
-        return Points.of(inputs, self._find("context", self.contexts, batch), within)
+        contexts = self._find("context", self.contexts, batch)
+        try:
+            return Points.of(inputs, contexts, within)
+        except ValueError as error:
+            raise MapError(self.name, "within", explain(error)) from error
 
     def __call__(self, *arguments: Any) -> Tensor:
         """Evaluate the map, or raise MapError if it fails or returns no floating tensor."""

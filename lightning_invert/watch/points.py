@@ -11,6 +11,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from lightning_invert.jacobians.evaluation import in_parts, plain
+from lightning_invert.watch.parts import describe
 
 __all__ = ["Frame", "Points", "Shape"]
 
@@ -69,14 +70,17 @@ class Points:
         """Sort parts of a batch into rows and what is the same for all points.
 
         Inputs are (N, *). The context is tensors (N, *), collections of such, and anything else.
-        ``within`` is the collection with the inputs in it, if the map takes that.
+        ``within`` is the collection with the inputs in it, if the map takes that: it raises ValueError
+        if they are not found there.
         """
         count, rows = len(inputs[0]), list[Tensor]()
 
+        def place_input(tensor: Tensor) -> Any:
+            numbers = (number for number, part in enumerate(inputs) if part is tensor)
+            number = next(numbers, None)
+            return place(tensor) if number is None else _Place(True, number)
+
         def place(tensor: Tensor) -> Any:
-            for number, part in enumerate(inputs if within is not None else ()):
-                if part is tensor:
-                    return _Place(True, number)
             if tensor.ndim == 0 or len(tensor) != count:
                 return tensor
             rows.append(plain(tensor))
@@ -85,9 +89,17 @@ class Points:
         frame = Frame(
             tuple(part.shape[1:] for part in inputs),
             tuple(apply_to_collection(part, Tensor, place) for part in context),
-            apply_to_collection(within, Tensor, place),
+            apply_to_collection(within, Tensor, place_input),
             (count,),
         )
+        found = set[_Place]()
+        apply_to_collection(frame.within, _Place, found.add)
+        if within is not None and sum(place.is_input for place in found) < len(inputs):
+            raise ValueError(
+                "expected a dictionary, list, tuple or dataclass with the input itself in it, but got "
+                f"{describe(within)}, where it is not found. Of any other object, add a method that "
+                "takes the input and makes the object, and watch that."
+            )
         parts = list(map(plain, inputs))
         x = parts[0] if len(parts) == 1 else torch.cat([p.flatten(1) for p in parts], dim=1)
         return cls(x, tuple(rows), frame)
