@@ -305,12 +305,12 @@ class InvertibilityCallback(Callback):
         """Show what was seen before an interrupt or an error, within about a second."""
         self._look = None
         with suppress(Exception):  # the user's own is what counts
-            self._display.finish(
-                trainer, self.history if _is_fitting(trainer) else {}, in_haste=True
-            )
             self._display.sum_up(self._validations - self._last_look)
             if _is_fitting(trainer) and not isinstance(exception, Exception):
                 self._tell_of_gaps()
+            self._display.finish(
+                trainer, self.history if _is_fitting(trainer) else {}, in_haste=True
+            )
 
     # Looks.
 
