@@ -145,7 +145,8 @@ class Call:
 
 def parse_places(where: str, argument: Any, num_inputs: int) -> tuple[int | str, ...]:
     """Return the position or name of each input; raise TypeError or ValueError if there is none."""
-    places = list(argument) if isinstance(argument, list | tuple) else [argument]
+    several = isinstance(argument, Sequence) and not isinstance(argument, str)
+    places = list(argument) if several else [argument]
     expected = "the position (counted from 0) or the name of an argument"
     for place in places:
         if isinstance(place, bool) or not isinstance(place, int | str):
@@ -154,6 +155,6 @@ def parse_places(where: str, argument: Any, num_inputs: int) -> tuple[int | str,
         places = list(range(argument, argument + num_inputs))  # they stand together
     least = min((place for place in places if isinstance(place, int)), default=0)
     if least < 0 or len(places) != num_inputs or len(set(places)) != num_inputs:
-        several = f", one for each of the {num_inputs} inputs" if num_inputs > 1 else ""
-        raise ValueError(expected_but_got(where, f"{expected}{several}", argument))
+        each = f", one for each of the {num_inputs} inputs" if num_inputs > 1 else ""
+        raise ValueError(expected_but_got(where, f"{expected}{each}", argument))
     return tuple(places)

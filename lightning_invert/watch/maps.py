@@ -154,8 +154,10 @@ class WatchedMap:
         return y
 
     def value(self, batch: Any) -> Any:
-        """Return what the function makes of a batch, detached: where another map is watched."""
+        """Return what the function makes of a batch, detached, where another map is watched; None of None."""
         inputs = self._find("input", self.inputs, batch)
+        if any(x is None for x in inputs):
+            return None
         if self.within is not None:
             inputs = self._find("within", [self.within], batch)
         arguments = [*inputs, *self._find("context", self.contexts, batch)]

@@ -156,6 +156,15 @@ def test_says_which_value_is_not_known(maps, words):
         only(maps, Net()).take({"x": X})
 
 
+def test_the_value_of_a_part_that_has_run_out_has_no_points():
+    net = Net()
+    maps = {"f": {"module": "decoder", "input": {"module": "encode", "input": 1, "output": "code"}}}
+    assert only(maps, net).take((X, None)) is None
+    watcher = Watcher(maps)
+    (found,) = look(watcher, net, [(X, None), (X, X[:4]), (X, None)])
+    assert found.num_points == 4
+
+
 class Autoencoder(Fitted):
     def __init__(self):
         super().__init__()
