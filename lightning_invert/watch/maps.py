@@ -13,10 +13,10 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
-from lightning_invert.arguments import describe_repetitions
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import without_checkpoints
 from lightning_invert.jacobians.independence import MixedRowsError
+from lightning_invert.watch.columns import checked_names, checked_stds
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.functions import Call, parameters_of
 from lightning_invert.watch.parts import CALLED, Part, describe
@@ -65,11 +65,11 @@ class WatchedMap:
     def __post_init__(self) -> None:
         for argument in ("input_names", "output_names"):
             if (names := getattr(self, argument)) is not None:
-                object.__setattr__(self, argument, _checked_names(argument, names))
+                object.__setattr__(self, argument, checked_names(argument, names))
         stds = {side: getattr(self, side) for side in ("input_std", "output_std")}
         for argument, std in stds.items():
             if std is not None:
-                object.__setattr__(self, argument, _checked_std(argument, std))
+                object.__setattr__(self, argument, checked_stds(argument, std))
         missing = [side for side, std in stds.items() if std is None]
         if len(missing) == 1:
             raise ValueError(
@@ -362,41 +362,3 @@ def _doubled(argument: Any) -> Any:
     if argument.is_complex():
         return argument.to(torch.complex128)
     return argument.double() if argument.is_floating_point() else argument
-
-
-def _checked_names(argument: str, names: Any) -> tuple[str, ...]:
-    """Return names of columns, or raise TypeError or ValueError if they are not unique strings."""
-    texts = not isinstance(names, str) and isinstance(names, Sequence)
-    if not texts or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"Expected argument `{argument}` to be a list of names, but got {names!r}.")
-    if again := describe_repetitions(names):
-        raise ValueError(
-            f"Expected argument `{argument}` to name each column once, but got {again}."
-        )
-    return tuple(names)
-
-
-def _checked_std(argument: str, std: Any) -> Tensor:
-    """Return standard deviations (n,), or raise TypeError or ValueError unless all are positive."""
-    try:
-        tensor = torch.as_tensor(std, dtype=None if isinstance(std, Tensor) else torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        tensor = torch.zeros((), dtype=torch.bool)
-    if tensor.is_complex() or tensor.dtype == torch.bool:
-        raise TypeError(
-            f"Expected argument `{argument}` to be a tensor of numbers, but got {std!r}."
-        )
-    if tensor.ndim != 1 or len(tensor) == 0:
-        raise ValueError(
-            f"Expected argument `{argument}` to be of shape (n,), a number for each column, but "
-            f"got shape {tuple(tensor.shape)}."
-        )
-    good = tensor.isfinite() & (tensor > 0)
-    if not good.all():
-        number = int(good.int().argmin())
-        raise ValueError(
-            f"Expected argument `{argument}` to hold a positive, finite number for each column (1 "
-            f"for one that does not vary), but number {number} (counted from 0) is "
-            f"{tensor[number].item()}."
-        )
-    return tensor
