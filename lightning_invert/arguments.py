@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "expected_but_got",
     "plain_values",
     "suggest",
+    "to_builtin",
 ]
 
 MAX_SHOWN = 80
@@ -106,6 +107,17 @@ def plain_values(value: Any) -> Any:
         return type(value)(map(plain_values, value))
     if type(value) is dict:
         return {plain_values(key): plain_values(part) for key, part in value.items()}
+    return value
+
+
+def to_builtin(value: Any) -> Any:
+    """Return a list or dictionary of any kind, as configurations bring their own, as Python's own."""
+    if isinstance(value, Mapping):
+        return {key: to_builtin(part) for key, part in value.items()}
+    if type(value) is tuple:
+        return tuple(map(to_builtin, value))
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | tuple):
+        return [to_builtin(part) for part in value]
     return value
 
 

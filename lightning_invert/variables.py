@@ -9,10 +9,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import expected_but_got
+from lightning_invert.arguments import expected_but_got, to_builtin
 from lightning_invert.arrays import Placement, read_tensor
 
-__all__ = ["Bounds", "ColumnStatistics", "Variable", "as_variables", "check_rounding"]
+__all__ = [
+    "Bounds",
+    "ColumnStatistics",
+    "Variable",
+    "as_variables",
+    "check_rounding",
+    "without_none",
+]
 
 MIN_RELATIVE_SPREAD = 1e-12
 """Of the mean: a column that varies less is constant but for rounding."""
@@ -76,7 +83,7 @@ class Bounds(NamedTuple):
             raise TypeError(expected_but_got("bounds", "a pair (low, high)", bounds))
         ends = []
         for value, open_end in zip(bounds, (-torch.inf, torch.inf), strict=True):
-            end = read_tensor("bounds", _without_none(value), placement)
+            end = read_tensor("bounds", without_none(value), placement)
             if end.shape not in ((), (num_inputs,)):
                 raise ValueError(
                     f"Expected argument `bounds` to be of shape ({num_inputs},) each, but got "
@@ -97,7 +104,7 @@ class Bounds(NamedTuple):
     @classmethod
     def of_variables(cls, variables: Sequence[Variable]) -> Bounds:
         """Return the ranges of variables, float64."""
-        ends = [[_without_none(end) for end in (v.low, v.high)] for v in variables]
+        ends = [[without_none(end) for end in (v.low, v.high)] for v in variables]
         low, high = torch.tensor(ends, dtype=torch.float64).reshape(-1, 2).T
         return cls(
             torch.where(low.isnan(), -torch.inf, low), torch.where(high.isnan(), torch.inf, high)
@@ -137,7 +144,9 @@ class Bounds(NamedTuple):
         return (self.low.double() - inputs) / unit, (self.high.double() - inputs) / unit
 
 
-def _without_none(value: Any) -> Any:
+def without_none(value: Any) -> Any:
+    """Return a number, or numbers, NaN in the place of None."""
+    value = to_builtin(value)
     if isinstance(value, list | tuple):
         return [torch.nan if end is None else end for end in value]
     return torch.nan if value is None else value

@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 from torch.nn import functional
 
-from lightning_invert.arguments import expected_but_got
+from lightning_invert.arguments import expected_but_got, to_builtin
 from lightning_invert.pair import alpha, ensemble, networks, penalty
 from lightning_invert.pair.alpha import AlphaSchedule
 
@@ -36,7 +36,7 @@ def check_allow(allow: Sequence[str]) -> tuple[str, ...]:
 
     A string is a ``TypeError``: its letters would be allowed one by one.
     """
-    expected = "a list of names like ['my_package']"
+    expected, allow = "a list of names like ['my_package']", to_builtin(allow)
     if not isinstance(allow, list | tuple | set | frozenset):
         raise TypeError(expected_but_got("allow", expected, allow))
     for name in allow:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import check_integer, expected_but_got
+from lightning_invert.arguments import check_integer, expected_but_got, to_builtin
 
 __all__ = ["Ensemble", "members_of"]
 
@@ -80,7 +80,7 @@ def members_of(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
 
 def _checked(networks: Sequence[nn.Module], members: int | None) -> list[nn.Module]:
-    expected = "a network, or a list of networks"
+    expected, networks = "a network, or a list of networks", to_builtin(networks)
     if not isinstance(networks, list | tuple):
         raise TypeError(expected_but_got("network", expected, networks))
     for network in networks:

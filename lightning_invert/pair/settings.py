@@ -13,6 +13,7 @@ from lightning_invert.arguments import (
     check_integer,
     check_number,
     expected_but_got,
+    to_builtin,
 )
 
 __all__ = ["AdamSettings", "ForwardTraining", "read_settings"]
@@ -46,9 +47,10 @@ class AdamSettings:
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, ("one_cycle", "constant"))
-        if not isinstance(self.betas, list | tuple) or len(self.betas) != 2:
+        betas = to_builtin(self.betas)
+        if not isinstance(betas, list | tuple) or len(betas) != 2:
             raise TypeError(expected_but_got("betas", "a pair like (0.9, 0.999)", self.betas))
-        betas = (check_number("betas", b, low=0.0, high=1.0, open_high=True) for b in self.betas)
+        betas = (check_number("betas", b, low=0.0, high=1.0, open_high=True) for b in betas)
         object.__setattr__(self, "betas", tuple(betas))
 
 

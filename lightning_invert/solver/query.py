@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_integer, check_number, expected_but_got
+from lightning_invert.arguments import check_integer, check_number, expected_but_got, to_builtin
 from lightning_invert.arrays import Placement, read_tensor, to_tensor
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import count_outputs
@@ -18,7 +18,7 @@ from lightning_invert.solver.model import Description, Model
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.starts import Starts, StartsOf
 from lightning_invert.solver.targets import Interval, Targets
-from lightning_invert.variables import Bounds
+from lightning_invert.variables import Bounds, without_none
 
 __all__ = ["Query"]
 
@@ -60,6 +60,9 @@ class Query:
         max_steps = check_integer("max_steps", max_steps, low=1)
         if not callable(function):
             raise TypeError(expected_but_got("function", "a module or a function", function))
+        targets, bounds, starts, fixed, scale = map(
+            to_builtin, (targets, bounds, starts, fixed, scale)
+        )
         about = Description.of(function) if description is None else description
         placement = about.placement(targets, None if callable(starts) else starts, bounds)
         function = in_parts(function, *_numbers_of_targets(targets), *POWERS)
@@ -117,7 +120,8 @@ def _num_inputs(about: Description, starts: Tensor | None, bounds: Any, scale: A
         return starts.shape[-1]
     units = scale[:1] if isinstance(scale, tuple | list) else ()
     for columns in (*(bounds if isinstance(bounds, Sequence) else ()), *units):
-        shape = () if columns is None or isinstance(columns, str) else to_tensor(columns).shape
+        columns = without_none(columns)
+        shape = () if isinstance(columns, str) else to_tensor(columns).shape
         if len(shape) == 1:
             return shape[0]
     raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from lightning_invert.arguments import describe_repetitions, expected_but_got
+from lightning_invert.arguments import describe_repetitions, expected_but_got, to_builtin
 from lightning_invert.watch.findings import QUESTIONS
 from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.findings.truth import AgainstTruth
@@ -41,6 +41,7 @@ def resolve_maps(
     if maps is None:
         own_maps = getattr(root, "invertibility_maps", None)
         maps = own_maps() if callable(own_maps) else {"forward": ""}
+    maps = to_builtin(maps)
     if reachable_steps is None and isinstance(maps, Mapping):
         maps = {name: _without_reach(entry) for name, entry in maps.items()}
     entries = parse_maps(maps)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import check_choice, check_integer, check_number
+from lightning_invert.arguments import check_choice, check_integer, check_number, to_builtin
 from lightning_invert.jacobians.contexts import evaluation_mode
 from lightning_invert.jacobians.evaluation import with_context
 from lightning_invert.jacobians.jacobian import count_outputs
@@ -74,6 +74,7 @@ class Watcher:
         reachable_steps: int | None = None,
         voice: Voice | None = None,
     ) -> None:
+        maps = to_builtin(maps)
         if maps is not None:
             parse_maps(maps)
         if max_work is not None:

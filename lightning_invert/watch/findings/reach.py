@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arguments import expected_but_got
+from lightning_invert.arguments import expected_but_got, to_builtin
 from lightning_invert.jacobians.evaluation import in_parts
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.solve import points_at_once
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Bounds
+from lightning_invert.variables import Bounds, without_none
 from lightning_invert.watch.finding import Finding, MapQuestion, Measurement, Observed
 from lightning_invert.watch.functions import FUNCTION, find_function
 from lightning_invert.watch.maps import MapError, WatchedMap
@@ -216,12 +216,12 @@ def read_bounds(where: str, bounds: Any) -> tuple[Tensor, Tensor]:
     expected = "a pair (low, high) of numbers, one for each input or one for all, or None"
     if bounds is None:
         bounds = (None, None)
+    bounds = to_builtin(bounds)
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:
         raise TypeError(expected_but_got(where, expected, bounds))
     try:
         low, high = (
-            torch.as_tensor(_without_none(end), dtype=torch.float64).detach().cpu()
-            for end in bounds
+            torch.as_tensor(without_none(end), dtype=torch.float64).detach().cpu() for end in bounds
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(expected_but_got(where, expected, bounds)) from error
@@ -230,9 +230,3 @@ def read_bounds(where: str, bounds: Any) -> tuple[Tensor, Tensor]:
     if (low > high).any():
         raise ValueError(expected_but_got(where, "a pair (low, high) with low <= high", bounds))
     return low, high
-
-
-def _without_none(end: Any) -> Any:
-    if isinstance(end, list | tuple):
-        return [torch.nan if number is None else number for number in end]
-    return torch.nan if end is None else end
