@@ -23,7 +23,7 @@ class StreamSample:
     def __init__(self, num_points: int, *, seed: int) -> None:
         self.num_points = num_points
         self._generator = torch.Generator().manual_seed(seed)
-        self._keys = torch.empty(0, dtype=torch.float64)
+        self._keys = torch.empty(0, dtype=torch.float64, device="cpu")
         self._rows: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class StreamSample:
                 f"batch, but got {lengths} rows."
             )
         size = next(iter(lengths.values()))
-        new_keys = torch.rand(size, generator=self._generator, dtype=torch.float64)
+        new_keys = torch.rand(size, generator=self._generator, dtype=torch.float64, device="cpu")
         keys = torch.cat([self._keys, new_keys])
         # Sorted, so that the same rows in other batches give the same sample in the same order.
         order = keys.argsort()[: self.num_points]

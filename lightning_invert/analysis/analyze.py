@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from lightning_invert.analysis.points import PointSource
 from lightning_invert.analysis.tally import Tally
 from lightning_invert.arguments import check_choice, check_flag, check_text, expected_but_got
+from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.singular_values import log_volume
 from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
 from lightning_invert.tables import TableWriter
@@ -38,6 +39,7 @@ __all__ = ["analyze"]
 Function = Callable[[Tensor], Tensor] | nn.Module
 
 
+@making_tensors_on_cpu()
 def analyze(
     function: Function | WatchedMap,
     points: Any,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lightning_invert.arguments import check_integer, check_number, describe_repetitions
+from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
 __all__ = ["PairDataModule", "PairDataset", "SeededShuffle", "ShuffledLoader", "Statistics"]
@@ -162,6 +163,7 @@ class PairDataModule(LightningDataModule):
         assert self._statistics is not None
         return self._statistics
 
+    @making_tensors_on_cpu()
     def setup(self, stage: str | None = None) -> None:
         """Load the rows and split them, once."""
         if self._splits is not None:
@@ -206,7 +208,7 @@ class PairDataModule(LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "collate_fn": _unchanged,
             # Without it, each iteration draws from the stream that dropout draws from.
-            "generator": torch.Generator().manual_seed(self.seed),
+            "generator": torch.Generator(torch.get_default_device()).manual_seed(self.seed),
         }
         if shuffle:
             return ShuffledLoader(rows, sampler=SeededShuffle(len(rows), self.seed), **options)

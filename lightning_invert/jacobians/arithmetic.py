@@ -12,7 +12,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.evaluation import evaluate
 
-__all__ = ["coarsest_dtype"]
+__all__ = ["coarsest_dtype", "eps", "narrowed"]
+
+
+def eps(dtype: torch.dtype) -> float:
+    """Return how coarse a floating dtype is."""
+    return torch.finfo(dtype).eps
+
+
+def narrowed(value: Any, dtype: torch.dtype) -> Any:
+    """Return a floating tensor that is finer than the dtype in it, and all else as it is."""
+    finer = (
+        isinstance(value, Tensor) and value.is_floating_point() and eps(value.dtype) < eps(dtype)
+    )
+    return value.to(dtype) if finer else value
 
 
 def coarsest_dtype(function: Callable[[Tensor], Tensor], inputs: Tensor) -> torch.dtype | None:
@@ -29,7 +42,7 @@ def coarsest_dtype(function: Callable[[Tensor], Tensor], inputs: Tensor) -> torc
             return None
         with _Dtypes() as mode:
             torch.autograd.grad(y, x, torch.ones_like(y), allow_unused=True)
-    return max(mode.dtypes, key=lambda dtype: torch.finfo(dtype).eps, default=None)
+    return max(mode.dtypes, key=eps, default=None)
 
 
 class _Dtypes(TorchDispatchMode):

@@ -10,7 +10,11 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["differentiable", "evaluation_mode", "twice_differentiable"]
+__all__ = [
+    "differentiable",
+    "evaluation_mode",
+    "twice_differentiable",
+]
 
 
 BACKENDS = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))

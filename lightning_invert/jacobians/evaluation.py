@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+from lightning_invert.devices import as_outside
+
 __all__ = [
     "POWERS",
     "InParts",
@@ -166,12 +168,13 @@ def with_context(
 def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if len(x) == 1:
         # A lone row goes twice: `squeeze` and the like would take its dimension away.
-        with suppress(Exception):
+        with suppress(Exception), as_outside():
             y = function(torch.cat([x, x]))
             if y.ndim > 0 and len(y) == 2:
                 return y[:1]
     # What is a leaf must not be changed in place: a clone may.
-    return function(x.clone() if x.requires_grad and x.is_leaf else x)
+    with as_outside():
+        return function(x.clone() if x.requires_grad and x.is_leaf else x)
 
 
 class _Unchecked:

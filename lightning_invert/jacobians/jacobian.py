@@ -24,7 +24,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from lightning_invert.arguments import check_choice, check_flag, check_integer
-from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
+from lightning_invert.devices import making_tensors_on_cpu
+from lightning_invert.jacobians.contexts import (
+    differentiable,
+    twice_differentiable,
+)
 from lightning_invert.jacobians.evaluation import POWERS, as_leaf, evaluate, in_parts, plain
 from lightning_invert.jacobians.independence import check_independence, remembered_outputs
 
@@ -53,6 +57,7 @@ MIN_TOGETHER = 16
 """Batching fewer backward passes costs more than it saves."""
 
 
+@making_tensors_on_cpu()
 def batched_jacobian(
     function: Callable[[Tensor], Tensor],
     inputs: Tensor,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_flag, check_integer, expected_but_got
 from lightning_invert.arrays import TensorLike
+from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.reliability import MIN_POINTS, Reliability
@@ -88,6 +89,7 @@ class Proposer:
         )
         self._reliability: Reliability | None = None
 
+    @making_tensors_on_cpu()
     def propose(
         self,
         targets: TensorLike | Interval,

@@ -115,7 +115,7 @@ class Display:
         """
         is_fitting = trainer.state.fn == "fit"
         chosen = chosen_scalars(scalars, self.scalars if is_fitting else "all")
-        values = torch.tensor(list(scalars.values()), dtype=torch.float64)
+        values = torch.tensor([*scalars.values()], dtype=torch.float64, device="cpu")
         tensors = dict(zip(scalars, values, strict=True))
         trainer.callback_metrics.update(tensors)
         trainer.logged_metrics.update({tag: tensors[tag] for tag in chosen})

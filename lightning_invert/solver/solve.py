@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from lightning_invert.arguments import check_flag, check_integer
 from lightning_invert.arrays import TensorLike
+from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.independence import ROWS_ASKED
 from lightning_invert.jacobians.jacobian import batched_jacobian
 from lightning_invert.solver.cost import Near
@@ -39,6 +40,7 @@ BAR_AFTER = 2.0
 """Seconds after which a progress bar is shown."""
 
 
+@making_tensors_on_cpu()
 def solve(
     function: Callable[[Tensor], Tensor],
     targets: TensorLike | Interval,

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.work import Plan
 from lightning_invert.watch.advice import advise
 from lightning_invert.watch.findings.reach import Reach
@@ -147,6 +148,7 @@ class Look:
                 self._note_gap(name, error)
         self.seconds += time.monotonic() - begun
 
+    @making_tensors_on_cpu()
     def read(self, device: torch.device | str | None = None) -> list[Observation]:
         """Look at all maps at the sampled points; this ends the look.
 

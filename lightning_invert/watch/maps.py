@@ -13,6 +13,8 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
+from lightning_invert.devices import as_outside
+from lightning_invert.jacobians.arithmetic import eps, narrowed
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import without_checkpoints
 from lightning_invert.jacobians.independence import MixedRowsError
@@ -94,7 +96,7 @@ class WatchedMap:
     @property
     def dtypes(self) -> list[torch.dtype]:
         """The floating dtypes of its weights, the finest first."""
-        return sorted({p.dtype for p in self.owner.parameters() if p.is_floating_point()}, key=_eps)
+        return sorted({p.dtype for p in self.owner.parameters() if p.is_floating_point()}, key=eps)
 
     @property
     def stds(self) -> tuple[Tensor, Tensor] | None:
@@ -180,13 +182,13 @@ class WatchedMap:
         except Exception as error:
             raise MapError(self.name, "forward", self._advise(error)) from error
         try:
-            with self.surroundings.in_force():
+            with self.surroundings.in_force(), as_outside():
                 return y if self.output is None else self.output(y, self.root)
         except Exception as error:
             raise MapError(self.name, "output", explain(error)) from error
 
     def _evaluate(self, arguments: Sequence[Any]) -> Any:
-        with self.surroundings.in_force():
+        with self.surroundings.in_force(), as_outside():
             try:
                 return self.call(self.function, arguments)
             except (MapError, torch.OutOfMemoryError):
@@ -202,7 +204,7 @@ class WatchedMap:
     ) -> Iterator[tuple[Sequence[Any], AbstractContextManager[Any]]]:
         """Yield how else the function may be called: by what training does before it gets there."""
         # The module may cast a batch before it calls this part.
-        cast = [[_narrowed(part, dtype) for part in arguments] for dtype in self.dtypes]
+        cast = [[narrowed(part, dtype) for part in arguments] for dtype in self.dtypes]
         cast = [parts for parts in cast if any(map(operator.is_not, parts, arguments))]
         yield from ((parts, nullcontext()) for parts in cast)
         # What casts by hand may need the trainer's autocast to cast the rest.
@@ -249,7 +251,7 @@ class WatchedMap:
         try:
             if parts is None:
                 return [self._default_input(batch)]
-            with self.surroundings.in_force():
+            with self.surroundings.in_force(), as_outside():
                 return [part(batch, self.root) for part in parts]
         except MapError as error:
             why = (
@@ -345,15 +347,6 @@ def _substituted(module: nn.Module, tensors: Mapping[int, Tensor]) -> Iterator[N
         for now, before in attributes:
             now.clear()
             now.update(before)
-
-
-def _eps(dtype: torch.dtype) -> float:
-    return torch.finfo(dtype).eps
-
-
-def _narrowed(argument: Any, dtype: torch.dtype) -> Any:
-    floating = isinstance(argument, Tensor) and argument.is_floating_point()
-    return argument.to(dtype) if floating and _eps(argument.dtype) < _eps(dtype) else argument
 
 
 def _doubled(argument: Any) -> Any:
