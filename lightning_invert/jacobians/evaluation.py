@@ -14,6 +14,8 @@ from torch.utils import checkpoint
 from lightning_invert.devices import as_outside
 
 __all__ = [
+    "CLONE_IT",
+    "INFERENCE",
     "POWERS",
     "InParts",
     "as_leaf",
@@ -23,6 +25,15 @@ __all__ = [
     "with_context",
     "without_checkpoints",
 ]
+
+INFERENCE = "nference tensor"
+"""Part of what torch says of a tensor that was made in inference mode."""
+
+CLONE_IT = (
+    " The function holds a tensor that was made in inference mode, as by `trainer.predict`, and through "
+    "which no gradient passes. Make it again outside, or clone it there: `cache = cache.clone()`, "
+    "`function.cache_clear()`. Or let none be made: `Trainer(inference_mode=False)`."
+)
 
 POWERS = tuple(2**power for power in range(1, 11))
 """Numbers of rows to try where it is not known which ones a function takes."""
@@ -39,7 +50,7 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """
     # The backward pass of a reentrant checkpoint adds to the parameters' `.grad`:
     # `torch.autograd.grad` refuses it.
-    with _without("CheckpointFunction"):
+    with _without("CheckpointFunction"), _explained():
         y = _evaluate(function, x)
         if x.device.type == CUDNN_DEVICE and _contains(y, CUDNN_RECURRENT):
             # In evaluation mode these have no backward pass, and never a second derivative.
@@ -163,6 +174,17 @@ def with_context(
         return function(x, *rows)
 
     return function_of_points
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do about a tensor made in inference mode that nobody could find to lend a clone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if INFERENCE not in str(error) or type(error) is not RuntimeError:
+            raise
+        raise RuntimeError(f"{error}{CLONE_IT}") from error
 
 
 def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ class Proposer:
         """
         check_flag("progress", progress)
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
-        with self.surrogate.evaluating():
+        with self.surrogate.evaluating(cost):
             query = self._query(targets, bounds, num_starts, **options)
             reliability = self.reliability
             ranking = rank_solutions(query, self._judge, progress=progress)
@@ -201,7 +201,7 @@ class Proposer:
                 "a cost a wider target saves nothing."
             )
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
-        with self.surrogate.evaluating():
+        with self.surrogate.evaluating(cost):
             query = self._query(targets, bounds, num_starts, **options)
             ranking = rank_solutions(widened(query, numbers), progress=progress)
         return TradeOff.of(numbers, ranking)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,9 +78,9 @@ class Surrogate:
         units = [torch.where(spread > 0, spread, 1.0) for spread in spreads]
         return units[0], units[1]
 
-    def evaluating(self) -> AbstractContextManager[None]:
+    def evaluating(self, cost: Any = None) -> AbstractContextManager[None]:
         """Evaluate the functions without gradients, their modules in evaluation mode."""
-        return evaluating(self.function, self.inverse, self.members)
+        return evaluating(self.function, self.inverse, self.members, cost)
 
     def predict(self, x: Tensor) -> Tensor:
         """Return F at inputs (N, n)."""

@@ -114,7 +114,7 @@ def solve(
     num_starts = check_integer("num_starts", num_starts, low=1)
     seed = check_integer("seed", seed)
     check_flag("progress", progress)
-    with evaluating(function):
+    with evaluating(function, cost):
         query = Query.of(
             function,
             targets,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_invert.watch.snapshot import Snapshot, is_of_a_library
+from lightning_invert.jacobians.snapshot import Snapshot, is_of_a_library
 
 __all__ = ["isolated"]
 

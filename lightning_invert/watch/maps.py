@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from lightning_invert.devices import as_outside
 from lightning_invert.jacobians.arithmetic import eps, narrowed
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
-from lightning_invert.jacobians.evaluation import without_checkpoints
-from lightning_invert.jacobians.independence import MixedRowsError
+from lightning_invert.jacobians.evaluation import CLONE_IT, INFERENCE, without_checkpoints
+from lightning_invert.jacobians.snapshot import lent
 from lightning_invert.watch.columns import checked_names, checked_stds
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.functions import Call, parameters_of
@@ -193,16 +193,18 @@ class WatchedMap:
                 return self.call(self.function, arguments)
             except (MapError, torch.OutOfMemoryError):
                 raise
-            except Exception:
-                for others, context in self._other_ways(arguments):
+            except Exception as error:
+                for others, context in self._other_ways(arguments, error):
                     with suppress(Exception), context:
                         return self.call(self.function, others)
                 raise
 
     def _other_ways(
-        self, arguments: Sequence[Any]
+        self, arguments: Sequence[Any], error: Exception
     ) -> Iterator[tuple[Sequence[Any], AbstractContextManager[Any]]]:
         """Yield how else the function may be called: by what training does before it gets there."""
+        if INFERENCE in str(error):
+            yield arguments, lent(self.function, self.owner)
         # The module may cast a batch before it calls this part.
         cast = [[narrowed(part, dtype) for part in arguments] for dtype in self.dtypes]
         cast = [parts for parts in cast if any(map(operator.is_not, parts, arguments))]
@@ -282,6 +284,8 @@ class WatchedMap:
 
     def _advise(self, error: Exception) -> str:
         advice = explain(error)
+        if INFERENCE in advice:
+            advice += CLONE_IT
         if of_shards := advise_of_shards(self.owner, self.root):
             return f"{of_shards} (It said: {advice})"
         if isinstance(error, TypeError) and " missing " in advice:
@@ -295,23 +299,6 @@ class WatchedMap:
                 "name>}}."
             )
         return advice
-
-    def mixing(self, error: MixedRowsError) -> MapError:
-        """Return the error of a map, or of its truth, that mixes the points of a batch."""
-        part, it = ("forward", "it") if error.argument == "function" else ("truth", "the truth")
-        return MapError(
-            self.name,
-            part,
-            f"{it} mixes the points of a batch: the output of a point has a gradient to other points, "
-            "so that none has a Jacobian of its own. If the first dimension is time, let the batch "
-            "come first (batch_first=True), or add a method `def rows(self, x): return "
-            "self(x.transpose(0, 1)).transpose(0, 1)` and write "
-            f"maps={{{self.name!r}: {{'module': 'rows', 'input': lambda batch: batch[0].transpose(0, "
-            "1)}}. Of a module with BatchNorm that keeps no statistics, or attention over the batch, "
-            "watch a part without. Nodes of a graph mix by its edges: watch what comes behind those, "
-            f"maps={{{self.name!r}: {{'module': <path>, 'input': {{'module': <path of what takes the "
-            "edges>, 'input': <nodes>, 'context': [[<edges>]]}}}}.",
-        )
 
     def _insists(self, how: str) -> str:
         return (

@@ -21,6 +21,7 @@ from lightning_invert.jacobians.thresholds import Thresholds, noise_level
 from lightning_invert.variables import ColumnStatistics
 from lightning_invert.watch.finding import Finding, Measurement
 from lightning_invert.watch.findings.probes import ProbeQuestion
+from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.quantities import spectrum_quantities
 from lightning_invert.watch.scalars import Array, summarise
@@ -258,7 +259,7 @@ def observe(
                 **options,
             )
         except MixedRowsError as error:
-            raise watched.mixing(error) from error
+            raise _mixing(watched.name, error) from error
         measurement = Measurement(
             owner=watched.owner,
             function=points.call(watched),
@@ -318,6 +319,23 @@ def column_stds(watched: WatchedMap, pieces: Iterable[Points]) -> tuple[Tensor, 
         of_y.add(y[finite])
     n, m = x[:1].numel(), y.shape[1]
     return of_x.spread.expand(n), of_y.spread.expand(m)  # where nothing is finite, () each
+
+
+def _mixing(name: str, error: MixedRowsError) -> MapError:
+    """Return the error of a map, or of its truth, that mixes the points of a batch."""
+    part, it = ("forward", "it") if error.argument == "function" else ("truth", "the truth")
+    return MapError(
+        name,
+        part,
+        f"{it} mixes the points of a batch: the output of a point has a gradient to other points, so "
+        "that none has a Jacobian of its own. If the first dimension is time, let the batch come first "
+        "(batch_first=True), or add a method `def rows(self, x): return self(x.transpose(0, "
+        f"1)).transpose(0, 1)` and write maps={{{name!r}: {{'module': 'rows', 'input': lambda batch: "
+        "batch[0].transpose(0, 1)}}. Of a module with BatchNorm that keeps no statistics, or attention "
+        "over the batch, watch a part without. Nodes of a graph mix by its edges: watch what comes behind "
+        f"those, maps={{{name!r}: {{'module': <path>, 'input': {{'module': <path of what takes the "
+        "edges>, 'input': <nodes>, 'context': [[<edges>]]}}}}.",
+    )
 
 
 def _names(side: str, given: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -87,8 +87,8 @@ def everything(module):
 
 
 def test_large_data_is_not_copied(monkeypatch):
-    monkeypatch.setattr("lightning_invert.watch.snapshot.MAX_NUMBERS", 10)
-    monkeypatch.setattr("lightning_invert.watch.snapshot.MAX_PARTS", 10)
+    monkeypatch.setattr("lightning_invert.jacobians.snapshot.MAX_NUMBERS", 10)
+    monkeypatch.setattr("lightning_invert.jacobians.snapshot.MAX_PARTS", 10)
     module = nn.Linear(2, 2)
     module.data, module.rows = torch.zeros(100), [torch.zeros(1) for _ in range(100)]
     with isolated(module):

@@ -15,9 +15,9 @@ import functools
 import random
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from types import CellType, FunctionType, MethodType, SimpleNamespace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import CellType, CodeType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from torch.nn.parameter import is_lazy
 
 from lightning_invert.jacobians.evaluation import plain
 
-__all__ = ["Snapshot", "is_of_a_library"]
+__all__ = ["Snapshot", "is_of_a_library", "lent"]
 
 MAX_NUMBERS = 2**26
 """Numbers of all weights, or of one array or tensor: a larger one is data, and is not copied."""
@@ -44,6 +44,12 @@ MAX_DEPTH = 4
 UNCHANGEABLE = frozenset(
     {bool, int, float, str, bytes, type(None), torch.device, torch.dtype, type}
 )
+
+GLOBALS = (dict, list, set, deque, Tensor, np.ndarray, nn.Module, FunctionType)
+"""Kinds of global variables, beside objects of the project's own, that a function may change or need."""
+
+CLASS_ATTRIBUTES = (dict, list, deque, Tensor, FunctionType)
+"""Kinds of attributes of a class that one of its modules may change or need."""
 
 STRUCTURE = frozenset(vars(nn.Module())) - {"_buffers"}
 """What every module has of its own: flags, hooks and parts."""
@@ -74,10 +80,29 @@ STREAMS: tuple[tuple[type, Callable[[Any], Any], Callable[[Any, Any], None]], ..
 """Random streams of a module's own: kind, how their state is read and how it is set."""
 
 
-class Snapshot:
-    """What was found in values, and how it is put back."""
+@contextmanager
+def lent(*values: Any) -> Iterator[None]:
+    """Lend clones of the tensors made in inference mode that functions and modules hold.
 
-    def __init__(self) -> None:
+    No gradient passes through the originals, which are in their places again afterwards.
+    """
+    snapshot = Snapshot(only_lends=True)
+    try:
+        for value in values:
+            snapshot.add(value)
+        yield
+    finally:
+        snapshot.restore()
+
+
+class Snapshot:
+    """What was found in values, and how it is put back.
+
+    With ``only_lends`` clones stand in for tensors made in inference mode, and nothing else is put back.
+    """
+
+    def __init__(self, *, only_lends: bool = False) -> None:
+        self._only_lends = only_lends
         self._undo: list[Callable[[], None]] = []
         self._found: dict[int, tuple[Any, Any]] = {}
         """Identity -> the value, which keeps its identity while it is held, and its stand-in."""
@@ -106,7 +131,22 @@ class Snapshot:
         parameters = own.get("_parameters")
         # FSDP exchanges sharded ones itself, and knows which are in place.
         if type(parameters) is dict and not any(map(_is_sharded, parameters.values())):
-            self._slots(parameters, ())
+            self._slots(parameters, parameters if self._only_lends else ())
+        if self._only_lends:
+            for name in own:
+                if name.endswith("_hooks"):
+                    self.add(own[name])
+            for kind in type(module).__mro__:
+                if not is_of_a_library(kind.__module__):
+                    self._class(kind)
+
+    def _class(self, kind: type) -> None:
+        """Take what a class of the project's own, and its methods, keep for all modules."""
+        if id(kind) not in self._found:
+            self._found[id(kind)] = kind, kind
+            for name, value in list(vars(kind).items()):
+                if isinstance(value, CLASS_ATTRIBUTES):
+                    self._replace(value, 1, setattr, kind, name)
 
     def add_weights(self, modules: Iterable[nn.Module]) -> None:
         """Take the numbers of the weights, for those who change them in their forward."""
@@ -138,11 +178,21 @@ class Snapshot:
         self._found[id(value)] = value, stand_in
         return stand_in
 
+    def _put_back_by(self, undo: Callable[[], None]) -> None:
+        if not self._only_lends:
+            self._undo.append(undo)
+
+    def _replace(self, value: Any, depth: int, put: Callable[..., None], *place: Any) -> None:
+        """Take a value, and put what stands for it in its place meanwhile."""
+        if type(value) not in UNCHANGEABLE and (stand_in := self.add(value, depth)) is not value:
+            put(*place, stand_in)
+            self._undo.append(functools.partial(put, *place, value))
+
     def _content(self, value: Any, depth: int) -> Any:
         if isinstance(value, Tensor):
             return self._tensor(value)
         if isinstance(value, np.ndarray):
-            if value.size <= MAX_NUMBERS and value.flags.writeable:
+            if value.size <= MAX_NUMBERS and value.flags.writeable and not self._only_lends:
                 before = value.copy()
                 self._undo.append(lambda: np.copyto(value, before))
         elif isinstance(value, dict):
@@ -151,13 +201,13 @@ class Snapshot:
             self._sequence(value, depth)
         elif isinstance(value, set):
             members = frozenset(value)
-            self._undo.append(functools.partial(_refill, value, set.clear, set.update, members))
+            self._put_back_by(functools.partial(_refill, value, set.clear, set.update, members))
         elif isinstance(value, tuple):
             return self._tuple(value, depth)
         elif stream := next((s for s in STREAMS if isinstance(value, s[0])), None):
             _, get, put = stream
             state = get(value)
-            self._undo.append(lambda: put(value, state))
+            self._put_back_by(lambda: put(value, state))
         elif isinstance(value, FunctionType | MethodType | functools.partial):
             self.add_function(value, depth)
         elif _is_of_the_project(value):
@@ -167,55 +217,52 @@ class Snapshot:
     def add_function(self, function: Any, depth: int = 0) -> None:
         """Take what a function of the project's own can change: closure, globals and bound self."""
         if isinstance(function, functools.partial):
-            for part in (function.func, *function.args, *function.keywords.values()):
-                self.add(part, depth + 1)
+            state: Any = function.__reduce__()[2]
+            put = getattr(function, "__setstate__")  # noqa: B009  # typeshed has none
+            self._replace(state[:3], depth, lambda new: put((*new, state[3])))
         elif isinstance(function, MethodType):
             self.add(function.__self__, depth + 1)
             self.add(function.__func__, depth)
         elif isinstance(function, FunctionType) and not is_of_a_library(function.__module__):
             for cell in function.__closure__ or ():
                 self._cell(cell, depth)
-            # What the function names, but functions and modules.
-            for name in function.__code__.co_names:
-                value = function.__globals__.get(name)
-                if isinstance(value, dict | list | set | deque | Tensor | np.ndarray) or (
-                    _is_of_the_project(value)
-                ):
-                    self.add(value, depth + 1)
+            for defaults in ("__defaults__", "__kwdefaults__"):
+                self._replace(getattr(function, defaults), depth + 1, setattr, function, defaults)
+            names = function.__globals__
+            for name in _names_in(function.__code__) & names.keys():
+                value = names[name]
+                if isinstance(value, GLOBALS) or _is_of_the_project(value):
+                    self._replace(value, depth + 1, names.__setitem__, name)
 
     def _cell(self, cell: CellType, depth: int) -> None:
         with suppress(ValueError):  # one that is not filled yet
             before = cell.cell_contents
-            self._undo.append(lambda: setattr(cell, "cell_contents", before))
-            self.add(before, depth + 1)
+            self._put_back_by(functools.partial(setattr, cell, "cell_contents", before))
+            self._replace(before, depth + 1, setattr, cell, "cell_contents")
 
     def _slots(self, slots: dict[str, Any], names: Iterable[str]) -> None:
         """Take a dictionary whose entries are put back by identity, and its content under names."""
         before = dict(slots)
-        self._undo.append(functools.partial(_refill, slots, dict.clear, dict.update, before))
+        self._put_back_by(functools.partial(_refill, slots, dict.clear, dict.update, before))
         for name in list(names):
-            value = before[name]
-            if type(value) not in UNCHANGEABLE and (stand_in := self.add(value)) is not value:
-                slots[name] = stand_in
+            self._replace(before[name], 0, slots.__setitem__, name)
 
     def _dictionary(self, value: dict[Any, Any], depth: int) -> None:
         # By the methods of the built-in type: a subclass may do more than keep its parts.
         kind = OrderedDict if isinstance(value, OrderedDict) else dict
         before = list(kind.items(value))
-        self._undo.append(functools.partial(_refill, value, kind.clear, kind.update, before))
+        self._put_back_by(functools.partial(_refill, value, kind.clear, kind.update, before))
         if len(before) <= MAX_PARTS:
             for key, part in before:
-                if (stand_in := self.add(part, depth + 1)) is not part:
-                    kind.__setitem__(value, key, stand_in)
+                self._replace(part, depth + 1, kind.__setitem__, value, key)
 
     def _sequence(self, value: list[Any] | deque[Any], depth: int) -> None:
         kind: Any = list if isinstance(value, list) else deque
         before = tuple(kind.__iter__(value))
-        self._undo.append(functools.partial(_refill, value, kind.clear, kind.extend, before))
+        self._put_back_by(functools.partial(_refill, value, kind.clear, kind.extend, before))
         if len(before) <= MAX_PARTS:
             for place, part in enumerate(before):
-                if (stand_in := self.add(part, depth + 1)) is not part:
-                    kind.__setitem__(value, place, stand_in)
+                self._replace(part, depth + 1, kind.__setitem__, value, place)
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
         if len(value) > MAX_PARTS:
@@ -230,26 +277,32 @@ class Snapshot:
         own = getattr(value, "__dict__", None)
         if type(own) is dict:
             before = dict(own)
-            self._undo.append(functools.partial(_refill, own, dict.clear, dict.update, before))
+            self._put_back_by(functools.partial(_refill, own, dict.clear, dict.update, before))
             for name, part in before.items():
-                if (stand_in := self.add(part, depth + 1)) is not part:
-                    own[name] = stand_in
+                self._replace(part, depth + 1, own.__setitem__, name)
         for kind in type(value).__mro__:
             slots = vars(kind).get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else slots:
                 with suppress(AttributeError):
                     part = object.__getattribute__(value, name)
-                    self._undo.append(functools.partial(object.__setattr__, value, name, part))
-                    self.add(part, depth + 1)
+                    put = object.__setattr__
+                    self._put_back_by(functools.partial(put, value, name, part))
+                    self._replace(part, depth + 1, put, value, name)
 
     def _tensor(self, tensor: Tensor) -> Tensor:
-        if tensor.is_inference():
+        if not is_lazy(tensor) and tensor.is_inference():
             with torch.inference_mode(False):
                 return tensor.clone()
-        if _can_be_put_back(tensor):
+        if not self._only_lends and _can_be_put_back(tensor):
             before = plain(tensor).clone()
             self._undo.append(lambda: _write(tensor, before))
         return tensor
+
+
+def _names_in(code: CodeType) -> set[str]:
+    """Return the names that a function's code, and that of the functions in it, refers to."""
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return set(code.co_names).union(*map(_names_in, inner))
 
 
 def _refill(
