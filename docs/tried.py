@@ -4,13 +4,14 @@ from pathlib import Path
 
 from tests.callbacks.trainer_options import OPTIONS
 from tests.third_party import PROJECTS
+from tests.third_party.advised import ADVISED
 
 FILE = Path(__file__).parent / "tried.md"
 
 HEAD = """\
 # What it was tried with
 
-Made by the tests (`python -m docs.tried`), which try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`. *By itself*: what `InvertibilityCallback()` does without being told anything: it watches `forward` at the first part of the batch, or says once what the batch holds and what to write. *Maps*: with what it watches more, or at all. In each case a fit with the callback ends like one without, to the bit: weights, buffers, the project's own metrics, random streams.
+Made by the tests (`python -m docs.tried`), which try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`. *By itself*: what `InvertibilityCallback()` does without being told anything: it watches `forward` at the first part of the batch, or says once what the batch holds and what to write. That is shown: each such entry of `maps` was copied from the message, and watched. Where no entry works, the message says why and shows the two lines of a method. *Maps*: with what it watches more, or at all. In each case a fit with the callback ends like one without, to the bit: weights, buffers, the project's own metrics, random streams.
 
 The projects are miniatures: their batches, the signatures of their `forward` and what it returns are those of the originals, their sizes are not.
 
@@ -53,7 +54,10 @@ def row(project):
         f"{name}: {entry_text(entry)}" for name, entry in (project.maps or {}).items()
     )
     shape = f"{project.shape[0]} → {project.shape[1]}" if project.shape else ""
-    by_itself = "watched" if project.is_watched_by_default else "says what to write"
+    by_itself = "watched"
+    if not project.is_watched_by_default:
+        advised = ADVISED[project.name]
+        by_itself = f"advises `{advised!r}`" if advised else "advises a method"
     source = project.source.replace("|", "/")
     return f"| {project.name} | {source} | {by_itself} | {maps.replace('|', '/')} | {shape} |"
 

@@ -8,13 +8,16 @@ import torch
 
 from docs import tried
 from lightning_invert.callbacks import InvertibilityCallback
+from lightning_invert.watch import search
+from tests.advice import copied
 from tests.projects import quiet_trainer
 from tests.third_party import PROJECTS
+from tests.third_party.advised import ADVISED
 
 
-def fit(project, folder, callbacks=()):
+def fit(project, folder, callbacks=(), module=None):
     torch.manual_seed(1)
-    module = project.module()
+    module = module or project.module()
     trainer = quiet_trainer(folder, callbacks=list(callbacks), **project.options)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -34,11 +37,15 @@ def fits(request, tmp_path_factory):
     default = InvertibilityCallback(num_points=16, figures=False)
     named = InvertibilityCallback(project.maps, num_points=16, figures=False, scale="physical")
     callbacks = [default, named] if project.maps else [default]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "MAX_SECONDS", 1e9)  # the machine may do other work, too
+        watched = fit(project, folder, callbacks)
     return SimpleNamespace(
         project=project,
         default=default,
         named=callbacks[-1],
-        watched=fit(project, folder, callbacks),
+        watched=watched,
+        advice=[m for m in watched.messages if "The parts of a batch:" in m],
         alone=fit(project, folder),
     )
 
@@ -46,10 +53,33 @@ def fits(request, tmp_path_factory):
 def test_with_no_arguments_it_watches_or_says_once_what_to_write(fits):
     watches = fits.project.is_watched_by_default
     assert [observation.name for observation in fits.default.observations] == ["forward"] * watches
-    messages = [m for m in fits.watched.messages if "The parts of a batch:" in m]
-    assert len(messages) == (not watches), fits.watched.messages
-    for part in ("forward(", "InvertibilityCallback(maps={", "goes on"):
-        assert all(part in message for message in messages)
+    assert len(fits.advice) == (not watches), fits.watched.messages
+    for part in ("forward(", "goes on"):
+        assert all(part in message for message in fits.advice)
+
+
+def test_a_message_is_short_enough_to_be_read(fits):
+    for message in fits.advice:
+        lines = message.splitlines()
+        assert len(lines) <= 40
+        assert max(map(len, lines)) <= 120
+
+
+def test_what_is_advised_works_when_it_is_copied(fits, tmp_path):
+    for message in fits.advice:
+        maps, method = copied(message)
+        advised = ADVISED[fits.project.name]
+        assert advised == (None if method else maps["forward"])
+        if method == "invertibility_maps":  # whose input is a function that only a person can write
+            continue
+        module = fits.project.module()
+        if method is not None:
+            module.outputs = lambda *inputs: inputs[0].flatten(1).tanh()
+        watch = InvertibilityCallback(maps, num_points=16, figures=False, on_error="raise")
+        fit(fits.project, tmp_path, [watch], module)
+        (observation,) = watch.observations
+        assert observation.num_points == 16
+        assert (observation.singular_values[:, 0] > 0).any()
 
 
 def test_named_maps_are_watched_with_their_shape(fits):

@@ -1,41 +1,146 @@
-"""Advice on what to write where it is not clear what to watch."""
+"""Advice on what to write where it is not clear what to watch: what is advised has been tried."""
 
 from __future__ import annotations
 
 import inspect
+import pprint
+import textwrap
+from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from lightning_invert.watch.candidates import floating_parts, parts_by_path
 from lightning_invert.watch.functions import has_forward
-from lightning_invert.watch.parts import MAX_LEAVES, describe, leaves, required_arguments
+from lightning_invert.watch.maps import WatchedMap
+from lightning_invert.watch.parts import describe, leaves, path_text
+from lightning_invert.watch.search import Found, Search, Watch
+from lightning_invert.watch.voice import sentence
 
-__all__ = ["advise"]
+__all__ = ["advise", "advise_on_named"]
+
+MAX_CHILDREN = 4
+"""Submodules that are tried where the module's own forward serves nobody."""
+
+MAX_COLUMNS, MAX_PARTS, MAX_OTHERS = 120, 12, 6
+"""Of a message: nobody reads more. It has at most 40 lines."""
 
 
-def advise(root: nn.Module, batch: Any, why: str, *, speaker: str) -> str:
-    """List the parts of a batch and the arguments of a forward, with ``maps`` to copy."""
-    parts = list(leaves(batch))
-    lines = [f"  {_path(path)}  {describe(leaf)}" for path, leaf in parts[:MAX_LEAVES]]
-    if len(parts) > MAX_LEAVES:
-        lines.append(f"  ... and {len(parts) - MAX_LEAVES} more")
-    forwards = ((part, name) for name, part in root.named_modules() if has_forward(part))
-    module, name = next(forwards, (root, ""))
-    return "\n".join(
-        [
-            f"it is not clear what to watch: {why}",
-            "The parts of a batch:",
-            *lines,
-            f"The forward of {type(module).__name__}: forward({_signature(module)})",
-            "Name it, for example",
-            f"  {speaker}(maps={{'forward': {_entry(module, name, parts)}}})",
-            "Nothing is watched until then; training goes on.",
-        ]
+def advise(root: nn.Module, batch: Any, why: str, *, speaker: str, watch: Watch | None) -> str:
+    """List the parts of a batch and the arguments of a forward, with ``maps`` to copy, or a method.
+
+    Without ``watch`` nothing is tried, and no ``maps`` are shown.
+    """
+    parts = [*islice(leaves(batch), MAX_PARTS + 1)]
+    functions = _functions(root)
+    shown = functions[0][1] if functions else root
+    lines = [
+        *_prose(f"it is not clear what to watch: {sentence(why)}", begun=len(speaker) + 2, most=8),
+        "The parts of a batch:",
+        *(
+            _cut(f"  {path_text(path) or 'the batch itself:'}  {describe(leaf)}")
+            for path, leaf in parts[:MAX_PARTS]
+        ),
+        *(["  and more"] if len(parts) > MAX_PARTS else []),
+        _cut(f"The forward of {type(shown).__name__}: forward({_signature(shown)})"),
+    ]
+    if watch is None:
+        lines += _prose("No `maps` were tried: several processes would have to agree on each try.")
+        lines += _method(root, batch, speaker)
+    else:
+        search = Search(batch, watch)
+        found = search.run([(path, module.forward) for path, module in functions])
+        if found is None:
+            lines += _prose(
+                f"No `maps` of parts of this batch work: {search.tries} calls were tried. The nearest: "
+                f"{search.nearest.replace(sentence(why), 'the same.')}"
+            )
+            lines += _method(root, batch, speaker)
+        else:
+            lines += _lines_of(found, "forward", f"{speaker}(", ")")
+            if found.entry.get("module") and has_forward(root):
+                lines += _prose(f"The forward itself does not: {search.nearest}")
+    return "\n".join([*lines, "Nothing is watched until then; training goes on."])
+
+
+def advise_on_named(watched: WatchedMap, batch: Any, watch: Watch) -> str:
+    """Return other ``maps`` to copy for the function of a map that a user named, or nothing."""
+    root = watched.root or watched.owner
+    path = _path_of(watched.function, root)
+    found = None if path is None else Search(batch, watch).run([(path, watched.function)])
+    # What works at two rows, and failed, may have failed for lack of memory, or at other points.
+    if found is None or _is_the_same(watched, found.entry):
+        return ""
+    return "\n" + "\n".join(_lines_of(found, watched.name))
+
+
+def _is_the_same(watched: WatchedMap, entry: dict[str, Any]) -> bool:
+    inputs = None if watched.inputs is None else [list(part.steps) for part in watched.inputs]
+    return (
+        inputs in (None, [entry["input"]], entry["input"])
+        and (watched.within is None) == ("within" not in entry)
+        and bool(watched.contexts) == ("context" in entry)
+        and (list(watched.output.steps) if watched.output else None) == entry.get("output")
     )
 
 
-def _path(path: list[int | str]) -> str:
-    return "".join(f"[{step!r}]" for step in path) or "the batch itself:"
+def _functions(root: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return what might be watched: a module by its path, then its children that have weights."""
+    own = [("", root)] if has_forward(root) else []
+    inner = root.named_children() if own else root.named_modules()
+    weighty = [(n, m) for n, m in inner if has_forward(m) and any(True for _ in m.parameters())]
+    return own + weighty[:MAX_CHILDREN]
+
+
+def _path_of(function: Callable[..., Any], root: nn.Module) -> str | None:
+    """Return the path of a module or of a method, None if there is none."""
+    owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+    method = "" if owner is function else getattr(function, "__name__", "")
+    paths = [path for path, module in root.named_modules() if module is owner]
+    return ".".join(step for step in (*paths[:1], method) if step) if paths else None
+
+
+def _lines_of(found: Found, name: str, before: str = "", after: str = "") -> list[str]:
+    """Show an entry as it is to be copied, and what else its function returns."""
+    lines = ["This works, as was tried with rows of this batch:"]
+    whole = f"  {before}maps={ ({name: found.entry})!r}{after}"
+    if len(whole) <= MAX_COLUMNS:
+        lines.append(whole)
+    else:
+        lines.append(f"  {before}maps={{{name!r}: {{")
+        for key, value in found.entry.items():
+            text = pprint.pformat(value, width=MAX_COLUMNS - 24, compact=True, sort_dicts=False)
+            lines += textwrap.indent(f"{key!r}: {text},", " " * 6).splitlines()
+        lines.append(f"  }}}}{after}")
+    if found.others:
+        others = ", ".join(str(list(path)) for path in found.others[:MAX_OTHERS])
+        more = f" and {len(found.others) - MAX_OTHERS} more" * (len(found.others) > MAX_OTHERS)
+        lines += _prose(f"It also returns {others}{more}: each may be the 'output' instead.")
+    return lines
+
+
+def _method(root: nn.Module, batch: Any, speaker: str) -> list[str]:
+    """Show the two lines of a method that make any project watchable."""
+    floating = floating_parts(parts_by_path(batch))
+    if not floating:
+        lines = [
+            "No part of the batch is a floating tensor with a row for each point. Add the way to one",
+            f"to {type(root).__name__}, such as the embedding of whole numbers, and what follows it:",
+            "  def invertibility_maps(self):",
+            "      return {'forward': {'module': self.net, 'input': lambda batch: self.embed(batch)}}",
+        ]
+        return lines
+    name = str(floating[0][-1]) if floating[0] else "x"
+    name = name if name.isidentifier() else "x"
+    entry = {"forward": {"module": "outputs", "input": list(floating[0])}}
+    return [
+        f"Add a method to {type(root).__name__} that takes tensors with a row for each point and returns",
+        "one, and name it:",
+        f"  def outputs(self, {name}):",
+        f"      return self({name})  # called as in your validation_step: one tensor of what it returns",
+        f"  {speaker}(maps={entry!r})",
+    ]
 
 
 def _signature(module: nn.Module) -> str:
@@ -46,24 +151,14 @@ def _signature(module: nn.Module) -> str:
     return ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
 
 
-def _entry(module: nn.Module, name: str, parts: list[tuple[list[int | str], Any]]) -> str:
-    """Guess an entry of ``maps``: the first part that could be points, and those named like arguments."""
-    tensors = [(path, leaf) for path, leaf in parts if isinstance(leaf, Tensor)]
-    points = [path for path, leaf in tensors if leaf.is_floating_point() and leaf.ndim > 1]
-    entry: dict[str, Any] = {"module": name, "input": points[0] if points else "<which part>"}
-    rest = [path for path, _ in tensors if path != entry["input"]]
-    context = [_take_part(argument, rest) for argument in required_arguments(module.forward)[1:]]
-    if context:
-        entry["context"] = context
-    elif points and len(points[0]) > 1:
-        entry["within"] = points[0][:1]  # it takes one argument, which seems to be a collection
-    return repr(entry)
+def _prose(text: str, *, begun: int = 0, most: int = 4) -> list[str]:
+    """Break a text into lines, of which the first has ``begun`` already."""
+    lines = textwrap.wrap(text, MAX_COLUMNS, initial_indent=" " * begun, break_on_hyphens=False)
+    if len(lines) > most:
+        lines[most - 1 :] = [f"{lines[most - 1][: MAX_COLUMNS - 4]} ..."]
+    return [line.lstrip() for line in lines]
 
 
-def _take_part(argument: str, rest: list[list[int | str]]) -> list[int | str]:
-    """Take out the part that is named like an argument, else the first one."""
-    same_name = [path for path in rest if path and path[-1] == argument]
-    chosen = (same_name or rest or [[f"<{argument}>"]])[0]
-    if chosen in rest:
-        rest.remove(chosen)
-    return chosen
+def _cut(line: str) -> str:
+    line = " ".join(line.splitlines())
+    return line if len(line) <= MAX_COLUMNS else f"{line[: MAX_COLUMNS - 3]}..."

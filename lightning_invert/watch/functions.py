@@ -49,8 +49,8 @@ def find_function(
     if not has_forward(module):
         raise ValueError(
             f"Expected `{argument}` to be a module with a `forward`, but "
-            f"{type(module).__name__} defines none. Name the part of it to be watched, as in "
-            "maps={'forward': 'net'}."
+            f"{type(module).__name__} defines none. Name the path of the part of it that is to "
+            "be watched."
         )
     return module, module
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.work import Plan
-from lightning_invert.watch.advice import advise
+from lightning_invert.watch.advice import advise, advise_on_named
 from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.isolation import isolated
 from lightning_invert.watch.maps import MapError, WatchedMap
@@ -22,6 +23,7 @@ from lightning_invert.watch.parts import NoSuchPart
 from lightning_invert.watch.point_sample import Gather, PointSample, SampledPoints
 from lightning_invert.watch.points import Points, Shape
 from lightning_invert.watch.roughness import ROUGH
+from lightning_invert.watch.search import Watch
 from lightning_invert.watch.voice import Voice, explain, sentence
 
 __all__ = ["Look", "Memory", "Raises"]
@@ -70,6 +72,7 @@ class Memory:
     arithmetic: dict[MapAndShape, torch.dtype | None] = field(default_factory=dict)  # the coarsest
     plans: dict[MapAndShape, Plan] = field(default_factory=dict)  # how hard to look
     num_outcomes: dict[MapAndShape, int] = field(default_factory=dict)  # that may be reached for
+    advised: set[str] = field(default_factory=set)  # maps that failed, for which advice was sought
     # Kind of roughness -> maps, of which the user was not told yet.
     rough: dict[str, list[str]] = field(default_factory=dict)
 
@@ -95,8 +98,9 @@ class Look:
     gather: Gather | None = None  # how several processes exchange values; None: there is one
     error: InitVar[Exception | None] = None  # why the default map was not found
     seconds: float = 0.0  # what taking batches in has cost
-    # One of those that the default map was tried on, to show what it consists of.
+    # One of those that a map was tried on for the first time, to show what it consists of.
     batch: Any = None
+    watch: Watch | None = None  # watches what may be advised; None: nothing is tried
     held: tuple[Any, dict[str, Taken]] | None = None  # the batch that is under way, and its parts
     gaps: dict[str, Failure] = field(default_factory=dict)  # why a map had no points in a batch
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -114,8 +118,8 @@ class Look:
         if not self.samples:
             return
         begun = time.monotonic()
-        if not (self.memory.named or self.memory.watched):
-            self.batch = batch
+        if len(self.memory.watched) < max(1, len(self.maps)):
+            self.batch = copy(batch) if type(batch) in (dict, list) else batch
         parts: dict[str, Taken] = {}
         runs_code = any(watched.runs_code for watched in self.maps)
         with isolated(self.root, weights=False) if runs_code else nullcontext():
@@ -254,25 +258,38 @@ class Look:
         failures, self.failures = self.failures, {}  # an error holds on to all that there was
         for name, failure in failures.items():
             if self.raises == "all" or (self.raises == "lasting" and failure.is_lasting):
-                speaker = self.voice.speaker
-                raise MapError(name, failure.part, failure.why, speaker) from failure.cause
+                why = f"{failure.why}{self._advise(name, failure)}"
+                raise MapError(name, failure.part, why, self.voice.speaker) from failure.cause
         for name, failure in failures.items():
             self.memory.missing[name] = failure.why
             if self.memory.named or name in self.memory.watched:
+                advice = "" if name in self.memory.advised else self._advise(name, failure)
+                self.memory.advised.add(name)
                 self.voice.warn(
                     f"map {name!r} cannot be watched, because of its {failure.part}: "
                     f"{sentence(failure.why)} The map is missing from this look; training goes on. "
-                    "This is said once.",
+                    f"This is said once.{advice}",
                     once=(name, failure.kind),
                 )
             else:
                 self._give_up(failure.why)
         return set(failures)
 
+    def _advise(self, name: str, failure: Failure) -> str:
+        """Return what to write instead for a map that was named, where something else works."""
+        watched = next((watched for watched in self.maps if watched.name == name), None)
+        if watched is None or self.watch is None or self.batch is None:
+            return ""
+        try:
+            return advise_on_named(watched, self.batch, self.watch)
+        except Exception:  # noqa: BLE001  # of whatever the batch is made
+            return ""
+
     def _give_up(self, why: str) -> None:
         self.memory.given_up, self.samples = True, ()
+        speaker = self.voice.speaker
         try:
-            advice = advise(self.root, self.batch, why, speaker=self.voice.speaker)
+            advice = advise(self.root, self.batch, why, speaker=speaker, watch=self.watch)
         except Exception:  # noqa: BLE001  # of whatever the batch is made
             advice = f"it is not clear what to watch. {sentence(why)}"
         self.voice.warn(advice, once="default map")

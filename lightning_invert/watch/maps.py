@@ -21,7 +21,7 @@ from lightning_invert.jacobians.snapshot import lent
 from lightning_invert.watch.columns import checked_names, checked_stds
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.functions import Call, parameters_of
-from lightning_invert.watch.parts import CALLED, Part, describe
+from lightning_invert.watch.parts import CALLED, Part, describe, mapping_of
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.shards import advise_of_shards
 from lightning_invert.watch.surroundings import AS_IT_IS, Surroundings
@@ -131,9 +131,9 @@ class WatchedMap:
                 raise MapError(
                     self.name,
                     "input",
-                    f"expected a floating tensor of shape (N, n), but got {describe(x)}. Say what of "
-                    f"the batch goes in: maps={{{self.name!r}: {{'module': ..., 'input': <index, "
-                    "key, attribute, a list of those, or a callable>}}.",
+                    f"expected a floating tensor of shape (N, n), but got {describe(x)}. Say with "
+                    "'input' which part of the batch goes in: an index, a key, an attribute, a list of "
+                    "those, or a callable.",
                 )
         within = self._find("within", [self.within], batch)[0] if self.within else None
         contexts = self._find("context", self.contexts, batch)
@@ -150,8 +150,8 @@ class WatchedMap:
                 self.name,
                 "output",
                 f"expected a floating tensor, but {type(self.owner).__name__} returned "
-                f"{describe(y)}. Say which part is meant: "
-                f"maps={{{self.name!r}: {{..., 'output': <index, key, attribute or callable>}}}}.",
+                f"{describe(y)}. Say with 'output' which part is meant: an index, a key, an "
+                "attribute, a list of those, or a callable.",
             )
         return y
 
@@ -267,19 +267,19 @@ class WatchedMap:
         """Return the batch itself, its first part, or what the function calls its input."""
         if isinstance(batch, Sequence) and not isinstance(batch, str) and batch:
             return batch[0]
-        if not isinstance(batch, Mapping):
+        if (parts := mapping_of(batch)) is None:
             return batch
         name: int | str = self.call.inputs[0] if self.call.inputs else 0
         if isinstance(name, int):
             name = (*parameters_of(self.function), *[""] * (name + 1))[name]
-        if name in batch:
-            return batch[name]
-        floating = [k for k, v in batch.items() if isinstance(v, Tensor) and v.is_floating_point()]
+        if name in parts:
+            return parts[name]
+        floating = [k for k, v in parts.items() if isinstance(v, Tensor) and v.is_floating_point()]
         if len(floating) == 1:
-            return batch[floating[0]]
+            return parts[floating[0]]
         raise ValueError(
             f"expected to find the input in {describe(batch)}, but it is not clear which of its keys "
-            f"it is. Name it: maps={{{self.name!r}: {{'module': ..., 'input': <key>}}}}."
+            "it is. Name it with 'input'."
         )
 
     def _advise(self, error: Exception) -> str:
@@ -290,14 +290,11 @@ class WatchedMap:
             return f"{of_shards} (It said: {advice})"
         if isinstance(error, TypeError) and " missing " in advice:
             advice += (
-                f" Say what else of the batch it takes: maps={{{self.name!r}: {{..., 'context': "
-                "{<name of the argument>: <part of the batch>, ...}}}."
+                " Say with 'context' what else of the batch it takes: a mapping of the names of "
+                "arguments to parts of the batch."
             )
         if isinstance(error, TypeError) and "multiple values for argument" in advice:
-            advice += (
-                f" Say which argument the input is: maps={{{self.name!r}: {{..., 'argument': <its "
-                "name>}}."
-            )
+            advice += " Say with 'argument' which one the input is, by its name."
         return advice
 
     def _insists(self, how: str) -> str:

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 __all__ = [
     "NoSuchPart",
     "Part",
+    "Path",
     "describe",
     "leaves",
+    "mapping_of",
     "parse_part",
     "parse_parts",
+    "parts_of",
+    "path_text",
     "required_arguments",
 ]
 
 P = TypeVar("P")
 Step: TypeAlias = "int | str | Callable[..., Any]"
+Path: TypeAlias = "tuple[int | str, ...]"
 
 CALLED = "()"
 """Behind the name of a method: what it returns without arguments is the part."""
 
 MAX_DEPTH = 4
-MAX_LEAVES = 24
-"""Of a batch that is described: nobody reads more."""
+MAX_NAMES = 12
+"""Keys of a collection that is described: nobody reads more."""
 
 
 class NoSuchPart(ValueError):
@@ -104,31 +111,77 @@ def describe(value: Any) -> str:
     """Describe a value in a few words."""
     if isinstance(value, Tensor):
         return f"a tensor of dtype {value.dtype} and shape {tuple(value.shape)}"
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with the keys {list(value)}"
-    fields = _fields(value)
-    if fields is not None:
-        return f"a {type(value).__name__} with the attributes {list(fields)}"
+    kind = f"a {type(value).__name__}"
+    if (mapping := mapping_of(value)) is not None:
+        return f"{kind} with the keys {_some(mapping)}"
+    if (fields := _fields(value)) is not None:
+        return f"{kind} with the attributes {_some(fields)}"
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return f"a {type(value).__name__} of length {len(value)}"
-    return f"a {type(value).__name__}"
+        members = {type(member).__name__ for member in value} if parts_of(value) is None else ()
+        return f"{kind} of length {len(value)}" + f" ({', '.join(members)})" * bool(members)
+    return kind
 
 
-def leaves(value: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[list[int | str], Any]]:
-    """Yield each part without parts of its own, with the path to it: ([0, 'x'], 1) of ({'x': 1},)."""
-    parts: Mapping[Any, Any] | None = None
-    if len(path) < MAX_DEPTH:
-        if isinstance(value, Mapping):
-            parts = value
-        elif isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-            parts = dict(enumerate(value))
-        elif not isinstance(value, Tensor):
-            parts = _fields(value)
-    if parts:
+def _some(names: Iterable[Any]) -> str:
+    names = list(names)
+    return f"{names[:MAX_NAMES]}" + f" and {len(names) - MAX_NAMES} more" * (len(names) > MAX_NAMES)
+
+
+def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield each part without parts of its own, with the path to it: ((0, 'x'), 1) of ({'x': 1},)."""
+    parts = parts_of(value) if len(path) < MAX_DEPTH else None
+    if parts is None:
+        yield path, value
+    else:
         for key, part in parts.items():
             yield from leaves(part, (*path, key))
-    else:
-        yield list(path), value
+
+
+def parts_of(value: Any) -> Mapping[Any, Any] | None:
+    """Return the parts of a collection or an object by their keys; None if it is a part itself."""
+    if isinstance(value, Tensor):
+        return None
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        # Names of files, numbers, kinds: nobody wants each of them.
+        whole = all(isinstance(member, str | bytes | int | float | None) for member in value)
+        return None if whole else dict(enumerate(value))
+    if isinstance(value, Distribution):
+        return _of_distribution(value)
+    if (mapping := mapping_of(value)) is None:
+        mapping = _fields(value)
+    return mapping if mapping is not None and len(mapping) else None
+
+
+def path_text(path: Path) -> str:
+    """Write a path as Python does."""
+    return "".join(f"[{step!r}]" for step in path)
+
+
+def mapping_of(value: Any) -> Mapping[Any, Any] | None:
+    """Return what has keys and gives a part for each; what iterates over rows is none for Python."""
+    kind = type(value)
+    if isinstance(value, dict):
+        return value
+    has_both = hasattr(kind, "keys") and hasattr(kind, "__getitem__")
+    if not has_both or isinstance(value, Tensor | nn.Module | type):
+        return None
+    try:
+        keys = value.keys() if callable(value.keys) else value.keys
+        return {key: value[key] for key in keys}
+    except Exception:  # noqa: BLE001  # whatever a stranger's class does
+        return None
+
+
+def _of_distribution(value: Distribution) -> dict[str, Any] | None:
+    """Return the tensors that stand for a distribution: its location, or its mean."""
+    parts = {}
+    for name in ("loc", "mean", "logits", "scale"):
+        with suppress(Exception):  # not every distribution has each of them
+            if isinstance(part := getattr(value, name), Tensor):
+                parts[name] = part
+    if "loc" in parts:
+        parts.pop("mean", None)  # the same, mostly
+    return parts or None
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
@@ -136,10 +189,13 @@ def _fields(value: Any) -> dict[str, Any] | None:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return dict(zip(value._fields, value, strict=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
     own = getattr(value, "__dict__", None)
     if own and not isinstance(value, Tensor | nn.Module | type) and not callable(value):
-        public = {name: part for name, part in own.items() if not name.startswith("_")}
-        if any(isinstance(part, Tensor) for part in public.values()):
-            return public
+        stores = [part for part in own.values() if isinstance(part, dict)]
+        for parts in (own, *stores):  # some keep all of their attributes in a store
+            public = {k: v for k, v in parts.items() if isinstance(k, str) and k[:1] != "_"}
+            held = [name for name, part in public.items() if isinstance(part, Tensor)]
+            if held and getattr(value, held[0], None) is public[held[0]]:
+                return public
     return None

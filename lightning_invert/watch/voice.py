@@ -8,7 +8,10 @@ from collections.abc import Hashable
 
 from lightning_utilities.core import rank_zero
 
-__all__ = ["Voice", "explain", "sentence"]
+__all__ = ["Voice", "Whisper", "explain", "sentence"]
+
+MAX_REASON = 1000
+"""Characters of what an exception says: some show all of a batch."""
 
 
 class Voice:
@@ -40,6 +43,17 @@ class Voice:
         return new
 
 
+class Whisper(Voice):
+    """Warn through Python alone, for who catches it, and leave the rest unsaid."""
+
+    def info(self, message: str, *, once: Hashable = None) -> None:
+        """Tell nothing."""
+
+    def warn(self, message: str, *, once: Hashable = None) -> None:
+        """Warn."""
+        warnings.warn(message, stacklevel=2)
+
+
 def sentence(text: str) -> str:
     """End a text with a full stop, unless it has an end."""
     text = text.rstrip()
@@ -49,6 +63,8 @@ def sentence(text: str) -> str:
 def explain(error: BaseException) -> str:
     """Return what an exception says, with its type unless the message is one of this package's."""
     text = str(error) or "no reason given"
+    if len(text) > MAX_REASON:
+        text = f"{text[:MAX_REASON]} ..."
     is_ours = isinstance(error, ValueError | TypeError) and text.startswith(
         ("Expected", "expected")
     )

@@ -30,7 +30,7 @@ from lightning_invert.watch.points import Points
 from lightning_invert.watch.resolution import parse_maps, resolve_maps
 from lightning_invert.watch.roughness import roughness
 from lightning_invert.watch.surroundings import AS_IT_IS, Surroundings
-from lightning_invert.watch.voice import Voice
+from lightning_invert.watch.voice import Voice, Whisper
 
 __all__ = ["OnError", "Watcher"]
 
@@ -38,6 +38,9 @@ OnError = Literal["warn", "raise"]
 
 POINTS_OF_A_TRIAL = 2
 """A trial shows that the maps can be watched, not what they are."""
+
+MAX_WORK_OF_A_TRY = MAX_WORK / 20
+"""There may be several: a Jacobian that takes more is bounded and estimated."""
 
 
 class Watcher:
@@ -156,8 +159,30 @@ class Watcher:
             raises="all" if self.on_error == "raise" else raises or lasting,
             is_trial=trial,
             gather=gather,
+            # What is only tried advises nothing; several processes would have to agree on each try.
+            watch=None
+            if gather or isinstance(self.voice, Whisper)
+            else partial(self._try, root, surroundings),
             error=error,
         )
+
+    def _try(
+        self, root: nn.Module, surroundings: Surroundings, maps: Mapping[str, Any], batch: Any
+    ) -> Observation:
+        """Watch one map at two rows of a batch, or raise what fails."""
+        watcher = Watcher(
+            maps,
+            num_points=POINTS_OF_A_TRIAL,
+            scale=self.scale,
+            precision=self.precision,
+            on_error="raise",
+            max_work=MAX_WORK_OF_A_TRY,
+            voice=Whisper(""),
+        )
+        look = watcher.begin(root, trial=True, surroundings=surroundings)
+        look.offer(batch)
+        (observation,) = look.read()
+        return observation
 
     def _find_maps(
         self, root: nn.Module, surroundings: Surroundings = AS_IT_IS

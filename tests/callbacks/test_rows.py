@@ -53,7 +53,7 @@ MIXING = {
 @pytest.mark.parametrize("maps", [None, {"forward": ""}], ids=["default", "named"])
 @pytest.mark.parametrize(("make", "data"), MIXING.values(), ids=MIXING)
 def test_a_map_that_mixes_rows_is_a_missing_look_and_said_once(tmp_path, make, data, maps):
-    with pytest.warns(UserWarning, match=r"mixes the points.*time.*batch_first") as caught:
+    with pytest.warns(UserWarning, match=r"(?s)mixes the points.*time.*batch_first") as caught:
         trainer = fit_unwatched_and_watched(tmp_path, make, InvertibilityCallback(maps), data=data)
     assert len([w for w in caught if "mixes the points" in str(w.message)]) == 1
     assert not any("invertibility" in name for name in trainer.callback_metrics)

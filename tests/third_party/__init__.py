@@ -6,6 +6,7 @@ their sizes are not. A method marked *added* is what a user of the original woul
 
 from tests.third_party import (
     atoms,
+    containers,
     corners,
     flows,
     forecasting,
@@ -29,4 +30,5 @@ PROJECTS: list[Project] = [
     *atoms.PROJECTS,
     *graphs.PROJECTS,
     *corners.PROJECTS,
+    *containers.PROJECTS,
 ]

@@ -172,9 +172,9 @@ def test_what_needs_no_module_is_said_before_there_is_one():
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"input": "x"}, r"missing 1 required.*'context': \{<name of the argument>"),
+        ({"input": "x"}, r"missing 1 required.*'context'"),
         ({"input": "x", "module": "keywords_alone", "argument": "x"}, r"keyword-only.*'context'"),
-        ({"input": "x", "context": {"c": "c"}}, r"multiple values.*'argument': <its name>"),
+        ({"input": "x", "context": {"c": "c"}}, r"multiple values.*'argument'"),
         ({"input": "x", "context": [["c"]] * 4}, r"takes from 3 to 4 positional arguments but 6"),
     ],
 )

@@ -1,0 +1,204 @@
+"""Candidates for an entry of ``maps``: the ways in which a function may be called with a batch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from inspect import Parameter
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_invert.watch.functions import parameters_of
+from lightning_invert.watch.parts import Path, parts_of, path_text
+
+__all__ = ["Candidate", "candidates", "floating_parts", "parts_by_path"]
+
+MAX_PARTS, MAX_DEPTH = 256, 4
+"""Parts of a batch that are looked at, and the steps to them."""
+
+MAX_INPUTS, MAX_TOGETHER = 3, 32
+"""Inputs that a call is tried with, and those of a list that are one together."""
+
+TARGET = re.compile(r"(?<!past)(^|_)(targets?|labels?|y|weights?|w|masks?)($|_)", re.IGNORECASE)
+"""Names of what a network is compared with, or weighted by: they come last."""
+
+INDICES = (torch.int32, torch.int64)
+
+
+class Candidate(NamedTuple):
+    """A way to call a function, by its path: one argument has the input in it, the others are fixed."""
+
+    module: str
+    varied: Path
+    fixed: tuple[Path, ...] = ()
+    argument: int | str = 0  # the position or name of the varied one
+    names: tuple[str, ...] = ()  # of the fixed ones; none: they come in their order
+
+    def inputs(self, parts: dict[Path, Any]) -> list[list[Path]]:
+        """Return by what the call may be differentiated: by one tensor, or by all of a list."""
+        inside = [p for p in floating_parts(parts) if p[: len(self.varied)] == self.varied]
+        inside = [p for p in inside if not self._points_elsewhere(len(parts[p]), parts)]
+        single = [[path] for path in inside[:MAX_INPUTS]]
+        if isinstance(parts[self.varied], list) and 1 < len(inside) <= MAX_TOGETHER:
+            return [sorted(inside), *single]
+        return single
+
+    def _points_elsewhere(self, count: int, parts: dict[Path, Any]) -> bool:
+        """Tell whether an argument holds indices, as of a graph, that a sample of rows would upset."""
+        return any(
+            isinstance(part, Tensor)
+            and part.dtype in INDICES
+            and part.ndim > 0
+            and len(part) != count
+            for argument in (self.varied, *self.fixed)
+            for path, part in parts.items()
+            if path[: len(argument)] == argument
+        )
+
+    def entry(self, inputs: Sequence[Path], output: Path = ()) -> dict[str, Any]:
+        """Return what to write into ``maps`` for it."""
+        entry: dict[str, Any] = {"module": self.module} if self.module else {}
+        entry["input"] = list(inputs[0]) if len(inputs) == 1 else [list(path) for path in inputs]
+        if [*inputs] != [self.varied]:
+            entry["within"] = list(self.varied)
+        if self.argument != 0:
+            entry["argument"] = self.argument
+        fixed = [list(path) for path in self.fixed]
+        if fixed:
+            entry["context"] = dict(zip(self.names, fixed, strict=True)) if self.names else fixed
+        if output:
+            entry["output"] = list(output)
+        return entry
+
+    def __str__(self) -> str:
+        """Write the call as a user would."""
+        parts = [f"batch{path_text(path)}" for path in self.fixed]
+        if self.names:
+            parts = [f"{name}={part}" for name, part in zip(self.names, parts, strict=True)]
+        varied = f"batch{path_text(self.varied)}"
+        if isinstance(self.argument, int):
+            parts.insert(self.argument, varied)
+        else:
+            parts.insert(0, f"{self.argument}={varied}")
+        return f"{self.module or 'forward'}({', '.join(parts)})"
+
+
+def candidates(
+    path: str, function: Callable[..., Any], parts: dict[Path, Any]
+) -> Iterator[Candidate]:
+    """Yield the ways to call a function with parts of a batch, the likely ones first.
+
+    By the names of its arguments, where the batch has them; with a floating part, a collection that
+    holds it or the whole batch as the first argument; with the parts of a tuple in their order.
+    """
+    signature = list(parameters_of(function).values())
+    ways = (_by_name, _by_first, _in_order)
+    found = chain.from_iterable(way(signature, parts) for way in ways)
+    yield from dict.fromkeys(candidate._replace(module=path) for candidate in found)
+
+
+def parts_by_path(value: Any, path: Path = ()) -> dict[Path, Any]:
+    """Return a value and all its parts, each before its own parts, as far as a list can name them."""
+    found = {path: value}
+    parts = parts_of(value) if len(path) < MAX_DEPTH else None
+    for key, part in (parts or {}).items():
+        if isinstance(key, int | str) and len(found) < MAX_PARTS:
+            found |= parts_by_path(part, (*path, key))
+    return found
+
+
+def floating_parts(parts: dict[Path, Any], first: str | None = None) -> list[Path]:
+    """Return the paths of floating tensors with rows: those of a name first, targets last.
+
+    Of one number a row the singular value alone would be told.
+    """
+
+    def rank(path: Path) -> tuple[int, bool]:
+        name = next((step for step in reversed(path) if isinstance(step, str)), "")
+        by_name = 0 if name == first else 2 if TARGET.search(name) else 1
+        return by_name, parts[path].numel() == len(parts[path])
+
+    floating = [
+        path
+        for path, value in parts.items()
+        if isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
+    ]
+    return sorted(floating, key=rank)
+
+
+def _by_name(signature: list[Parameter], parts: dict[Path, Any]) -> Iterator[Candidate]:
+    """Give each argument the part of its name, those with a default only in a second try."""
+    named = [p for p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    required = [p.name for p in named if p.default is p.empty]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in signature)
+    for whole in [path for path in parts if len(path) < 2]:
+        keys = [path[-1] for path in parts if path[:-1] == whole and path]
+        present = [p.name for p in named if p.name in keys]
+        if not set(required) <= set(present) or not (present or takes_all):
+            continue
+        everything = [key for key in keys if isinstance(key, str)] if takes_all else []
+        for names in dict.fromkeys(map(tuple, (required or present[:1], present, everything))):
+            for floating in floating_parts(parts, names[0] if names else None):
+                inside = floating[: len(whole)] == whole and len(floating) > len(whole)
+                if inside and (name := floating[len(whole)]) in names:
+                    others = tuple(n for n in names if n != name)
+                    argument: int | str = 0 if name == signature[0].name else name
+                    fixed = tuple((*whole, n) for n in others)
+                    yield Candidate("", (*whole, name), fixed, argument, others)
+
+
+def _by_first(signature: list[Parameter], parts: dict[Path, Any]) -> Iterator[Candidate]:
+    """Give the first argument each floating part, collection or batch; the others what is left."""
+    positional = [p for p in signature if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p.name for p in positional[1:] if p.default is p.empty]
+    optional = [p.name for p in positional[1:] if p.default is not p.empty]
+    is_open = any(p.kind is p.VAR_POSITIONAL for p in signature)
+    if not positional and not is_open:
+        return
+    for part in floating_parts(parts, positional[0].name if positional else None):
+        for depth in range(len(part), -1, -1):
+            first = part[:depth]
+            siblings = _siblings(parts, first)
+            for names in (required, [*required, *optional[:1]]):
+                fixed = _fill(names, siblings)
+                if fixed is not None:
+                    yield Candidate("", first, fixed)
+            if is_open:
+                yield Candidate("", first, tuple(siblings))
+
+
+def _in_order(signature: list[Parameter], parts: dict[Path, Any]) -> Iterator[Candidate]:
+    """Give the arguments the parts of a tuple in their order; the input is not the first of them."""
+    positional = [p for p in signature if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = sum(p.default is p.empty for p in positional)
+    for path in floating_parts(parts):
+        siblings = [p for p in parts if p[:-1] == path[:-1] and p]
+        position = siblings.index(path)
+        for count in range(max(required, position + 1), min(len(positional), len(siblings)) + 1):
+            fixed = tuple(p for p in siblings[:count] if p != path)
+            if position > 0:
+                yield Candidate("", path, fixed, position)
+
+
+def _siblings(parts: dict[Path, Any], first: Path) -> list[Path]:
+    """Return the other parts of the same collection: those behind, then those before."""
+    if not first:
+        return []
+    siblings = [path for path in parts if path and path[:-1] == first[:-1]]
+    position = siblings.index(first)
+    return siblings[position + 1 :] + siblings[:position]
+
+
+def _fill(names: Iterable[str], siblings: Sequence[Path]) -> tuple[Path, ...] | None:
+    """Return a part for each name: that of the name, or the next that is left; None if there is none."""
+    left, fixed = list(siblings), []
+    for name in names:
+        if not left:
+            return None
+        chosen = next((path for path in left if path[-1] == name), left[0])
+        left.remove(chosen)
+        fixed.append(chosen)
+    return tuple(fixed)
