@@ -1,4 +1,4 @@
-"""A sample of the points of a map: of those that have the most frequent shape."""
+"""A sample of the points of a map: of the most frequent kind."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ __all__ = ["Gather", "PointSample", "SampledPoints"]
 Gather: TypeAlias = Callable[[Any], Sequence[Any]]
 """Returns what every process passed to it, in the same order on each."""
 
-MAX_SHAPES = 8
-"""Shapes of which points are kept: those that were the most frequent so far."""
+Kind: TypeAlias = tuple[Shape, bytes]
+"""The shape of a point, and the fingerprint of what belongs to all points of its batch."""
+
+MAX_KINDS = 8
+"""Kinds of which points are kept: those that were the most frequent so far."""
 
 MAX_COUNTED = 1024
-"""Shapes that are counted. Beyond it, the rarer half is forgotten."""
+"""Kinds that are counted. Beyond it, the rarer half is forgotten."""
 
 
 class SampledPoints(NamedTuple):
-    """A sample of the points of one shape."""
+    """A sample of the points of one kind."""
 
     points: Points
     outcomes: Tensor | None
-    num_left_out: int  # points of other shapes
+    num_left_out: int  # points of other kinds
 
 
 class PointSample:
@@ -38,8 +41,8 @@ class PointSample:
     def __init__(self, num_points: int, *, seed: int) -> None:
         self._num_points, self._seed = num_points, seed
         self._total = 0
-        self._counts = Counter[Shape]()
-        self._kept: dict[Shape, tuple[StreamSample, Frame]] = {}
+        self._counts = Counter[Kind]()
+        self._kept: dict[Kind, tuple[StreamSample, Frame]] = {}
 
     def add(self, points: Points, outcomes: Tensor | None = None) -> None:
         """Offer the points of a batch, and the outcomes (N, ...) that belong to them."""
@@ -47,15 +50,15 @@ class PointSample:
         rows |= {f"context {i}": row for i, row in enumerate(points.context)}
         if outcomes is not None:
             rows["outcomes"] = outcomes
-        shape = tuple(row.shape[1:] for row in rows.values())
+        kind = tuple(row.shape[1:] for row in rows.values()), points.frame.fingerprint
         self._total += len(points)
-        self._counts[shape] += len(points)
-        if len(points) and self._keeps(shape):
-            sample, known = self._kept.get(shape) or (self._empty(), points.frame)
+        self._counts[kind] += len(points)
+        if len(points) and self._keeps(kind):
+            sample, known = self._kept.get(kind) or (self._empty(), points.frame)
             sample.add(rows)
             # The last batch may be smaller than what the map takes.
             sizes = max(points.frame.sizes, known.sizes)
-            self._kept[shape] = sample, replace(points.frame, sizes=sizes)
+            self._kept[kind] = sample, replace(points.frame, sizes=sizes)
         if len(self._counts) > MAX_COUNTED:
             self._counts = Counter(dict(self._counts.most_common(MAX_COUNTED // 2)))
 
@@ -63,13 +66,13 @@ class PointSample:
         """Return the points of the most frequent shape, of all processes; None if there are no points."""
         total, counts, kept = self._total, self._counts, list(self._kept)
         if gather is not None:
-            totals, all_counts, shapes = zip(*gather((total, counts, kept)), strict=True)
-            total, counts = sum(totals), sum(all_counts, Counter[Shape]())
-            kept = [shape for of_process in shapes for shape in of_process]
+            totals, all_counts, kinds = zip(*gather((total, counts, kept)), strict=True)
+            total, counts = sum(totals), sum(all_counts, Counter[Kind]())
+            kept = [kind for of_process in kinds for kind in of_process]
         if not kept:
             return None
-        shape = max(kept, key=counts.__getitem__)  # of equals the first: the same in every process
-        sample, frame = self._kept.get(shape) or (self._empty(), None)
+        kind = max(kept, key=counts.__getitem__)  # of equals the first: the same in every process
+        sample, frame = self._kept.get(kind) or (self._empty(), None)
         if gather is not None:
             sample.merge(gather)
             frame = next(f for f in gather(frame) if f is not None)
@@ -78,14 +81,14 @@ class PointSample:
         outcomes = rows.pop("outcomes", None)
         inputs, *context = rows.values()
         points = Points(inputs, tuple(context), frame)
-        return SampledPoints(points, outcomes, total - counts[shape])
+        return SampledPoints(points, outcomes, total - counts[kind])
 
-    def _keeps(self, shape: Shape) -> bool:
-        """Tell whether points of a shape are kept; where there are too many, the rarest gives way."""
-        if shape in self._kept or len(self._kept) < MAX_SHAPES:
+    def _keeps(self, kind: Kind) -> bool:
+        """Tell whether points of a kind are kept; where there are too many, the rarest gives way."""
+        if kind in self._kept or len(self._kept) < MAX_KINDS:
             return True
         rarest = min(self._kept, key=self._counts.__getitem__)
-        if self._counts[rarest] >= self._counts[shape]:
+        if self._counts[rarest] >= self._counts[kind]:
             return False
         del self._kept[rarest]
         return True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,6 +19,10 @@ __all__ = ["Frame", "Points", "Shape"]
 
 Shape: TypeAlias = tuple[torch.Size, ...]
 """Of one point: of its inputs and of each further tensor that has a row for it."""
+
+
+MAX_READ = 2**16
+"""Numbers of a tensor that are read to tell it from others."""
 
 
 class _Place(NamedTuple):
@@ -34,6 +40,21 @@ class Frame:
     context: tuple[Any, ...] = ()  # the further arguments, with places for tensors
     within: Any = None  # the collection that takes the inputs; None: they are the first arguments
     sizes: tuple[int, ...] = ()  # numbers of rows that the map takes, or may take
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What tells apart the numbers that belong to all points of a batch; empty if there are none."""
+        fixed: list[Any] = []
+        apply_to_collection((self.context, self.within), (Tensor, int, float), fixed.append)
+        if not fixed:
+            return b""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in fixed:
+            digest.update(repr(tuple(part.shape) if isinstance(part, Tensor) else part).encode())
+            with suppress(Exception):  # what has no such numbers is told by its shape alone
+                numbers = plain(part).flatten()[:: 1 + part.numel() // MAX_READ]
+                digest.update(numbers.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        return digest.digest()
 
     def arguments(self, x: Tensor, rows: Sequence[Tensor]) -> list[Any]:
         """Return the arguments of the function: inputs (N, *), or joint (N, n), and other rows."""

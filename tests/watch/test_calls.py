@@ -9,6 +9,8 @@ from lightning_invert import batched_jacobian
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import observe
 from lightning_invert.watch.resolution import parse_maps, resolve_maps
+from lightning_invert.watch.watcher import Watcher
+from tests.watch.looks import look
 from tests.watch.reference import jacobians_point_by_point, spectra_point_by_point
 
 X, C, SHIFT = torch.randn(5, 3), torch.randn(5, 2), torch.randn(5, 1)
@@ -184,3 +186,46 @@ def test_advises_the_opposite_of_what_went_wrong(entry, words):
     with pytest.raises(MapError, match=words) as caught:
         points.call(watched)(*points.rows)
     assert ("Say" in caught.value.why) == ("takes" not in words)
+
+
+class Scaled(nn.Module):
+    def forward(self, x, scale):
+        return x * scale
+
+    def of_batch(self, batch):
+        return batch["x"] * batch["scale"]
+
+    def at_nearest(self, x, codes):
+        return x * codes.sum()
+
+
+VARYING = {
+    "a scalar": ({"input": "x", "context": "scale"}, torch.tensor),
+    "a number": ({"input": "x", "context": {"scale": "scale"}}, float),
+    "in a collection": ({"module": "of_batch", "input": "x", "within": []}, torch.tensor),
+    "of other lengths": (
+        {"module": "at_nearest", "input": "x", "context": "scale"},
+        lambda scale: torch.ones(int(scale)),
+    ),
+    "in bfloat16": (
+        {"input": "x", "context": "scale"},
+        lambda scale: torch.tensor([scale], dtype=torch.bfloat16),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", VARYING)
+def test_points_are_watched_with_the_context_of_their_own_batch(kind):
+    entry, scale = VARYING[kind]
+    batches = [{"x": torch.randn(4, 2), "scale": scale(s)} for s in (2.0, 3.0, 2.0, 1.0)]
+    with pytest.warns(UserWarning, match="'f'.*8 points are left out"):
+        (found,) = look(Watcher({"f": entry}), Scaled(), batches)
+    assert found.num_points == 8
+    torch.testing.assert_close(found.singular_values, torch.full((8, 2), 2.0, dtype=torch.float64))
+
+
+def test_all_points_are_watched_where_the_context_stays():
+    batches = [{"x": torch.randn(4, 2), "scale": torch.tensor(2.0), "id": "ab"[i]} for i in (0, 1)]
+    for entry in (VARYING["a scalar"][0], VARYING["in a collection"][0]):
+        (found,) = look(Watcher({"f": entry}), Scaled(), batches)
+        assert found.num_points == 8
