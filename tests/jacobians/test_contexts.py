@@ -6,11 +6,14 @@ from lightning_invert import ConditioningPenalty, JacobianConsistency, analyze, 
 from lightning_invert.jacobians.contexts import evaluation_mode
 from tests.jacobians.reference import jacobians_by_autograd
 
+HAS_NEWER = hasattr(torch._C, "_get_fp32_precision_getter")
 OPERATIONS = [
     getattr(getattr(torch.backends, library), operation)
-    for library in ("mkldnn", "cudnn")
-    for operation in ("conv", "rnn")
-] + [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    for library, operation in [
+        ("mkldnn", "conv"), ("mkldnn", "rnn"), ("cudnn", "conv"), ("cudnn", "rnn"),
+        ("cuda", "matmul"), ("mkldnn", "matmul"),
+    ] if HAS_NEWER
+]  # fmt: skip
 
 
 def newer():
@@ -27,10 +30,13 @@ def both():
 USERS = {
     "nobody": lambda: None,
     "legacy": lambda: torch.set_float32_matmul_precision("medium"),
-    "newer": newer,
-    "generic": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
-    "both": both,
 }
+if HAS_NEWER:
+    USERS |= {
+        "newer": newer,
+        "generic": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+        "both": both,
+    }
 
 
 @pytest.fixture
@@ -38,7 +44,7 @@ def settings():
     before = [operation.fp32_precision for operation in OPERATIONS]
     older = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     yield lambda: [operation.fp32_precision for operation in OPERATIONS]
-    for kind in (torch.backends, torch.backends.mkldnn, torch.backends.cudnn):
+    for kind in (torch.backends, torch.backends.mkldnn, torch.backends.cudnn) if HAS_NEWER else ():
         kind.fp32_precision = "none"
     torch.set_float32_matmul_precision(older[0])
     torch.backends.cudnn.allow_tf32 = older[1]
@@ -66,6 +72,7 @@ def test_float32_is_full_while_a_jacobian_is_formed_and_set_as_before_afterwards
     assert settings() == before
 
 
+@pytest.mark.skipif(not HAS_NEWER, reason="torch before 2.9 has one interface")
 @pytest.mark.parametrize("kind", [torch.backends, torch.backends.mkldnn, torch.backends.cudnn])
 def test_operations_inherit_their_precision_afterwards_as_before(settings, kind):
     kind.fp32_precision = "tf32"
