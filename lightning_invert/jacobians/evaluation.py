@@ -66,15 +66,19 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             "Expected argument `function` to return one row for each of the "
             f"{len(x)} points, but it returned shape {tuple(y.shape)}."
         )
-    return y if type(y) is Tensor or hasattr(y, "__tensor_flatten__") else y.as_subclass(Tensor)
+    return _of_plain_type(y)
 
 
 def plain(tensor: Tensor) -> Tensor:
     """Return the numbers of a tensor without a graph: subclasses bring rules of their own."""
+    return _of_plain_type(tensor).detach()
+
+
+def _of_plain_type(tensor: Tensor) -> Tensor:
     # A tensor that is spread over devices is no numbers alone.
     if type(tensor) in (Tensor, nn.Parameter) or hasattr(tensor, "__tensor_flatten__"):
-        return tensor.detach()
-    return tensor.as_subclass(Tensor).detach()
+        return tensor
+    return tensor.as_subclass(Tensor)
 
 
 def as_leaf(points: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ def test_a_function_that_mixes_rows_is_refused(function, count):
         analyze(function, x)
     with pytest.raises(MapError, match="truth mixes"):
         analyze(torch.tanh, x, truth=function)
+    with pytest.raises(ValueError, match=r"`run 1` to treat .* mixes"):
+        analyze(torch.tanh, x, runs=[function])
     with pytest.raises(ValueError, match="mixes"):
         solve(function, function(torch.cat([x, x]))[:count].detach(), starts=x)
     batched_jacobian(function, x, check=False)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_invert.jacobians.evaluation import with_context
+from lightning_invert.jacobians.independence import check_independence
 from lightning_invert.jacobians.spectrum import Effort, measure_spectrum
 from lightning_invert.watch.correlation import rank_correlation
 from lightning_invert.watch.finding import Finding, Measurement, Observed, Question
@@ -108,8 +110,10 @@ class OverRuns(Question):
             return None
         sigmas = [spectrum.singular_values]
         for run in self.runs:
+            function = points.call(run.in_float64() if measurement.double else run)
+            check_independence(with_context(function, points.context), points.inputs, run.name)
             other = measure_spectrum(
-                points.call(run.in_float64() if measurement.double else run),
+                function,
                 points.inputs,
                 context=points.context,
                 stds=measurement.unit_stds,
