@@ -119,10 +119,31 @@ def analyze(
     watched = _as_map(function, name, input_names, output_names)
     watched = _asking(watched, truth, runs, directions)
     source = PointSource(points, watched, double=precision == "float64")
+    settings = {"thresholds": thresholds, "scale": scale, "precision": precision}
+    tally, path = _pool(watched, source, table, **settings)
+    if not source.settle():
+        if path is not None:
+            path.unlink(missing_ok=True)
+        tally, path = _pool(watched, source, table, **settings)
+    if source.left_out:
+        Voice("analyze").warn(source.left_out)
+    observation = tally.observation()
+    if not observation.formed and (watched.question(AgainstTruth) or watched.question(OverRuns)):
+        Voice("analyze").info(
+            f"the Jacobian of map {watched.name!r} is too large to be formed. It is not "
+            "compared with those of a truth or of other runs."
+        )
+    return replace(observation, table=path)
+
+
+def _pool(
+    watched: WatchedMap, source: PointSource, table: str | Path | None, **settings: Any
+) -> tuple[Tally, Path | None]:
+    """Pool the observations of all pieces, and write the table."""
     stds = None
-    if scale_in_force(watched, scale) == "standardized" and watched.stds is None:
+    if scale_in_force(watched, settings["scale"]) == "standardized" and watched.stds is None:
         source.check_rereadable()
-        mapped = watched.in_float64() if precision == "float64" else watched
+        mapped = watched.in_float64() if settings["precision"] == "float64" else watched
         stds = column_stds(mapped, _with_bar(source, watched.name))
     tally = Tally()
     with TableWriter(table) if table is not None else nullcontext() as writer:
@@ -130,24 +151,16 @@ def analyze(
             observation = observe(
                 watched,
                 piece,
-                thresholds=thresholds,
-                scale=scale,
                 stds=stds,
-                precision=precision,
                 num_outputs=tally.num_outputs,
                 check=tally.num_outputs is None,
                 arithmetic=tally.arithmetic,
+                **settings,
             )
             tally.add(observation)
             if writer is not None:
                 writer.write(_columns(observation))
-    observation = tally.observation()
-    if not observation.formed and (watched.question(AgainstTruth) or watched.question(OverRuns)):
-        Voice("analyze").info(
-            f"the Jacobian of map {watched.name!r} is too large to be formed. It is not "
-            "compared with those of a truth or of other runs."
-        )
-    return replace(observation, table=None if writer is None else writer.path)
+    return tally, None if writer is None else writer.path
 
 
 def _as_map(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from lightning_invert.jacobians.evaluation import POWERS
 from lightning_invert.watch.maps import WatchedMap
-from lightning_invert.watch.points import Points
+from lightning_invert.watch.points import Points, Shape
 
 __all__ = ["PointSource"]
 
@@ -33,6 +34,8 @@ class PointSource:
                 f"but got {type(points).__name__}."
             )
         self._watched, self._batches = watched, points
+        self._shape: Shape | None = None  # of the points that are read; None: that of the first
+        self._counts = Counter[Shape]()
         whole = isinstance(points, list) and all(isinstance(part, Tensor) for part in points)
         self.total = sum(map(len, points)) if whole else None
         own = (*watched.owner.parameters(), *watched.owner.buffers())
@@ -50,8 +53,28 @@ class PointSource:
                 "DataLoader."
             )
 
+    def settle(self) -> bool:
+        """Tell whether the points that were read have the most frequent shape; else read those next."""
+        (frequent, _), *_ = self._counts.most_common(1)
+        if self._shape == frequent or isinstance(self._batches, Iterator):
+            return True
+        self._shape = frequent
+        return False
+
+    @property
+    def left_out(self) -> str:
+        """What to say of points of other shapes; empty if there are none."""
+        if self._shape is None or not (rest := self._counts.total() - self._counts[self._shape]):
+            return ""
+        return (
+            f"the points have several shapes. {self._counts[self._shape]} of shape "
+            f"{tuple(self._shape[0])} are analyzed; the other {rest} are left out. Pad or crop them, for "
+            "all to count."
+        )
+
     def __iter__(self) -> Iterator[Points]:
         is_empty, size = True, 0
+        self._counts.clear()
         for batch in self._batches:
             whole = isinstance(batch, Tensor) and not self._watched.contexts
             points = Points.of([batch]) if whole else self._watched.take(batch)
@@ -65,6 +88,10 @@ class PointSource:
                     "Expected argument `points` to be floating, of shape (N, n), but got "
                     f"{x.dtype} of shape {tuple(x.shape)}."
                 )
+            self._counts[points.shape] += len(x)
+            self._shape = self._shape or points.shape
+            if points.shape != self._shape:
+                continue
             for begin in range(0, len(x), MAX_POINTS_AT_ONCE):
                 is_empty = False
                 piece = points[begin : begin + MAX_POINTS_AT_ONCE]

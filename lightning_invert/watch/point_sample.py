@@ -50,7 +50,8 @@ class PointSample:
         rows |= {f"context {i}": row for i, row in enumerate(points.context)}
         if outcomes is not None:
             rows["outcomes"] = outcomes
-        kind = tuple(row.shape[1:] for row in rows.values()), points.frame.fingerprint
+        shape = points.shape if outcomes is None else (*points.shape, outcomes.shape[1:])
+        kind = shape, points.frame.fingerprint
         self._total += len(points)
         self._counts[kind] += len(points)
         if len(points) and self._keeps(kind):
@@ -60,7 +61,8 @@ class PointSample:
             sizes = max(points.frame.sizes, known.sizes)
             self._kept[kind] = sample, replace(points.frame, sizes=sizes)
         if len(self._counts) > MAX_COUNTED:
-            self._counts = Counter(dict(self._counts.most_common(MAX_COUNTED // 2)))
+            kept = {kind: self._counts[kind] for kind in self._kept}
+            self._counts = Counter(dict(self._counts.most_common(MAX_COUNTED // 2)) | kept)
 
     def choose(self, gather: Gather | None) -> SampledPoints | None:
         """Return the points of the most frequent shape, of all processes; None if there are no points."""

@@ -18,7 +18,7 @@ from lightning_invert.watch.parts import describe
 __all__ = ["Frame", "Points", "Shape"]
 
 Shape: TypeAlias = tuple[torch.Size, ...]
-"""Of one point: of its inputs and of each further tensor that has a row for it."""
+"""Of one point: of each of its inputs and of each further tensor that has a row for it."""
 
 
 MAX_READ = 2**16
@@ -139,7 +139,7 @@ class Points:
     @property
     def shape(self) -> Shape:
         """The shape of one point."""
-        return tuple(row.shape[1:] for row in self.rows)
+        return (*self.frame.shapes, *(row.shape[1:] for row in self.context))
 
     def with_rows(self, rows: Sequence[Tensor]) -> Points:
         """Return other points of the same frame."""

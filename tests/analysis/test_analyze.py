@@ -262,3 +262,36 @@ def test_what_is_not_formed_is_held_against_nothing_and_this_is_said(caplog):
         found = analyze(torch.sin, x, truth=torch.sin, runs=[torch.sin])
     assert list(found.findings) == ["probes"]
     assert "'map' is too large to be formed. It is not compared" in caplog.text
+
+
+def pooled(x):
+    return torch.stack([(x * x).mean(1).sum(1), x.mean(1)[:, 0]], dim=1)
+
+
+def series(*lengths):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(6, n, 2, generator=generator) for n in lengths]
+
+
+@pytest.mark.parametrize("scale", ["physical", "standardized"])
+@pytest.mark.parametrize("lengths", [(5, 3, 3), (3, 5, 3), (3, 3, 5)])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_of_points_of_several_shapes_the_most_frequent_is_analyzed(
+    tmp_path, scale, lengths, wrapped
+):
+    given = series(*lengths)
+    expected = torch.cat([part for part in given if part.shape[1] == 3])
+    batches = DataLoader([(part, "label") for part in given], batch_size=None) if wrapped else given
+    with pytest.warns(UserWarning, match=r"12 of shape \(3, 2\) are analyzed; the other 6 are"):
+        observation = analyze(pooled, batches, scale=scale, table=tmp_path / "table.csv")
+    assert torch.equal(observation.inputs, expected)
+    same = analyze(pooled, expected, scale=scale)
+    torch.testing.assert_close(observation.singular_values, same.singular_values)
+    assert observation.table == tmp_path / "table.csv"
+    assert len(observation.table.read_text().splitlines()) == 13
+
+
+def test_of_an_iterator_the_first_shape_is_analyzed():
+    with pytest.warns(UserWarning, match=r"6 of shape \(5, 2\) are analyzed; the other 12 are"):
+        observation = analyze(pooled, iter(series(5, 3, 3)))
+    assert observation.inputs.shape == (6, 5, 2)
