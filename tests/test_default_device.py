@@ -9,6 +9,7 @@ from torch import nn
 
 from lightning_invert import Interval, Near, analyze, batched_jacobian, solve
 from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
+from lightning_invert.problems import KNOWN
 from lightning_invert.watch.watcher import Watcher
 from tests.callbacks.fits import pair
 from tests.watch.looks import look
@@ -77,19 +78,18 @@ def test_answers_are_the_same(kind):
     assert NET.devices <= {"meta"}  # the user's own code is left alone
 
 
-@pytest.mark.parametrize("kind", ["problem", "tabular"])
+@pytest.mark.parametrize("kind", [*KNOWN, "tabular"])
 def test_data_modules_hold_the_same_rows(tmp_path, kind):
     table = tmp_path / "rows.csv"
     np.savetxt(table, X.numpy(), delimiter=",", header="a,b,c,d,e", comments="")
 
     def rows():
         data = (
-            ProblemDataModule("blast_furnace", num_points=50, noise=0.1)
-            if kind == "problem"
-            else TabularDataModule(table, inputs=["a", "b"], outputs=["c"])
+            TabularDataModule(table, inputs=["a", "b"], outputs=["c"])
+            if kind == "tabular"
+            else ProblemDataModule(kind, num_points=50, noise=0.1)
         )
-        data.setup("fit")
-        return data.statistics
+        return [*data.statistics, *data.load()]
 
     expected = rows()
     with on_another_device():

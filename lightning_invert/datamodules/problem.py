@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from lightning_invert.arguments import check_integer, check_number, expected_but_got
 from lightning_invert.datamodules.pair import PairDataModule, PairDataset
+from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.problems import KNOWN, Problem
 
 __all__ = ["ProblemDataModule"]
@@ -92,6 +93,7 @@ class ProblemDataModule(PairDataModule):
         self._splits["test"] = PairDataset(x[self.num_points :], y[self.num_points :])
         return self._loader("test", batch_size=self.eval_batch_size)
 
+    @making_tensors_on_cpu()
     def _measure(self) -> tuple[Tensor, Tensor]:
         x = self.problem.sample(self.num_points + self.num_test_points, self.data_seed)
         with torch.no_grad():

@@ -117,7 +117,9 @@ class MultilayerFilm(Problem):
         check_integer("num_layers", num_layers, low=1)
         check_integer("num_wavelengths", num_wavelengths, low=2)
         materials = [("TiO2", "SiO2")[i % 2] for i in range(num_layers)]
-        self.wavelengths = torch.linspace(SHORTEST, LONGEST, num_wavelengths, dtype=torch.float64)
+        self.wavelengths = torch.linspace(
+            SHORTEST, LONGEST, num_wavelengths, dtype=torch.float64, device="cpu"
+        )
         self.inputs = tuple(
             Variable(f"{material}_{i}", "nm", THINNEST, THICKEST)
             for i, material in enumerate(materials, 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_integer
+from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.jacobian import batched_jacobian
 from lightning_invert.variables import Bounds, Variable
 
@@ -58,6 +59,7 @@ class Problem(ABC):
         """The bounds of the inputs: low and high, each of shape (n,), float64; infinite where open."""
         return Bounds.of_variables(self.inputs)
 
+    @making_tensors_on_cpu()
     def sample(self, num_points: int, seed: int) -> Tensor:
         """Draw points from the prior.
 
