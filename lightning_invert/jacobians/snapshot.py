@@ -45,8 +45,8 @@ UNCHANGEABLE = frozenset(
     {bool, int, float, str, bytes, type(None), torch.device, torch.dtype, type}
 )
 
-GLOBALS = (dict, list, set, deque, Tensor, np.ndarray, nn.Module, FunctionType)
-"""Kinds of global variables, beside objects of the project's own, that a function may change or need."""
+GLOBALS = (dict, list, set, deque, Tensor, np.ndarray)
+"""Kinds of global variables, beside objects of the project's own, that a function may change."""
 
 CLASS_ATTRIBUTES = (dict, list, deque, Tensor, FunctionType)
 """Kinds of attributes of a class that one of its modules may change or need."""
@@ -229,9 +229,11 @@ class Snapshot:
             for defaults in ("__defaults__", "__kwdefaults__"):
                 self._replace(getattr(function, defaults), depth + 1, setattr, function, defaults)
             names = function.__globals__
+            # To follow all that a function calls would take too long for each look.
+            kinds = (*GLOBALS, nn.Module, FunctionType) if self._only_lends else GLOBALS
             for name in _names_in(function.__code__) & names.keys():
                 value = names[name]
-                if isinstance(value, GLOBALS) or _is_of_the_project(value):
+                if isinstance(value, kinds) or _is_of_the_project(value):
                     self._replace(value, depth + 1, names.__setitem__, name)
 
     def _cell(self, cell: CellType, depth: int) -> None:
