@@ -115,7 +115,9 @@ class Gallery:
         """Show scalars; a logger that refuses one gets the others."""
         key = id(self.logger)
         refused = self._guard.refused.setdefault(key, set())
-        kept = {tag: value for tag, value in values.items() if not _names(tag, value) & refused}
+        kept = values
+        if refused:
+            kept = {tag: v for tag, v in values.items() if not _names(tag, v) & refused}
         with self._guard(f"{self.name} could not show scalars", key=key):
             try:
                 self._scalars(kept, step)
