@@ -205,14 +205,16 @@ class WatchedMap:
         """Yield how else the function may be called: by what training does before it gets there."""
         if INFERENCE in str(error):
             yield arguments, lent(self.function, self.owner)
-        # The module may cast a batch before it calls this part.
+        # The module may cast a batch before it calls this part, and make tensors of its weights' dtype.
         cast = [[narrowed(part, dtype) for part in arguments] for dtype in self.dtypes]
-        cast = [parts for parts in cast if any(map(operator.is_not, parts, arguments))]
-        yield from ((parts, nullcontext()) for parts in cast)
+        for dtype, parts in zip(self.dtypes, cast, strict=True):
+            if any(map(operator.is_not, parts, arguments)):
+                yield parts, nullcontext()
+            yield parts, Surroundings(dtype).in_force()
         # What casts by hand may need the trainer's autocast to cast the rest.
-        if (dtype := self.surroundings.autocast_dtype) is not None:
+        if (lower := self.surroundings.autocast_dtype) is not None:
             devices = [part.device.type for part in arguments if isinstance(part, Tensor)]
-            autocast = partial(torch.autocast, (*devices, "cpu")[0], dtype, cache_enabled=False)
+            autocast = partial(torch.autocast, (*devices, "cpu")[0], lower, cache_enabled=False)
             yield from ((parts, autocast()) for parts in [list(arguments), *cast])
 
     def in_float64(self, device: str | None = None) -> WatchedMap:

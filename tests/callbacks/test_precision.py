@@ -5,7 +5,7 @@ from lightning.pytorch.plugins import DoublePrecision, Precision
 from torch import nn
 from torch.utils.data import default_collate
 
-from lightning_invert import InvertibilityCallback
+from lightning_invert import InvertibilityCallback, analyze
 from lightning_invert.watch.surroundings import AS_IT_IS, Surroundings, surroundings_of
 from lightning_invert.watch.watcher import Watcher
 from tests.callbacks.fits import fit_unwatched_and_watched
@@ -210,3 +210,19 @@ def test_a_watcher_takes_surroundings_without_lightning():
     (observation,) = look(Watcher(), module, batches, surroundings=surroundings)
     assert observation.arithmetic == torch.float64
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("how", ["zeros", "recurrent"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_what_was_trained_so_is_analysed_outside_of_a_trainer(dtype, how):
+    torch.manual_seed(0)
+    module = Makes(how).to(dtype).eval()
+    x = torch.randn(20, 5)
+    observation = analyze(module, x)
+    torch.set_default_dtype(dtype)
+    try:
+        expected = spectra_point_by_point(module, x.to(dtype))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    found, eps = observation.singular_values, torch.finfo(dtype).eps
+    np.testing.assert_allclose(found, expected, rtol=0, atol=64 * eps * expected.max())

@@ -66,6 +66,8 @@ OPTIONS = [
     {"num_workers": 2},
     {"accumulate_grad_batches": 3},
     {"precision": "bf16-mixed"},
+    {"precision": "bf16-true"},
+    {"precision": "64-true"},
     {"gradient_clip_val": 0.1},
     {"module": Compiled},
     {"callbacks": [AverageOfWeights]},
