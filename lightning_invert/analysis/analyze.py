@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,7 @@ from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.singular_values import log_volume
 from lightning_invert.jacobians.thresholds import BAND_NAMES, Thresholds
 from lightning_invert.tables import TableWriter
+from lightning_invert.watch.domain import observe_domain
 from lightning_invert.watch.findings.directions import DirectionQuestion
 from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.findings.truth import AgainstTruth
@@ -145,18 +147,19 @@ def _pool(
         source.check_rereadable()
         mapped = watched.in_float64() if settings["precision"] == "float64" else watched
         stds = column_stds(mapped, _with_bar(source, watched.name))
-    tally = Tally()
+    tally, voice = Tally(), Voice("analyze")
     with TableWriter(table) if table is not None else nullcontext() as writer:
         for piece in _with_bar(source, watched.name):
-            observation = observe(
+            look = partial(
+                observe,
                 watched,
-                piece,
                 stds=stds,
                 num_outputs=tally.num_outputs,
                 check=tally.num_outputs is None,
                 arithmetic=tally.arithmetic,
                 **settings,
             )
+            observation = observe_domain(look, watched, piece, voice)
             tally.add(observation)
             if writer is not None:
                 writer.write(_columns(observation))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import KW_ONLY, InitVar, dataclass, field
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.work import Plan
 from lightning_invert.watch.advice import advise, advise_on_named
+from lightning_invert.watch.domain import observe_domain
 from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.isolation import isolated
 from lightning_invert.watch.maps import MapError, WatchedMap
@@ -28,8 +30,8 @@ from lightning_invert.watch.voice import Voice, explain, sentence
 
 __all__ = ["Look", "Memory", "Raises"]
 
-Inspect: TypeAlias = Callable[[WatchedMap, Points, Tensor | None, str], Observation]
-"""Looks at a map at some points: (map, points, outcomes, dataloader) -> observation."""
+Inspect: TypeAlias = Callable[..., Observation]
+"""Looks at a map at some points: (map, points, outcomes=, part=) -> observation."""
 
 MapAndShape: TypeAlias = tuple[str, Shape]
 
@@ -231,7 +233,9 @@ class Look:
     ) -> list[Observation]:
         points, outcomes, _ = sampled
         try:
-            return [self.inspect(watched, points.to(device), outcomes, part)]
+            voice = None if self.is_trial else self.voice
+            look = partial(self.inspect, watched, outcomes=outcomes, part=part)
+            return [observe_domain(look, watched, points.to(device), voice)]
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
             self.failures[watched.name] = Failure.of(error, "forward")
             return []
