@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ __all__ = [
     "differentiable",
     "evaluation_mode",
     "twice_differentiable",
+    "uncompiled",
 ]
 
 
@@ -40,12 +42,16 @@ def differentiable(device_type: str) -> Iterator[None]:
         torch.autograd.set_detect_anomaly(False),
         torch.autocast(device_type, enabled=False),
         _full_float32(),
-        # Where Dynamo is not loaded nothing has been compiled, and loading it takes seconds.
-        torch.compiler.set_stance("force_eager")
-        if "torch._dynamo" in sys.modules
-        else nullcontext(),
+        uncompiled(),
     ):
         yield
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Let compiled functions run as they were written, so that nothing is compiled."""
+    # Where Dynamo is not loaded nothing has been compiled, and loading it takes seconds.
+    loaded = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
 
 
 @contextmanager

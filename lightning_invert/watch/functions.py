@@ -57,6 +57,8 @@ def find_function(
 
 def has_forward(module: nn.Module) -> bool:
     """Tell whether a module has a forward of its own."""
+    if "forward" in vars(module):  # as a compiled module has, and one that is patched
+        return True
     forward = getattr(type(module), "forward", None)
     # Lightning's own, of either namespace, only raises.
     library = (getattr(forward, "__module__", None) or "").partition(".")[0]
@@ -145,8 +147,7 @@ class Call:
 
 def parse_places(where: str, argument: Any, num_inputs: int) -> tuple[int | str, ...]:
     """Return the position or name of each input; raise TypeError or ValueError if there is none."""
-    several = isinstance(argument, Sequence) and not isinstance(argument, str)
-    places = list(argument) if several else [argument]
+    places = list(argument) if isinstance(argument, list | tuple) else [argument]
     expected = "the position (counted from 0) or the name of an argument"
     for place in places:
         if isinstance(place, bool) or not isinstance(place, int | str):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_invert.devices import as_outside
 from lightning_invert.jacobians.arithmetic import eps, narrowed
-from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.contexts import differentiable, evaluation_mode, uncompiled
 from lightning_invert.jacobians.evaluation import CLONE_IT, INFERENCE, without_checkpoints
 from lightning_invert.jacobians.snapshot import lent
 from lightning_invert.watch.columns import checked_names, checked_stds
@@ -163,7 +163,7 @@ class WatchedMap:
         if self.within is not None:
             inputs = self._find("within", [self.within], batch)
         arguments = [*inputs, *self._find("context", self.contexts, batch)]
-        with evaluation_mode([self.owner]):
+        with evaluation_mode([self.owner]), uncompiled():
             value = self._result(arguments)
         return apply_to_collection(value, Tensor, Tensor.detach)
 

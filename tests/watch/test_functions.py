@@ -1,6 +1,7 @@
 """Functions by their paths: what has a forward, and what a path to none is told."""
 
 import pytest
+import torch
 from lightning.pytorch import LightningModule as Base
 from torch import nn
 
@@ -48,6 +49,22 @@ class Outer:
 )
 def test_a_class_named_lightning_module_has_the_forward_that_it_defines(module, watched):
     assert has_forward(module()) is watched
+
+
+def compiled():
+    return torch.compile(nn.Linear(3, 2), backend="eager")
+
+
+def patched(module):
+    module.forward = lambda x: 2 * x
+    return module
+
+
+@pytest.mark.parametrize("make", [compiled, lambda: patched(nn.Module()), lambda: patched(Base())])
+def test_a_module_has_the_forward_that_it_was_given(make):
+    root = nn.Module()
+    root.net = module = make()
+    assert find_function("maps['f']", "net", root) == (module, module)
 
 
 @pytest.mark.parametrize(

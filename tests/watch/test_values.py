@@ -215,6 +215,21 @@ def test_codes_are_those_of_evaluation_whatever_the_mode_of_the_module():
     assert {tuple(row) for row in found.inputs.tolist()} == codes
 
 
+def test_codes_of_a_compiled_encoder_compile_nothing_more(tmp_path):
+    def num_compiled(*callbacks):
+        torch.compiler.reset()
+        compiled, module = [], Autoencoder()
+        backend = lambda graph, inputs: compiled.append(graph) or graph.forward
+        module.encoder = torch.compile(module.encoder, backend=backend)
+        fit_project(tmp_path, *callbacks, module=module, max_epochs=2, num_sanity_val_steps=0)
+        return len(compiled)
+
+    maps = {"decode": {"module": "decoder", "input": {"map": "encode"}}, "encode": "encoder"}
+    watch = InvertibilityCallback(maps, num_points=16, figures=False)
+    assert num_compiled(watch) == num_compiled() > 0
+    assert len(watch.observations) == 2
+
+
 class MakesTensors(Autoencoder):
     def encode(self, x):
         return super().encode(torch.addmm(torch.zeros(5), x, torch.eye(5)))
