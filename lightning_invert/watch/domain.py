@@ -55,7 +55,7 @@ def _find_outside(watched: WatchedMap, points: Points) -> list[int]:
         chosen = [*rows, *rows] if len(rows) == 1 else list(rows)  # a lone row might lose its axis
         try:
             x, *context = (row[chosen] for row in points.rows)
-            watched(*points.frame.arguments(x, context))
+            points.frame.call(watched, x, *context)
         except Exception:  # noqa: BLE001  # whatever it is
             return False
         return True

@@ -77,7 +77,8 @@ class PointSample:
         sample, frame = self._kept.get(kind) or (self._empty(), None)
         if gather is not None:
             sample.merge(gather)
-            frame = next(f for f in gather(frame) if f is not None)
+            # What subclasses keep may be of any kind: it does not travel.
+            frame = next(f for f in gather(frame and replace(frame, dresses=())) if f is not None)
         assert frame is not None
         rows = sample.rows()
         outcomes = rows.pop("outcomes", None)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_invert.jacobians.evaluation import in_parts, plain
 from lightning_invert.watch.parts import describe
@@ -32,6 +32,26 @@ class _Place(NamedTuple):
     number: int
 
 
+class _Dress(NamedTuple):
+    """The subclass of a tensor, and the attributes that it has."""
+
+    kind: type[Tensor]
+    attributes: dict[str, Any]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Dress | None:
+        """Return that of a tensor, None if it is one of numbers alone."""
+        if type(tensor) is type(plain(tensor)) or isinstance(tensor, nn.Parameter):
+            return None
+        return cls(type(tensor), dict(vars(tensor)))
+
+    def put_on(self, numbers: Tensor) -> Tensor:
+        """Return the numbers in a tensor of the subclass."""
+        tensor = numbers.as_subclass(self.kind)
+        vars(tensor).update(self.attributes)
+        return tensor
+
+
 @dataclass(frozen=True)
 class Frame:
     """How a map's arguments are made of the tensors that have a row for each point."""
@@ -40,6 +60,8 @@ class Frame:
     context: tuple[Any, ...] = ()  # the further arguments, with places for tensors
     within: Any = None  # the collection that takes the inputs; None: they are the first arguments
     sizes: tuple[int, ...] = ()  # numbers of rows that the map takes, or may take
+    # Of each input and of each tensor of the context, if that was one of a subclass.
+    dresses: tuple[_Dress | None, ...] = ()
 
     @property
     def fingerprint(self) -> bytes:
@@ -56,7 +78,20 @@ class Frame:
                 digest.update(numbers.contiguous().cpu().view(torch.uint8).numpy().tobytes())
         return digest.digest()
 
-    def arguments(self, x: Tensor, rows: Sequence[Tensor]) -> list[Any]:
+    def call(self, function: Callable[..., Any], x: Tensor, *rows: Tensor) -> Any:
+        """Call a function with numbers alone; if it fails, with the subclasses that it may want."""
+        try:
+            return function(*self.arguments(x, rows))
+        except Exception:
+            if not any(self.dresses):
+                raise
+            with suppress(Exception):
+                return function(*self.arguments(x, rows, self.dresses))
+            raise
+
+    def arguments(
+        self, x: Tensor, rows: Sequence[Tensor], dresses: Sequence[_Dress | None] = ()
+    ) -> list[Any]:
         """Return the arguments of the function: inputs (N, *), or joint (N, n), and other rows."""
         inputs: list[Any] = [x]
         if len(self.shapes) > 1:
@@ -64,6 +99,10 @@ class Frame:
             inputs = [
                 part.reshape(len(x), *shape) for part, shape in zip(parts, self.shapes, strict=True)
             ]
+        if any(dresses):
+            tensors = [*inputs, *rows]
+            tensors = [d.put_on(t) if d else t for d, t in zip(dresses, tensors, strict=True)]
+            inputs, rows = tensors[: len(inputs)], tensors[len(inputs) :]
         if self.within is None and not self.context:
             return inputs
 
@@ -94,7 +133,7 @@ class Points:
         ``within`` is the collection with the inputs in it, if the map takes that: it raises ValueError
         if they are not found there.
         """
-        count, rows = len(inputs[0]), list[Tensor]()
+        count, rows, originals = len(inputs[0]), list[Tensor](), list[Tensor]()
 
         def place_input(tensor: Tensor) -> Any:
             numbers = (number for number, part in enumerate(inputs) if part is tensor)
@@ -105,6 +144,7 @@ class Points:
             if tensor.ndim == 0 or len(tensor) != count:
                 return tensor
             rows.append(plain(tensor))
+            originals.append(tensor)
             return _Place(False, len(rows) - 1)
 
         frame = Frame(
@@ -113,6 +153,7 @@ class Points:
             apply_to_collection(within, Tensor, place_input),
             (count,),
         )
+        frame = replace(frame, dresses=tuple(map(_Dress.of, (*inputs, *originals))))
         found = set[_Place]()
         apply_to_collection(frame.within, _Place, found.add)
         if within is not None and sum(place.is_input for place in found) < len(inputs):
@@ -163,4 +204,4 @@ class Points:
     def call(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``function`` as one of any number of inputs and rows of the context."""
         frame = self.frame
-        return in_parts(lambda x, *rows: function(*frame.arguments(x, rows)), *frame.sizes)
+        return in_parts(lambda x, *rows: frame.call(function, x, *rows), *frame.sizes)

@@ -67,3 +67,64 @@ def test_what_fails_when_points_are_put_together_ends_no_fit(tmp_path, monkeypat
     with pytest.warns(UserWarning, match="cannot be watched|not clear what to watch"):
         trainer = fit_project(tmp_path, InvertibilityCallback())
     assert "val_loss" in trainer.callback_metrics
+
+
+class Columns(torch.Tensor):
+    """A table that knows its columns, and gives them up only to what it makes itself."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+    def column(self, name):
+        return self.as_plain()[:, [self.names.index(name)]]
+
+    def as_plain(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def columns(x):
+    x = x.as_subclass(Columns)
+    x.names = ("a", "b", "c", "d", "e")
+    return x
+
+
+class ByName(Foreign):
+    def forward(self, x):
+        return self.encoder(torch.cat([x.column(name) for name in "edcba"], dim=1))
+
+
+class ByLabel(Foreign):
+    """Asks the context, not the input, for its attribute."""
+
+    def forward(self, x, context):
+        scale = {"gas": 2.0}[context.label]
+        return self.encoder(scale * x.as_subclass(torch.Tensor))
+
+    def step(self, batch):
+        return self(*batch).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("make", "maps", "collate"),
+    [
+        (ByName, None, lambda x, y: (columns(x), y)),
+        (ByName, {"f": {"module": "", "input": [0]}}, lambda x, y: (columns(x), y)),
+        (ByLabel, {"f": {"module": "", "input": 0, "context": 1}}, lambda x, y: (x, labelled(y))),
+    ],
+)
+@pytest.mark.parametrize("max_work", [None, 1e12])
+def test_a_function_that_wants_attributes_of_a_subclass_has_them(
+    tmp_path, make, maps, collate, max_work
+):
+    batches = DataLoader(
+        loader().dataset, batch_size=16, collate_fn=lambda rows: collate(*default_collate(rows))
+    )
+    watch = InvertibilityCallback(maps, max_work=max_work, num_points=20)
+    trainer = fit_unwatched_and_watched(tmp_path, make, watch, data=lambda: (batches, batches))
+    (observation,) = watch.observations
+    encoder = trainer.lightning_module.eval().encoder
+    function = (lambda x: encoder(x.flip(1))) if make is ByName else (lambda x: encoder(2 * x))
+    expected = spectra_point_by_point(function, observation.inputs)
+    np.testing.assert_allclose(observation.singular_values, expected, rtol=1e-4, atol=1e-6)

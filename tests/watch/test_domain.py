@@ -119,12 +119,13 @@ def test_what_fails_for_another_reason_fails_after_few_evaluations(fails):
     assert sum(COUNTS) <= 2 * 256 * (2 + MAX_OUTSIDE * math.log2(256))
 
 
-def test_a_point_is_found_in_two_evaluations_a_halving():
+def test_a_point_is_found_in_few_evaluations_a_halving():
     module = Counted(lambda x: (x > 5).any())
     COUNTS.clear()
     (watched,) = resolve_maps({"f": {"module": module}}, module)
     assert _find_outside(watched, Points.of([points(77)])) == [77]
-    assert len(COUNTS) <= 2 * math.log2(256) + 3
+    # A call that fails is tried again in other surroundings.
+    assert len(COUNTS) <= 4 * math.log2(256)
 
 
 def test_rows_that_mix_are_not_told_apart():
