@@ -87,6 +87,7 @@ def _listed(names: list[str]) -> str:
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the parameters of a function, or of a module's forward; none of a builtin."""
+    function = getattr(function, "_orig_mod", function)  # of a compiled module
     try:
         return dict(inspect.signature(getattr(function, "forward", function)).parameters)
     except (TypeError, ValueError):

@@ -98,6 +98,16 @@ def test_any_argument_may_be_the_input_and_the_others_are_its_context(call, prec
     np.testing.assert_allclose(observation.singular_values, np.concatenate(sigma), rtol=2e-5)
 
 
+def test_the_arguments_of_a_compiled_module_have_their_names():
+    net, root = Net(), nn.Module()
+    root.net = torch.compile(net, backend="eager")
+    watched = only({"module": "net", "input": "c", "argument": "c", "context": [["x"]]}, root)
+    points = watched.take(BATCH)
+    torch.testing.assert_close(points.call(watched)(*points.rows), net(C, X))
+    with pytest.raises(ValueError, match=r"\['c', 'x', 'shift', 'scale'\], but got 'mask'"):
+        only({"module": "net", "input": "x", "context": {"mask": "c"}}, root)
+
+
 @pytest.mark.parametrize("argument", [["x", "c"], [1, 0], ["x", 0], [1, "c"]])
 def test_several_inputs_have_a_place_each(argument):
     net = Net()
