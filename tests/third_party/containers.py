@@ -330,7 +330,7 @@ PROJECTS = [
         "PyG-like graph network of data",
         GraphNetwork,
         graphs,
-        {"head": {"module": "head", "input": lambda batch, module: module.conv(batch.x)}},
+        {"head": {"module": "head", "input": {"module": "conv", "input": "x"}}},
         (8, OUT),
         "torch_geometric 2.8.1, data/batch.py (Batch.keys, Batch.__getitem__), forward(data)",
     ),

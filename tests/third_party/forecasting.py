@@ -165,7 +165,7 @@ class Windows(Fitted):
 
 
 def of_windows(name):
-    return lambda batch, module: module.windows(batch)[0][name]
+    return {"module": "windows", "input": [], "output": [0, name]}
 
 
 def neuralforecast_rows():
@@ -225,7 +225,7 @@ PROJECTS = [
             "forecast": {
                 "module": "of_past",
                 "input": of_windows("insample_y"),
-                "context": of_windows("hist_exog"),
+                "context": [of_windows("hist_exog")],
             }
         },
         (PAST, FUTURE),
