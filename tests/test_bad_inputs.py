@@ -90,7 +90,10 @@ DOORS = {
         **LOADING, num_points=COUNT, num_test_points=COUNT, noise=SIZE, data_seed=NATURAL),
     table: dict(
         **LOADING, file=(*TEXT, NAN, ["a.csv"]), inputs=NAMES, outputs=NAMES, on_missing=CHOICE,
-        units=(3, "kW", [], ["a"], {"c": "kW"}), separator=(*TEXT, "ab", "ä", NAN),
+        units=(3, "kW", [], ["a"], {"c": "kW"}), separator=(3, "", "ab", "ä", NAN),
+        decimal=(3, "", ";", NAN, []), thousands=(3, ";", NAN, []), encoding=(3, "", "utf-99", []),
+        skip_rows=(-1, 1.5, True, "1"), units_row=(-1, 1.5, True, "1"),
+        missing=({"a": 1}, [None], [[1]], True),
         test_fraction=(*SHARE, 1.0, 0.9)),
     partial(RobotArm().sample, num_points=2, seed=0): dict(num_points=COUNT, seed=NATURAL),
     MultilayerFilm: dict(num_layers=COUNT, num_wavelengths=(*COUNT, 1)),

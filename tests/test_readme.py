@@ -26,7 +26,15 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
     ROOT / "docs" / name
-    for name in ("callback.md", "deploy.md", "problems.md", "resume.md", "solve.md", "truth.md")
+    for name in (
+        "callback.md",
+        "deploy.md",
+        "problems.md",
+        "resume.md",
+        "solve.md",
+        "tables.md",
+        "truth.md",
+    )
 ]
 DOCS = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 SNIPPETS = [

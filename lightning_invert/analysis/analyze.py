@@ -52,7 +52,7 @@ def analyze(
     scale: Literal["standardized", "physical"] | None = None,
     thresholds: Thresholds | None = None,
     precision: Literal["native", "float64"] = "native",
-    table: str | Path | None = None,
+    table: str | Path | TableWriter | None = None,
     directions: bool = False,
     truth: Function | Mapping[str, Function] | None = None,
     runs: Sequence[Function] = (),
@@ -91,7 +91,7 @@ def analyze(
             :class:`~lightning_invert.Thresholds`.
         precision: The arithmetic of the Jacobian: ``"native"`` or ``"float64"``.
         table: Where to write the table; the name ends in .csv or .parquet. An existing file is not
-            replaced: a number is added to the name.
+            replaced: a number is added to the name. A ``TableWriter`` has a separator of its own.
         directions: Whether to find the weakest directions, which takes an SVD a point.
         truth: The true map, of the same inputs to the same outputs, differentiable. The Jacobians
             are held against its own. It is evaluated in float64 if it follows there. What is no
@@ -139,7 +139,10 @@ def analyze(
 
 
 def _pool(
-    watched: WatchedMap, source: PointSource, table: str | Path | None, **settings: Any
+    watched: WatchedMap,
+    source: PointSource,
+    table: str | Path | TableWriter | None,
+    **settings: Any,
 ) -> tuple[Tally, Path | None]:
     """Pool the observations of all pieces, and write the table."""
     stds = None
@@ -148,7 +151,8 @@ def _pool(
         mapped = watched.in_float64() if settings["precision"] == "float64" else watched
         stds = column_stds(mapped, _with_bar(source, watched.name))
     tally, voice = Tally(), Voice("analyze")
-    with TableWriter(table) if table is not None else nullcontext() as writer:
+    opened = TableWriter(table) if isinstance(table, str | Path) else table or nullcontext()
+    with opened as writer:
         for piece in _with_bar(source, watched.name):
             look = partial(
                 observe,

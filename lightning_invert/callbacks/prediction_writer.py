@@ -27,7 +27,8 @@ class PredictionWriter(Callback):
     that begin with x and its ``output_names`` for names that begin with y, if their number fits, else
     positions. A tensor of shape (N,) is one column of its name. Each process writes its own file;
     ``.rank1``, ``.rank2``, ... are added to the names of all but the first. An existing file is never
-    replaced: a number is added to the name.
+    replaced: a number is added to the name. The file has the separator and the decimal sign of the
+    table that a ``TabularDataModule`` read.
 
     Args:
         file: Where to write; a relative path starts from the trainer's ``log_dir``, or from its
@@ -58,7 +59,9 @@ class PredictionWriter(Callback):
         path = Path(trainer.log_dir or trainer.default_root_dir) / self.file
         if trainer.global_rank > 0:
             path = path.with_stem(f"{path.stem}.rank{trainer.global_rank}")
-        self._table = TableWriter(path)
+        # The data module has read its table by now.
+        data = getattr(trainer, "datamodule", None)
+        self._table = TableWriter(path, getattr(data, "table_format", None))
         self.written = self._table.path
 
     def on_predict_batch_end(

@@ -23,7 +23,7 @@ from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.problems import KNOWN
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
-from lightning_invert.tables import read_table, unused_path
+from lightning_invert.tables import TableFormat, TableReader, TableWriter, unused_path
 from lightning_invert.watch.findings.directions import Directions
 from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.findings.truth import AgainstTruth, Truth
@@ -43,12 +43,12 @@ Measure where a trained map can be inverted, at all points of a file.
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnalyzeOptions:
-    """Options of ``analyze``."""
+class AnalyzeOptions(TableFormat):
+    """Options of ``analyze``, and how its table is written."""
 
     data: str = option(
-        "Points: a .csv, .tsv, .csv.gz, .tsv.gz, .parquet or .pq file, a .npy file with an array "
-        "(N, ...), or package.module:name of a data module (its validation points are taken), of a "
+        "Points: a table (.csv, .tsv, .txt, .dat, each also as .gz, .parquet, .pq, .xlsx), a .npy file "
+        "with an array (N, ...), or package.module:name of a data module (its validation points are taken), of a "
         "tensor or of an iterable of batches."
     )
     ckpt: str | None = option("Checkpoint of a ForwardInverseModule. Or give --function.", None)
@@ -107,11 +107,15 @@ def analyze_maps(options: AnalyzeOptions) -> None:
     observations: list[Observation] = []
     for task in tasks:
         watched = _with_others(task, options, others)
-        table = None if options.table == "none" else folder / f"{watched.name}.{options.table}"
+        points = _points(options, task)
+        table = None
+        if options.table != "none":
+            form = points.reader.found if isinstance(points, _Batches) else None
+            table = TableWriter(folder / f"{watched.name}.{options.table}", form)
         try:
             observation = analyze(
                 watched,
-                _points(options.data, task),
+                points,
                 scale=options.scale,
                 thresholds=options.thresholds,
                 precision=options.precision,
@@ -209,13 +213,17 @@ def _same_map(name: str, other: Any, task: _Task) -> WatchedMap:
     return resolved
 
 
-def _points(data: str, task: _Task) -> Any:
+def _points(options: AnalyzeOptions, task: _Task) -> Any:
+    data = options.data
     if data.endswith(".npy"):
         return _array(data)
     if ":" not in data or Path(data).exists():
         # A function without weights gets the dtype that its author would have used.
         has_weights = any(True for _ in task.watched.owner.parameters())
-        return _Batches(data, task.columns, None if has_weights else torch.get_default_dtype())
+        reader = TableReader(data, task.columns, options)
+        if reader.note:
+            print(f"{reader.note}.")
+        return _Batches(reader, None if has_weights else torch.get_default_dtype())
     points = import_name(data)
     if isinstance(points, type) and issubclass(points, LightningDataModule):
         points = points()
@@ -244,12 +252,11 @@ def _array(file: str) -> Tensor:
 class _Batches:
     """The rows of a file; unlike a generator it can be read again."""
 
-    file: str
-    columns: Sequence[str] | None
+    reader: TableReader
     dtype: torch.dtype | None
 
     def __iter__(self) -> Iterator[Tensor]:
-        for piece in read_table(self.file, self.columns):
+        for piece in self.reader.read():
             yield piece.to_torch().to(self.dtype)
 
 

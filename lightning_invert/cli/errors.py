@@ -12,6 +12,8 @@ from textwrap import shorten
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from lightning_invert.tables import FormatError
+
 __all__ = ["exit_on_bad_input"]
 
 MAX_LENGTH = 250
@@ -19,17 +21,18 @@ MAX_LENGTH = 250
 
 
 @contextmanager
-def exit_on_bad_input(command: str, file: str | None = None) -> Iterator[None]:
+def exit_on_bad_input(command: str, file: str | None = None, *, prefix: str = "") -> Iterator[None]:
     """End the process with one line for an error of its input.
 
     The line begins with the command, and with the checkpoint ``file`` if that is what is wrong.
+    Options of a table that it advises begin with ``prefix``.
     """
     try:
         yield
     except _input_errors() as error:
         if isinstance(error, KeyError) and not file:
             raise
-        message = _message(error)
+        message = _message(error, prefix)
         if file and re.search("checkpoint|state_dict", message) and file not in message:
             message = f"{file}: {message}"
         raise SystemExit(f"{f'lightning-invert {command}'.rstrip()}: {message}") from error
@@ -55,7 +58,9 @@ def _input_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def _message(error: Exception) -> str:
+def _message(error: Exception, prefix: str) -> str:
+    if isinstance(error, FormatError):
+        return error.as_options(prefix)
     if isinstance(error, KeyError):
         key = str(error.args[0])
         return key if " " in key else f"the checkpoint lacks {key!r}"

@@ -102,7 +102,7 @@ class InvertCLI(LightningCLI):
                 f"lightning-invert {subcommand}: expected --ckpt_path to name the checkpoint of a "
                 "trained pair; without one the networks would be untrained."
             )
-        with exit_on_bad_input(subcommand, ckpt):
+        with exit_on_bad_input(subcommand, ckpt, prefix="data."):
             super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:

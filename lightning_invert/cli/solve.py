@@ -18,7 +18,7 @@ from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
 from lightning_invert.solver.targets import Interval
-from lightning_invert.tables import TableWriter, row_name, unused_path
+from lightning_invert.tables import TableFormat, TableReader, TableWriter, unused_path
 from lightning_invert.variables import Variable, as_variables
 
 __all__ = ["main"]
@@ -56,7 +56,10 @@ def solve_targets(options: SolveOptions) -> None:
     inputs, outputs = _variables(pair, "x"), _variables(pair, "y")
     names = [variable.name for variable in inputs]
     targets = read_targets(
-        options.targets, names, [variable.name for variable in outputs], options.within
+        TableReader(options.targets, form=options),
+        names,
+        [variable.name for variable in outputs],
+        options.within,
     )
     bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
     proposal = pair.propose(
@@ -64,13 +67,13 @@ def solve_targets(options: SolveOptions) -> None:
         bounds=bounds,
         num_starts=options.num_starts,
         fixed=read_fixed(options.fixed, targets, names),
-        cost=read_cost(options.cost, options.near, names, len(targets.low)),
+        cost=read_cost(options, names, len(targets.low)),
         tolerance=options.tolerance,
         progress=options.progress,
     )
     folder = unused_path(Path(options.folder))
     columns = _columns(targets, proposal)
-    _write_table(folder / f"proposals.{options.table}", columns)
+    _write_table(folder / f"proposals.{options.table}", columns, targets.reader.found)
     if options.figures:
         known = pair.proposer.evidence.rows("train")
         proposal.save_figures(folder, known=None if known is None else known[0])
@@ -84,7 +87,7 @@ def solve_targets(options: SolveOptions) -> None:
         "units": {name: unit for name, (unit, _) in columns.items()},
     }
     replace_file(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False))
-    print("\n".join(_words(options, proposal, summary)))
+    print("\n".join(_words(options, targets.reader, proposal, summary)))
     print(f"Proposals,{' figures,' if options.figures else ''} summary: {folder}")
 
 
@@ -115,12 +118,12 @@ def _columns(targets: TargetTable, proposal: Proposal) -> dict[str, tuple[str, T
     return columns
 
 
-def _write_table(file: Path, columns: Mapping[str, tuple[str, Tensor]]) -> None:
+def _write_table(file: Path, columns: Mapping[str, tuple[str, Tensor]], form: TableFormat) -> None:
     """Write the columns with an empty cell for each NaN."""
     import polars
 
     table = polars.DataFrame({name: values.cpu().numpy() for name, (_, values) in columns.items()})
-    with TableWriter(file) as writer:
+    with TableWriter(file, form) as writer:
         writer.write(table.fill_nan(None).to_dict())
 
 
@@ -145,7 +148,9 @@ def _summary(proposal: Proposal) -> dict[str, Any]:
     }
 
 
-def _words(options: SolveOptions, proposal: Proposal, summary: Mapping[str, Any]) -> list[str]:
+def _words(
+    options: SolveOptions, reader: TableReader, proposal: Proposal, summary: Mapping[str, Any]
+) -> list[str]:
     file, trust = options.targets, summary["trust"] or {}
     distance = f"by the surrogate, to {options.tolerance:g} standard units"
     lines = [("targets", summary["count"], file), ("reached", summary["reached"], distance)]
@@ -159,11 +164,11 @@ def _words(options: SolveOptions, proposal: Proposal, summary: Mapping[str, Any]
         words.append("Trust is unknown: the checkpoint keeps too few rows of its data.")
     missed = (~proposal.converged).nonzero()[:, 0].tolist()
     if missed:
-        rows = ", ".join(row_name(file, row) for row in missed[:MAX_NAMED])
+        rows = ", ".join(reader.row_name(row) for row in missed[:MAX_NAMED])
         more = f" and {len(missed) - MAX_NAMED} more" if len(missed) > MAX_NAMED else ""
         words.append(f"Not reached: {rows}{more}")
     if proposal.cost is not None and summary["cost"]:
-        row = row_name(file, int(proposal.cost.where(proposal.converged, -torch.inf).argmax()))
+        row = reader.row_name(int(proposal.cost.where(proposal.converged, -torch.inf).argmax()))
         largest = summary["cost"]["largest"]
         words.append(f"Largest cost of a reached target: {largest:.6g}, {row}")
     return words

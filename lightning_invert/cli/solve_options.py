@@ -12,20 +12,20 @@ from lightning_invert.cli.options import ALLOW, Names, check_names, option
 from lightning_invert.cli.targets import TargetTable, Within, read_columns
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first_index
-from lightning_invert.tables import row_name
+from lightning_invert.tables import TableFormat, TableReader
 from lightning_invert.variables import Bounds, Variable
 
 __all__ = ["SolveOptions", "read_bounds", "read_cost", "read_fixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SolveOptions:
-    """Options of ``solve``."""
+class SolveOptions(TableFormat):
+    """Options of ``solve``, and how its tables are written."""
 
     ckpt: str = option("Checkpoint of a ForwardInverseModule.")
     targets: str = option(
-        "Table of targets in physical units, a row for each: a .csv, .tsv, .csv.gz, .tsv.gz, "
-        ".parquet or .pq file."
+        "Table of targets in physical units, a row for each: a .csv, .tsv, .txt, .dat, each also as "
+        ".gz, .parquet, .pq or .xlsx file."
     )
     cost: dict[str, float] | None = option(
         "Prices of a unit of the settings, {name: price} or a YAML file. Of all settings that reach "
@@ -93,7 +93,7 @@ def read_fixed(
     check_names("--fixed", fixed or {}, inputs, "settings")
     if both := [name for name in fixed or {} if name in targets.fixed]:
         raise ValueError(
-            f"Expected {both[0]!r} in --fixed or in a column of {targets.file!r}, but got both."
+            f"Expected {both[0]!r} in --fixed or in a column of {str(targets.reader.file)!r}, but got both."
         )
     values: dict[str | int, Any] = {}
     values.update(targets.fixed)
@@ -102,9 +102,10 @@ def read_fixed(
 
 
 def read_cost(
-    prices: Mapping[str, float] | None, near: str | None, inputs: Sequence[str], num_targets: int
+    options: SolveOptions, inputs: Sequence[str], num_targets: int
 ) -> list[float] | Near | None:
     """Return the cost of the n inputs: prices, or the distance from a table of settings."""
+    prices, near = options.cost, options.near
     if prices is not None and near is not None:
         raise ValueError("Expected at most one of --cost and --near, but got both.")
     if prices is not None:
@@ -112,7 +113,8 @@ def read_cost(
         return [prices.get(name, 0.0) for name in inputs]
     if near is None:
         return None
-    reference = torch.stack(list(read_columns(near, inputs).values()), 1)
+    reader = TableReader(near, inputs, options)
+    reference = torch.stack(list(read_columns(reader).values()), 1)
     if len(reference) not in (1, num_targets):
         raise ValueError(
             f"Expected {near!r} to have one row, or one for each of the {num_targets} targets, but it "
@@ -123,6 +125,6 @@ def read_cost(
         row = first_index(missing.any(1))
         raise ValueError(
             f"Expected column {inputs[first_index(missing[row])]!r} of {near!r} to have a finite number in "
-            f"every row, but {row_name(near, row)} has none."
+            f"every row, but {reader.row_name(row)} has none."
         )
     return Near(reference[0] if len(reference) == 1 else reference)

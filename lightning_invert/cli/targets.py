@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_invert.arguments import suggest
 from lightning_invert.cli.options import check_names
 from lightning_invert.solver.rows import first_index
-from lightning_invert.tables import read_table, row_name
+from lightning_invert.tables import TableReader, split_unit
 
 __all__ = ["TargetTable", "Within", "read_columns", "read_targets"]
 
@@ -25,7 +25,7 @@ ENDS = {"_low": -torch.inf, "_high": torch.inf}
 class TargetTable:
     """Targets of N rows."""
 
-    file: str
+    reader: TableReader
     low: Tensor  # (N, m), the low end of each output, float64, infinite where open
     high: Tensor
     cells: dict[str, tuple[int, Tensor]]  # column beside the proposals -> (output, (N,) or NaN)
@@ -33,10 +33,13 @@ class TargetTable:
 
 
 def read_targets(
-    file: str, inputs: Sequence[str], outputs: Sequence[str], within: Within | None = None
+    reader: TableReader,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    within: Within | None = None,
 ) -> TargetTable:
     """Read a table with a row for each target; ``inputs`` and ``outputs`` are names."""
-    columns = read_columns(file)
+    file, columns = str(reader.file), read_columns(reader)
     num_rows = len(next(iter(columns.values())))
     ends = {
         end: torch.full((num_rows, len(outputs)), limit).double() for end, limit in ENDS.items()
@@ -45,16 +48,16 @@ def read_targets(
     for name, cells in columns.items():
         output, end = _output_of(name, outputs)
         if name in inputs and name not in outputs:
-            _check_cells(file, name, cells, ~cells.isfinite(), "a number in every row")
+            _check_cells(reader, name, cells, ~cells.isfinite(), "a number in every row")
             fixed[name] = cells
         elif output is None:
             raise ValueError(_unknown_column(file, name, inputs, outputs))
         elif end is None:
-            _check_cells(file, name, cells, cells.isinf(), "finite numbers or empty cells")
+            _check_cells(reader, name, cells, cells.isinf(), "finite numbers or empty cells")
             values[name] = cells
         else:
             infinite = cells == -ENDS[end]
-            _check_cells(file, name, cells, infinite, "finite numbers or empty cells")
+            _check_cells(reader, name, cells, infinite, "finite numbers or empty cells")
             limits[name] = place = outputs.index(output)
             ends[end][:, place] = torch.where(cells.isnan(), ENDS[end], cells)
     widths = {} if within is None else _half_widths(within, file, values)
@@ -74,19 +77,22 @@ def read_targets(
             f"{', '.join(map(repr, outputs))}, but it has none."
         )
     low, high = ends.values()
-    _check_rows(file, low, high, outputs)
+    _check_rows(reader, low, high, outputs)
     shown = {}
     for name, place in limits.items():
         side = (high if name.endswith("_high") else low)[:, place]
         shown[f"target/{name}"] = place, torch.where(side.isinf(), torch.nan, side)
-    return TargetTable(file, low, high, shown, fixed)
+    return TargetTable(reader, low, high, shown, fixed)
 
 
-def read_columns(file: str, columns: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Read whole columns of a table, (N,) each, float64; an empty cell is NaN."""
-    pieces = list(read_table(file, columns))
-    numbers = torch.cat([piece.to_torch() for piece in pieces])
-    return dict(zip(pieces[0].columns, numbers.T.contiguous(), strict=True))
+def read_columns(reader: TableReader) -> dict[str, Tensor]:
+    """Read whole columns of a table, (N,) each, float64, by names without units; NaN if empty."""
+    if reader.note:
+        print(f"{reader.note}.")
+    numbers = torch.cat([piece.to_torch() for piece in reader.read()])
+    short = [split_unit(name)[0] for name in reader.columns]
+    names = short if len(set(short)) == len(short) else reader.columns
+    return dict(zip(names, numbers.T.contiguous(), strict=True))
 
 
 def _output_of(name: str, outputs: Sequence[str]) -> tuple[str | None, str | None]:
@@ -108,30 +114,33 @@ def _unknown_column(file: str, name: str, inputs: Sequence[str], outputs: Sequen
     )
 
 
-def _check_cells(file: str, name: str, cells: Tensor, wrong: Tensor, expected: str) -> None:
+def _check_cells(
+    reader: TableReader, name: str, cells: Tensor, wrong: Tensor, expected: str
+) -> None:
     if wrong.any():
         row = first_index(wrong)
         got = "is empty" if cells[row].isnan() else f"has {cells[row]:g}"
         raise ValueError(
-            f"Expected column {name!r} of {file!r} to hold {expected}, but {row_name(file, row)} {got}."
+            f"Expected column {name!r} of {str(reader.file)!r} to hold {expected}, but "
+            f"{reader.row_name(row)} {got}."
         )
 
 
-def _check_rows(file: str, low: Tensor, high: Tensor, outputs: Sequence[str]) -> None:
-    empty = low > high
+def _check_rows(reader: TableReader, low: Tensor, high: Tensor, outputs: Sequence[str]) -> None:
+    empty, file = low > high, str(reader.file)
     if empty.any():
         row = first_index(empty.any(1))
         place = first_index(empty[row])
         name = outputs[place]
         raise ValueError(
             f"Expected {name + '_low'!r} of {file!r} to be at most {name + '_high'!r}, but "
-            f"{row_name(file, row)} has {low[row, place]:g} and {high[row, place]:g}."
+            f"{reader.row_name(row)} has {low[row, place]:g} and {high[row, place]:g}."
         )
     free = (low.isinf() & high.isinf()).all(1)
     if free.any():
         raise ValueError(
-            f"Expected every row of {file!r} to have a target, but {row_name(file, first_index(free))} has "
-            f"none ({int(free.sum())} such row(s) in all)."
+            f"Expected every row of {file!r} to have a target, but "
+            f"{reader.row_name(first_index(free))} has none ({int(free.sum())} such row(s) in all)."
         )
 
 

@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lightning_invert.arguments import check_choice, describe_repetitions, expected_but_got
 from lightning_invert.datamodules.pair import PairDataModule
-from lightning_invert.tables import check_separator, read_table, row_name
+from lightning_invert.tables import FormatError, TableFormat, TableReader, split_unit
 from lightning_invert.variables import Variable
 
 __all__ = ["TabularDataModule"]
 
 
 class TabularDataModule(PairDataModule):
-    r"""Pairs (x, y) from the columns of a CSV or Parquet file.
+    r"""Pairs (x, y) from the columns of a text file, a Parquet file or an Excel workbook.
 
     Only the named columns are read. Integers and booleans are numbers. A constant column is an
-    error, and so are too few rows.
+    error, and so are too few rows. How a text file is written (separator, decimal sign, encoding,
+    ...), its first lines tell; what they tell is logged, and what they leave in doubt is an error
+    that names the arguments to write: docs/tables.md.
 
     Args:
-        file: The table: ``.csv``, ``.tsv``, either also as ``.gz``, ``.parquet`` or ``.pq``.
-        inputs: Names of the columns of x.
+        file: The table: ``.csv``, ``.tsv``, ``.txt`` or ``.dat``, each also as ``.gz``,
+            ``.parquet``, ``.pq``, ``.xlsx`` or ``.xlsm``.
+        inputs: Names of the columns of x. A column ``flow [t/h]`` may be called ``flow``.
         outputs: Names of the columns of y.
-        units: Column -> unit, as labels show it; a column may be left out.
-        separator: Character between the cells of a CSV file; a TSV file has tabs.
-        on_missing: What happens to a row in which one of the columns is empty, NaN or infinite:
-            ``"raise"`` ends with an error, ``"drop"`` leaves the row out and warns of their number.
-        batch_size: Rows of a training batch.
-        eval_batch_size: Rows of a batch in validation, test and prediction.
-        val_fraction: Share of the rows held out for validation, in (0, 1).
-        test_fraction: Share of the rows held out for the test, in [0, 1).
-        seed: Seed of the split.
-        num_workers: Worker processes of each loader.
+        units: Column -> unit, as labels show it; a column may be left out. Names like
+            ``flow [t/h]`` and a row of units in the file tell units, too.
+        on_missing: What happens to a row in which one of the columns is empty, NaN, infinite or
+            a word for missing: ``"raise"`` ends with an error, ``"drop"`` leaves the row out and
+            warns of their number.
+        separator: Character between the cells of a text file; a TSV file has tabs.
+        decimal: Decimal sign: ``"."`` or ``","``.
+        thousands: Sign between the thousands: ``","``, ``"."``, ``" "``, ``"'"``, or ``""`` for
+            none.
+        encoding: Encoding of a text file.
+        skip_rows: Number of lines before the names of the columns.
+        units_row: Number of rows under the names that hold no numbers; the last holds the units.
+        missing: Words and numbers that stand for a missing value, like ``[-200, "Offline"]``,
+            besides the usual words.
+        **options: ``batch_size``, ``eval_batch_size``, ``val_fraction``, ``test_fraction``,
+            ``seed`` and ``num_workers`` of :class:`PairDataModule`.
 
     Raises:
         ValueError: If an argument is out of range; when the file is read, if it lacks a column or
@@ -61,23 +71,17 @@ class TabularDataModule(PairDataModule):
         inputs: Sequence[str],
         outputs: Sequence[str],
         units: Mapping[str, str] | None = None,
-        separator: str = ",",
         on_missing: Literal["raise", "drop"] = "raise",
-        batch_size: int = 16,
-        eval_batch_size: int = 1024,
-        val_fraction: float = 0.2,
-        test_fraction: float = 0.0,
-        seed: int = 42,
-        num_workers: int = 0,
+        separator: str | None = None,
+        decimal: Literal[".", ","] | None = None,
+        thousands: Literal["", ",", ".", " ", "'"] | None = None,
+        encoding: str | None = None,
+        skip_rows: int | None = None,
+        units_row: int | None = None,
+        missing: list[float | str] | float | str | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            eval_batch_size=eval_batch_size,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        super().__init__(**options)
         if not isinstance(file, str | os.PathLike) or not str(file):
             raise TypeError(expected_but_got("file", "the path of a table", file))
         if units is not None and not isinstance(units, Mapping):
@@ -94,13 +98,35 @@ class TabularDataModule(PairDataModule):
             raise ValueError(
                 f"Expected argument `units` to name columns of `inputs` and `outputs`, got {unknown}."
             )
-        check_separator(separator)
+        self.table_format = TableFormat(
+            separator=separator,
+            decimal=decimal,
+            thousands=thousands,
+            encoding=encoding,
+            skip_rows=skip_rows,
+            units_row=units_row,
+            missing=missing,
+        )
+        """How the file is written; once it is read, with the separator and decimal sign found."""
         self.save_hyperparameters()
         self.file = Path(file)
-        self.separator = separator
         self.on_missing = check_choice("on_missing", on_missing, ("raise", "drop"))
-        self.inputs = tuple(Variable(name, units.get(name, "")) for name in inputs)
-        self.outputs = tuple(Variable(name, units.get(name, "")) for name in outputs)
+        self._columns, self._units = (inputs, outputs), units
+        self._name_variables({})
+
+    def _name_variables(self, units: Mapping[str, str]) -> None:
+        """Name the variables, without units in their names; ``units`` are those of the file."""
+        known = {**units, **{name: unit for name, unit in self._units.items() if unit}}
+        columns = [name for names in self._columns for name in names]
+        short = Counter(split_unit(name)[0] for name in columns)
+        variables = {}
+        for column in columns:
+            name, own = split_unit(column)
+            unit = known.get(column) or own
+            variables[column] = Variable(name if short[name] == 1 else column, unit)
+        self.inputs, self.outputs = (
+            tuple(variables[name] for name in names) for names in self._columns
+        )
 
     @property
     def source(self) -> str:
@@ -109,14 +135,17 @@ class TabularDataModule(PairDataModule):
 
     def load(self) -> tuple[Tensor, Tensor]:
         """Read the columns: x of shape (N, n) and y of shape (N, m), in float64."""
-        names = [variable.name for variable in (*self.inputs, *self.outputs)]
-        pieces = read_table(self.file, names, separator=self.separator)
-        table = torch.cat([piece.to_torch() for piece in pieces])
-        table = self._without_missing(table, names)
-        x, y = table.split((len(self.inputs), len(self.outputs)), dim=1)
+        names = [name for side in self._columns for name in side]
+        reader = TableReader(self.file, names, self.table_format)
+        if reader.note:
+            rank_zero_info(f"{reader.note}.")
+        table = torch.cat([piece.to_torch() for piece in reader.read()])
+        self.table_format = reader.found
+        self._name_variables(reader.units)
+        x, y = self._without_missing(table, reader).split([len(s) for s in self._columns], dim=1)
         return x, y
 
-    def _without_missing(self, table: Tensor, names: Sequence[str]) -> Tensor:
+    def _without_missing(self, table: Tensor, reader: TableReader) -> Tensor:
         missing = ~table.isfinite()
         if not missing.any():
             return table
@@ -126,11 +155,11 @@ class TabularDataModule(PairDataModule):
         what = f"{rows.sum()} of {len(table)} rows of {self.source} lack a finite value"
         if self.on_missing == "raise":
             value = table[first, column]
-            cell = "empty or NaN" if value.isnan() else value.item()
-            raise ValueError(
-                f"{what}: the first is {row_name(self.file, first, self.separator)}, column "
-                f"{names[column]!r} ({cell}). Mend the file, or leave such rows out with "
-                "`on_missing='drop'`."
+            cell = "missing" if value.isnan() else value.item()
+            raise FormatError(
+                f"{what}: the first is {reader.row_name(first)}, column {reader.columns[column]!r} "
+                f"({cell}). Mend the file.",
+                [("To leave such rows out, write", {"on_missing": "drop"})],
             )
         rank_zero_warn(f"{what} and are left out (`on_missing='drop'`).")
         return table[~rows]

@@ -382,7 +382,7 @@ def test_a_network_of_another_size_ends_with_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("none.csv", "'none.csv' does not exist"), ("text.csv", "column 'b' of 'text.csv'")],
+    [("none.csv", "'none.csv' does not exist"), ("text.csv", "--data.missing '[\"x\"]'")],
 )
 def test_a_table_that_cannot_be_read_ends_with_one_line(name, words):
     Path("text.csv").write_text("a,b\n1,2\n3,x\n")

@@ -11,6 +11,7 @@ from lightning_invert import ForwardInverseModule, Interval, Near, ResidualMLP, 
 from lightning_invert.cli.main import main
 from lightning_invert.cli.targets import read_targets
 from lightning_invert.proposals.proposal import Proposal
+from lightning_invert.tables import TableReader
 from tests.cli.commands import refusal, save_pair
 from tests.projects import Smooth
 
@@ -129,7 +130,7 @@ def test_settings_are_given_by_an_option_or_by_the_targets(checkpoint, pair):
 
 def test_the_name_of_a_setting_goes_before_the_end_of_an_outcome():
     Path("targets.csv").write_text("gas,gas_low,gas_high\n400,1,2\n")
-    table = read_targets("targets.csv", ["gas_high", "wind", "gas_low"], ["gas"])
+    table = read_targets(TableReader("targets.csv"), ["gas_high", "wind", "gas_low"], ["gas"])
     assert {name: values.tolist() for name, values in table.fixed.items()} == {
         "gas_low": [1],
         "gas_high": [2],
@@ -227,7 +228,7 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         ("gas_low,gas_high\n1,2\n400,390\n", [], "at most 'gas_high', but line 3 has 400 and 390"),
         ("gas,gas_low\n1,2\n", [], "either 'gas' or its ends, but got both"),
         ("rate,gas\n1,2\n,\n", [], r"a target, but line 3 has none \(1 such row\(s\) in all\)"),
-        ("rate\n8000\nmuch\n", [], "'rate' of 'targets.csv' .* line 3 has 'much'"),
+        ("rate\n8000\nmuch\n", [], r"of 'targets.csv' .* 'rate' \(1, .* line 3: 'much'\)"),
         ("rate\ninf\n", [], "'rate' of 'targets.csv' .* line 2 has inf"),
         ("rate_low\ninf\n", [], "'rate_low' of 'targets.csv' .* line 2 has inf"),
         ("rate,wind\n1,\n", [], "'wind' of 'targets.csv' .* line 2 is empty"),

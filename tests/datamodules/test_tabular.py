@@ -39,11 +39,37 @@ def test_names_and_units_are_kept(tmp_path):
     assert [(v.name, v.unit) for v in data.inputs] == [("load", ""), ("speed", "m/s")]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "labels"),
+    [
+        (["load", "speed [m/s]"], ["load [kN]", "speed [km/h]"]),
+        (["load [kN]", "speed"], ["load [kN]", "speed [m/s]"]),
+        (["speed", "speed [rpm]"], ["speed [m/s]", "speed [rpm] [rpm]"]),
+    ],
+)
+def test_the_file_tells_units_and_the_user_knows_better(inputs, labels, tmp_path, caplog):
+    path = write(tmp_path, "speed,load [kN],heat,speed [rpm]\nm/s,,W,\n1,2,3,4\n5,6,7,8\n")
+    units = {"speed [m/s]": "km/h"} if "speed [m/s]" in inputs else None
+    if units:
+        path.write_text(path.read_text().replace("speed,", "speed [m/s],").replace("m/s,,", ",,"))
+    data = module(path, inputs=inputs, units=units)
+    assert data.load()[0].shape == (2, 2)
+    assert [variable.label for variable in data.inputs] == labels
+    assert data.outputs[0].label == "heat [W]"
+    assert "with units_row 1" in caplog.text
+
+
+def test_options_of_all_data_modules_are_passed_on(tmp_path):
+    data = module(write(tmp_path, text_of()), batch_size=3, val_fraction=0.5)
+    assert (data.batch_size, data.val_fraction) == (3, 0.5)
+    assert data.hparams["batch_size"] == 3
+    with pytest.raises(TypeError, match="bach_size"):
+        module("table.csv", bach_size=3)
+
+
 def test_another_separator_is_understood(tmp_path):
     path = write(tmp_path, text_of(separator=";"))
-    with pytest.raises(ValueError, match="column 'load'"):
-        module(path).load()
-    assert module(path, separator=";").load()[0][1, 1] == 2.5
+    assert module(path, separator=";").load()[0][1, 1] == module(path).load()[0][1, 1] == 2.5
 
 
 def test_it_trains_a_split(tmp_path):
@@ -56,7 +82,7 @@ def test_it_trains_a_split(tmp_path):
     ("text", "words"),
     [
         ("load,sped,heat\n1,2,3\n", "column 'speed'.*Did you mean 'sped'"),
-        ("load,speed,heat\n1,2,3\n4,,6\n", r"1 of 2 rows.*line 3, column 'speed' \(empty"),
+        ("load,speed,heat\n1,2,3\n4,,6\n", r"1 of 2 rows.*line 3, column 'speed' \(missing.*on_missing='drop'"),
         ("load,speed,heat\n1,2,3\n4,5,nan\n", "line 3, column 'heat'"),
         ("load,speed,heat\n1,2,inf\n4,5,6\n", r"line 2, column 'heat' \(inf"),
         ("load,speed,heat\n1,2,3\n\n4,5,6\n", "line 3, column 'load'"),

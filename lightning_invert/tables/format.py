@@ -1,0 +1,135 @@
+"""The format of a text file: what a user says of it, and what an error advises to say."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lightning_invert.arguments import check_choice, check_integer, expected_but_got
+
+__all__ = ["THOUSANDS", "FormatError", "TableFormat"]
+
+THOUSANDS = ("", ",", ".", " ", "'")
+
+
+def _option(text: str) -> Any:
+    return field(default=None, metadata={"help": f"{text} By default its first lines tell."})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFormat:
+    """Say how a text file writes its table; of what is None, the file's first lines tell.
+
+    Raises:
+        ValueError: If a value is none of those that are possible.
+        TypeError: If it is of a wrong type.
+    """
+
+    separator: str | None = _option(
+        "Character between the cells of a text file; a blank stands for any number of blanks."
+    )
+    decimal: Literal[".", ","] | None = _option("Decimal sign of the numbers in a text file.")
+    thousands: Literal["", ",", ".", " ", "'"] | None = _option(
+        "Sign between the thousands in a text file; '' for none."
+    )
+    encoding: str | None = _option("Encoding of a text file, like utf-8, cp1252 or utf-16.")
+    skip_rows: int | None = _option("Number of lines of a table before the names of its columns.")
+    units_row: int | None = _option(
+        "Number of rows under the names that hold no numbers; the last of them holds the units."
+    )
+    missing: list[float | str] | float | str | None = field(
+        default=None,
+        metadata={
+            "help": "Words and numbers of a table that stand for a missing value, like "
+            "'[-200, Offline]'. NA, Bad Input, No Data, ? and their like always do."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if self.separator is not None:
+            _check_separator(self.separator)
+        check_choice("decimal", self.decimal, (None, ".", ","))
+        check_choice("thousands", self.thousands, (None, *THOUSANDS))
+        if self.thousands and self.thousands == self.decimal:
+            raise ValueError(expected_but_got("thousands", "other than `decimal`", self.thousands))
+        for name in ("skip_rows", "units_row"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), low=0)
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except (LookupError, TypeError, ValueError):
+                raise ValueError(
+                    expected_but_got("encoding", "the name of an encoding", self.encoding)
+                ) from None
+        if not all(
+            isinstance(value, str | float | int) and not isinstance(value, bool)
+            for value in self.missing_values
+        ):
+            raise TypeError(
+                expected_but_got(
+                    "missing", "a list of words and numbers, [-200, 'Offline']", self.missing
+                )
+            )
+
+    @property
+    def sentinels(self) -> list[float]:
+        """The numbers that stand for a missing value."""
+        return [float(value) for value in self.missing_values if _is_float(value)]
+
+    @property
+    def missing_values(self) -> list[Any]:
+        """The words and numbers that stand for a missing value, besides the usual ones."""
+        if isinstance(self.missing, Sequence) and not isinstance(self.missing, str):
+            return list(self.missing)
+        return [] if self.missing is None else [self.missing]
+
+
+class FormatError(ValueError):
+    """A table whose format has to be said, with what to say: as arguments or as options."""
+
+    def __init__(self, message: str, advice: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        self.message = message
+        self.advice = advice  # each a condition, and what to say if it holds
+        super().__init__(message, advice)
+
+    def __str__(self) -> str:
+        return self._text(lambda name, value: f"{name}={value!r}", ", ")
+
+    def as_options(self, prefix: str) -> str:
+        """Return the message with options of a command: ``--data.decimal ','``."""
+        return self._text(lambda name, value: f"--{prefix}{name} {_shell(value)}", " ")
+
+    def _text(self, write: Any, between: str) -> str:
+        parts = [
+            f"{condition} `{between.join(write(*item) for item in said.items())}`."
+            for condition, said in self.advice
+        ]
+        return " ".join([self.message, *parts])
+
+
+def _is_float(value: Any) -> bool:
+    with suppress(ValueError):
+        return float(value) is not None
+    return False
+
+
+def _shell(value: Any) -> str:
+    if isinstance(value, list):
+        return shlex.quote(json.dumps(value, ensure_ascii=False))
+    # A tab that is pasted would complete a name.
+    return {"\t": r"$'\t'", "'": '"\'"'}.get(value, f"'{value}'")
+
+
+def _check_separator(separator: Any) -> None:
+    is_character = isinstance(separator, str) and len(separator) == 1 and separator.isascii()
+    if not is_character or separator in '"\r\n':
+        raise ValueError(
+            "Expected argument `separator` to be a single ASCII character, and no quote or line "
+            f"end, but got {separator!r}."
+        )

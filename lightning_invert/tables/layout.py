@@ -1,0 +1,391 @@
+"""The layout of a text file, found by one look at its first lines."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from lightning_invert.tables.cells import CONVENTIONS, MISSING, Convention, conventions_of
+from lightning_invert.tables.format import FormatError, TableFormat
+from lightning_invert.tables.rows import Line, Row, is_comment, split_rows
+
+__all__ = ["COMMENT", "Layout", "find_layout", "split_unit"]
+
+UNIT = re.compile(r"^(.*\S)\s*\[\s*([^\[\]]*[^\[\]\d\s][^\[\]]*)\]$")
+"""A name with its unit. ``x[0]`` is a name with an index."""
+
+SEPARATORS, FLAGS = ",;\t| ", ("true", "false", "inf", "-inf", "nan")
+
+LINES_SEEN, FEW_LINES, CHARACTERS_SEEN = 1000, 20, 2**20
+"""At the top of a file; of long lines fewer."""
+
+COMMENT = "# "
+"""At the beginning of a line among the rows; above them, any # will do."""
+
+LIKE_A_TIME = re.compile(r"^\s*\d\d?\.\d\d\s*$")
+"""14.30, 31.12: no evidence for a decimal point, in a column that is not read."""
+
+TITLES_SEEN, MAX_TEXT_ROWS = 50, 3
+"""Rows above the names, and rows under them without a number."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a text file writes its table."""
+
+    separator: str
+    convention: Convention
+    encoding: str
+    names: tuple[str, ...]  # of the columns, as the file has them
+    units: tuple[str, ...]  # of the columns, empty where none is told
+    header_end: int  # the line before the first number, counted from 1
+    skipped: int  # lines before the names that nobody said to skip
+    text_rows: int  # under the names, without numbers
+    spare: int  # columns without a name at the end of rows
+    comments: bool  # whether lines among the rows are comments
+    percents: frozenset[int]  # places of columns of per cent
+
+    def rows(self, lines: Iterable[Line]) -> Iterator[Row]:
+        """Split what follows the names and units into rows."""
+        below = (line for line in lines if line.number > self.header_end)
+        if self.comments:
+            below = (line for line in below if not line.text.startswith(COMMENT))
+        return split_rows(below, self.separator)
+
+    def advice(self, form: TableFormat) -> dict[str, Any]:
+        """Return what was found and is not what a plain CSV file has."""
+        found = {
+            "separator": (self.separator, ","),
+            "decimal": (self.convention.decimal, "."),
+            "thousands": (self.convention.thousands, ""),
+            "encoding": (self.encoding, "utf-8"),
+            "skip_rows": (self.skipped, 0),
+            "units_row": (self.text_rows, 0),
+        }
+        return {
+            name: value
+            for name, (value, plain) in found.items()
+            if value != plain and getattr(form, name) is None
+        }
+
+    def describe(self, form: TableFormat) -> str:
+        """Say in a few words what was found and is not what a plain CSV file has."""
+        found = ", ".join(f"{name} {value!r}" for name, value in self.advice(form).items())
+        percents = ", ".join(repr(self.names[place]) for place in sorted(self.percents))
+        parts = [found and f"with {found}", percents and f"{percents} in per cent"]
+        return "; ".join(filter(None, [*parts, "without its comments" * self.comments]))
+
+
+def split_unit(name: str) -> tuple[str, str]:
+    """Split ``flow [t/h]`` into name and unit, which is empty if there is none.
+
+    Example:
+        >>> split_unit("flow [t/h]"), split_unit("F(x)"), split_unit("x[0]")
+        (('flow', 't/h'), ('F(x)', ''), ('x[0]', ''))
+    """
+    match = UNIT.match(name.strip())
+    return (match[1], match[2].strip()) if match else (name.strip(), "")
+
+
+def find_layout(
+    file: Path,
+    lines: Iterator[Line],
+    columns: Sequence[str] | None,
+    form: TableFormat,
+    encoding: str,
+) -> Layout:
+    """Look at the first lines of a file; a FormatError says all that is in doubt.
+
+    ``columns`` are those that will be read: only in them a doubt matters.
+    """
+    sample = list(_first_lines(lines))
+    below, separator = _without_separator_line(sample[form.skip_rows or 0 :])
+    if not any(line.text.strip() for line in below):
+        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
+    leading, body, comments = _without_comments(file, below)
+    kept = [line for line in body if not (comments and line.text.startswith(COMMENT))]
+    separator = form.separator or separator or _find_separator(kept, columns)
+    rows = _some_rows(kept, separator, file)
+    header, rows = _find_header(rows, leading, separator, columns, form)
+    names = [cell.strip() for cell in header.cells]
+    if columns is None and all(map(_is_number, names)) and not all(map(str.isdigit, names)):
+        raise ValueError(
+            f"Expected line {header.begin} of {str(file)!r} to name the columns, but it has the numbers "
+            f"{', '.join(names[:3])}. Write a line of names above them, or name the columns to be read."
+        )
+    while len(names) > 1 and not names[-1]:
+        names.pop()
+    tails = [len(row.cells) for row in rows if _end(row) <= len(names)]
+    text_rows = _count_text_rows(rows, len(names)) if form.units_row is None else form.units_row
+    text_rows = min(text_rows, len(rows))
+    layout = Layout(
+        separator=separator,
+        convention=CONVENTIONS[0],
+        encoding=encoding,
+        names=tuple(names),
+        units=_units(names, rows[:text_rows]),
+        header_end=rows[text_rows - 1].end if text_rows else header.end,
+        skipped=header.begin - 1 if form.skip_rows is None else 0,
+        text_rows=text_rows,
+        spare=max([len(header.cells), *tails]) - len(names),
+        comments=comments,
+        percents=frozenset(
+            place
+            for row in rows
+            for place, cell in enumerate(row.cells[: len(names)])
+            if cell.rstrip().endswith("%") and conventions_of(cell.strip())
+        ),
+    )
+    convention = _find_convention(file, layout, sample, lines, columns, form)
+    return replace(layout, convention=convention)
+
+
+def _first_lines(lines: Iterator[Line]) -> Iterator[Line]:
+    size = 0
+    for line in lines:
+        yield line
+        size += len(line.text)
+        if line.number >= LINES_SEEN or (line.number >= FEW_LINES and size > CHARACTERS_SEEN):
+            return
+
+
+def _without_separator_line(lines: list[Line]) -> tuple[list[Line], str | None]:
+    """Take off the line ``sep=;`` of a spreadsheet."""
+    for index, line in enumerate(lines):
+        if match := re.match(r'^"?sep=(.)"?\s*$', line.text, re.IGNORECASE):
+            return lines[index + 1 :], match[1]
+        if line.text.strip():
+            break
+    return lines, None
+
+
+def _without_comments(file: Path, lines: list[Line]) -> tuple[list[Line], list[Line], bool]:
+    """Return the comments above the names, what follows, and whether that has comments, too."""
+    filled = [line for line in lines if line.text.strip()]
+    first = next((i for i, line in enumerate(filled) if not is_comment(line)), 0)
+    leading, body = filled[:first], filled[first:]
+    if all(map(is_comment, body[1:])):
+        return leading, lines[first and lines.index(body[0]) :], False  # numbers of rows, like #1
+    later = [line for line in body if is_comment(line)]
+    if strange := [line for line in later if not line.text.startswith(COMMENT)]:
+        raise ValueError(
+            f"Expected a comment in {str(file)!r} to begin with {COMMENT!r}, but line "
+            f"{strange[0].number} begins with {strange[0].text[:9].strip()!r}. Write a blank there, or "
+            "delete the line."
+        )
+    return leading, lines[lines.index(body[0]) :], bool(later)
+
+
+def _some_rows(lines: list[Line], separator: str, file: Path) -> list[Row]:
+    """Return the rows that the lines hold; the last one may be cut, and is left out."""
+    rows = []
+    try:
+        for row in split_rows(lines, separator):
+            rows.append(row)  # noqa: PERF402  # what came before an error counts
+    except csv.Error as error:
+        if not rows:
+            raise ValueError(f"Expected {str(file)!r} to hold a table, but {error}.") from error
+    return rows
+
+
+def _find_separator(lines: list[Line], columns: Sequence[str] | None) -> str:
+    """Return the separator that gives names and rows one length and the most numbers."""
+    ranks: dict[str, tuple[bool, int, int]] = {}
+    for separator in SEPARATORS:
+        if separator == " " and ranks:  # else it is in names and between thousands
+            break
+        try:
+            rows = [row for row in split_rows(lines, separator) if not row.is_blank]
+        except csv.Error:
+            continue
+        length = _usual_length(rows)
+        if length > 1 and _header_index(rows) is not None:
+            numeric = len(_numeric_places(rows[1:], length))
+            named = any(_holds(row, columns) for row in rows[:TITLES_SEEN])
+            ranks[separator] = named, numeric, numeric - length
+    if ranks:
+        return max(ranks, key=ranks.__getitem__)
+    # One column, whose commas then are within its cells; or broken, which reading will tell.
+    lone = not any(mark in lines[0].text for mark in ",;\t|")
+    return ";" if lone and any("," in line.text for line in lines) else ","
+
+
+def _usual_length(rows: Sequence[Row]) -> int:
+    counts = Counter(len(row.cells) for row in rows[1:] or rows)
+    return counts.most_common(1)[0][0] if counts else 0
+
+
+def _end(row: Row) -> int:
+    """Return the number of cells up to the last that holds anything."""
+    return max((i for i, cell in enumerate(row.cells, 1) if cell.strip()), default=0)
+
+
+def _numeric_places(rows: Sequence[Row], length: int) -> list[int]:
+    """Return the places at which half of the filled cells are numbers, in any convention."""
+    places = []
+    for place in range(length):
+        cells = [row.cells[place].strip() for row in rows if place < len(row.cells)]
+        filled = [cell for cell in cells if cell and cell.lower() not in MISSING]
+        numbers = sum(map(_is_number, filled))
+        if numbers and 2 * numbers >= len(filled):
+            places.append(place)
+    return places
+
+
+def _is_number(cell: str) -> bool:
+    cell = cell.strip()
+    return bool(conventions_of(cell)) or cell.lower() in FLAGS
+
+
+def _header_index(rows: Sequence[Row]) -> int | None:
+    """Return which row names the columns: the first that has a name for each, or the first."""
+    length = _usual_length(rows)
+    for index, row in enumerate(rows[:TITLES_SEEN]):
+        below = [r for r in rows[index + 1 :][:TITLES_SEEN] if len(r.cells) == length]
+        named = _end(row) <= length and all(_end(r) <= _end(row) for r in below)
+        half_filled = 2 * sum(map(bool, map(str.strip, row.cells))) >= min(length, len(row.cells))
+        if named and half_filled and (index == 0 or (below and _is_text(row))):
+            return index
+    return 0 if rows and len(rows[0].cells) == length else None
+
+
+def _is_text(row: Row) -> bool:
+    return not any(_is_number(cell) or cell.strip().lower() in MISSING for cell in row.cells)
+
+
+def _find_header(
+    rows: list[Row],
+    leading: list[Line],
+    separator: str,
+    columns: Sequence[str] | None,
+    form: TableFormat,
+) -> tuple[Row, list[Row]]:
+    """Return the row of names and what follows it."""
+    rows = [row for row in rows if not row.is_blank]
+    index = None
+    if form.skip_rows is None:
+        named = (i for i, row in enumerate(rows[:TITLES_SEEN]) if _holds(row, columns))
+        index = next(named, None) if columns else None
+        index = _header_index(rows) if index is None else index
+    header = rows[index or 0]
+    if not index and leading and all(map(_is_number, filter(str.strip, header.cells))):
+        line = leading[-1]
+        text = Line(line.number, line.text.lstrip().lstrip("#").lstrip(" "))
+        (above,) = split_rows([text], separator)
+        if len(above.cells) == len(header.cells) and _is_text(above):
+            return above, rows
+    return header, rows[(index or 0) + 1 :]
+
+
+def _holds(row: Row, columns: Sequence[str] | None) -> bool:
+    names = {name for cell in row.cells for name in (cell.strip(), split_unit(cell)[0])}
+    return names.issuperset(columns or ())
+
+
+def _count_text_rows(rows: Sequence[Row], length: int) -> int:
+    """Return how many rows under the names hold words, and no number where the others do."""
+    places = _numeric_places(rows[1:], length)
+    for index, row in enumerate(rows[:MAX_TEXT_ROWS]):
+        cells = [row.cells[place].strip() for place in places if place < len(row.cells)]
+        words = [cell for cell in cells if cell and cell.lower() not in MISSING]
+        if not words or any(map(_is_number, cells)):
+            return index
+    return 0 if len(rows) <= MAX_TEXT_ROWS else MAX_TEXT_ROWS
+
+
+def _units(names: Sequence[str], text: Sequence[Row]) -> tuple[str, ...]:
+    """Return the unit of each column: of its name, or else of the last row of text."""
+    cells = text[-1].cells if text else []
+    below = [cell.strip().strip("[]()").strip() for cell in cells] + [""] * len(names)
+    below = ["" if unit in ("-", "\u2013") else unit for unit in below]
+    return tuple(split_unit(name)[1] or unit for name, unit in zip(names, below, strict=False))
+
+
+def _find_convention(
+    file: Path,
+    layout: Layout,
+    sample: Sequence[Line],
+    rest: Iterable[Line],
+    columns: Sequence[str] | None,
+    form: TableFormat,
+) -> Convention:
+    """Return the one convention in which all numbers can be read.
+
+    The first lines decide, and where they leave two decimal signs possible, the lines after them.
+    """
+    possible = {
+        convention
+        for convention in CONVENTIONS
+        if form.decimal in (None, convention.decimal)
+        and form.thousands in (None, convention.thousands)
+    }
+    everywhere, within = set(possible), set(possible)
+    wanted = {
+        place
+        for place, name in enumerate(layout.names)
+        if columns is None or name in columns or split_unit(name)[0] in columns
+    }
+    doubtful, commas = None, False
+    separating = layout.separator == "," and (len(layout.names) > 1 or form.separator == ",")
+    for row in _until_broken(layout.rows(chain(sample, rest))):
+        decided = separating or _decided(everywhere or within)
+        if row.begin > len(sample) and decided:
+            break
+        for place, cell in enumerate(row.cells[: len(layout.names)]):
+            found = conventions_of(cell.strip())
+            if not found or (place not in wanted and LIKE_A_TIME.match(cell)):
+                continue
+            everywhere &= found
+            commas = commas or "," in cell
+            if place in wanted:
+                within &= found
+                if doubtful is None and not _decided(found) and ("." in cell or "," in cell):
+                    doubtful = row.begin, layout.names[place], cell.strip()
+    # Numbers in two conventions: reading will name the cells.
+    left = everywhere or within or {next(c for c in CONVENTIONS if c in possible)}
+    if separating and not commas:  # then a comma was no decimal sign
+        left = {convention for convention in left if convention.decimal == "."} or left
+    if doubtful is not None and not _decided(left):
+        raise _doubt(file, layout, doubtful, left, form)
+    return next(convention for convention in CONVENTIONS if convention in left)
+
+
+def _decided(conventions: Iterable[Convention]) -> bool:
+    return len({convention.decimal for convention in conventions}) < 2
+
+
+def _until_broken(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield rows up to a line that cannot be split: reading will name it."""
+    with suppress(csv.Error):
+        yield from rows
+
+
+def _doubt(
+    file: Path,
+    layout: Layout,
+    cell: tuple[int, str, str],
+    left: Iterable[Convention],
+    form: TableFormat,
+) -> FormatError:
+    line, column, text = cell
+    known = layout.advice(form)
+    advice: list[tuple[float, dict[str, Any]]] = []
+    for convention in CONVENTIONS:
+        if convention in left and convention in conventions_of(text):
+            value = convention.read(text)
+            if all(value != other for other, _ in advice):
+                said = {"decimal": convention.decimal, "thousands": convention.thousands}
+                advice.append((value, known | said))
+    readings = " or ".join(f"{value:.15g}" for value, _ in advice)
+    return FormatError(
+        f"Expected {str(file)!r} to tell how its numbers are written, but column {column!r} has "
+        f"{text!r} in line {line}, and no number in the file shows whether that is {readings}.",
+        [(f"If it is {value:.15g}, write", said) for value, said in advice],
+    )

@@ -1,0 +1,370 @@
+"""Read columns of numbers from a file of any kind, piece by piece."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import shutil
+import tempfile
+import weakref
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_invert.arguments import describe_repetitions, suggest
+from lightning_invert.tables.cells import CONVENTIONS, CellParser, conventions_of
+from lightning_invert.tables.format import FormatError, TableFormat
+from lightning_invert.tables.layout import COMMENT, Layout, find_layout, split_unit
+from lightning_invert.tables.rows import Row, find_encoding, one_blank, open_bytes, read_lines
+from lightning_invert.tables.workbook import read_sheet
+
+if TYPE_CHECKING:
+    import polars
+
+__all__ = ["TableReader"]
+
+TEXT = (".csv", ".tsv", ".txt", ".dat", ".csv.gz", ".tsv.gz", ".txt.gz", ".dat.gz")
+
+TABS, PARQUET, EXCEL = (".tsv", ".tsv.gz"), (".parquet", ".pq"), (".xlsx", ".xlsm")
+
+MAX_ROWS_AT_ONCE = 65536
+
+MAX_UNCHECKED = 2**26
+"""Bytes. A larger file is first searched for an open quote: Polars would read it whole."""
+
+BLOCK = 2**24
+"""Bytes that are searched at a time."""
+
+MAX_ADVISED = 5
+"""Words that an error advises to call missing."""
+
+
+class TableReader:
+    """Read columns of numbers piece by piece: DataFrames of float64, NaN for a missing cell.
+
+    How a text file is written, its first lines tell: ``note`` says what is not as in a plain CSV
+    file. ``form`` replaces what it would find. ``true`` and ``false`` are 1 and 0. Blanks around a
+    cell or a name do not count. A blank line is a row without values. A column ``flow [t/h]`` is
+    found by the name ``flow`` too.
+
+    Args:
+        file: A text file, a Parquet file or the first sheet of an Excel workbook.
+        columns: Names of the columns; by default all.
+        form: What is known of a text file.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        ValueError: If the file is damaged or no table; it names the file, the line and the column.
+        FormatError: If it can be read in several ways; it says what to write.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        columns: Sequence[str] | None = None,
+        form: TableFormat | None = None,
+    ) -> None:
+        self.file, self.form = Path(file), form or TableFormat()
+        _check_file(self.file)
+        if again := describe_repetitions(columns or ()):
+            raise ValueError(f"Expected each column of {str(file)!r} once, but got {again}.")
+        with _reading(self.file):
+            self._open(columns)
+        self.columns = list(columns or self._names)
+        """Names of the columns, as they were asked for."""
+        self.places = _places(self.file, self._names, self.columns)
+        found = [self._units[place] or split_unit(self._names[place])[1] for place in self.places]
+        self.units = dict(zip(self.columns, found, strict=True))
+        """Column -> unit, as the file tells it; empty if it tells none."""
+
+    def _open(self, columns: Sequence[str] | None) -> None:
+        """Find the names of the columns and how they are written."""
+        self._layout: Layout | None = None
+        self._text, self.note = self.file, ""
+        self.is_workbook = _ends_in(self.file, EXCEL)
+        if _ends_in(self.file, PARQUET):
+            import polars
+
+            self._names = polars.scan_parquet(self.file, glob=False).collect_schema().names()
+            self._units = [""] * len(self._names)
+            return
+        form = self.form
+        if self.is_workbook:
+            # Numbers of a workbook are numbers: they are written with a point here.
+            form = replace(form, separator=",", decimal=".", thousands="", encoding="utf-8")
+        elif _ends_in(self.file, TABS):
+            form = replace(form, separator="\t")
+        encoding = form.encoding or find_encoding(self.file)
+        if self.is_workbook:
+            self._copy([read_sheet(self.file)])
+        elif codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
+            self._copy(line.text for line in read_lines(self.file, encoding, self.file))
+        self._layout = layout = find_layout(
+            self.file, read_lines(self._text, "utf-8", self.file), columns, form, encoding
+        )
+        if layout.separator == " ":  # Polars takes each blank of a run for a separator
+            self._copy(one_blank(line.text) for line in read_lines(self._text, "utf-8", self.file))
+        self._names, self._units = list(layout.names), list(layout.units)
+        if words := layout.describe(form):
+            self.note = f"{self.file} is read {words}"
+
+    @property
+    def found(self) -> TableFormat:
+        """The form with the separator and the decimal sign that the file has."""
+        layout = self._layout
+        if layout is None or self.is_workbook:
+            return TableFormat()
+        return replace(self.form, separator=layout.separator, decimal=layout.convention.decimal)
+
+    def _copy(self, lines: Iterable[str]) -> None:
+        """Write lines to a file of its own, from which the table is read."""
+        folder = tempfile.mkdtemp(prefix="lightning-invert-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        copy = Path(folder, "table.csv")
+        with copy.open("w", encoding="utf-8", newline="") as text:
+            text.writelines(lines)
+        self._text = copy
+
+    def read(self, rows_at_once: int = MAX_ROWS_AT_ONCE) -> Iterator[polars.DataFrame]:
+        """Yield the columns in pieces; what is wrong with any cell of a file is told at once."""
+        import polars
+
+        pieces = self._read_parquet if self._layout is None else self._read_text
+        sentinels = self.form.sentinels
+        declared = polars.all().is_in(sentinels)
+        empty = True
+        with _reading(self.file):
+            for piece in pieces(rows_at_once):
+                empty = False
+                if sentinels:
+                    piece = piece.select(polars.when(~declared).then(polars.all()))
+                yield piece.fill_null(float("nan"))
+        if empty:
+            raise ValueError(
+                f"Expected {str(self.file)!r} to hold at least one row, but it has none."
+            )
+
+    def row_name(self, index: int) -> str:
+        """Name a row, counted from 0, as an editor shows it: by the line at which it begins."""
+        if self._layout is None:
+            return f"row {index} (counted from 0)"
+        return self.row_names({index})[index]
+
+    def row_names(self, indices: set[int]) -> dict[int, str]:
+        """Name several rows of a text, which is read once."""
+        word = "row" if self.is_workbook else "line"
+        rows = enumerate(islice(self._rows(), max(indices) + 1))
+        return {index: f"{word} {row.begin}" for index, row in rows if index in indices}
+
+    def _rows(self) -> Iterator[Row]:
+        """Yield the rows with their lines: slower than Polars, and only for errors."""
+        assert self._layout is not None
+        with _reading(self.file):
+            yield from self._layout.rows(read_lines(self._text, "utf-8", self.file))
+
+    def _read_parquet(self, rows_at_once: int) -> Iterator[polars.DataFrame]:
+        import polars
+
+        table = polars.scan_parquet(self.file, glob=False)
+        types = table.collect_schema().dtypes()
+        wrong = [
+            f"{name!r} is of type {types[place]}"
+            for name, place in zip(self.columns, self.places, strict=True)
+            # A column without any value has a type of its own.
+            if not (types[place].is_numeric() or types[place] in (polars.Boolean(), polars.Null()))
+        ]
+        if wrong:
+            raise ValueError(
+                f"Expected columns of {str(self.file)!r} to hold numbers, but {', '.join(wrong)}."
+            )
+        # By their places: a name like "*" or "^a$" would be a pattern.
+        numbers = [
+            polars.nth(place).cast(polars.Float64).alias(name)
+            for place, name in zip(self.places, self.columns, strict=True)
+        ]
+        yield from table.select(numbers).collect_batches(chunk_size=rows_at_once)
+
+    def _read_text(self, rows_at_once: int) -> Iterator[polars.DataFrame]:
+        import polars
+
+        assert self._layout is not None
+        parser = CellParser.of(self._layout.convention, self.form.missing_values)
+        wrong = _WrongCells()
+        begin = 0
+        for text in self._read_cells(rows_at_once):
+            numbers = []
+            for name, place in zip(self.columns, self.places, strict=True):
+                cells = text[str(place)].str.strip_chars()
+                values, odd = parser.parse(cells, place in self._layout.percents)
+                numbers.append(values.alias(name))
+                if odd.any():
+                    wrong.add(name, cells.filter(odd), begin + int(odd.arg_max() or 0))
+            begin += len(text)
+            if not wrong.counts:
+                yield polars.DataFrame(numbers)
+        if wrong.counts:
+            raise wrong.error(self, self._layout)
+
+    def _read_cells(self, rows_at_once: int) -> Iterator[polars.DataFrame]:
+        """Yield the columns as text, each by the name of its place, and those at the end of rows."""
+        import polars
+        from polars.exceptions import PolarsError
+
+        layout = self._layout
+        assert layout is not None
+        length = len(layout.names)
+        if self._text.stat().st_size > MAX_UNCHECKED:
+            with open_bytes(self._text) as stream:
+                quotes = sum(block.count(b'"') for block in iter(lambda: stream.read(BLOCK), b""))
+            if quotes % 2:
+                self._check_rows(layout)
+        table = polars.scan_csv(
+            self._text,
+            separator=layout.separator,
+            has_header=False,
+            skip_lines=layout.header_end,
+            comment_prefix=COMMENT if layout.comments else None,
+            # Polars would rename a column whose name is there twice.
+            schema={str(place): polars.String for place in range(length + layout.spare)},
+            missing_columns="insert",
+            glob=False,
+        )
+        ends = [str(place) for place in range(length - 1, length + layout.spare)]
+        selected = table.select(*{*map(str, self.places), *ends})
+        lengths_checked = False
+        try:
+            for piece in selected.collect_batches(chunk_size=rows_at_once):
+                # Polars fills up a row that is too short: its last cell looks empty.
+                last, *spare = piece.select(ends).get_columns()
+                doubtful = last.has_nulls() or any(s.null_count() < len(s) for s in spare)
+                if not lengths_checked and doubtful:
+                    self._check_rows(layout)
+                    lengths_checked = True
+                yield piece
+        except PolarsError:
+            self._check_rows(layout)
+            raise
+
+    def _check_rows(self, layout: Layout) -> None:
+        """Raise an error that names the first row of another length than the names."""
+        length = len(layout.names)
+        for row in self._rows():
+            spare = row.cells[length:]
+            right = length <= len(row.cells) <= length + layout.spare
+            if not row.is_blank and (not right or any(cell.strip() for cell in spare)):
+                raise ValueError(
+                    f"Expected every row of {str(self.file)!r} to have as many cells as its header, "
+                    f"{length}, but line {row.begin} has {len(row.cells)}."
+                )
+
+
+class _WrongCells:
+    """What is wrong in a file: cells that are no numbers, column by column."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, tuple[int, str]] = {}
+        self.words: dict[str, None] = {}
+
+    def add(self, name: str, cells: polars.Series, first: int) -> None:
+        """Add cells of a column, of which the first one is in the row ``first``."""
+        self.counts[name] += len(cells)
+        self.first.setdefault(name, (first, cells[0]))
+        if len(self.words) <= MAX_ADVISED:
+            self.words |= dict.fromkeys(cells.unique(maintain_order=True).head(MAX_ADVISED + 1))
+
+    def error(self, reader: TableReader, layout: Layout) -> ValueError:
+        """Return the error that names each column, its first such cell and the remedy."""
+        lines = reader.row_names({row for row, _ in self.first.values()})
+        columns = [
+            f"{name!r} ({count}, the first in {lines[row]}: {cell!r})"
+            for (name, count), (row, cell) in zip(
+                self.counts.items(), self.first.values(), strict=True
+            )
+        ]
+        message = (
+            f"Expected columns of {str(reader.file)!r} to hold numbers, but these have cells that are "
+            f"none: {', '.join(columns)}."
+        )
+        known = layout.advice(reader.form)
+        words = [word for word in self.words if not any(map(str.isdigit, word))]
+        numbers = [word for word in self.words if conventions_of(word)]
+        advice: list[tuple[str, Mapping[str, Any]]] = []
+        if any(word.endswith("%") for word in numbers) or layout.percents:
+            message += " In a column, either all numbers have a per cent sign or none has."
+        elif numbers and reader.is_workbook:
+            message += " In a workbook, a number is a cell of numbers, not of text."
+        elif numbers:
+            possible = [c for c in CONVENTIONS if c in conventions_of(numbers[0])]
+            same = [c for c in possible if c.decimal == layout.convention.decimal]
+            other = (same or possible)[0]
+            advice.append(("If all numbers are written so, write", known | other._asdict()))
+        if set(lines) == {0} and max(self.counts.values()) == 1:
+            said = known | {"units_row": layout.text_rows + 1}
+            advice.append((f"If {lines[0]} holds units, write", said))
+        if words and len(words) <= MAX_ADVISED:
+            missing = [*reader.form.missing_values, *words]
+            said = known | {"missing": missing}
+            advice.append(("If such words stand for missing values, write", said))
+        return FormatError(message, advice)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Name the file in what is raised while it is read."""
+    from polars.exceptions import PanicException, PolarsError
+
+    try:
+        yield
+    except csv.Error as error:
+        raise ValueError(
+            f"Expected {str(file)!r} to hold a table, but {error}. Write a quote in a cell twice, put "
+            "the cell in quotes, close every quote, and end lines as Unix or Windows does."
+        ) from error
+    except (PolarsError, PanicException, OSError, zlib.error, EOFError) as error:
+        # What follows the first line is advice on the arguments of Polars.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"Expected {str(file)!r} to hold a table, but it cannot be read: {reason}"
+        ) from error
+
+
+def _check_file(file: Path) -> None:
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise FileNotFoundError(f"Expected a table, but {str(file)!r} {what}.")
+    if not _ends_in(file, TEXT + PARQUET + EXCEL):
+        raise ValueError(
+            "Expected the name of a table to end in one of "
+            f"{', '.join(TEXT + PARQUET + EXCEL)}, but got {str(file)!r}."
+        )
+
+
+def _ends_in(file: Path, endings: tuple[str, ...]) -> bool:
+    return file.name.lower().endswith(endings)
+
+
+def _places(file: Path, names: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """Return the places of columns among the names of a file, with their units or without."""
+    short = [split_unit(name)[0] for name in names]
+    return [_place(file, names, names if name in names else short, name) for name in columns]
+
+
+def _place(file: Path, shown: Sequence[str], names: Sequence[str], column: str) -> int:
+    if names.count(column) > 1:
+        raise ValueError(
+            f"Expected {str(file)!r} to have one column {column!r}, but it has {names.count(column)} "
+            "of that name."
+        )
+    if column not in names:
+        hint = suggest(column, shown)
+        raise ValueError(
+            f"Expected {str(file)!r} to have a column {column!r}, but it has "
+            f"{', '.join(map(repr, shown))}.{hint}"
+        )
+    return names.index(column)

@@ -1,0 +1,299 @@
+"""Tables as plants write them: read as they are meant, or refused; never as other numbers."""
+
+import csv
+import gzip
+import io
+import math
+import re
+
+import polars
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from lightning_invert.tables import FormatError, TableFormat, TableReader, TableWriter
+
+NAN = math.nan
+ROWS = [(10.2, 1.0), (3.5, 2.0)]
+NOTHING = [(NAN, 1.0)] * 4
+
+
+def open_table(folder, content, columns=None, name="a.csv", **form):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return TableReader(path, columns, TableFormat(**form))
+
+
+def rows_of(reader, rows_at_once=2):
+    return polars.concat(reader.read(rows_at_once)).rows()
+
+
+def same(found, expected):
+    return repr([tuple(map(float, row)) for row in found]) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "note"),
+    [
+        # decimal commas
+        ("a;b\n10,20;1\n3,5;2\n", ROWS, "with separator ';', decimal ','"),
+        ('a,b\n"10,2",1\n"3,5",2\n', ROWS, "with decimal ','"),
+        ("a\tb\n10,2\t1\n3,5\t2\n", ROWS, r"with separator '\t', decimal ','"),
+        ("a|b\r\n10,2|1\r\n3,5|2", ROWS, "with separator '|', decimal ','"),
+        ("y\n10,5\n20,1\n", [(10.5,), (20.1,)], "with separator ';', decimal ','"),
+        ("a;b\n1,5E-3;-,5\n", [(0.0015, -0.5)], "with separator ';', decimal ','"),
+        # thousands
+        ("a;b\n1.299,99;1\n3,5;2\n", [(1299.99, 1), (3.5, 2)], "decimal ',', thousands '.'"),
+        ("a;b\n1.299;0,5\n2.500;0,7\n", [(1299, 0.5), (2500, 0.7)], "decimal ',', thousands '.'"),
+        ("a;b\n1.299;0.5\n2.500;0.7\n", [(1.299, 0.5), (2.5, 0.7)], "with separator ';'"),
+        ("a;b\n1.299.000;1\n2;3\n", [(1299000, 1), (2, 3)], "thousands '.'"),
+        ('a,b\n"1,299.99",1\n3.5,2\n', [(1299.99, 1), (3.5, 2)], "with thousands ','"),
+        ('a,b\n"1,299",0.5\n', [(1299, 0.5)], "with thousands ','"),
+        ('a,b\n"0,5",1.299\n"0,7",2.5\n', [], "none: 'a' (2, the first in line 2: '0,5')"),
+        ("a;b\n1 299,5;1\n3,5;2\n", [(1299.5, 1), (3.5, 2)], "decimal ',', thousands ' '"),
+        ("a;b\n1\xa0299,5;1\n3\u202f000;2\n", [(1299.5, 1), (3000, 2)], "thousands ' '"),
+        ("a;b\n1'299.5;1\n3’000;2\n", [(1299.5, 1), (3000, 2)], 'thousands "\'"'),
+        ("a,b\n1.299,5\n2.310,6\n", [(1.299, 5), (2.31, 6)], ""),
+        # a row of units, and other rows of text
+        ("a;b\n°C;t/h\n10,2;1\n3,5;2\n".encode("cp1252"), ROWS, "'cp1252', units_row 1"),
+        ("a,b\n°C,-\n10.2,1\n3.5,2\n", ROWS, "with units_row 1"),
+        ("a;b\nin;out\n[K];[bar]\n10,2;1\n3,5;2\n", ROWS, "units_row 2"),
+        ("Report\n\na,b\n10.2,1\n3.5,2\n", ROWS, "with skip_rows 2"),
+        ("Report;\nPlant 7;\na;b\n10,2;1\n3,5;2\n", ROWS, "skip_rows 2"),
+        # encodings
+        ("Größe;b\n10,2;1\n3,5;2\n".encode("latin-1"), ROWS, "encoding 'cp1252'"),
+        ("a – €;b\n10,2;1\n3,5;2\n".encode("cp1252"), ROWS, "encoding 'cp1252'"),
+        ("a\tb\r\n10,2\t1\r\n3,5\t2\r\n".encode("utf-16"), ROWS, "encoding 'utf-16'"),
+        (b"\xfe\xff" + "a\tb\n10,2\t1\n3,5\t2\n".encode("utf-16-be"), ROWS, "encoding 'utf-16'"),
+        # what spreadsheets and programs add
+        ("sep=;\na;b\n10,2;1\n3,5;2\n", ROWS, "skip_rows 1"),
+        ("\ufeffsep=,\r\na,b\r\n10.2,1\r\n3.5,2\r\n", ROWS, "with skip_rows 1"),
+        ("a;b;;\n10,2;1;;\n3,5;2;;\n", ROWS, "separator ';', decimal ','"),
+        ("a,b\n10.2,1,\n3.5,2,\n", ROWS, ""),
+        ("a,b,\n10.2,1\n3.5,2\n", ROWS, ""),
+        ("# plant\n#\na,b\n10.2,1\n# stop, 7\n3.5,2\n", ROWS, "skip_rows 2; without its comments"),
+        ("# a,b\n10.2,1\n3.5,2\n", ROWS, ""),
+        ("a,b\n#N/A,1\n#REF!,1\n?,1\n.,1\n", NOTHING, ""),
+        # numbers
+        ("a,b\n\u221210.2,1\n\u20133.5,+2\n", [(-10.2, 1), (-3.5, 2)], ""),
+        ("a,b\n10.2 %,1\n3.5\xa0%,2\n", ROWS, "'a' in per cent"),
+        ("a;b\n10,2%;1\nn/a;2\n", [(10.2, 1), (NAN, 2)], "; 'a' in per cent"),
+        # words for missing
+        ("a,b\nNA,1\nN/A,1\nn/a,1\nn.a.,1\n", NOTHING, ""),
+        ("a,b\n#N/A,1\n#DIV/0!,1\n#WERT!,1\n#NV,1\n", NOTHING, ""),
+        ("a,b\n?,1\n-,1\n\u2013,1\n--,1\n", NOTHING, ""),
+        ("a,b\nnull,1\nNone,1\nNaN,1\nnan,1\n", NOTHING, ""),
+        ("a,b\nBad Input,1\nBad,1\nI/O Timeout,1\nNo Data,1\n", NOTHING, ""),
+        ("a,b\nNot Connected,1\nbad\xa0input,1\nCOMM FAIL,1\nScan Off,1\n", NOTHING, ""),
+    ],
+)
+def test_a_table_is_read_as_it_is_meant_and_this_is_said(content, expected, note, tmp_path):
+    if not expected:
+        with pytest.raises(FormatError, match=re.escape(note)):
+            rows_of(open_table(tmp_path, content))
+        return
+    reader = open_table(tmp_path, content)
+    assert same(rows_of(reader), [tuple(map(float, row)) for row in expected])
+    assert reader.note.removeprefix(f"{reader.file} is read ").endswith(note)
+    assert bool(note) == bool(reader.note)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "readings"),
+    [
+        ("a;b\n1.299;5\n2.500;7\n", None, [1.299, 1299.0]),
+        ("a;b\n5;1,234\n5;12,345\n", None, [1.234, 1234.0]),
+        ("a\tb\n1.299\t5\n", None, [1.299, 1299.0]),
+        ("a\n1.299\n2.500\n", None, [1.299, 1299.0]),
+        ('a,b\n"1,234",5\n', None, [1.234, 1234.0]),
+        ("a;b\n" + "1;2\n" * 3000 + "1.299;5\n", None, [1.299, 1299.0]),
+        # A time of day is no evidence for a decimal point.
+        ("time;a\n14.30;1.299\n14.45;2.345\n", ["a"], [1.299, 1299.0]),
+        ("Größe;b\n1.299;5\n".encode("cp1252"), None, [1.299, 1299.0]),
+    ],
+)
+def test_where_two_readings_give_two_numbers_both_are_told_to_copy(
+    content, columns, readings, tmp_path
+):
+    with pytest.raises(FormatError, match=r"no number in the file shows") as caught:
+        open_table(tmp_path, content, columns)
+    error = caught.value
+    found = []
+    for (condition, said), reading in zip(error.advice, readings, strict=True):
+        assert f"{reading:g}" in condition
+        (values,) = (set(sum(rows_of(open_table(tmp_path, content, columns, **said)), ())),)
+        found.append(reading in values)
+        for name, value in said.items():
+            assert f"{name}={value!r}" in str(error)
+            word = r"$'\t'" if value == "\t" else f"'{value}'"
+            assert f"--data.{name} {word}" in error.as_options("data.")
+    assert all(found)
+    assert "\n" not in str(error)
+
+
+def test_columns_that_are_not_read_may_tell_but_not_contradict(tmp_path):
+    content = "time;other;a\n14.30;0,5;1.299\n14.45;0,7;2.345\n"
+    assert rows_of(open_table(tmp_path, content, ["a"])) == [(1299,), (2345,)]
+    content = "version;a\n1.25;1,5\n1.375;2,5\n"
+    assert rows_of(open_table(tmp_path, content, ["a"])) == [(1.5,), (2.5,)]
+    with pytest.raises(FormatError, match=r"'version' \(2, .*'1\.25'|'a' \(2, .*'1,5'"):
+        rows_of(open_table(tmp_path, content))
+
+
+LATER = "1;0,2\n" * 1500
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f"a;b\n{LATER}1.299;0,5\n", r"'a' \(1, the first in line 1502: '1\.299'\).*thousands='\.'"),
+        (f"a;b\n{LATER}1.2;0,5\n", r"'a' \(1, the first in line 1502: '1\.2'\)"),
+        (f"a;b\n{LATER}1;1 299,5\n", r"'b' \(1, the first in line 1502: '1 299,5'\).*thousands=' '"),
+        (f"a;b\n{LATER}1;5 %\nStop;1\n", r"'a' .* 1503: 'Stop'\), 'b' .* 1502: '5 %'\)|'b' .*'a'"),
+        ("a,b\n" + "1,2\n" * 1500 + '"1,299",2\n', r"'a' \(1, the first in line 1502: '1,299'\)"),
+        ("a,b\n" + "1%,2\n" * 1500 + "0.5,2\n", r"'a' \(1, .* line 1502: '0.5'\).* per cent sign"),
+        ("a;b\n1;2\n0,5;0.5\n", "none: "),
+        ("a,b,c\n°C,1,2\n5,6,7\n", "If line 2 holds units, write `units_row=1`"),
+        ("a,b\n1,2\n#3,4\n5,6\n", "line 3 begins with '#3,4'"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_the_first_lines_is_named_with_line_and_column(content, words, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        rows_of(open_table(tmp_path, content), 1000)
+
+
+def test_integers_are_no_evidence_but_what_follows_them_is(tmp_path):
+    content = "a;b\n" + "1;2\n" * 3000
+    assert rows_of(open_table(tmp_path, f"{content}1.299;0,5\n"))[-1] == (1299, 0.5)
+    assert rows_of(open_table(tmp_path, f"{content}1.299;0.5\n"))[-1] == (1.299, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("  a   b\n 10.2\t1\n-3.5   2e0 \n", [(10.2, 1.0), (-3.5, 2.0)]),
+        ("# a b\n1.020000e+01 1\n3.500000e+00 2\n", ROWS),  # numpy.savetxt
+        ("a b\n10,2 1\n3,5 2\n", ROWS),
+        ("a;b\n10,2;1\n3,5;2\n", ROWS),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.dat", "a.txt", "a.TXT", "a.dat.gz"])
+def test_runs_of_blanks_separate_where_nothing_else_does(content, expected, name, tmp_path):
+    content = gzip.compress(content.encode()) if name.endswith("gz") else content
+    assert rows_of(open_table(tmp_path, content, name=name)) == expected
+
+
+def test_sentinels_are_missing_only_where_they_are_declared(tmp_path):
+    content = "a;b\n-200;1\n-200,0;2\n3,5;-9999\nStop;1\n"
+    with pytest.raises(FormatError, match=r"`separator=';', decimal=',', missing=\['Stop'\]`"):
+        rows_of(open_table(tmp_path, content))
+    found = rows_of(open_table(tmp_path, content, missing="stop"))
+    assert same(found, [(-200.0, 1.0), (-200.0, 2.0), (3.5, -9999.0), (NAN, 1.0)])
+    found = rows_of(open_table(tmp_path, content, missing=[-200, "-9999", "Stop"]))
+    assert same(found, [(NAN, 1.0), (NAN, 2.0), (3.5, NAN), (NAN, 1.0)])
+    polars.DataFrame({"a": [1, -200]}).write_parquet(tmp_path / "a.parquet")
+    reader = TableReader(tmp_path / "a.parquet", form=TableFormat(missing=-200))
+    assert same(rows_of(reader), [(1.0,), (NAN,)])
+
+
+@pytest.mark.parametrize(
+    ("content", "units"),
+    [
+        ("flow [t/h],T[°C],F(x),x[0]\n1,2,3,4\n", ["t/h", "°C", "", ""]),
+        ("flow,T,F,x\nt/h,(°C),[bar],-\n1,2,3,4\n", ["t/h", "°C", "bar", ""]),
+        ("flow [kg/h],T,F,x\n,K,,\n1,2,3,4\n", ["kg/h", "K", "", ""]),
+    ],
+)
+def test_units_are_in_names_or_in_a_row(content, units, tmp_path):
+    reader = open_table(tmp_path, content, name="a.csv")
+    assert list(reader.units.values()) == units
+    found = open_table(tmp_path, content, [reader.columns[1], "flow"])
+    assert rows_of(found) == [(2, 1)]
+    assert list(found.units.values()) == [units[1], units[0]]
+
+
+def test_a_short_name_must_mean_one_column(tmp_path):
+    content = "flow [t/h],flow [kg/h],flow\n1,2,3\n"
+    assert rows_of(open_table(tmp_path, content, ["flow", "flow [kg/h]"])) == [(3, 2)]
+    with pytest.raises(ValueError, match="one column 'flow', but it has 2"):
+        open_table(tmp_path, "flow [t/h],flow [kg/h]\n1,2\n", ["flow"])
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", " "])
+def test_what_is_written_has_the_separator_and_the_decimal_that_were_read(
+    separator, decimal, tmp_path
+):
+    text = io.StringIO()
+    write = csv.writer(text, delimiter=separator, lineterminator="\n")
+    write.writerows([["a", "b"], *([str(x).replace(".", decimal) for x in row] for row in ROWS)])
+    reader = open_table(tmp_path, text.getvalue(), name="a.txt")
+    frame = polars.concat(reader.read())
+    with TableWriter(tmp_path / "b.csv", reader.found) as writer:
+        writer.write(frame.to_dict())
+    expected = text.getvalue() if separator != " " else ""
+    written = (tmp_path / "b.csv").read_text()
+    assert written.replace(f"{decimal}0", "") == expected.replace(f"{decimal}0", "") or not expected
+    assert rows_of(TableReader(tmp_path / "b.csv")) == ROWS
+
+
+NUMBERS = st.one_of(
+    st.integers(-(10**9), 10**9).map(float),
+    st.integers(-(10**7), 10**7).map(lambda n: n / 1000),
+    st.integers(0, 99).map(lambda n: n / 100),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@st.composite
+def written_tables(draw):
+    """A table in any format, as a plain writer writes it, with its names and numbers."""
+    decimal = draw(st.sampled_from(".,"))
+    thousands = draw(
+        st.sampled_from([sign for sign in ["", ",", ".", " ", "'", "\xa0"] if sign != decimal])
+    )
+    separator = draw(st.sampled_from(list(",;\t|")))
+    digits = draw(st.sampled_from([None, 0, 2, 3]))
+    width = draw(st.integers(1, 3))
+    names = ["a, 1", "b [t/h]", "größe"][:width]
+    table = draw(
+        st.lists(st.lists(NUMBERS, min_size=width, max_size=width), min_size=1, max_size=6)
+    )
+
+    def write(number):
+        if digits is None:
+            return repr(number).replace(".", decimal)
+        signs = {",": thousands, ".": decimal}
+        return "".join(signs.get(sign, sign) for sign in f"{number:,.{digits}f}")
+
+    text = io.StringIO()
+    writer = csv.writer(
+        text, delimiter=separator, lineterminator=draw(st.sampled_from(["\n", "\r\n"]))
+    )
+    if draw(st.booleans()):
+        text.write(f"sep={separator}\n")
+    writer.writerow(names)
+    if draw(st.booleans()):
+        writer.writerow(["°C", "t/h", "-"][:width])
+    writer.writerows([map(write, row) for row in table])
+    numbers = [[x if digits is None else float(f"{x:.{digits}f}") for x in row] for row in table]
+    encoding = draw(st.sampled_from(["utf-8", "utf-8-sig", "cp1252", "utf-16"]))
+    return text.getvalue().encode(encoding), names, numbers
+
+
+@settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(written_tables(), st.booleans())
+def test_any_numbers_in_any_format_are_read_exactly_or_refused(tmp_path, table, last_alone):
+    content, names, numbers = table
+    columns = names[-1:] if last_alone else names
+    try:
+        found = rows_of(open_table(tmp_path, content, columns))
+    except ValueError as error:
+        assert str(tmp_path) in str(error)  # noqa: PT017  # or else it reads
+        return
+    expected = [tuple(row[names.index(name)] + 0.0 for name in columns) for row in numbers]
+    assert same([[number + 0.0 for number in row] for row in found], expected)
