@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import Variable
 from lightning_invert.datamodules import PairDataModule
+from tests.identity import guarded
 
 
 class Smooth(PairDataModule):
@@ -70,7 +71,11 @@ def loader(n=5, m=3, rows=64, batch_size=16, **options):
 
 
 def quiet_trainer(folder, **kwargs):
-    """A trainer on the CPU that shows no bars and keeps what it writes in ``folder``."""
+    """A trainer on the CPU that shows no bars and keeps what it writes in ``folder``.
+
+    What watches stands between guards: see ``tests/identity.py``.
+    """
+    kwargs["callbacks"] = guarded(kwargs.get("callbacks") or ())
     defaults = {
         "accelerator": "cpu",
         "default_root_dir": folder,

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from torch.nn.parameter import is_lazy
+
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.batches import is_merged, peek
 from lightning_invert.callbacks.validations import is_last_validation, why_never_validated
@@ -224,6 +226,8 @@ class InvertibilityCallback(Callback):
     ) -> None:
         """Try the named maps before the first step, where there was no sanity check."""
         if self._tried or not trainer.enable_validation or not self.watcher.memory.named:
+            return
+        if any(map(is_lazy, pl_module.parameters())):  # the first step makes them
             return
         self._tried = True
         try:

@@ -5,29 +5,39 @@ weights, collections, objects of the project's own, random streams, and what fun
 over. Each value is put back in place, so that nobody who holds it sees a difference. A copy of the
 modules would not do: bound methods, closures and wrappers of strategies hold the originals.
 
-What is left: state in C extensions, generators, files and sockets; class attributes; data beyond the
+What is left: generators, and iterators over other iterators; files, sockets and what C extensions keep;
+names that are made on the way in classes and globals, and globals of functions that are found by no
+name; hooks for all modules of torch; objects of libraries (a trainer, a dataset), data beyond the
 limits below; side effects of code outside of Python.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
 import random
-import sys
-from collections import OrderedDict, deque
+import warnings
+import weakref
+from argparse import Namespace
+from collections import OrderedDict, UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from types import CellType, CodeType, FunctionType, MethodType, SimpleNamespace
+from types import CellType, FunctionType, MethodType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.optim import Optimizer
+from torch.quasirandom import SobolEngine
 
+from lightning_invert.jacobians import namespaces
 from lightning_invert.jacobians.evaluation import plain
+from lightning_invert.jacobians.namespaces import CACHED, CODE, globals_of, is_of_a_library
 
-__all__ = ["Snapshot", "is_of_a_library", "lent"]
+__all__ = ["Snapshot", "lent"]
 
 MAX_NUMBERS = 2**26
 """Numbers of all weights, or of one array or tensor: a larger one is data, and is not copied."""
@@ -45,27 +55,17 @@ UNCHANGEABLE = frozenset(
     {bool, int, float, str, bytes, type(None), torch.device, torch.dtype, type}
 )
 
-GLOBALS = (dict, list, set, deque, Tensor, np.ndarray)
-"""Kinds of global variables, beside objects of the project's own, that a function may change."""
-
-CLASS_ATTRIBUTES = (dict, list, deque, Tensor, FunctionType)
-"""Kinds of attributes of a class that one of its modules may change or need."""
-
-STRUCTURE = frozenset(vars(nn.Module())) - {"_buffers"}
+STRUCTURE = frozenset(vars(nn.Module()))
 """What every module has of its own: flags, hooks and parts."""
 
-LIBRARIES = (frozenset(sys.stdlib_module_names) - {"abc", "typing"}) | {
-    "accelerate",
-    "deepspeed",
-    "lightning",
-    "lightning_fabric",
-    "lightning_invert",
-    "numpy",
-    "pytorch_lightning",
-    "torch",
-    "torchmetrics",
-}
-"""Top-level packages whose objects are not looked into, and whose hooks a forward needs."""
+HOLDERS = (SimpleNamespace, Namespace, UserDict, UserList, Optimizer, SobolEngine)
+"""Classes of libraries whose objects are looked into all the same."""
+
+ITERATORS: tuple[Any, ...] = (
+    *(itertools.count, itertools.cycle),
+    *(type(iter([])), type(iter(())), type(iter(range(0)))),
+)
+"""Iterators that a copy stands for meanwhile."""
 
 STREAMS: tuple[tuple[type, Callable[[Any], Any], Callable[[Any, Any], None]], ...] = (
     (torch.Generator, torch.Generator.get_state, lambda g, state: g.set_state(state) and None),
@@ -99,22 +99,31 @@ class Snapshot:
     """What was found in values, and how it is put back.
 
     With ``only_lends`` clones stand in for tensors made in inference mode, and nothing else is put back.
+    ``weights``: whether the numbers of weights are put back, too.
     """
 
-    def __init__(self, *, only_lends: bool = False) -> None:
-        self._only_lends = only_lends
+    def __init__(self, *, weights: bool = True, only_lends: bool = False) -> None:
+        self._weights, self._only_lends = weights and not only_lends, only_lends
         self._undo: list[Callable[[], None]] = []
+        self._places: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        """Dictionaries of modules, and what they held."""
         self._found: dict[int, tuple[Any, Any]] = {}
         """Identity -> the value, which keeps its identity while it is held, and its stand-in."""
         self._nested = 0
 
     def restore(self) -> None:
         """Put everything back."""
-        # Backwards: what was found first puts back the slots that the others were found in.
-        for undo in reversed(self._undo):
-            # What cannot be put back is no reason to leave the others, or to end a fit.
-            with suppress(Exception):
-                undo()
+        with torch.no_grad():
+            # Backwards: what was found first puts back the places that the others were found in.
+            for undo in reversed(self._undo):
+                try:
+                    undo()
+                except Exception:  # noqa: BLE001, S112
+                    # What cannot be put back is no reason to leave the others, or to end a fit.
+                    continue
+        for slots, before in self._places:
+            slots.clear()
+            slots.update(before)
 
     def add_module(self, module: nn.Module) -> None:
         """Take a module's attributes, buffers and registered parts."""
@@ -123,33 +132,26 @@ class Snapshot:
         self._found[id(module)] = module, module
         own = vars(module)
         self._slots(own, [name for name in own if name not in STRUCTURE])
+        with suppress(Exception):  # whatever classes are made of
+            self._add_classes(module, depth=0)
         # Of a compiled (scripted) module there are none.
         for name in ("_buffers", "_modules"):
             slots = own.get(name)
             if type(slots) is dict:
-                self._slots(slots, slots if name == "_buffers" else ())
+                self._slots(slots, [*slots] if name == "_buffers" else ())
         parameters = own.get("_parameters")
         # FSDP exchanges sharded ones itself, and knows which are in place.
         if type(parameters) is dict and not any(map(_is_sharded, parameters.values())):
-            self._slots(parameters, parameters if self._only_lends else ())
+            self._slots(parameters, [*parameters] if self._only_lends else ())
         if self._only_lends:
             for name in own:
                 if name.endswith("_hooks"):
                     self.add(own[name])
-            for kind in type(module).__mro__:
-                if not is_of_a_library(kind.__module__):
-                    self._class(kind)
-
-    def _class(self, kind: type) -> None:
-        """Take what a class of the project's own, and its methods, keep for all modules."""
-        if id(kind) not in self._found:
-            self._found[id(kind)] = kind, kind
-            for name, value in list(vars(kind).items()):
-                if isinstance(value, CLASS_ATTRIBUTES):
-                    self._replace(value, 1, setattr, kind, name)
 
     def add_weights(self, modules: Iterable[nn.Module]) -> None:
         """Take the numbers of the weights, for those who change them in their forward."""
+        if not self._weights:
+            return
         weights = {id(p): p for part in modules for p in part.parameters(recurse=False)}
         whole = [p for p in weights.values() if not (_is_sharded(p) or is_lazy(p))]
         if sum(p.numel() for p in whole) <= MAX_NUMBERS:
@@ -166,9 +168,10 @@ class Snapshot:
             self._nested += 1
             if depth > MAX_DEPTH or self._nested > MAX_OBJECTS:
                 return value
-        if isinstance(value, nn.Module):  # one that is no part, hidden in a collection
+        if issubclass(type(value), nn.Module):  # one that is no part, hidden in a collection
             for part in value.modules():
                 self.add_module(part)
+            self.add_weights(value.modules())
             return value
         self._found[id(value)] = value, value
         try:
@@ -210,7 +213,15 @@ class Snapshot:
             self._put_back_by(lambda: put(value, state))
         elif isinstance(value, FunctionType | MethodType | functools.partial):
             self.add_function(value, depth)
-        elif _is_of_the_project(value):
+        elif isinstance(value, CACHED):
+            return functools.lru_cache(**value.cache_parameters())(value.__wrapped__)
+        elif isinstance(value, ITERATORS) and not self._only_lends:
+            with warnings.catch_warnings():  # Python 3.12 deprecates copies of some, 3.14 has none
+                warnings.simplefilter("ignore")
+                return copy.deepcopy(value)
+        elif isinstance(value, weakref.ref):
+            self.add(value(), depth)
+        elif isinstance(value, HOLDERS) or _is_of_the_project(value):
             self._object(value, depth)
         return value
 
@@ -221,20 +232,18 @@ class Snapshot:
             put = getattr(function, "__setstate__")  # noqa: B009  # typeshed has none
             self._replace(state[:3], depth, lambda new: put((*new, state[3])))
         elif isinstance(function, MethodType):
-            self.add(function.__self__, depth + 1)
+            owner = function.__self__
+            self.add(owner, depth + 1)
+            # A callback, for one, has a library's class among its bases.
+            if not (isinstance(owner, nn.Module | type) or is_of_a_library(type(owner).__module__)):
+                self._object(owner, depth)
             self.add(function.__func__, depth)
         elif isinstance(function, FunctionType) and not is_of_a_library(function.__module__):
             for cell in function.__closure__ or ():
                 self._cell(cell, depth)
             for defaults in ("__defaults__", "__kwdefaults__"):
                 self._replace(getattr(function, defaults), depth + 1, setattr, function, defaults)
-            names = function.__globals__
-            # To follow all that a function calls would take too long for each look.
-            kinds = (*GLOBALS, nn.Module, FunctionType) if self._only_lends else GLOBALS
-            for name in _names_in(function.__code__) & names.keys():
-                value = names[name]
-                if isinstance(value, kinds) or _is_of_the_project(value):
-                    self._replace(value, depth + 1, names.__setitem__, name)
+            self._add_globals(globals_of(function), depth)
 
     def _cell(self, cell: CellType, depth: int) -> None:
         with suppress(ValueError):  # one that is not filled yet
@@ -242,11 +251,46 @@ class Snapshot:
             self._put_back_by(functools.partial(setattr, cell, "cell_contents", before))
             self._replace(before, depth + 1, setattr, cell, "cell_contents")
 
+    def _add_globals(self, names: namespaces.Names, depth: int) -> None:
+        for own, loaded in names:
+            before = {name: own[name] for name in loaded if name in own}
+            self._put_back_by(functools.partial(_put_back, own.get, own.__setitem__, before))
+            for name, value in before.items():
+                self._replace(value, depth + 1, own.__setitem__, name)
+
+    def _add_classes(self, value: Any, depth: int) -> None:
+        """Take what the project's classes of an object keep: in attributes, globals and slots."""
+        for kind in namespaces.classes_of_the_project(type(value)):  # type: ignore[arg-type]
+            own = vars(kind)
+            for name in (slots,) if isinstance(slots := own.get("__slots__", ()), str) else slots:
+                with suppress(AttributeError):
+                    part = object.__getattribute__(value, name)
+                    slot = functools.partial(object.__setattr__, value, name)
+                    self._put_back_by(functools.partial(slot, part))
+                    self._replace(part, depth + 1, slot)
+            if id(kind) in self._found:
+                continue
+            self._found[id(kind)] = kind, kind
+            before = {
+                name: part
+                for name, part in own.items()
+                if not (name.startswith(("__", "_abc_")) or issubclass(type(part), CODE))
+            }
+            put = functools.partial(setattr, kind)
+            self._put_back_by(functools.partial(_put_back, own.get, put, before))
+            for name, part in before.items():
+                self._replace(part, depth + 1, put, name)
+            for part in own.values():  # what methods close over, and their defaults
+                if type(part) is FunctionType and (part.__closure__ or part.__defaults__):
+                    self.add(part, depth + 1)
+            self._add_globals(globals_of(kind), depth)
+
     def _slots(self, slots: dict[str, Any], names: Iterable[str]) -> None:
         """Take a dictionary whose entries are put back by identity, and its content under names."""
         before = dict(slots)
-        self._put_back_by(functools.partial(_refill, slots, dict.clear, dict.update, before))
-        for name in list(names):
+        if not self._only_lends:
+            self._places.append((slots, before))
+        for name in names:
             self._replace(before[name], 0, slots.__setitem__, name)
 
     def _dictionary(self, value: dict[Any, Any], depth: int) -> None:
@@ -282,14 +326,7 @@ class Snapshot:
             self._put_back_by(functools.partial(_refill, own, dict.clear, dict.update, before))
             for name, part in before.items():
                 self._replace(part, depth + 1, own.__setitem__, name)
-        for kind in type(value).__mro__:
-            slots = vars(kind).get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                with suppress(AttributeError):
-                    part = object.__getattribute__(value, name)
-                    put = object.__setattr__
-                    self._put_back_by(functools.partial(put, value, name, part))
-                    self._replace(part, depth + 1, put, value, name)
+        self._add_classes(value, depth)
 
     def _tensor(self, tensor: Tensor) -> Tensor:
         if not is_lazy(tensor) and tensor.is_inference():
@@ -298,13 +335,25 @@ class Snapshot:
         if not self._only_lends and _can_be_put_back(tensor):
             before = plain(tensor).clone()
             self._undo.append(lambda: _write(tensor, before))
+            if tensor.is_leaf and (tensor.requires_grad or isinstance(tensor, nn.Parameter)):
+                self._leaf(tensor)
         return tensor
 
+    def _leaf(self, tensor: Tensor) -> None:
+        """Take what the numbers are not: where they are kept, their gradient, whether they need one."""
+        numbers, gradient, needs = tensor.data, tensor.grad, tensor.requires_grad
+        place = numbers.data_ptr()
 
-def _names_in(code: CodeType) -> set[str]:
-    """Return the names that a function's code, and that of the functions in it, refers to."""
-    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
-    return set(code.co_names).union(*map(_names_in, inner))
+        def undo() -> None:
+            if tensor.data_ptr() != place or tensor.dtype != numbers.dtype:
+                tensor.data = numbers
+            if tensor.requires_grad != needs:
+                tensor.requires_grad_(needs)
+            if tensor.grad is not gradient:
+                tensor.grad = gradient
+
+        tensor.grad = None  # what is accumulated meanwhile is apart
+        self._undo.append(undo)
 
 
 def _refill(
@@ -312,6 +361,14 @@ def _refill(
 ) -> None:
     clear(value)
     fill(value, parts)
+
+
+def _put_back(
+    get: Callable[[str], Any], put: Callable[[str, Any], None], before: dict[str, Any]
+) -> None:
+    for name, value in before.items():
+        if get(name) is not value:
+            put(name, value)
 
 
 def _is_sharded(weight: Any) -> bool:
@@ -331,19 +388,13 @@ def _can_be_put_back(tensor: Tensor) -> bool:
 
 def _write(tensor: Tensor, before: Tensor) -> None:
     numbers = plain(tensor)
-    with torch.no_grad():
-        if not torch.equal(numbers, before):
-            numbers.copy_(before)
-
-
-def is_of_a_library(module: str | None) -> bool:
-    """Tell whether a module, by its name, belongs to a package that the project builds on."""
-    return (module or "").partition(".")[0] in LIBRARIES
+    if not torch.equal(numbers, before):
+        numbers.copy_(before)
 
 
 def _is_of_the_project(value: Any) -> bool:
     """Tell whether a value is an object of a class that no library defines, or has a part in."""
-    kinds = type(value).__mro__[:-1]
-    return type(value) is SimpleNamespace or not (
-        isinstance(value, type) or any(is_of_a_library(kind.__module__) for kind in kinds)
+    return not isinstance(value, type) and not any(
+        is_of_a_library(kind.__module__) and kind.__module__ != "collections.abc"
+        for kind in type(value).__mro__[:-1]
     )

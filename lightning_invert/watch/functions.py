@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from lightning_invert.arguments import expected_but_got, suggest
-from lightning_invert.jacobians.snapshot import is_of_a_library
+from lightning_invert.jacobians.namespaces import is_of_a_library
 
 __all__ = ["FUNCTION", "Call", "find_function", "has_forward", "parameters_of", "parse_places"]
 

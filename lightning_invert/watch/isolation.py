@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
-from lightning_invert.jacobians.snapshot import Snapshot, is_of_a_library
+from lightning_invert.jacobians.namespaces import is_of_a_library
+from lightning_invert.jacobians.snapshot import Snapshot
 
 __all__ = ["isolated"]
 
@@ -31,16 +33,15 @@ def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of the user
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
     devices = list(range(torch.cuda.device_count())) if cuda else []
-    snapshot = Snapshot()
+    snapshot = Snapshot(weights=weights)
     try:
         with torch.random.fork_rng(devices), ExitStack() as stack:
             for part in parts:
                 snapshot.add_module(part)
-            if weights:
-                snapshot.add_weights(parts)
+            snapshot.add_weights(parts)
             stack.enter_context(_silent(parts))
-            for part in parts:
-                stack.enter_context(_quiet_hooks(part, snapshot))
+            stack.enter_context(_without_new_hooks(parts))
+            stack.enter_context(_quiet_hooks(parts, snapshot))
             yield
     finally:
         snapshot.restore()
@@ -86,19 +87,20 @@ def _silent(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_hooks(module: nn.Module, snapshot: Snapshot) -> Iterator[None]:
+def _quiet_hooks(modules: Sequence[nn.Module], snapshot: Snapshot) -> Iterator[None]:
     """Let hooks of the project's own leave nothing behind.
 
     A forward hook that returns something computes the output: it goes on. One that returned nothing
     only looks on: it is not called again, and what it keeps is put back. Backward hooks are not called.
     """
     replaced: list[tuple[dict[int, Any], dict[int, Any]]] = []
-    for name in HOOKS:
-        hooks: Mapping[int, Any] = vars(module).get(name) or {}
+    registered = (
+        (name, hooks) for part in modules for name in HOOKS if (hooks := vars(part).get(name))
+    )
+    for name, hooks in registered:
         foreign = [key for key, hook in hooks.items() if _is_foreign(hook)]
         if not foreign:
             continue
-        assert isinstance(hooks, dict)
         replaced.append((hooks, dict(hooks)))
         for key in foreign:
             if "backward" in name:
@@ -113,6 +115,22 @@ def _quiet_hooks(module: nn.Module, snapshot: Snapshot) -> Iterator[None]:
         for hooks, before in replaced:
             hooks.clear()
             hooks.update(before)
+
+
+@contextmanager
+def _without_new_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Take away the hooks that a forward has registered meanwhile, and left."""
+    first = RemovableHandle.next_id
+    try:
+        yield
+    finally:
+        if RemovableHandle.next_id > first:
+            places = (
+                hooks for part in modules for name, hooks in vars(part).items() if "_hooks" in name
+            )
+            for hooks in places:
+                for key in [key for key in hooks or () if key >= first]:
+                    del hooks[key]
 
 
 class _WhileItComputes:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lightning_invert.arguments import check_choice, check_integer, check_number, to_builtin
 from lightning_invert.jacobians.contexts import evaluation_mode
@@ -228,6 +229,7 @@ class Watcher:
         name, memory, key = watched.name, self.memory, (watched.name, points.shape)
         is_new = key not in memory.num_outputs
         if is_new:
+            _check_weights(watched.owner)
             self._warn_of_noise(watched, points[:2])
         if self.max_work is not None and key not in memory.plans:
             self._plan(watched, points[:1], self.max_work)
@@ -336,3 +338,9 @@ class Watcher:
                 f"{self.reachable_steps} solver steps. Raise max_work or lower reachable_steps.",
                 once=("reach", name),
             )
+
+
+def _check_weights(module: nn.Module) -> None:
+    """Raise an error for lazy weights: a look that made them would draw others than a step."""
+    if any(map(is_lazy, module.parameters())):
+        raise RuntimeError(f"{type(module).__name__} has lazy weights that no forward has made yet")

@@ -13,7 +13,7 @@ from torch import nn
 
 from lightning_invert import InvertibilityCallback
 from lightning_invert.watch.isolation import isolated
-from tests.callbacks.fits import fit_unwatched_and_watched
+from tests.callbacks.fits import Keeping, fit_unwatched_and_watched
 from tests.identity import identity_of
 from tests.projects import Foreign, fit_project, loader, quiet_trainer
 from tests.watch.reference import spectra_point_by_point
@@ -59,17 +59,6 @@ class Registry(dict):
 
     def clear(self):
         raise RuntimeError("a registry is not emptied")
-
-
-class Keeping(Foreign):
-    def __init__(self):
-        torch.manual_seed(0)
-        super().__init__()
-        FEATURES.clear(), SEEN.clear()
-        self.prepare()
-
-    def on_validation_epoch_end(self):
-        self.log("own", float(self.value()))
 
 
 class AttributeMeter(Keeping):
@@ -143,6 +132,8 @@ class NonlocalOfAHook(Keeping):
 
 class GlobalOfAHook(Keeping):
     def prepare(self):
+        FEATURES.clear(), SEEN.clear()
+
         def keep(module, args, output):
             FEATURES["last"] = output
             SEEN.append(len(output))
@@ -209,8 +200,12 @@ class CacheInside(Keeping):
         return sum(self.cache().values())
 
 
+OWN = [project for project in Keeping.__subclasses__() if project.__module__ == __name__]
+PROJECTS = [*OWN, AttributeSlots]
+
+
 @pytest.mark.parametrize("maps", [None, MAPS])
-@pytest.mark.parametrize("project", [*Keeping.__subclasses__(), AttributeSlots])
+@pytest.mark.parametrize("project", PROJECTS)
 def test_a_project_logs_what_it_would_have_logged(tmp_path, project, maps):
     watch = InvertibilityCallback(maps, figures=False)
     trainer = fit_unwatched_and_watched(tmp_path, project, watch, max_epochs=3)
