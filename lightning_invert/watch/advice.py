@@ -14,7 +14,7 @@ from torch import nn
 from lightning_invert.watch.candidates import floating_parts, parts_by_path
 from lightning_invert.watch.functions import has_forward
 from lightning_invert.watch.maps import WatchedMap
-from lightning_invert.watch.parts import describe, leaves, path_text
+from lightning_invert.watch.parts import describe, leaves, parse_part, parse_parts, path_text
 from lightning_invert.watch.search import Found, Search, Watch
 from lightning_invert.watch.voice import sentence
 
@@ -47,16 +47,16 @@ def advise(root: nn.Module, batch: Any, why: str, *, speaker: str, watch: Watch 
     ]
     if watch is None:
         lines += _prose("No `maps` were tried: several processes would have to agree on each try.")
-        lines += _method(root, batch, speaker)
+        lines += _method(root, batch)
     else:
-        search = Search(batch, watch)
+        search = Search(root, batch, watch)
         found = search.run([(path, module.forward) for path, module in functions])
         if found is None:
             lines += _prose(
                 f"No `maps` of parts of this batch work: {search.tries} calls were tried. The nearest: "
                 f"{search.nearest.replace(sentence(why), 'the same.')}"
             )
-            lines += _method(root, batch, speaker)
+            lines += _method(root, batch)
         else:
             lines += _lines_of(found, "forward", f"{speaker}(", ")")
             if found.entry.get("module") and has_forward(root):
@@ -68,7 +68,7 @@ def advise_on_named(watched: WatchedMap, batch: Any, watch: Watch) -> str:
     """Return other ``maps`` to copy for the function of a map that a user named, or nothing."""
     root = watched.root or watched.owner
     path = _path_of(watched.function, root)
-    found = None if path is None else Search(batch, watch).run([(path, watched.function)])
+    found = None if path is None else Search(root, batch, watch).run([(path, watched.function)])
     # What works at two rows, and failed, may have failed for lack of memory, or at other points.
     if found is None or _is_the_same(watched, found.entry):
         return ""
@@ -76,12 +76,15 @@ def advise_on_named(watched: WatchedMap, batch: Any, watch: Watch) -> str:
 
 
 def _is_the_same(watched: WatchedMap, entry: dict[str, Any]) -> bool:
-    inputs = None if watched.inputs is None else [list(part.steps) for part in watched.inputs]
+    if isinstance(entry["input"], dict):
+        return False
+    inputs = [part.steps for part in parse_parts("input", entry["input"], parse_part)]
+    output = parse_part("output", entry.get("output", []))
     return (
-        inputs in (None, [entry["input"]], entry["input"])
+        (watched.inputs is None or [part.steps for part in watched.inputs] == inputs)
         and (watched.within is None) == ("within" not in entry)
         and bool(watched.contexts) == ("context" in entry)
-        and (list(watched.output.steps) if watched.output else None) == entry.get("output")
+        and (watched.output.steps if watched.output else ()) == output.steps
     )
 
 
@@ -120,26 +123,21 @@ def _lines_of(found: Found, name: str, before: str = "", after: str = "") -> lis
     return lines
 
 
-def _method(root: nn.Module, batch: Any, speaker: str) -> list[str]:
+def _method(root: nn.Module, batch: Any) -> list[str]:
     """Show the two lines of a method that make any project watchable."""
     floating = floating_parts(parts_by_path(batch))
-    if not floating:
-        lines = [
-            "No part of the batch is a floating tensor with a row for each point. Add the way to one",
-            f"to {type(root).__name__}, such as the embedding of whole numbers, and what follows it:",
-            "  def invertibility_maps(self):",
-            "      return {'forward': {'module': self.net, 'input': lambda batch: self.embed(batch)}}",
-        ]
-        return lines
-    name = str(floating[0][-1]) if floating[0] else "x"
-    name = name if name.isidentifier() else "x"
-    entry = {"forward": {"module": "outputs", "input": list(floating[0])}}
+    name, function, part = "x", "self.net", "lambda batch: self.embed(batch)"
+    if floating:
+        path, function = floating[0], "self"
+        last = str(path[-1]) if path else "x"
+        name, part = last if last.isidentifier() else "x", repr(list(path))
     return [
-        f"Add a method to {type(root).__name__} that takes tensors with a row for each point and returns",
-        "one, and name it:",
-        f"  def outputs(self, {name}):",
-        f"      return self({name})  # called as in your validation_step: one tensor of what it returns",
-        f"  {speaker}(maps={entry!r})",
+        *_prose(
+            f"Add a method to {type(root).__name__} that says what to watch: a function of tensors with a "
+            "row for each point, which returns one, written as your validation_step calls it."
+        ),
+        "  def invertibility_maps(self):",
+        f"      return {{'forward': {{'module': lambda {name}: {function}({name}), 'input': {part}}}}}",
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from inspect import Parameter
-from itertools import chain
+from itertools import chain, product
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_invert.watch.functions import parameters_of
 from lightning_invert.watch.parts import Path, parts_of, path_text
 
-__all__ = ["Candidate", "candidates", "floating_parts", "parts_by_path"]
+__all__ = ["Candidate", "candidates", "candidates_of_integers", "floating_parts", "parts_by_path"]
 
 MAX_PARTS, MAX_DEPTH = 256, 4
 """Parts of a batch that are looked at, and the steps to them."""
@@ -22,8 +22,11 @@ MAX_PARTS, MAX_DEPTH = 256, 4
 MAX_INPUTS, MAX_TOGETHER = 3, 32
 """Inputs that a call is tried with, and those of a list that are one together."""
 
-TARGET = re.compile(r"(?<!past)(^|_)(targets?|labels?|y|weights?|w|masks?)($|_)", re.IGNORECASE)
+LABEL = re.compile(r"(?<!past)(^|_)(targets?|labels?|y|weights?|w)($|_)", re.IGNORECASE)
 """Names of what a network is compared with, or weighted by: they come last."""
+
+EMBEDDED = "inputs_embeds"
+"""The argument that takes embeddings in the place of integers, in transformers and what follows it."""
 
 INDICES = (torch.int32, torch.int64)
 
@@ -36,9 +39,12 @@ class Candidate(NamedTuple):
     fixed: tuple[Path, ...] = ()
     argument: int | str = 0  # the position or name of the varied one
     names: tuple[str, ...] = ()  # of the fixed ones; none: they come in their order
+    embedding: str = ""  # the path of what makes numbers of the varied one, if it is of integers
 
     def inputs(self, parts: dict[Path, Any]) -> list[list[Path]]:
         """Return by what the call may be differentiated: by one tensor, or by all of a list."""
+        if self.embedding:
+            return [[self.varied]]
         inside = [p for p in floating_parts(parts) if p[: len(self.varied)] == self.varied]
         inside = [p for p in inside if not self._points_elsewhere(len(parts[p]), parts)]
         single = [[path] for path in inside[:MAX_INPUTS]]
@@ -61,16 +67,22 @@ class Candidate(NamedTuple):
     def entry(self, inputs: Sequence[Path], output: Path = ()) -> dict[str, Any]:
         """Return what to write into ``maps`` for it."""
         entry: dict[str, Any] = {"module": self.module} if self.module else {}
-        entry["input"] = list(inputs[0]) if len(inputs) == 1 else [list(path) for path in inputs]
-        if [*inputs] != [self.varied]:
-            entry["within"] = list(self.varied)
+        if self.embedding:
+            entry["input"] = {"module": self.embedding, "input": _short(self.varied)}
+        else:
+            together = len(inputs) > 1
+            entry["input"] = [list(path) for path in inputs] if together else _short(inputs[0])
+            if [*inputs] != [self.varied]:
+                entry["within"] = _short(self.varied)
         if self.argument != 0:
             entry["argument"] = self.argument
-        fixed = [list(path) for path in self.fixed]
-        if fixed:
-            entry["context"] = dict(zip(self.names, fixed, strict=True)) if self.names else fixed
+        if self.names:
+            entry["context"] = dict(zip(self.names, map(_short, self.fixed), strict=True))
+        elif self.fixed:
+            one = len(self.fixed) == 1
+            entry["context"] = _short(self.fixed[0]) if one else [list(path) for path in self.fixed]
         if output:
-            entry["output"] = list(output)
+            entry["output"] = _short(output)
         return entry
 
     def __str__(self) -> str:
@@ -79,6 +91,7 @@ class Candidate(NamedTuple):
         if self.names:
             parts = [f"{name}={part}" for name, part in zip(self.names, parts, strict=True)]
         varied = f"batch{path_text(self.varied)}"
+        varied = f"{self.embedding}({varied})" if self.embedding else varied
         if isinstance(self.argument, int):
             parts.insert(self.argument, varied)
         else:
@@ -100,6 +113,34 @@ def candidates(
     yield from dict.fromkeys(candidate._replace(module=path) for candidate in found)
 
 
+def candidates_of_integers(
+    path: str, function: Callable[..., Any], parts: dict[Path, Any], embeddings: Sequence[str]
+) -> Iterator[Candidate]:
+    """Yield the ways to call a function with what embeddings, by their paths, make of integers.
+
+    They are its argument of the usual name, beside the parts that it takes by name, or else its first.
+    """
+    signature = parameters_of(function)
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+    integers = [
+        p for p, part in parts.items() if isinstance(part, Tensor) and part.dtype in INDICES
+    ]
+    for embedding, ids in product(embeddings[:MAX_INPUTS], integers[:MAX_INPUTS]):
+        if EMBEDDED not in signature and not takes_all:
+            yield Candidate(path, ids, embedding=embedding)
+            continue
+        others = [p for p in parts if p and p[:-1] == ids[:-1] and p != ids]
+        named = {str(p[-1]): p for p in others if p[-1] in signature or takes_all}
+        fixed = {name: p for name, p in named.items() if not LABEL.search(name)}
+        for names in dict.fromkeys((tuple(fixed), (), tuple(named))):
+            held = tuple(named[name] for name in names)
+            yield Candidate(path, ids, held, EMBEDDED, names, embedding)
+
+
+def _short(path: Path) -> Any:
+    return path[0] if len(path) == 1 else list(path)
+
+
 def parts_by_path(value: Any, path: Path = ()) -> dict[Path, Any]:
     """Return a value and all its parts, each before its own parts, as far as a list can name them."""
     found = {path: value}
@@ -118,7 +159,7 @@ def floating_parts(parts: dict[Path, Any], first: str | None = None) -> list[Pat
 
     def rank(path: Path) -> tuple[int, bool]:
         name = next((step for step in reversed(path) if isinstance(step, str)), "")
-        by_name = 0 if name == first else 2 if TARGET.search(name) else 1
+        by_name = 0 if name == first else 2 if LABEL.search(name) else 1
         return by_name, parts[path].numel() == len(parts[path])
 
     floating = [

@@ -9,10 +9,15 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_invert.jacobians.snapshot import Snapshot
-from lightning_invert.watch.candidates import Candidate, candidates, parts_by_path
+from lightning_invert.watch.candidates import (
+    Candidate,
+    candidates,
+    candidates_of_integers,
+    parts_by_path,
+)
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.parts import Path, describe, leaves
 from lightning_invert.watch.voice import explain, sentence
@@ -53,10 +58,12 @@ class _Returned(Exception):
 class Search:
     """Try calls of functions with a batch until one can be watched."""
 
-    def __init__(self, batch: Any, watch: Watch) -> None:
+    def __init__(self, root: nn.Module, batch: Any, watch: Watch) -> None:
         self.nearest = "no part of this batch is a floating tensor with a row for each point."
         """The try that went farthest, and why it failed."""
         self._batch, self._watch = batch, watch
+        parts = root.named_modules()
+        self._embeddings = [path for path, part in parts if isinstance(part, nn.Embedding)]
         self._parts: dict[Path, Any] = {}
         self.tries, self._farthest = 0, -1
         self._end = time.monotonic() + MAX_SECONDS
@@ -86,6 +93,9 @@ class Search:
                 if not (ways := call.inputs(self._parts)):
                     self._fail(call, POINTS_ELSEWHERE, 1)
                 yield from ((call, inputs) for inputs in ways)
+        for path, function in functions:
+            for call in candidates_of_integers(path, function, self._parts, self._embeddings):
+                yield call, [call.varied]
 
     def _try(self, call: Candidate, inputs: list[Path]) -> Found | None:
         """Call a function, and watch the floating parts of what it returns, one after the other."""
