@@ -30,12 +30,9 @@ def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
     the originals. ``weights``: whether weights are put back, too.
     """
     parts = list({id(part): part for module in modules for part in module.modules()}.values())
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of the user
-    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-    devices = list(range(torch.cuda.device_count())) if cuda else []
     snapshot = Snapshot(weights=weights)
     try:
-        with torch.random.fork_rng(devices), ExitStack() as stack:
+        with _streams_kept(), ExitStack() as stack:
             for part in parts:
                 snapshot.add_module(part)
             snapshot.add_weights(parts)
@@ -45,8 +42,29 @@ def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
             yield
     finally:
         snapshot.restore()
+
+
+@contextmanager
+def _streams_kept() -> Iterator[None]:
+    """Put the random streams back.
+
+    Those of a device only if they have moved: whoever sets one makes cuDNN draw the dropout of
+    recurrent layers anew, and training goes on with another one.
+    """
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of the user
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    devices = range(torch.cuda.device_count() if cuda else 0)
+    states = [torch.cuda.get_rng_state(device) for device in devices]
+    try:
+        yield
+    finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
+        for device, state in zip(devices, states, strict=True):
+            if not torch.equal(torch.cuda.get_rng_state(device), state):
+                torch.cuda.set_rng_state(state, device)
 
 
 class _Nothing:

@@ -178,3 +178,21 @@ def test_a_forward_that_changes_everything_changes_nothing_whatever_cannot_be_co
     assert "log" not in vars(module)
     module.log("after")
     assert module.logged == ("after",)
+
+
+@pytest.mark.parametrize("draws", [0, 1])
+def test_a_device_s_generator_is_set_only_where_a_look_drew_from_it(draws, monkeypatch):
+    # To set it is no trifle: cuDNN then draws the dropout of recurrent layers anew.
+    generator, set_states = torch.Generator().manual_seed(3), []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: generator.get_state())
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: set_states.append((state, device))
+    )
+    before = generator.get_state()
+    with isolated(nn.Linear(2, 2)):
+        torch.rand(draws, generator=generator)
+    assert [device for _, device in set_states] == [0] * draws
+    assert all(torch.equal(state, before) for state, _ in set_states)
