@@ -14,12 +14,10 @@ from typing import Any
 
 from lightning_invert.tables.cells import CONVENTIONS, MISSING, Convention, conventions_of
 from lightning_invert.tables.format import FormatError, TableFormat
-from lightning_invert.tables.rows import Line, Row, is_comment, split_rows
+from lightning_invert.tables.rows import Line, Row, is_comment, open_bytes, read_lines, split_rows
+from lightning_invert.tables.units import find_units, split_unit
 
-__all__ = ["COMMENT", "Layout", "find_layout", "split_unit"]
-
-UNIT = re.compile(r"^(.*\S)\s*\[\s*([^\[\]]*[^\[\]\d\s][^\[\]]*)\]$")
-"""A name with its unit. ``x[0]`` is a name with an index."""
+__all__ = ["COMMENT", "Layout", "find_layout"]
 
 SEPARATORS, FLAGS = ",;\t| ", ("true", "false", "inf", "-inf", "nan")
 
@@ -83,28 +81,19 @@ class Layout:
         return "; ".join(filter(None, [*parts, "without its comments" * self.comments]))
 
 
-def split_unit(name: str) -> tuple[str, str]:
-    """Split ``flow [t/h]`` into name and unit, which is empty if there is none.
-
-    Example:
-        >>> split_unit("flow [t/h]"), split_unit("F(x)"), split_unit("x[0]")
-        (('flow', 't/h'), ('F(x)', ''), ('x[0]', ''))
-    """
-    match = UNIT.match(name.strip())
-    return (match[1], match[2].strip()) if match else (name.strip(), "")
-
-
 def find_layout(
     file: Path,
-    lines: Iterator[Line],
+    text: Path,
     columns: Sequence[str] | None,
     form: TableFormat,
     encoding: str,
 ) -> Layout:
     """Look at the first lines of a file; a FormatError says all that is in doubt.
 
-    ``columns`` are those that will be read: only in them a doubt matters.
+    ``text`` is the file in UTF-8, and ``columns`` are those that will be read: only in them a doubt
+    matters.
     """
+    lines = read_lines(text, "utf-8", file)
     sample = list(_first_lines(lines))
     below, separator = _without_separator_line(sample[form.skip_rows or 0 :])
     if not any(line.text.strip() for line in below):
@@ -130,7 +119,7 @@ def find_layout(
         convention=CONVENTIONS[0],
         encoding=encoding,
         names=tuple(names),
-        units=_units(names, rows[:text_rows]),
+        units=find_units(names, [row.cells for row in rows[:text_rows]]),
         header_end=rows[text_rows - 1].end if text_rows else header.end,
         skipped=header.begin - 1 if form.skip_rows is None else 0,
         text_rows=text_rows,
@@ -143,7 +132,9 @@ def find_layout(
             if cell.rstrip().endswith("%") and conventions_of(cell.strip())
         ),
     )
-    convention = _find_convention(file, layout, sample, lines, columns, form)
+    convention = _find_convention(
+        file, layout, sample, _telling(text, sample, lines), columns, form
+    )
     return replace(layout, convention=convention)
 
 
@@ -154,6 +145,15 @@ def _first_lines(lines: Iterator[Line]) -> Iterator[Line]:
         size += len(line.text)
         if line.number >= LINES_SEEN or (line.number >= FEW_LINES and size > CHARACTERS_SEEN):
             return
+
+
+def _telling(text: Path, sample: Sequence[Line], rest: Iterator[Line]) -> Iterator[Line]:
+    """Yield the lines after the first ones, unless no point and no comma is in them."""
+    with open_bytes(text) as stream:
+        stream.read(sum(len(line.text.encode()) for line in sample))
+        blocks = iter(lambda: stream.read(CHARACTERS_SEEN), b"")
+        tells = any(b"." in block or b"," in block for block in blocks)
+    yield from rest if tells else ()
 
 
 def _without_separator_line(lines: list[Line]) -> tuple[list[Line], str | None]:
@@ -298,14 +298,6 @@ def _count_text_rows(rows: Sequence[Row], length: int) -> int:
         if not words or any(map(_is_number, cells)):
             return index
     return 0 if len(rows) <= MAX_TEXT_ROWS else MAX_TEXT_ROWS
-
-
-def _units(names: Sequence[str], text: Sequence[Row]) -> tuple[str, ...]:
-    """Return the unit of each column: of its name, or else of the last row of text."""
-    cells = text[-1].cells if text else []
-    below = [cell.strip().strip("[]()").strip() for cell in cells] + [""] * len(names)
-    below = ["" if unit in ("-", "\u2013") else unit for unit in below]
-    return tuple(split_unit(name)[1] or unit for name, unit in zip(names, below, strict=False))
 
 
 def _find_convention(

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from lightning_invert.arguments import describe_repetitions, suggest
 from lightning_invert.tables.cells import CONVENTIONS, CellParser, conventions_of
 from lightning_invert.tables.format import FormatError, TableFormat
-from lightning_invert.tables.layout import COMMENT, Layout, find_layout, split_unit
+from lightning_invert.tables.layout import COMMENT, Layout, find_layout
 from lightning_invert.tables.rows import Row, find_encoding, one_blank, open_bytes, read_lines
+from lightning_invert.tables.units import split_unit
 from lightning_invert.tables.workbook import read_sheet
 
 if TYPE_CHECKING:
@@ -104,9 +105,7 @@ class TableReader:
             self._copy([read_sheet(self.file)])
         elif codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
             self._copy(line.text for line in read_lines(self.file, encoding, self.file))
-        self._layout = layout = find_layout(
-            self.file, read_lines(self._text, "utf-8", self.file), columns, form, encoding
-        )
+        self._layout = layout = find_layout(self.file, self._text, columns, form, encoding)
         if layout.separator == " ":  # Polars takes each blank of a run for a separator
             self._copy(one_blank(line.text) for line in read_lines(self._text, "utf-8", self.file))
         self._names, self._units = list(layout.names), list(layout.units)
