@@ -43,5 +43,5 @@ def test_no_points_have_no_quantile():
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 101])
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.999])
 def test_a_quantile_of_students_t_is_scipys(share, freedom):
-    expected = stats.t.ppf(share, freedom)
-    assert student_quantile(share, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    expected = stats.t.ppf(share, freedom)  # of the oldest SciPy, right to 5e-9
+    assert student_quantile(share, freedom) == pytest.approx(expected, rel=1e-8, abs=1e-9)
