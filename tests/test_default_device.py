@@ -9,6 +9,7 @@ from torch import nn
 
 from lightning_invert import Interval, Near, analyze, batched_jacobian, solve
 from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
+from lightning_invert.datamodules.pair import PairDataset
 from lightning_invert.problems import KNOWN
 from lightning_invert.watch.watcher import Watcher
 from tests.callbacks.fits import pair
@@ -95,3 +96,11 @@ def test_data_modules_hold_the_same_rows(tmp_path, kind):
     with on_another_device():
         found = rows()
     assert all(map(torch.equal, found, expected))
+
+
+def test_batches_are_fetched_where_the_data_are():
+    data = PairDataset(X, X[:, :2])
+    with on_another_device():
+        x, y = data.__getitems__([3, 1])
+    assert torch.equal(x, X[[3, 1]])
+    assert torch.equal(y, X[[3, 1], :2])

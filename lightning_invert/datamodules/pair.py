@@ -45,7 +45,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return a collated batch; torch's loader calls this with all indices of a batch."""
-        chosen = torch.as_tensor(indices)
+        chosen = torch.as_tensor(indices, device=self.inputs.device)
         return self.inputs[chosen], self.outputs[chosen]
 
 
