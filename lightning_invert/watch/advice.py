@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-import pprint
 import textwrap
 from collections.abc import Callable
 from itertools import islice
@@ -25,6 +25,9 @@ MAX_CHILDREN = 4
 
 MAX_COLUMNS, MAX_PARTS, MAX_OTHERS = 120, 12, 6
 """Of a message: nobody reads more. It has at most 40 lines."""
+
+MAX_COPIED = 240
+"""Columns of an entry that is copied, not read: it is one line."""
 
 
 def advise(root: nn.Module, batch: Any, why: str, *, speaker: str, watch: Watch | None) -> str:
@@ -107,20 +110,33 @@ def _path_of(function: Callable[..., Any], root: nn.Module) -> str | None:
 def _lines_of(found: Found, name: str, before: str = "", after: str = "") -> list[str]:
     """Show an entry as it is to be copied, and what else its function returns."""
     lines = ["This works, as was tried with rows of this batch:"]
-    whole = f"  {before}maps={ ({name: found.entry})!r}{after}"
-    if len(whole) <= MAX_COLUMNS:
-        lines.append(whole)
-    else:
-        lines.append(f"  {before}maps={{{name!r}: {{")
-        for key, value in found.entry.items():
-            text = pprint.pformat(value, width=MAX_COLUMNS - 24, compact=True, sort_dicts=False)
-            lines += textwrap.indent(f"{key!r}: {text},", " " * 6).splitlines()
-        lines.append(f"  }}}}{after}")
-    if found.others:
-        others = ", ".join(str(list(path)) for path in found.others[:MAX_OTHERS])
-        more = f" and {len(found.others) - MAX_OTHERS} more" * (len(found.others) > MAX_OTHERS)
-        lines += _prose(f"It also returns {others}{more}: each may be the 'output' instead.")
-    return lines
+    whole = f"{before}maps={ ({name: found.entry})!r}{after}"
+    wrapped = textwrap.wrap(
+        whole,
+        MAX_COLUMNS - 4,
+        break_long_words=False,
+        break_on_hyphens=False,
+        subsequent_indent="  ",
+    )
+    is_broken = not _is_python("\n".join(wrapped))  # at a blank in a key
+    shown = [whole] if len(whole) <= MAX_COPIED or is_broken else wrapped
+    return [*lines, *(f"  {line}" for line in shown), *_others(found)]
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
+
+
+def _others(found: Found) -> list[str]:
+    if not found.others:
+        return []
+    others = ", ".join(str(list(path)) for path in found.others[:MAX_OTHERS])
+    more = f" and {len(found.others) - MAX_OTHERS} more" * (len(found.others) > MAX_OTHERS)
+    return _prose(f"It also returns {others}{more}: each may be the 'output' instead.")
 
 
 def _method(root: nn.Module, batch: Any) -> list[str]:

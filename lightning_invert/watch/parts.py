@@ -189,7 +189,8 @@ def _fields(value: Any) -> dict[str, Any] | None:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return dict(zip(value._fields, value, strict=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+        names = [f.name for f in dataclasses.fields(value) if not f.name.startswith("_")]
+        return {name: getattr(value, name, None) for name in names}
     own = getattr(value, "__dict__", None)
     if own and not isinstance(value, Tensor | nn.Module | type) and not callable(value):
         stores = [part for part in own.values() if isinstance(part, dict)]

@@ -1,6 +1,5 @@
 """What is advised has been tried: in which order, how often, without a trace, and how it is told."""
 
-import itertools
 import warnings
 
 import pytest
@@ -8,9 +7,8 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, Independent, Normal
 
-from lightning_invert.watch import search
 from lightning_invert.watch.maps import MapError
-from lightning_invert.watch.search import MAX_TRIES, Search
+from lightning_invert.watch.search import Search
 from lightning_invert.watch.watcher import Watcher
 from tests.advice import copied
 from tests.identity import identity_of, state_of
@@ -202,6 +200,24 @@ def test_of_integers_their_embeddings_are_watched(module, batch, entry):
     assert advised(module, batch) == entry
 
 
+def test_an_entry_is_one_line_unless_it_is_very_long():
+    keys = [f"argument_{i}" for i in range(20)]
+    forward = {}
+    exec(f"def f(self, {', '.join(keys)}): return self.cat(argument_0, argument_1[:, :2])", forward)  # noqa: S102
+    module = of_method(forward["f"])
+    batch = dict.fromkeys(keys, X)
+    assert list(advised(module, batch)["context"]) == keys[1:]
+    assert len(message_of(module, batch).splitlines()) <= 40
+    blanks = {f"{'a key with many blanks ' * 9}{i}": X for i in range(3)}
+    assert len(advised(Net(lambda net, xs: net(sum(xs[k] for k in blanks))), blanks)["input"]) > 99
+    maps = [
+        line
+        for line in message_of(Net(lambda net, x: net(x["x"])), {"x": X, "c": C}).splitlines()
+        if "maps=" in line
+    ]
+    assert maps == ["  InvertibilityCallback(maps={'forward': {'input': 'x', 'within': []}})"]
+
+
 def test_further_outputs_are_told_in_a_line():
     module = Net(lambda net, x: {f"y{i}": net(x) for i in range(9)})
     assert "returns ['y1'], ['y2'], ['y3'], ['y4'], ['y5'], ['y6'] and 2 more" in message_of(
@@ -262,49 +278,6 @@ def test_what_is_tried_warns_of_nothing():
         under_way.read()
     assert [str(w.message)[:7] for w in caught[own:]].count("Watcher") == 1
     assert sum("a habit" in str(w.message) for w in caught) <= 4  # the look's own
-
-
-WIDE = {f"x{i}": X for i in range(50)}
-
-
-@pytest.fixture
-def tries(monkeypatch):
-    """A search whose watch records the entries, and raises an error."""
-
-    def of(error, batch=WIDE):
-        entries = []
-
-        def watch(maps, batch):
-            entries.append(maps["forward"])
-            raise error
-
-        found = Search(nn.Identity(), batch, watch).run([("", Net(fails))])
-        assert found is None
-        return entries
-
-    return of
-
-
-def test_the_tries_are_few(tries):
-    assert len(tries(RuntimeError("a pole"))) == MAX_TRIES
-
-
-def test_the_tries_end_with_their_time(tries, monkeypatch):
-    clock = itertools.count(0, search.MAX_SECONDS / 3)
-    monkeypatch.setattr(search.time, "monotonic", lambda: next(clock))
-    assert 1 <= len(tries(RuntimeError("a pole"))) <= 4
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no room"), MemoryError("no room")])
-def test_no_try_follows_where_memory_is_short(tries, error):
-    wrapped = MapError("forward", "forward", "no room")
-    wrapped.__cause__ = error
-    assert len(tries(wrapped)) == 1
-
-
-def test_an_interrupt_goes_on_its_way(tries):
-    with pytest.raises(KeyboardInterrupt):
-        tries(KeyboardInterrupt())
 
 
 class Secretive:
