@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lightning_invert.analysis.analyze import analyze
 from lightning_invert.cli.checkpoint import import_name, load_pair
 from lightning_invert.cli.options import ALLOW, Names, check_names, listed, option, run_command
+from lightning_invert.cli.tables import open_table
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.problems import KNOWN
@@ -220,9 +221,9 @@ def _points(options: AnalyzeOptions, task: _Task) -> Any:
     if ":" not in data or Path(data).exists():
         # A function without weights gets the dtype that its author would have used.
         has_weights = any(True for _ in task.watched.owner.parameters())
-        reader = TableReader(data, task.columns, options)
-        if reader.note:
-            print(f"{reader.note}.")
+        pair = task.pair
+        known = () if pair is None else (*(pair.inputs or ()), *(pair.outputs or ()))
+        reader = open_table(data, task.columns, options, known)
         return _Batches(reader, None if has_weights else torch.get_default_dtype())
     points = import_name(data)
     if isinstance(points, type) and issubclass(points, LightningDataModule):

@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_invert.cli.checkpoint import load_pair
 from lightning_invert.cli.options import listed, run_command
 from lightning_invert.cli.solve_options import SolveOptions, read_bounds, read_cost, read_fixed
+from lightning_invert.cli.tables import open_table
 from lightning_invert.cli.targets import TargetTable, read_targets
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
@@ -56,7 +57,7 @@ def solve_targets(options: SolveOptions) -> None:
     inputs, outputs = _variables(pair, "x"), _variables(pair, "y")
     names = [variable.name for variable in inputs]
     targets = read_targets(
-        TableReader(options.targets, form=options),
+        open_table(options.targets, None, options, (*inputs, *outputs)),
         names,
         [variable.name for variable in outputs],
         options.within,
@@ -67,7 +68,7 @@ def solve_targets(options: SolveOptions) -> None:
         bounds=bounds,
         num_starts=options.num_starts,
         fixed=read_fixed(options.fixed, targets, names),
-        cost=read_cost(options, names, len(targets.low)),
+        cost=read_cost(options, inputs, len(targets.low)),
         tolerance=options.tolerance,
         progress=options.progress,
     )

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import torch
 
 from lightning_invert.cli.options import ALLOW, Names, check_names, option
+from lightning_invert.cli.tables import open_table
 from lightning_invert.cli.targets import TargetTable, Within, read_columns
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first_index
-from lightning_invert.tables import TableFormat, TableReader
+from lightning_invert.tables import TableFormat
 from lightning_invert.variables import Bounds, Variable
 
 __all__ = ["SolveOptions", "read_bounds", "read_cost", "read_fixed"]
@@ -102,10 +103,11 @@ def read_fixed(
 
 
 def read_cost(
-    options: SolveOptions, inputs: Sequence[str], num_targets: int
+    options: SolveOptions, variables: Sequence[Variable], num_targets: int
 ) -> list[float] | Near | None:
     """Return the cost of the n inputs: prices, or the distance from a table of settings."""
     prices, near = options.cost, options.near
+    inputs = [variable.name for variable in variables]
     if prices is not None and near is not None:
         raise ValueError("Expected at most one of --cost and --near, but got both.")
     if prices is not None:
@@ -113,7 +115,7 @@ def read_cost(
         return [prices.get(name, 0.0) for name in inputs]
     if near is None:
         return None
-    reader = TableReader(near, inputs, options)
+    reader = open_table(near, inputs, options, variables)
     reference = torch.stack(list(read_columns(reader).values()), 1)
     if len(reference) not in (1, num_targets):
         raise ValueError(

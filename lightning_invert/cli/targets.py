@@ -87,8 +87,6 @@ def read_targets(
 
 def read_columns(reader: TableReader) -> dict[str, Tensor]:
     """Read whole columns of a table, (N,) each, float64, by names without units; NaN if empty."""
-    if reader.note:
-        print(f"{reader.note}.")
     numbers = torch.cat([piece.to_torch() for piece in reader.read()])
     short = [split_unit(name)[0] for name in reader.columns]
     names = short if len(set(short)) == len(short) else reader.columns

@@ -143,6 +143,32 @@ def test_solve_reads_targets_and_present_settings_and_writes_proposals(points, c
     assert found.equals(expected)
 
 
+def test_other_units_than_the_checkpoint_s_are_said(checkpoint, capsys):
+    Path("targets.csv").write_text("rate [kg/h],gas_low [K],gas_high\n8000,390,410\n")
+    Path("near.csv").write_text("wind,heat,load\nm³/h,degC,-\n1000,300,0.5\n")
+    given = ["--ckpt", checkpoint, "--targets", "targets.csv", "--figures", "false"]
+    main(["solve", *given, "--near", "near.csv"])
+    said = capsys.readouterr().out
+    assert (
+        "targets.csv has 'rate' in kg/h, and the checkpoint in t/d. Nothing is converted." in said
+    )
+    assert "near.csv has 'heat' in degC, and the checkpoint in K. Nothing is converted." in said
+    main(
+        [
+            "analyze",
+            "--ckpt",
+            checkpoint,
+            "--figures",
+            "false",
+            "--maps",
+            "forward",
+            "--data",
+            "near.csv",
+        ]
+    )
+    assert "near.csv has 'heat' in degC" in capsys.readouterr().out
+
+
 def test_solve_refuses_targets_that_can_be_read_twice(checkpoint):
     Path("targets.csv").write_text("rate;gas\n8.125;400\n9.250;400\n")
     given = ["--ckpt", checkpoint, "--targets", "targets.csv", "--figures", "false"]
