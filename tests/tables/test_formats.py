@@ -284,7 +284,7 @@ def written_tables(draw):
 
 @pytest.mark.parametrize("lines_seen", [4, 1000])
 @settings(
-    max_examples=400,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
