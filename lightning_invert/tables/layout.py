@@ -100,7 +100,7 @@ def find_layout(
         raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
     leading, body, comments = _without_comments(file, below)
     kept = [line for line in body if not (comments and line.text.startswith(COMMENT))]
-    separator = form.separator or separator or _find_separator(kept, columns)
+    separator = form.separator or separator or _find_separator(file, kept, columns)
     rows = _some_rows(kept, separator, file)
     header, rows = _find_header(rows, leading, separator, columns, form)
     names = [cell.strip() for cell in header.cells]
@@ -195,11 +195,13 @@ def _some_rows(lines: list[Line], separator: str, file: Path) -> list[Row]:
     return rows
 
 
-def _find_separator(lines: list[Line], columns: Sequence[str] | None) -> str:
+def _find_separator(file: Path, lines: list[Line], columns: Sequence[str] | None) -> str:
     """Return the separator that gives names and rows one length and the most numbers."""
     ranks: dict[str, tuple[bool, int, int]] = {}
     for separator in SEPARATORS:
-        if separator == " " and ranks:  # else it is in names and between thousands
+        is_blank = separator == " "
+        # A blank is in names and between thousands, too.
+        if is_blank and (ranks or file.name.lower().endswith((".csv", ".csv.gz"))):
             break
         try:
             rows = [row for row in split_rows(lines, separator) if not row.is_blank]
@@ -209,7 +211,8 @@ def _find_separator(lines: list[Line], columns: Sequence[str] | None) -> str:
         if length > 1 and _header_index(rows) is not None:
             numeric = len(_numeric_places(rows[1:], length))
             named = any(_holds(row, columns) for row in rows[:TITLES_SEEN])
-            ranks[separator] = named, numeric, numeric - length
+            if named or not is_blank:
+                ranks[separator] = named, numeric, numeric - length
     if ranks:
         return max(ranks, key=ranks.__getitem__)
     # One column, whose commas then are within its cells; or broken, which reading will tell.
@@ -256,6 +259,10 @@ def _header_index(rows: Sequence[Row]) -> int | None:
     return 0 if rows and len(rows[0].cells) == length else None
 
 
+def _is_all_numbers(row: Row) -> bool:
+    return all(map(_is_number, filter(str.strip, row.cells)))
+
+
 def _is_text(row: Row) -> bool:
     return not any(_is_number(cell) or cell.strip().lower() in MISSING for cell in row.cells)
 
@@ -275,12 +282,19 @@ def _find_header(
         index = next(named, None) if columns else None
         index = _header_index(rows) if index is None else index
     header = rows[index or 0]
-    if not index and leading and all(map(_is_number, filter(str.strip, header.cells))):
+    if not index and leading and not (columns and _holds(header, columns)):
         line = leading[-1]
-        text = Line(line.number, line.text.lstrip().lstrip("#").lstrip(" "))
-        (above,) = split_rows([text], separator)
-        if len(above.cells) == len(header.cells) and _is_text(above):
-            return above, rows
+        bare = Line(line.number, line.text.lstrip("#").lstrip(" "))
+        above = [*split_rows([bare], separator), *split_rows([line], separator)]
+        for row in above if columns else ():
+            if _holds(row, columns):
+                return row, rows
+        if (
+            len(above[0].cells) == len(header.cells)
+            and _is_text(above[0])
+            and _is_all_numbers(header)
+        ):
+            return above[0], rows
     return header, rows[(index or 0) + 1 :]
 
 

@@ -72,6 +72,7 @@ def same(found, expected):
         ("a,b,\n10.2,1\n3.5,2\n", ROWS, ""),
         ("# plant\n#\na,b\n10.2,1\n# stop, 7\n3.5,2\n", ROWS, "skip_rows 2; without its comments"),
         ("# a,b\n10.2,1\n3.5,2\n", ROWS, ""),
+        ("my value\n1 299\n2 500\n", [(1299,), (2500,)], "with thousands ' '"),
         ("a,b\n#N/A,1\n#REF!,1\n?,1\n.,1\n", NOTHING, ""),
         # numbers
         ("a,b\n\u221210.2,1\n\u20133.5,+2\n", [(-10.2, 1), (-3.5, 2)], ""),
@@ -120,7 +121,7 @@ def test_where_two_readings_give_two_numbers_both_are_told_to_copy(
     found = []
     for (condition, said), reading in zip(error.advice, readings, strict=True):
         assert f"{reading:g}" in condition
-        (values,) = (set(sum(rows_of(open_table(tmp_path, content, columns, **said)), ())),)
+        (values,) = (set(sum(rows_of(open_table(tmp_path, content, columns, **said), 1000), ())),)
         found.append(reading in values)
         for name, value in said.items():
             assert f"{name}={value!r}" in str(error)
@@ -163,8 +164,8 @@ def test_what_contradicts_the_first_lines_is_named_with_line_and_column(content,
 
 def test_integers_are_no_evidence_but_what_follows_them_is(tmp_path):
     content = "a;b\n" + "1;2\n" * 3000
-    assert rows_of(open_table(tmp_path, f"{content}1.299;0,5\n"))[-1] == (1299, 0.5)
-    assert rows_of(open_table(tmp_path, f"{content}1.299;0.5\n"))[-1] == (1.299, 0.5)
+    assert rows_of(open_table(tmp_path, f"{content}1.299;0,5\n"), 1000)[-1] == (1299, 0.5)
+    assert rows_of(open_table(tmp_path, f"{content}1.299;0.5\n"), 1000)[-1] == (1.299, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,18 @@ def test_units_are_in_names_or_in_a_row(content, units, tmp_path):
     found = open_table(tmp_path, content, [reader.columns[1], "flow"])
     assert rows_of(found) == [(2, 1)]
     assert list(found.units.values()) == [units[1], units[0]]
+
+
+def test_names_that_begin_like_a_comment_are_names(tmp_path):
+    for content in ("#id,a,b\nx,1,2\ny,3,4\n", "#id,a,b\n5,1,2\n6,3,4\n"):
+        assert rows_of(open_table(tmp_path, content, ["b", "a"])) == [(2, 1), (4, 3)]
+    assert rows_of(open_table(tmp_path, content, ["#id"])) == [(5,), (6,)]
+    assert rows_of(open_table(tmp_path, content)) == [(5, 1, 2), (6, 3, 4)]
+
+
+def test_blanks_are_no_separators_where_a_name_has_one(tmp_path):
+    content = "my value\n1 299\n2 500\n"
+    assert rows_of(open_table(tmp_path, content, ["my value"], "a.txt")) == [(1299,), (2500,)]
 
 
 def test_a_short_name_must_mean_one_column(tmp_path):
