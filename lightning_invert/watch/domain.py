@@ -63,7 +63,8 @@ def _find_outside(watched: WatchedMap, points: Points) -> list[int]:
     with evaluation_mode([watched.owner]), differentiable(points.inputs.device.type):
         # What works at none of these is no matter of single points.
         few = {0, len(points) // 2, len(points) - 1}
-        failing = [range(len(points))] if any(works(range(i, i + 1)) for i in few) else []
+        whole = range(len(points))
+        failing = [whole] if not works(whole) and any(works(range(i, i + 1)) for i in few) else []
         while failing:
             rows = failing.pop()
             if len(rows) == 1:

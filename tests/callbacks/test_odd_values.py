@@ -78,7 +78,7 @@ class Columns(torch.Tensor):
             return func(*args, **(kwargs or {}))
 
     def column(self, name):
-        return self.as_plain()[:, [self.names.index(name)]]
+        return self.as_plain()[:, [self.titles.index(name)]]
 
     def as_plain(self):
         return self.as_subclass(torch.Tensor)
@@ -86,7 +86,7 @@ class Columns(torch.Tensor):
 
 def columns(x):
     x = x.as_subclass(Columns)
-    x.names = ("a", "b", "c", "d", "e")
+    x.titles = ("a", "b", "c", "d", "e")
     return x
 
 
