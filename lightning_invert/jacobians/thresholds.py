@@ -32,7 +32,7 @@ MAX_LOG10_COND = 16.0
 """Cap of log10 of a condition number: 1 / eps of float64. It keeps monitored values finite."""
 
 MAX_NOISE = 4
-"""Rounding, in ε, that a rank allows for: a chain of products and activations adds up 1 to 3."""
+"""Rounding, in ε of a coarse dtype, that a rank allows for: products and activations add up 1 to 3."""
 
 BAND_NAMES = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
 
@@ -165,13 +165,15 @@ def condition_limit(dtype: torch.dtype, shape: tuple[int, int]) -> float:
     return 1.0 / (torch.finfo(dtype).eps * max(shape))
 
 
-def noise_level(limit: float, shape: tuple[int, int]) -> float:
-    r"""Return the share of :math:`\sigma_1` up to which a singular value is rounding alone, 4 ε.
+def noise_level(arithmetic: torch.dtype | None, shape: tuple[int, int]) -> float:
+    r"""Return the share of :math:`\sigma_1` up to which a singular value of (m, n) is rounding alone.
 
-    ``limit`` is the condition limit of a Jacobian (m, n), which bounds it: rounding errors of a wide one
-    hardly ever conspire as much as that.
+    It is 4 ε, and no more than the resolution limit, in what is coarser than float32. Float32 and
+    float64 count by the thresholds alone: in units of very different size their smallest singular
+    values are often exact.
     """
-    return min(1.0, MAX_NOISE / max(shape)) / limit
+    eps = 0.0 if arithmetic is None else torch.finfo(arithmetic).eps
+    return min(MAX_NOISE, max(shape)) * eps if eps > torch.finfo(torch.float32).eps else 0.0
 
 
 def _checked_bands(bands: Any) -> tuple[float, float]:

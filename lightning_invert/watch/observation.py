@@ -100,6 +100,7 @@ class Observation:
         condition_limit: float = float("inf"),
         input_names: Sequence[str] | None = None,
         output_names: Sequence[str] | None = None,
+        arithmetic: torch.dtype | None = None,
         findings: Iterable[Finding] = (),
         **attributes: Any,
     ) -> Self:
@@ -120,7 +121,7 @@ class Observation:
         by_key = {finding.key: finding for finding in findings}
         shape = shape or (k, k)
         condition = thresholds.condition(sigma)
-        rank = thresholds.rank(sigma, noise_level(condition_limit, shape))
+        rank = thresholds.rank(sigma, noise_level(arithmetic, shape))
         if "probes" in by_key:  # the Jacobian was not formed: neither is known
             condition, rank = torch.full_like(condition, torch.nan), torch.zeros_like(rank)
         observation = cls(
@@ -135,6 +136,7 @@ class Observation:
             scalars={},
             thresholds=thresholds,
             condition_limit=condition_limit,
+            arithmetic=arithmetic,
             findings=by_key,
             input_names=_names("input", input_names, inputs[:1].flatten(1).shape[1]),
             output_names=_names("output", output_names, outputs.shape[1]),

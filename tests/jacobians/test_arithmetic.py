@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert import analyze
+from lightning_invert import Thresholds, analyze
 from lightning_invert.jacobians.arithmetic import coarsest_dtype
 
 BF16, HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float16, torch.float32, torch.float64
@@ -131,11 +131,37 @@ class Path(nn.Module):
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_rounding_is_no_rank_in_any_units(scale):
+def test_coarse_rounding_is_no_rank_in_any_units(scale):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2), nn.Linear(2, 4))
-    observation = analyze(lambda x: scale * net(x), X)
+    observation = analyze(lambda x: scale * in_region(net, x).float(), X)
     assert (observation.rank == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sigma", "thresholds"),
+    [
+        (SINGLE, [1.0, 1e-3, 2e-5, 9e-6], {}),
+        (SINGLE, [10.0, 1e-5], {"rank_atol": 1e-6}),  # κ = 1e6
+        (SINGLE, [1e4, 1.0, 1e-3, 1e-4], {}),  # units of very different size: κ = 1e8
+        (SINGLE, [3e6, 2e-5], {}),
+        (DOUBLE, [1.0, 1e-14], {"rank_atol": 1e-15, "singular_floor": 1e-15}),  # κ = 1e14
+        (DOUBLE, [1e9, 1e-3, 1.1e-5, 1e-13], {}),
+        (DOUBLE, [1e9, 1e-8], {"rank_atol": 1e-9}),
+        (DOUBLE, [1.0, 1e-3, 1e-6], {"rank_rtol": 1e-2}),
+        (BF16, [1.0, 0.04], {}),  # above 4 ε
+    ],
+)
+def test_the_thresholds_alone_decide_on_what_is_resolved(dtype, sigma, thresholds):
+    scales = torch.tensor(sigma, dtype=dtype)
+    x, thresholds = torch.ones(8, len(sigma), dtype=dtype), Thresholds(**thresholds)
+    observation = analyze(lambda x: x * scales, x, thresholds=thresholds, scale="physical")
+    exact = scales.double().numpy()
+    limit = max(thresholds.rank_atol, thresholds.rank_rtol * exact[0])
+    assert (observation.rank == int((exact > limit).sum())).all()
+    smallest = exact[-1]
+    kappa = exact[0] / smallest if smallest >= thresholds.singular_floor else float("inf")
+    assert observation.condition.numpy() == pytest.approx(kappa, rel=1e-9)
 
 
 def test_what_computes_in_float64_whatever_surrounds_it_is_resolved_as_such():
