@@ -79,7 +79,9 @@ def _content_of_tensor(value):
         grad = value.grad if value.is_leaf else None
         numbers = bytes(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
         grad = None if grad is None else (id(grad), content_of(grad))
-        return *kind, value.data_ptr(), id(value.grad_fn), numbers, grad
+        node = value.grad_fn  # older torch wraps it anew each time it is asked
+        node = node and (node.name(), getattr(node, "_sequence_nr", int)())
+        return *kind, value.data_ptr(), node, numbers, grad
 
 
 def everything_of(module: nn.Module, depth=0) -> dict:
