@@ -3,6 +3,7 @@
 # make quick  lint, types, doctests and the tests that are not slow: what one runs all day
 # make test   lint, types, doctests and all tests: what CI runs
 # make test-lowest   the tests with the oldest versions and the oldest Python that pyproject.toml admits
+# make test-projects  real packages, each in an environment of its own: are their fits their own, and the numbers right
 PYTHON ?= python3
 PYTHON_LOWEST ?= $(shell for python in python3.10 ~/.pyenv/versions/3.10.*/bin/python $(PYTHON); do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 LOWEST := .venv-lowest
 
-.PHONY: install demo page quick test test-lowest lowest-versions lint types format clean
+.PHONY: install demo page quick test test-lowest test-projects lowest-versions lint types format clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +43,10 @@ test: lint types
 test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist worksteal -W ignore::DeprecationWarning -W ignore::FutureWarning \
 		-k "not test_benchmarks and not the_demo_runs"
+
+# Some GB of downloads and ten minutes; docs/tried.md shows what the latest run saw.
+test-projects: install $(LOWEST)/bin/uv
+	PATH=$(abspath $(LOWEST)/bin):$$PATH $(BIN)/python -m tests.real && $(BIN)/python -m docs.tried
 
 $(LOWEST)/.installed: $(LOWEST)/bin/uv pyproject.toml constraints-lowest.txt
 	$< pip install --quiet --python $(LOWEST) --constraint constraints-lowest.txt --editable ".[dev]"

@@ -1,8 +1,11 @@
 """The table of what the callback was tried with: ``python -m docs.tried`` writes docs/tried.md."""
 
+import json
+from importlib import import_module
 from pathlib import Path
 
 from tests.callbacks.trainer_options import OPTIONS
+from tests.real import NAMES, SEEN
 from tests.third_party import PROJECTS
 from tests.third_party.advised import ADVISED
 
@@ -13,7 +16,17 @@ HEAD = """\
 
 Made by the tests (`python -m docs.tried`), which try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`. *By itself*: what `InvertibilityCallback()` does without being told anything: it watches `forward` at the first part of the batch, or says once what the batch holds and what to write. That is shown: each such entry of `maps` was copied from the message, and watched. Where no entry works, the message says why and shows the two lines of a method. *Maps*: with what it watches more, or at all. In each case a fit with the callback ends like one without, to the bit: weights, buffers, the project's own metrics, random streams.
 
-The projects are miniatures: their batches, the signatures of their `forward` and what it returns are those of the originals, their sizes are not.
+## Real packages
+
+`make test-projects` installs each in an environment of its own and trains it as its users do. The fit alone, watched without arguments, watched by the advice and watched by the maps below ends with the same weights, metrics and random streams; the singular values at two points are those of autograd's own Jacobian, up to the error in the last column (of the largest).
+
+| package | trained | by itself | maps | n → m | error |
+|---|---|---|---|---|---|
+{real}
+
+## Miniatures
+
+These projects are miniatures: their batches, the signatures of their `forward` and what it returns are those of the originals, their sizes are not.
 
 | project | after | by itself | maps | n → m |
 |---|---|---|---|---|
@@ -62,6 +75,16 @@ def row(project):
     return f"| {project.name} | {source} | {by_itself} | {maps.replace('|', '/')} | {shape} |"
 
 
+def real_row(name, seen):
+    project = import_module(f"tests.real.{name}")
+    maps = "<br>".join(f"{key}: {entry_text(entry)}" for key, entry in project.MAPS.items())
+    n, m = seen["shape"]
+    return (
+        f"| {project.REQUIREMENTS[0]} | {project.TRAINED} | {seen['alone']} | {maps} | {n} → {m} | "
+        f"{seen['error']} |"
+    )
+
+
 def option_text(value):
     if isinstance(value, list):
         return [kind.__name__ for kind in value]
@@ -78,7 +101,13 @@ def option(options):
 
 def table():
     rows = "\n".join(row(project) for project in PROJECTS)
-    return f"{HEAD}{rows}\n{TRAINER}" + "\n".join(map(option, OPTIONS)) + f"\n{ELSEWHERE}"
+    seen = json.loads(SEEN.read_text(encoding="utf-8"))
+    real = "\n".join(real_row(name, seen[name]) for name in NAMES)
+    return (
+        f"{HEAD.format(real=real)}{rows}\n{TRAINER}"
+        + "\n".join(map(option, OPTIONS))
+        + f"\n{ELSEWHERE}"
+    )
 
 
 if __name__ == "__main__":
