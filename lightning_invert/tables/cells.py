@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["CONVENTIONS", "MISSING", "CellParser", "Convention", "conventions_of"]
+__all__ = ["CONVENTIONS", "FLAGS", "MISSING", "CellParser", "Convention", "conventions_of"]
 
 MISSING = frozenset(
     ["na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>", "nan", "null", "none", "nil", "nul", "-", "--", "---", "?", ".", "#div/0!", "#ref!", "#value!", "#num!", "#name?", "#null!", "#wert!", "#bezug!", "#zahl!", "#nv", "−", "–", "—", "bad", "missing", "invalid", "offline", "off-line", "error", "failed", "shutdown"]
@@ -23,6 +23,12 @@ MISSING = frozenset(
     "unit down", "arc off-line", "k. a.", "k.a.",
 }  # fmt: skip
 """Words for a missing value, in lower case: of spreadsheets, R, pandas and plant historians."""
+
+FLAGS = {
+    **dict.fromkeys(["true", "wahr", "vrai", "vero", "verdadero", "verdadeiro", "prawda"], 1.0),
+    **dict.fromkeys(["false", "falsch", "faux", "falso", "fałsz"], 0.0),
+}
+"""Truth in lower case, as spreadsheets write it."""
 
 MINUS = "\u2212\u2013"
 """Signs that only ever stand for a minus: U+2212, and the dash that spreadsheets make of it."""
@@ -119,9 +125,7 @@ class CellParser:
             odd = cells.filter(wrong)
             words = odd.str.to_lowercase().str.replace_all(r"\s+", " ")
             minus = self._cast(odd.str.replace(f"^[{MINUS}]", "-"), percent)
-            flags = words.replace_strict(
-                {"true": 1.0, "false": 0.0}, default=None, return_dtype=polars.Float64
-            )
+            flags = words.replace_strict(FLAGS, default=None, return_dtype=polars.Float64)
             values = minus.zip_with(minus.is_not_null(), flags)
             places = wrong.arg_true()
             numbers = numbers.scatter(places, values)

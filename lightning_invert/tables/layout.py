@@ -12,14 +12,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lightning_invert.tables.cells import CONVENTIONS, MISSING, Convention, conventions_of
+from lightning_invert.tables.cells import CONVENTIONS, FLAGS, MISSING, Convention, conventions_of
 from lightning_invert.tables.format import FormatError, TableFormat
 from lightning_invert.tables.rows import Line, Row, is_comment, open_bytes, read_lines, split_rows
 from lightning_invert.tables.units import find_units, split_unit
 
 __all__ = ["COMMENT", "Layout", "find_layout"]
 
-SEPARATORS, FLAGS = ",;\t| ", ("true", "false", "inf", "-inf", "nan")
+SEPARATORS, INFINITIES = ",;\t| ", ("inf", "-inf", "nan")
 
 LINES_SEEN, FEW_LINES, CHARACTERS_SEEN = 1000, 20, 2**20
 """At the top of a file; of long lines fewer."""
@@ -27,7 +27,7 @@ LINES_SEEN, FEW_LINES, CHARACTERS_SEEN = 1000, 20, 2**20
 COMMENT = "# "
 """At the beginning of a line among the rows; above them, any # will do."""
 
-LIKE_A_TIME = re.compile(r"^\s*\d\d?\.\d\d\s*$")
+LIKE_A_TIME = re.compile(r"^\s*\d\d\.[0-5]\d\s*$")
 """14.30, 31.12: no evidence for a decimal point, in a column that is not read."""
 
 TITLES_SEEN, MAX_TEXT_ROWS = 50, 3
@@ -101,7 +101,7 @@ def find_layout(
     leading, body, comments = _without_comments(file, below)
     kept = [line for line in body if not (comments and line.text.startswith(COMMENT))]
     separator = form.separator or separator or _find_separator(file, kept, columns)
-    rows = _some_rows(kept, separator, file)
+    rows = _some_rows(kept, separator)
     header, rows = _find_header(rows, leading, separator, columns, form)
     names = [cell.strip() for cell in header.cells]
     if columns is None and all(map(_is_number, names)) and not all(map(str.isdigit, names)):
@@ -183,15 +183,15 @@ def _without_comments(file: Path, lines: list[Line]) -> tuple[list[Line], list[L
     return leading, lines[lines.index(body[0]) :], bool(later)
 
 
-def _some_rows(lines: list[Line], separator: str, file: Path) -> list[Row]:
+def _some_rows(lines: list[Line], separator: str) -> list[Row]:
     """Return the rows that the lines hold; the last one may be cut, and is left out."""
     rows = []
     try:
         for row in split_rows(lines, separator):
             rows.append(row)  # noqa: PERF402  # what came before an error counts
-    except csv.Error as error:
+    except csv.Error:
         if not rows:
-            raise ValueError(f"Expected {str(file)!r} to hold a table, but {error}.") from error
+            raise
     return rows
 
 
@@ -216,8 +216,10 @@ def _find_separator(file: Path, lines: list[Line], columns: Sequence[str] | None
     if ranks:
         return max(ranks, key=ranks.__getitem__)
     # One column, whose commas then are within its cells; or broken, which reading will tell.
-    lone = not any(mark in lines[0].text for mark in ",;\t|")
-    return ";" if lone and any("," in line.text for line in lines) else ","
+    mark = max(",;\t|", key=lines[0].text.count)
+    if mark in lines[0].text:
+        return mark
+    return ";" if any("," in line.text for line in lines) else ","
 
 
 def _usual_length(rows: Sequence[Row]) -> int:
@@ -244,7 +246,7 @@ def _numeric_places(rows: Sequence[Row], length: int) -> list[int]:
 
 def _is_number(cell: str) -> bool:
     cell = cell.strip()
-    return bool(conventions_of(cell)) or cell.lower() in FLAGS
+    return bool(conventions_of(cell)) or cell.lower() in (*FLAGS, *INFINITIES)
 
 
 def _header_index(rows: Sequence[Row]) -> int | None:

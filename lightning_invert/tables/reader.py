@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 import shutil
 import tempfile
 import weakref
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_invert.arguments import describe_repetitions, suggest
-from lightning_invert.tables.cells import CONVENTIONS, CellParser, conventions_of
+from lightning_invert.tables.cells import CONVENTIONS, MISSING, CellParser, conventions_of
 from lightning_invert.tables.format import FormatError, TableFormat
 from lightning_invert.tables.layout import COMMENT, Layout, find_layout
 from lightning_invert.tables.rows import Row, find_encoding, one_blank, open_bytes, read_lines
@@ -40,6 +41,9 @@ MAX_UNCHECKED = 2**26
 
 BLOCK = 2**24
 """Bytes that are searched at a time."""
+
+MAX_TOTALS = 5
+"""Rows at the end that may hold a total, a mean, a deviation."""
 
 MAX_ADVISED = 5
 """Words that an error advises to call missing."""
@@ -194,8 +198,9 @@ class TableReader:
         assert self._layout is not None
         parser = CellParser.of(self._layout.convention, self.form.missing_values)
         wrong = _WrongCells()
-        begin = 0
+        begin, last = 0, None
         for text in self._read_cells(rows_at_once):
+            last = text["0"]
             numbers = []
             for name, place in zip(self.columns, self.places, strict=True):
                 cells = text[str(place)].str.strip_chars()
@@ -208,6 +213,28 @@ class TableReader:
                 yield polars.DataFrame(numbers)
         if wrong.counts:
             raise wrong.error(self, self._layout)
+        if last is not None and 0 not in self.places:
+            self._check_end(last, begin)
+
+    def _check_end(self, cells: polars.Series, rows: int) -> None:
+        """Raise an error if words end a first column of numbers or times: a total is no row."""
+        text = cells.str.strip_chars()
+        filled = text.filter(text.fill_null("") != "")
+        other = ~filled.str.contains(r"^[+-]?\d")
+        count = int(other.sum())
+        at_end = 0 < count <= MAX_TOTALS and 2 * count <= len(filled) and other[-count:].all()
+        if (
+            at_end
+            and not filled[-count:].str.contains(r"\d").any()
+            and filled[-1].lower() not in MISSING
+        ):
+            place = rows - len(cells) + int((text == filled[-count]).arg_max() or 0)
+            raise ValueError(
+                f"Expected every row of {str(self.file)!r} to hold measurements, but "
+                f"{self.row_name(place)}, one of the last, begins with {filled[-count]!r} where those "
+                "above begin with a number or a time. If it is a total, delete it; if not, leave its "
+                "first cell empty."
+            )
 
     def _read_cells(self, rows_at_once: int) -> Iterator[polars.DataFrame]:
         """Yield the columns as text, each by the name of its place, and those at the end of rows."""
@@ -234,7 +261,7 @@ class TableReader:
             glob=False,
         )
         ends = [str(place) for place in range(length - 1, length + layout.spare)]
-        selected = table.select(*{*map(str, self.places), *ends})
+        selected = table.select(*{"0", *map(str, self.places), *ends})
         lengths_checked = False
         try:
             for piece in selected.collect_batches(chunk_size=rows_at_once):
@@ -245,8 +272,10 @@ class TableReader:
                     self._check_rows(layout)
                     lengths_checked = True
                 yield piece
-        except PolarsError:
+        except PolarsError as error:
             self._check_rows(layout)
+            if "malformed" in str(error):
+                raise csv.Error("a cell that is not in quotes has a quote") from error
             raise
 
     def _check_rows(self, layout: Layout) -> None:
@@ -303,7 +332,8 @@ class _WrongCells:
             same = [c for c in possible if c.decimal == layout.convention.decimal]
             other = (same or possible)[0]
             advice.append(("If all numbers are written so, write", known | other._asdict()))
-        if set(lines) == {0} and max(self.counts.values()) == 1:
+        words_first = not any(re.match(r"\W*\d", cell) for _, cell in self.first.values())
+        if set(lines) == {0} and max(self.counts.values()) == 1 and words_first:
             said = known | {"units_row": layout.text_rows + 1}
             advice.append((f"If {lines[0]} holds units, write", said))
         if words and len(words) <= MAX_ADVISED:

@@ -78,6 +78,7 @@ def same(found, expected):
         ("a,b\n\u221210.2,1\n\u20133.5,+2\n", [(-10.2, 1), (-3.5, 2)], ""),
         ("a,b\n10.2 %,1\n3.5\xa0%,2\n", ROWS, "'a' in per cent"),
         ("a;b\n10,2%;1\nn/a;2\n", [(10.2, 1), (NAN, 2)], "; 'a' in per cent"),
+        ("a;b\nWAHR;1,5\nfalsch;2,5\nVRAI;3,5\n", [(1, 1.5), (0, 2.5), (1, 3.5)], "decimal ','"),
         # words for missing
         ("a,b\nNA,1\nN/A,1\nn/a,1\nn.a.,1\n", NOTHING, ""),
         ("a,b\n#N/A,1\n#DIV/0!,1\n#WERT!,1\n#NV,1\n", NOTHING, ""),
@@ -109,6 +110,7 @@ def test_a_table_is_read_as_it_is_meant_and_this_is_said(content, expected, note
         ("a;b\n" + "1;2\n" * 3000 + "1.299;5\n", None, [1.299, 1299.0]),
         # A time of day is no evidence for a decimal point.
         ("time;a\n14.30;1.299\n14.45;2.345\n", ["a"], [1.299, 1299.0]),
+        ("r;s;a\n0.75;1,5;1.234\n0.85;2,5;2.345\n", ["a"], [1.234, 1234.0]),
         ("Größe;b\n1.299;5\n".encode("cp1252"), None, [1.299, 1299.0]),
     ],
 )
@@ -154,12 +156,34 @@ LATER = "1;0,2\n" * 1500
         ("a,b\n" + "1%,2\n" * 1500 + "0.5,2\n", r"'a' \(1, .* line 1502: '0.5'\).* per cent sign"),
         ("a;b\n1;2\n0,5;0.5\n", "none: "),
         ("a,b,c\n°C,1,2\n5,6,7\n", "If line 2 holds units, write `units_row=1`"),
+        ('a,b\n"1,23,45,678.25",0.5\n', r"line 2: '1,23,45,678\.25'\)\.$"),
+        ("a,b\n1.5D+03,2\n3,4\n", r"line 2: '1\.5D\+03'\)\.$"),
         ("a,b\n1,2\n#3,4\n5,6\n", "line 3 begins with '#3,4'"),
     ],
 )  # fmt: skip
 def test_what_contradicts_the_first_lines_is_named_with_line_and_column(content, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         rows_of(open_table(tmp_path, content), 1000)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("day;a\n01.02.2024;3,5\n02.02.2024;4,5\nTotal;8\n\n", "line 4"),
+        ("t,a\n1,2\n2,4\nMean,3\nStd,1.4\n", "line 4"),
+        ("t,a\n" + "".join(f"10:{i},{i}\n" for i in range(10, 40)) + "Summe:,735\n,\n", "line 32"),
+    ],
+)
+def test_a_total_at_the_end_is_no_row(content, line, tmp_path):
+    with pytest.raises(ValueError, match=f"{line}, one of the last, begins with '[TMS]"):
+        rows_of(open_table(tmp_path, content, ["a"]), 1000)
+
+
+@pytest.mark.parametrize("last", ["5", "", "NA", "CTRL 7"])
+@pytest.mark.parametrize("label", ["S{}", "{}", "run"])
+def test_labels_of_rows_are_no_totals(label, last, tmp_path):
+    content = "".join(f"{label.format(i)},{i}\n" for i in range(9))
+    assert len(rows_of(open_table(tmp_path, f"t,a\n{content}{last},9\n", ["a"]), 1000)) == 10
 
 
 def test_integers_are_no_evidence_but_what_follows_them_is(tmp_path):

@@ -184,7 +184,7 @@ UTF8, QUOTE = "in UTF-8, but line {} has the byte {}", "but line {} cannot be sp
         (b"a,b\r1,2\r3,4\r", QUOTE.format(1)),
         (b'a,b\n1,2\n"3"4,5\n', QUOTE.format(3)),
         (b'a,b\n1,2\n3,"4\n5,6\n', QUOTE.format(3)),
-        (b'a,note\n1,5" pipe\n2,6" pipe\n', "cannot be read"),
+        (b'a,note\n1,5" pipe\n2,6" pipe\n', "not in quotes has a quote. Write"),
         (b"", "but the file is empty"),
         (b"\n\n", "but the file is empty"),
     ],
