@@ -43,10 +43,10 @@ Function = Callable[[Tensor], Tensor] | nn.Module
 
 @making_tensors_on_cpu()
 def analyze(
-    function: Function | WatchedMap,
+    function: Function | WatchedMap | Mapping[str, Any],
     points: Any,
     *,
-    name: str = "map",
+    name: str | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     scale: Literal["standardized", "physical"] | None = None,
@@ -76,11 +76,14 @@ def analyze(
 
     Args:
         function: Maps (N, \*) to (N, \*), each row by itself. A module is evaluated in evaluation
-            mode and on its own device; afterwards it is as it was.
+            mode and on its own device; afterwards it is as it was. Of a module that names its maps
+            (``invertibility_maps()``, as a pair does), one of these is analysed, with its names and
+            its standard units; such an entry may also be given by itself.
         points: Shape (N, \*): a tensor, an array, or an iterable of batches, such as a
             ``DataLoader``. Of a batch with several parts the first is taken, or what a
             ``WatchedMap`` selects.
-        name: Of the map, in the report and in file names.
+        name: Of the map, in the report and in file names. Of a module that names its maps it says
+            which one is meant; by default the first, which of a pair is ``"forward"``.
         input_names: Names of the n inputs; by default x0, x1, ...
         output_names: Names of the m outputs; by default y0, y1, ...
         scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the map's
@@ -113,7 +116,8 @@ def analyze(
         >>> observation.scalars["full_rank_fraction"], round(observation.condition.max().item())
         (1.0, 100)
     """
-    check_text("name", name)
+    if name is not None:
+        check_text("name", name)
     check_choice("scale", scale, (None, *get_args(Scale)))
     check_choice("precision", precision, get_args(Precision))
     check_flag("directions", directions)
@@ -172,7 +176,7 @@ def _pool(
 
 def _as_map(
     function: Any,
-    name: str,
+    name: str | None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     argument: str = "function",
@@ -181,10 +185,19 @@ def _as_map(
     columns: dict[str, Any] = {key: value for key, value in names.items() if value is not None}
     if isinstance(function, WatchedMap):
         return replace(function, **columns)
-    if not callable(function):
+    if not callable(function) and not isinstance(function, Mapping):
         raise TypeError(expected_but_got(argument, "a module or a function", function))
+    if callable(getattr(function, "invertibility_maps", None)):
+        maps = {watched.name: watched for watched in resolve_maps(None, function)}
+        if name is not None and name not in maps:
+            raise ValueError(
+                f"Expected argument `name` to be one of the maps of {type(function).__name__}, "
+                f"{list(maps)}, but got {name!r}."
+            )
+        return replace(maps[name or next(iter(maps))], **columns)
+    entry = dict(function) if isinstance(function, Mapping) else {"module": function}
     root = function if isinstance(function, nn.Module) else nn.Module()
-    (watched,) = resolve_maps({name: {"module": function, **columns}}, root)
+    (watched,) = resolve_maps({name or "map": {**entry, **columns}}, root)
     return watched
 
 
@@ -192,12 +205,19 @@ def _asking(watched: WatchedMap, truth: Any, runs: Sequence[Any], directions: bo
     """Return the map with what is asked of it; a ``WatchedMap`` is asked something already."""
     if truth is not None:
         ((name, function),) = truth.items() if isinstance(truth, Mapping) else [("truth", truth)]
-        true = replace(_as_map(function, name, argument="truth"), name=name)
+        true = replace(_same_map(function, watched.name, "truth"), name=name)
         watched = watched.asking(AgainstTruth(watched.name, true))
     if runs:
-        others = [_as_map(run, f"run {i}", argument="runs") for i, run in enumerate(runs, 1)]
+        others = [_same_map(run, watched.name, "runs") for run in runs]
+        others = [replace(run, name=f"run {i}") for i, run in enumerate(others, 1)]
         watched = watched.asking(OverRuns(tuple(others)))
     return watched.asking(DirectionQuestion()) if directions else watched
+
+
+def _same_map(function: Any, name: str, argument: str) -> WatchedMap:
+    """Return the map of that name of a truth or of another run, or what it consists of alone."""
+    own = getattr(function, "invertibility_maps", None)
+    return _as_map(function, name if callable(own) and name in own() else None, argument=argument)
 
 
 def _with_bar(source: PointSource, name: str) -> Iterator[Points]:

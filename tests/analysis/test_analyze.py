@@ -214,6 +214,51 @@ def test_names_the_argument_that_is_wrong(function, points, options, error, word
         analyze(function, points, **options)
 
 
+@pytest.fixture(scope="module")
+def pair():
+    torch.manual_seed(1)
+    pair = ForwardInverseModule(
+        nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)), nn.Linear(2, 3)
+    )
+    pair.pair.name_columns(["a [K]", "b", "c"], [Variable("d", unit="bar"), "e"])
+    x_std, y_std = torch.tensor([1e3, 1.0, 1e-3]), torch.tensor([50.0, 1e-2])
+    pair.pair.fit_scales(torch.zeros(3), x_std, torch.zeros(2), y_std)
+    return pair.eval()
+
+
+SETTINGS = torch.randn(30, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+SETTINGS *= torch.tensor([1e3, 1.0, 1e-3])
+
+
+@pytest.mark.parametrize("given", ["module", "its map", "entry"])
+def test_a_module_that_names_its_maps_is_analyzed_by_them(pair, given):
+    whole = {"module": pair, "its map": pair, "entry": pair.invertibility_maps()["forward"]}[given]
+    name = {"name": "forward"} if given == "its map" else {}
+    found = analyze(whole, SETTINGS, **name)
+    physical = jacobians_point_by_point(pair.forward, SETTINGS)
+    sigma = np.linalg.svd(
+        physical * np.array([1e3, 1.0, 1e-3]) / np.array([50.0, 1e-2])[:, None], compute_uv=False
+    )
+    np.testing.assert_allclose(found.singular_values, sigma, rtol=1e-5)
+    assert (found.scale, found.input_names) == ("standardized", ("a [K]", "b", "c"))
+    assert found.output_names == ("d [bar]", "e")
+    assert found.name == ("map" if given == "entry" else "forward")
+
+
+def test_of_a_module_with_several_maps_the_name_says_which(pair):
+    y = pair(SETTINGS)
+    assert analyze(pair, y, name="inverse").shape == (3, 2)
+    trip = analyze(pair, y, name="round_trip", truth={"other run": pair}, runs=[pair])
+    assert trip.findings["truth"].error.abs().max() < 1e-6
+    assert trip.findings["runs"].std.max() < 1e-6
+    assert trip.findings["round_trip"].value.shape == (30,)
+    with pytest.raises(
+        ValueError, match=r"`name` to be one of .*'round_trip'\], but got 'surrogate'"
+    ):
+        analyze(pair, y, name="surrogate")
+    assert analyze(pair, [(SETTINGS, y)], scale="physical").scale == "physical"
+
+
 A = np.random.default_rng(5).normal(size=(4, 7))
 
 
