@@ -1,23 +1,38 @@
-"""The arithmetic of a Jacobian: the coarsest dtype that a gradient passes through."""
+"""The arithmetic of a function: the dtype that it takes, and the coarsest that a gradient passes through."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.evaluation import evaluate
 
-__all__ = ["coarsest_dtype", "eps", "narrowed"]
+__all__ = ["coarsest_dtype", "dtype_of", "eps", "in_dtype_of", "narrowed"]
 
 
 def eps(dtype: torch.dtype) -> float:
     """Return how coarse a floating dtype is."""
     return torch.finfo(dtype).eps
+
+
+def dtype_of(module: nn.Module) -> torch.dtype | None:
+    """Return the real dtype of most of a module's weights, else of its buffers; ``None``: there are none."""
+    for tensors in (module.parameters(), module.buffers()):
+        dtypes = [t.dtype.to_real() for t in tensors if t.is_floating_point() or t.is_complex()]
+        if dtypes:
+            return Counter(dtypes).most_common(1)[0][0]
+    return None
+
+
+def in_dtype_of(function: Any, x: Tensor) -> Tensor:
+    """Return x in the dtype that a function takes, if that is known: most of a module's weights have it."""
+    return x.to(dtype=dtype_of(function) if isinstance(function, nn.Module) else None)
 
 
 def narrowed(value: Any, dtype: torch.dtype) -> Any:

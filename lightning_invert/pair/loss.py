@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from lightning_invert.jacobians.arithmetic import in_dtype_of
 from lightning_invert.pair.ensemble import members_of
 
 __all__ = ["PairLoss", "consistency_loss", "frozen", "pair_loss"]
@@ -78,7 +79,7 @@ def pair_loss(
     gets gradients of zero.
     """
     y_hat, fit, forward = _fit(forward_net, x, y)
-    x_hat = inverse_net(y)
+    x_hat = inverse_net(in_dtype_of(inverse_net, y))
     inverse = mse_loss(x_hat, x)
     x_hat = x_hat.to(x.dtype)  # which F takes, whatever I computes in
     # Gradients of zero rather than none, which DDP would wait for.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import expected_but_got
+from lightning_invert.jacobians.arithmetic import in_dtype_of
 from lightning_invert.pair.ensemble import members_of
 from lightning_invert.pair.networks import SmoothMLP, Standardize
 from lightning_invert.variables import ColumnStatistics, Variable, as_variables, check_rounding
@@ -74,7 +74,7 @@ class Pair(nn.Module):
         members = members_of(network)
         if members is None:
             return None
-        return self.scale_y.inverse(members(self.scale_x(x).to(dtype=dtype_of(network))))
+        return self.scale_y.inverse(members(in_dtype_of(network, self.scale_x(x))))
 
     @property
     def input_names(self) -> tuple[str, ...] | None:
@@ -149,8 +149,8 @@ class Pair(nn.Module):
 
     def standardized(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return settings and outcomes in standardised units, in F's dtype."""
-        dtype = dtype_of(self.network("forward_net"))
-        return self.scale_x(x).to(dtype=dtype), self.scale_y(y).to(dtype=dtype)
+        forward_net = self.network("forward_net")
+        return in_dtype_of(forward_net, self.scale_x(x)), in_dtype_of(forward_net, self.scale_y(y))
 
     def variables(self, side: str, count: int) -> Sequence[Variable]:
         """Return the variables of ``"x"`` or ``"y"``: x0, x1, ... where they are unknown."""
@@ -206,7 +206,19 @@ class Pair(nn.Module):
 
     def _evaluate(self, name: str, z: Tensor) -> Tensor:
         network = self.network(name)
-        return network(z.to(dtype=dtype_of(network)))  # type: ignore[no-any-return]
+        return network(in_dtype_of(network, z))  # type: ignore[no-any-return]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Cast complex weights as the real ones: ``double()`` would leave them as they are."""
+
+        def apply_to(tensor: Tensor) -> Tensor:
+            if not tensor.is_complex():
+                return fn(tensor)
+            parts = fn(torch.view_as_real(tensor))
+            # Layers do not compute in complex numbers of half precision.
+            return torch.view_as_complex(parts.float() if parts.itemsize < 4 else parts)
+
+        return super()._apply(apply_to, recurse)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def split_batch(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
@@ -227,9 +239,3 @@ def split_batch(batch: Any, *, complete: bool = True) -> tuple[Any, Any]:
             f"'y', but got {got}."
         )
     return x, y
-
-
-def dtype_of(network: nn.Module) -> torch.dtype | None:
-    """Return the real dtype of most of a network's weights; ``None`` without any: it takes every dtype."""
-    dtypes = [p.dtype for p in network.parameters() if p.is_floating_point() or p.is_complex()]
-    return Counter(dtypes).most_common(1)[0][0].to_real() if dtypes else None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import check_integer, check_number
+from lightning_invert.jacobians.arithmetic import in_dtype_of
 from lightning_invert.jacobians.contexts import evaluation_mode
 from lightning_invert.jacobians.jacobian import batched_jacobian
 from lightning_invert.jacobians.singular_values import distance_from_identity
@@ -111,7 +112,10 @@ class JacobianConsistency(nn.Module):
     ) -> Tensor:
         """Return the penalty of F and I at outcomes y (N, m); freeze F's weights to train I alone."""
         with evaluation_mode([f for f in (forward, inverse) if isinstance(f, nn.Module)]):
-            jacobian = _jacobian(lambda y: forward(inverse(y).to(y.dtype)), y[: self.num_points])
+            jacobian = _jacobian(
+                lambda y: forward(inverse(in_dtype_of(inverse, y)).to(y.dtype)),
+                y[: self.num_points],
+            )
         return self.weight * distance_from_identity(jacobian).mean()
 
 

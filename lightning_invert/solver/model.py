@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_invert.arrays import Placement, to_tensor
+from lightning_invert.jacobians.arithmetic import dtype_of
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import evaluate
 from lightning_invert.jacobians.jacobian import default_chunk, jacobian_and_outputs
@@ -97,12 +99,14 @@ class Description(NamedTuple):
 
     def placement(self, *arguments: Any) -> Placement:
         """Return dtype and device of the module, or else of the first floating argument."""
-        module = self.module
-        own = [] if module is None else [*module.parameters(), *module.buffers()]
         # A pair's networks may be coarser than the physical units that it takes.
         statistics = getattr(self.scale_x, "mean", None) if self.takes_float64 else None
+        if statistics is None and self.module is not None and (dtype := dtype_of(self.module)):
+            return Placement(
+                dtype, next(chain(self.module.parameters(), self.module.buffers())).device
+            )
         ends = [end for a in arguments for end in (a if isinstance(a, tuple) else (a,))]
-        for value in (statistics, *own, *ends):
+        for value in (statistics, *ends):
             if getattr(value, "dtype", None) is not None:
                 tensor = to_tensor(value)
                 if tensor.is_floating_point():

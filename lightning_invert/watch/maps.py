@@ -95,8 +95,9 @@ class WatchedMap:
 
     @property
     def dtypes(self) -> list[torch.dtype]:
-        """The floating dtypes of its weights, the finest first."""
-        return sorted({p.dtype for p in self.owner.parameters() if p.is_floating_point()}, key=eps)
+        """The real dtypes of its weights, the finest first."""
+        weights = [p for p in self.owner.parameters() if p.is_floating_point() or p.is_complex()]
+        return sorted({weight.dtype.to_real() for weight in weights}, key=eps)
 
     @property
     def stds(self) -> tuple[Tensor, Tensor] | None:

@@ -32,6 +32,43 @@ class AllComplex(nn.Module):
         return (torch.fft.fft(x, dim=1) @ self.weight).abs()
 
 
+class OfFourier(nn.Module):
+    """Two layers of a Fourier neural operator, each with a path of real weights beside it."""
+
+    def __init__(self, n, m):
+        super().__init__()
+        self.lift, self.head = nn.Linear(1, 4), nn.Linear(4 * n, m)
+        weights = (torch.randn(2, 4, 4, dtype=torch.cfloat) / 4 for _ in range(2))
+        self.weights = nn.ParameterList(weights)
+        self.beside = nn.ModuleList(nn.Conv1d(4, 4, 1) for _ in range(2))
+
+    def forward(self, x):
+        h = self.lift(x[:, :, None]).mT
+        for weight, beside in zip(self.weights, self.beside, strict=True):
+            modes = torch.fft.rfft(h)
+            mixed = torch.einsum("bik,kio->bok", modes[..., :2], weight[: modes.shape[-1]])
+            h = torch.tanh(torch.fft.irfft(mixed, n=h.shape[-1]) + beside(h))
+        return self.head(h.flatten(1))
+
+
+class OfComplexLayers(nn.Sequential):
+    def __init__(self, n, m):
+        super().__init__(*(nn.Linear(*size, dtype=torch.cfloat) for size in ((n, 6), (6, m))))
+
+    def forward(self, x):
+        first, second = self
+        return second(torch.tanh(first(torch.complex(x, 0 * x)))).real
+
+
+class WithoutWeights(nn.Module):
+    def __init__(self, n, m):
+        super().__init__()
+        self.register_buffer("matrix", torch.eye(n, m))
+
+    def forward(self, x):
+        return x @ self.matrix
+
+
 class Attention(nn.Module):
     def __init__(self, n, m, attend):
         super().__init__()
@@ -105,6 +142,8 @@ def with_a_first_layer(change):
 NETWORKS = {
     "complex weights": Spectral,
     "complex weights alone": AllComplex,
+    "complex layers": OfComplexLayers,
+    "Fourier layers": OfFourier,
     "scaled dot product": lambda n, m: Attention(n, m, ScaledDotProduct()),
     "multi-head attention": lambda n, m: Attention(n, m, SelfAttention(8, 2, batch_first=True)),
     "transformer": lambda n, m: Attention(

@@ -15,9 +15,19 @@ from lightning_invert import (
     InvertibilityCallback,
     JacobianConsistency,
     analyze,
+    solve,
 )
 from tests.pair.fitting import fit, saved
-from tests.pair.networks import NETWORKS, AllComplex, Spectral, perceptron
+from tests.pair.networks import (
+    NETWORKS,
+    AllComplex,
+    OfComplexLayers,
+    OfFourier,
+    OneWeightInDouble,
+    Spectral,
+    WithoutWeights,
+    perceptron,
+)
 from tests.projects import Smooth
 from tests.watch.reference import spectra_point_by_point
 
@@ -83,6 +93,80 @@ def test_complex_weights_follow_their_input_into_float64(make):
     expected = spectra_point_by_point(double, x.double())
     np.testing.assert_allclose(observation.singular_values, expected, rtol=1e-9)
     assert net.weight.dtype == torch.complex64
+
+
+@pytest.mark.parametrize("make", [Spectral, OfFourier, OfComplexLayers])
+def test_complex_weights_are_cast_as_the_real_ones(tmp_path, make):
+    pair = pair_of(make)
+    watch = InvertibilityCallback(num_points=8, figures=False)
+    fit(pair, tmp_path, Smooth(rows=64), callbacks=[watch], precision="64-true")
+    dtypes = {weight.dtype for weight in pair.pair.parameters()}
+    assert dtypes <= {torch.float64, torch.complex128}
+    net = pair.forward_net.eval()
+    x = torch.randn(5, 3)
+    expected = spectra_point_by_point(net, x.double())
+    np.testing.assert_allclose(analyze(net, x).singular_values, expected, rtol=1e-12)
+    values = [weight.detach().clone() for weight in pair.pair.parameters()]
+    for now, before in zip(pair.float().pair.parameters(), values, strict=True):
+        torch.testing.assert_close(now, before.to(now.dtype), rtol=0, atol=0)
+        assert now.dtype == (torch.complex64 if before.is_complex() else torch.float32)
+
+
+DTYPES = [
+    (torch.float64, torch.float32),
+    (torch.float32, torch.float64),
+    (torch.bfloat16, torch.float64),
+    (torch.float32, torch.bfloat16),
+]
+
+
+@pytest.mark.parametrize("learns_consistency", [False, True])
+@pytest.mark.parametrize("dtypes", DTYPES)
+def test_each_network_is_trained_in_its_own_dtype(tmp_path, dtypes, learns_consistency):
+    pair = pair_of(
+        perceptron, alpha=0.5, forward_training={"learns_consistency": learns_consistency}
+    )
+    networks = pair.forward_net, pair.inverse_net
+    for network, dtype in zip(networks, dtypes, strict=True):
+        network.to(dtype)
+    before = [copy.deepcopy(network.state_dict()) for network in networks]
+    trainer = fit(pair, tmp_path, Smooth(rows=64))
+    for term in ("loss", "conditioning_penalty", "jacobian_consistency"):
+        assert trainer.callback_metrics[f"train/{term}"].isfinite()
+    for network, dtype, weights in zip(networks, dtypes, before, strict=True):
+        assert {weight.dtype for weight in network.parameters()} == {dtype}
+        moved = [not torch.equal(now, weights[name]) for name, now in network.named_parameters()]
+        assert all(moved)
+    proposal = pair.eval().propose(pair(Smooth(rows=64).load()[0][:2]).detach(), num_starts=2)
+    assert proposal.inputs.isfinite().all()
+
+
+def test_an_inverse_without_weights_gets_the_dtype_of_its_buffers(tmp_path):
+    torch.manual_seed(0)
+    pair = ForwardInverseModule(perceptron(3, 2).double(), WithoutWeights(2, 3))
+    trainer = fit(pair, tmp_path, Smooth(rows=64), callbacks=[InvertibilityCallback(figures=False)])
+    assert trainer.callback_metrics["train/loss"].isfinite()
+
+
+class FirstInBfloat16(nn.Module):
+    def __init__(self, n, m):
+        super().__init__()
+        self.first, self.rest = nn.Linear(n, 8).bfloat16(), perceptron(8, m)
+
+    def forward(self, x):
+        return self.rest(self.first(x.bfloat16()).to(x.dtype))
+
+
+@pytest.mark.parametrize("make", [OneWeightInDouble, FirstInBfloat16, AllComplex, WithoutWeights])
+def test_a_network_is_solved_in_the_dtype_of_most_of_its_weights(make):
+    torch.manual_seed(0)
+    net = make(3, 2)
+    x = torch.randn(4, 3) / 2
+    targets = net(x).detach().double()  # of another dtype
+    solution = solve(net, targets, bounds=([-4.0] * 3, [4.0] * 3), tolerance=0.02, progress=False)
+    assert solution.reasons == ["reached"] * 4
+    assert solution.inputs.dtype == torch.float32
+    torch.testing.assert_close(net(solution.inputs).double(), targets, rtol=0, atol=0.1)
 
 
 def test_an_F_without_a_weight_that_is_trained_and_layers_of_both_networks(tmp_path):

@@ -111,8 +111,7 @@ def test_it_is_said_how_true_the_jacobians_are():
     truth = Truth(torch.full((5,), 0.02), true)
     (words,) = words_of(truth, sigma=sigma.double())
     assert words == (
-        "f, truth at 4 of 5 points: Jacobian off by 2 % (median; 95th percentile 2 %), rank "
-        "correlation of κ 0; of 2 truly fragile points (κ ≥ 100) 1 found, 1 false alarm."
+        "f, truth at 4 of 5 points: Jacobian off by 2 % (median; 95th percentile 2 %); of 2 truly fragile points (κ ≥ 100) 1 found, 1 false alarm."
     )
     (words,) = words_of(replace(truth, name="other run"), sigma=sigma.double())
     assert words.startswith("f, other run at 4 of 5 points")

@@ -99,7 +99,6 @@ class Gallery:
         self.logger = logger
         self.name = type(logger).__name__
         self._guard = guard
-        self._prefix = f"{logger._prefix}-" if getattr(logger, "_prefix", "") else ""
 
     @classmethod
     def of(cls, logger: Any, guard: Guard) -> Gallery:
@@ -110,6 +109,11 @@ class Gallery:
         """
         names = [kind.__name__ for kind in type(logger).__mro__]
         return next((cls.kinds[n] for n in names if n in cls.kinds), Gallery)(logger, guard)
+
+    @property
+    def _prefix(self) -> str:
+        prefix = getattr(self.logger, "_prefix", "")
+        return f"{prefix}-" if prefix else ""
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Show scalars; a logger that refuses one gets the others."""
