@@ -66,7 +66,7 @@ def test_a_lower_bound_is_the_version_that_make_test_lowest_runs(requirement):
 
 
 def test_the_tests_run_with_what_the_extra_deploy_brings():
-    assert set(EXTRAS["deploy"]) <= set(EXTRAS["dev"])
+    assert {*EXTRAS["deploy"], *EXTRAS["excel"]} <= set(EXTRAS["dev"])
 
 
 @pytest.mark.parametrize("name", lightning_invert.__all__)

@@ -30,21 +30,19 @@ def save_workbook(path, rows):
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="rels" '
         f'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default '
-        f'Extension="xml" ContentType="{KIND}.worksheet+xml"/><Override PartName="/book.xml" '
+        f'Extension="xml" ContentType="{KIND}.worksheet+xml"/><Override PartName="/xl/workbook.xml" '
         f'ContentType="{KIND}.sheet.main+xml"/></Types>',
         "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="r1" '
-        f'Type="{OFFICE}/officeDocument" Target="book.xml"/></Relationships>',
+        f'Type="{OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
         "xl/workbook.xml": f'<workbook {SPACE} xmlns:r="{OFFICE}"><sheets><sheet name="Daten" '
         'sheetId="1" r:id="r1"/></sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship '
-        f'Id="r1" Type="{OFFICE}/worksheet" Target="sheet.xml"/></Relationships>',
-        "xl/sheet.xml": f"<worksheet {SPACE}><sheetData>{lines}</sheetData></worksheet>",
+        f'Id="r1" Type="{OFFICE}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f"<worksheet {SPACE}><sheetData>{lines}</sheetData></worksheet>",
     }
     with zipfile.ZipFile(path, "w") as archive:
         for name, text in parts.items():
-            archive.writestr(
-                name, text.replace("book.xml", "xl/workbook.xml", name == "_rels/.rels")
-            )
+            archive.writestr(name, text)
     return path
 
 
