@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -27,6 +26,11 @@ LINES_SEEN, FEW_LINES, CHARACTERS_SEEN = 1000, 20, 2**20
 COMMENT = "# "
 """At the beginning of a line among the rows; above them, any # will do."""
 
+PLAIN = {
+    "separator": ",", "decimal": ".", "thousands": "", "encoding": "utf-8", "skip_rows": 0, "units_row": 0,
+}  # fmt: skip
+"""Of a plain CSV file."""
+
 LIKE_A_TIME = re.compile(r"^\s*\d\d\.[0-5]\d\s*$")
 """14.30, 31.12: no evidence for a decimal point, in a column that is not read."""
 
@@ -40,42 +44,22 @@ class Layout:
 
     separator: str
     convention: Convention
-    encoding: str
     names: tuple[str, ...]  # of the columns, as the file has them
     units: tuple[str, ...]  # of the columns, empty where none is told
     header_end: int  # the line before the first number, counted from 1
-    skipped: int  # lines before the names that nobody said to skip
-    text_rows: int  # under the names, without numbers
     spare: int  # columns without a name at the end of rows
     comments: bool  # whether lines among the rows are comments
     percents: frozenset[int]  # places of columns of per cent
+    found: dict[str, Any]  # option -> what is not as in a plain CSV file, and nobody said
 
     def rows(self, lines: Iterable[Line]) -> Iterator[Row]:
         """Split what follows the names and units into rows."""
         below = (line for line in lines if line.number > self.header_end)
-        if self.comments:
-            below = (line for line in below if not line.text.startswith(COMMENT))
-        return split_rows(below, self.separator)
+        return split_rows(_without_comments(below) if self.comments else below, self.separator)
 
-    def advice(self, form: TableFormat) -> dict[str, Any]:
-        """Return what was found and is not what a plain CSV file has."""
-        found = {
-            "separator": (self.separator, ","),
-            "decimal": (self.convention.decimal, "."),
-            "thousands": (self.convention.thousands, ""),
-            "encoding": (self.encoding, "utf-8"),
-            "skip_rows": (self.skipped, 0),
-            "units_row": (self.text_rows, 0),
-        }
-        return {
-            name: value
-            for name, (value, plain) in found.items()
-            if value != plain and getattr(form, name) is None
-        }
-
-    def describe(self, form: TableFormat) -> str:
-        """Say in a few words what was found and is not what a plain CSV file has."""
-        found = ", ".join(f"{name} {value!r}" for name, value in self.advice(form).items())
+    def describe(self) -> str:
+        """Say in a few words what is not as in a plain CSV file."""
+        found = ", ".join(f"{name} {value!r}" for name, value in self.found.items())
         percents = ", ".join(repr(self.names[place]) for place in sorted(self.percents))
         parts = [found and f"with {found}", percents and f"{percents} in per cent"]
         return "; ".join(filter(None, [*parts, "without its comments" * self.comments]))
@@ -98,11 +82,12 @@ def find_layout(
     below, separator = _without_separator_line(sample[form.skip_rows or 0 :])
     if not any(line.text.strip() for line in below):
         raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
-    leading, body, comments = _without_comments(file, below)
-    kept = [line for line in body if not (comments and line.text.startswith(COMMENT))]
+    comment, body = _from_the_names(file, below)
+    kept = list(_without_comments(body))
     separator = form.separator or separator or _find_separator(file, kept, columns)
-    rows = _some_rows(kept, separator)
-    header, rows = _find_header(rows, leading, separator, columns, form)
+    rows = [row for row in _until_broken(split_rows(kept, separator)) if not row.is_blank]
+    header = _find_header(rows, comment, separator, columns, form)
+    rows = [row for row in rows if row.begin > header.begin]
     names = [cell.strip() for cell in header.cells]
     if columns is None and all(map(_is_number, names)) and not all(map(str.isdigit, names)):
         raise ValueError(
@@ -114,28 +99,42 @@ def find_layout(
     tails = [len(row.cells) for row in rows if _end(row) <= len(names)]
     text_rows = _count_text_rows(rows, len(names)) if form.units_row is None else form.units_row
     text_rows = min(text_rows, len(rows))
+    plain = CONVENTIONS[0]
     layout = Layout(
         separator=separator,
-        convention=CONVENTIONS[0],
-        encoding=encoding,
+        convention=plain,
         names=tuple(names),
         units=find_units(names, [row.cells for row in rows[:text_rows]]),
         header_end=rows[text_rows - 1].end if text_rows else header.end,
-        skipped=header.begin - 1 if form.skip_rows is None else 0,
-        text_rows=text_rows,
         spare=max([len(header.cells), *tails]) - len(names),
-        comments=comments,
+        comments=len(kept) < len(body),
         percents=frozenset(
             place
             for row in rows
             for place, cell in enumerate(row.cells[: len(names)])
             if cell.rstrip().endswith("%") and conventions_of(cell.strip())
         ),
+        found={
+            "separator": separator,
+            "encoding": encoding,
+            "skip_rows": header.begin - 1,
+            "units_row": text_rows,
+        },
     )
     convention = _find_convention(
         file, layout, sample, _telling(text, sample, lines), columns, form
     )
-    return replace(layout, convention=convention)
+    found = layout.found | convention._asdict()
+    return replace(layout, convention=convention, found=_unsaid(found, form))
+
+
+def _unsaid(found: Mapping[str, Any], form: TableFormat) -> dict[str, Any]:
+    """Return what was found and is not what a plain CSV file has, nor what was said."""
+    return {
+        name: found[name]
+        for name, plain in PLAIN.items()
+        if found.get(name, plain) != plain and getattr(form, name) is None
+    }
 
 
 def _first_lines(lines: Iterator[Line]) -> Iterator[Line]:
@@ -158,41 +157,29 @@ def _telling(text: Path, sample: Sequence[Line], rest: Iterator[Line]) -> Iterat
 
 def _without_separator_line(lines: list[Line]) -> tuple[list[Line], str | None]:
     """Take off the line ``sep=;`` of a spreadsheet."""
-    for index, line in enumerate(lines):
-        if match := re.match(r'^"?sep=(.)"?\s*$', line.text, re.IGNORECASE):
-            return lines[index + 1 :], match[1]
-        if line.text.strip():
-            break
-    return lines, None
+    first = next((index for index, line in enumerate(lines) if line.text.strip()), 0)
+    match = re.match(r'^"?sep=(.)"?\s*$', lines[first].text, re.IGNORECASE) if lines else None
+    return (lines[first + 1 :], match[1]) if match else (lines, None)
 
 
-def _without_comments(file: Path, lines: list[Line]) -> tuple[list[Line], list[Line], bool]:
-    """Return the comments above the names, what follows, and whether that has comments, too."""
+def _without_comments(lines: Iterable[Line]) -> Iterator[Line]:
+    return (line for line in lines if not line.text.startswith(COMMENT))
+
+
+def _from_the_names(file: Path, lines: list[Line]) -> tuple[Line | None, list[Line]]:
+    """Return the last comment above the names, and what follows the comments there."""
     filled = [line for line in lines if line.text.strip()]
-    first = next((i for i, line in enumerate(filled) if not is_comment(line)), 0)
-    leading, body = filled[:first], filled[first:]
-    if all(map(is_comment, body[1:])):
-        return leading, lines[first and lines.index(body[0]) :], False  # numbers of rows, like #1
-    later = [line for line in body if is_comment(line)]
-    if strange := [line for line in later if not line.text.startswith(COMMENT)]:
+    first = next((index for index, line in enumerate(filled) if not is_comment(line)), 0)
+    below = filled[first + 1 :]
+    strange = [line for line in below if is_comment(line) and not line.text.startswith(COMMENT)]
+    if 0 < len(strange) < len(below):  # all: numbers of rows, like #1
         raise ValueError(
             f"Expected a comment in {str(file)!r} to begin with {COMMENT!r}, but line "
             f"{strange[0].number} begins with {strange[0].text[:9].strip()!r}. Write a blank there, or "
             "delete the line."
         )
-    return leading, lines[lines.index(body[0]) :], bool(later)
-
-
-def _some_rows(lines: list[Line], separator: str) -> list[Row]:
-    """Return the rows that the lines hold; the last one may be cut, and is left out."""
-    rows = []
-    try:
-        for row in split_rows(lines, separator):
-            rows.append(row)  # noqa: PERF402  # what came before an error counts
-    except csv.Error:
-        if not rows:
-            raise
-    return rows
+    comment = filled[first - 1] if first else None
+    return comment, lines[lines.index(filled[first]) :]
 
 
 def _find_separator(file: Path, lines: list[Line], columns: Sequence[str] | None) -> str:
@@ -271,33 +258,26 @@ def _is_text(row: Row) -> bool:
 
 def _find_header(
     rows: list[Row],
-    leading: list[Line],
+    comment: Line | None,
     separator: str,
     columns: Sequence[str] | None,
     form: TableFormat,
-) -> tuple[Row, list[Row]]:
-    """Return the row of names and what follows it."""
-    rows = [row for row in rows if not row.is_blank]
-    index = None
-    if form.skip_rows is None:
-        named = (i for i, row in enumerate(rows[:TITLES_SEEN]) if _holds(row, columns))
-        index = next(named, None) if columns else None
-        index = _header_index(rows) if index is None else index
-    header = rows[index or 0]
-    if not index and leading and not (columns and _holds(header, columns)):
-        line = leading[-1]
-        bare = Line(line.number, line.text.lstrip("#").lstrip(" "))
-        above = [*split_rows([bare], separator), *split_rows([line], separator)]
-        for row in above if columns else ():
+) -> Row:
+    """Return the row of names, which may be the last comment above the rows."""
+    comments: list[Row] = []
+    if comment:
+        for text in (comment.text.lstrip("#").lstrip(" "), comment.text):
+            comments += split_rows([Line(comment.number, text)], separator)
+    possible = rows[: TITLES_SEEN if form.skip_rows is None else 1]
+    if columns:
+        for row in [*possible, *comments]:
             if _holds(row, columns):
-                return row, rows
-        if (
-            len(above[0].cells) == len(header.cells)
-            and _is_text(above[0])
-            and _is_all_numbers(header)
-        ):
-            return above[0], rows
-    return header, rows[(index or 0) + 1 :]
+                return row
+    index = _header_index(possible) or 0
+    header, width = rows[index], len(rows[index].cells)
+    if index == 0 and comments and _is_all_numbers(header):
+        return next((r for r in comments if len(r.cells) == width and _is_text(r)), header)
+    return header
 
 
 def _holds(row: Row, columns: Sequence[str] | None) -> bool:
@@ -370,9 +350,14 @@ def _decided(conventions: Iterable[Convention]) -> bool:
 
 
 def _until_broken(rows: Iterator[Row]) -> Iterator[Row]:
-    """Yield rows up to a line that cannot be split: reading will name it."""
-    with suppress(csv.Error):
-        yield from rows
+    """Yield rows up to a line that cannot be split: reading will name it, unless it is the first."""
+    row = None
+    try:
+        for row in rows:
+            yield row
+    except csv.Error:
+        if row is None:
+            raise
 
 
 def _doubt(
@@ -383,7 +368,7 @@ def _doubt(
     form: TableFormat,
 ) -> FormatError:
     line, column, text = cell
-    known = layout.advice(form)
+    known = _unsaid(layout.found, form)
     advice: list[tuple[float, dict[str, Any]]] = []
     for convention in CONVENTIONS:
         if convention in left and convention in conventions_of(text):

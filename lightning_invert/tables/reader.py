@@ -113,7 +113,7 @@ class TableReader:
         if layout.separator == " ":  # Polars takes each blank of a run for a separator
             self._copy(one_blank(line.text) for line in read_lines(self._text, "utf-8", self.file))
         self._names, self._units = list(layout.names), list(layout.units)
-        if words := layout.describe(form):
+        if words := layout.describe():
             self.note = f"{self.file} is read {words}"
 
     @property
@@ -319,7 +319,7 @@ class _WrongCells:
             f"Expected columns of {str(reader.file)!r} to hold numbers, but these have cells that are "
             f"none: {', '.join(columns)}."
         )
-        known = layout.advice(reader.form)
+        known = layout.found
         words = [word for word in self.words if not any(map(str.isdigit, word))]
         numbers = [word for word in self.words if conventions_of(word)]
         advice: list[tuple[str, Mapping[str, Any]]] = []
@@ -334,7 +334,7 @@ class _WrongCells:
             advice.append(("If all numbers are written so, write", known | other._asdict()))
         words_first = not any(re.match(r"\W*\d", cell) for _, cell in self.first.values())
         if set(lines) == {0} and max(self.counts.values()) == 1 and words_first:
-            said = known | {"units_row": layout.text_rows + 1}
+            said = known | {"units_row": (reader.form.units_row or known.get("units_row", 0)) + 1}
             advice.append((f"If {lines[0]} holds units, write", said))
         if words and len(words) <= MAX_ADVISED:
             missing = [*reader.form.missing_values, *words]
