@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -51,8 +52,15 @@ class TableFormat:
     )
 
     def __post_init__(self) -> None:
-        if self.separator is not None:
-            _check_separator(self.separator)
+        sign = self.separator
+        is_text = isinstance(sign, str)
+        if sign is not None and not (
+            is_text and re.fullmatch("[\x01-\x7f]", sign) and sign not in '"\r\n'
+        ):
+            raise ValueError(
+                "Expected argument `separator` to be a single ASCII character, and no quote or line "
+                f"end, but got {sign!r}."
+            )
         check_choice("decimal", self.decimal, (None, ".", ","))
         check_choice("thousands", self.thousands, (None, *THOUSANDS))
         if self.thousands and self.thousands == self.decimal:
@@ -60,22 +68,17 @@ class TableFormat:
         for name in ("skip_rows", "units_row"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), low=0)
-        if self.encoding is not None:
-            try:
-                codecs.lookup(self.encoding)
-            except (LookupError, TypeError, ValueError):
-                raise ValueError(
-                    expected_but_got("encoding", "the name of an encoding", self.encoding)
-                ) from None
+        try:
+            codecs.lookup("utf-8" if self.encoding is None else self.encoding)
+        except (LookupError, TypeError, ValueError):
+            words = expected_but_got("encoding", "the name of an encoding", self.encoding)
+            raise ValueError(words) from None
         if not all(
             isinstance(value, str | float | int) and not isinstance(value, bool)
             for value in self.missing_values
         ):
-            raise TypeError(
-                expected_but_got(
-                    "missing", "a list of words and numbers, [-200, 'Offline']", self.missing
-                )
-            )
+            words = "a list of words and numbers, [-200, 'Offline']"
+            raise TypeError(expected_but_got("missing", words, self.missing))
 
     @property
     def sentinels(self) -> list[float]:
@@ -124,12 +127,3 @@ def _shell(value: Any) -> str:
         return shlex.quote(json.dumps(value, ensure_ascii=False))
     # A tab that is pasted would complete a name.
     return {"\t": r"$'\t'", "'": '"\'"'}.get(value, f"'{value}'")
-
-
-def _check_separator(separator: Any) -> None:
-    is_character = isinstance(separator, str) and len(separator) == 1 and separator.isascii()
-    if not is_character or separator in '"\r\n':
-        raise ValueError(
-            "Expected argument `separator` to be a single ASCII character, and no quote or line "
-            f"end, but got {separator!r}."
-        )

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import codecs
 import csv
-import re
 import shutil
 import tempfile
 import weakref
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_invert.arguments import describe_repetitions, suggest
-from lightning_invert.tables.cells import CONVENTIONS, MISSING, CellParser, conventions_of
+from lightning_invert.tables.cells import MISSING, CellParser
 from lightning_invert.tables.format import FormatError, TableFormat
 from lightning_invert.tables.layout import COMMENT, Layout, find_layout
 from lightning_invert.tables.rows import Row, find_encoding, one_blank, open_bytes, read_lines
 from lightning_invert.tables.units import split_unit
 from lightning_invert.tables.workbook import read_sheet
+from lightning_invert.tables.wrong_cells import WrongCells
 
 if TYPE_CHECKING:
     import polars
@@ -44,9 +43,6 @@ BLOCK = 2**24
 
 MAX_TOTALS = 5
 """Rows at the end that may hold a total, a mean, a deviation."""
-
-MAX_ADVISED = 5
-"""Words that an error advises to call missing."""
 
 
 class TableReader:
@@ -82,7 +78,7 @@ class TableReader:
             self._open(columns)
         self.columns = list(columns or self._names)
         """Names of the columns, as they were asked for."""
-        self.places = _places(self.file, self._names, self.columns)
+        self.places = self._find_places(self.columns)
         found = [self._units[place] or split_unit(self._names[place])[1] for place in self.places]
         self.units = dict(zip(self.columns, found, strict=True))
         """Column -> unit, as the file tells it; empty if it tells none."""
@@ -102,12 +98,11 @@ class TableReader:
         if self.is_workbook:
             # Numbers of a workbook are numbers: they are written with a point here.
             form = replace(form, separator=",", decimal=".", thousands="", encoding="utf-8")
+            self._copy([read_sheet(self.file)])
         elif _ends_in(self.file, TABS):
             form = replace(form, separator="\t")
         encoding = form.encoding or find_encoding(self.file)
-        if self.is_workbook:
-            self._copy([read_sheet(self.file)])
-        elif codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
+        if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
             self._copy(line.text for line in read_lines(self.file, encoding, self.file))
         self._layout = layout = find_layout(self.file, self._text, columns, form, encoding)
         if layout.separator == " ":  # Polars takes each blank of a run for a separator
@@ -115,6 +110,30 @@ class TableReader:
         self._names, self._units = list(layout.names), list(layout.units)
         if words := layout.describe():
             self.note = f"{self.file} is read {words}"
+
+    def _find_places(self, columns: Sequence[str]) -> list[int]:
+        """Return the places of columns, which are named with their units or without."""
+        short = [split_unit(name)[0] for name in self._names]
+        places = []
+        for column in columns:
+            names = self._names if column in self._names else short
+            if names.count(column) > 1:
+                raise ValueError(
+                    f"Expected {str(self.file)!r} to have one column {column!r}, but it has "
+                    f"{names.count(column)} of that name."
+                )
+            if column not in names:
+                guessed = (
+                    self._layout is not None and self._layout.found.get("encoding") == "cp1252"
+                )
+                raise FormatError(
+                    f"Expected {str(self.file)!r} to have a column {column!r}, but it has "
+                    f"{', '.join(map(repr, short))}.{suggest(column, short)}",
+                    [("If its letters are wrong, write an encoding, like", {"encoding": "cp1250"})]
+                    * guessed,
+                )
+            places.append(names.index(column))
+        return places
 
     @property
     def found(self) -> TableFormat:
@@ -197,7 +216,7 @@ class TableReader:
 
         assert self._layout is not None
         parser = CellParser.of(self._layout.convention, self.form.missing_values)
-        wrong = _WrongCells()
+        wrong = WrongCells()
         begin, last = 0, None
         for text in self._read_cells(rows_at_once):
             last = text["0"]
@@ -212,7 +231,8 @@ class TableReader:
             if not wrong.counts:
                 yield polars.DataFrame(numbers)
         if wrong.counts:
-            raise wrong.error(self, self._layout)
+            lines = self.row_names({row for row, _ in wrong.first.values()})
+            raise wrong.error(self.file, self.form, self._layout, lines)
         if last is not None and 0 not in self.places:
             self._check_end(last, begin)
 
@@ -291,58 +311,6 @@ class TableReader:
                 )
 
 
-class _WrongCells:
-    """What is wrong in a file: cells that are no numbers, column by column."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, tuple[int, str]] = {}
-        self.words: dict[str, None] = {}
-
-    def add(self, name: str, cells: polars.Series, first: int) -> None:
-        """Add cells of a column, of which the first one is in the row ``first``."""
-        self.counts[name] += len(cells)
-        self.first.setdefault(name, (first, cells[0]))
-        if len(self.words) <= MAX_ADVISED:
-            self.words |= dict.fromkeys(cells.unique(maintain_order=True).head(MAX_ADVISED + 1))
-
-    def error(self, reader: TableReader, layout: Layout) -> ValueError:
-        """Return the error that names each column, its first such cell and the remedy."""
-        lines = reader.row_names({row for row, _ in self.first.values()})
-        columns = [
-            f"{name!r} ({count}, the first in {lines[row]}: {cell!r})"
-            for (name, count), (row, cell) in zip(
-                self.counts.items(), self.first.values(), strict=True
-            )
-        ]
-        message = (
-            f"Expected columns of {str(reader.file)!r} to hold numbers, but these have cells that are "
-            f"none: {', '.join(columns)}."
-        )
-        known = layout.found
-        words = [word for word in self.words if not any(map(str.isdigit, word))]
-        numbers = [word for word in self.words if conventions_of(word)]
-        advice: list[tuple[str, Mapping[str, Any]]] = []
-        if any(word.endswith("%") for word in numbers) or layout.percents:
-            message += " In a column, either all numbers have a per cent sign or none has."
-        elif numbers and reader.is_workbook:
-            message += " In a workbook, a number is a cell of numbers, not of text."
-        elif numbers:
-            possible = [c for c in CONVENTIONS if c in conventions_of(numbers[0])]
-            same = [c for c in possible if c.decimal == layout.convention.decimal]
-            other = (same or possible)[0]
-            advice.append(("If all numbers are written so, write", known | other._asdict()))
-        words_first = not any(re.match(r"\W*\d", cell) for _, cell in self.first.values())
-        if set(lines) == {0} and max(self.counts.values()) == 1 and words_first:
-            said = known | {"units_row": (reader.form.units_row or known.get("units_row", 0)) + 1}
-            advice.append((f"If {lines[0]} holds units, write", said))
-        if words and len(words) <= MAX_ADVISED:
-            missing = [*reader.form.missing_values, *words]
-            said = known | {"missing": missing}
-            advice.append(("If such words stand for missing values, write", said))
-        return FormatError(message, advice)
-
-
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
     """Name the file in what is raised while it is read."""
@@ -376,24 +344,3 @@ def _check_file(file: Path) -> None:
 
 def _ends_in(file: Path, endings: tuple[str, ...]) -> bool:
     return file.name.lower().endswith(endings)
-
-
-def _places(file: Path, names: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Return the places of columns among the names of a file, with their units or without."""
-    short = [split_unit(name)[0] for name in names]
-    return [_place(file, names, names if name in names else short, name) for name in columns]
-
-
-def _place(file: Path, shown: Sequence[str], names: Sequence[str], column: str) -> int:
-    if names.count(column) > 1:
-        raise ValueError(
-            f"Expected {str(file)!r} to have one column {column!r}, but it has {names.count(column)} "
-            "of that name."
-        )
-    if column not in names:
-        hint = suggest(column, shown)
-        raise ValueError(
-            f"Expected {str(file)!r} to have a column {column!r}, but it has "
-            f"{', '.join(map(repr, shown))}.{hint}"
-        )
-    return names.index(column)

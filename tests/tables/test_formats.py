@@ -236,6 +236,13 @@ def test_units_are_in_names_or_in_a_row(content, units, tmp_path):
     assert list(found.units.values()) == [units[1], units[0]]
 
 
+@pytest.mark.parametrize("column", ["Przepływ", "Расход"])
+def test_where_letters_were_guessed_a_missing_column_names_the_encoding(column, tmp_path):
+    content = f"t;{column}\n1;12,5\n".encode("cp1251" if column == "Расход" else "cp1250")
+    with pytest.raises(FormatError, match=r"write an encoding, like `encoding='cp1250'`"):
+        open_table(tmp_path, content, [column])
+
+
 def test_names_that_begin_like_a_comment_are_names(tmp_path):
     for content in ("#id,a,b\nx,1,2\ny,3,4\n", "#id,a,b\n5,1,2\n6,3,4\n"):
         assert rows_of(open_table(tmp_path, content, ["b", "a"])) == [(2, 1), (4, 3)]
