@@ -7,6 +7,7 @@ in the same way everywhere, and its curves can be compared.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -138,11 +139,19 @@ def numbers_saved(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple
 
         def keep(tensor: Tensor, saved: dict[int, Tensor] = saved) -> Tensor:
             tensor = tensor.detach()  # itself would be held by the graph that it holds
-            saved[tensor.untyped_storage().data_ptr()] = tensor
+            with suppress(
+                RuntimeError
+            ):  # those inside of `torch.func` have no storage of their own
+                saved[tensor.untyped_storage().data_ptr()] = tensor
             return tensor
 
         x = inputs[:1].detach().repeat(count, *(1 for _ in inputs.shape[1:])).requires_grad_()
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                outputs = evaluate(function, x)
+        except (
+            RuntimeError
+        ):  # slopes of `torch.func` refuse the hooks: what they keep is not counted
             outputs = evaluate(function, x)
         totals.append(sum(t.untyped_storage().nbytes() // t.element_size() for t in saved.values()))
     return max(0, totals[1] - totals[0]) // unit, outputs[0].numel()

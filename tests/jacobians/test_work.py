@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -5,6 +6,9 @@ from torch import nn
 
 from lightning_invert.jacobians import work
 from lightning_invert.jacobians.work import MAX_WORK, Plan, flops_of, numbers_saved, plan
+from lightning_invert.watch.watcher import Watcher
+from tests.watch.looks import look
+from tests.watch.reference import spectra_point_by_point
 
 
 def elementwise(net, x):
@@ -116,3 +120,36 @@ def test_more_work_never_buys_more():
     plans = [plan(10**digits, (784, 784), 256) for digits in (4, 6, 7, 8, 9, 10)]
     products = [p.num_points * p.probes * p.steps for p in plans if not p.formed]
     assert products == sorted(products, reverse=True)
+
+
+SLOPES = {
+    "grad": lambda f: torch.func.vmap(torch.func.grad(lambda z: f(z).sum())),
+    "vjp": lambda f: lambda x: torch.func.vjp(f, x)[1](torch.ones(len(x), 4))[0],
+    "jvp": lambda f: lambda x: torch.func.jvp(f, (x,), (torch.ones_like(x),))[1],
+    "jacrev": lambda f: torch.func.vmap(lambda z: torch.func.jacrev(f)(z).sum(0)),
+    "jacfwd": lambda f: torch.func.vmap(lambda z: torch.func.jacfwd(f)(z).sum(0)),
+    "hessian": lambda f: torch.func.vmap(
+        lambda z: torch.func.hessian(lambda w: f(w).square().sum())(z).sum(0)
+    ),
+}
+
+
+class Slope(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 4))
+        self.kind = kind
+
+    def forward(self, x):
+        return SLOPES[self.kind](self.net)(x)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", SLOPES)
+def test_a_map_with_slopes_of_torch_func_is_watched(kind):
+    module = Slope(kind)
+    x = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
+    (observation,) = look(Watcher(on_error="raise"), module, [x])
+    expected = spectra_point_by_point(module, observation.inputs)
+    np.testing.assert_allclose(observation.singular_values, expected, rtol=1e-4, atol=1e-6)
