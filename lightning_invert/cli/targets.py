@@ -39,7 +39,11 @@ def read_targets(
     within: Within | None = None,
 ) -> TargetTable:
     """Read a table with a row for each target; ``inputs`` and ``outputs`` are names."""
-    file, columns = str(reader.file), read_columns(reader)
+    file, names = str(reader.file), _names(reader)
+    others = [n for n in names if n not in inputs and _output_of(n, outputs)[0] is None]
+    if others:
+        raise ValueError(_unknown_columns(file, others, inputs, outputs))
+    columns = read_columns(reader)
     num_rows = len(next(iter(columns.values())))
     ends = {
         end: torch.full((num_rows, len(outputs)), limit).double() for end, limit in ENDS.items()
@@ -50,8 +54,6 @@ def read_targets(
         if name in inputs and name not in outputs:
             _check_cells(reader, name, cells, ~cells.isfinite(), "a number in every row")
             fixed[name] = cells
-        elif output is None:
-            raise ValueError(_unknown_column(file, name, inputs, outputs))
         elif end is None:
             _check_cells(reader, name, cells, cells.isinf(), "finite numbers or empty cells")
             values[name] = cells
@@ -88,9 +90,12 @@ def read_targets(
 def read_columns(reader: TableReader) -> dict[str, Tensor]:
     """Read whole columns of a table, (N,) each, float64, by names without units; NaN if empty."""
     numbers = torch.cat([piece.to_torch() for piece in reader.read()])
+    return dict(zip(_names(reader), numbers.T.contiguous(), strict=True))
+
+
+def _names(reader: TableReader) -> list[str]:
     short = [split_unit(name)[0] for name in reader.columns]
-    names = short if len(set(short)) == len(short) else reader.columns
-    return dict(zip(names, numbers.T.contiguous(), strict=True))
+    return short if len(set(short)) == len(short) else reader.columns
 
 
 def _output_of(name: str, outputs: Sequence[str]) -> tuple[str | None, str | None]:
@@ -103,12 +108,15 @@ def _output_of(name: str, outputs: Sequence[str]) -> tuple[str | None, str | Non
     return None, None
 
 
-def _unknown_column(file: str, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> str:
+def _unknown_columns(
+    file: str, names: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
+) -> str:
     known = [*outputs, *(output + end for output in outputs for end in ENDS), *inputs]
-    hint = suggest(name, known)
+    hint = next(filter(None, (suggest(name, known) for name in names)), " Delete what is none.")
     return (
         f"Expected every column of {file!r} to be an outcome ({', '.join(outputs)}), an end of one "
-        f"(with _low or _high) or a setting ({', '.join(inputs)}), but got {name!r}.{hint}"
+        f"(with _low or _high) or a setting ({', '.join(inputs)}), but got "
+        f"{', '.join(map(repr, names))}.{hint}"
     )
 
 

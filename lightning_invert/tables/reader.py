@@ -50,7 +50,7 @@ class TableReader:
 
     How a text file is written, its first lines tell: ``note`` says what is not as in a plain CSV
     file. ``form`` replaces what it would find. ``true`` and ``false`` are 1 and 0. Blanks around a
-    cell or a name do not count. A blank line is a row without values. A column ``flow [t/h]`` is
+    cell or a name do not count. A blank line is a row without values, and those at the end are none. A column ``flow [t/h]`` is
     found by the name ``flow`` too.
 
     Args:
@@ -217,9 +217,9 @@ class TableReader:
         assert self._layout is not None
         parser = CellParser.of(self._layout.convention, self.form.missing_values)
         wrong = WrongCells()
-        begin, last = 0, None
+        begin = blank = 0
+        last: tuple[int, polars.Series] | None = None
         for text in self._read_cells(rows_at_once):
-            last = text["0"]
             numbers = []
             for name, place in zip(self.columns, self.places, strict=True):
                 cells = text[str(place)].str.strip_chars()
@@ -227,16 +227,23 @@ class TableReader:
                 numbers.append(values.alias(name))
                 if odd.any():
                     wrong.add(name, cells.filter(odd), begin + int(odd.arg_max() or 0))
+            tail = _count_blank_rows(text)
+            if tail < len(text):
+                last = begin, text["0"]
+                if not wrong.counts:
+                    if blank:  # between others
+                        yield polars.DataFrame([column.clear(blank) for column in numbers])
+                    yield polars.DataFrame(numbers).head(len(text) - tail)
+                blank = 0
+            blank += tail
             begin += len(text)
-            if not wrong.counts:
-                yield polars.DataFrame(numbers)
         if wrong.counts:
             lines = self.row_names({row for row, _ in wrong.first.values()})
             raise wrong.error(self.file, self.form, self._layout, lines)
         if last is not None and 0 not in self.places:
-            self._check_end(last, begin)
+            self._check_end(*last)
 
-    def _check_end(self, cells: polars.Series, rows: int) -> None:
+    def _check_end(self, begin: int, cells: polars.Series) -> None:
         """Raise an error if words end a first column of numbers or times: a total is no row."""
         text = cells.str.strip_chars()
         filled = text.filter(text.fill_null("") != "")
@@ -248,7 +255,7 @@ class TableReader:
             and not filled[-count:].str.contains(r"\d").any()
             and filled[-1].lower() not in MISSING
         ):
-            place = rows - len(cells) + int((text == filled[-count]).arg_max() or 0)
+            place = begin + int((text == filled[-count]).arg_max() or 0)
             raise ValueError(
                 f"Expected every row of {str(self.file)!r} to hold measurements, but "
                 f"{self.row_name(place)}, one of the last, begins with {filled[-count]!r} where those "
@@ -309,6 +316,18 @@ class TableReader:
                     f"Expected every row of {str(self.file)!r} to have as many cells as its header, "
                     f"{length}, but line {row.begin} has {len(row.cells)}."
                 )
+
+
+def _count_blank_rows(text: polars.DataFrame) -> int:
+    """Return how many rows at the end of a piece hold nothing."""
+    import polars
+
+    if any(map(str.strip, filter(None, text.row(-1)))):
+        return 0
+    filled = text.select(
+        polars.any_horizontal(polars.all().str.contains(r"\S").fill_null(value=False))
+    )
+    return int((filled.to_series().reverse().cast(polars.Int64).cum_sum() == 0).sum())
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class WrongCells:
         if set(lines) == {0} and max(self.counts.values()) == 1 and words_first:
             said = known | {"units_row": (form.units_row or known.get("units_row", 0)) + 1}
             advice.append((f"If {lines[0]} holds units, write", said))
-        if words and len(words) <= MAX_ADVISED:
+        if words and len(words) == len(self.words) <= MAX_ADVISED:
             said = known | {"missing": [*form.missing_values, *words]}
             advice.append(("If such words stand for missing values, write", said))
         return FormatError(message, advice)

@@ -224,10 +224,11 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
     ("targets", "args", "words"),
     [
         ("rte\n8000\n", [], r"'targets.csv' .* got 'rte'\. Did you mean 'rate'\?"),
+        ("t,rate,q\n1.2.24,8,Good\n", [], r"'targets.csv' .* got 't', 'q'\. Delete what is none\."),
         ("wind\n900\n", [], "a column for a target, one of 'rate', 'gas', .* none"),
         ("gas_low,gas_high\n1,2\n400,390\n", [], "at most 'gas_high', but line 3 has 400 and 390"),
         ("gas,gas_low\n1,2\n", [], "either 'gas' or its ends, but got both"),
-        ("rate,gas\n1,2\n,\n", [], r"a target, but line 3 has none \(1 such row\(s\) in all\)"),
+        ("rate,gas\n1,2\n,\n3,4\n", [], r"a target, but line 3 has none \(1 such row\(s\) in all\)"),
         ("rate\n8000\nmuch\n", [], r"of 'targets.csv' .* 'rate' \(1, .* line 3: 'much'\)"),
         ("rate\ninf\n", [], "'rate' of 'targets.csv' .* line 2 has inf"),
         ("rate_low\ninf\n", [], "'rate_low' of 'targets.csv' .* line 2 has inf"),

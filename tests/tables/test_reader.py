@@ -154,10 +154,14 @@ def test_a_duplicate_column_is_refused_only_where_it_is_read(tmp_path):
     assert read(path, "a_duplicated_0", "b").rows() == [(4, 2)]
 
 
-def test_blank_lines_are_rows_without_values(tmp_path):
-    assert len(read(write(tmp_path / "a.csv", "a\n1\n\n"))) == 2
-    found = read(write(tmp_path / "a.csv", "a,b\n\n1,2\n \t \n")).fill_nan(None)
-    assert found.rows() == [(None, None), (1, 2), (None, None)]
+@pytest.mark.parametrize("rows", [1, 2, 100])
+@pytest.mark.parametrize("end", ["", "\n", "\n\n\n", " \t \n", ',\n" ",\n\n'])
+def test_blank_lines_are_rows_without_values_but_at_the_end(end, rows, tmp_path):
+    path = write(tmp_path / "a.csv", f"a,b\n\n1,2\n,\n\n3,\n{end}")
+    for columns in (["a", "b"], ["b"], []):
+        found = read(path, *columns, rows_at_once=rows).fill_nan(None)["b"]
+        assert found.to_list() == [None, 2, None, None, None]
+    assert len(read(write(path, f"a\n1\n\n2\n{end.replace(',', '')}"), rows_at_once=rows)) == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
