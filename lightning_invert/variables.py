@@ -164,10 +164,13 @@ class ColumnStatistics:
         self.count = 0  # of rows
         self.mean = torch.zeros(())  # then of shape (n,)
         self._squares = torch.zeros(())
+        self._eps = 0.0  # of the coarsest rows
 
     def add(self, rows: Tensor) -> None:
         r"""Add rows, shape (N, \*), flattened after the first dimension."""
         rows = rows.detach().flatten(1)
+        if rows.is_floating_point():
+            self._eps = max(self._eps, torch.finfo(rows.dtype).eps)
         rows = rows if rows.device.type == "mps" else rows.double()  # MPS has no float64
         if len(rows) == 0:
             return
@@ -185,8 +188,8 @@ class ColumnStatistics:
 
     @property
     def spread(self) -> Tensor:
-        """Standard deviation, (n,), but 1 for a column that does not vary: a divisor."""
-        return torch.where(self.std > 0, self.std, 1.0)
+        """Standard deviation, (n,), but 1 for a column that varies by rounding alone: a divisor."""
+        return torch.where(self.std > 2 * self._eps * self.mean.abs(), self.std, 1.0)
 
     def check(self, variables: Sequence[Variable], whose: str) -> None:
         """Raise a ValueError for a column that is constant or not finite, named with ``whose``: "of a.csv"."""

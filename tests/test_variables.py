@@ -37,13 +37,22 @@ def test_processes_add_up_to_the_statistics_of_all_rows():
     gathering(2, act)
 
 
-def test_a_column_that_does_not_vary_has_a_spread_of_one():
+@pytest.mark.parametrize(
+    ("rows", "spread"),
+    [
+        (torch.tensor([1.0, 3.0]), 2.0**0.5),
+        (torch.tensor([5.0, 5.0]), 1.0),
+        (torch.tensor([0.3, 0.3, 0.3]) + torch.tensor([0.0, 3e-8, 0.0]), 1.0),  # one unit off
+        (torch.tensor([1.0, 1.0 + 1e-12], dtype=torch.float64), 1e-12 / 2**0.5),
+        (torch.tensor([1.0, 1.0625]).bfloat16(), 0.0625 / 2**0.5),
+        (torch.tensor([7.0]), 1.0),
+    ],
+)
+def test_a_column_that_varies_by_rounding_alone_has_a_spread_of_one(rows, spread):
     statistics = ColumnStatistics()
-    statistics.add(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
-    assert statistics.spread.tolist() == [2.0**0.5, 1.0]
-    of_one_row = ColumnStatistics()
-    of_one_row.add(torch.tensor([[4.0]]))
-    assert of_one_row.std.item() == 0
+    for row in rows:
+        statistics.add(row[None, None])
+    assert statistics.spread.item() == pytest.approx(spread, rel=1e-3)
 
 
 @pytest.mark.parametrize(
