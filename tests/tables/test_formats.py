@@ -158,7 +158,7 @@ LATER = "1;0,2\n" * 1500
         ("a,b,c\n°C,1,2\n5,6,7\n", "If line 2 holds units, write `units_row=1`"),
         ('a,b\n"1,23,45,678.25",0.5\n', r"line 2: '1,23,45,678\.25'\)\.$"),
         ("a,b\n1.5D+03,2\n3,4\n", r"line 2: '1\.5D\+03'\)\.$"),
-        ("a,b\n1,x\n1.2.24,2\n", r"'b' \(1, the first in line 2: 'x'\)\.$"),
+        ("a,b\n1,2\n1,x\n1.2.24,2\n", r"'b' \(1, the first in line 3: 'x'\)\.$"),
         ("a,b\n1,2\n#3,4\n5,6\n", "line 3 begins with '#3,4'"),
     ],
 )  # fmt: skip
