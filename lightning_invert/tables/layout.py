@@ -99,10 +99,9 @@ def find_layout(
     tails = [len(row.cells) for row in rows if _end(row) <= len(names)]
     text_rows = _count_text_rows(rows, len(names)) if form.units_row is None else form.units_row
     text_rows = min(text_rows, len(rows))
-    plain = CONVENTIONS[0]
     layout = Layout(
         separator=separator,
-        convention=plain,
+        convention=CONVENTIONS[0],
         names=tuple(names),
         units=find_units(names, [row.cells for row in rows[:text_rows]]),
         header_end=rows[text_rows - 1].end if text_rows else header.end,
@@ -121,9 +120,14 @@ def find_layout(
             "units_row": text_rows,
         },
     )
-    convention = _find_convention(
-        file, layout, sample, _telling(text, sample, lines), columns, form
-    )
+    wanted = {
+        place
+        for place, name in enumerate(names)
+        if columns is None or name in columns or split_unit(name)[0] in columns
+    }
+    rest = _telling(text, sample, lines)
+    every_row = _until_broken(layout.rows(chain(sample, rest)))
+    convention = _find_convention(file, layout, every_row, len(sample), wanted, form)
     found = layout.found | convention._asdict()
     return replace(layout, convention=convention, found=_unsaid(found, form))
 
@@ -248,10 +252,6 @@ def _header_index(rows: Sequence[Row]) -> int | None:
     return 0 if rows and len(rows[0].cells) == length else None
 
 
-def _is_all_numbers(row: Row) -> bool:
-    return all(map(_is_number, filter(str.strip, row.cells)))
-
-
 def _is_text(row: Row) -> bool:
     return not any(_is_number(cell) or cell.strip().lower() in MISSING for cell in row.cells)
 
@@ -275,7 +275,7 @@ def _find_header(
                 return row
     index = _header_index(possible) or 0
     header, width = rows[index], len(rows[index].cells)
-    if index == 0 and comments and _is_all_numbers(header):
+    if index == 0 and all(map(_is_number, filter(str.strip, header.cells))):
         return next((r for r in comments if len(r.cells) == width and _is_text(r)), header)
     return header
 
@@ -299,9 +299,9 @@ def _count_text_rows(rows: Sequence[Row], length: int) -> int:
 def _find_convention(
     file: Path,
     layout: Layout,
-    sample: Sequence[Line],
-    rest: Iterable[Line],
-    columns: Sequence[str] | None,
+    rows: Iterable[Row],
+    lines_seen: int,
+    wanted: set[int],
     form: TableFormat,
 ) -> Convention:
     """Return the one convention in which all numbers can be read.
@@ -315,16 +315,11 @@ def _find_convention(
         and form.thousands in (None, convention.thousands)
     }
     everywhere, within = set(possible), set(possible)
-    wanted = {
-        place
-        for place, name in enumerate(layout.names)
-        if columns is None or name in columns or split_unit(name)[0] in columns
-    }
     doubtful, commas = None, False
     separating = layout.separator == "," and (len(layout.names) > 1 or form.separator == ",")
-    for row in _until_broken(layout.rows(chain(sample, rest))):
+    for row in rows:
         decided = separating or _decided(everywhere or within)
-        if row.begin > len(sample) and decided:
+        if row.begin > lines_seen and decided:
             break
         for place, cell in enumerate(row.cells[: len(layout.names)]):
             found = conventions_of(cell.strip())

@@ -227,15 +227,13 @@ class TableReader:
                 numbers.append(values.alias(name))
                 if odd.any():
                     wrong.add(name, cells.filter(odd), begin + int(odd.arg_max() or 0))
-            tail = _count_blank_rows(text)
-            if tail < len(text):
-                last = begin, text["0"]
-                if not wrong.counts:
-                    if blank:  # between others
-                        yield polars.DataFrame([column.clear(blank) for column in numbers])
-                    yield polars.DataFrame(numbers).head(len(text) - tail)
-                blank = 0
-            blank += tail
+            filled = len(text) - _count_blank_rows(text)
+            if filled and not wrong.counts:
+                if blank:  # they were not at the end
+                    yield polars.DataFrame([column.clear(blank) for column in numbers])
+                yield polars.DataFrame(numbers).head(filled)
+            last = (begin, text["0"]) if filled else last
+            blank = len(text) - filled + (0 if filled else blank)
             begin += len(text)
         if wrong.counts:
             lines = self.row_names({row for row, _ in wrong.first.values()})
@@ -247,21 +245,19 @@ class TableReader:
         """Raise an error if words end a first column of numbers or times: a total is no row."""
         text = cells.str.strip_chars()
         filled = text.filter(text.fill_null("") != "")
-        other = ~filled.str.contains(r"^[+-]?\d")
-        count = int(other.sum())
-        at_end = 0 < count <= MAX_TOTALS and 2 * count <= len(filled) and other[-count:].all()
-        if (
-            at_end
-            and not filled[-count:].str.contains(r"\d").any()
-            and filled[-1].lower() not in MISSING
-        ):
-            place = begin + int((text == filled[-count]).arg_max() or 0)
-            raise ValueError(
-                f"Expected every row of {str(self.file)!r} to hold measurements, but "
-                f"{self.row_name(place)}, one of the last, begins with {filled[-count]!r} where those "
-                "above begin with a number or a time. If it is a total, delete it; if not, leave its "
-                "first cell empty."
-            )
+        label = ~filled.str.contains(r"^[+-]?\d")
+        count = int(label.sum())
+        if not 0 < count <= min(MAX_TOTALS, len(filled) / 2) or not label[-count:].all():
+            return
+        labels = filled[-count:]
+        if labels.str.contains(r"\d").any() or labels[-1].lower() in MISSING:
+            return
+        row = self.row_name(begin + int((text == labels[0]).arg_max() or 0))
+        raise ValueError(
+            f"Expected every row of {str(self.file)!r} to hold measurements, but {row}, one of the "
+            f"last, begins with {labels[0]!r} where those above begin with a number or a time. If it "
+            "is a total, delete it; if not, leave its first cell empty."
+        )
 
     def _read_cells(self, rows_at_once: int) -> Iterator[polars.DataFrame]:
         """Yield the columns as text, each by the name of its place, and those at the end of rows."""
