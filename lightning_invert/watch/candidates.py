@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from inspect import Parameter
 from itertools import chain, product
 from typing import Any, NamedTuple
@@ -14,13 +14,20 @@ from torch import Tensor
 from lightning_invert.watch.functions import parameters_of
 from lightning_invert.watch.parts import Path, parts_of, path_text
 
-__all__ = ["Candidate", "candidates", "candidates_of_integers", "floating_parts", "parts_by_path"]
+__all__ = [
+    "Candidate",
+    "candidates",
+    "candidates_of_casts",
+    "candidates_of_embeddings",
+    "floating_parts",
+    "parts_by_path",
+]
 
 MAX_PARTS, MAX_DEPTH = 256, 4
 """Parts of a batch that are looked at, and the steps to them."""
 
-MAX_INPUTS, MAX_TOGETHER = 3, 32
-"""Inputs that a call is tried with, and those of a list that are one together."""
+MAX_INPUTS, MAX_EMBEDDED, MAX_TOGETHER = 3, 2, 32
+"""Inputs that a call is tried with, embeddings likewise, and those of a list that are one together."""
 
 LABEL = re.compile(r"(?<!past)(^|_)(targets?|labels?|y|weights?|w)($|_)", re.IGNORECASE)
 """Names of what a network is compared with, or weighted by: they come last."""
@@ -40,15 +47,26 @@ class Candidate(NamedTuple):
     argument: int | str = 0  # the position or name of the varied one
     names: tuple[str, ...] = ()  # of the fixed ones; none: they come in their order
     embedding: str = ""  # the path of what makes numbers of the varied one, if it is of integers
+    cast: tuple[str, ...] = ()  # or the method that does
+
+    @property
+    def arguments(self) -> Hashable:
+        """What a function that takes other arguments refuses, whatever part of a batch they are."""
+        by_name = () if isinstance(self.argument, int) else (self.argument,)
+        num_positional = 1 + len(self.fixed) - len(self.names) - len(by_name)
+        return self.module, num_positional, frozenset((*self.names, *by_name))
 
     def inputs(self, parts: dict[Path, Any]) -> list[list[Path]]:
         """Return by what the call may be differentiated: by one tensor, or by all of a list."""
-        if self.embedding:
+        if self.embedding or self.cast:
             return [[self.varied]]
         inside = [p for p in floating_parts(parts) if p[: len(self.varied)] == self.varied]
         inside = [p for p in inside if not self._points_elsewhere(len(parts[p]), parts)]
         single = [[path] for path in inside[:MAX_INPUTS]]
-        if isinstance(parts[self.varied], list) and 1 < len(inside) <= MAX_TOGETHER:
+        together = isinstance(parts[self.varied], list) and 1 < len(inside) <= MAX_TOGETHER
+        if together and all(
+            len(parts[path]) > 1 for path in inside
+        ):  # else each is a row by itself
             return [sorted(inside), *single]
         return single
 
@@ -71,7 +89,8 @@ class Candidate(NamedTuple):
             entry["input"] = {"module": self.embedding, "input": _short(self.varied)}
         else:
             together = len(inputs) > 1
-            entry["input"] = [list(path) for path in inputs] if together else _short(inputs[0])
+            one = (*inputs[0], *self.cast)
+            entry["input"] = [list(path) for path in inputs] if together else _short(one)
             if [*inputs] != [self.varied]:
                 entry["within"] = _short(self.varied)
         if self.argument != 0:
@@ -90,7 +109,7 @@ class Candidate(NamedTuple):
         parts = [f"batch{path_text(path)}" for path in self.fixed]
         if self.names:
             parts = [f"{name}={part}" for name, part in zip(self.names, parts, strict=True)]
-        varied = f"batch{path_text(self.varied)}"
+        varied = ".".join([f"batch{path_text(self.varied)}", *self.cast])
         varied = f"{self.embedding}({varied})" if self.embedding else varied
         if isinstance(self.argument, int):
             parts.insert(self.argument, varied)
@@ -113,7 +132,7 @@ def candidates(
     yield from dict.fromkeys(candidate._replace(module=path) for candidate in found)
 
 
-def candidates_of_integers(
+def candidates_of_embeddings(
     path: str, function: Callable[..., Any], parts: dict[Path, Any], embeddings: Sequence[str]
 ) -> Iterator[Candidate]:
     """Yield the ways to call a function with what embeddings, by their paths, make of integers.
@@ -125,16 +144,27 @@ def candidates_of_integers(
     integers = [
         p for p, part in parts.items() if isinstance(part, Tensor) and part.dtype in INDICES
     ]
-    for embedding, ids in product(embeddings[:MAX_INPUTS], integers[:MAX_INPUTS]):
+    for embedding, ids in product(embeddings[:MAX_EMBEDDED], integers[:MAX_EMBEDDED]):
         if EMBEDDED not in signature and not takes_all:
             yield Candidate(path, ids, embedding=embedding)
             continue
-        others = [p for p in parts if p and p[:-1] == ids[:-1] and p != ids]
-        named = {str(p[-1]): p for p in others if p[-1] in signature or takes_all}
+        others = [p for p in parts if p and p[:-1] == ids[:-1] and isinstance(p[-1], str)]
+        named = {p[-1]: p for p in others if p != ids and (p[-1] in signature or takes_all)}
         fixed = {name: p for name, p in named.items() if not LABEL.search(name)}
         for names in dict.fromkeys((tuple(fixed), (), tuple(named))):
             held = tuple(named[name] for name in names)
             yield Candidate(path, ids, held, EMBEDDED, names, embedding)
+
+
+def candidates_of_casts(
+    path: str, function: Callable[..., Any], parts: dict[Path, Any]
+) -> Iterator[Candidate]:
+    """Yield the ways to call a function with integers, such as those of an image, as numbers."""
+    for whole, part in parts.items():
+        if isinstance(part, Tensor) and not (part.is_floating_point() or part.is_complex()):
+            for call in candidates(path, function, {**parts, whole: part.float()}):
+                if call.varied == whole:
+                    yield call._replace(cast=("float()",))
 
 
 def _short(path: Path) -> Any:
@@ -181,7 +211,9 @@ def _by_name(signature: list[Parameter], parts: dict[Path, Any]) -> Iterator[Can
         if not set(required) <= set(present) or not (present or takes_all):
             continue
         everything = [key for key in keys if isinstance(key, str)] if takes_all else []
-        for names in dict.fromkeys(map(tuple, (required or present[:1], present, everything))):
+        inputs = [key for key in everything if not LABEL.search(key)]
+        ways = (required or present[:1], present, inputs, everything)
+        for names in dict.fromkeys(map(tuple, ways)):
             for floating in floating_parts(parts, names[0] if names else None):
                 inside = floating[: len(whole)] == whole and len(floating) > len(whole)
                 if inside and (name := floating[len(whole)]) in names:
@@ -208,7 +240,8 @@ def _by_first(signature: list[Parameter], parts: dict[Path, Any]) -> Iterator[Ca
                 if fixed is not None:
                     yield Candidate("", first, fixed)
             if is_open:
-                yield Candidate("", first, tuple(siblings))
+                counts = range(min(len(siblings), MAX_INPUTS) + 1)
+                yield from (Candidate("", first, tuple(siblings[:count])) for count in counts)
 
 
 def _in_order(signature: list[Parameter], parts: dict[Path, Any]) -> Iterator[Candidate]:

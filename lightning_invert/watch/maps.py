@@ -25,7 +25,7 @@ from lightning_invert.watch.parts import CALLED, Part, describe, mapping_of
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.shards import advise_of_shards
 from lightning_invert.watch.surroundings import AS_IT_IS, Surroundings
-from lightning_invert.watch.voice import explain
+from lightning_invert.watch.voice import explain, sentence
 
 __all__ = ["MapError", "WatchedMap"]
 
@@ -292,12 +292,12 @@ class WatchedMap:
         if of_shards := advise_of_shards(self.owner, self.root):
             return f"{of_shards} (It said: {advice})"
         if isinstance(error, TypeError) and " missing " in advice:
-            advice += (
-                " Say with 'context' what else of the batch it takes: a mapping of the names of "
-                "arguments to parts of the batch."
+            advice = (
+                f"{sentence(advice)} Say with 'context' what else of the batch it takes: a mapping of the "
+                "names of arguments to parts of the batch; and with 'constants' what is the same for all."
             )
         if isinstance(error, TypeError) and "multiple values for argument" in advice:
-            advice += " Say with 'argument' which one the input is, by its name."
+            advice = f"{sentence(advice)} Say with 'argument' which one the input is, by its name."
         return advice
 
     def _insists(self, how: str) -> str:

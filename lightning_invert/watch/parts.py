@@ -64,8 +64,9 @@ class Part:
             return step(whole, module) if takes_two else step(whole)
         if whole is None:  # so loaders fill in for one that has run out
             return None
+        named = mapping_of(whole) if isinstance(step, str) else None
         try:
-            return whole[step]
+            return (whole if named is None else named)[step]
         except (KeyError, IndexError, TypeError, AttributeError):
             if isinstance(step, str) and hasattr(whole, name := step.removesuffix(CALLED)):
                 part = getattr(whole, name)
@@ -158,18 +159,37 @@ def path_text(path: Path) -> str:
 
 
 def mapping_of(value: Any) -> Mapping[Any, Any] | None:
-    """Return what has keys and gives a part for each; what iterates over rows is none for Python."""
-    kind = type(value)
+    """Return what has a part for each key; what iterates over rows is no mapping for Python.
+
+    Only parts that are there are asked for: a graph makes a new one of a key that it lacks.
+    """
     if isinstance(value, dict):
         return value
-    has_both = hasattr(kind, "keys") and hasattr(kind, "__getitem__")
-    if not has_both or isinstance(value, Tensor | nn.Module | type):
+    if isinstance(value, Tensor | nn.Module | type):
         return None
-    try:
-        keys = value.keys() if callable(value.keys) else value.keys
-        return {key: value[key] for key in keys}
-    except Exception:  # noqa: BLE001  # whatever a stranger's class does
-        return None
+    with suppress(Exception):  # whatever a stranger's class does
+        if hasattr(type(value), "keys") and hasattr(type(value), "items"):
+            return dict(value.items())
+    hidden = [part for name, part in _attributes(value).items() if name.startswith("_")]
+    stored = {
+        key: part for store in hidden if isinstance(store, Mapping) for key, part in store.items()
+    }
+    return {key: part for key, part in stored.items() if _leads_to(value, key, part)} or None
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    return dict(getattr(value, "__dict__", {}))
+
+
+def _leads_to(value: Any, key: Any, part: Any) -> bool:
+    """Tell whether a key, or the name of an attribute, leads to a part."""
+    with suppress(Exception):
+        return (
+            isinstance(key, str)
+            and key[:1] != "_"
+            and (getattr(value, key, None) is part or value[key] is part)
+        )
+    return False
 
 
 def _of_distribution(value: Distribution) -> dict[str, Any] | None:
@@ -191,12 +211,7 @@ def _fields(value: Any) -> dict[str, Any] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value) if not f.name.startswith("_")]
         return {name: getattr(value, name, None) for name in names}
-    own = getattr(value, "__dict__", None)
-    if own and not isinstance(value, Tensor | nn.Module | type) and not callable(value):
-        stores = [part for part in own.values() if isinstance(part, dict)]
-        for parts in (own, *stores):  # some keep all of their attributes in a store
-            public = {k: v for k, v in parts.items() if isinstance(k, str) and k[:1] != "_"}
-            held = [name for name, part in public.items() if isinstance(part, Tensor)]
-            if held and getattr(value, held[0], None) is public[held[0]]:
-                return public
-    return None
+    if isinstance(value, Tensor | nn.Module | type) or callable(value):
+        return None
+    public = {name: part for name, part in _attributes(value).items() if name[:1] != "_"}
+    return public if any(isinstance(part, Tensor) for part in public.values()) else None

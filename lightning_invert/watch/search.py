@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -15,7 +16,8 @@ from lightning_invert.jacobians.snapshot import Snapshot
 from lightning_invert.watch.candidates import (
     Candidate,
     candidates,
-    candidates_of_integers,
+    candidates_of_casts,
+    candidates_of_embeddings,
     parts_by_path,
 )
 from lightning_invert.watch.observation import Observation
@@ -27,8 +29,13 @@ __all__ = ["Found", "Search", "Watch"]
 Watch: TypeAlias = Callable[[Mapping[str, Any], Any], Observation]
 """Watches the one entry of ``maps`` at two rows of a batch: (maps, batch) -> observation, or raises."""
 
-MAX_TRIES, MAX_SECONDS = 24, 2.0
-"""Candidates are tried until one works, within both: this runs once in a stranger's fit."""
+_Ways: TypeAlias = Iterator[tuple[Candidate, list[Path]]]
+
+MAX_TRIES, FIRST_TRIES, MAX_SECONDS = 36, 12, 2.0
+"""Candidates are tried until one works: this runs once in a stranger's fit.
+
+Each function gets its first tries, in each way, before one gets more.
+"""
 
 MAX_OUTPUTS, MAX_LEAVES = 4, 64
 """Outputs of a call that are tried, and parts of what it returns that are looked at."""
@@ -40,6 +47,9 @@ POINTS_ELSEWHERE = (
     "there are indices among its arguments, such as the edges of a graph, that point to rows of this "
     "batch: a point is no row by itself"
 )
+
+OTHER_ARGUMENTS = re.compile(r"missing \d+ required|unexpected keyword|positional arguments? but")
+"""What Python says of a call with other arguments than those of the function."""
 
 EXHAUSTED: tuple[type[Exception], ...] = (torch.OutOfMemoryError, MemoryError)
 
@@ -65,6 +75,7 @@ class Search:
         parts = root.named_modules()
         self._embeddings = [path for path, part in parts if isinstance(part, nn.Embedding)]
         self._parts: dict[Path, Any] = {}
+        self._refused = set[Hashable]()
         self.tries, self._farthest = 0, -1
         self._end = time.monotonic() + MAX_SECONDS
 
@@ -75,6 +86,8 @@ class Search:
         self._parts = parts_by_path(self._batch)
         try:
             for call, inputs in self._calls(functions):
+                if call.arguments in self._refused:
+                    continue
                 if (found := self._try(call, inputs)) is not None:
                     return found
                 if self.tries >= MAX_TRIES or time.monotonic() > self._end:
@@ -85,17 +98,25 @@ class Search:
             snapshot.restore()
         return None
 
-    def _calls(
-        self, functions: Sequence[tuple[str, Callable[..., Any]]]
-    ) -> Iterator[tuple[Candidate, list[Path]]]:
-        for path, function in functions:
-            for call in candidates(path, function, self._parts):
-                if not (ways := call.inputs(self._parts)):
-                    self._fail(call, POINTS_ELSEWHERE, 1)
-                yield from ((call, inputs) for inputs in ways)
-        for path, function in functions:
-            for call in candidates_of_integers(path, function, self._parts, self._embeddings):
-                yield call, [call.varied]
+    def _calls(self, functions: Sequence[tuple[str, Callable[..., Any]]]) -> _Ways:
+        kinds = (self._of_floats, self._of_integers, self._of_casts)
+        ways = [way(path, function) for way in kinds for path, function in functions]
+        yield from chain.from_iterable(islice(way, FIRST_TRIES) for way in ways)
+        yield from chain.from_iterable(ways)
+
+    def _of_floats(self, path: str, function: Callable[..., Any]) -> _Ways:
+        for call in candidates(path, function, self._parts):
+            if not (inputs := call.inputs(self._parts)):
+                self._fail(call, POINTS_ELSEWHERE, 1)
+            yield from ((call, together) for together in inputs)
+
+    def _of_integers(self, path: str, function: Callable[..., Any]) -> _Ways:
+        for call in candidates_of_embeddings(path, function, self._parts, self._embeddings):
+            yield call, [call.varied]
+
+    def _of_casts(self, path: str, function: Callable[..., Any]) -> _Ways:
+        for call in candidates_of_casts(path, function, self._parts):
+            yield call, [call.varied]
 
     def _try(self, call: Candidate, inputs: list[Path]) -> Found | None:
         """Call a function, and watch the floating parts of what it returns, one after the other."""
@@ -134,6 +155,8 @@ class Search:
                 raise cause from None
             if not isinstance(cause, _Returned):
                 self._fail(call, getattr(error, "why", None) or explain(error), stage)
+            if isinstance(cause, TypeError) and OTHER_ARGUMENTS.search(str(cause)):
+                self._refused.add(call.arguments)
             return None
         said, sigma = "\n".join(str(w.message) for w in caught), observation.singular_values
         if MIXES in said:

@@ -16,7 +16,6 @@ ADVISED = {
     "darts-like RNN, batches of tuples": {"module": "rnn", "input": 0, "output": 0},
     "darts-like RNN, batches of dataclasses": None,
     "gluonts-like DeepAR": {
-        "module": "model",
         "input": "past_time_feat",
         "argument": "past_time_feat",
         "context": {

@@ -1,203 +1,21 @@
-"""What is advised has been tried: in which order, how often, without a trace, and how it is told."""
+"""What is advised has been tried: how often, without a trace, and how it is told."""
 
 import warnings
 
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Categorical, Independent, Normal
 
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.search import Search
 from lightning_invert.watch.watcher import Watcher
-from tests.advice import copied
+from tests.advice import Net, advised, copied, message_of, of_method
 from tests.identity import identity_of, state_of
 from tests.third_party.containers import DataBatch, TensorDict
 from tests.watch.looks import look
 
 X, C, Y = torch.randn(6, 4), torch.randn(6, 2), torch.randn(6, 3)
 KINDS = torch.arange(6)[:, None] % 2
-
-
-class Net(nn.Module):
-    """Calls a function with itself and the arguments."""
-
-    def __init__(self, function=None, n=4):
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(n, 8), nn.Tanh(), nn.Linear(8, 3))
-        self.function = function
-
-    def forward(self, *arguments):
-        return self.function(self.net, *arguments)
-
-
-def message_of(module, batch, **options):
-    watcher = Watcher(**options)
-    with pytest.warns(UserWarning, match="not clear what to watch") as caught:
-        assert look(watcher, module, [batch]) == []
-    (message,) = (str(warning.message) for warning in caught)
-    return message.replace("Watcher(", "InvertibilityCallback(")
-
-
-def advised(module, batch):
-    """Return the entry that is advised, after it was watched; None for a method."""
-    maps, method = copied(message_of(module, batch))
-    if method is not None:
-        return None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Watcher: map 'forward' gives another output each time")
-        (observation,) = look(Watcher(maps, on_error="raise"), module, [batch])
-    assert (observation.singular_values > 0).any()
-    return maps["forward"]
-
-
-def of_method(forward):
-    """A module whose forward has the signature of a function of a net and the arguments."""
-
-    class Module(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = nn.Linear(6, 3)
-
-        def cat(self, x, c):
-            return self.net(torch.cat([x, c], 1))
-
-    Module.forward = forward
-    return Module()
-
-
-SIGNATURES = {
-    "by names, in another order": (
-        lambda self, c, x: self.cat(x, c),
-        {"x": X, "y": Y, "c": C},
-        {"input": "c", "context": {"x": "x"}},
-    ),
-    "by names, the input behind": (
-        lambda self, kinds, x: self.cat(x, kinds.expand(-1, 2)),
-        {"x": X, "kinds": KINDS},
-        {"input": "x", "argument": "x", "context": {"kinds": "kinds"}},
-    ),
-    "by names, deep in the batch": (
-        lambda self, x, c: self.cat(x, c),
-        ({"x": X, "c": C}, Y),
-        {"input": [0, "x"], "context": {"c": [0, "c"]}},
-    ),
-    "in order, the input behind": (
-        lambda self, kinds, x: self.cat(x, kinds.expand(-1, 2)),
-        (KINDS, X, Y),
-        {"input": 1, "argument": 1, "context": 0},
-    ),
-    "forward(**batch)": (
-        lambda self, **batch: self.cat(batch["x"], batch["c"]),
-        {"x": X, "c": C},
-        {"input": "x", "argument": "x", "context": {"c": "c"}},
-    ),
-    "forward(*batch)": (
-        lambda self, *batch: self.cat(batch[0], batch[1]),
-        [X, C],
-        {"input": 0, "context": 1},
-    ),
-    "an optional context that is needed": (
-        lambda self, x, c=None: self.cat(x, c),
-        [X, C],
-        {"input": 0, "context": 1},
-    ),
-    "the batch": (
-        lambda self, batch: self.cat(batch["x"], batch["c"]),
-        {"target": Y, "x": X, "c": C},
-        {"input": "x", "within": []},
-    ),
-    "a list": (
-        lambda self, parts: self.cat(*parts),
-        {"parts": [X, C], "target": Y},
-        {"input": [["parts", 0], ["parts", 1]], "within": "parts"},
-    ),
-    "a dictionary in a tuple": (
-        lambda self, batch: self.cat(batch[0]["x"], batch[0]["c"]),
-        ({"y": Y, "x": X, "c": C}, None),
-        {"input": [0, "x"], "within": []},
-    ),
-    "a graph by its keys": (
-        lambda self, x, edge_index: self.cat(x, x[:, :2]) + 0 * edge_index.sum(),
-        DataBatch(edge_index=torch.zeros(2, 9).long(), x=X),
-        None,  # whose sampled rows would not be those that the edges point to
-    ),
-    "targets come last": (
-        lambda self, v: self.cat(v, v[:, :2]),
-        {"label": torch.randn(6, 4), "sample_weight": torch.randn(6, 4), "target_2": X, "z": X},
-        {"input": "z"},
-    ),
-}
-
-
-@pytest.mark.parametrize(("forward", "batch", "entry"), SIGNATURES.values(), ids=SIGNATURES)
-def test_arguments_are_found_by_their_names_and_their_order(forward, batch, entry):
-    assert advised(of_method(forward), batch) == entry
-
-
-def noisy(y):
-    return y + torch.randn_like(y)
-
-
-OUTPUTS = {
-    "a distribution": (lambda y: Normal(y, y.exp()), "loc"),
-    "one that has a mean alone": (lambda y: Independent(Normal(y, y.exp()), 1), "mean"),
-    "one that has no mean": (lambda y: Categorical(logits=y), "logits"),
-    "a dictionary in a tuple": (lambda y: (None, {"loss": y.sum(), "y": y}), [1, "y"]),
-    "complex numbers": (lambda y: torch.fft.rfft(y), "real"),
-    "one number a row, and more": (lambda y: (y.sum(1), y), 1),
-    "one number a row alone": (lambda y: (y.argmax(1), y.sum(1)), 1),
-    "NaN first": (lambda y: (y.detach() * y * torch.nan, y), 1),
-    "one that does not depend on the input": (lambda y: (torch.ones_like(y), 0 * y, y), 2),
-    "noise first": (lambda y: [noisy(y), y], 1),
-    "noise alone": (lambda y: [noisy(y)], 0),
-    "of as many rows as the batch has": (lambda y: (y.sum(), y.view(6, 3)), 1),
-    "rows that mix first": (lambda y: {"a": y - y.mean(0), "b": y}, "b"),
-}
-
-
-@pytest.mark.parametrize(("returned", "output"), OUTPUTS.values(), ids=OUTPUTS)
-def test_of_what_is_returned_the_first_part_that_can_be_watched_is_named(returned, output):
-    entry = advised(Net(lambda net, x: returned(net(x))), [X, Y])
-    assert entry == {"input": 0, "output": output}
-
-
-class Tokens(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body, self.embed = nn.Linear(4, 3), nn.Embedding(2, 4)
-
-    def forward(self, ids):
-        return self.body(self.embed(ids[:, 0]))
-
-
-class TokensOrNumbers(Tokens):
-    def forward(self, ids=None, mask=None, inputs_embeds=None):
-        return {"y": self.body(self.embed(ids) if inputs_embeds is None else inputs_embeds) * mask}
-
-
-INTEGERS = {
-    "the part behind": (
-        Tokens(),
-        [KINDS],
-        {"module": "body", "input": {"module": "embed", "input": 0}},
-    ),
-    "the usual name": (
-        TokensOrNumbers(),
-        {"mask": KINDS[..., None] + 1, "ids": KINDS, "labels": KINDS},
-        {
-            "input": {"module": "embed", "input": "ids"},
-            "argument": "inputs_embeds",
-            "context": {"mask": "mask"},
-            "output": "y",
-        },
-    ),
-}
-
-
-@pytest.mark.parametrize(("module", "batch", "entry"), INTEGERS.values(), ids=INTEGERS)
-def test_of_integers_their_embeddings_are_watched(module, batch, entry):
-    assert advised(module, batch) == entry
 
 
 def test_an_entry_is_one_line_unless_it_is_very_long():
@@ -227,6 +45,26 @@ def test_further_outputs_are_told_in_a_line():
 
 def fails(*_):
     raise RuntimeError("a pole")
+
+
+def test_a_part_of_the_module_is_tried_before_the_forward_has_been_tried_in_every_way():
+    module = Net(fails)
+    message = message_of(module, {f"x{i}": torch.randn(6, 5) for i in range(40)} | {"last": X})
+    assert copied(message)[1] is not None  # the right part is beyond what is tried of either
+    batch = {f"x{i}": torch.randn(6, 4) for i in range(40)}
+    assert copied(message_of(module, batch))[0] == {"forward": {"module": "net", "input": "x0"}}
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [lambda self, x, c, *, missing: x, lambda self, **batch: copied(**batch)],
+    ids=["too few", "too many"],
+)
+def test_a_call_with_other_arguments_is_tried_once_whatever_part_they_are(forward):
+    module = of_method(forward)
+    del module.net
+    message = message_of(module, {f"x{i}": X for i in range(40)})
+    assert "1 calls were tried" in message
 
 
 def test_where_the_forward_serves_nobody_a_part_of_the_module_does_and_the_reason_is_told():
@@ -294,6 +132,35 @@ class Secretive:
 
     def __repr__(self):
         raise RuntimeError("no")
+
+
+class Kinds:
+    """Makes a part of a key that it lacks, and has the keys of its parts: PyTorch Geometric's HeteroData."""
+
+    def __init__(self, **kinds):
+        self._stores = kinds
+
+    def keys(self):
+        return list({key: None for kind in self._stores.values() for key in kind})
+
+    def __getitem__(self, key):
+        return self._stores.setdefault(key, {})
+
+    def __getattr__(self, name):
+        if name == "_stores":
+            raise AttributeError(name)
+        return {kind: store[name] for kind, store in self._stores.items() if name in store}
+
+
+@pytest.mark.parametrize("maps", [None, {"f": {"input": "x"}}, {"f": {"input": ["u", "x"]}}])
+def test_a_batch_is_asked_only_for_the_parts_that_it_has(maps):
+    batch = Kinds(u={"x": X, "y": Y}, v={"x": C})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        looked = look(Watcher(maps), Net(lambda net, x: net(x)), [batch])
+    assert list(batch._stores) == ["u", "v"]
+    assert bool(looked) == (maps == {"f": {"input": ["u", "x"]}})
+    assert maps or "['u']['x']  a tensor" in "".join(str(w.message) for w in caught)
 
 
 class Slotted:
