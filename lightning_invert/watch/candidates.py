@@ -88,9 +88,7 @@ class Candidate(NamedTuple):
         if self.embedding:
             entry["input"] = {"module": self.embedding, "input": _short(self.varied)}
         else:
-            together = len(inputs) > 1
-            one = (*inputs[0], *self.cast)
-            entry["input"] = [list(path) for path in inputs] if together else _short(one)
+            entry["input"] = _written([(*path, *self.cast) for path in inputs])
             if [*inputs] != [self.varied]:
                 entry["within"] = _short(self.varied)
         if self.argument != 0:
@@ -98,8 +96,7 @@ class Candidate(NamedTuple):
         if self.names:
             entry["context"] = dict(zip(self.names, map(_short, self.fixed), strict=True))
         elif self.fixed:
-            one = len(self.fixed) == 1
-            entry["context"] = _short(self.fixed[0]) if one else [list(path) for path in self.fixed]
+            entry["context"] = _written(self.fixed)
         if output:
             entry["output"] = _short(output)
         return entry
@@ -149,7 +146,7 @@ def candidates_of_embeddings(
             yield Candidate(path, ids, embedding=embedding)
             continue
         others = [p for p in parts if p and p[:-1] == ids[:-1] and isinstance(p[-1], str)]
-        named = {p[-1]: p for p in others if p != ids and (p[-1] in signature or takes_all)}
+        named = {str(p[-1]): p for p in others if p != ids and (p[-1] in signature or takes_all)}
         fixed = {name: p for name, p in named.items() if not LABEL.search(name)}
         for names in dict.fromkeys((tuple(fixed), (), tuple(named))):
             held = tuple(named[name] for name in names)
@@ -165,6 +162,10 @@ def candidates_of_casts(
             for call in candidates(path, function, {**parts, whole: part.float()}):
                 if call.varied == whole:
                     yield call._replace(cast=("float()",))
+
+
+def _written(paths: Sequence[Path]) -> Any:
+    return _short(paths[0]) if len(paths) == 1 else [list(path) for path in paths]
 
 
 def _short(path: Path) -> Any:
