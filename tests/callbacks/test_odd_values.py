@@ -1,6 +1,5 @@
-"""Attributes that cannot be copied and batches of tensor subclasses harm no fit."""
+"""Batches of tensor subclasses harm no fit."""
 
-import threading
 from unittest.mock import Mock
 
 import numpy as np
@@ -21,20 +20,6 @@ class OfNumbers(Foreign):
 
     def forward(self, x):
         return super().forward(x.as_subclass(torch.Tensor))
-
-
-@pytest.mark.parametrize(
-    "value",
-    [lambda: labelled(torch.zeros(3)), lambda: [labelled(torch.zeros(3))], threading.Lock],
-    ids=["a tensor subclass", "a list of them", "a lock"],
-)
-def test_a_value_that_cannot_be_copied_leaves_the_project_its_own_log(tmp_path, value):
-    def make():
-        module = Foreign()
-        module.value = value()
-        return module
-
-    fit_unwatched_and_watched(tmp_path, make, InvertibilityCallback(), max_epochs=3)
 
 
 @pytest.mark.parametrize("maps", [None, {"forward": {"module": "", "input": 0}}])

@@ -48,7 +48,8 @@ def pair_of(make, **options):
 def test_it_is_trained_with_penalties_watched_solved_and_kept(tmp_path, kind):
     pair = pair_of(NETWORKS[kind])
     watch = InvertibilityCallback(num_points=16, scale="physical", figures=False)
-    trainer = fit(pair, tmp_path, Smooth(rows=64), callbacks=[watch])
+    precision = "bf16-mixed" if kind in ATTENTION else "32-true"  # flash attention, and autocast
+    trainer = fit(pair, tmp_path, Smooth(rows=64), callbacks=[watch], precision=precision)
     assert torch.isfinite(trainer.callback_metrics["train/conditioning_penalty"])
     assert [observation.name for observation in watch.observations] == [
         "forward",
@@ -73,14 +74,6 @@ def test_it_is_trained_with_penalties_watched_solved_and_kept(tmp_path, kind):
         given = {"forward_net": NETWORKS[kind](3, 2), "inverse_net": NETWORKS[kind](2, 3)}
     again = ForwardInverseModule.load_from_checkpoint(path, allow=["tests"], **given).eval()
     torch.testing.assert_close(again(observation.inputs), pair(observation.inputs))
-
-
-@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
-@pytest.mark.parametrize("kind", ATTENTION)
-def test_attention_has_the_second_derivatives_of_both_penalties(tmp_path, kind, precision):
-    trainer = fit(pair_of(NETWORKS[kind]), tmp_path, Smooth(rows=64), precision=precision)
-    for term in ("conditioning_penalty", "jacobian_consistency"):
-        assert trainer.callback_metrics[f"train/{term}"].isfinite()
 
 
 @pytest.mark.parametrize("make", [Spectral, AllComplex])

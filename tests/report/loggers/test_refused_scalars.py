@@ -101,6 +101,17 @@ class Dead(Picky):
                 raise ConnectionError("no network")
 
 
+def test_a_logger_that_cannot_be_asked_for_an_attribute_gets_all(tmp_path):
+    class Remote(Picky):
+        def __getattr__(self, name):
+            raise ConnectionError(name) if name == "_prefix" else AttributeError(name)
+
+    remote = Remote(tmp_path)
+    del remote._prefix
+    fit(tmp_path, remote)
+    assert len(remote.taken[RANK.format("f")]) == 3
+
+
 class Silent(Foreign):
     def validation_step(self, batch, batch_idx):
         pass
