@@ -6,22 +6,26 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_invert.tables.cells import CONVENTIONS, FLAGS, MISSING, Convention, conventions_of
-from lightning_invert.tables.format import FormatError, TableFormat
-from lightning_invert.tables.rows import Line, Row, is_comment, open_bytes, read_lines, split_rows
+from lightning_invert.tables.format import TableFormat
+from lightning_invert.tables.rows import (
+    Line,
+    Row,
+    first_lines,
+    is_comment,
+    read_lines,
+    split_rows,
+    until_broken,
+)
 from lightning_invert.tables.units import find_units, split_unit
 
-__all__ = ["COMMENT", "Layout", "find_layout"]
+__all__ = ["COMMENT", "Layout", "find_layout", "unsaid"]
 
 SEPARATORS, INFINITIES = ",;\t| ", ("inf", "-inf", "nan")
-
-LINES_SEEN, FEW_LINES, CHARACTERS_SEEN = 1000, 20, 2**20
-"""At the top of a file; of long lines fewer."""
 
 COMMENT = "# "
 """At the beginning of a line among the rows; above them, any # will do."""
@@ -30,9 +34,6 @@ PLAIN = {
     "separator": ",", "decimal": ".", "thousands": "", "encoding": "utf-8", "skip_rows": 0, "units_row": 0,
 }  # fmt: skip
 """Of a plain CSV file."""
-
-LIKE_A_TIME = re.compile(r"^\s*\d\d\.[0-5]\d\s*$")
-"""14.30, 31.12: no evidence for a decimal point, in a column that is not read."""
 
 TITLES_SEEN, MAX_TEXT_ROWS = 50, 3
 """Rows above the names, and rows under them without a number."""
@@ -43,7 +44,7 @@ class Layout:
     """How a text file writes its table."""
 
     separator: str
-    convention: Convention
+    convention: Convention  # the simplest, until it is looked for
     names: tuple[str, ...]  # of the columns, as the file has them
     units: tuple[str, ...]  # of the columns, empty where none is told
     header_end: int  # the line before the first number, counted from 1
@@ -77,15 +78,14 @@ def find_layout(
     ``text`` is the file in UTF-8, and ``columns`` are those that will be read: only in them a doubt
     matters.
     """
-    lines = read_lines(text, "utf-8", file)
-    sample = list(_first_lines(lines))
+    sample = list(first_lines(read_lines(text, "utf-8", file)))
     below, separator = _without_separator_line(sample[form.skip_rows or 0 :])
     if not any(line.text.strip() for line in below):
         raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
     comment, body = _from_the_names(file, below)
     kept = list(_without_comments(body))
     separator = form.separator or separator or _find_separator(file, kept, columns)
-    rows = [row for row in _until_broken(split_rows(kept, separator)) if not row.is_blank]
+    rows = [row for row in until_broken(split_rows(kept, separator)) if not row.is_blank]
     header = _find_header(rows, comment, separator, columns, form)
     rows = [row for row in rows if row.begin > header.begin]
     names = [cell.strip() for cell in header.cells]
@@ -99,7 +99,13 @@ def find_layout(
     tails = [len(row.cells) for row in rows if _end(row) <= len(names)]
     text_rows = _count_text_rows(rows, len(names)) if form.units_row is None else form.units_row
     text_rows = min(text_rows, len(rows))
-    layout = Layout(
+    found = {
+        "separator": separator,
+        "encoding": encoding,
+        "skip_rows": header.begin - 1,
+        "units_row": text_rows,
+    }
+    return Layout(
         separator=separator,
         convention=CONVENTIONS[0],
         names=tuple(names),
@@ -113,50 +119,17 @@ def find_layout(
             for place, cell in enumerate(row.cells[: len(names)])
             if cell.rstrip().endswith("%") and conventions_of(cell.strip())
         ),
-        found={
-            "separator": separator,
-            "encoding": encoding,
-            "skip_rows": header.begin - 1,
-            "units_row": text_rows,
-        },
+        found=unsaid(found, form),
     )
-    wanted = {
-        place
-        for place, name in enumerate(names)
-        if columns is None or name in columns or split_unit(name)[0] in columns
-    }
-    rest = _telling(text, sample, lines)
-    every_row = _until_broken(layout.rows(chain(sample, rest)))
-    convention = _find_convention(file, layout, every_row, len(sample), wanted, form)
-    found = layout.found | convention._asdict()
-    return replace(layout, convention=convention, found=_unsaid(found, form))
 
 
-def _unsaid(found: Mapping[str, Any], form: TableFormat) -> dict[str, Any]:
+def unsaid(found: Mapping[str, Any], form: TableFormat) -> dict[str, Any]:
     """Return what was found and is not what a plain CSV file has, nor what was said."""
     return {
         name: found[name]
         for name, plain in PLAIN.items()
         if found.get(name, plain) != plain and getattr(form, name) is None
     }
-
-
-def _first_lines(lines: Iterator[Line]) -> Iterator[Line]:
-    size = 0
-    for line in lines:
-        yield line
-        size += len(line.text)
-        if line.number >= LINES_SEEN or (line.number >= FEW_LINES and size > CHARACTERS_SEEN):
-            return
-
-
-def _telling(text: Path, sample: Sequence[Line], rest: Iterator[Line]) -> Iterator[Line]:
-    """Yield the lines after the first ones, unless no point and no comma is in them."""
-    with open_bytes(text) as stream:
-        stream.read(sum(len(line.text.encode()) for line in sample))
-        blocks = iter(lambda: stream.read(CHARACTERS_SEEN), b"")
-        tells = any(b"." in block or b"," in block for block in blocks)
-    yield from rest if tells else ()
 
 
 def _without_separator_line(lines: list[Line]) -> tuple[list[Line], str | None]:
@@ -294,86 +267,3 @@ def _count_text_rows(rows: Sequence[Row], length: int) -> int:
         if not words or any(map(_is_number, cells)):
             return index
     return 0 if len(rows) <= MAX_TEXT_ROWS else MAX_TEXT_ROWS
-
-
-def _find_convention(
-    file: Path,
-    layout: Layout,
-    rows: Iterable[Row],
-    lines_seen: int,
-    wanted: set[int],
-    form: TableFormat,
-) -> Convention:
-    """Return the one convention in which all numbers can be read.
-
-    The first lines decide, and where they leave two decimal signs possible, the lines after them.
-    """
-    possible = {
-        convention
-        for convention in CONVENTIONS
-        if form.decimal in (None, convention.decimal)
-        and form.thousands in (None, convention.thousands)
-    }
-    everywhere, within = set(possible), set(possible)
-    doubtful, commas = None, False
-    separating = layout.separator == "," and (len(layout.names) > 1 or form.separator == ",")
-    for row in rows:
-        decided = separating or _decided(everywhere or within)
-        if row.begin > lines_seen and decided:
-            break
-        for place, cell in enumerate(row.cells[: len(layout.names)]):
-            found = conventions_of(cell.strip())
-            if not found or (place not in wanted and LIKE_A_TIME.match(cell)):
-                continue
-            everywhere &= found
-            commas = commas or "," in cell
-            if place in wanted:
-                within &= found
-                if doubtful is None and not _decided(found) and ("." in cell or "," in cell):
-                    doubtful = row.begin, layout.names[place], cell.strip()
-    # Numbers in two conventions: reading will name the cells.
-    left = everywhere or within or {next(c for c in CONVENTIONS if c in possible)}
-    if separating and not commas:  # then a comma was no decimal sign
-        left = {convention for convention in left if convention.decimal == "."} or left
-    if doubtful is not None and not _decided(left):
-        raise _doubt(file, layout, doubtful, left, form)
-    return next(convention for convention in CONVENTIONS if convention in left)
-
-
-def _decided(conventions: Iterable[Convention]) -> bool:
-    return len({convention.decimal for convention in conventions}) < 2
-
-
-def _until_broken(rows: Iterator[Row]) -> Iterator[Row]:
-    """Yield rows up to a line that cannot be split: reading will name it, unless it is the first."""
-    row = None
-    try:
-        for row in rows:
-            yield row
-    except csv.Error:
-        if row is None:
-            raise
-
-
-def _doubt(
-    file: Path,
-    layout: Layout,
-    cell: tuple[int, str, str],
-    left: Iterable[Convention],
-    form: TableFormat,
-) -> FormatError:
-    line, column, text = cell
-    known = _unsaid(layout.found, form)
-    advice: list[tuple[float, dict[str, Any]]] = []
-    for convention in CONVENTIONS:
-        if convention in left and convention in conventions_of(text):
-            value = convention.read(text)
-            if all(value != other for other, _ in advice):
-                said = {"decimal": convention.decimal, "thousands": convention.thousands}
-                advice.append((value, known | said))
-    readings = " or ".join(f"{value:.15g}" for value, _ in advice)
-    return FormatError(
-        f"Expected {str(file)!r} to tell how its numbers are written, but column {column!r} has "
-        f"{text!r} in line {line}, and no number in the file shows whether that is {readings}.",
-        [(f"If it is {value:.15g}, write", said) for value, said in advice],
-    )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from lightning_invert.arguments import describe_repetitions, suggest
 from lightning_invert.tables.cells import MISSING, CellParser
+from lightning_invert.tables.decimal_sign import find_convention
 from lightning_invert.tables.format import FormatError, TableFormat
 from lightning_invert.tables.layout import COMMENT, Layout, find_layout
 from lightning_invert.tables.rows import Row, find_encoding, one_blank, open_bytes, read_lines
@@ -104,7 +105,8 @@ class TableReader:
         encoding = form.encoding or find_encoding(self.file)
         if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
             self._copy(line.text for line in read_lines(self.file, encoding, self.file))
-        self._layout = layout = find_layout(self.file, self._text, columns, form, encoding)
+        layout = find_layout(self.file, self._text, columns, form, encoding)
+        self._layout = layout = find_convention(self.file, self._text, columns, form, layout)
         if layout.separator == " ":  # Polars takes each blank of a run for a separator
             self._copy(one_blank(line.text) for line in read_lines(self._text, "utf-8", self.file))
         self._names, self._units = list(layout.names), list(layout.units)

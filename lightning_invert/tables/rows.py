@@ -14,10 +14,24 @@ from typing import Any, NamedTuple
 from lightning_invert.tables.cells import MISSING
 from lightning_invert.tables.format import FormatError
 
-__all__ = ["Line", "Row", "find_encoding", "is_comment", "open_bytes", "read_lines", "split_rows"]
+__all__ = [
+    "Line",
+    "Row",
+    "find_encoding",
+    "first_lines",
+    "is_comment",
+    "one_blank",
+    "open_bytes",
+    "read_lines",
+    "split_rows",
+    "until_broken",
+]
 
 BYTES_SEEN = 2**20
 """Of a file whose encoding is looked for."""
+
+LINES_SEEN, FEW_LINES, CHARACTERS_SEEN = 1000, 20, 2**20
+"""At the top of a file; of long lines fewer."""
 
 
 class Line(NamedTuple):
@@ -89,6 +103,16 @@ def _check_text(file: Path, text: str) -> None:
         )
 
 
+def first_lines(lines: Iterator[Line]) -> Iterator[Line]:
+    """Yield the lines that tell how a file is written."""
+    size = 0
+    for line in lines:
+        yield line
+        size += len(line.text)
+        if line.number >= LINES_SEEN or (line.number >= FEW_LINES and size > CHARACTERS_SEEN):
+            return
+
+
 def is_comment(line: Line) -> bool:
     """Whether a line looks like a comment; #N/A is a word for missing."""
     word = re.split(r"[,;\t|]", line.text, maxsplit=1)[0].strip().lower()
@@ -111,6 +135,17 @@ def split_rows(lines: Iterable[Line], separator: str) -> Iterator[Row]:
             numbers.clear()
     except csv.Error as error:
         raise csv.Error(f"line {numbers[0]} cannot be split into cells: {error}") from error
+
+
+def until_broken(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield rows up to a line that cannot be split: reading will name it, unless it is the first."""
+    row = None
+    try:
+        for row in rows:
+            yield row
+    except csv.Error:
+        if row is None:
+            raise
 
 
 def one_blank(text: str) -> str:

@@ -338,7 +338,7 @@ def written_tables(draw):
 def test_any_numbers_in_any_format_are_read_exactly_or_refused(
     lines_seen, tmp_path, monkeypatch, table, last_alone
 ):
-    monkeypatch.setattr("lightning_invert.tables.layout.LINES_SEEN", lines_seen)
+    monkeypatch.setattr("lightning_invert.tables.rows.LINES_SEEN", lines_seen)
     content, names, numbers = table
     columns = names[-1:] if last_alone else names
     try:
