@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -51,9 +51,16 @@ class Convention(NamedTuple):
         group, point = CLASSES[self.thousands], CLASSES[self.decimal]
         return rf"^[+-]?[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+(?:{point}[0-9]+)?$"
 
+    @property
+    def plain(self) -> str:
+        """Pattern of a number without signs of thousands."""
+        point = CLASSES[self.decimal]
+        return rf"^[+-]?(?:[0-9]+(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+
     def matches(self, cell: str) -> bool:
         """Whether a cell is a number in this convention."""
-        return any(pattern.match(cell) for pattern in _patterns(self))
+        grouped = bool(self.thousands) and re.match(self.grouped, cell)
+        return bool(re.match(self.plain, cell) or grouped)
 
     def read(self, cell: str) -> float:
         """Return the number of a cell that matches."""
@@ -62,27 +69,18 @@ class Convention(NamedTuple):
         return float(re.sub(f"^[{MINUS}]", "-", digits).replace(self.decimal, "."))
 
 
-CONVENTIONS = tuple(
-    Convention(*signs)
-    for signs in (
-        (".", ""),
-        (",", ""),
-        (".", ","),
-        (",", "."),
-        (".", " "),
-        (",", " "),
-        (".", "'"),
-        (",", "'"),
-    )
-)
+SIGNS = [
+    (".", ""),
+    (",", ""),
+    (".", ","),
+    (",", "."),
+    (".", " "),
+    (",", " "),
+    (".", "'"),
+    (",", "'"),
+]
+CONVENTIONS = tuple(starmap(Convention, SIGNS))
 """The simplest first."""
-
-
-@cache
-def _patterns(convention: Convention) -> list[re.Pattern[str]]:
-    point = CLASSES[convention.decimal]
-    plain = rf"^[+-]?(?:[0-9]+(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?$"
-    return [re.compile(p) for p in (plain, *([convention.grouped] * bool(convention.thousands)))]
 
 
 def conventions_of(cell: str) -> frozenset[Convention]:
@@ -97,17 +95,12 @@ def _conventions_of(shape: str) -> frozenset[Convention]:
     return frozenset(convention for convention in CONVENTIONS if convention.matches(cell))
 
 
-@dataclass(frozen=True)
 class CellParser:
     """Turn the text of a column into numbers, strictly: a cell is a number in one way or in none."""
 
-    convention: Convention = CONVENTIONS[0]
-    words: frozenset[str] = MISSING
-
-    @classmethod
-    def of(cls, convention: Convention, missing: Iterable[Any]) -> CellParser:
-        """Return a parser that takes further words for missing."""
-        return cls(convention, MISSING | {str(value).strip().lower() for value in missing})
+    def __init__(self, convention: Convention, missing: Iterable[Any]) -> None:
+        self.convention = convention
+        self.words = [*MISSING, *(str(value).strip().lower() for value in missing)]
 
     def parse(
         self, cells: polars.Series, percent: bool = False
@@ -129,7 +122,7 @@ class CellParser:
             values = minus.zip_with(minus.is_not_null(), flags)
             places = wrong.arg_true()
             numbers = numbers.scatter(places, values)
-            wrong = wrong.scatter(places, values.is_null() & ~words.is_in(list(self.words)))
+            wrong = wrong.scatter(places, values.is_null() & ~words.is_in(self.words))
         infinite = numbers.is_infinite().fill_null(value=False)
         if infinite.any():
             wrong |= infinite & ~cells.str.contains("(?i)inf").fill_null(value=False)

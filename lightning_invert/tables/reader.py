@@ -175,12 +175,12 @@ class TableReader:
 
     def row_name(self, index: int) -> str:
         """Name a row, counted from 0, as an editor shows it: by the line at which it begins."""
-        if self._layout is None:
-            return f"row {index} (counted from 0)"
         return self.row_names({index})[index]
 
     def row_names(self, indices: set[int]) -> dict[int, str]:
-        """Name several rows of a text, which is read once."""
+        """Name several rows; a text is read once."""
+        if self._layout is None:
+            return {index: f"row {index} (counted from 0)" for index in indices}
         word = "row" if self.is_workbook else "line"
         rows = enumerate(islice(self._rows(), max(indices) + 1))
         return {index: f"{word} {row.begin}" for index, row in rows if index in indices}
@@ -217,7 +217,7 @@ class TableReader:
         import polars
 
         assert self._layout is not None
-        parser = CellParser.of(self._layout.convention, self.form.missing_values)
+        parser = CellParser(self._layout.convention, self.form.missing_values)
         wrong = WrongCells()
         begin = blank = 0
         last: tuple[int, polars.Series] | None = None
@@ -269,11 +269,8 @@ class TableReader:
         layout = self._layout
         assert layout is not None
         length = len(layout.names)
-        if self._text.stat().st_size > MAX_UNCHECKED:
-            with open_bytes(self._text) as stream:
-                quotes = sum(block.count(b'"') for block in iter(lambda: stream.read(BLOCK), b""))
-            if quotes % 2:
-                self._check_rows(layout)
+        if self._text.stat().st_size > MAX_UNCHECKED and self._has_open_quote():
+            self._check_rows(layout)
         table = polars.scan_csv(
             self._text,
             separator=layout.separator,
@@ -302,6 +299,12 @@ class TableReader:
             if "malformed" in str(error):
                 raise csv.Error("a cell that is not in quotes has a quote") from error
             raise
+
+    def _has_open_quote(self) -> bool:
+        with open_bytes(self._text) as stream:
+            blocks = iter(lambda: stream.read(BLOCK), b"")
+            quotes: int = sum(block.count(b'"') for block in blocks)
+        return quotes % 2 == 1
 
     def _check_rows(self, layout: Layout) -> None:
         """Raise an error that names the first row of another length than the names."""
