@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/lightning-invert fit --config configs/blast_furnace.yaml $(ARGS)
+	$(BIN)/lightning-invert demo $(ARGS)
 	@$(if $(ARGS),,$(MAKE) --no-print-directory page || echo "No page: docs/page.md says what it takes.")
 
 page: install

@@ -38,8 +38,8 @@ DESCRIPTION = """\
 Measure where a trained map can be inverted, at all points of a file.
 
   lightning-invert analyze --ckpt pair.ckpt --data measurements.csv
-  lightning-invert analyze --ckpt pair.ckpt --data measurements.csv --runs '[a.ckpt, b.ckpt]'
-  lightning-invert analyze --function package.module:name --data points.csv --inputs '[a, b, c]'
+  lightning-invert analyze --ckpt pair.ckpt --data measurements.csv --runs a.ckpt,b.ckpt
+  lightning-invert analyze --function package.module:name --data points.csv --inputs a,b,c
 """
 
 
@@ -57,7 +57,7 @@ class AnalyzeOptions(TableFormat):
         "package.module:name of a module or function (N, n) -> (N, m).", None
     )
     maps: Names | None = option(
-        "Maps of the checkpoint: forward, inverse, round_trip; one, or [a, b]. By default all.",
+        "Maps of the checkpoint: forward, inverse, round_trip; one, or a,b. By default all.",
         None,
     )
     inputs: Names | None = option(
@@ -103,7 +103,8 @@ def analyze_maps(options: AnalyzeOptions) -> None:
     """Analyse the maps of a checkpoint or a function."""
     tasks = _tasks(options)
     allow = listed(options.allow)
-    others = {name: _open(name, allow) for name in (*listed(options.truth), *listed(options.runs))}
+    truths = [] if options.truth is None else [options.truth]
+    others = {name: _open(name, allow) for name in (*truths, *listed(options.runs))}
     folder = unused_path(Path(options.folder))
     observations: list[Observation] = []
     for task in tasks:

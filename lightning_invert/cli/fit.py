@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows their short names
 from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
 from lightning_invert.cli.errors import exit_on_bad_input
-from lightning_invert.cli.options import ALLOW, AsWritten, Names, listed
+from lightning_invert.cli.options import ALLOW, AsWritten, Names, OneLineErrors, listed, split_names
 from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 
@@ -26,6 +28,10 @@ Train the pair on --data. An InvertibilityCallback watches, whether or not you n
 """
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+class FitParser(OneLineErrors, LightningArgumentParser):
+    """Lightning's parser, whose errors are one line."""
 
 
 class InvertCLI(LightningCLI):
@@ -46,18 +52,19 @@ class InvertCLI(LightningCLI):
                 "formatter_class": AsWritten,
                 "fit": {"description": FIT},
             },
+            parser_class=FitParser,
             args=args,
             **kwargs,
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Let ``--config`` take the name of a packaged config."""
-        if args is None:
-            # Not passed on as `args`: Lightning warns of them beside the arguments of the process.
-            self.config = parser.parse_args(_replace_packaged_configs(sys.argv[1:]))
+        """Let ``--config`` take the name of a packaged config, and columns be written as ``a,b``."""
+        words = sys.argv[1:] if args is None else args
+        if isinstance(words, list):
+            # Lightning's own method warns of them beside the arguments of the process.
+            self.config = parser.parse_args(_as_parser_reads(words))
         else:
-            given = _replace_packaged_configs(args) if isinstance(args, list) else args
-            super().parse_arguments(parser, given)
+            super().parse_arguments(parser, args)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add ``--allow``."""
@@ -116,17 +123,22 @@ class InvertCLI(LightningCLI):
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if best:
             print(f"Checkpoint: {best}")
+            print(f"Next:       lightning-invert export --ckpt {shlex.quote(best)} --to page")
 
 
-def _replace_packaged_configs(args: Sequence[str]) -> list[str]:
-    """Replace ``--config NAME`` by the packaged file of that name."""
-    mapped = list(args)
-    for i, word in enumerate(mapped):
-        if word.startswith("--config="):
-            mapped[i] = f"--config={_config_file(word.removeprefix('--config='))}"
-        elif i and mapped[i - 1] in ("-c", "--config"):
-            mapped[i] = _config_file(word)
-    return mapped
+def _as_parser_reads(args: Sequence[str]) -> list[str]:
+    """Replace ``--config NAME`` by the packaged file of that name, and ``a,b`` by a list of columns."""
+    words: list[str] = []
+    for word in args:
+        option, equals, value = word.partition("=")
+        if not equals:
+            option, value = (words[-1] if words else ""), word
+        if option in ("-c", "--config"):
+            value = _config_file(value)
+        elif option in ("--data.inputs", "--data.outputs") and value[:1] not in ("[", "-"):
+            value = json.dumps(split_names(value))
+        words.append(f"{option}={value}" if equals else value)
+    return words
 
 
 def _config_file(name: str) -> str:

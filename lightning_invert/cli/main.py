@@ -8,36 +8,16 @@ from collections.abc import Sequence
 
 from lightning_invert import __version__
 from lightning_invert.arguments import suggest
+from lightning_invert.cli.help import OVERVIEW, RUN
 
 __all__ = ["main"]
 
-DESCRIPTION = """\
-Train a forward surrogate and its inverse together, and watch where they can be inverted.
-
-  fit       train a pair
-  validate  judge a trained pair on the validation data
-  test      judge a trained pair on the test data
-  predict   write a table of its predictions
-  analyze   measure where a trained map can be inverted, at all points of a file
-  solve     propose settings for target outcomes
-  export    write a trained pair to ONNX or to a page for a browser
-
-  lightning-invert fit      --config blast_furnace
-  lightning-invert fit      --data TabularDataModule --data.file measurements.csv ...
-  lightning-invert test     --config blast_furnace --ckpt_path pair.ckpt
-  lightning-invert predict  --config blast_furnace --ckpt_path pair.ckpt
-  lightning-invert analyze  --ckpt pair.ckpt --data measurements.csv
-  lightning-invert solve    --ckpt pair.ckpt --targets targets.csv
-  lightning-invert export   --ckpt pair.ckpt --to onnx
-
---config takes a file, or the name of a config in the package.
-In fit, validate and test an InvertibilityCallback watches, whether or not you name callbacks.
-
-  lightning-invert COMMAND --help   options of a command
-  lightning-invert --version        version
-"""
-
-LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
+LIGHTNING_COMMANDS = {
+    "fit": "Train the pair on --data.",
+    "validate": "Judge a trained pair on the validation rows of --data.",
+    "test": "Judge a trained pair on the test rows of --data.",
+    "predict": "Write a table of a trained pair's predictions for all rows of --data.",
+}
 OWN_COMMANDS = ("analyze", "solve", "export")
 
 
@@ -46,23 +26,45 @@ def main(args: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     command = words[0] if words else "--help"
     if command in ("-h", "--help", "--version"):
-        print(DESCRIPTION if command != "--version" else f"lightning-invert {__version__}")
+        print(OVERVIEW if command != "--version" else f"lightning-invert {__version__}")
         raise SystemExit(0 if words else 2)
     if command in OWN_COMMANDS:
         importlib.import_module(f"lightning_invert.cli.{command}").main(words[1:])
         return
-    names = (*LIGHTNING_COMMANDS, *OWN_COMMANDS)
+    names = ("demo", *LIGHTNING_COMMANDS, *OWN_COMMANDS)
     if not command.startswith("-") and command not in names:
         hint = suggest(command, names)
         raise SystemExit(
             f"lightning-invert: expected a command, one of {', '.join(names)}, but got "
             f"{command!r}.{hint}"
         )
+    demo = command == "demo"
+    if demo:
+        words[0] = command = "fit"
+    if command in LIGHTNING_COMMANDS and words[1:] in (["-h"], ["--help"]):
+        print(_help_of(command))
+        raise SystemExit(0)
+    if demo:
+        words[1:1] = ["--config", "blast_furnace"]
+    if words[1:] == ["--help", "all"]:
+        words.pop()
     from lightning_invert.cli.errors import exit_on_bad_input
     from lightning_invert.cli.fit import InvertCLI
 
     with exit_on_bad_input(next((word for word in words if word in names), "")):
-        InvertCLI(None if args is None else words)
+        InvertCLI(words)
+
+
+def _help_of(command: str) -> str:
+    fits, does = command == "fit", LIGHTNING_COMMANDS[command]
+    if command != "predict":
+        does += "\nAn InvertibilityCallback watches, whether or not you name callbacks."
+    return RUN.format(
+        command=command,
+        does=does,
+        ckpt="" if fits else " --ckpt_path pair.ckpt",
+        of_ckpt="checkpoint of a fit to resume" if fits else "checkpoint of the trained pair",
+    )
 
 
 if __name__ == "__main__":

@@ -5,18 +5,28 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, field, fields
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from lightning_invert.cli.errors import exit_on_bad_input
+from lightning_invert.cli.errors import describe_input_error, exit_on_bad_input, suggest_option
 
-__all__ = ["ALLOW", "AsWritten", "Names", "check_names", "listed", "option", "run_command"]
+__all__ = [
+    "ALLOW",
+    "AsWritten",
+    "Names",
+    "OneLineErrors",
+    "check_names",
+    "listed",
+    "option",
+    "run_command",
+    "split_names",
+]
 
 T = TypeVar("T")
 
 Names = list[str] | str
-"""Written as ``a`` or ``[a, b]``."""
+"""Written as ``a``, ``a,b`` or ``[a, b]``."""
 
 ALLOW = (
     "Packages, modules and classes that a checkpoint may import and run: a, or [a, b]. By default "
@@ -26,6 +36,20 @@ ALLOW = (
 
 class AsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Keep the lines of a description."""
+
+
+class OneLineErrors(ArgumentParser):
+    """End with one line, which names the option that a misspelt one is near to."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with the line."""
+        if not self.exit_on_error:  # a parser within: of one class among several
+            super().error(message, ex)
+        parser = getattr(ex, "subcommand_parser", None) or self
+        name = parser.prog.replace(" [options]", "")
+        line = describe_input_error(ValueError(message)).rstrip(".")
+        hint = suggest_option(message, list(parser._option_string_actions))
+        raise SystemExit(f"{name}: {line}.{hint or f' See {name} --help.'}") from ex
 
 
 def option(text: str, default: Any = MISSING) -> Any:
@@ -44,8 +68,13 @@ def check_names(option: str, names: Iterable[str], known: Iterable[str], what: s
 
 
 def listed(names: Names | None) -> list[str]:
-    """Return names as a list."""
-    return [names] if isinstance(names, str) else list(names or ())
+    """Return names as a list; ``a,b`` are two."""
+    return split_names(names) if isinstance(names, str) else list(names or ())
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names of ``a, b``."""
+    return [name.strip() for name in text.split(",")]
 
 
 def run_command(
@@ -55,7 +84,7 @@ def run_command(
 
     Options that are dictionaries may name a YAML file. Bad input ends the process with one line.
     """
-    parser = ArgumentParser(
+    parser = OneLineErrors(
         prog=f"lightning-invert {name}", description=description, formatter_class=AsWritten
     )
     types = get_type_hints(kind)

@@ -9,6 +9,7 @@ import polars
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from torch import nn
 
 import lightning_invert
@@ -19,6 +20,7 @@ from lightning_invert.callbacks import (
     PredictionWriter,
 )
 from lightning_invert.cli.main import main
+from lightning_invert.datamodules import TabularDataModule
 from tests.cli.commands import Unrun, refusal, save_pair
 from tests.strangers import crafted
 
@@ -43,7 +45,7 @@ def edited(old, new):
     text = FURNACE.read_text()
     assert old in text
     Path("edited.yaml").write_text(text.replace(old, new))
-    return "edited.yaml"
+    return Path("edited.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +117,93 @@ def test_fit_without_a_config_reports_what_it_found(tmp_path, caplog):
     assert "right-invertible" in caplog.text
 
 
-@pytest.mark.parametrize("command", [[], ["fit"]])
-def test_help_names_the_default_callback(command, capsys):
-    with pytest.raises(SystemExit):
+def help_of(capsys, *command):
+    with pytest.raises(SystemExit, match="0"):
         main([*command, "--help"])
-    assert "InvertibilityCallback" in capsys.readouterr().out.split("ptions:")[0]
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["demo", "fit", "validate", "test", "predict"])
+def test_help_fits_on_two_screens_and_names_only_what_exists(command, capsys):
+    text = help_of(capsys, command)
+    assert text.count("\n") <= 60
+    assert max(map(len, text.splitlines())) <= 100
+    assert ("InvertibilityCallback watches" in text) == (command != "predict")
+    named = set(re.findall(r"--([a-z_]+(?:\.[a-z_]+)?)", text)) - {
+        "help",
+        "print_config",
+        "data.help",
+    }
+    assert {"data.file", "data.separator", "trainer.max_epochs"} <= named
+    known = {"config", "ckpt_path", "allow", "seed_everything", "data"}
+    for name, kind in PARTS.items():
+        signatures = [inspect.signature(part).parameters for part in kind.__mro__]
+        known |= {f"{name}.{parameter}" for parameters in signatures for parameter in parameters}
+    assert named <= known
+    assert all(path.stem in text for path in CONFIGS)
+
+
+PARTS = {"data": TabularDataModule, "model": ForwardInverseModule, "trainer": Trainer}
+
+
+def test_all_options_are_listed_on_demand(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["fit", "--help", "all"])
+    assert "--trainer.gradient_clip_val" in capsys.readouterr().out
+
+
+NO_TORCH = """
+import sys
+from lightning_invert.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    print(sorted({"torch", "lightning", "jsonargparse"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("words", ["", "--help", "--version", "solv", "fit --help", "demo -h"])
+def test_help_loads_neither_torch_nor_lightning(words):
+    command = [sys.executable, "-c", NO_TORCH, *words.split()]
+    assert subprocess.check_output(command, text=True, timeout=120).endswith("[]\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        ("fit --modl.alpha 1", "--model.alpha"),
+        ("fit --config tabular --data.fiel x", "file"),
+        ("fit --config tabular --data.batch_sze 8", "batch_size"),
+        ("fit --data TabularDataModule --data.seprator x", "separator"),
+        ("fit --config edited.yaml", "--trainer.max_epochs"),
+        ("fit --config misspelt.yaml", "num_points"),
+        ("fit --model.alpha LinearDecayAlpha --model.alpha.epoch 3", "epochs"),
+        ("solve --targts x", "--targets"),
+        ("analyze --dta x", "--data"),
+    ],
+)
+def test_a_misspelt_option_names_the_near_one(words, near):
+    edited("num_points: 1000", "num_point: 1000").rename("misspelt.yaml")
+    edited("max_epochs", "max_epoch")
+    assert refusal(*words.split()).endswith(f"Did you mean {near!r}?")
+
+
+def test_what_is_wrong_without_a_near_option_names_the_help():
+    assert refusal("fit", "measurements.csv").endswith("See lightning-invert fit --help.")
+
+
+def test_columns_are_written_with_commas():
+    given = ["--data", "TabularDataModule", "--data.file", "t.csv", *QUIET, "--data.outputs=c"]
+    data = Unrun(["fit", *given, "--data.inputs", "a [t/h], b"]).datamodule
+    assert [variable.label for variable in (*data.inputs, *data.outputs)] == ["a [t/h]", "b", "c"]
+
+
+def test_the_demo_is_the_fit_of_the_reference_problem(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["demo", "--trainer.max_epochs", "3", "--print_config"])
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["data"]["init_args"]["problem"] == "blast_furnace"
+    assert config["trainer"]["max_epochs"] == 3
 
 
 MOVED = pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
@@ -183,7 +267,7 @@ def test_the_arguments_of_the_process_are_read_alike(capsys, monkeypatch):
 
 
 def test_a_file_of_that_name_goes_before_the_packaged_config(capsys):
-    Path(edited("max_epochs: 28", "max_epochs: 7")).rename("blast_furnace")
+    edited("max_epochs: 28", "max_epochs: 7").rename("blast_furnace")
     assert printed_config(capsys, "--config", "blast_furnace")["trainer"]["max_epochs"] == 7
 
 
@@ -194,10 +278,8 @@ def test_an_unknown_config_is_answered_with_the_packaged_ones():
 
 
 @pytest.mark.parametrize("name", ["nothing.yaml", "./nothing"])
-def test_a_path_that_leads_nowhere_is_left_to_the_parser(name, capsys):
-    with pytest.raises(SystemExit):
-        main(["fit", "--config", name])
-    assert "does not exist" in capsys.readouterr().err
+def test_a_path_that_leads_nowhere_is_left_to_the_parser(name):
+    assert "does not exist" in refusal("fit", "--config", name)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +302,7 @@ def test_a_value_out_of_range_ends_with_one_line(options, words):
     assert refusal("fit", *PLAIN, *options).startswith(words)
 
 
-def test_a_misspelt_key_is_named(capsys):
-    with pytest.raises(SystemExit):
-        main(["fit", "--config", edited("num_points: 1000", "num_point: 1000")])
-    assert "num_point" in capsys.readouterr().err
-
-
-COMMANDS = ("fit", "validate", "test", "predict", "analyze", "solve", "export")
+COMMANDS = ("demo", "fit", "validate", "test", "predict", "analyze", "solve", "export")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +341,7 @@ def test_points_validations_and_thresholds_are_set_in_yaml(every, due):
     given["thresholds"] = {"rank_atol": 0.1, "bands": [10, 1000]}
     options = "".join(f"        {name}: {value}\n" for name, value in given.items())
     config = edited("        num_points: 1000\n        every_n_validations: 4\n", options)
-    watch = watching("--config", config)
+    watch = watching("--config", str(config))
     assert watch.watcher.sampling == "fixed"
     assert [n for n in range(9) if watch._schedule.is_due(n)] == due
     assert watch.watcher.thresholds == Thresholds(rank_atol=0.1, bands=(10.0, 1000.0))
@@ -278,7 +354,7 @@ def test_maps_are_set_in_yaml_alone(tmp_path):
           furnace: {module: forward_net, input: [0]}
           joint: {module: round_trip, input: [[1]], identity: true, output_names: [a, b, c, d]}
 """
-    main(["fit", "--config", edited("        num_points: 1000\n", maps), *furnace()[2:]])
+    main(["fit", "--config", str(edited("        num_points: 1000\n", maps)), *furnace()[2:]])
     names = {path.name.removesuffix("_worst_points.csv") for path in tmp_path.rglob("*_points.csv")}
     assert names == {"furnace", "joint"}
 

@@ -276,11 +276,9 @@ def test_bad_input_ends_with_one_line(checkpoint, targets, args, words):
         ("--fixed", "wind\n"),
     ],
 )
-def test_an_option_of_another_type_is_refused_and_runs_nothing(checkpoint, option, text, capsys):
+def test_an_option_of_another_type_is_refused_and_runs_nothing(checkpoint, option, text):
     if text is not None:
         Path("option.yaml").write_text(text)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match=f"solve: {option}: Expected "):
         solved(checkpoint, option, "option.yaml")
-    assert ended.value.code == 2
-    assert f'"{option[2:]}"' in capsys.readouterr().err
     assert not Path("made").exists()
