@@ -82,7 +82,7 @@ def describe_input_error(error: Exception, prefix: str = "") -> str:
     expected = re.search(r"^ *- (Expected (?!<|a <|a path|a dot).*)", str(error), re.MULTILINE)
     if expected:
         return expected[1]
-    if key := re.match(r'Parser key "([\w.]+)":', str(error)):
+    if named := re.match(r'Parser key "([\w.]+)":', str(error)):
         reasons = re.findall(
             r"(Expected (?:a )?(?!path|<class 'NoneType'>)(?:<|dot).*)", str(error)
         )
@@ -90,7 +90,7 @@ def describe_input_error(error: Exception, prefix: str = "") -> str:
         if reasons:
             reason = re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", reasons[-1])
             got = f", but got {value[1]}" if value and not re.search("Got|string:", reason) else ""
-            return f"--{key[1]}: {reason}{got}"
+            return f"--{named[1]}: {reason}{got}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
