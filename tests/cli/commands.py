@@ -1,11 +1,18 @@
 """Run commands that end early, and save the pairs that commands read."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from lightning_invert.cli.fit import InvertCLI
 from lightning_invert.cli.main import main
 from tests.projects import quiet_trainer
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+FURNACE = ROOT / "configs" / "blast_furnace.yaml"
+QUIET = ["--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
 
 
 class Unrun(InvertCLI):
@@ -38,3 +45,11 @@ def save_pair(file, pair, data=None, edit=None, **options):
         edit(checkpoint)
         torch.save(checkpoint, file)
     return str(file)
+
+
+def edited(old, new):
+    """Write the furnace's config with one change, and return its path."""
+    text = FURNACE.read_text()
+    assert old in text
+    Path("edited.yaml").write_text(text.replace(old, new))
+    return Path("edited.yaml")
