@@ -71,7 +71,10 @@ def advise_on_named(watched: WatchedMap, batch: Any, watch: Watch) -> str:
     """Return other ``maps`` to copy for the function of a map that a user named, or nothing."""
     root = watched.root or watched.owner
     path = _path_of(watched.function, root)
-    found = None if path is None else Search(root, batch, watch).run([(path, watched.function)])
+    inputs: list[Any] = [part.steps for part in watched.inputs or ()]
+    found = None
+    if path is not None:
+        found = Search(root, batch, watch).run([(path, watched.function)], inputs)
     # What works at two rows, and failed, may have failed for lack of memory, or at other points.
     if found is None or _is_the_same(watched, found.entry):
         return ""

@@ -297,7 +297,10 @@ class WatchedMap:
                 "names of arguments to parts of the batch; and with 'constants' what is the same for all."
             )
         if isinstance(error, TypeError) and "multiple values for argument" in advice:
-            advice = f"{sentence(advice)} Say with 'argument' which one the input is, by its name."
+            advice = (
+                f"{sentence(advice)} Say with 'argument' which one the input is, by its name, and name the "
+                "parts of 'context', as in {'context': {'c': 1}}."
+            )
         return advice
 
     def _insists(self, how: str) -> str:

@@ -65,12 +65,14 @@ class Part:
         if whole is None:  # so loaders fill in for one that has run out
             return None
         named = mapping_of(whole) if isinstance(step, str) else None
-        try:
-            return (whole if named is None else named)[step]
-        except (KeyError, IndexError, TypeError, AttributeError):
-            if isinstance(step, str) and hasattr(whole, name := step.removesuffix(CALLED)):
-                part = getattr(whole, name)
-                return part() if step.endswith(CALLED) else part
+        with suppress(KeyError, IndexError, TypeError, AttributeError):
+            if not isinstance(whole, Tensor) or isinstance(
+                step, int
+            ):  # torch takes a text for indices
+                return (whole if named is None else named)[step]
+        if isinstance(step, str) and hasattr(whole, name := step.removesuffix(CALLED)):
+            part = getattr(whole, name)
+            return part() if step.endswith(CALLED) else part
         several = f" (write several parts as {[[s] for s in self.steps]})"
         raise NoSuchPart(
             f"Expected `{self.where}` to be an index, key or attribute of {describe(whole)}, but "

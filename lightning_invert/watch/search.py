@@ -37,6 +37,9 @@ MAX_TRIES, FIRST_TRIES, MAX_SECONDS = 36, 12, 2.0
 Each function gets its first tries, in each way, before one gets more.
 """
 
+MAX_SORTED = 256
+"""Candidates of which those by the inputs that a user named come first."""
+
 MAX_OUTPUTS, MAX_LEAVES = 4, 64
 """Outputs of a call that are tried, and parts of what it returns that are looked at."""
 
@@ -79,16 +82,21 @@ class Search:
         self.tries, self._farthest = 0, -1
         self._end = time.monotonic() + MAX_SECONDS
 
-    def run(self, functions: Sequence[tuple[str, Callable[..., Any]]]) -> Found | None:
-        """Return the first entry that works, of functions by their paths."""
+    def run(
+        self, functions: Sequence[tuple[str, Callable[..., Any]]], inputs: Sequence[Path] = ()
+    ) -> Found | None:
+        """Return the first entry that works, of functions by their paths; those by the inputs first."""
         snapshot = Snapshot()
         self._batch = snapshot.add(self._batch)
         self._parts = parts_by_path(self._batch)
         try:
-            for call, inputs in self._calls(functions):
+            ways = self._calls(functions)
+            if inputs:
+                ways = iter(sorted(islice(ways, MAX_SORTED), key=lambda way: way[1] != [*inputs]))
+            for call, varied in ways:
                 if call.arguments in self._refused:
                     continue
-                if (found := self._try(call, inputs)) is not None:
+                if (found := self._try(call, varied)) is not None:
                     return found
                 if self.tries >= MAX_TRIES or time.monotonic() > self._end:
                     break

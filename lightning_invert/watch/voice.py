@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Hashable
 
@@ -12,6 +13,9 @@ __all__ = ["Voice", "Whisper", "explain", "sentence"]
 
 MAX_REASON = 1000
 """Characters of what an exception says: some show all of a batch."""
+
+OF_A_MODULE = re.compile(r"(\n *\(\w+\): .*|\n +\))+")
+"""The lines by which a module shows its parts."""
 
 
 class Voice:
@@ -62,7 +66,7 @@ def sentence(text: str) -> str:
 
 def explain(error: BaseException) -> str:
     """Return what an exception says, with its type unless the message is one of this package's."""
-    text = str(error) or "no reason given"
+    text = OF_A_MODULE.sub(" ...", str(error)) or "no reason given"
     if len(text) > MAX_REASON:
         text = f"{text[:MAX_REASON]} ..."
     is_ours = isinstance(error, ValueError | TypeError) and text.startswith(

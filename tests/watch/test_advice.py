@@ -215,6 +215,19 @@ def test_a_named_map_that_fails_is_told_what_works(wrong):
     assert len(look(Watcher(better, on_error="raise"), module, [[X, Y]])) == 1
 
 
+@pytest.mark.parametrize("named", ["x", "c", "y"])
+def test_a_named_map_keeps_its_input_where_that_works(named):
+    module = of_method(lambda self, x, c, y: self.net(torch.cat([x, c], 1)) * y)
+    with pytest.raises(MapError, match="This works") as raised:
+        look(
+            Watcher({"mine": {"input": named}}, on_error="raise"),
+            module,
+            [{"y": Y, "c": C, "x": X}],
+        )
+    shown = str(raised.value).split("  maps=")[1].splitlines()[0]
+    assert copied(f"InvertibilityCallback(maps={shown})")[0]["mine"]["input"] == named
+
+
 @pytest.mark.parametrize("entry", [lambda x: None, "net"], ids=["another function", "itself"])
 def test_a_named_map_is_not_advised(entry, monkeypatch):
     watcher = Watcher({"f": entry})

@@ -1,3 +1,4 @@
+import warnings
 from collections import namedtuple
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -232,6 +233,19 @@ def test_says_which_part_of_a_map_fails(how, spec, part, words):
     with pytest.raises(MapError, match=words) as caught:
         only({"f": spec}, net)(X)
     assert caught.value.part == part
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"input": "x", "output": "real"}, {"input": ["x", "tanh()"], "output": "imag"}],
+    ids=["an attribute", "a method"],
+)
+def test_attributes_and_methods_of_tensors_are_found_without_a_warning_of_torch(entry):
+    watched = only({"f": entry}, Fails(lambda x: torch.complex(x, x)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert observe(watched, watched.take({"x": X})).formed
+    assert caught == []
 
 
 class Decoder(nn.Module):

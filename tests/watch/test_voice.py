@@ -1,6 +1,7 @@
 import warnings
 
 import pytest
+from torch import nn
 
 from lightning_invert.watch.voice import Voice, explain, sentence
 
@@ -34,3 +35,14 @@ def test_an_error_is_named_by_its_type_unless_it_explains_itself():
     assert explain(KeyError("x")) == "KeyError: 'x'"
     assert explain(ValueError("Expected 2.")) == "Expected 2."
     assert explain(RuntimeError()) == "RuntimeError: no reason given"
+
+
+def test_an_error_that_shows_a_module_is_told_without_its_parts():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Tanh(), nn.ReLU()))
+    with pytest.raises(TypeError) as raised:
+        print(**net)
+    shown = explain(TypeError(f"{net} argument after ** must be a mapping"))
+    assert shown == "TypeError: Sequential( ...\n) argument after ** must be a mapping"
+    assert "Linear" not in explain(raised.value)
+    listed = "Error(s) in loading:\n\tsize mismatch for a\n\tsize mismatch for b"
+    assert explain(RuntimeError(listed)) == f"RuntimeError: {listed}"
