@@ -55,7 +55,7 @@ class StreamSample:
             return
         self._keys = keys[order]
         for name, rows in batch.items():
-            known = [self._rows[name].to(rows)] if name in self._rows else []
+            known = [self._rows[name].to(rows.device)] if name in self._rows else []
             candidates = torch.cat([*known, rows.detach()])
             self._rows[name] = candidates[order.to(rows.device)]
 

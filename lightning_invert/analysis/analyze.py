@@ -154,7 +154,7 @@ def _pool(
         source.check_rereadable()
         mapped = watched.in_float64() if settings["precision"] == "float64" else watched
         stds = column_stds(mapped, _with_bar(source, watched.name))
-    tally, voice = Tally(), Voice("analyze")
+    tally, voice, inside = Tally(), Voice("analyze"), None
     opened = TableWriter(table) if isinstance(table, str | Path) else table or nullcontext()
     with opened as writer:
         for piece in _with_bar(source, watched.name):
@@ -167,7 +167,10 @@ def _pool(
                 arithmetic=tally.arithmetic,
                 **settings,
             )
-            observation = observe_domain(look, watched, piece, voice)
+            observation = observe_domain(look, watched, piece, voice, inside=inside, most=None)
+            finite = observation.singular_values.isfinite().all(1)
+            if inside is None and finite.any():
+                inside = piece[(row := int(finite.int().argmax())) : row + 1]
             tally.add(observation)
             if writer is not None:
                 writer.write(_columns(observation))

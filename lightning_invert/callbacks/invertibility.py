@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -199,6 +199,7 @@ class InvertibilityCallback(Callback):
         """Begin anew, unless a fit goes on."""
         self.watcher.memory = Memory()
         self.observations, self._look, self._tried, self._why_never = (), None, False, ""
+        self._is_unresolved = False
         self._display.begin(trainer)
         self._surroundings = surroundings_of(
             lambda: trainer.precision_plugin.forward_context(), trainer.strategy.root_device.type
@@ -208,7 +209,10 @@ class InvertibilityCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what is not going to work before an epoch has been trained."""
-        names = self.watcher.names_of(pl_module)
+        try:
+            names = self.watcher.names_of(pl_module)
+        except ValueError:  # a hook of the module, or the next callback, may make what is named
+            self._is_unresolved, names = True, [*(self.watcher.maps or ())]
         self._display.declare(trainer, pl_module, names)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -218,7 +222,10 @@ class InvertibilityCallback(Callback):
             self._voice.warn(f"nothing will be watched: {self._why_never}")
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock that a look is compared with."""
+        """Start the clock that a look is compared with; raise an error for a path that leads nowhere."""
+        if self._is_unresolved:
+            self.watcher.names_of(pl_module)
+            self._is_unresolved = False
         self._epoch_began = time.monotonic()
 
     def on_train_batch_start(
@@ -242,7 +249,8 @@ class InvertibilityCallback(Callback):
         """Begin a look if this validation is watched."""
         if trainer.sanity_checking:
             batches = trainer.num_sanity_val_batches
-            self._look = self._begin(trainer, pl_module, batches, trial=True)
+            with suppress(ValueError) if self._is_unresolved else nullcontext():
+                self._look = self._begin(trainer, pl_module, batches, trial=True)
             return
         if _is_fitting(trainer):
             number, self._validations = self._validations, self._validations + 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import combinations, count
 from math import comb
 from typing import TypeAlias
@@ -14,13 +16,19 @@ from torch import Tensor, nn
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.evaluation import InParts, as_leaf, evaluate
 
-__all__ = ["ROWS_ASKED", "MixedRowsError", "check_independence", "remembered_outputs"]
+__all__ = ["ROWS_TOLD_APART", "MixedRowsError", "check_independence", "remembered_outputs"]
 
-ROWS_ASKED = 20
-"""Six backward passes tell every two of twenty rows apart."""
+ROWS_ASKED = 64
+"""What mixes rows that are farther apart is not found out."""
+
+ROWS_TOLD_APART = 20
+"""Six backward passes tell every two of twenty rows apart, and of more rows nearly every two."""
 
 MAX_SHARE = 1e-6
 """Gradients to other rows are rounding up to this share of those to the rows themselves."""
+
+MAX_CHANGE = 1e-2
+"""Outputs change by up to this share of them with other rows where a solver inside stops by all of them."""
 
 _State: TypeAlias = tuple[tuple[bool, ...], torch.Size, torch.dtype]
 """The parts of a module in training mode, and the shape and dtype of a point."""
@@ -36,7 +44,7 @@ class MixedRowsError(ValueError):
         self.argument = argument
         super().__init__(
             f"Expected argument `{argument}` to treat the rows of a batch independently, but it mixes "
-            "them: the output of a row has a gradient to other rows. BatchNorm in training mode and "
+            "them: the output of a row depends on other rows. BatchNorm in training mode and "
             "attention over the batch do so: put the module into evaluation mode. A sequence whose "
             "first dimension is time does so, too: let it have the batch first (batch_first=True), or "
             "swap the dimensions inside: `lambda x: net(x.transpose(0, 1)).transpose(0, 1)`."
@@ -46,7 +54,7 @@ class MixedRowsError(ValueError):
 def check_independence(
     function: Callable[[Tensor], Tensor], inputs: Tensor, argument: str = "function"
 ) -> None:
-    """Raise MixedRowsError if the output of one of the first points has a gradient to another."""
+    """Raise MixedRowsError if the output of one of the first points depends on another."""
     if len(inputs) == 0 or remembered_outputs(function, inputs) is not None:
         return
     # A lone row could be mixed with nothing: it goes twice.
@@ -56,7 +64,7 @@ def check_independence(
         y = evaluate(function, x)
         if not y.requires_grad:
             return
-        if _mixes(y, x):
+        if _mixes(y, x) or (len(inputs) > 1 and _changes(function, rows, y.detach())):
             raise MixedRowsError(argument)
     module = _module(function)
     if module is not None:
@@ -95,14 +103,39 @@ def _mixes(y: Tensor, x: Tensor) -> bool:
     return others > MAX_SHARE * own
 
 
-def _separating_sets(num_rows: int) -> Tensor:
-    """Return sets of rows, (K, N), so that of every two rows some set holds the one without the other.
+def _changes(function: Callable[[Tensor], Tensor], rows: Tensor, y: Tensor) -> bool:
+    """Tell whether outputs change with other rows where no gradient says so: by a detached mean, say."""
+    for parity in (0, 1):
+        kept = torch.arange(parity, len(rows), 2, device=rows.device)
+        others = rows.roll(1, 0)
+        others[kept] = rows[kept]
+        with suppress(Exception):  # it may know which rows it gets
+            changed = evaluate(function, as_leaf(others)).detach()
+            if _differ(changed[kept], y[kept]):
+                # What is random, or counts its calls, differs anyway.
+                again = evaluate(function, as_leaf(rows)).detach()
+                return not _differ(again, y)
+    return False
 
-    Each row is in another half of the sets (E. Sperner, Mathematische Zeitschrift 27, 1928).
+
+def _differ(y: Tensor, others: Tensor) -> bool:
+    difference, size = (
+        part.abs().nan_to_num(nan=0.0, posinf=0.0).max() for part in (y - others, others)
+    )
+    return bool(difference > MAX_CHANGE * size)
+
+
+def _separating_sets(num_rows: int) -> Tensor:
+    """Return sets of rows, (K, N), so that of two rows some set holds the one without the other.
+
+    Each row is in another half of the sets (E. Sperner, Mathematische Zeitschrift 27, 1928); rows beyond
+    the first twenty are in a random one.
     """
-    num_sets = next(k for k in count(2) if comb(k, k // 2) >= num_rows)
+    num_sets = next(k for k in count(2) if comb(k, k // 2) >= min(num_rows, ROWS_TOLD_APART))
+    halves = list(combinations(range(num_sets), num_sets // 2))
+    chosen = random.Random(0).choices(range(len(halves)), k=num_rows)
+    chosen[: len(halves)] = range(min(len(halves), num_rows))
     sets = torch.zeros(num_sets, num_rows, dtype=torch.bool)
-    halves = combinations(range(num_sets), num_sets // 2)
-    for row, half in zip(range(num_rows), halves, strict=False):
-        sets[list(half), row] = True
+    for row, half in enumerate(chosen):
+        sets[list(halves[half]), row] = True
     return sets

@@ -284,12 +284,16 @@ class Proposer:
         )
         with surrogate.evaluating():
             points = x.to(placement.dtype)
+            errors = (surrogate.predict(points).double() - y) / units[1]
+            inside = errors.isfinite().all(1)
+            if (num_judged := int(inside[:num_judged].sum())) < MIN_POINTS:
+                return None
             return Reliability.fit(
-                surrogate.standardize(x),
-                (surrogate.predict(points).double() - y) / units[1],
+                surrogate.standardize(x[inside]),
+                errors[inside],
                 num_judged=num_judged,
-                outcomes=y,
-                spread=surrogate.spread(points) if members else None,
+                outcomes=y[inside],
+                spread=surrogate.spread(points[inside]) if members else None,
             )
 
     def _query(self, targets: Any, bounds: Any, num_starts: int, **options: Any) -> Query:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.model import Description, Model, evaluating
@@ -83,8 +84,8 @@ class Surrogate:
         return evaluating(self.function, self.inverse, self.members, cost)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return F at inputs (N, n)."""
-        return in_parts(self.function, len(x), *POWERS)(x)
+        """Return F at inputs (N, n); NaN where it raises."""
+        return evaluate_inside(in_parts(self.function, len(x), *POWERS), x)
 
     def centre(self, side: str) -> Tensor:
         """Return the mean of the inputs ("x") or of the outputs ("y"), or 0."""
@@ -132,9 +133,9 @@ def _starts(
     count = nearest.shape[1]
     # Of an interval the inverse gets the point next to a known outcome.
     outputs = model.outputs(pool.inputs[nearest[:, 0]])
-    own = in_parts(inverse, len(outputs), *POWERS)(outputs.clamp(targets.low, targets.high)).to(
-        bounds.low
-    )
+    inverse = in_parts(inverse, len(outputs), *POWERS)
+    wanted = outputs.clamp(targets.low, targets.high)
+    own = evaluate_inside(inverse, wanted).to(bounds.low)
     known = pool.inputs[nearest[:, : max(1, count - 1)]]
     starts = torch.cat([own[:, None], known], 1)[:, :count]
     starts = torch.where(starts.isfinite(), starts, known[:, :1])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 
 __all__ = ["Cost", "Near", "read_cost"]
@@ -81,7 +82,7 @@ class _Function(Cost):
             return inputs.new_zeros(0).double(), inputs.double()
         with differentiable(inputs.device.type):
             x = inputs.detach().clone().requires_grad_()
-            value = self.function(x)
+            value = evaluate_inside(self.function, x, shape=())
             if not isinstance(value, Tensor) or value.shape != (len(x),):
                 got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_invert.arrays import Placement, to_tensor
 from lightning_invert.jacobians.arithmetic import dtype_of
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import evaluate
 from lightning_invert.jacobians.jacobian import default_chunk, jacobian_and_outputs
 from lightning_invert.jacobians.snapshot import lent
@@ -30,19 +31,29 @@ class Model(NamedTuple):
     output_spread: Tensor  # (m,), float64
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Return F at inputs (P, n), shape (P, m), without a graph."""
+        """Return F at inputs (P, n), shape (P, m), without a graph; NaN where it raises."""
         chunk = default_chunk(inputs.shape[1] + self.num_outputs)
         with differentiable(inputs.device.type):
-            parts = [evaluate(self.function, part).detach() for part in inputs.split(chunk)]
-        return torch.cat(parts).reshape(len(inputs), self.num_outputs)
+            parts = [self._outputs(part).detach() for part in inputs.split(chunk)]
+        return torch.cat(parts)
+
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        def flat(x: Tensor) -> Tensor:
+            return evaluate(self.function, x).reshape(len(x), self.num_outputs)
+
+        return evaluate_inside(flat, inputs, shape=(self.num_outputs,))
 
     def jacobian(self, inputs: Tensor, constrained: Tensor) -> Tensor:
         """Return the Jacobians in units of the spreads, (P, m, n): 0 for outputs without a target."""
         if len(inputs) == 0:
             return self.input_spread.new_empty(0, self.num_outputs, inputs.shape[1])
-        jacobian, _ = jacobian_and_outputs(
-            self.function, inputs, num_outputs=self.num_outputs, check=False
-        )
+
+        def jacobians(x: Tensor) -> Tensor:
+            return jacobian_and_outputs(
+                self.function, x, num_outputs=self.num_outputs, check=False
+            )[0]
+
+        jacobian = evaluate_inside(jacobians, inputs, shape=(self.num_outputs, inputs.shape[1]))
         return (
             jacobian.double() * self.input_spread * (constrained / self.output_spread)[:, :, None]
         )

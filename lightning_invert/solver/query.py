@@ -22,6 +22,9 @@ from lightning_invert.variables import Bounds, without_none
 
 __all__ = ["Query"]
 
+MAX_TRIED = 8
+"""Points at which F may raise before its outputs are counted."""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -73,7 +76,10 @@ class Query:
         ends = (None, None) if bounds is None else bounds
         limits = Bounds.of(ends, n, placement, about.names)
         first = limits.clamp(torch.zeros_like(limits.low)) if points is None else points
-        m = count_outputs(function, first.reshape(-1, first.shape[-1])[:1])
+        if points is None:
+            middle = torch.where(limits.closed, (limits.low + limits.high) / 2, first)
+            first = torch.stack([first, middle])
+        m = _count_outputs(function, first.reshape(-1, first.shape[-1]))
         read = Targets.of(targets, m, placement)
         num_targets = len(read.low)
         model = Model(function, m, *_read_scale(scale, about, limits, m))
@@ -128,6 +134,17 @@ def _num_inputs(about: Description, starts: Tensor | None, bounds: Any, scale: A
         "Expected argument `bounds` to be given, a pair (low, high) with a number for each input, as "
         "the number of inputs is not known. `solve` also takes `starts=` of shape (N, n)."
     )
+
+
+def _count_outputs(function: Callable[[Tensor], Tensor], points: Tensor) -> int:
+    """Return m, by evaluating F at the first of a few points that is not outside of its domain."""
+    failures = []
+    for x in points[:MAX_TRIED].split(1):
+        try:
+            return count_outputs(function, x)
+        except Exception as error:  # noqa: BLE001  # whatever it is, another point may be inside
+            failures.append(error)
+    raise failures[0]
 
 
 def _numbers_of_targets(targets: Any) -> list[int]:

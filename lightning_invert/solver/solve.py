@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from lightning_invert.arguments import check_flag, check_integer
 from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
-from lightning_invert.jacobians.independence import ROWS_ASKED
+from lightning_invert.jacobians.independence import ROWS_TOLD_APART
 from lightning_invert.jacobians.jacobian import batched_jacobian
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.descent import descend
@@ -139,8 +139,10 @@ def rank_solutions(
 ) -> Ranking:
     """Solve a query in chunks of bounded memory; ``judge`` adds to the ranking of each chunk."""
     # Refuses a function that mixes rows, and one that cannot be differentiated.
-    first = query.rows(slice(0, ROWS_ASKED)).points().flatten(0, 1)[:ROWS_ASKED]
-    batched_jacobian(query.model.function, first)
+    first = query.rows(slice(0, ROWS_TOLD_APART)).points().flatten(0, 1)[:ROWS_TOLD_APART]
+    inside = query.model.outputs(first).isfinite().all(1)
+    if inside.any():
+        batched_jacobian(query.model.function, first[inside])
     n, m = query.bounds.low.shape[1], query.model.num_outputs
     chunk = max(1, points_at_once(n, m) // query.num_starts)
     parts = []

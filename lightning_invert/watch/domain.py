@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import ceil, log2
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
+from lightning_invert.jacobians.domain import find_outside
+from lightning_invert.watch.findings.runs import OverRuns
+from lightning_invert.watch.findings.truth import AgainstTruth
 from lightning_invert.watch.maps import MapError, WatchedMap
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.points import Points
@@ -16,68 +20,65 @@ from lightning_invert.watch.voice import Voice, sentence
 
 __all__ = ["observe_domain"]
 
-MAX_OUTSIDE = 8
-"""Points that are looked for: finding one takes as many evaluations as halvings, twice."""
+MAX_OUTSIDE = 16
+"""Points that are looked for in a fit: finding one takes as many evaluations as halvings, twice."""
 
 
 def observe_domain(
-    look: Callable[[Points], Observation], watched: WatchedMap, points: Points, voice: Voice | None
+    look: Callable[[Points], Observation],
+    watched: WatchedMap,
+    points: Points,
+    voice: Voice | None,
+    *,
+    inside: Points | None = None,  # a point at which the forward works
+    most: int | None = MAX_OUTSIDE,
 ) -> Observation:
     """Return what a look finds at points; where it fails, without those at which the forward raises."""
     try:
         return look(points)
     except MapError as error:
-        if error.part != "forward" or not (outside := _find_outside(watched, points)):
+        outside = _find_outside(watched, points, most)
+        if not outside or (inside is None and len(outside) == len(points)):
             raise
-        why = error.why
-    rows = list(range(len(points)))
-    stand_in = next(row for row in rows if row not in outside)
-    for row in outside:
-        rows[row] = stand_in
-    observation = _mark(look(points.with_rows([row[rows] for row in points.rows])), points, outside)
-    if voice is None:
-        return observation
-    voice.warn(
-        f"the forward of map {watched.name!r} raises at {len(outside)} of {len(points)} points: "
-        f"{sentence(why)} They are counted in `nonfinite_fraction` and left out of the rest. This is "
-        "said once.",
-        once=("outside", watched.name),
-    )
+        name, why = error.name, error.why
+    # Another point stands in for each of them.
+    first = next((row for row in range(len(points)) if row not in outside), len(points))
+    extended = points.rows
+    if inside is not None:
+        extended = [torch.cat(parts) for parts in zip(extended, inside.rows, strict=True)]
+    rows = [first if row in outside else row for row in range(len(points))]
+    chosen = points.with_rows([row[rows] for row in extended])
+    observation = _mark(look(chosen), points, outside)
+    if voice is not None:
+        voice.warn(
+            f"map {name!r} raises at {len(outside)} of {len(points)} points: {sentence(why)} They are "
+            "counted in `nonfinite_fraction` and left out of the rest. This is said once.",
+            once=("outside", watched.name),
+        )
     return observation
 
 
-def _find_outside(watched: WatchedMap, points: Points) -> list[int]:
-    """Find the rows that fail alone, by halving; none where they are too many, or not the reason."""
-    tries = 2 * MAX_OUTSIDE * ceil(log2(max(2, len(points))))
-    outside: list[int] = []
+def _find_outside(watched: WatchedMap, points: Points, most: int | None) -> list[int] | None:
+    """Find the rows at which the map, its truth or another run of it raises; None if they are too many."""
+    truth, runs = watched.question(AgainstTruth), watched.question(OverRuns)
+    maps = [watched, *((truth.truth,) if truth else ()), *(runs.runs if runs else ())]
+    # In parts of the size of its batches, if it takes no other: where there is time for it.
+    for sizes in ((), points.frame.sizes[:1])[: 1 if most else 2]:
+        frame = replace(points.frame, sizes=sizes)
+        functions = [replace(points, frame=frame).call(function) for function in maps]
 
-    def works(rows: range) -> bool:
-        chosen = [*rows, *rows] if len(rows) == 1 else list(rows)  # a lone row might lose its axis
-        try:
-            x, *context = (row[chosen] for row in points.rows)
-            points.frame.call(watched, x, *context)
-        except Exception:  # noqa: BLE001  # whatever it is
-            return False
-        return True
+        def evaluate(rows: list[int], functions: Sequence[Any] = functions) -> None:
+            for function in functions:
+                function(*(row[rows] for row in points.rows))
 
-    with evaluation_mode([watched.owner]), differentiable(points.inputs.device.type):
-        # What works at none of these is no matter of single points.
-        few = {0, len(points) // 2, len(points) - 1}
-        whole = range(len(points))
-        failing = [whole] if not works(whole) and any(works(range(i, i + 1)) for i in few) else []
-        while failing:
-            rows = failing.pop()
-            if len(rows) == 1:
-                outside.append(rows[0])
-                continue
-            middle, tries = len(rows) // 2, tries - 2
-            if tries < 0:
-                return []
-            failing += [part for part in (rows[:middle], rows[middle:]) if not works(part)]
-    return sorted(outside)
+        with evaluation_mode(watched.owners), differentiable(points.inputs.device.type):
+            outside = find_outside(evaluate, len(points), most=most)
+        if outside and len(outside) < len(points):
+            break
+    return outside
 
 
-def _mark(observation: Observation, points: Points, outside: list[int]) -> Observation:
+def _mark(observation: Observation, points: Points, outside: Sequence[int]) -> Observation:
     """Return an observation in which these points are not finite."""
     lost_rows = torch.tensor([row for row in outside if row < observation.num_points])
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.devices import making_tensors_on_cpu
+from lightning_invert.jacobians.arithmetic import eps
 from lightning_invert.jacobians.work import Plan
 from lightning_invert.watch.advice import advise, advise_on_named
 from lightning_invert.watch.domain import observe_domain
@@ -29,6 +30,9 @@ from lightning_invert.watch.search import Watch
 from lightning_invert.watch.voice import Voice, explain, sentence
 
 __all__ = ["Look", "Memory", "Raises"]
+
+MIN_BYTES = 4
+"""Of a number that is no coarser than weights commonly are."""
 
 Inspect: TypeAlias = Callable[..., Observation]
 """Looks at a map at some points: (map, points, outcomes=, part=) -> observation."""
@@ -122,10 +126,15 @@ class Look:
         begun = time.monotonic()
         if len(self.memory.watched) < max(1, len(self.maps)):
             self.batch = copy(batch) if type(batch) in (dict, list) else batch
+        self.held = batch, self._take(batch, self.maps)
+        self.seconds += time.monotonic() - begun
+
+    def _take(self, batch: Any, maps: Sequence[WatchedMap]) -> dict[str, Taken]:
+        """Return the parts of a batch for each of the maps that it has points of."""
         parts: dict[str, Taken] = {}
-        runs_code = any(watched.runs_code for watched in self.maps)
+        runs_code = any(watched.runs_code for watched in maps)
         with isolated(self.root, weights=False) if runs_code else nullcontext():
-            for watched in self.maps:
+            for watched in maps:
                 try:
                     if (points := watched.take(batch)) is not None:
                         reach = watched.question(Reach)
@@ -133,8 +142,7 @@ class Look:
                         parts[watched.name] = points, outcomes
                 except Exception as error:  # noqa: BLE001  # whatever it is: others may have points
                     self._note_gap(watched.name, error)
-        self.held = batch, parts
-        self.seconds += time.monotonic() - begun
+        return parts
 
     def offer(self, batch: Any, dataloader: int = 0) -> None:
         """Offer the points of a batch to the sample: its parts as they were held, or as they are."""
@@ -146,6 +154,9 @@ class Look:
         begun = time.monotonic()
         # Of their numbers those that a step left: where it changes them, its forward sees them changed.
         (_, parts), self.held = self.held, None
+        gaps = {name for name, gap in self.gaps.items() if gap.is_lasting} - {*parts}
+        if gaps:  # a hook or a step may have put it into the batch
+            parts |= self._take(batch, [watched for watched in self.maps if watched.name in gaps])
         samples = self.samples[dataloader if len(self.samples) > 1 else 0]
         for name, (points, outcomes) in parts.items():
             try:
@@ -235,7 +246,11 @@ class Look:
         try:
             voice = None if self.is_trial else self.voice
             look = partial(self.inspect, watched, outcomes=outcomes, part=part)
-            return [observe_domain(look, watched, points.to(device), voice)]
+            # A step may make more of batches that are kept in half precision.
+            dtypes = watched.dtypes if points.inputs.element_size() < MIN_BYTES else []
+            coarser = dtypes and eps(points.inputs.dtype) > eps(dtypes[-1])
+            points = points.to(device, dtypes[-1] if coarser else None)
+            return [observe_domain(look, watched, points, voice)]
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
             self.failures[watched.name] = Failure.of(error, "forward")
             return []

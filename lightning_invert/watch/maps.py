@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightning_invert.devices import as_outside
 from lightning_invert.jacobians.arithmetic import eps, narrowed
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode, uncompiled
+from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import CLONE_IT, INFERENCE, without_checkpoints
 from lightning_invert.jacobians.snapshot import lent
 from lightning_invert.watch.columns import checked_names, checked_stds
@@ -169,10 +170,10 @@ class WatchedMap:
         return apply_to_collection(value, Tensor, Tensor.detach)
 
     def outputs(self, points: Points) -> Tensor:
-        """Return the outputs at points, detached, in evaluation mode."""
+        """Return the outputs at points, detached, in evaluation mode; NaN where the forward raises."""
         # With gradients, because a force is one.
         with evaluation_mode([self.owner]), differentiable(points.inputs.device.type):
-            return points.call(self)(*points.rows).detach()  # type: ignore[no-any-return]
+            return evaluate_inside(points.call(self), *points.rows).detach()
 
     def _result(self, arguments: Sequence[Any]) -> Any:
         """Return the part that counts of what the function returns, or raise MapError if it fails."""

@@ -313,12 +313,19 @@ def column_stds(watched: WatchedMap, pieces: Iterable[Points]) -> tuple[Tensor, 
     if watched.stds is not None:
         return watched.stds
     of_x, of_y = ColumnStatistics(), ColumnStatistics()
+    y: Tensor | None = None
     for points in pieces:
         x = points.inputs
-        y = watched.outputs(points).reshape(len(x), -1)
+        try:
+            y = watched.outputs(points).reshape(len(x), -1)
+        except MapError:
+            if y is None:
+                raise
+            continue  # all of its points are outside of the domain
         finite = y.isfinite().all(1) & x.flatten(1).isfinite().all(1)
         of_x.add(x[finite])
         of_y.add(y[finite])
+    assert y is not None  # there are points
     n, m = x[:1].numel(), y.shape[1]
     return of_x.spread.expand(n), of_y.spread.expand(m)  # where nothing is finite, () each
 
@@ -329,7 +336,7 @@ def _mixing(name: str, error: MixedRowsError) -> MapError:
     return MapError(
         name,
         part,
-        f"{it} mixes the points of a batch: the output of a point has a gradient to other points, so "
+        f"{it} mixes the points of a batch: the output of a point depends on other points, so "
         "that none has a Jacobian of its own. If the first dimension is time, let the batch come first "
         "(batch_first=True), or add a method `def rows(self, x): return self(x.transpose(0, "
         f"1)).transpose(0, 1)` and write maps={{{name!r}: {{'module': 'rows', 'input': lambda batch: "

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -261,6 +262,66 @@ def test_parts_are_those_of_the_batch_before_a_step_changes_it(tmp_path, change,
     assert_right(observation, trainer.lightning_module.encoder)
     trainer.validate(trainer.lightning_module, batches(*of_dicts()), verbose=False)
     assert watch.observations[0].num_points == 24
+
+
+class Adding(Project):
+    """Puts a part into its batch where a hook or a step is."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+
+    def add(self, batch, where):
+        if where == self.where:
+            batch["z"] = 2 * batch["x"]
+
+    def on_validation_batch_start(self, batch, batch_idx, dataloader_idx=0):
+        self.add(batch, "hook")
+
+    def step(self, batch):
+        self.add(batch, "step")
+        return self(batch["x"]).square().mean()
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        return dict(batch)
+
+
+@pytest.mark.parametrize("where", ["hook", "step"])
+def test_a_part_that_is_put_into_the_batch_is_watched(tmp_path, where):
+    watch = InvertibilityCallback({"f": {"module": "encoder", "input": "z"}}, figures=False)
+    data = lambda: (batches(*of_dicts()), batches(*of_dicts()))
+    trainer = fit_unwatched_and_watched(tmp_path, lambda: Adding(where), watch, data=data)
+    offered = {tuple(row) for batch in of_dicts() for row in (2 * batch["x"]).tolist()}
+    assert {tuple(row) for row in watch.observations[0].inputs.tolist()} == offered
+    assert_right(watch.observations[0], trainer.lightning_module.encoder)
+
+
+class Casting(Project):
+    """Keeps its batches in few bits, and makes more of them in its step."""
+
+    def step(self, batch):
+        return self(batch["x"].float()).square().mean()
+
+
+HALVES = {
+    "float16": [torch.float16],
+    "bfloat16": [torch.bfloat16],
+    "several": [torch.float64, torch.float32, torch.float16],
+    "the coarsest first": [torch.float16, torch.float32],
+}
+
+
+@pytest.mark.parametrize("maps", [None, {"forward": {"module": "encoder", "input": "x"}}])
+@pytest.mark.parametrize("dtypes", HALVES.values(), ids=HALVES)
+def test_batches_of_another_dtype_are_watched_as_they_are_cast(tmp_path, dtypes, maps):
+    made = lambda: batches(*({"x": rows(i).to(dtype)} for i, dtype in enumerate(dtypes)))
+    watch = InvertibilityCallback(maps, figures=False)
+    trainer = fit_unwatched_and_watched(tmp_path, Casting, watch, data=lambda: (made(), made()))
+    (observation,) = watch.observations
+    assert observation.num_points == 8 * len(dtypes)
+    assert observation.arithmetic == torch.float32
+    observation = replace(observation, inputs=observation.inputs.float())
+    assert_right(observation, trainer.lightning_module.encoder)
 
 
 def test_points_are_those_that_forward_saw_where_a_step_changes_them_in_place(tmp_path):

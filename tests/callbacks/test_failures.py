@@ -20,6 +20,29 @@ def test_a_wrong_map_is_reported_before_training_starts(tmp_path):
     assert state_of(module) == before
 
 
+class Late(Foreign):
+    """Makes a part of itself in a hook, as a teacher that is copied when the fit begins."""
+
+    def __init__(self, hook):
+        super().__init__()
+        self.teachers = nn.ModuleDict()
+        setattr(self, hook, self.make)
+
+    def make(self, *_, **__):
+        self.teachers["late"] = self.teachers["late"] if self.teachers else nn.Linear(5, 3)
+
+
+@pytest.mark.parametrize("sanity_checks", [0, 2])
+@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_start"])
+def test_a_part_that_a_hook_makes_is_watched(tmp_path, hook, sanity_checks):
+    watch = InvertibilityCallback({"f": "teachers.late"}, figures=False)
+    torch.manual_seed(0)
+    fit_unwatched_and_watched(
+        tmp_path, lambda: Late(hook), watch, num_sanity_val_steps=sanity_checks
+    )
+    assert [look["num_points"] for look in watch.history["f"]] == [64, 64]
+
+
 NOWHERE = {
     "no such key": {"module": "", "input": "x"},
     "no such index": {"module": "", "input": 7},

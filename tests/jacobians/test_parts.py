@@ -149,3 +149,19 @@ def test_what_returns_no_row_for_each_point_is_refused(function):
         analyze(function, torch.randn(9, 3))
     with pytest.raises(ValueError, match=r"one row for each|mixes"):
         batched_jacobian(function, torch.randn(9, 3))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: NET(x.view(x.size(0), -1)),
+        lambda x: torch.fft.rfft(x).real.contiguous()[:, :2],
+        lambda x: torch.stack([NET(row) for row in x]),
+        lambda x: NET(x.squeeze()) / (1 + 0 * x.max()),
+    ],
+    ids=["view", "fft", "stack", "max"],
+)
+def test_no_points_have_no_jacobians(function):
+    assert batched_jacobian(function, torch.zeros(0, 3)).shape == (0, 2, 3)
+    empty = batched_jacobian(function, torch.zeros(0, 3, dtype=torch.float32), create_graph=True)
+    assert empty.shape == (0, 2, 3)

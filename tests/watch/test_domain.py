@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lightning_invert import InvertibilityCallback, analyze
+from lightning_invert.jacobians.domain import MAX_FAILING
 from lightning_invert.watch.domain import MAX_OUTSIDE, _find_outside
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.points import Points
@@ -68,7 +69,7 @@ def test_points_outside_of_a_domain_are_counted_and_said_once(outside):
 @pytest.mark.parametrize("outside", OUTSIDE)
 def test_analyze_keeps_them_in_their_place(tmp_path, outside):
     module, x = Spline(), points(*outside)
-    with pytest.warns(UserWarning, match="analyze: the forward of map 'map' raises"):
+    with pytest.warns(UserWarning, match="analyze: map 'map' raises"):
         observation = analyze(module, x, table=tmp_path / "table.csv")
     assert torch.equal(observation.inputs, x)
     assert_right(observation, module, x)
@@ -111,19 +112,69 @@ class Counted(nn.Module):
 COUNTS = []
 
 
-@pytest.mark.parametrize("fails", [lambda x: True, lambda x: (x[:, 0] > 0.5).any()])
-def test_what_fails_for_another_reason_fails_after_few_evaluations(fails):
+def test_what_fails_for_another_reason_fails_after_few_evaluations():
     COUNTS.clear()
     with pytest.raises(MapError, match="because of its forward: ValueError: no"):
-        analyze(Counted(fails), points())
-    assert sum(COUNTS) <= 2 * 256 * (2 + MAX_OUTSIDE * math.log2(256))
+        analyze(Counted(lambda x: True), points())
+    assert len(COUNTS) <= 16 * (MAX_FAILING + math.log2(256))
+
+
+def test_many_points_outside_cost_a_look_and_are_counted_by_analyze():
+    module = Counted(lambda x: (x[:, 0] > 0.5).any())
+    x = points()
+    with pytest.warns(UserWarning, match="because of its forward: ValueError: no"):
+        assert look(Watcher({"f": ""}), module, [x]) == []
+    with pytest.warns(UserWarning, match=r"raises at \d+ of 256 points"):
+        observation = analyze(module, x)
+    share = float((x[:, 0] > 0.5).double().mean())
+    assert observation.scalars["nonfinite_fraction"] == pytest.approx(share)
+
+
+ANALYSES = {
+    "all of the last batch": ([points(), points(0, rows=1)], {}, 1),
+    "first, middle and last": ([points(0, 128, 255)], {}, 3),
+    "a twentieth": ([points(*range(0, 240, 20))], {}, 12),
+    "standardized": ([points(9), points(0, rows=1)], {"scale": "standardized"}, 2),
+    "float64": ([points(9)], {"precision": "float64"}, 1),
+}
+
+
+@pytest.mark.parametrize(("batches", "options", "count"), ANALYSES.values(), ids=ANALYSES)
+def test_analyze_loses_no_other_points(batches, options, count):
+    module, x = Spline(), torch.cat(batches)
+    with pytest.warns(UserWarning, match=f"raises at .* of {len(batches[0])} points|of 1 points"):
+        observation = analyze(module, batches, **options)
+    bad = observation.singular_values.isnan().any(1)
+    assert torch.equal(bad, (x > 5).any(1))
+    assert int(bad.sum()) == count
+    if not options:
+        assert_right(observation, module, x)
+
+
+@pytest.mark.parametrize("asked", ["truth", "runs"])
+def test_a_truth_or_another_run_that_raises_costs_those_points(asked):
+    spline = Spline()
+    question = {"truth": spline} if asked == "truth" else {"runs": [spline]}
+    with pytest.warns(UserWarning, match="raises at 2 of 256 points"):
+        observation = analyze(spline.net, points(3, 99), **question)
+    assert observation.scalars["nonfinite_fraction"] == 2 / 256
+    (finding,) = (f for key, f in observation.findings.items() if key == asked)
+    lost = [rows.reshape(256, -1).isnan().any(1) for rows in finding.rows().values()]
+    assert all(mask.nonzero()[:, 0].tolist() == [3, 99] for mask in lost)
+
+
+def test_a_function_of_one_size_loses_a_point_alone():
+    module = Spline()
+    with pytest.warns(UserWarning, match="raises at 1 of 64 points"):
+        observation = analyze(lambda x: module(x.view(64, 3)), [points(17, rows=64)])
+    assert_right(observation, module, points(17, rows=64))
 
 
 def test_a_point_is_found_in_few_evaluations_a_halving():
     module = Counted(lambda x: (x > 5).any())
     COUNTS.clear()
     (watched,) = resolve_maps({"f": {"module": module}}, module)
-    assert _find_outside(watched, Points.of([points(77)])) == [77]
+    assert _find_outside(watched, Points.of([points(77)]), MAX_OUTSIDE) == [77]
     # A call that fails is tried again in other surroundings.
     assert len(COUNTS) <= 4 * math.log2(256)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import expected_but_got, to_builtin
+from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import in_parts
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Model
@@ -188,7 +189,7 @@ class Reach(MapQuestion):
         """Return what the inverse proposes, shape (R, n)."""
         (m, n), width = shape, outcomes.flatten(1).shape[1]
         try:
-            start = in_parts(self.inverse, *sizes)(outcomes).detach().flatten(1)
+            start = evaluate_inside(in_parts(self.inverse, *sizes), outcomes).detach().flatten(1)
         except MapError as error:
             raise self._error(error.why) from error.__cause__
         if (width, start.shape[1]) != (m, n):
