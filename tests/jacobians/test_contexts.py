@@ -5,6 +5,7 @@ from torch import nn
 from lightning_invert import ConditioningPenalty, JacobianConsistency, analyze, batched_jacobian
 from lightning_invert.jacobians.contexts import evaluation_mode
 from tests.jacobians.reference import jacobians_by_autograd
+from tests.pair.networks import NETWORKS
 
 HAS_NEWER = hasattr(torch._C, "_get_fp32_precision_getter")
 OPERATIONS = [
@@ -95,27 +96,10 @@ def test_slopes_that_are_not_finite_are_counted_under_anomaly_detection():
     assert observation.scalars["nonfinite_fraction"] == pytest.approx(1 / 65)
 
 
-class Attention(nn.Module):
-    def __init__(self, n, m):
-        super().__init__()
-        self.embed, self.head = nn.Linear(1, 8), nn.Linear(8 * n, m)
-
-    def forward(self, x):
-        tokens = self.embed(x[..., None])
-        return self.head(nn.functional.scaled_dot_product_attention(*[tokens] * 3).flatten(1))
+ATTENTION = [NETWORKS[kind] for kind in ("scaled dot product", "transformer")]
 
 
-class Encoder(nn.Module):
-    def __init__(self, n, m):
-        super().__init__()
-        self.embed, self.head = nn.Linear(1, 8), nn.Linear(8 * n, m)
-        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
-
-    def forward(self, x):
-        return self.head(self.layer(self.embed(x[..., None])).flatten(1))
-
-
-@pytest.mark.parametrize("kind", [Attention, Encoder])
+@pytest.mark.parametrize("kind", ATTENTION, ids=["attention", "transformer"])
 def test_a_penalty_on_a_network_with_attention_has_a_gradient(kind):
     torch.manual_seed(0)
     forward, inverse = kind(3, 2).double(), kind(2, 3).double()
@@ -140,7 +124,7 @@ def test_a_penalty_on_a_network_with_attention_has_a_gradient(kind):
 class Force(nn.Module):
     def __init__(self, n, m):
         super().__init__()
-        self.energy = Encoder(n, 1)
+        self.energy = NETWORKS["transformer"](n, 1)
 
     def forward(self, x):
         with torch.enable_grad():
@@ -151,11 +135,11 @@ class Force(nn.Module):
 
 
 @pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
-@pytest.mark.parametrize("kind", [Attention, Encoder, Force])
+@pytest.mark.parametrize("kind", [*ATTENTION, Force], ids=["attention", "transformer", "force"])
 def test_a_map_with_attention_has_its_jacobian_in_every_mode(kind, mode):
     torch.manual_seed(0)
     net, x = kind(3, 2).double().eval(), torch.randn(4, 3).double()
-    if mode == "forward" and kind is Encoder:  # its fast path has no rule
+    if mode == "forward" and kind is ATTENTION[1]:  # its fast path has no rule
         with pytest.raises(NotImplementedError, match="`mode` to be 'auto' or 'reverse'"):
             batched_jacobian(net, x, mode=mode)
         return
