@@ -83,9 +83,11 @@ def find_layout(
     if not any(line.text.strip() for line in below):
         raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
     comment, body = _from_the_names(file, below)
-    kept = list(_without_comments(body))
+    kept = list(_without_comments(body)) or body
     separator = form.separator or separator or _find_separator(file, kept, columns)
     rows = [row for row in until_broken(split_rows(kept, separator)) if not row.is_blank]
+    if not rows:
+        next(split_rows(kept, separator))  # the error that names the line
     header = _find_header(rows, comment, separator, columns, form)
     rows = [row for row in rows if row.begin > header.begin]
     names = [cell.strip() for cell in header.cells]
@@ -264,6 +266,8 @@ def _count_text_rows(rows: Sequence[Row], length: int) -> int:
     for index, row in enumerate(rows[:MAX_TEXT_ROWS]):
         cells = [row.cells[place].strip() for place in places if place < len(row.cells)]
         words = [cell for cell in cells if cell and cell.lower() not in MISSING]
-        if not words or any(map(_is_number, cells)):
+        others = [cell for place, cell in enumerate(row.cells) if place not in places]
+        has_time = any(re.match(r"\s*\d", cell) for cell in others)
+        if not words or has_time or any(map(_is_number, cells)):
             return index
     return 0 if len(rows) <= MAX_TEXT_ROWS else MAX_TEXT_ROWS

@@ -8,6 +8,7 @@ import gzip
 import io
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,14 +139,9 @@ def split_rows(lines: Iterable[Line], separator: str) -> Iterator[Row]:
 
 
 def until_broken(rows: Iterator[Row]) -> Iterator[Row]:
-    """Yield rows up to a line that cannot be split: reading will name it, unless it is the first."""
-    row = None
-    try:
-        for row in rows:
-            yield row
-    except csv.Error:
-        if row is None:
-            raise
+    """Yield rows up to a line that cannot be split: reading will name it."""
+    with suppress(csv.Error):
+        yield from rows
 
 
 def one_blank(text: str) -> str:

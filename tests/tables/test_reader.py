@@ -106,6 +106,13 @@ def test_booleans_are_numbers_and_blanks_do_not_count(tmp_path):
     assert found.rows() == [(1, 1, 1), (2, 0, None), (None, 1, 2), (None, 0, 3)]
 
 
+@pytest.mark.parametrize("row", [0, 1, 30])
+def test_a_text_of_any_length_is_no_obstacle(row, tmp_path):
+    rows = [f"{i},{'x' * 200_000 if i == row else 'y'},{i}.5" for i in range(40)]
+    path = write(tmp_path / "a.csv", "\n".join(["a,note,b", *rows]))
+    assert read(path, "b", "a").rows() == [(i + 0.5, i) for i in range(40)]
+
+
 def test_a_large_offset_keeps_what_varies(tmp_path):
     rows = [1.7e9 + second / 7 for second in range(60)]
     path = write(tmp_path / "a.csv", "time\n" + "\n".join(map(repr, rows)))
@@ -191,6 +198,7 @@ UTF8, QUOTE = "in UTF-8, but line {} has the byte {}", "but line {} cannot be sp
         (b'a,note\n1,5" pipe\n2,6" pipe\n', "not in quotes has a quote. Write"),
         (b"", "but the file is empty"),
         (b"\n\n", "but the file is empty"),
+        (b"# 1\n# 2\n", "(a column 'a', but it has '# 1'|'# 1' .1, )"),
     ],
 )
 def test_a_text_that_is_no_table_is_named_with_its_line(content, words, rows, tmp_path):
