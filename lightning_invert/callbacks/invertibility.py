@@ -69,7 +69,8 @@ class InvertibilityCallback(Callback):
             may also be the value of another map, ``{"map": <its name>}``, or of any function,
             ``{"module": <path>, "input": ..., ...}``, with the keys so far. Further keys:
             ``input_names``, ``output_names``, ``input_std``, ``output_std`` (to standardise by),
-            ``identity`` (whether the map is a round trip), ``truth`` (the true map, as a path, a module
+            ``target`` (the part of the batch with the known outcomes: R² is logged, and the verdict
+            begins with it), ``identity`` (whether the map is a round trip), ``truth`` (the true map, as a path, a module
             or a callable of the same arguments) and ``reach`` (see ``reachable_steps``). ``None``: the
             module's ``invertibility_maps()``, else its ``forward`` at the first part of the batch. If
             that cannot be watched, one message lists what there is, and training goes on.

@@ -183,6 +183,7 @@ class Pair(nn.Module):
                 "output_std": image[1],
                 "dtype": self.scale_x.mean.dtype,
                 "identity": name == "round_trip",
+                "target": (lambda batch: split_batch(batch)[1]) if name == "forward" else None,
                 "truth": truths.get(name),
                 "reach": reach if name == "forward" else None,
             }

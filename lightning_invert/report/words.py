@@ -12,35 +12,76 @@ from lightning_invert.watch.observation import Observation
 __all__ = ["report_table", "verdict"]
 
 
+BOTTLENECK = (
+    "a bottleneck. If it is meant, as in an autoencoder, watch both sides of it, with your modules' paths: "
+    "maps={'encoder': 'encoder', 'decoder': {'module': 'decoder', 'input': {'map': 'encoder'}}}"
+)
+
+
 def verdict(observation: Observation) -> str:
-    """Return the verdict on a map in one sentence: rank, bands and the 95th percentile of κ.
+    """Return the verdict on a map: how accurate it is, then rank, bands and the 95th percentile of κ.
 
     Right-invertible, n > m: every small change of the output can be reached, in many ways.
     Left-invertible, n < m: distinct inputs stay distinct.
     """
+    said = (finding.accuracy(observation) for finding in observation.findings.values())
+    accuracy = "".join(f"{words}. " for words in said if words)
+    words = _of_spectrum(observation)
+    return accuracy + (words[0].upper() + words[1:] if accuracy else words)
+
+
+def _of_spectrum(observation: Observation) -> str:
     if (probes := observation.finding(SpectrumProbes)) is not None:
         return probes.verdict(observation)
     m, n = observation.shape
-    word = "invertible" if m == n else "right-invertible" if n > m else "left-invertible"
-    scalars = observation.scalars
+    scalars, k = observation.scalars, observation.full_rank
     full = scalars["full_rank_fraction"]
     if scalars["nonfinite_fraction"] > 0:
         share = percent(scalars["nonfinite_fraction"])
         return f"{share} of the points have a NaN or inf in their Jacobian: look there first."
-    head = f"locally {word} at {percent(full)} of the points"
+    # Lost to the last digit: not small in these units, or by a threshold.
+    is_lost = (observation.condition > observation.condition_limit) | observation.condition.isinf()
+    if full == 0 and bool(is_lost.all()) and (rank := int(observation.rank.max())) < k:
+        same = bool((observation.rank == rank).all())
+        what = BOTTLENECK if rank else "the outputs do not depend on the inputs"
+        return f"rank {'' if same else 'at most '}{rank} of {k} at every point: {what}."
+    reached, lost, easily, hardly = _PHRASES[n < m]
+    word = "invertible" if m == n else "left-invertible" if n < m else "right-invertible"
+    head = f"{reached} at {percent(full)} of the points (locally {word})"
     tail = f"95th percentile of κ {_condition(scalars['cond_p95'], observation.condition_limit)}"
     if 1 in observation.shape:
         only = "one output" if m == 1 else "one input"
         flat = ", or ∞ where the slope is 0" if scalars["singular_fraction"] > 0 else ""
         tail += f"; {only}: κ is 1 by definition{flat}"
     if full < 1:
-        return f"{head}: fragile where the rank drops ({tail})."
+        if scalars["singular_fraction"] < 1 - full:
+            thresholds = observation.thresholds
+            tail += (
+                f"; a rank counts σ above {thresholds.rank_atol:g}, and singular is only σ below "
+                f"{thresholds.singular_floor:g}"
+            )
+        return f"{head}; at {percent(1 - full)} {lost} (rank lost; {tail})."
     ill = scalars["ill_conditioned_fraction"] + scalars["singular_fraction"]
     if ill > 0:
-        return f"{head}, but {percent(ill)} are ill-conditioned ({tail})."
-    if scalars["moderate_fraction"] > 0:
-        return f"{head}, of which {percent(scalars['stable_fraction'])} are stable ({tail})."
-    return f"{head}, and stable at all of them ({tail})."
+        return f"{head}, but {hardly} at {percent(ill)} (ill-conditioned; {tail})."
+    return f"{head}, {easily} at {percent(scalars['stable_fraction'])} (stable; {tail})."
+
+
+# What holds at full rank, what where rank is lost, and how well it holds.
+_PHRASES = {
+    False: (
+        "every output can be adjusted",
+        "some change of the outputs is out of reach",
+        "without large changes of the inputs",
+        "only by very large changes of the inputs",
+    ),
+    True: (
+        "every change of the inputs shows in the outputs",
+        "some change of the inputs does not show",
+        "clearly",
+        "some of them hardly",
+    ),
+}
 
 
 def report_table(observations: Sequence[Observation]) -> str:
@@ -57,8 +98,8 @@ def report_table(observations: Sequence[Observation]) -> str:
         for row in rows
     ]
     title = (
-        "Local invertibility (κ: condition number; "
-        f"stable: κ < {stable:g}; ill-conditioned: κ > {ill:g})"
+        "Local invertibility (κ, condition number: how many times the hardest change costs what the "
+        f"easiest does; stable: κ < {stable:g}; ill-conditioned: κ > {ill:g})"
     )
     return "\n".join([title, *lines, *(line for o in observations for line in _sentences(o))])
 

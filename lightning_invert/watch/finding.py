@@ -41,6 +41,8 @@ class Observed(Protocol):
     @property
     def output_names(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
+    def outputs(self) -> Tensor: ...  # noqa: D102
+    @property
     def findings(self) -> Mapping[str, Finding]: ...  # noqa: D102
 
 
@@ -72,6 +74,10 @@ class Finding(ABC):
     def scalars(self, observation: Observed) -> dict[str, float]:
         """Return the scalars that are no statistic of one quantity."""
         return {}
+
+    def accuracy(self, observation: Observed) -> str:
+        """Return how accurate the map is, to begin its verdict with."""
+        return ""
 
     def words(self, observation: Observed) -> str:
         """Return a sentence for the report, to follow the map's name and a comma."""
@@ -112,6 +118,10 @@ class Question(ABC):
     def parts(self) -> tuple[Part, ...]:
         """The parts of a batch that are taken beside the points."""
         return ()
+
+    def targets(self, batch: Any, root: nn.Module | None, count: int) -> Tensor | None:
+        """Return the known outcomes of ``count`` points, if it is them that it compares with."""
+        return None
 
     def options(self, points: Points) -> dict[str, Any]:
         """Return what :func:`~lightning_invert.jacobians.spectrum.measure_spectrum` has to do for it."""

@@ -140,9 +140,13 @@ class WatchedMap:
         within = self._find("within", [self.within], batch)[0] if self.within else None
         contexts = self._find("context", self.contexts, batch)
         try:
-            return Points.of(inputs, contexts, within)
+            points = Points.of(inputs, contexts, within)
         except ValueError as error:
             raise MapError(self.name, "within", explain(error)) from error
+        for question in self.questions:
+            if (targets := question.targets(batch, self.root, len(points))) is not None:
+                return replace(points, targets=targets)
+        return points
 
     def __call__(self, *arguments: Any) -> Tensor:
         """Evaluate the map, or raise MapError if it fails or returns no floating tensor."""

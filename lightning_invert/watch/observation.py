@@ -59,7 +59,7 @@ class Observation:
         thresholds: What counts as full rank, as singular, as ill-conditioned.
         condition_limit: The largest condition number that the arithmetic can tell.
         arithmetic: The coarsest dtype that computes on the way from inputs to outputs; None: not known.
-        findings: What else was found at the points: ``"truth"``, ``"runs"``, ``"reach"``,
+        findings: What else was found at the points: ``"accuracy"``, ``"truth"``, ``"runs"``, ``"reach"``,
             ``"round_trip"``, ``"probes"`` (of a Jacobian that was not formed) or ``"directions"``.
         scale: The units of the Jacobian: ``"standardized"`` or ``"physical"``.
         input_names: Of the n inputs, with units.

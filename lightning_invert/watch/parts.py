@@ -51,17 +51,19 @@ class Part:
     def __init__(self, where: str, steps: Sequence[Step]) -> None:
         self.where = where
         self.steps = tuple(steps)
+        self._takes_module: dict[int, bool] = {}  # place of a callable step -> whether it takes two
 
     def __call__(self, whole: Any, module: nn.Module | None = None) -> Any:
         """Return the part, None of what is None, or raise NoSuchPart if a step leads nowhere."""
-        for step in self.steps:
-            whole = self._follow(whole, step, module)
+        for place, step in enumerate(self.steps):
+            whole = self._follow(whole, place, step, module)
         return whole
 
-    def _follow(self, whole: Any, step: Step, module: nn.Module | None) -> Any:
+    def _follow(self, whole: Any, place: int, step: Step, module: nn.Module | None) -> Any:
         if callable(step):
-            takes_two = len(required_arguments(step)) == 2
-            return step(whole, module) if takes_two else step(whole)
+            if place not in self._takes_module:  # a signature takes longer than most steps
+                self._takes_module[place] = len(required_arguments(step)) == 2
+            return step(whole, module) if self._takes_module[place] else step(whole)
         if whole is None:  # so loaders fill in for one that has run out
             return None
         named = mapping_of(whole) if isinstance(step, str) else None

@@ -48,10 +48,10 @@ class PointSample:
         """Offer the points of a batch, and the outcomes (N, ...) that belong to them."""
         rows = {"inputs": points.inputs}
         rows |= {f"context {i}": row for i, row in enumerate(points.context)}
-        if outcomes is not None:
-            rows["outcomes"] = outcomes
-        shape = points.shape if outcomes is None else (*points.shape, outcomes.shape[1:])
-        kind = shape, points.frame.fingerprint
+        beside = {"outcomes": outcomes, "targets": points.targets}
+        rows |= {name: part for name, part in beside.items() if part is not None}
+        shapes = (part.shape[1:] for part in beside.values() if part is not None)
+        kind = (*points.shape, *shapes), points.frame.fingerprint
         self._total += len(points)
         self._counts[kind] += len(points)
         if len(points) and self._keeps(kind):
@@ -81,9 +81,9 @@ class PointSample:
             frame = next(f for f in gather(frame and replace(frame, dresses=())) if f is not None)
         assert frame is not None
         rows = sample.rows()
-        outcomes = rows.pop("outcomes", None)
+        outcomes, targets = rows.pop("outcomes", None), rows.pop("targets", None)
         inputs, *context = rows.values()
-        points = Points(inputs, tuple(context), frame)
+        points = Points(inputs, tuple(context), frame, targets)
         return SampledPoints(points, outcomes, total - counts[kind])
 
     def _keeps(self, kind: Kind) -> bool:

@@ -122,6 +122,7 @@ class Points:
     inputs: Tensor  # what the Jacobian is taken by, (N, *)
     context: tuple[Tensor, ...] = ()  # further tensors with a row for each point, held fixed
     frame: Frame = Frame((torch.Size(),))  # how the map's arguments are made of both
+    targets: Tensor | None = None  # known outcomes, (N, *): they stay where they are
 
     @classmethod
     def of(
@@ -170,7 +171,8 @@ class Points:
         return len(self.inputs)
 
     def __getitem__(self, rows: slice) -> Points:
-        return self.with_rows([part[rows] for part in self.rows])
+        targets = None if self.targets is None else self.targets[rows]
+        return replace(self.with_rows([part[rows] for part in self.rows]), targets=targets)
 
     @property
     def rows(self) -> list[Tensor]:

@@ -89,6 +89,7 @@ class Scalar:
 
 
 _SPECTRUM, _PROBES, _BOTH = ("spectrum",), ("probes",), ("spectrum", "probes")
+_ACCURACY = ("accuracy",)
 _TRUTH, _RUNS, _REACH, _ROUND_TRIP = ("truth",), ("runs",), ("reach",), ("round_trip",)
 
 _ROWS = (
@@ -144,6 +145,12 @@ _ROWS = (
         essential=True),
     Scalar("participation_ratio_error", _PROBES, "participation_ratio_error", "median", "smaller", 0.0,
         "standard error of the participation ratio", "median"),
+    Scalar("r2_mean", _ACCURACY, "", "its own", "larger", -math.inf,
+        "1 − Σ(F(x) − y)² / Σ(y − ȳ)²", "mean over the outputs; one that does not vary is left out",
+        essential=True, chart="R²: mean and, below, the worst output"),
+    Scalar("r2_min", _ACCURACY, "", "its own", "larger", -math.inf,
+        "1 − Σ(F(x) − y)² / Σ(y − ȳ)²", "that of the worst output",
+        essential=True, chart="R²: mean and, below, the worst output"),
     Scalar("consistency_error", _ROUND_TRIP, "consistency_error", "root mean square", "smaller",
         math.inf, "‖F(I(y)) − y‖ / √m", "root mean square, in standard units",
         essential=True, chart="round trip: error"),

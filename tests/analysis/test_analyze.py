@@ -41,7 +41,7 @@ def test_the_table_has_for_each_point_what_autograd_and_numpy_find(kind, tmp_pat
     np.testing.assert_allclose(table["condition_number"], sigma[:, 0] / sigma[:, -1])
     np.testing.assert_allclose(found.condition, sigma[:, 0] / sigma[:, -1])
     assert found.scalars == pytest.approx(summary_in_numpy(sigma))
-    assert "right-invertible at 100 %" in str(found)
+    assert "at 100 % of the points (locally right-invertible)" in str(found)
     np.testing.assert_allclose(table["log_volume"], np.log(sigma).sum(1))
     np.testing.assert_allclose(table.select("^input/.*$"), POINTS)
     np.testing.assert_allclose(table.select("^output/.*$"), net.eval()(POINTS).detach())
@@ -63,8 +63,8 @@ def test_the_most_expensive_outcome_is_named(monkeypatch):
     for shares, vectors in ((inputs, vh[:, 3]), (outputs, u[:, :, 3])):
         np.testing.assert_allclose(list(shares.values()), (vectors**2).mean(0))
     first = max(outputs, key=outputs.get)
-    assert f"most expensive to reach: {first} (" in str(found)
-    assert "most expensive" not in str(analyze(net, POINTS))
+    assert f"hardest to change: {first} (" in str(found)
+    assert "hardest to change: " not in str(analyze(net, POINTS))
 
 
 def fragile(x):

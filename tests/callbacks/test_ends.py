@@ -69,7 +69,7 @@ def test_who_is_interrupted_keeps_the_summary_figures_and_worst_points(tmp_path,
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert len(names) == 8
     assert {"forward_worst_points.csv", "forward_evolution.png"} <= names
-    assert len(lines(caplog, "forward (physical): locally")) == 1
+    assert len(lines(caplog, "forward (physical): ")) == 1
     assert len(lines(caplog, "The last look: epoch 1, step 7")) == 1
 
 
@@ -131,7 +131,7 @@ def test_a_run_that_is_interrupted_in_its_test_shows_what_it_saw(tmp_path, caplo
     with pytest.raises(OSError, match="mine"):
         trainer.test(Foreign(), loader(), verbose=False)
     assert (tmp_path / "figures" / "test_forward_worst_points.csv").exists()
-    assert len(lines(caplog, "forward (physical): locally")) == 1
+    assert len(lines(caplog, "forward (physical): ")) == 1
 
 
 # What is said of the last look.

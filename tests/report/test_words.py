@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lightning_invert import analyze
 from lightning_invert.report.words import report_table, verdict
 from lightning_invert.watch.findings.reach import Reachability
 from lightning_invert.watch.findings.runs import Runs
@@ -35,15 +36,40 @@ def report(shape=(4, 7), **scalars):
 @pytest.mark.parametrize(
     ("scalars", "words"),
     [
-        ({}, "locally right-invertible at 100 % of the points, and stable at all of them"),
-        ({"shape": (7, 4)}, "locally left-invertible at 100 % of the points, and stable"),
+        (
+            {},
+            (
+                "every output can be adjusted at 100 % of the points (locally right-invertible), "
+                "without large changes of the inputs at 100 % (stable; 95th percentile of κ 20)."
+            ),
+        ),
+        (
+            {"shape": (7, 4)},
+            (
+                "every change of the inputs shows in the outputs at 100 % of the points (locally "
+                "left-invertible), clearly at 100 % (stable; 95th percentile of κ 20)."
+            ),
+        ),
         (
             {"shape": (4, 4)},
-            "locally invertible at 100 % of the points, and stable at all of them (95",
+            "100 % of the points (locally invertible), without large changes of the",
         ),
-        ({"full_rank_fraction": 0.9}, "at 90 % of the points: fragile where the rank drops"),
-        ({"ill_conditioned_fraction": 0.04, "singular_fraction": 0.01}, "but 5 % are ill-cond"),
-        ({"moderate_fraction": 0.2, "stable_fraction": 0.8}, "of which 80 % are stable"),
+        (
+            {"full_rank_fraction": 0.9, "singular_fraction": 0.1},
+            "; at 10 % some change of the outputs is out of reach (rank lost; 95th percentile",
+        ),
+        (
+            {"full_rank_fraction": 0.9, "singular_fraction": 0.02},
+            "κ 20; a rank counts σ above 1e-05, and singular is only σ below 1e-12).",
+        ),
+        (
+            {"ill_conditioned_fraction": 0.04, "singular_fraction": 0.01},
+            ", but only by very large changes of the inputs at 5 % (ill-conditioned;",
+        ),
+        (
+            {"moderate_fraction": 0.2, "stable_fraction": 0.8},
+            "changes of the inputs at 80 % (stable;",
+        ),
         ({"nonfinite_fraction": 0.5}, "50 % of the points have a NaN"),
     ],
 )
@@ -89,9 +115,28 @@ def test_an_interval_claims_no_more_than_the_number_before_it(value, low, high, 
 )
 def test_a_verdict_says_where_the_condition_number_says_nothing(shape, side):
     words = f"one {side}: κ is 1 by definition"
-    assert f"(95th percentile of κ 20; {words})" in verdict(report(shape))
+    assert f"; 95th percentile of κ 20; {words})" in verdict(report(shape))
     singular = {"full_rank_fraction": 0.9, "singular_fraction": 0.1}
     assert f"{words}, or ∞ where the slope is 0)" in verdict(report(shape, **singular))
+
+
+def test_a_bottleneck_reads_as_one():
+    generator = torch.Generator().manual_seed(0)
+    down, up = (
+        torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((3, 16), (16, 3))
+    )
+    x = torch.randn(20, 16, generator=generator, dtype=torch.float64)
+    words = verdict(analyze(lambda x: (0.1 * x @ down.T).tanh() @ up.T, x))
+    assert words.startswith("rank 3 of 16 at every point: a bottleneck. If it is meant")
+    assert "maps={'encoder': 'encoder', 'decoder': {'module': 'decoder', 'input': {'map'" in words
+    mixed = verdict(analyze(lambda x: (x @ down.T).relu() @ up.T, x))
+    assert mixed.startswith("rank at most 3 of 16 at every point: a bottleneck")
+    nothing = verdict(analyze(lambda x: 0 * x, x))
+    assert nothing == "rank 0 of 16 at every point: the outputs do not depend on the inputs."
+    # What is small in its unit is none.
+    small = verdict(analyze(lambda x: x * torch.logspace(0, -9, 16), x))
+    assert "bottleneck" not in small
+    assert "a rank counts σ above 1e-05" in small
 
 
 def test_table_has_a_line_a_map_in_columns():
@@ -111,7 +156,8 @@ def test_it_is_said_how_true_the_jacobians_are():
     truth = Truth(torch.full((5,), 0.02), true)
     (words,) = words_of(truth, sigma=sigma.double())
     assert words == (
-        "f, truth at 4 of 5 points: Jacobian off by 2 % (median; 95th percentile 2 %); of 2 truly fragile points (κ ≥ 100) 1 found, 1 false alarm."
+        "f, truth at 4 of 5 points: Jacobian off by 2 % (median; 95th percentile 2 %); "
+        "of 2 truly fragile points (κ ≥ 100) 1 found, 1 false alarm."
     )
     (words,) = words_of(replace(truth, name="other run"), sigma=sigma.double())
     assert words.startswith("f, other run at 4 of 5 points")

@@ -9,6 +9,7 @@ from lightning_invert import InvertibilityMetric
 from lightning_invert.jacobians.spectrum import Effort
 from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.observation import observe
+from lightning_invert.watch.points import Frame, Points
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.scalars import SCALARS, scalar_named, scalar_names, summarise
 
@@ -23,10 +24,11 @@ def observation(x, **options):
     """What is found of a map that is asked for everything."""
     net = network()
     reach = {"inverse": lambda y: y, "outcomes": 1}
-    spec = {"module": net, "truth": network(), "identity": True, "reach": reach}
+    spec = {"module": net, "truth": network(), "identity": True, "reach": reach, "target": 1}
     (watched,) = resolve_maps({"f": spec}, net, reachable_steps=3)
     (other,) = resolve_maps({"g": network()}, net)
-    return observe(watched.asking(OverRuns((other,))), x, outcomes=x, **options)
+    points = Points(x, frame=Frame((x.shape[1:],)), targets=X.square())
+    return observe(watched.asking(OverRuns((other,))), points, outcomes=x, **options)
 
 
 X = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
@@ -34,9 +36,13 @@ X = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
 
 def test_what_is_told_of_a_map_has_a_row_and_each_row_is_told():
     formed, probed = observation(X).scalars, observation(X, effort=Effort(formed=False)).scalars
-    findings = ("spectrum", "truth", "runs", "reach", "round_trip")
+    findings = ("spectrum", "accuracy", "truth", "runs", "reach", "round_trip")
     assert set(formed) == {name for source in findings for name in scalar_names(source)}
-    assert set(probed) == {*scalar_names("probes"), "consistency_error"}
+    assert set(probed) == {
+        *scalar_names("probes"),
+        *scalar_names("accuracy"),
+        "consistency_error",
+    }
     assert formed.keys() | probed.keys() == set(scalar_names())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning_invert.watch.finding import MapQuestion
+from lightning_invert.watch.findings.accuracy import Target
 from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.findings.round_trip import Identity
 from lightning_invert.watch.findings.truth import AgainstTruth
@@ -10,6 +11,6 @@ from lightning_invert.watch.findings.truth import AgainstTruth
 __all__ = ["QUESTIONS"]
 
 QUESTIONS: dict[str, type[MapQuestion]] = {
-    question.key: question for question in (Identity, AgainstTruth, Reach)
+    question.key: question for question in (Target, Identity, AgainstTruth, Reach)
 }
 """Key of ``maps=`` -> the question that it asks."""

@@ -36,9 +36,9 @@ class Directions(Finding):
         )
 
     def words(self, observation: Observed) -> str:
-        """Say which outcome is the most expensive to reach, and by which inputs."""
+        """Say which outcome is the hardest to change, and by which inputs."""
         inputs, outputs = map(_largest, self.shares(observation))
-        return f"most expensive to reach: {outputs}; it takes: {inputs}"
+        return f"hardest to change: {outputs}; it takes: {inputs}"
 
     def columns(self, observation: Observed) -> dict[str, Array]:
         """Return the components."""

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lightning_invert.arguments import check_flag
 from lightning_invert.watch.finding import Finding, MapQuestion, Measurement, Observed
+from lightning_invert.watch.findings.accuracy import POOR, POOR_R2
+from lightning_invert.watch.numerals import short
 from lightning_invert.watch.points import Points
 from lightning_invert.watch.quantities import to_numpy
 from lightning_invert.watch.scalars import Array
@@ -24,6 +26,12 @@ class RoundTrip(Finding):
 
     value: Tensor  # of F(I(y)) - y, (N,)
     slope: Tensor | None  # of J - 1, over its entries times m, (N,); None: J was not formed
+
+    def accuracy(self, observation: Observed) -> str:
+        """Say how far what comes back is off."""
+        error = observation.scalars["consistency_error"]
+        poor = f": {POOR}" if error**2 > 1 - POOR_R2 else ""
+        return f"comes back to within {short(error, 3)} standard units (root mean square){poor}"
 
     def quantities(self, observation: Observed) -> dict[str, Array]:
         """Return both errors."""
