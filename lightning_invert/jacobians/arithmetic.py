@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.evaluation import evaluate
 
-__all__ = ["coarsest_dtype", "dtype_of", "eps", "in_dtype_of", "narrowed"]
+__all__ = ["cast_to", "coarsest_dtype", "dtype_of", "eps", "in_dtype_of"]
 
 
 def eps(dtype: torch.dtype) -> float:
@@ -35,12 +35,9 @@ def in_dtype_of(function: Any, x: Tensor) -> Tensor:
     return x.to(dtype=dtype_of(function) if isinstance(function, nn.Module) else None)
 
 
-def narrowed(value: Any, dtype: torch.dtype) -> Any:
-    """Return a floating tensor that is finer than the dtype in it, and all else as it is."""
-    finer = (
-        isinstance(value, Tensor) and value.is_floating_point() and eps(value.dtype) < eps(dtype)
-    )
-    return value.to(dtype) if finer else value
+def cast_to(value: Any, dtype: torch.dtype) -> Any:
+    """Return a floating tensor in a dtype, and all else as it is."""
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def coarsest_dtype(function: Callable[[Tensor], Tensor], inputs: Tensor) -> torch.dtype | None:

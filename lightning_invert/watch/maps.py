@@ -14,7 +14,7 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from lightning_invert.devices import as_outside
-from lightning_invert.jacobians.arithmetic import eps, narrowed
+from lightning_invert.jacobians.arithmetic import cast_to, eps
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode, uncompiled
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import CLONE_IT, INFERENCE, without_checkpoints
@@ -212,7 +212,7 @@ class WatchedMap:
         if INFERENCE in str(error):
             yield arguments, lent(self.function, self.owner)
         # The module may cast a batch before it calls this part, and make tensors of its weights' dtype.
-        cast = [[narrowed(part, dtype) for part in arguments] for dtype in self.dtypes]
+        cast = [[cast_to(part, dtype) for part in arguments] for dtype in self.dtypes]
         for dtype, parts in zip(self.dtypes, cast, strict=True):
             if any(map(operator.is_not, parts, arguments)):
                 yield parts, nullcontext()

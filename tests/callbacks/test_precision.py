@@ -153,6 +153,35 @@ def test_what_casts_by_hand_is_watched_under_the_trainers_autocast(tmp_path, how
     )
 
 
+class OfTwoDtypes(Foreign):
+    def __init__(self, dtype):
+        super().__init__()
+        self.first, self.both = nn.Linear(5, 4).to(dtype), nn.Bilinear(5, 3, 4).to(dtype)
+        self.head, self.inner = nn.Linear(4, 3), dtype
+
+    def forward(self, x):
+        x = x.to(self.inner)
+        return self.head((self.first(x) + self.both(x, x[:, :3])).float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_part_of_another_dtype_than_its_batch_is_watched(tmp_path, dtype):
+    maps = {"first": "first", "both": {"module": "both", "input": 0, "context": 1}, "all": ""}
+    watch = InvertibilityCallback(maps, num_points=64, figures=False, on_error="raise")
+    trainer = fit_unwatched_and_watched(tmp_path, lambda: OfTwoDtypes(dtype), watch)
+    module = trainer.lightning_module.double()
+    weights = module.first.weight, module.both.weight.detach()
+    y = loader().dataset.tensors[1].double()
+    expected = [
+        np.linalg.svd(weights[0].detach(), compute_uv=False)[None],
+        np.linalg.svd(torch.einsum("oij,nj->noi", weights[1], y), compute_uv=False),
+    ]
+    for observation, sigma in zip(watch.observations, expected, strict=False):
+        found = np.sort(observation.singular_values, axis=0)
+        eps = max(torch.finfo(dtype).eps, 1e-7)
+        np.testing.assert_allclose(found - np.sort(sigma, axis=0), 0, atol=16 * eps * sigma.max())
+
+
 def test_without_need_there_is_no_autocast(tmp_path):
     watch = InvertibilityCallback(num_points=16, figures=False)
     trainer = fit_project(tmp_path, watch, precision="bf16-mixed")
