@@ -96,7 +96,12 @@ def find_layout(
             f"Expected line {header.begin} of {str(file)!r} to name the columns, but it has the numbers "
             f"{', '.join(names[:3])}. Write a line of names above them, or name the columns to be read."
         )
-    while len(names) > 1 and not names[-1]:
+    asked = columns or tuple(names)
+    cut = any(len(row.cells) < len(names) for row in rows)  # as LabVIEW leaves comments out
+    while len(names) > 1 and (
+        not names[-1]
+        or (cut and names[-1] not in asked and all(_end(row) < len(names) for row in rows))
+    ):
         names.pop()
     tails = [len(row.cells) for row in rows if _end(row) <= len(names)]
     text_rows = _count_text_rows(rows, len(names)) if form.units_row is None else form.units_row

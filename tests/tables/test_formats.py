@@ -247,6 +247,24 @@ def test_where_letters_were_guessed_a_missing_column_names_the_encoding(column, 
         open_table(tmp_path, content, [column])
 
 
+LABVIEW = (
+    "LabVIEW Measurement\t\nDecimal_Separator\t,\n***End_of_Header***\t\n\t\nSamples\t2\t2\t\n"
+    "X_Value\tVoltage\tCurrent\tComment\n0,0\t1,5\t2,5\t\n1,0\t1,6\t2,6\n2,0\t1,7\t2,7\n"
+)
+
+
+def test_a_last_column_that_rows_leave_out_may_be_empty_if_it_is_not_read(tmp_path):
+    read = ["Voltage", "Current"]
+    assert rows_of(open_table(tmp_path, LABVIEW, read)) == [(1.5, 2.5), (1.6, 2.6), (1.7, 2.7)]
+    assert rows_of(open_table(tmp_path, "a;b;c;d\n1,5;2\n2,5;3;\n", ["a"])) == [(1.5,), (2.5,)]
+    for content, columns in [
+        (LABVIEW, [*read, "Comment"]), (LABVIEW.replace("6\n", "6\tStop\n"), read),
+        (f"{LABVIEW}3,0\t1,8\n", read), ("a;b;c\n1,5;2\n2,5\n", ["a"]),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match="as many cells as its header"):
+            rows_of(open_table(tmp_path, content, columns))
+
+
 def test_names_that_begin_like_a_comment_are_names(tmp_path):
     for content in ("#id,a,b\nx,1,2\ny,3,4\n", "#id,a,b\n5,1,2\n6,3,4\n"):
         assert rows_of(open_table(tmp_path, content, ["b", "a"])) == [(2, 1), (4, 3)]
