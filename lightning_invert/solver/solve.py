@@ -71,7 +71,8 @@ def solve(
 
     Args:
         function: F, maps (N, n) to (N, m), each row by itself, differentiable: a module, a function,
-            or a pair, whose names, ranges and statistics of the inputs are then used.
+            or a pair, whose names, ranges and statistics of the inputs are then used. Where it raises,
+            outside of its domain, no search ends.
         targets: Wanted outputs, shape (N, m), with NaN where an output is free; or an
             :class:`~lightning_invert.Interval`.
         bounds: A pair (low, high) of the inputs' ends, each of shape (n,) or a number; open where

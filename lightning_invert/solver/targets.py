@@ -57,8 +57,8 @@ class Targets(NamedTuple):
         if len(shape) != 2 or shape[1] != num_outputs or shape[0] == 0:
             got = " and ".join(str(tuple(e.shape)) for e in read)
             raise ValueError(
-                f"Expected argument `targets` to be of shape (N, {num_outputs}), a row for each "
-                f"target and a column for each output, but got {got}."
+                f"Expected argument `targets` to be of shape (N, {num_outputs}) with N >= 1, a row for "
+                f"each target and a column for each output, but got {got}."
             )
         low, high = read[0].expand(shape), read[-1].expand(shape)
         if not is_interval and low.isinf().any():

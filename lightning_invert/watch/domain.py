@@ -20,7 +20,7 @@ from lightning_invert.watch.voice import Voice, sentence
 
 __all__ = ["observe_domain"]
 
-MAX_OUTSIDE = 16
+MAX_OUTSIDE = 32
 """Points that are looked for in a fit: finding one takes as many evaluations as halvings, twice."""
 
 
