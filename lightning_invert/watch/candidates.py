@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.watch.functions import parameters_of
-from lightning_invert.watch.parts import Path, parts_of, path_text
+from lightning_invert.watch.parts import MAX_DEPTH, Path, parts_of, path_text
 
 __all__ = [
     "Candidate",
@@ -23,8 +23,8 @@ __all__ = [
     "parts_by_path",
 ]
 
-MAX_PARTS, MAX_DEPTH = 256, 4
-"""Parts of a batch that are looked at, and the steps to them."""
+MAX_PARTS = 256
+"""Parts of a batch that are looked at."""
 
 MAX_INPUTS, MAX_EMBEDDED, MAX_TOGETHER = 3, 2, 32
 """Inputs that a call is tried with, embeddings likewise, and those of a list that are one together."""

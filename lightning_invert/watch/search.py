@@ -6,6 +6,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple, TypeAlias
 
@@ -107,24 +108,20 @@ class Search:
         return None
 
     def _calls(self, functions: Sequence[tuple[str, Callable[..., Any]]]) -> _Ways:
-        kinds = (self._of_floats, self._of_integers, self._of_casts)
-        ways = [way(path, function) for way in kinds for path, function in functions]
+        of_embeddings = partial(candidates_of_embeddings, embeddings=self._embeddings)
+        ways = [
+            self._ways(kind(path, function, self._parts))
+            for kind in (candidates, of_embeddings, candidates_of_casts)
+            for path, function in functions
+        ]
         yield from chain.from_iterable(islice(way, FIRST_TRIES) for way in ways)
         yield from chain.from_iterable(ways)
 
-    def _of_floats(self, path: str, function: Callable[..., Any]) -> _Ways:
-        for call in candidates(path, function, self._parts):
+    def _ways(self, calls: Iterator[Candidate]) -> _Ways:
+        for call in calls:
             if not (inputs := call.inputs(self._parts)):
                 self._fail(call, POINTS_ELSEWHERE, 1)
             yield from ((call, together) for together in inputs)
-
-    def _of_integers(self, path: str, function: Callable[..., Any]) -> _Ways:
-        for call in candidates_of_embeddings(path, function, self._parts, self._embeddings):
-            yield call, [call.varied]
-
-    def _of_casts(self, path: str, function: Callable[..., Any]) -> _Ways:
-        for call in candidates_of_casts(path, function, self._parts):
-            yield call, [call.varied]
 
     def _try(self, call: Candidate, inputs: list[Path]) -> Found | None:
         """Call a function, and watch the floating parts of what it returns, one after the other."""
