@@ -73,11 +73,7 @@ def find_layout(
     form: TableFormat,
     encoding: str,
 ) -> Layout:
-    """Look at the first lines of a file; a FormatError says all that is in doubt.
-
-    ``text`` is the file in UTF-8, and ``columns`` are those that will be read: only in them a doubt
-    matters.
-    """
+    """Look at the first lines of a file; ``text`` is the file in UTF-8, ``columns`` will be read."""
     sample = list(first_lines(read_lines(text, "utf-8", file)))
     below, separator = _without_separator_line(sample[form.skip_rows or 0 :])
     if not any(line.text.strip() for line in below):
