@@ -76,9 +76,10 @@ def analyze(
 
     Args:
         function: Maps (N, \*) to (N, \*), each row by itself. A module is evaluated in evaluation
-            mode and on its own device; afterwards it is as it was. Points at which it raises are not finite. Of a module that names its maps
-            (``invertibility_maps()``, as a pair does), one of these is analysed, with its names and
-            its standard units; such an entry may also be given by itself.
+            mode and on its own device; afterwards it is as it was. Points at which it raises are not
+            finite. Of a module that names its maps (``invertibility_maps()``, as a pair does), one of
+            these is analysed, with its names and its standard units; such an entry may also be given
+            by itself.
         points: Shape (N, \*): a tensor, an array, or an iterable of batches, such as a
             ``DataLoader``. Of a batch with several parts the first is taken, or what a
             ``WatchedMap`` selects.
