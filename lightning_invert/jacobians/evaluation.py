@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import checkpoint
 
 from lightning_invert.devices import as_outside
+from lightning_invert.jacobians.checkpoints import without_reentrant_checkpoints
+from lightning_invert.jacobians.inference import explained, with_clones
 
 __all__ = [
-    "CLONE_IT",
-    "INFERENCE",
     "POWERS",
     "InParts",
     "as_leaf",
@@ -23,17 +21,7 @@ __all__ = [
     "in_parts",
     "plain",
     "with_context",
-    "without_checkpoints",
 ]
-
-INFERENCE = "nference tensor"
-"""Part of what torch says of a tensor that was made in inference mode."""
-
-CLONE_IT = (
-    " The function holds a tensor that was made in inference mode, as by `trainer.predict`, and through "
-    "which no gradient passes. Make it again outside, or clone it there: `cache = cache.clone()`, "
-    "`function.cache_clear()`. Or let none be made: `Trainer(inference_mode=False)`."
-)
 
 POWERS = tuple(2**power for power in range(1, 11))
 """Numbers of rows to try where it is not known which ones a function takes."""
@@ -48,9 +36,7 @@ def evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     The function may work on a leaf in place, and several backward passes may go through the result,
     also where the function checkpoints its activations.
     """
-    # The backward pass of a reentrant checkpoint adds to the parameters' `.grad`:
-    # `torch.autograd.grad` refuses it.
-    with _without("CheckpointFunction"), _explained():
+    with without_reentrant_checkpoints(), explained():
         y = _evaluate(function, x)
         if x.device.type == CUDNN_DEVICE and _contains(y, CUDNN_RECURRENT):
             # In evaluation mode these have no backward pass, and never a second derivative.
@@ -106,7 +92,7 @@ class InParts:
         count, before = len(rows[0]), _versions(rows)
         y, failure = None, None
         try:
-            y = self.function(*rows)
+            y = with_clones(self.function, *rows)
             if _has_rows(y, count):
                 return y
         except Exception as error:  # noqa: BLE001  # the number of rows may be the reason
@@ -138,7 +124,7 @@ class InParts:
         missing = -count % size
         filled = [torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) for part in rows]
         for begin in range(0, count, size):
-            y = self.function(*(part[begin : begin + size] for part in filled))
+            y = with_clones(self.function, *(part[begin : begin + size] for part in filled))
             if not _has_rows(y, size):
                 got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
                 raise ValueError(
@@ -180,17 +166,6 @@ def with_context(
     return function_of_points
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Say what to do about a tensor made in inference mode that nobody could find to lend a clone."""
-    try:
-        yield
-    except RuntimeError as error:
-        if INFERENCE not in str(error) or type(error) is not RuntimeError:
-            raise
-        raise RuntimeError(f"{error}{CLONE_IT}") from error
-
-
 def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if len(x) == 1:
         # A lone row goes twice: `squeeze` and the like would take its dimension away.
@@ -201,61 +176,6 @@ def _evaluate(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     # What is a leaf must not be changed in place: a clone may.
     with as_outside():
         return function(x.clone() if x.requires_grad and x.is_leaf else x)
-
-
-class _Unchecked:
-    """Replace torch's reentrant checkpoints, and keep the activations."""
-
-    @staticmethod
-    def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
-        return function(*arguments)
-
-
-def _unchecked(*_: Any, **__: Any) -> Iterator[None]:
-    """Replace the generator of torch's other checkpoints."""
-    yield
-
-
-_STAND_INS: dict[str, Any] = {
-    "CheckpointFunction": _Unchecked,
-    "_checkpoint_without_reentrant_generator": _unchecked,
-}
-_lock = threading.Lock()
-_replaced: dict[str, tuple[int, Any]] = {}
-"""The number of evaluations that run without a kind of checkpoint, and torch's own function."""
-
-
-@contextmanager
-def _without(kind: str) -> Iterator[None]:
-    """Evaluate without this kind of checkpoint, for which torch has no switch.
-
-    Other threads see the substitution, too: their values and gradients are the same meanwhile, and
-    take more memory. Where torch has no such name, nothing is replaced.
-    """
-    with _lock:
-        depth, original = _replaced.get(kind, (0, getattr(checkpoint, kind, None)))
-        if original is not None:
-            _replaced[kind] = (depth + 1, original)
-            setattr(checkpoint, kind, _STAND_INS[kind])
-    try:
-        yield
-    finally:
-        with _lock:
-            if original is not None:
-                depth, original = _replaced.pop(kind)
-                if depth > 1:
-                    _replaced[kind] = (depth - 1, original)
-                else:
-                    setattr(checkpoint, kind, original)
-
-
-@contextmanager
-def without_checkpoints() -> Iterator[None]:
-    """Keep all activations: a backward pass would recompute them with the weights of that moment."""
-    with ExitStack() as stack:
-        for kind in _STAND_INS:
-            stack.enter_context(_without(kind))
-        yield
 
 
 def _contains(y: Any, name: str) -> bool:

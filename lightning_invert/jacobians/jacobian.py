@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -27,7 +27,6 @@ from lightning_invert.arguments import check_choice, check_flag, check_integer
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.evaluation import (
-    INFERENCE,
     POWERS,
     as_leaf,
     evaluate,
@@ -35,7 +34,6 @@ from lightning_invert.jacobians.evaluation import (
     plain,
 )
 from lightning_invert.jacobians.independence import check_independence, remembered_outputs
-from lightning_invert.jacobians.snapshot import lent
 
 __all__ = [
     "Mode",
@@ -113,15 +111,9 @@ def batched_jacobian(
     check_flag("check", check)
     _check_points(inputs)
     function = in_parts(function, len(inputs), *POWERS)
-    options: dict[str, Any] = {"mode": mode, "chunk_size": chunk_size, "check": check}
-    try:
-        return jacobian_and_outputs(function, inputs, create_graph=create_graph, **options)[0]
-    except RuntimeError as error:
-        if INFERENCE not in str(error):
-            raise
-    # To look for such tensors in each call would cost more than many a Jacobian.
-    with lent(function.function):
-        return jacobian_and_outputs(function, inputs, create_graph=create_graph, **options)[0]
+    return jacobian_and_outputs(
+        function, inputs, mode=mode, chunk_size=chunk_size, create_graph=create_graph, check=check
+    )[0]
 
 
 def jacobian_and_outputs(

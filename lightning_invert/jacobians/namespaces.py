@@ -9,7 +9,16 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["CACHED", "CODE", "Names", "classes_of_the_project", "globals_of", "is_of_a_library"]
+from lightning_invert.jacobians.silence import is_a_logger
+
+__all__ = [
+    "CACHED",
+    "Names",
+    "can_change",
+    "classes_of_the_project",
+    "globals_of",
+    "is_of_a_library",
+]
 
 LIBRARIES = (frozenset(sys.stdlib_module_names) - {"abc", "typing"}) | {
     "accelerate",
@@ -66,26 +75,52 @@ def _find_globals(code: type | FunctionType) -> Iterator[tuple[dict[str, Any], l
         function = functions.pop()
         if not isinstance(function, FunctionType) or is_of_a_library(function.__module__):
             continue
-        own = function.__globals__
-        names = found.setdefault(id(own), (own, {}))[1]
-        for name in _names(function.__code__, seen):
-            value = own.get(name)
-            functions.append(_function(value))
-            if name in own and not (name.startswith("__") or _is_another_s(value, function)):
-                names[name] = None
+        names = [name for name in _names(function.__code__, seen) if not name.startswith("__")]
+        spaces, visited = [function.__globals__], set[int]()
+        while spaces:
+            own = spaces.pop()
+            visited.add(id(own))
+            known = found.setdefault(id(own), (own, {}))[1]
+            for name in names:
+                # A module of the project's own may be imported by the code itself.
+                value = own.get(name, sys.modules.get(name))
+                if is_a_logger(value) and name in own:
+                    known[name] = None
+                elif _is_another_s(value, function):
+                    continue
+                elif type(value) is ModuleType:
+                    if id(vars(value)) not in visited:
+                        spaces.append(vars(value))
+                elif name in own:
+                    functions.append(_function(value))
+                    known[name] = None
     yield from ((own, [*names]) for own, names in found.values() if names)
 
 
 def _is_another_s(value: Any, function: FunctionType) -> bool:
-    """Tell whether a global is code, or an object of a package that is installed and not the function's.
+    """Tell whether a global is of a package that is installed and not the function's, or a library's code.
 
     Such an object may have threads of its own: a progress bar, the run of a logger.
     """
-    package, own = (x.__module__.partition(".")[0] for x in (type(value), function))
+    kind = type(value)
+    named = issubclass(kind, (FunctionType, CACHED, type))
+    module = value.__name__ if kind is ModuleType else (value if named else kind).__module__
+    package, own = (x.partition(".")[0] for x in (module or "", function.__module__))
+    if is_of_a_library(package):
+        return named or issubclass(kind, CODE)
     file = getattr(sys.modules.get(package), "__file__", None) or ""
-    is_installed = "site-packages" in file or "dist-packages" in file
-    is_code = issubclass(type(value), CODE) and type(value) is not FunctionType
-    return is_code or (is_installed and package != own and not is_of_a_library(package))
+    return package != own and ("site-packages" in file or "dist-packages" in file)
+
+
+def can_change(name: str, value: Any) -> bool:
+    """Tell whether an attribute of a class is one that code changes, or holds such."""
+    function = value.__func__ if type(value) in (staticmethod, classmethod) else value
+    if type(function) is FunctionType:
+        kept = (function.__closure__, function.__defaults__, function.__kwdefaults__)
+        return any(kept) or bool(function.__dict__)
+    if name.startswith(("__", "_abc_")):
+        return False
+    return not issubclass(type(function), CODE)
 
 
 def _function(value: Any) -> Callable[..., Any] | None:

@@ -5,9 +5,9 @@ weights, collections, objects of the project's own, random streams, and what fun
 over. Each value is put back in place, so that nobody who holds it sees a difference. A copy of the
 modules would not do: bound methods, closures and wrappers of strategies hold the originals.
 
-What is left: generators, and iterators over other iterators; files, sockets and what C extensions keep;
-names that are made on the way in classes and globals, and globals of functions that are found by no
-name; hooks for all modules of torch; objects of libraries (a trainer, a dataset), data beyond the
+What is left: generators, and iterators over them; files, sockets, queues, and what C extensions or sparse
+tensors keep; names that are made on the way in classes and globals, and globals of functions that are
+found by no name; objects of libraries that do more than keep (a trainer, a dataset); data beyond the
 limits below; side effects of code outside of Python.
 """
 
@@ -15,29 +15,28 @@ from __future__ import annotations
 
 import copy
 import functools
-import itertools
 import random
 import warnings
 import weakref
-from argparse import Namespace
-from collections import OrderedDict, UserDict, UserList, deque
+from array import array
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from types import CellType, FunctionType, MethodType, SimpleNamespace
+from contextlib import suppress
+from contextvars import ContextVar
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.optim import Optimizer
-from torch.quasirandom import SobolEngine
 
 from lightning_invert.jacobians import namespaces
 from lightning_invert.jacobians.evaluation import plain
-from lightning_invert.jacobians.namespaces import CACHED, CODE, globals_of, is_of_a_library
+from lightning_invert.jacobians.namespaces import CACHED, globals_of, is_of_a_library
+from lightning_invert.jacobians.silence import Silent, is_a_logger
 
-__all__ = ["Snapshot", "lent"]
+__all__ = ["Snapshot"]
 
 MAX_NUMBERS = 2**26
 """Numbers of all weights, or of one array or tensor: a larger one is data, and is not copied."""
@@ -48,63 +47,46 @@ MAX_PARTS = 1024
 MAX_OBJECTS = 4096
 """Values below the modules' attributes that are looked into in one snapshot: some milliseconds."""
 
-MAX_DEPTH = 4
+MAX_DEPTH = 8
 """Levels of collections, objects and closures below an attribute."""
 
-UNCHANGEABLE = frozenset(
-    {bool, int, float, str, bytes, type(None), torch.device, torch.dtype, type}
-)
+UNCHANGEABLE = frozenset({bool, int, float, str, bytes, type(None), torch.device, torch.dtype})
 
 STRUCTURE = frozenset(vars(nn.Module()))
 """What every module has of its own: flags, hooks and parts."""
 
-HOLDERS = (SimpleNamespace, Namespace, UserDict, UserList, Optimizer, SobolEngine)
-"""Classes of libraries whose objects are looked into all the same."""
-
-ITERATORS: tuple[Any, ...] = (
-    *(itertools.count, itertools.cycle),
-    *(type(iter([])), type(iter(())), type(iter(range(0)))),
+KEEPERS = (
+    *("abc", "argparse", "collections", "enum", "types", "typing", "weakref"),
+    *("_thread", "_weakref", "numpy", "torch.distributions", "torch.optim", "torch.quasirandom"),
 )
-"""Iterators that a copy stands for meanwhile."""
+"""Modules of libraries whose objects only keep what they are given, and are looked into."""
 
-STREAMS: tuple[tuple[type, Callable[[Any], Any], Callable[[Any, Any], None]], ...] = (
-    (torch.Generator, torch.Generator.get_state, lambda g, state: g.set_state(state) and None),
+STATES: tuple[tuple[Any, Callable[[Any], Any], Callable[[Any, Any], object]], ...] = (
+    (set, frozenset, lambda parts, before: (set.clear(parts), set.update(parts, before))),
+    ((bytearray, array), lambda a: a[:], lambda a, before: a.__setitem__(slice(None), before)),
+    (ContextVar, ContextVar.get, ContextVar.set),
+    (torch.Generator, torch.Generator.get_state, torch.Generator.set_state),
     (random.Random, random.Random.getstate, random.Random.setstate),
     (np.random.RandomState, np.random.RandomState.get_state, np.random.RandomState.set_state),
+    (np.random.BitGenerator, lambda g: g.state, lambda g, state: setattr(g, "state", state)),
     (
         np.random.Generator,
         lambda g: g.bit_generator.state,
         lambda g, state: setattr(g.bit_generator, "state", state),
     ),
 )
-"""Random streams of a module's own: kind, how their state is read and how it is set."""
-
-
-@contextmanager
-def lent(*values: Any) -> Iterator[None]:
-    """Lend clones of the tensors made in inference mode that functions and modules hold.
-
-    No gradient passes through the originals, which are in their places again afterwards.
-    """
-    snapshot = Snapshot(only_lends=True)
-    try:
-        for value in values:
-            snapshot.add(value)
-        yield
-    finally:
-        snapshot.restore()
+"""What changes in place, such as random streams: kind, how its state is read and how it is set."""
 
 
 class Snapshot:
     """What was found in values, and how it is put back.
 
-    With ``only_lends`` clones stand in for tensors made in inference mode, and nothing else is put back.
     ``weights``: whether the numbers of weights are put back, too.
     """
 
-    def __init__(self, *, weights: bool = True, only_lends: bool = False) -> None:
-        self._weights, self._only_lends = weights and not only_lends, only_lends
-        self._undo: list[Callable[[], None]] = []
+    def __init__(self, *, weights: bool = True) -> None:
+        self._weights = weights
+        self._undo: list[Callable[[], object]] = []
         self._places: list[tuple[dict[str, Any], dict[str, Any]]] = []
         """Dictionaries of modules, and what they held."""
         self._found: dict[int, tuple[Any, Any]] = {}
@@ -133,7 +115,7 @@ class Snapshot:
         own = vars(module)
         self._slots(own, [name for name in own if name not in STRUCTURE])
         with suppress(Exception):  # whatever classes are made of
-            self._add_classes(module, depth=0)
+            self._class_of(module, depth=0)
         # Of a compiled (scripted) module there are none.
         for name in ("_buffers", "_modules"):
             slots = own.get(name)
@@ -142,11 +124,7 @@ class Snapshot:
         parameters = own.get("_parameters")
         # FSDP exchanges sharded ones itself, and knows which are in place.
         if type(parameters) is dict and not any(map(_is_sharded, parameters.values())):
-            self._slots(parameters, [*parameters] if self._only_lends else ())
-        if self._only_lends:
-            for name in own:
-                if name.endswith("_hooks"):
-                    self.add(own[name])
+            self._slots(parameters, ())
 
     def add_weights(self, modules: Iterable[nn.Module]) -> None:
         """Take the numbers of the weights, for those who change them in their forward."""
@@ -159,7 +137,7 @@ class Snapshot:
                 self.add(weight)
 
     def add(self, value: Any, depth: int = 0) -> Any:
-        """Take a value and return what stands for it meanwhile: itself, or a clone that can be used."""
+        """Take a value and return what stands for it meanwhile: itself, or what may be used up."""
         if type(value) in UNCHANGEABLE:
             return value
         if id(value) in self._found:
@@ -173,6 +151,9 @@ class Snapshot:
                 self.add_module(part)
             self.add_weights(value.modules())
             return value
+        if issubclass(type(value), type):
+            self._classes(value, depth)
+            return value
         self._found[id(value)] = value, value
         try:
             stand_in = self._content(value, depth)
@@ -180,10 +161,6 @@ class Snapshot:
             return value
         self._found[id(value)] = value, stand_in
         return stand_in
-
-    def _put_back_by(self, undo: Callable[[], None]) -> None:
-        if not self._only_lends:
-            self._undo.append(undo)
 
     def _replace(self, value: Any, depth: int, put: Callable[..., None], *place: Any) -> None:
         """Take a value, and put what stands for it in its place meanwhile."""
@@ -193,35 +170,34 @@ class Snapshot:
 
     def _content(self, value: Any, depth: int) -> Any:
         if isinstance(value, Tensor):
-            return self._tensor(value)
-        if isinstance(value, np.ndarray):
-            if value.size <= MAX_NUMBERS and value.flags.writeable and not self._only_lends:
-                before = value.copy()
-                self._undo.append(lambda: np.copyto(value, before))
+            self._tensor(value)
+        elif isinstance(value, np.ndarray):
+            self._array(value, depth)
         elif isinstance(value, dict):
             self._dictionary(value, depth)
         elif isinstance(value, list | deque):
             self._sequence(value, depth)
-        elif isinstance(value, set):
-            members = frozenset(value)
-            self._put_back_by(functools.partial(_refill, value, set.clear, set.update, members))
         elif isinstance(value, tuple):
             return self._tuple(value, depth)
-        elif stream := next((s for s in STREAMS if isinstance(value, s[0])), None):
-            _, get, put = stream
-            state = get(value)
-            self._put_back_by(lambda: put(value, state))
+        elif is_a_logger(value):
+            return Silent(value)
+        elif state := next((state for state in STATES if isinstance(value, state[0])), None):
+            _, get, put = state
+            self._undo.append(functools.partial(put, value, get(value)))
         elif isinstance(value, FunctionType | MethodType | functools.partial):
             self.add_function(value, depth)
+        elif isinstance(value, staticmethod | classmethod):
+            function = self.add(value.__func__, depth)
+            return value if function is value.__func__ else type(value)(function)
         elif isinstance(value, CACHED):
             return functools.lru_cache(**value.cache_parameters())(value.__wrapped__)
-        elif isinstance(value, ITERATORS) and not self._only_lends:
+        elif isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
             with warnings.catch_warnings():  # Python 3.12 deprecates copies of some, 3.14 has none
                 warnings.simplefilter("ignore")
-                return copy.deepcopy(value)
+                return _twin(value)
         elif isinstance(value, weakref.ref):
             self.add(value(), depth)
-        elif isinstance(value, HOLDERS) or _is_of_the_project(value):
+        elif _only_keeps(type(value)):  # type: ignore[arg-type]
             self._object(value, depth)
         return value
 
@@ -243,53 +219,53 @@ class Snapshot:
                 self._cell(cell, depth)
             for defaults in ("__defaults__", "__kwdefaults__"):
                 self._replace(getattr(function, defaults), depth + 1, setattr, function, defaults)
-            self._add_globals(globals_of(function), depth)
+            self._attributes(function.__dict__, depth)
+            self._globals(globals_of(function), depth)
 
     def _cell(self, cell: CellType, depth: int) -> None:
         with suppress(ValueError):  # one that is not filled yet
             before = cell.cell_contents
-            self._put_back_by(functools.partial(setattr, cell, "cell_contents", before))
+            self._undo.append(functools.partial(setattr, cell, "cell_contents", before))
             self._replace(before, depth + 1, setattr, cell, "cell_contents")
 
-    def _add_globals(self, names: namespaces.Names, depth: int) -> None:
+    def _globals(self, names: namespaces.Names, depth: int) -> None:
         for own, loaded in names:
             before = {name: own[name] for name in loaded if name in own}
-            self._put_back_by(functools.partial(_put_back, own.get, own.__setitem__, before))
+            self._undo.append(functools.partial(_put_back, own.get, own.__setitem__, before))
             for name, value in before.items():
                 self._replace(value, depth + 1, own.__setitem__, name)
 
-    def _add_classes(self, value: Any, depth: int) -> None:
-        """Take what the project's classes of an object keep: in attributes, globals and slots."""
+    def _classes(self, kind: type, depth: int) -> None:
+        """Take what the project's classes among a class and its bases keep: attributes and globals."""
+        for part in namespaces.classes_of_the_project(kind):
+            if id(part) in self._found:
+                continue
+            self._found[id(part)] = part, part
+            own, put = vars(part), functools.partial(setattr, part)
+            before = {
+                name: value for name, value in own.items() if namespaces.can_change(name, value)
+            }
+            self._undo.append(functools.partial(_put_back, own.get, put, before))
+            for name, value in before.items():
+                self._replace(value, depth + 1, put, name)
+            self._globals(globals_of(part), depth)
+
+    def _class_of(self, value: Any, depth: int) -> None:
+        """Take what an object keeps in slots, and what its classes keep."""
         for kind in namespaces.classes_of_the_project(type(value)):  # type: ignore[arg-type]
-            own = vars(kind)
-            for name in (slots,) if isinstance(slots := own.get("__slots__", ()), str) else slots:
+            names = vars(kind).get("__slots__", ())
+            for name in (names,) if isinstance(names, str) else names:
                 with suppress(AttributeError):
                     part = object.__getattribute__(value, name)
-                    slot = functools.partial(object.__setattr__, value, name)
-                    self._put_back_by(functools.partial(slot, part))
-                    self._replace(part, depth + 1, slot)
-            if id(kind) in self._found:
-                continue
-            self._found[id(kind)] = kind, kind
-            before = {
-                name: part
-                for name, part in own.items()
-                if not (name.startswith(("__", "_abc_")) or issubclass(type(part), CODE))
-            }
-            put = functools.partial(setattr, kind)
-            self._put_back_by(functools.partial(_put_back, own.get, put, before))
-            for name, part in before.items():
-                self._replace(part, depth + 1, put, name)
-            for part in own.values():  # what methods close over, and their defaults
-                if type(part) is FunctionType and (part.__closure__ or part.__defaults__):
-                    self.add(part, depth + 1)
-            self._add_globals(globals_of(kind), depth)
+                    put = functools.partial(object.__setattr__, value, name)
+                    self._undo.append(functools.partial(put, part))
+                    self._replace(part, depth + 1, put)
+        self._classes(type(value), depth)
 
     def _slots(self, slots: dict[str, Any], names: Iterable[str]) -> None:
         """Take a dictionary whose entries are put back by identity, and its content under names."""
         before = dict(slots)
-        if not self._only_lends:
-            self._places.append((slots, before))
+        self._places.append((slots, before))
         for name in names:
             self._replace(before[name], 0, slots.__setitem__, name)
 
@@ -297,7 +273,7 @@ class Snapshot:
         # By the methods of the built-in type: a subclass may do more than keep its parts.
         kind = OrderedDict if isinstance(value, OrderedDict) else dict
         before = list(kind.items(value))
-        self._put_back_by(functools.partial(_refill, value, kind.clear, kind.update, before))
+        self._undo.append(functools.partial(_refill, value, kind.clear, kind.update, before))
         if len(before) <= MAX_PARTS:
             for key, part in before:
                 self._replace(part, depth + 1, kind.__setitem__, value, key)
@@ -305,7 +281,7 @@ class Snapshot:
     def _sequence(self, value: list[Any] | deque[Any], depth: int) -> None:
         kind: Any = list if isinstance(value, list) else deque
         before = tuple(kind.__iter__(value))
-        self._put_back_by(functools.partial(_refill, value, kind.clear, kind.extend, before))
+        self._undo.append(functools.partial(_refill, value, kind.clear, kind.extend, before))
         if len(before) <= MAX_PARTS:
             for place, part in enumerate(before):
                 self._replace(part, depth + 1, kind.__setitem__, value, place)
@@ -320,40 +296,35 @@ class Snapshot:
 
     def _object(self, value: Any, depth: int) -> None:
         """Take an object of the project's own: what it keeps in attributes and slots."""
-        own = getattr(value, "__dict__", None)
-        if type(own) is dict:
-            before = dict(own)
-            self._put_back_by(functools.partial(_refill, own, dict.clear, dict.update, before))
-            for name, part in before.items():
-                self._replace(part, depth + 1, own.__setitem__, name)
-        self._add_classes(value, depth)
+        if type(own := getattr(value, "__dict__", None)) is dict:
+            self._attributes(own, depth)
+        self._class_of(value, depth)
 
-    def _tensor(self, tensor: Tensor) -> Tensor:
-        if not is_lazy(tensor) and tensor.is_inference():
-            with torch.inference_mode(False):
-                return tensor.clone()
-        if not self._only_lends and _can_be_put_back(tensor):
-            before = plain(tensor).clone()
-            self._undo.append(lambda: _write(tensor, before))
-            if tensor.is_leaf and (tensor.requires_grad or isinstance(tensor, nn.Parameter)):
-                self._leaf(tensor)
-        return tensor
+    def _attributes(self, own: dict[str, Any], depth: int) -> None:
+        before = dict(own)
+        self._undo.append(functools.partial(_refill, own, dict.clear, dict.update, before))
+        for name, part in before.items():
+            self._replace(part, depth + 1, own.__setitem__, name)
 
-    def _leaf(self, tensor: Tensor) -> None:
-        """Take what the numbers are not: where they are kept, their gradient, whether they need one."""
-        numbers, gradient, needs = tensor.data, tensor.grad, tensor.requires_grad
-        place = numbers.data_ptr()
+    def _array(self, array: np.ndarray[Any, Any], depth: int) -> None:
+        if array.size <= MAX_NUMBERS and array.flags.writeable:
+            self._undo.append(functools.partial(np.copyto, array, array.copy()))
+        if array.dtype == object and array.size <= MAX_PARTS:
+            for part in array.flat:
+                self.add(part, depth + 1)
 
-        def undo() -> None:
-            if tensor.data_ptr() != place or tensor.dtype != numbers.dtype:
-                tensor.data = numbers
-            if tensor.requires_grad != needs:
-                tensor.requires_grad_(needs)
-            if tensor.grad is not gradient:
-                tensor.grad = gradient
-
-        tensor.grad = None  # what is accumulated meanwhile is apart
-        self._undo.append(undo)
+    def _tensor(self, tensor: Tensor) -> None:
+        if not _can_be_put_back(tensor):
+            return
+        self._undo.append(
+            functools.partial(_write, tensor, plain(tensor).clone(), tensor.data, tensor.data_ptr())
+        )
+        if tensor.__dict__:
+            self._attributes(tensor.__dict__, 0)
+        needs = tensor.requires_grad
+        if tensor.is_leaf and (needs or isinstance(tensor, nn.Parameter)):
+            self._undo.append(functools.partial(_require, tensor, needs, tensor.grad))
+            tensor.grad = None  # what is accumulated meanwhile is apart
 
 
 def _refill(
@@ -386,15 +357,42 @@ def _can_be_put_back(tensor: Tensor) -> bool:
     )
 
 
-def _write(tensor: Tensor, before: Tensor) -> None:
-    numbers = plain(tensor)
-    if not torch.equal(numbers, before):
-        numbers.copy_(before)
+def _write(tensor: Tensor, before: Tensor, numbers: Tensor, place: int) -> None:
+    """Put numbers back, and where they are kept."""
+    if tensor.data_ptr() != place or (tensor.dtype, tensor.shape) != (before.dtype, before.shape):
+        tensor.data = numbers
+    if not torch.equal(kept := plain(tensor), before):
+        with torch.inference_mode(tensor.is_inference()):
+            kept.copy_(before)
 
 
-def _is_of_the_project(value: Any) -> bool:
-    """Tell whether a value is an object of a class that no library defines, or has a part in."""
-    return not isinstance(value, type) and not any(
-        is_of_a_library(kind.__module__) and kind.__module__ != "collections.abc"
-        for kind in type(value).__mro__[:-1]
+def _require(tensor: Tensor, needs: bool, gradient: Tensor | None) -> None:
+    """Put back whether a tensor needs a gradient, and the one that it has."""
+    if tensor.requires_grad != needs:
+        tensor.requires_grad_(needs)
+    if tensor.grad is not gradient:
+        tensor.grad = gradient
+
+
+def _twin(iterator: Any) -> Any:
+    """Return an iterator that goes on alike and leaves this one where it is; raise if there is none."""
+    make, arguments, *state = iterator.__reduce__()
+    twin = make(*(_twin(part) if isinstance(part, Iterator) else part for part in arguments))
+    if state:
+        twin.__setstate__(_unshared(state[0]))
+    return twin
+
+
+def _unshared(state: Any) -> Any:
+    if isinstance(state, tuple):
+        return tuple(map(_unshared, state))
+    return _twin(state) if isinstance(state, Iterator) else copy.copy(state)
+
+
+@functools.lru_cache(maxsize=4096)
+def _only_keeps(kind: type) -> bool:
+    """Tell whether objects of a class are the project's own, or a library's that only keep what they are given."""
+    return all(
+        not is_of_a_library(k.__module__) or k.__module__.startswith(KEEPERS)
+        for k in kind.__mro__[:-1]
     )

@@ -16,7 +16,6 @@ from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import evaluate
 from lightning_invert.jacobians.jacobian import default_chunk, jacobian_and_outputs
-from lightning_invert.jacobians.snapshot import lent
 from lightning_invert.variables import Bounds, Variable
 
 __all__ = ["Description", "Model", "evaluating"]
@@ -132,15 +131,11 @@ def _variables(value: Any) -> tuple[Variable, ...] | None:
 
 @contextmanager
 def evaluating(*functions: Any) -> Iterator[None]:
-    """Evaluate functions without gradients, their modules in evaluation mode.
-
-    Tensors that these keep from inference mode are lent as clones.
-    """
+    """Evaluate functions without gradients, their modules in evaluation mode."""
     modules = [Description.of(function).module for function in functions]
     with (
         torch.inference_mode(False),
         torch.no_grad(),
-        lent(*functions),
         evaluation_mode([module for module in modules if module is not None]),
     ):
         yield

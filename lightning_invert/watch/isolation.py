@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_invert.jacobians.namespaces import is_of_a_library
+from lightning_invert.jacobians.silence import Silent
 from lightning_invert.jacobians.snapshot import Snapshot
 
 __all__ = ["isolated"]
@@ -26,8 +27,7 @@ HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks") and 
 def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
     """Put back afterwards whatever using the modules may change, and let them log nothing meanwhile.
 
-    Tensors made in inference mode are replaced by clones meanwhile, because no gradient can pass through
-    the originals. ``weights``: whether weights are put back, too.
+    ``weights``: whether weights are put back, too.
     """
     parts = list({id(part): part for module in modules for part in module.modules()}.values())
     snapshot = Snapshot(weights=weights)
@@ -67,16 +67,6 @@ def _streams_kept() -> Iterator[None]:
                 torch.cuda.set_rng_state(state, device)
 
 
-class _Nothing:
-    """Takes every call, and does nothing: a logger that is silent."""
-
-    def __getattr__(self, name: str) -> _Nothing:
-        return self
-
-    def __call__(self, *_: Any, **__: Any) -> _Nothing:
-        return self
-
-
 @contextmanager
 def _silent(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Let what a watched forward logs go nowhere: this is not a step of the module's own."""
@@ -92,7 +82,7 @@ def _silent(modules: Sequence[nn.Module]) -> Iterator[None]:
     for own, name, _ in replaced:
         own[name] = lambda *_, **__: None
     for trainer, originals in loggers:
-        trainer.loggers = [_Nothing() for _ in originals]
+        trainer.loggers = [*map(Silent, originals)]
     try:
         yield
     finally:
@@ -112,9 +102,9 @@ def _quiet_hooks(modules: Sequence[nn.Module], snapshot: Snapshot) -> Iterator[N
     only looks on: it is not called again, and what it keeps is put back. Backward hooks are not called.
     """
     replaced: list[tuple[dict[int, Any], dict[int, Any]]] = []
-    registered = (
-        (name, hooks) for part in modules for name in HOOKS if (hooks := vars(part).get(name))
-    )
+    of_all = vars(nn.modules.module)
+    registered = [(name, of_all[f"_global{name}"]) for name in HOOKS]
+    registered += [(n, hooks) for part in modules for n in HOOKS if (hooks := vars(part).get(n))]
     for name, hooks in registered:
         foreign = [key for key, hook in hooks.items() if _is_foreign(hook)]
         if not foreign:
@@ -159,8 +149,8 @@ class _WhileItComputes:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = None if self._hook is None else self._hook(*args, **kwargs)
-        if result is None:
-            self._hook = None
+        if result is None or type(result) is Silent:  # as `lambda *_: logger.log(...)` returns
+            self._hook, result = None, None
         return result
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from lightning_invert.devices import as_outside
 from lightning_invert.jacobians.arithmetic import cast_to, eps
+from lightning_invert.jacobians.checkpoints import without_checkpoints
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode, uncompiled
 from lightning_invert.jacobians.domain import evaluate_inside
-from lightning_invert.jacobians.evaluation import CLONE_IT, INFERENCE, without_checkpoints
-from lightning_invert.jacobians.snapshot import lent
+from lightning_invert.jacobians.inference import explanation_of, with_clones
 from lightning_invert.watch.columns import checked_names, checked_stds
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.functions import Call, parameters_of
@@ -196,21 +196,19 @@ class WatchedMap:
     def _evaluate(self, arguments: Sequence[Any]) -> Any:
         with self.surroundings.in_force(), as_outside():
             try:
-                return self.call(self.function, arguments)
+                return with_clones(self.call, self.function, arguments)
             except (MapError, torch.OutOfMemoryError):
                 raise
-            except Exception as error:
-                for others, context in self._other_ways(arguments, error):
+            except Exception:
+                for others, context in self._other_ways(arguments):
                     with suppress(Exception), context:
-                        return self.call(self.function, others)
+                        return with_clones(self.call, self.function, others)
                 raise
 
     def _other_ways(
-        self, arguments: Sequence[Any], error: Exception
+        self, arguments: Sequence[Any]
     ) -> Iterator[tuple[Sequence[Any], AbstractContextManager[Any]]]:
         """Yield how else the function may be called: by what training does before it gets there."""
-        if INFERENCE in str(error):
-            yield arguments, lent(self.function, self.owner)
         # The module may cast a batch before it calls this part, and make tensors of its weights' dtype.
         cast = [[cast_to(part, dtype) for part in arguments] for dtype in self.dtypes]
         for dtype, parts in zip(self.dtypes, cast, strict=True):
@@ -291,9 +289,7 @@ class WatchedMap:
         )
 
     def _advise(self, error: Exception) -> str:
-        advice = explain(error)
-        if INFERENCE in advice:
-            advice += CLONE_IT
+        advice = explain(error) + explanation_of(error)
         if of_shards := advise_of_shards(self.owner, self.root):
             return f"{of_shards} (It said: {advice})"
         if isinstance(error, TypeError) and " missing " in advice:

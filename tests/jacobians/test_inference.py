@@ -1,7 +1,7 @@
 """Functions that hold tensors made in inference mode: a gradient passes through none of them."""
 
 import functools
-from collections import namedtuple
+from collections import ChainMap, namedtuple
 
 import pytest
 import torch
@@ -157,7 +157,64 @@ def of_another_function(x):
     return of_a_global_module(x)
 
 
+class OfItsOwn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(scale)
+        return x * scale
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope * ctx.saved_tensors[0], None
+
+
+class Keeper:
+    scale = None
+
+
+def of_an_attribute(x):
+    return NET(x * of_an_attribute.scale)
+
+
+def in_an_attribute():
+    of_an_attribute.scale = made()
+    return of_an_attribute
+
+
+def in_a_global_class():
+    Keeper.scale = made()
+    return lambda x: NET(x * Keeper.scale)
+
+
+def in_a_cache():
+    cached = functools.cache(lambda: torch.linspace(0.5, 1.5, 3))
+    with torch.inference_mode():
+        MADE.append(cached())
+    return lambda x: NET(x * cached())
+
+
+def in_a_distribution():
+    normal = torch.distributions.Normal(torch.zeros(()), made())
+    return lambda x: NET(x * normal.scale)
+
+
+def in_a_generator():
+    scale = made()
+    scales = (scale for _ in iter(int, 1))
+    return lambda x: NET(x * next(scales))
+
+
 CARRIERS = {
+    "attribute of a function": in_an_attribute,
+    "global class": in_a_global_class,
+    "cache": in_a_cache,
+    "distribution": in_a_distribution,
+    "generator": in_a_generator,
+    "set": lambda: Attribute({made()}, lambda kept: next(iter(kept))),
+    "chain of dictionaries": lambda: Attribute(ChainMap({0: made()}), lambda kept: kept[0]),
+    "long list": lambda: Attribute([made()] * 2000, lambda kept: kept[-1]),
+    "written in place": lambda: Attribute(made(), lambda kept: kept.mul_(1.0)),
+    "function of its own": lambda: of_its_own(made()),
     "attribute": lambda: Attribute(made()),
     "list": lambda: Attribute([0, made()], lambda kept: kept[1]),
     "dictionary": lambda: Attribute({"a": {"b": made()}}, lambda kept: kept["a"]["b"]),
@@ -183,6 +240,10 @@ CARRIERS = {
     "partial": lambda: functools.partial(lambda scale, x: NET(x * scale), made()),
     "hook": lambda: hooked(),
 }
+
+
+def of_its_own(scale):
+    return lambda x: NET(OfItsOwn.apply(x, scale))
 
 
 def hooked():
@@ -248,18 +309,22 @@ def test_proposals_are_made_and_the_very_tensors_put_back(function):
             tensor.div_(2)
 
 
-@functools.lru_cache
-def scale_by_cache():
-    return made()
+def test_where_no_clone_can_be_given_the_reason_is_told():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = made()
 
+        def forward(self, x):
+            return x * self.scale
 
-def test_what_cannot_be_found_is_explained():
-    function, x = lambda x: NET(x * scale_by_cache()), torch.randn(3, 3)
-    words = r"made in inference mode.*clone.*cache_clear"
+    with pytest.warns(DeprecationWarning, match="jit"):
+        function, x = torch.jit.script(Scaled()), torch.randn(3, 3)
+    words = r"made in inference mode.*clone.*inference_mode=False"
     with pytest.raises(RuntimeError, match=words):
         batched_jacobian(function, x)
     with pytest.raises(RuntimeError, match=words):
-        solve(function, [[0.0, 0.0]], bounds=BOX)
+        solve(function, [[0.0, 0.0, 0.0]], bounds=BOX)
     with pytest.raises(MapError, match=words):
         analyze(function, x)
 

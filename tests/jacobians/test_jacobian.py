@@ -7,6 +7,7 @@ from torch.utils import checkpoint
 
 from lightning_invert import batched_jacobian
 from lightning_invert.jacobians import evaluation
+from lightning_invert.jacobians.checkpoints import without_checkpoints
 from lightning_invert.jacobians.jacobian import jacobian_and_outputs
 from tests.jacobians.reference import jacobians_by_autograd
 
@@ -318,7 +319,7 @@ def test_torch_s_functions_for_checkpoints_are_replaced_and_put_back():
     during = []
 
     def fails():
-        with evaluation.without_checkpoints(), evaluation.without_checkpoints():
+        with without_checkpoints(), without_checkpoints():
             during.extend(getattr(checkpoint, name) for name in names)
             raise KeyError
 
