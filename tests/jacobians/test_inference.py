@@ -31,7 +31,7 @@ Cached = namedtuple("Cached", ["name", "scale"])
 torch.manual_seed(0)
 NET = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
 BOX = ([-1.0] * 3, [1.0] * 3)
-GLOBAL, GLOBAL_TENSOR, GLOBAL_NET = {}, None, None
+GLOBAL = {}
 MADE = []
 """The tensors made in inference mode, to which the functions are proportional."""
 
@@ -132,29 +132,13 @@ def by_default(x, scale=made()):  # noqa: B008
     return NET(x * scale)
 
 
-def by_keyword(x, *, scale=made()):  # noqa: B008
-    return NET(x * scale)
-
-
 def of_a_global(x):
     return torch.stack([NET(row * GLOBAL["scale"]) for row in x])
-
-
-def of_a_global_tensor(x):
-    return NET(x * GLOBAL_TENSOR)
-
-
-def of_a_global_module(x):
-    return GLOBAL_NET(x)
 
 
 def of_a_module():
     net = Attribute(made())
     return lambda x: net(x)
-
-
-def of_another_function(x):
-    return of_a_global_module(x)
 
 
 class OfItsOwn(torch.autograd.Function):
@@ -228,11 +212,7 @@ CARRIERS = {
     "closure": in_a_closure,
     "closure of a closure": in_a_closure_of_a_closure,
     "default": lambda: by_default,
-    "keyword": lambda: by_keyword,
     "global": lambda: of_a_global,
-    "global tensor": lambda: of_a_global_tensor,
-    "global module": lambda: of_a_global_module,
-    "function that calls one": lambda: of_another_function,
     "lambda": of_a_module,
     "bound method": lambda: Attribute(made()).forward,
     "callable object": Calling,
@@ -256,8 +236,6 @@ def hooked():
 def function(request, monkeypatch):
     monkeypatch.setitem(GLOBAL, "scale", made())
     monkeypatch.setitem(OfItsClass.cache, "scale", made())
-    monkeypatch.setattr(f"{__name__}.GLOBAL_TENSOR", made())
-    monkeypatch.setattr(f"{__name__}.GLOBAL_NET", Attribute(made()))
     return request.param()
 
 
