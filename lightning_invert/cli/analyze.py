@@ -16,7 +16,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis.analyze import analyze
-from lightning_invert.cli.checkpoint import import_name, load_pair
+from lightning_invert.cli.checkpoint import folder_of_results, import_name, load_pair
 from lightning_invert.cli.options import ALLOW, Names, check_names, listed, option, run_command
 from lightning_invert.cli.tables import open_table
 from lightning_invert.jacobians.thresholds import Thresholds
@@ -24,7 +24,7 @@ from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.problems import KNOWN
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
-from lightning_invert.tables import TableFormat, TableReader, TableWriter, unused_path
+from lightning_invert.tables import TableFormat, TableReader, TableWriter
 from lightning_invert.watch.findings.directions import Directions
 from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.findings.truth import AgainstTruth, Truth
@@ -84,13 +84,13 @@ class AnalyzeOptions(TableFormat):
         "Arithmetic of the Jacobians: that of the map, or float64.", "native"
     )
     thresholds: Thresholds = option("Thresholds of rank, condition number and bands", Thresholds())
-    folder: str = option(
-        "Folder of the tables, figures and summary.json. An existing folder is not touched: a "
-        "number is added to its name.",
-        "analysis",
+    folder: str | None = option(
+        "Folder of the tables, figures and summary.json, by default `analysis` in the run of the "
+        "checkpoint, or else here. An existing folder is not touched: a number is added to its name.",
+        None,
     )
-    table: Literal["parquet", "csv", "none"] = option(
-        "Kind of the tables, which have a row for each point.", "parquet"
+    table: Literal["csv", "parquet", "none"] = option(
+        "Kind of the tables, which have a row for each point.", "csv"
     )
     figures: bool = option("Whether to draw figures.", True)
     directions: bool = option(
@@ -105,7 +105,7 @@ def analyze_maps(options: AnalyzeOptions) -> None:
     allow = listed(options.allow)
     truths = [] if options.truth is None else [options.truth]
     others = {name: _open(name, allow) for name in (*truths, *listed(options.runs))}
-    folder = unused_path(Path(options.folder))
+    folder = folder_of_results(options.folder, options.ckpt, "analysis")
     observations: list[Observation] = []
     for task in tasks:
         watched = _with_others(task, options, others)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.tables import unused_path
 
-__all__ = ["import_name", "load_pair"]
+__all__ = ["folder_of_results", "import_name", "load_pair"]
 
 
 def load_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> ForwardInverseModule:
@@ -25,6 +26,13 @@ def load_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> Forwar
         )
     with _current_folder() if allow else nullcontext():
         return ForwardInverseModule.load_from_checkpoint(ckpt, allow=allow).eval()
+
+
+def folder_of_results(folder: str | None, ckpt: str | None, name: str) -> Path:
+    """Return a new folder: the given one, or ``name`` in the checkpoint's run, or else here."""
+    checkpoints = Path(ckpt or "").parent
+    run = checkpoints.parent if checkpoints.name == "checkpoints" else Path()
+    return unused_path(run / name if folder is None else Path(folder))
 
 
 def import_name(name: str) -> Any:

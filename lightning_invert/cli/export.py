@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from lightning_invert.cli.checkpoint import load_pair
+from lightning_invert.cli.checkpoint import folder_of_results, load_pair
 from lightning_invert.cli.options import ALLOW, Names, listed, option, run_command
 from lightning_invert.deploy import build_page, export_onnx
-from lightning_invert.tables import unused_path
 
 __all__ = ["main"]
 
@@ -31,9 +29,10 @@ class ExportOptions:
         "Kind of the files. onnx: runs wherever ONNX Runtime does. page: one HTML file that an "
         "operator opens in a browser. Both take and give physical units, in float64."
     )
-    folder: str = option(
-        "Folder of the files. An existing folder is not touched: a number is added to its name.",
-        "exported",
+    folder: str | None = option(
+        "Folder of the files, by default `exported` in the run of the checkpoint, or else here. An "
+        "existing folder is not touched: a number is added to its name.",
+        None,
     )
     runtime: str | None = option(
         "For a page: folder with the npm package onnxruntime-web. By default it is looked for in "
@@ -56,14 +55,15 @@ def export_pair(options: ExportOptions) -> None:
             f"{options.to}."
         )
     pair = load_pair(options.ckpt, listed(options.allow))
+    folder = folder_of_results(options.folder, options.ckpt, "exported")
     if options.to == "page":
-        file = unused_path(Path(options.folder)) / "page.html"
+        file = folder / "page.html"
         page = build_page(
             pair, file, runtime=options.runtime, online=options.online, title=options.title
         )
         print(f"page: {page}")
         return
-    for name, file in export_onnx(pair, Path(options.folder)).items():
+    for name, file in export_onnx(pair, folder).items():
         print(f"{name}: {file}")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -26,6 +28,9 @@ __all__ = ["InvertCLI"]
 FIT = """\
 Train the pair on --data. An InvertibilityCallback watches, whether or not you name callbacks.
 """
+
+RECORD = {"events", "config", "hparams"}
+"""What a logger and the settings write before a run begins."""
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -84,6 +89,20 @@ class InvertCLI(LightningCLI):
         if "weights_only" in settings:
             settings.weights_only = True  # at a URL, Lightning would run what it holds
 
+    def before_instantiate_classes(self) -> None:
+        """Log to the run of the checkpoint, where the logger has a folder, a name and a version."""
+        settings = self.config[self.subcommand]
+        checkpoints = Path(settings.get("ckpt_path") or "").parent
+        if self.subcommand == "fit" or checkpoints.name != "checkpoints":
+            return
+        run = checkpoints.parent.absolute()
+        place = {"save_dir": str(run.parents[1]), "name": run.parent.name, "version": run.name}
+        arguments = getattr(settings.trainer.logger, "init_args", {})
+        if all(name in arguments for name in place):
+            for name, value in place.items():
+                arguments[name] = value
+            self.save_config_callback = None  # the run's own stays
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add the callback that watches or writes and a calm progress bar, if none is named."""
         config = self._get(self.config_init, "trainer")
@@ -109,7 +128,10 @@ class InvertCLI(LightningCLI):
                 f"lightning-invert {subcommand}: expected --ckpt_path to name the checkpoint of a "
                 "trained pair; without one the networks would be untrained."
             )
-        with exit_on_bad_input(subcommand, ckpt, prefix="data."):
+        with (
+            _no_record_of_a_failed_start(self.trainer),
+            exit_on_bad_input(subcommand, ckpt, prefix="data."),
+        ):
             super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:
@@ -124,6 +146,23 @@ class InvertCLI(LightningCLI):
         if best:
             print(f"Checkpoint: {best}")
             print(f"Next:       lightning-invert export --ckpt {shlex.quote(best)} --to page")
+
+
+@contextmanager
+def _no_record_of_a_failed_start(trainer: Trainer) -> Iterator[None]:
+    """Remove the new folder of a run that fails before its first step and holds only settings."""
+    folder = getattr(trainer.logger, "log_dir", None)
+    parents = [] if folder is None else [Path(folder), *Path(folder).parents]
+    made = [part for part in parents if not part.exists()] if trainer.is_global_zero else []
+    try:
+        yield
+    except SystemExit:
+        files = [path for path in made[0].rglob("*") if path.is_file()] if made else []
+        if trainer.global_step == 0 and {path.name.partition(".")[0] for path in files} <= RECORD:
+            with suppress(OSError):  # of folders that hold more by now
+                for part in made:
+                    shutil.rmtree(part) if part == made[0] else part.rmdir()
+        raise
 
 
 def _as_parser_reads(args: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_invert.cli.checkpoint import load_pair
+from lightning_invert.cli.checkpoint import folder_of_results, load_pair
 from lightning_invert.cli.options import listed, run_command
 from lightning_invert.cli.solve_options import SolveOptions, read_bounds, read_cost, read_fixed
 from lightning_invert.cli.tables import open_table
@@ -19,7 +19,7 @@ from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
 from lightning_invert.solver.targets import Interval
-from lightning_invert.tables import TableFormat, TableReader, TableWriter, unused_path
+from lightning_invert.tables import TableFormat, TableReader, TableWriter
 from lightning_invert.variables import Variable, as_variables
 
 __all__ = ["main"]
@@ -72,7 +72,7 @@ def solve_targets(options: SolveOptions) -> None:
         tolerance=options.tolerance,
         progress=options.progress,
     )
-    folder = unused_path(Path(options.folder))
+    folder = folder_of_results(options.folder, options.ckpt, "proposals")
     columns = _columns(targets, proposal)
     _write_table(folder / f"proposals.{options.table}", columns, targets.reader.found)
     if options.figures:
@@ -122,8 +122,14 @@ def _columns(targets: TargetTable, proposal: Proposal) -> dict[str, tuple[str, T
 def _write_table(file: Path, columns: Mapping[str, tuple[str, Tensor]], form: TableFormat) -> None:
     """Write the columns with an empty cell for each NaN."""
     import polars
+    import polars.selectors
 
     table = polars.DataFrame({name: values.cpu().numpy() for name, (_, values) in columns.items()})
+    if file.suffix == ".csv":
+        computed = polars.selectors.float() - polars.selectors.starts_with("target/")
+        # Six digits, and never fewer than two decimals: a time stamp has ten before them.
+        short = polars.when(computed.abs() < 1e4).then(computed.round_sig_figs(6))
+        table = table.with_columns(short.otherwise(computed.round(2)))
     with TableWriter(file, form) as writer:
         writer.write(table.fill_nan(None).to_dict())
 

@@ -51,10 +51,11 @@ class SolveOptions(TableFormat):
     )
     num_starts: int = option("Number of starts of the search for each target.", 8)
     tolerance: float = option("A target is reached at this distance, in standard units.", 1e-3)
-    folder: str = option(
-        "Folder of the proposals, figures and summary.json, which holds the units. An existing "
-        "folder is not touched: a number is added to its name.",
-        "proposals",
+    folder: str | None = option(
+        "Folder of the proposals, figures and summary.json, which holds the units; by default "
+        "`proposals` in the run of the checkpoint, or else here. An existing folder is not touched: a "
+        "number is added to its name.",
+        None,
     )
     table: Literal["csv", "parquet"] = option("Kind of the table of proposals.", "csv")
     figures: bool = option("Whether to draw figures.", True)

@@ -112,8 +112,8 @@ class Proposal(Solution):
         for place, variable in enumerate(self.output_variables):
             yield variable.name, variable.unit, self.outputs[:, place]
             if self.outcome_low is not None and self.outcome_high is not None:
-                yield f"{variable.name}_low", variable.unit, self.outcome_low[:, place]
-                yield f"{variable.name}_high", variable.unit, self.outcome_high[:, place]
+                yield f"{variable.name}_band_low", variable.unit, self.outcome_low[:, place]
+                yield f"{variable.name}_band_high", variable.unit, self.outcome_high[:, place]
         if self.trust is not None:
             yield "trust", "", self.trust
         if self.expected_error is not None:

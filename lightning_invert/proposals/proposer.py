@@ -210,8 +210,8 @@ class Proposer:
         """Return the columns of a table of predictions that come from the proposals for y (N, m).
 
         Two starts a target keep it fast: I(y) and the known inputs with the nearest outputs. What is
-        not finite in y is free; rows without a finite number are NaN. ``y_low`` and ``y_high`` are
-        the band about ``y_solved``. Without closed bounds there is no column.
+        not finite in y is free; rows without a finite number are NaN. ``y_band_low`` and
+        ``y_band_high`` are the band about ``y_solved``. Without closed bounds there is no column.
         """
         bounds = self.bounds
         if y.ndim != 2 or bounds is None or not bounds.closed.all():
@@ -224,8 +224,8 @@ class Proposer:
         columns = {
             "x_solved": proposal.inputs,
             "y_solved": proposal.outputs,
-            "y_low": proposal.outcome_low,
-            "y_high": proposal.outcome_high,
+            "y_band_low": proposal.outcome_low,
+            "y_band_high": proposal.outcome_high,
             "trust": proposal.trust,
             "residual": proposal.residual,
         }

@@ -50,7 +50,14 @@ def test_proposals_are_written_under_the_variables_names(tmp_path):
     quiet_trainer(tmp_path).fit(module, datamodule=Smooth())
     writer, found = predict(tmp_path, module.eval(), Smooth(eval_batch_size=64))
     table = polars.read_csv(writer.written)
-    names = ["x_solved/load", "y_solved/gas", "y_low/rate", "y_high/rate", "trust", "residual"]
+    names = [
+        "x_solved/load",
+        "y_solved/gas",
+        "y_band_low/rate",
+        "y_band_high/rate",
+        "trust",
+        "residual",
+    ]
     assert set(names) <= set(table.columns)
     expected = torch.cat([batch["x_solved"] for batch in found])
     columns = table.select(f"x_solved/{name}" for name in ("wind", "heat", "load"))

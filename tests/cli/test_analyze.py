@@ -45,13 +45,13 @@ def test_of_a_checkpoint_every_map_gets_a_table_figures_and_a_line(checkpoint, t
     maps = ("forward", "inverse", "round_trip")
     assert names == {
         "summary.json",
-        *(f"{name}.parquet" for name in maps),
+        *(f"{name}.csv" for name in maps),
         *(f"{name}_{figure}.png" for name in maps for figure in figures),
     }
     text = capsys.readouterr().out
     assert "forward (standardized): " in text
     assert "inverse, hardest to change: " in text
-    table = polars.read_parquet("analysis/inverse.parquet")
+    table = polars.read_csv("analysis/inverse.csv")
     assert table.columns[:5] == [
         "input/rate [t/d]", "input/gas [K]",
         "output/wind [m3/h]", "output/heat [K]", "output/load",
@@ -89,7 +89,7 @@ def test_a_function_in_the_current_folder_is_found(tmp_path):
         "--outputs", "[u, v]",
     )  # fmt: skip
     assert summary["double"]["cond_median"] == pytest.approx(1)
-    assert "output/u" in polars.read_parquet("analysis/double.parquet").columns
+    assert "output/u" in polars.read_csv("analysis/double.csv").columns
 
 
 def test_an_infinite_condition_number_is_written_as_text(tmp_path):
@@ -175,7 +175,7 @@ def test_the_summary_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_text", lambda self, text, **_: full(self, text.encode()))
     with pytest.raises(SystemExit, match="analyze: No space left"):
         analyzed("--function", "torch:sin", "--data", "points.csv")
-    assert [path.name for path in (tmp_path / "analysis").iterdir()] == ["sin.parquet"]
+    assert [path.name for path in (tmp_path / "analysis").iterdir()] == ["sin.csv"]
 
 
 @pytest.fixture(scope="module")
@@ -213,12 +213,12 @@ def test_the_maps_of_a_checkpoint_are_compared_with_the_process_itself(
         scale = domain / pair.scale_y.std[:, None]
         j, j_true = (jacobian(f, at) * scale for f in (of_pair, true))
         error = (j - j_true).flatten(1).norm(dim=1) / j_true.flatten(1).norm(dim=1)
-        table = polars.read_parquet(f"analysis/{name}.parquet")
+        table = polars.read_csv(f"analysis/{name}.csv")
         np.testing.assert_allclose(table["jacobian_error"], error, rtol=1e-3)
         np.testing.assert_allclose(
             table["true_condition_number"], np.linalg.cond(j_true), rtol=1e-3
         )
-    assert "jacobian_error" not in polars.read_parquet("analysis/inverse.parquet").columns
+    assert "jacobian_error" not in polars.read_csv("analysis/inverse.csv").columns
     assert "forward, truth: Jacobian off by" in capsys.readouterr().out
 
 
@@ -231,7 +231,7 @@ def test_two_runs_are_compared_and_are_each_other_s_error_bar(checkpoint, other,
     text = capsys.readouterr().out
     assert "inverse, other run: Jacobian off by" in text
     assert "round_trip, over 2 runs: log10 κ spreads by" in text
-    assert "other_condition_number" in polars.read_parquet("analysis/forward.parquet").columns
+    assert "other_condition_number" in polars.read_csv("analysis/forward.csv").columns
 
 
 def test_a_function_is_compared_with_another(tmp_path):

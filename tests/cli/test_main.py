@@ -16,6 +16,7 @@ from lightning_invert.callbacks import (
     InvertibilityCallback,
     PredictionWriter,
 )
+from lightning_invert.cli.checkpoint import folder_of_results
 from lightning_invert.cli.main import main
 from tests.cli.commands import CONFIGS, FURNACE, QUIET, Unrun, edited, refusal, save_pair
 from tests.strangers import crafted
@@ -100,10 +101,6 @@ def test_fit_without_a_config_reports_what_it_found(tmp_path, caplog):
     assert "right-invertible" in caplog.text
 
 
-MOVED = pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
-
-
-@MOVED
 @pytest.mark.parametrize("command", ["validate", "test"])
 @pytest.mark.slow
 def test_a_checkpoint_is_judged(command, checkpoint, caplog):
@@ -111,10 +108,14 @@ def test_a_checkpoint_is_judged(command, checkpoint, caplog):
     assert "right-invertible" in caplog.text
 
 
-@MOVED
-def test_predictions_are_written(tmp_path, checkpoint):
+def test_predictions_are_written_to_the_run_of_the_checkpoint(tmp_path, checkpoint):
+    run = checkpoint.parents[1]
+    settings = (run / "config.yaml").read_text()
     main(["predict", *furnace("--ckpt_path", str(checkpoint))])
-    (path,) = tmp_path.rglob("predictions*.csv")
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    assert not [*tmp_path.iterdir()]
+    assert (run / "config.yaml").read_text() == settings
+    (path,) = run.rglob("predictions*.csv")
     header = path.read_text().splitlines()[0]
     assert "y_hat/hot_metal_temperature" in header
     assert "x_hat/wind_rate" in header
@@ -257,7 +258,7 @@ def test_nothing_that_a_checkpoint_names_is_imported(command, tmp_path, stranger
     assert strangers == []
 
 
-@MOVED
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
 def test_own_networks_of_a_checkpoint_are_allowed_by_name(command, tmp_path, capsys):
     save_pair(tmp_path / "own.ckpt", own_pair())
@@ -333,3 +334,45 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch):
     monkeypatch.setattr(ForwardInverseModule, "training_step", lambda *_: {}["missing"])
     with pytest.raises(KeyError):
         main(["fit", *PLAIN, "--trainer.num_sanity_val_steps", "0"])
+
+
+TABLE = ["--data", "TabularDataModule", "--data.inputs", "a", "--data.outputs", "b", *QUIET]
+LOGGER = "--trainer.logger=TensorBoardLogger"
+
+
+@pytest.mark.parametrize("logger", [[], [LOGGER, "--trainer.logger.save_dir=runs/mine"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--data.file", "none.csv"],
+        ["--data.file", "two.csv", "--data.inputs", "c"],
+        ["--data.file", "two.csv", "--data.missing", "[1, 2, 3]"],
+        ["--data.file", "two.csv", "--trainer.accelerator", "nonsense"],
+        ["--data.file", "two.csv", "--model.forward_net", "SmoothMLP",
+         "--model.forward_net.in_features", "5", "--model.forward_net.out_features", "1"],
+    ],
+)  # fmt: skip
+def test_a_failed_start_leaves_no_folder(logger, options, tmp_path):
+    Path("two.csv").write_text("a,b\n" + "".join(f"{i},{i * i % 7}\n" for i in range(20)))
+    assert refusal("fit", *TABLE, *logger, *options)
+    assert [path.name for path in tmp_path.iterdir()] == ["two.csv"]
+
+
+def test_a_failed_start_removes_nothing_that_was_there(tmp_path):
+    Path("runs").mkdir()
+    options = [LOGGER, "--trainer.logger.save_dir=.", "--trainer.logger.name=runs"]
+    assert refusal("fit", *TABLE, "--data.file", "none.csv", *options)
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
+
+
+@pytest.mark.parametrize(
+    ("given", "ckpt", "place"),
+    [
+        (None, "pair.ckpt", "made"),
+        (None, "elsewhere/pair.ckpt", "made"),
+        (None, "runs/mine/version_3/checkpoints/best.ckpt", "runs/mine/version_3/made"),
+        ("here", "runs/mine/version_3/checkpoints/best.ckpt", "here"),
+    ],
+)
+def test_results_lie_in_the_run_of_their_checkpoint(given, ckpt, place):
+    assert folder_of_results(given, ckpt, "made") == Path(place)

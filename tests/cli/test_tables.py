@@ -115,7 +115,7 @@ def test_analyze_takes_the_options_of_a_table(checkpoint):
         "--missing",
         '[-99.0, "Stop"]',
     ]
-    main(["analyze", *given, *said])
+    main(["analyze", *given, *said, "--table", "parquet"])
     table = polars.read_parquet("analysis/forward.parquet")
     assert table["input/wind [m3/h]"].fill_nan(None).to_list() == [1299, None, None]
 

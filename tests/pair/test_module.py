@@ -23,7 +23,7 @@ from tests.projects import Smooth, quiet_trainer
 
 FROZEN, PENALTY = {"frozen": True}, {"conditioning_penalty": ConditioningPenalty()}
 SLOPE = {"jacobian_consistency": JacobianConsistency(1.0)}
-SOLVED = ("x_solved", "y_solved", "y_low", "y_high", "trust", "residual")
+SOLVED = ("x_solved", "y_solved", "y_band_low", "y_band_high", "trust", "residual")
 
 
 def nets():
@@ -194,7 +194,7 @@ def test_predict_returns_both_predictions_the_round_trip_and_proposals(tmp_path,
     missed = ((solved - y) / module.scale_y.std).norm(dim=1)
     torch.testing.assert_close(columns["residual"], missed, rtol=1e-4, atol=1e-9)
     assert (missed < 1e-3).double().mean() > 0.9
-    assert ((columns["y_low"] < solved) & (solved < columns["y_high"])).all()
+    assert ((columns["y_band_low"] < solved) & (solved < columns["y_band_high"])).all()
     assert ((columns["trust"] >= 0) & (columns["trust"] <= 1)).all()
 
 

@@ -290,6 +290,8 @@ def test_bad_arguments_are_refused_in_words(pair, targets, arguments, error, wor
 def test_columns_of_a_table_have_a_row_for_each_target(proposal, targets):
     columns = {name: column for name, _, column in proposal.columns()}
     assert all(column.shape == (len(targets),) for column in columns.values())
-    assert {"a", "b", "c", "y0_low", "y1_high", "trust", "far", "a_sensitivity"} <= {*columns}
+    assert {"a", "b", "c", "y0_band_low", "y1_band_high", "trust", "far", "a_sensitivity"} <= {
+        *columns
+    }
     assert len(proposal) == len(targets)
     assert math.isfinite(float(columns["trust"].mean()))
