@@ -1,4 +1,7 @@
-"""Loggers of experiments, and what stands for them while a look writes nothing."""
+"""Loggers of experiments, and what stands for them while a look writes nothing.
+
+What is left: a package that a function imports itself, and `super().log` outside of a method `log`.
+"""
 
 from __future__ import annotations
 
