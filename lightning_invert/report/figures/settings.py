@@ -50,7 +50,8 @@ def settings(
     others = others[: int(proposal.alternatives.count[row])]
     moves = to_numpy(proposal.sensitivity)[row] * tolerance / width
     fixed = ~proposal.bounds.movable[row].cpu().numpy()
-    title = title or f"settings for target {row}"
+    first = f"the first of {len(proposal)} targets" if len(proposal) > 1 else "the target"
+    title = title or f"settings for {f'target {row} (counted from 0)' if row else first}"
     facts = [
         _trust(proposal, row),
         counted(len(others), "alternative"),

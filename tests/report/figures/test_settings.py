@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from lightning_invert import Variable
 from lightning_invert.report.figures import to_image
@@ -106,3 +107,16 @@ def test_of_many_inputs_the_most_sensitive_are_drawn():
 def test_names_the_argument_that_is_wrong(options, message):
     with pytest.raises(ValueError, match=message):
         settings(proposed(X), **options)
+
+
+@pytest.mark.parametrize(
+    ("points", "row", "words"),
+    [
+        (X, 0, "the first of 2 targets"),
+        (X, 1, "target 1 (counted from 0)"),
+        (X[:1], 0, "the target"),
+    ],
+)
+def test_the_title_says_which_target_it_is(points, row, words):
+    texts = [text.get_text() for text in settings(proposed(points), row=row).findobj(Text)]
+    assert f"settings for {words}" in texts
