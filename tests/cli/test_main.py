@@ -127,6 +127,16 @@ def test_untrained_networks_are_not_judged(command):
         main([command, *furnace()])
 
 
+def test_the_config_of_tables_takes_any_columns():
+    given = ["--data.inputs", "speed, load", "--data.outputs", "heat", *QUIET]
+    data = Unrun(["fit", "--config", "tabular", "--data.file", "t.csv", *given]).datamodule
+    assert [variable.label for variable in (*data.inputs, *data.outputs)] == [
+        "speed",
+        "load",
+        "heat",
+    ]
+
+
 @pytest.mark.slow
 def test_a_table_is_fitted_from_the_command_line():
     table = ROOT / "configs" / "tabular.yaml"
