@@ -107,11 +107,12 @@ def check_both_doors(path, names):
 
 
 def read_python(content, separator, names):
-    """Read a table with Python's own parsers; a blank line is a row without values."""
+    """Read a table with Python's own parsers; a blank line is a row without values, but at the end."""
     lines = content.decode("utf-8-sig").split("\n")
     text = io.StringIO("\n".join(line for line in lines if not line.startswith("# ")), newline="")
     rows = list(csv.reader(text, delimiter=separator))
-    rows = rows[next(i for i, row in enumerate(rows) if "".join(row).strip()) :]
+    filled = [i for i, row in enumerate(rows) if "".join(row).strip()]
+    rows = rows[filled[0] : filled[-1] + 1]
     places = [[name.strip() for name in rows[0]].index(name) for name in names]
 
     def number(row, place):
@@ -119,7 +120,8 @@ def read_python(content, separator, names):
         cell = cell.removesuffix("%").lower()
         return TRUTH[cell] if cell in TRUTH else float(cell.replace("−", "-"))
 
-    return np.array([[number(row, place) for place in places] for row in rows[1:]])
+    values = [[number(row, place) for place in places] for row in rows[1:]]
+    return np.array(values).reshape(len(values), len(names))
 
 
 @FUZZ

@@ -56,7 +56,9 @@ def evaluate_inside(
         return function(*rows)
     except torch.OutOfMemoryError:
         raise
-    except Exception:
+    except Exception as error:
+        if getattr(error, "part", "") == "output":  # of a map: what it returns is no matter of rows
+            raise
         outside = find_outside(at, count)
         if not outside or (shape is None and len(outside) == count):
             raise

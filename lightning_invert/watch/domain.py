@@ -32,13 +32,18 @@ def observe_domain(
     *,
     inside: Points | None = None,  # a point at which the forward works
     most: int | None = MAX_OUTSIDE,
+    hopeless: set[str] | None = None,  # maps whose points were tried apart in vain: not again
 ) -> Observation:
     """Return what a look finds at points; where it fails, without those at which the forward raises."""
+    hopeless = set() if hopeless is None else hopeless
     try:
         return look(points)
     except MapError as error:
+        if error.part == "output" or watched.name in hopeless:
+            raise
         outside = _find_outside(watched, points, most)
         if not outside or (inside is None and len(outside) == len(points)):
+            hopeless.add(watched.name)
             raise
         name, why = error.name, error.why
     # Another point stands in for each of them.

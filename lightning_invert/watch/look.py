@@ -72,6 +72,7 @@ class Memory:
     given_up: bool = False  # whether the default map cannot be watched: then nothing is
     missing: dict[str, str] = field(default_factory=dict)  # map -> why the last look lacks it
     watched: set[str] = field(default_factory=set)  # names of maps that were looked at before
+    hopeless: set[str] = field(default_factory=set)  # maps whose points were tried apart in vain
     # By the name of a map and the shape of its points:
     num_outputs: dict[MapAndShape, int] = field(default_factory=dict)  # m
     checked: set[MapAndShape] = field(default_factory=set)  # maps that treat rows independently
@@ -250,7 +251,8 @@ class Look:
             dtypes = watched.dtypes if points.inputs.element_size() < MIN_BYTES else []
             coarser = dtypes and eps(points.inputs.dtype) > eps(dtypes[-1])
             points = points.to(device, dtypes[-1] if coarser else None)
-            return [observe_domain(look, watched, points, voice)]
+            hopeless = set[str]() if self.is_trial else self.memory.hopeless
+            return [observe_domain(look, watched, points, voice, hopeless=hopeless)]
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
             self.failures[watched.name] = Failure.of(error, "forward")
             return []

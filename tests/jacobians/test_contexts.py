@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
 
 from lightning_invert import ConditioningPenalty, JacobianConsistency, analyze, batched_jacobian
-from lightning_invert.jacobians.contexts import evaluation_mode
+from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from tests.jacobians.reference import jacobians_by_autograd
 from tests.pair.networks import NETWORKS
 
@@ -161,3 +163,24 @@ def test_evaluation_mode_puts_every_flag_back_also_after_an_error():
     with pytest.raises(KeyError):
         fails()
     assert [part.training for part in net.modules()] == [True, True, True, True, False]
+
+
+def test_what_threads_share_is_as_it_was_whichever_leaves_first(monkeypatch):
+    import torch._dynamo.eval_frame as dynamo
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = (torch.get_float32_matmul_precision(), dynamo._stance.stance)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        first, second = differentiable("cpu"), differentiable("cpu")
+        with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+            one.submit(first.__enter__).result()
+            other.submit(second.__enter__).result()
+            one.submit(first.__exit__, None, None, None).result()
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert dynamo._stance.stance == "force_eager"
+            other.submit(second.__exit__, None, None, None).result()
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert dynamo._stance.stance == before[1]
+    finally:
+        torch.set_float32_matmul_precision(before[0])
