@@ -232,7 +232,11 @@ class TableReader:
             filled = len(text) - _count_blank_rows(text)
             if filled and not wrong.counts:
                 if blank:  # they were not at the end
-                    yield polars.DataFrame([column.clear(blank) for column in numbers])
+                    # A name like "^a$" would be a pattern in `Series.clear`.
+                    nothing = [None] * blank
+                    yield polars.DataFrame(
+                        [polars.Series(c.name, nothing, polars.Float64) for c in numbers]
+                    )
                 yield polars.DataFrame(numbers).head(filled)
             last = (begin, text["0"]) if filled else last
             blank = len(text) - filled + (0 if filled else blank)
