@@ -335,5 +335,5 @@ def test_rows_written_before_an_error_stay(kind, tmp_path):
 def test_blank_rows_between_pieces_are_rows_whatever_the_columns_are_called(tmp_path):
     (tmp_path / "a.csv").write_text("^a$,*\n1.5,2\n\n\n3.5,4\n")
     pieces = TableReader(tmp_path / "a.csv").read(rows_at_once=1)
-    nothing = (None, None)
-    assert polars.concat(pieces).fill_nan(None).rows() == [(1.5, 2), nothing, nothing, (3.5, 4)]
+    rows = [str(row) for piece in pieces for row in piece.rows()]
+    assert rows == ["(1.5, 2.0)", "(nan, nan)", "(nan, nan)", "(3.5, 4.0)"]
