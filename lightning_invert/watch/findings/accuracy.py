@@ -64,8 +64,10 @@ class Accuracy(Finding):
                 f"(mean; the worst is {worst}: {_share(known.min())})"
             )
         else:
-            shares = ", ".join(_share(value).removesuffix(" %") for value in known)
-            what = f"{shares} % of the variance of {', '.join(names)}"
+            shares = [_share(value).removesuffix(" %") for value in known]
+            each = "each of " if len(names) > 1 and len({*shares}) == 1 else ""
+            shown = shares[:1] if each else shares
+            what = f"{', '.join(shown)} % of the variance of {each}{', '.join(names)}"
         poor = f": {POOR}" if known.min() < POOR_R2 else ""
         return f"explains {what} at these points{poor}"
 
@@ -89,9 +91,8 @@ def _r2(y: Array, targets: Array) -> Array:
         is_lost = (count == 0) & np.isfinite(targets).any(0)
         targets = np.where(known, targets, 0.0)
     centred = np.where(known, targets - targets.sum(0) / count.clip(1), 0.0)
-    varies = high.max(0) > low.min(
-        0
-    )  # not by the squares: the mean of a constant column is rounded
+    # Not by the squares: the mean of a constant column is rounded.
+    varies = high.max(0) > low.min(0)
     total = np.einsum("ij,ij->j", centred, centred)
     r2 = 1.0 - np.einsum("ij,ij->j", error, error) / np.where(varies, total, 1.0)
     return np.where(varies, r2, np.where(is_lost, -np.inf, np.nan))

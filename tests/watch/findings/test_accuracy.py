@@ -86,7 +86,7 @@ def test_a_poor_model_is_called_one_before_its_condition_number():
         observed(2 * SPREAD + Y.mean(0).expand(40, 3), Y, output_names=["rate", "gas", "heat"])
     )
     assert untrained.startswith(
-        f"explains 0, 0, 0 % of the variance of rate, gas, heat at these points: {POOR}."
+        f"explains 0 % of the variance of each of rate, gas, heat at these points: {POOR}."
     )
     many = torch.randn(40, 9, generator=GENERATOR, dtype=torch.float64)
     off = many.clone()
