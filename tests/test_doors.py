@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import math
+import re
 import warnings
 
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from lightning_invert.datamodules import TabularDataModule
 from lightning_invert.tables import TableFormat, TableReader
+from lightning_invert.tables.cells import FLAGS, MISSING as MISSING_WORDS
 
 FUZZ = settings(
     max_examples=150,
@@ -40,7 +42,7 @@ ODD = st.one_of(
     st.sampled_from(["1e400", "0x10", "1_000", "5%", "NA", "TRUE", "\xa05", "1\x00", "\x0b7", "ä"]),
     st.text(max_size=4),
 )
-TRUTH = dict.fromkeys(["", "na", "-", "?", "."], math.nan) | {"true": 1.0, "false": 0.0}
+WORDS = dict.fromkeys(["", *MISSING_WORDS], math.nan) | FLAGS
 
 
 @st.composite
@@ -118,7 +120,7 @@ def read_python(content, separator, names):
     def number(row, place):
         cell = row[place].strip() if place < len(row) else ""
         cell = cell.removesuffix("%").lower()
-        return TRUTH[cell] if cell in TRUTH else float(cell.replace("−", "-"))
+        return WORDS[cell] if cell in WORDS else float(re.sub("^[−–]", "-", cell))
 
     values = [[number(row, place) for place in places] for row in rows[1:]]
     return np.array(values).reshape(len(values), len(names))
