@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from torch.utils import checkpoint
+
+from lightning_invert.jacobians.threads import once_for_all_threads
 
 __all__ = ["without_checkpoints", "without_reentrant_checkpoints"]
 
@@ -25,51 +26,44 @@ def _unchecked(*_: Any, **__: Any) -> Iterator[None]:
     yield
 
 
-_STAND_INS: dict[str, Any] = {
-    "CheckpointFunction": _Unchecked,
-    "_checkpoint_without_reentrant_generator": _unchecked,
-}
-_lock = threading.Lock()
-_replaced: dict[str, tuple[int, Any]] = {}
-"""The number of evaluations that run without a kind of checkpoint, and torch's own function."""
-
-
+@once_for_all_threads
 @contextmanager
-def _without(kind: str) -> Iterator[None]:
-    """Evaluate without this kind of checkpoint, for which torch has no switch.
-
-    Other threads see the substitution, too: their values and gradients are the same meanwhile, and
-    take more memory. Where torch has no such name, nothing is replaced.
-    """
-    with _lock:
-        depth, original = _replaced.get(kind, (0, getattr(checkpoint, kind, None)))
-        if original is not None:
-            _replaced[kind] = (depth + 1, original)
-            setattr(checkpoint, kind, _STAND_INS[kind])
-    try:
-        yield
-    finally:
-        with _lock:
-            if original is not None:
-                depth, original = _replaced.pop(kind)
-                if depth > 1:
-                    _replaced[kind] = (depth - 1, original)
-                else:
-                    setattr(checkpoint, kind, original)
-
-
-def without_reentrant_checkpoints() -> AbstractContextManager[None]:
+def without_reentrant_checkpoints() -> Iterator[None]:
     """Evaluate without those whose backward pass adds to the parameters' `.grad`.
 
     `torch.autograd.grad` refuses it.
     """
-    return _without("CheckpointFunction")
+    with _replaced("CheckpointFunction", _Unchecked):
+        yield
+
+
+@once_for_all_threads
+@contextmanager
+def _without_others() -> Iterator[None]:
+    with _replaced("_checkpoint_without_reentrant_generator", _unchecked):
+        yield
 
 
 @contextmanager
 def without_checkpoints() -> Iterator[None]:
     """Keep all activations: a backward pass would recompute them with the weights of that moment."""
-    with ExitStack() as stack:
-        for kind in _STAND_INS:
-            stack.enter_context(_without(kind))
+    with without_reentrant_checkpoints(), _without_others():
         yield
+
+
+@contextmanager
+def _replaced(name: str, stand_in: Any) -> Iterator[None]:
+    """Replace a kind of checkpoint, for which torch has no switch; where it has no such name, nothing.
+
+    Other threads see the substitution, too: their values and gradients are the same meanwhile, and
+    take more memory.
+    """
+    original = getattr(checkpoint, name, None)
+    if original is None:
+        yield
+        return
+    setattr(checkpoint, name, stand_in)
+    try:
+        yield
+    finally:
+        setattr(checkpoint, name, original)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lightning_invert.jacobians.threads import once_for_all_threads
 
 __all__ = [
     "differentiable",
@@ -47,33 +48,6 @@ def differentiable(device_type: str) -> Iterator[None]:
         yield
 
 
-def _once_for_all_threads(
-    change: Callable[[], AbstractContextManager[None]],
-) -> Callable[[], AbstractContextManager[None]]:
-    """Let the first thread make a change of what all share, and the last one take it back.
-
-    Each by itself would put back what another has set: the change would stay for good.
-    """
-    lock, stack, depth = threading.Lock(), ExitStack(), 0
-
-    @contextmanager
-    def changed() -> Iterator[None]:
-        nonlocal depth
-        with lock:
-            if depth == 0:
-                stack.enter_context(change())
-            depth += 1
-        try:
-            yield
-        finally:
-            with lock:
-                depth -= 1
-                if depth == 0:
-                    stack.close()
-
-    return changed
-
-
 @contextmanager
 def uncompiled() -> Iterator[None]:
     """Let compiled functions run as they were written, so that nothing is compiled."""
@@ -85,7 +59,7 @@ def uncompiled() -> Iterator[None]:
         yield
 
 
-@_once_for_all_threads
+@once_for_all_threads
 @contextmanager
 def _eager() -> Iterator[None]:
     with torch.compiler.set_stance("force_eager"):
@@ -99,7 +73,7 @@ def twice_differentiable() -> Iterator[None]:
         yield
 
 
-@_once_for_all_threads
+@once_for_all_threads
 @contextmanager
 def _full_float32() -> Iterator[None]:
     """Switch off TF32 and the like: they keep 10 bits, and singular values below that are noise.
