@@ -168,7 +168,9 @@ def _pool(
                 arithmetic=tally.arithmetic,
                 **settings,
             )
-            observation = observe_domain(look, watched, piece, voice, inside=inside, most=None)
+            observation = observe_domain(
+                look, watched, piece, voice, inside=inside, most=None, hopeless=set()
+            )
             finite = observation.singular_values.isfinite().all(1)
             if inside is None and finite.any():
                 inside = piece[(row := int(finite.int().argmax())) : row + 1]

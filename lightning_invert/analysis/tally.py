@@ -69,22 +69,14 @@ class Tally:
         last, sample = self._last, self._sample.rows()
         order = sample["order"].argsort()
         rows = {name: tensor[order] for name, tensor in sample.items()}
-        observation = Observation.of(
+        observation = last.at_rows(
             rows["sigma"],
-            inputs=rows["inputs"],
-            outputs=rows["outputs"],
-            name=last.name,
-            shape=last.shape,
-            thresholds=last.thresholds,
-            condition_limit=last.condition_limit,
-            arithmetic=last.arithmetic,
-            findings=[
+            rows["inputs"],
+            rows["outputs"],
+            [
                 finding.with_rows({name: rows[f"{key}/{name}"] for name in finding.rows()})
                 for key, finding in last.findings.items()
             ],
-            input_names=last.input_names,
-            output_names=last.output_names,
-            scale=last.scale,
         )
         scalars = dict(observation.scalars)
         for name, (total, count) in self._sums.items():

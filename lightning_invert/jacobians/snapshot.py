@@ -36,7 +36,7 @@ from lightning_invert.jacobians.evaluation import plain
 from lightning_invert.jacobians.namespaces import CACHED, globals_of, is_of_a_library
 from lightning_invert.jacobians.silence import Silent, is_a_logger
 
-__all__ = ["Snapshot"]
+__all__ = ["Snapshot", "is_sharded"]
 
 MAX_NUMBERS = 2**26
 """Numbers of all weights, or of one array or tensor: a larger one is data, and is not copied."""
@@ -123,7 +123,7 @@ class Snapshot:
                 self._slots(slots, [*slots] if name == "_buffers" else ())
         parameters = own.get("_parameters")
         # FSDP exchanges sharded ones itself, and knows which are in place.
-        if type(parameters) is dict and not any(map(_is_sharded, parameters.values())):
+        if type(parameters) is dict and not any(map(is_sharded, parameters.values())):
             self._slots(parameters, ())
 
     def add_weights(self, modules: Iterable[nn.Module]) -> None:
@@ -131,7 +131,7 @@ class Snapshot:
         if not self._weights:
             return
         weights = {id(p): p for part in modules for p in part.parameters(recurse=False)}
-        whole = [p for p in weights.values() if not (_is_sharded(p) or is_lazy(p))]
+        whole = [p for p in weights.values() if not (is_sharded(p) or is_lazy(p))]
         if sum(p.numel() for p in whole) <= MAX_NUMBERS:
             for weight in whole:
                 self.add(weight)
@@ -342,7 +342,8 @@ def _put_back(
             put(name, value)
 
 
-def _is_sharded(weight: Any) -> bool:
+def is_sharded(weight: Any) -> bool:
+    """Tell whether a weight is spread over processes."""
     return hasattr(weight, "full_tensor")
 
 

@@ -32,10 +32,9 @@ def observe_domain(
     *,
     inside: Points | None = None,  # a point at which the forward works
     most: int | None = MAX_OUTSIDE,
-    hopeless: set[str] | None = None,  # maps whose points were tried apart in vain: not again
+    hopeless: set[str],  # maps whose points were tried apart in vain: they are not again
 ) -> Observation:
     """Return what a look finds at points; where it fails, without those at which the forward raises."""
-    hopeless = set() if hopeless is None else hopeless
     try:
         return look(points)
     except MapError as error:
@@ -92,22 +91,12 @@ def _mark(observation: Observation, points: Points, outside: Sequence[int]) -> O
             return rows
         return rows.index_fill(0, lost_rows, torch.nan)
 
-    inputs = points.inputs[: observation.num_points].to(observation.inputs)
-    return Observation.of(
+    return observation.at_rows(
         lost(observation.singular_values),
-        inputs=inputs,
-        outputs=lost(observation.outputs),
-        name=observation.name,
-        shape=observation.shape,
-        thresholds=observation.thresholds,
-        condition_limit=observation.condition_limit,
-        arithmetic=observation.arithmetic,
-        findings=[
+        points.inputs[: observation.num_points].to(observation.inputs),
+        lost(observation.outputs),
+        [
             finding.with_rows({name: lost(rows) for name, rows in finding.rows().items()})
             for finding in observation.findings.values()
         ],
-        scale=observation.scale,
-        input_names=observation.input_names,
-        output_names=observation.output_names,
-        part=observation.part,
     )

@@ -19,6 +19,7 @@ from lightning_invert.jacobians.checkpoints import without_checkpoints
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode, uncompiled
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.inference import explanation_of, with_clones
+from lightning_invert.jacobians.snapshot import is_sharded
 from lightning_invert.watch.columns import checked_names, checked_stds
 from lightning_invert.watch.finding import Question
 from lightning_invert.watch.functions import Call, parameters_of
@@ -227,7 +228,7 @@ class WatchedMap:
         Its outputs are float64. It raises ValueError for weights sharded over processes, which cannot be
         substituted; a call raises MapError where the module insists on a dtype.
         """
-        if any(hasattr(parameter, "full_tensor") for parameter in self.owner.parameters()):
+        if any(map(is_sharded, self.owner.parameters())):
             raise ValueError(
                 f"Expected `precision='native'` for map {self.name!r}: the weights of "
                 f"{type(self.owner).__name__} are sharded over processes, and cannot be cast."

@@ -149,6 +149,26 @@ class Observation:
             scalars |= {name: value for name, value in of_finding if not math.isnan(value)}
         return replace(observation, scalars=scalars)
 
+    def at_rows(
+        self, singular_values: Tensor, inputs: Tensor, outputs: Tensor, findings: Iterable[Finding]
+    ) -> Self:
+        """Judge the same map at other rows, and sum them up anew."""
+        return self.of(
+            singular_values,
+            inputs=inputs,
+            outputs=outputs,
+            findings=findings,
+            name=self.name,
+            shape=self.shape,
+            thresholds=self.thresholds,
+            condition_limit=self.condition_limit,
+            arithmetic=self.arithmetic,
+            scale=self.scale,
+            input_names=self.input_names,
+            output_names=self.output_names,
+            part=self.part,
+        )
+
     def __str__(self) -> str:
         return words_of(self)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from lightning_invert.jacobians.snapshot import is_sharded
+
 __all__ = ["advise_of_shards", "is_absent"]
 
 OF_MATRICES = (nn.Linear, nn.Bilinear, nn.Embedding, nn.modules.conv._ConvNd)
@@ -11,7 +13,7 @@ OF_MATRICES = (nn.Linear, nn.Bilinear, nn.Embedding, nn.modules.conv._ConvNd)
 
 def is_absent(tensor: Tensor) -> bool:
     """Tell whether a tensor is not all here: sharded, freed or without data."""
-    if tensor.is_meta or hasattr(tensor, "full_tensor"):
+    if tensor.is_meta or is_sharded(tensor):
         return True
     flattened = hasattr(tensor, "_fsdp_flattened") or hasattr(tensor, "ds_id")
     return flattened or tensor.numel() == 0 or tensor.untyped_storage().size() == 0

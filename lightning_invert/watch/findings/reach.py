@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_invert.arguments import expected_but_got, to_builtin
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import in_parts
+from lightning_invert.jacobians.snapshot import is_sharded
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.query import Query
@@ -201,7 +202,7 @@ class Reach(MapQuestion):
 
     def _refuse_shards(self, owner: nn.Module) -> None:
         weights = (p for module in (owner, *self.modules) for p in module.parameters())
-        if any(hasattr(weight, "full_tensor") for weight in weights):
+        if any(map(is_sharded, weights)):
             raise self._error(
                 f"the weights of {type(owner).__name__} are sharded over processes, which all have "
                 "to call it equally often; how many steps it takes may differ. Write "
