@@ -32,6 +32,23 @@ class Smooth(PairDataModule):
         return x, y * torch.tensor([5000.0, 20.0]) + torch.tensor([8000.0, 400.0])
 
 
+class Fitted(LightningModule):
+    """Minimise ``step``: by default the squared error of ``forward``."""
+
+    def step(self, batch):
+        x, y = batch
+        return nn.functional.mse_loss(self(x), y)
+
+    def training_step(self, batch, batch_idx):
+        return self.step(batch)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self.step(batch), batch_size=1)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+
 class Foreign(LightningModule):
     """A project that knows nothing of us: an encoder, BatchNorm, Dropout and one linear head."""
 

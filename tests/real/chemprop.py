@@ -1,5 +1,7 @@
 """chemprop: a message passing network of molecules, with a perceptron of their fingerprints."""
 
+from tests.real._training import fitted
+
 REQUIREMENTS = ("chemprop==2.3.1",)
 TRAINED = "MPNN"
 FINGERPRINT = {"module": "fingerprint", "input": "bmg", "context": [["V_d"], ["X_d"]]}
@@ -8,7 +10,6 @@ MAPS = {"predict": {"module": "predictor", "input": FINGERPRINT}}
 
 def fit(callbacks, options):
     from chemprop import data, models, nn
-    from lightning.pytorch import Trainer
 
     molecules = ["C" * (1 + i % 7) + "O" * (1 + i % 3) for i in range(48)]
     rows = [
@@ -20,9 +21,7 @@ def fit(callbacks, options):
     module = models.MPNN(
         passing, nn.MeanAggregation(), nn.RegressionFFN(n_tasks=2, input_dim=8, hidden_dim=8)
     )
-    trainer = Trainer(callbacks=callbacks, **options)
-    trainer.fit(module, loader, loader)
-    return module, trainer
+    return fitted(module, loader, callbacks, options)
 
 
 def points(batch, module):

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from tests.real._training import Fitted, fitted
+
 REQUIREMENTS = ("torch_geometric==2.8.1",)
 TRAINED = "GCN, forward(x, edge_index, batch)"
 POOLED = {"module": "embed", "input": "x", "context": [["edge_index"], ["batch"]]}
@@ -10,12 +12,11 @@ MAPS = {"head": {"module": "head", "input": POOLED}}
 
 
 def fit(callbacks, options):
-    from lightning.pytorch import LightningModule, Trainer
     from torch_geometric.data import Data
     from torch_geometric.loader import DataLoader
     from torch_geometric.nn import GCNConv, global_mean_pool
 
-    class Graphs(LightningModule):
+    class Graphs(Fitted):
         def __init__(self):
             super().__init__()
             self.conv = GCNConv(3, 8)
@@ -30,21 +31,9 @@ def fit(callbacks, options):
         def step(self, graph):
             return nn.functional.mse_loss(self(graph.x, graph.edge_index, graph.batch), graph.y)
 
-        def training_step(self, graph, batch_idx):
-            return self.step(graph)
-
-        def validation_step(self, graph, batch_idx):
-            self.log("val_loss", self.step(graph), batch_size=graph.num_graphs)
-
-        def configure_optimizers(self):
-            return torch.optim.Adam(self.parameters(), 0.01)
-
     edges = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
     graphs = [Data(torch.randn(4, 3), edges, y=torch.randn(1, 2)) for _ in range(40)]
-    module = Graphs()
-    trainer = Trainer(callbacks=callbacks, **options)
-    trainer.fit(module, DataLoader(graphs, batch_size=8), DataLoader(graphs, batch_size=8))
-    return module, trainer
+    return fitted(Graphs(), DataLoader(graphs, batch_size=8), callbacks, options)
 
 
 def points(batch, module):

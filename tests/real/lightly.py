@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from tests.real._training import Fitted, fitted
+
 REQUIREMENTS = ("lightly==1.6.0",)
 TRAINED = "SimCLR"
 MAPS = {"embed": {"module": "", "input": [0, 1]}}
@@ -12,10 +14,9 @@ def fit(callbacks, options):
     from lightly.data import LightlyDataset
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
-    from lightning.pytorch import LightningModule, Trainer
     from torch.utils.data import DataLoader
 
-    class SimCLR(LightningModule):
+    class SimCLR(Fitted):
         def __init__(self):
             super().__init__()
             self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.Tanh(), nn.Flatten())
@@ -29,15 +30,6 @@ def fit(callbacks, options):
             views, _, _ = batch
             return self.criterion(*map(self, views))
 
-        def training_step(self, batch, batch_idx):
-            return self.step(batch)
-
-        def validation_step(self, batch, batch_idx):
-            self.log("val_loss", self.step(batch), batch_size=8)
-
-        def configure_optimizers(self):
-            return torch.optim.Adam(self.parameters(), 0.01)
-
     class Views(torch.utils.data.Dataset):
         views = torch.randn(24, 2, 3, 8, 8)
 
@@ -48,10 +40,7 @@ def fit(callbacks, options):
             return list(self.views[row]), 0
 
     data = LightlyDataset.from_torch_dataset(Views())
-    module = SimCLR()
-    trainer = Trainer(callbacks=callbacks, **options)
-    trainer.fit(module, DataLoader(data, batch_size=8), DataLoader(data, batch_size=8))
-    return module, trainer
+    return fitted(SimCLR(), DataLoader(data, batch_size=8), callbacks, options)
 
 
 def points(batch, module):

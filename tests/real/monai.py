@@ -3,17 +3,18 @@
 import torch
 from torch import nn
 
+from tests.real._training import Fitted, fitted
+
 REQUIREMENTS = ("monai==1.6.1",)
 TRAINED = "AutoEncoder of a dict of MetaTensors"
 MAPS = {"encode": {"module": "net.encode", "input": "image"}}
 
 
 def fit(callbacks, options):
-    from lightning.pytorch import LightningModule, Trainer
     from monai.data import DataLoader, Dataset, MetaTensor
     from monai.networks.nets import AutoEncoder
 
-    class Images(LightningModule):
+    class Images(Fitted):
         def __init__(self):
             super().__init__()
             self.net = AutoEncoder(
@@ -26,20 +27,8 @@ def fit(callbacks, options):
         def step(self, batch):
             return nn.functional.mse_loss(self(batch["image"]), batch["image"])
 
-        def training_step(self, batch, batch_idx):
-            return self.step(batch)
-
-        def validation_step(self, batch, batch_idx):
-            self.log("val_loss", self.step(batch), batch_size=8)
-
-        def configure_optimizers(self):
-            return torch.optim.Adam(self.parameters(), 0.01)
-
     images = Dataset([{"image": MetaTensor(torch.randn(1, 8, 8))} for _ in range(24)])
-    module = Images()
-    trainer = Trainer(callbacks=callbacks, **options)
-    trainer.fit(module, DataLoader(images, batch_size=8), DataLoader(images, batch_size=8))
-    return module, trainer
+    return fitted(Images(), DataLoader(images, batch_size=8), callbacks, options)
 
 
 def points(batch, module):

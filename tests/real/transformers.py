@@ -2,6 +2,8 @@
 
 import torch
 
+from tests.real._training import Fitted, fitted
+
 REQUIREMENTS = ("transformers==5.24.0",)
 TRAINED = "GPT2LMHeadModel, self(**batch)"
 EMBEDDINGS = {"module": "model.transformer.wte", "input": "input_ids"}
@@ -17,11 +19,10 @@ MAPS = {
 
 
 def fit(callbacks, options):
-    from lightning.pytorch import LightningModule, Trainer
     from torch.utils.data import DataLoader
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    class Language(LightningModule):
+    class Language(Fitted):
         def __init__(self):
             super().__init__()
             sizes = {"n_embd": 4, "n_layer": 1, "n_head": 1, "n_positions": 6, "vocab_size": 8}
@@ -30,21 +31,12 @@ def fit(callbacks, options):
         def forward(self, **batch):
             return self.model(**batch)
 
-        def training_step(self, batch, batch_idx):
+        def step(self, batch):
             return self(**batch, labels=batch["input_ids"]).loss
-
-        def validation_step(self, batch, batch_idx):
-            self.log("val_loss", self(**batch, labels=batch["input_ids"]).loss, batch_size=8)
-
-        def configure_optimizers(self):
-            return torch.optim.Adam(self.parameters(), 0.01)
 
     tokens = torch.randint(8, (24, 5))
     rows = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in tokens]
-    module = Language()
-    trainer = Trainer(callbacks=callbacks, **options)
-    trainer.fit(module, DataLoader(rows, batch_size=8), DataLoader(rows, batch_size=8))
-    return module, trainer
+    return fitted(Language(), DataLoader(rows, batch_size=8), callbacks, options)
 
 
 def points(batch, module):

@@ -2,6 +2,8 @@
 
 import torch
 
+from tests.real._training import Fitted, fitted
+
 REQUIREMENTS = ("zuko==1.6.0",)
 TRAINED = "NSF, forward(x, c) is the log density"
 MAPS = {"latent": {"module": "latent", "input": 0, "context": 1}}
@@ -9,10 +11,9 @@ MAPS = {"latent": {"module": "latent", "input": 0, "context": 1}}
 
 def fit(callbacks, options):
     import zuko
-    from lightning.pytorch import LightningModule, Trainer
     from torch.utils.data import DataLoader, TensorDataset
 
-    class Flow(LightningModule):
+    class Flow(Fitted):
         def __init__(self):
             super().__init__()
             self.flow = zuko.flows.NSF(3, 2, transforms=2, hidden_features=(8,))
@@ -23,20 +24,11 @@ def fit(callbacks, options):
         def latent(self, x, c):
             return self.flow(c).transform(x)
 
-        def training_step(self, batch, batch_idx):
+        def step(self, batch):
             return -self(*batch).mean()
 
-        def validation_step(self, batch, batch_idx):
-            self.log("val_loss", -self(*batch).mean())
-
-        def configure_optimizers(self):
-            return torch.optim.Adam(self.parameters(), 0.01)
-
     data = TensorDataset(torch.randn(48, 3), torch.randn(48, 2))
-    module = Flow()
-    trainer = Trainer(callbacks=callbacks, **options)
-    trainer.fit(module, DataLoader(data, batch_size=16), DataLoader(data, batch_size=16))
-    return module, trainer
+    return fitted(Flow(), DataLoader(data, batch_size=16), callbacks, options)
 
 
 def points(batch, module):

@@ -9,7 +9,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torchmetrics import MeanMetric
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, dicts, normal_rows, perceptron
+from tests.projects import Fitted
+from tests.third_party.project import ROWS, Numbers, Project, dicts, normal_rows, perceptron
 
 IN, OUT, TOKENS, WIDTH = 5, 3, 4, 6
 

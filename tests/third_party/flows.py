@@ -2,7 +2,8 @@
 
 import zuko
 
-from tests.third_party.project import Fitted, Project, normal_rows, perceptron
+from tests.projects import Fitted
+from tests.third_party.project import Project, normal_rows, perceptron
 
 
 class ConditionalFlow(Fitted):

@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn.utils import rnn
 from torch.utils.data import default_collate
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, perceptron
+from tests.projects import Fitted
+from tests.third_party.project import ROWS, Numbers, Project, batches, perceptron
 
 PAST, FUTURE, REALS, CATEGORIES, QUANTILES = 6, 3, 2, 4, 3
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches
+from tests.projects import Fitted
+from tests.third_party.project import ROWS, Numbers, Project, batches
 
 FEATURES, HIDDEN = 3, 8
 

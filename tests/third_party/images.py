@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, perceptron, tuples
+from tests.projects import Fitted
+from tests.third_party.project import ROWS, Numbers, Project, batches, perceptron, tuples
 
 SIDE, LATENT = 8, 4
 

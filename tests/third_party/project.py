@@ -43,23 +43,6 @@ class Project:
         return self.watched or self.maps is None
 
 
-class Fitted(LightningModule):
-    """Minimise ``step``: by default the squared error of ``forward``."""
-
-    def step(self, batch):
-        x, y = batch
-        return nn.functional.mse_loss(self(x), y)
-
-    def training_step(self, batch, batch_idx):
-        return self.step(batch)
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.step(batch), batch_size=1)
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), 0.01)
-
-
 class Numbers:
     """Random numbers that are the same each time."""
 

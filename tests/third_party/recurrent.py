@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, dicts, normal_rows
+from tests.projects import Fitted
+from tests.third_party.project import ROWS, Numbers, Project, batches, dicts, normal_rows
 
 PAST, FUTURE, REALS = 6, 3, 2
 

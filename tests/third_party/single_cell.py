@@ -8,7 +8,8 @@ from torch.distributions import Normal, Poisson, kl_divergence
 from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
-from tests.third_party.project import BATCH, ROWS, Fitted, Numbers, Project
+from tests.projects import Fitted
+from tests.third_party.project import BATCH, ROWS, Numbers, Project
 
 GENES, LATENT, BATCHES = 8, 3, 2
 

@@ -6,7 +6,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from tests.third_party.project import ROWS, Fitted, Numbers, Project, batches, dicts, perceptron
+from tests.projects import Fitted
+from tests.third_party.project import ROWS, Numbers, Project, batches, dicts, perceptron
 
 NUMBERS, CATEGORIES, TOKEN = 3, 4, 8
 

@@ -13,8 +13,7 @@ from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observation import observe
 from lightning_invert.watch.resolution import parse_maps, resolve_maps
 from lightning_invert.watch.watcher import Watcher
-from tests.projects import fit_project, loader
-from tests.third_party.project import Fitted
+from tests.projects import Fitted, fit_project, loader
 from tests.watch.looks import look
 from tests.watch.reference import spectra_point_by_point
 
