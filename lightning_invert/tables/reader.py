@@ -218,7 +218,7 @@ class TableReader:
 
         assert self._layout is not None
         parser = CellParser(self._layout.convention, self.form.missing_values)
-        wrong = WrongCells()
+        wrong = WrongCells(self.columns)
         begin = blank = 0
         last: tuple[int, polars.Series] | None = None
         for text in self._read_cells(rows_at_once):

@@ -337,3 +337,18 @@ def test_blank_rows_between_pieces_are_rows_whatever_the_columns_are_called(tmp_
     pieces = TableReader(tmp_path / "a.csv").read(rows_at_once=1)
     rows = [str(row) for piece in pieces for row in piece.rows()]
     assert rows == ["(1.5, 2.0)", "(nan, nan)", "(nan, nan)", "(3.5, 4.0)"]
+
+
+def test_wrong_cells_are_told_alike_in_whatever_pieces_a_table_is_read(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b,c\n1,2,3\n1,x,3\n1,2,y\nz,2,y\n1,v,w\n")
+    messages = []
+    for rows_at_once in (1, 2, 65536):
+        reader = TableReader(tmp_path / "a.csv", ["c", "b", "a"])
+        with pytest.raises(ValueError, match="to hold numbers") as caught:
+            list(reader.read(rows_at_once=rows_at_once))
+        messages.append(str(caught.value))
+    assert (
+        "'c' (3, the first in line 4: 'y'), 'b' (2, the first in line 3: 'x'), 'a'" in messages[0]
+    )
+    assert "missing=['y', 'w', 'x', 'v', 'z']" in messages[0]
+    assert len(set(messages)) == 1
