@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 from torchmetrics import MeanSquaredError
 
+from tests.projects import Fitted
 from tests.third_party.project import (
     ROWS,
-    Fitted,
     Numbers,
     Project,
     batches,

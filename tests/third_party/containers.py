@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.projects import Fitted
 from tests.subclasses import sized
 from tests.third_party.project import (
     ROWS,
-    Fitted,
     Numbers,
     Project,
     batches,
