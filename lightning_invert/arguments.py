@@ -123,8 +123,9 @@ def to_builtin(value: Any) -> Any:
 
 def suggest(word: str, words: Sequence[str]) -> str:
     """Return " Did you mean ...?" with the nearest of ``words``; empty if none is near."""
-    close = difflib.get_close_matches(word, words, n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    folded = {choice.casefold(): choice for choice in reversed(words)}
+    close = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def describe_repetitions(names: Sequence[str]) -> str:

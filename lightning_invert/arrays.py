@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 import torch
@@ -13,7 +13,15 @@ from lightning_invert.arguments import expected_but_got
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Placement", "TensorLike", "read_tensor", "to_tensor"]
+__all__ = [
+    "Placement",
+    "TensorLike",
+    "as_columns",
+    "leaves",
+    "read_number",
+    "read_tensor",
+    "to_tensor",
+]
 
 TensorLike: TypeAlias = Union[Tensor, "NDArray[Any]", Sequence[Any], float]
 """What :func:`read_tensor` reads."""
@@ -50,3 +58,27 @@ def read_tensor(name: str, value: Any, placement: Placement) -> Tensor:
     # An inference tensor can take no part in a computation with gradients.
     tensor = tensor.clone() if tensor.is_inference() else tensor.detach()
     return tensor.to(placement.device, placement.dtype)
+
+
+def read_number(name: str, value: Any, placement: Placement) -> Tensor:
+    """Return one number as a tensor of shape ()."""
+    number = read_tensor(name, value, placement)
+    if number.ndim:
+        raise TypeError(expected_but_got(name, "a single number for each name", value))
+    return number
+
+
+def as_columns(value: Any) -> Any:
+    """Return a data frame as a dictionary of its columns, and anything else as it is."""
+    names = getattr(value, "columns", None)
+    return value if names is None else {name: value[name].to_numpy() for name in names}
+
+
+def leaves(*values: Any) -> Iterator[Any]:
+    """Yield the values in tuples and dictionaries."""
+    for value in values:
+        parts = value.values() if isinstance(value, Mapping) else value
+        if parts is not value or isinstance(value, tuple):
+            yield from leaves(*parts)
+        else:
+            yield value

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import expected_but_got, to_builtin
-from lightning_invert.arrays import Placement, read_tensor
+from lightning_invert.arguments import (
+    check_integer,
+    describe_repetitions,
+    expected_but_got,
+    suggest,
+    to_builtin,
+)
+from lightning_invert.arrays import Placement, read_number, read_tensor
 
 __all__ = [
     "Bounds",
     "ColumnStatistics",
     "Variable",
     "as_variables",
+    "by_column",
     "check_rounding",
     "without_none",
 ]
@@ -67,6 +74,33 @@ def as_variables(
     return tuple(variables or (Variable(f"{side}{i}") for i in range(count)))
 
 
+def by_column(
+    argument: str, values: Mapping[Any, Any], variables: Sequence[Variable]
+) -> dict[int, Any]:
+    """Return values by the index of their column: a key is its name, its label with the unit, or the index.
+
+    Raises:
+        ValueError: If a key names no column, with the nearest name; or if two name the same.
+    """
+    names, labels = [v.name for v in variables], [v.label for v in variables]
+    indices = {}
+    for key in values:
+        if not isinstance(key, str):
+            what = "or a name, as its keys"
+            indices[key] = check_integer(argument, key, low=0, high=len(names) - 1, what=what)
+        elif key in names or key in labels:
+            indices[key] = (names if key in names else labels).index(key)
+        else:
+            expected = f"keyed by one of {names}"
+            hint = suggest(key, [*names, *labels])
+            raise ValueError(expected_but_got(argument, expected, key) + hint)
+    if twice := describe_repetitions([names[index] for index in indices.values()]):
+        raise ValueError(
+            f"Expected argument `{argument}` to name each column once, but got {twice}."
+        )
+    return {index: values[key] for key, index in indices.items()}
+
+
 class Bounds(NamedTuple):
     """Low and high ends of inputs: infinite where an end is open, equal where an input is fixed."""
 
@@ -75,13 +109,11 @@ class Bounds(NamedTuple):
     """Each of shape (n,), or (N, n) with a row for each point."""
 
     @classmethod
-    def of(
-        cls, bounds: Any, num_inputs: int, placement: Placement, names: Sequence[str] | None = None
-    ) -> Bounds:
+    def of(cls, bounds: Any, variables: Sequence[Variable], placement: Placement) -> Bounds:
         """Read a pair (low, high): each a number or numbers (n,), open where None, NaN or infinite."""
         if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
             raise TypeError(expected_but_got("bounds", "a pair (low, high)", bounds))
-        ends = []
+        ends, num_inputs = [], len(variables)
         for value, open_end in zip(bounds, (-torch.inf, torch.inf), strict=True):
             end = read_tensor("bounds", without_none(value), placement)
             if end.shape not in ((), (num_inputs,)):
@@ -94,10 +126,9 @@ class Bounds(NamedTuple):
         empty = (low > high) | (low == torch.inf) | (high == -torch.inf)
         if empty.any():
             index = int(empty.int().argmax())
-            label = index if names is None else repr(names[index])
             raise ValueError(
                 "Expected argument `bounds` to have low <= high, but got "
-                f"low={low[index]:g} and high={high[index]:g} for input {label}."
+                f"low={low[index]:g} and high={high[index]:g} for input {variables[index].name!r}."
             )
         return cls(low, high)
 
@@ -109,6 +140,18 @@ class Bounds(NamedTuple):
         return cls(
             torch.where(low.isnan(), -torch.inf, low), torch.where(high.isnan(), torch.inf, high)
         )
+
+    def replaced(self, ends: Mapping[Any, Any], variables: Sequence[Variable]) -> Bounds:
+        """Return bounds (n,) with the ends of ``{name or index: (low, high)}``; None keeps an end."""
+        sides = Bounds(*(end.clone() for end in self))
+        for index, pair in by_column("bounds", ends, variables).items():
+            if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+                expected = f"a pair (low, high) for {variables[index].name!r}"
+                raise TypeError(expected_but_got("bounds", expected, pair))
+            for side, end in zip(sides, pair, strict=True):
+                if end is not None:
+                    side[index] = read_number("bounds", end, Placement(side.dtype, side.device))
+        return sides
 
     @property
     def movable(self) -> Tensor:

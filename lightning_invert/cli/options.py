@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from lightning_invert.arguments import suggest
 from lightning_invert.cli.errors import describe_input_error, exit_on_bad_input, suggest_option
 
 __all__ = [
@@ -64,6 +65,7 @@ def check_names(option: str, names: Iterable[str], known: Iterable[str], what: s
         if name not in known:
             raise ValueError(
                 f"Expected {option} to name {what}, some of {', '.join(known)}, but got {name!r}."
+                + suggest(name, known)
             )
 
 

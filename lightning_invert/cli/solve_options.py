@@ -72,12 +72,8 @@ def read_bounds(
 ) -> Bounds:
     """Return the known bounds of the n inputs with the ends that ``bounds`` replaces."""
     names = [variable.name for variable in inputs]
-    read = Bounds(*(end.clone() for end in known or Bounds.of_variables(inputs)))
     check_names("--bounds", bounds or {}, names, "settings")
-    for name, ends in (bounds or {}).items():
-        for side, end in zip(read, ends, strict=True):
-            if end is not None:
-                side[names.index(name)] = end
+    read = (known or Bounds.of_variables(inputs)).replaced(bounds or {}, inputs)
     if not read.closed.all():
         missing = [name for name, closed in zip(names, read.closed, strict=True) if not closed]
         raise ValueError(
@@ -105,7 +101,7 @@ def read_fixed(
 
 def read_cost(
     options: SolveOptions, variables: Sequence[Variable], num_targets: int
-) -> list[float] | Near | None:
+) -> dict[str, float] | Near | None:
     """Return the cost of the n inputs: prices, or the distance from a table of settings."""
     prices, near = options.cost, options.near
     inputs = [variable.name for variable in variables]
@@ -113,7 +109,7 @@ def read_cost(
         raise ValueError("Expected at most one of --cost and --near, but got both.")
     if prices is not None:
         check_names("--cost", prices, inputs, "settings")
-        return [prices.get(name, 0.0) for name in inputs]
+        return prices
     if near is None:
         return None
     reader = open_table(near, inputs, options, variables)

@@ -16,13 +16,13 @@ from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.reliability import MIN_POINTS, Reliability
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
-from lightning_invert.solver.cost import Near
+from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.rows import spread_out
 from lightning_invert.solver.sensitivity import sensitivity
 from lightning_invert.solver.solve import NUM_STARTS, rank_solutions
-from lightning_invert.solver.targets import Interval, Targets
+from lightning_invert.solver.targets import Targets, TargetsLike
 from lightning_invert.variables import Bounds, Variable, as_variables
 
 __all__ = ["Proposer"]
@@ -92,12 +92,12 @@ class Proposer:
     @making_tensors_on_cpu()
     def propose(
         self,
-        targets: TensorLike | Interval,
+        targets: TargetsLike,
         *,
-        bounds: tuple[Any, Any] | None = None,
+        bounds: tuple[Any, Any] | Mapping[Any, Any] | None = None,
         num_starts: int = NUM_STARTS,
-        fixed: Mapping[str | int, Any] | None = None,
-        cost: Near | Callable[[Tensor], Tensor] | TensorLike | None = None,
+        fixed: Mapping[Any, Any] | None = None,
+        cost: CostLike | None = None,
         tolerance: float = 1e-3,
         max_steps: int = 50,
         progress: bool = True,
@@ -111,13 +111,15 @@ class Proposer:
         processes, but no proof covers them as it covers the validation points.
 
         Args:
-            targets: Wanted outputs in physical units, shape (N, m), with NaN where an output is free;
-                or an :class:`~lightning_invert.Interval`.
-            bounds: A pair (low, high) of the inputs' ends, each of shape (n,) or a number; by default
-                :attr:`bounds`.
+            targets: Wanted outputs in physical units, by name, as ``{"conversion": 80, "purity":
+                Interval(low=0.9)}``, the others free; or of shape (N, m), with NaN where an output is
+                free; or an :class:`~lightning_invert.Interval`, or a data frame.
+            bounds: Ends that replace those of :attr:`bounds`, as ``{"pressure": (1, None)}``; None
+                keeps an end. Or a pair (low, high), each of shape (n,) or a number.
             num_starts: How many starts each target gets.
             fixed: Values of fixed inputs, by name or index: a number, or one for each target.
-            cost: Prices, a function or :class:`~lightning_invert.Near`, as for ``solve``.
+            cost: Prices by name, as ``{"pressure": 3}``, a function or
+                :class:`~lightning_invert.Near`, as for ``solve``.
             tolerance: A target is reached at this distance, in standard units.
             max_steps: Bound on the steps, as for ``solve``.
             progress: Show a progress bar if it takes long and the output is a terminal.
@@ -149,13 +151,13 @@ class Proposer:
 
     def trade_off(
         self,
-        targets: TensorLike | Interval,
-        cost: Near | Callable[[Tensor], Tensor] | TensorLike,
+        targets: TargetsLike,
+        cost: CostLike,
         *,
         widths: Sequence[float] = WIDTHS,
-        bounds: tuple[Any, Any] | None = None,
+        bounds: tuple[Any, Any] | Mapping[Any, Any] | None = None,
         num_starts: int = NUM_STARTS,
-        fixed: Mapping[str | int, Any] | None = None,
+        fixed: Mapping[Any, Any] | None = None,
         tolerance: float = 1e-3,
         max_steps: int = 50,
         progress: bool = True,
@@ -298,11 +300,14 @@ class Proposer:
 
     def _query(self, targets: Any, bounds: Any, num_starts: int, **options: Any) -> Query:
         num_starts = check_integer("num_starts", num_starts, low=1)
+        about, known = self.surrogate.description, self.bounds
+        if known is not None and isinstance(bounds, Mapping | None):
+            bounds = known.replaced(bounds or {}, as_variables(about.inputs, "x", len(known.low)))
         return Query.of(
             self.surrogate.function,
             targets,
-            description=self.surrogate.description,
-            bounds=self.bounds if bounds is None else bounds,
+            description=about,
+            bounds=bounds,
             starts=self.surrogate.starts_of(num_starts),
             num_starts=num_starts,
             scale=self.surrogate.units,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.arrays import Placement, TensorLike, read_number, read_tensor
 from lightning_invert.jacobians.contexts import differentiable
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
+from lightning_invert.variables import Variable, by_column
 
-__all__ = ["Cost", "Near", "read_cost"]
+__all__ = ["Cost", "CostLike", "Near", "read_cost"]
 
 
 class Near(NamedTuple):
@@ -23,9 +24,10 @@ class Near(NamedTuple):
     .. math:: c(x) = \sum_j \big( (x_j - r_j) / s_j \big)^2
 
     Attributes:
-        reference: r, shape (n,), or (N, n) with one for each target.
-        spread: s, shape (n,) or a number: a distance that counts 1. By default the units of the
-            inputs, see ``scale`` of :func:`~lightning_invert.solve`.
+        reference: r, shape (n,), or (N, n) with one for each target; or name -> number, and the
+            inputs that are not named do not count.
+        spread: s, shape (n,), a number, or name -> number: a distance that counts 1. By default the
+            units of the inputs, see ``scale`` of :func:`~lightning_invert.solve`.
 
     Example:
         >>> from lightning_invert import solve
@@ -36,8 +38,12 @@ class Near(NamedTuple):
         (tensor([[1., 2.]]), tensor([2.], dtype=torch.float64))
     """
 
-    reference: TensorLike
-    spread: TensorLike | None = None
+    reference: TensorLike | Mapping[Any, Any]
+    spread: TensorLike | Mapping[Any, Any] | None = None
+
+
+CostLike: TypeAlias = Near | Callable[[Tensor], Tensor] | Mapping[Any, Any] | TensorLike
+"""What :func:`read_cost` reads."""
 
 
 class Cost:
@@ -100,11 +106,17 @@ class _Function(Cost):
         return value.detach().double(), slope.double()
 
 
-def read_cost(cost: Any, num_targets: int, input_spread: Tensor, placement: Placement) -> Cost:
-    """Read prices (n,), a function (N, n) -> (N,), or a :class:`Near`."""
-    n = len(input_spread)
+def read_cost(
+    cost: Any,
+    num_targets: int,
+    inputs: Sequence[Variable],
+    input_spread: Tensor,
+    placement: Placement,
+) -> Cost:
+    """Read prices (n,) or by name, a function (N, n) -> (N,), or a :class:`Near`."""
+    n, placement = len(inputs), placement._replace(dtype=torch.float64)
     if isinstance(cost, Near):
-        reference = _read_finite("cost.reference", cost.reference, placement)
+        reference = _read_finite("cost.reference", cost.reference, inputs, placement)
         if reference.shape not in ((n,), (1, n), (num_targets, n)):
             raise ValueError(
                 f"Expected argument `cost.reference` to be of shape ({n},) or ({num_targets}, {n}), "
@@ -112,26 +124,47 @@ def read_cost(cost: Any, num_targets: int, input_spread: Tensor, placement: Plac
             )
         spread = input_spread
         if cost.spread is not None:
-            spread = _read_finite("cost.spread", cost.spread, placement)
+            spread = _read_finite("cost.spread", cost.spread, inputs, placement, input_spread)
             if spread.shape not in ((), (n,)) or not (spread > 0).all():
                 raise ValueError(
                     f"Expected argument `cost.spread` to be positive, a number or of shape ({n},), "
                     f"but got {cost.spread!r}."
                 )
-        return _Nearness(reference.expand(num_targets, n), spread.expand(n))
+        spread = spread.expand(n)
+        if isinstance(cost.reference, Mapping):
+            named = by_column("cost.reference", cost.reference, inputs)
+            counts = torch.tensor([index in named for index in range(n)], device=spread.device)
+            spread = spread.where(counts, torch.inf)
+        return _Nearness(reference.expand(num_targets, n), spread)
     if callable(cost):
         return _Function(in_parts(cost, num_targets, *POWERS))
-    prices = _read_finite("cost", cost, placement)
+    prices = _read_finite("cost", cost, inputs, placement)
     if prices.shape != (n,):
         raise ValueError(
-            f"Expected argument `cost` to be prices of shape ({n},), a function or a `Near`, but got "
+            f"Expected argument `cost` to be prices of shape ({n},) or by name, a function or a `Near`, but got "
             f"shape {tuple(prices.shape)}."
         )
     return _Prices(prices)
 
 
-def _read_finite(name: str, value: Any, placement: Placement) -> Tensor:
-    numbers = read_tensor(name, value, placement._replace(dtype=torch.float64))
+def _read_finite(
+    argument: str,
+    value: Any,
+    inputs: Sequence[Variable],
+    placement: Placement,
+    others: Tensor | None = None,
+) -> Tensor:
+    """Read numbers; of those by name, what is not named is 0 or stays as in ``others`` (n,)."""
+    if isinstance(value, Mapping):
+        numbers = (
+            torch.zeros(len(inputs), dtype=placement.dtype, device=placement.device)
+            if others is None
+            else others.clone()
+        )
+        for index, number in by_column(argument, value, inputs).items():
+            numbers[index] = read_number(argument, number, placement)
+    else:
+        numbers = read_tensor(argument, value, placement)
     if not numbers.isfinite().all():
-        raise ValueError(f"Expected argument `{name}` to be finite, but got {value!r}.")
+        raise ValueError(f"Expected argument `{argument}` to be finite, but got {value!r}.")
     return numbers

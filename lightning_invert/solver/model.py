@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_invert.arrays import Placement, to_tensor
+from lightning_invert.arrays import Placement, leaves, to_tensor
 from lightning_invert.jacobians.arithmetic import dtype_of
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.domain import evaluate_inside
@@ -94,18 +94,13 @@ class Description(NamedTuple):
         )
 
     @property
-    def names(self) -> list[str] | None:
-        """Names of the inputs."""
-        return None if self.inputs is None else [variable.name for variable in self.inputs]
-
-    @property
     def standardized(self) -> bool:
         """Whether both statistics are known."""
         return all(getattr(scale, "fitted", False) for scale in (self.scale_x, self.scale_y))
 
     def label(self, index: int) -> str:
         """Return what an input is called in a message: its name, or else its index."""
-        return str(index) if self.names is None else repr(self.names[index])
+        return str(index) if self.inputs is None else repr(self.inputs[index].name)
 
     def placement(self, *arguments: Any) -> Placement:
         """Return dtype and device of the module, or else of the first floating argument."""
@@ -115,8 +110,7 @@ class Description(NamedTuple):
             return Placement(
                 dtype, next(chain(self.module.parameters(), self.module.buffers())).device
             )
-        ends = [end for a in arguments for end in (a if isinstance(a, tuple) else (a,))]
-        for value in (statistics, *ends):
+        for value in leaves(statistics, *arguments):
             if getattr(value, "dtype", None) is not None:
                 tensor = to_tensor(value)
                 if tensor.is_floating_point():

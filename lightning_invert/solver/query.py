@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number, expected_but_got, to_builtin
-from lightning_invert.arrays import Placement, read_tensor, to_tensor
+from lightning_invert.arrays import Placement, as_columns, leaves, read_tensor, to_tensor
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import count_outputs
 from lightning_invert.solver.cost import Cost, read_cost
 from lightning_invert.solver.model import Description, Model
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.starts import Starts, StartsOf
-from lightning_invert.solver.targets import Interval, Targets
-from lightning_invert.variables import Bounds, without_none
+from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds, Variable, as_variables, by_column, without_none
 
 __all__ = ["Query"]
 
@@ -64,33 +64,34 @@ class Query:
         if not callable(function):
             raise TypeError(expected_but_got("function", "a module or a function", function))
         targets, bounds, starts, fixed, scale = map(
-            to_builtin, (targets, bounds, starts, fixed, scale)
+            to_builtin, (as_columns(targets), bounds, starts, fixed, scale)
         )
         about = Description.of(function) if description is None else description
         placement = about.placement(targets, None if callable(starts) else starts, bounds)
         function = in_parts(function, *_numbers_of_targets(targets), *POWERS)
         points = None if callable(starts) else read_tensor("starts", starts, placement)
         n = _num_inputs(about, points, bounds, scale)
-        if bounds is None and about.inputs is not None:
-            bounds = Bounds.of_variables(about.inputs)
-        ends = (None, None) if bounds is None else bounds
-        limits = Bounds.of(ends, n, placement, about.names)
+        inputs = as_variables(about.inputs, "x", n)
+        known = Bounds.of_variables(inputs)
+        if bounds is None or isinstance(bounds, Mapping):
+            bounds = known.replaced(bounds or {}, inputs)
+        limits = Bounds.of(bounds, inputs, placement)
         first = limits.clamp(torch.zeros_like(limits.low)) if points is None else points
         if points is None:
             middle = torch.where(limits.closed, (limits.low + limits.high) / 2, first)
             first = torch.stack([first, middle])
         m = _count_outputs(function, first.reshape(-1, first.shape[-1]))
-        read = Targets.of(targets, m, placement)
+        read = Targets.of(targets, as_variables(about.outputs, "y", m), placement)
         num_targets = len(read.low)
         model = Model(function, m, *_read_scale(scale, about, limits, m))
-        limits, each = _fix(fixed, limits, num_targets, about)
+        limits, each = _fix(fixed, limits, num_targets, inputs)
         if points is None:
             begin = starts(model, limits, about)
         else:
             begin = _shape_starts(points, num_targets, n)
             num_starts = begin.shape[1]
         if cost is not None:
-            cost = read_cost(cost, num_targets, model.input_spread, placement)
+            cost = read_cost(cost, num_targets, inputs, model.input_spread, placement)
         return cls(model, read, each, cost, begin, num_starts, tolerance, max_steps)
 
     def __len__(self) -> int:
@@ -149,8 +150,8 @@ def _count_outputs(function: Callable[[Tensor], Tensor], points: Tensor) -> int:
 
 def _numbers_of_targets(targets: Any) -> list[int]:
     """Return how many targets there may be; it is certain once the outputs are counted."""
-    ends: tuple[Any, ...] = targets if isinstance(targets, Interval) else (targets,)
-    return [len(e) for e in ends if isinstance(e, list | tuple) or getattr(e, "ndim", 0) == 2]
+    parts = [targets] if type(targets) is tuple else leaves(targets)
+    return [len(p) for p in parts if isinstance(p, list | tuple) or getattr(p, "ndim", 0) > 0]
 
 
 def _shape_starts(starts: Tensor, num_targets: int, n: int) -> Tensor:
@@ -164,7 +165,9 @@ def _shape_starts(starts: Tensor, num_targets: int, n: int) -> Tensor:
     return shaped
 
 
-def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tuple[Bounds, Bounds]:
+def _fix(
+    fixed: Any, bounds: Bounds, num_targets: int, inputs: Sequence[Variable]
+) -> tuple[Bounds, Bounds]:
     """Return bounds with the fixed values in them: (n,), with their means, and (N, n)."""
     if fixed is not None and not isinstance(fixed, Mapping):
         raise TypeError(expected_but_got("fixed", "a dictionary {name or index: value}", fixed))
@@ -172,40 +175,29 @@ def _fix(fixed: Any, bounds: Bounds, num_targets: int, about: Description) -> tu
         return bounds, Bounds(*(end.expand(num_targets, -1) for end in bounds))
     limits = Bounds(*(end.clone() for end in bounds))
     each = Bounds(*(end.repeat(num_targets, 1) for end in bounds))
-    indices = {key: _index_of(key, about, len(bounds.low)) for key in fixed}
-    if len({*indices.values()}) == len(bounds.low):
+    settings = by_column("fixed", fixed, inputs)
+    if len(settings) == len(bounds.low):
         raise ValueError("Expected argument `fixed` to leave an input that may move, but got all.")
-    for key, setting in fixed.items():
-        index = indices[key]
+    for index, setting in settings.items():
+        name = inputs[index].name
         low, high = bounds.low[index], bounds.high[index]
         value = read_tensor("fixed", setting, Placement(low.dtype, low.device))
         if value.shape not in ((), (num_targets,)) or not value.isfinite().all():
             raise ValueError(
                 "Expected argument `fixed` to hold a finite number, or one for each of the "
-                f"{num_targets} targets, but got {setting!r} for {key!r}."
+                f"{num_targets} targets, but got {setting!r} for {name!r}."
             )
         value = value.expand(num_targets)
         outside = (value < low) | (value > high)
         if outside.any():
             raise ValueError(
                 "Expected argument `fixed` to hold values within the bounds, but got "
-                f"{value[first_index(outside)]:g} for input {about.label(index)}, which may be "
+                f"{value[first_index(outside)]:g} for input {name!r}, which may be "
                 f"{low:g} to {high:g}."
             )
         for end, ends in zip(limits, each, strict=True):
             end[index], ends[:, index] = value.mean(), value
     return limits, each
-
-
-def _index_of(key: Any, about: Description, n: int) -> int:
-    """Return the index of a fixed input, which a user gave by name or index."""
-    names = about.names or []
-    if not isinstance(key, str):
-        return check_integer("fixed", key, low=0, high=n - 1, what="or a name, as its keys")
-    if key not in names:
-        known = f"one of {names}" if names else "an index: no names are known"
-        raise ValueError(expected_but_got("fixed", f"keyed by {known}", key))
-    return names.index(key)
 
 
 def _read_scale(scale: Any, about: Description, bounds: Bounds, m: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.independence import ROWS_TOLD_APART
 from lightning_invert.jacobians.jacobian import batched_jacobian
-from lightning_invert.solver.cost import Near
+from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach
 from lightning_invert.solver.model import evaluating
@@ -24,7 +24,7 @@ from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.solution import Ends, Solution
 from lightning_invert.solver.starts import Pool
-from lightning_invert.solver.targets import Interval
+from lightning_invert.solver.targets import TargetsLike
 
 __all__ = ["NUM_STARTS", "points_at_once", "rank_solutions", "solve"]
 
@@ -43,13 +43,13 @@ BAR_AFTER = 2.0
 @making_tensors_on_cpu()
 def solve(
     function: Callable[[Tensor], Tensor],
-    targets: TensorLike | Interval,
+    targets: TargetsLike,
     *,
-    bounds: tuple[Any, Any] | None = None,
+    bounds: tuple[Any, Any] | Mapping[Any, Any] | None = None,
     num_starts: int = NUM_STARTS,
     starts: TensorLike | None = None,
-    fixed: Mapping[str | int, Any] | None = None,
-    cost: Near | Callable[[Tensor], Tensor] | TensorLike | None = None,
+    fixed: Mapping[Any, Any] | None = None,
+    cost: CostLike | None = None,
     tolerance: float = 1e-3,
     max_steps: int = 50,
     scale: Any = None,
@@ -74,17 +74,19 @@ def solve(
             or a pair, whose names, ranges and statistics of the inputs are then used. Where it raises,
             outside of its domain, no search ends.
         targets: Wanted outputs, shape (N, m), with NaN where an output is free; or an
-            :class:`~lightning_invert.Interval`.
+            :class:`~lightning_invert.Interval`. Or by name, the others free:
+            ``{"conversion": 80, "purity": Interval(low=0.9)}``, with a list for several targets; or a
+            data frame. A name is a pair's, with its unit or without, an index, or y0, y1, ...
         bounds: A pair (low, high) of the inputs' ends, each of shape (n,) or a number; open where
-            infinite, NaN or None. By default the ranges of a pair's inputs, or none.
+            infinite, NaN or None. By default the ranges of a pair's inputs, or none. By name,
+            ``{"pressure": (1, None)}``, ends of these are replaced; None keeps an end.
         num_starts: How many starts each target gets: of 512 points drawn within the bounds, those
             whose outcomes are nearest to it.
         starts: Where to begin instead, shape (N, n), or (N, S, n) for several starts of each target;
             a start outside the bounds is moved to the nearest point inside.
-        fixed: Values of fixed inputs, by index or, for a pair, by name: a number, or one for each
-            target, shape (N,).
-        cost: Prices, shape (n,); or a differentiable function (N, n) -> (N,), each row by itself; or
-            :class:`~lightning_invert.Near` a reference.
+        fixed: Values of fixed inputs, by name or index: a number, or one for each target, shape (N,).
+        cost: Prices, shape (n,), or by name, ``{"pressure": 3}``, the others free; or a differentiable
+            function (N, n) -> (N,), each row by itself; or :class:`~lightning_invert.Near` a reference.
         tolerance: A target is reached at this distance, in the units of ``scale``.
         max_steps: Bound on the steps to a target; as many again, that keep off the bounds first,
             where no start led there; and as many for the cost.

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.solver.rows import first_index
+from lightning_invert.variables import Variable, by_column, without_none
 
-__all__ = ["Interval", "Targets"]
+__all__ = ["Interval", "Targets", "TargetsLike"]
 
 
 class Interval(NamedTuple):
     r"""Targets between two ends, both included.
 
-    Each end is a number, or numbers of shape (m,) or (N, m). Equal ends are a value; an end that is
-    None, infinite or NaN is open; an output without ends is free.
+    Each end is a number, numbers of shape (m,) or (N, m), or name -> number. Equal ends are a value;
+    an end that is None, infinite or NaN is open; an output without ends is free. Of one output among
+    others: ``{"conversion": 80, "purity": Interval(low=0.9)}``.
 
     Attributes:
         low: The low end of each output.
@@ -32,8 +35,12 @@ class Interval(NamedTuple):
         tensor([[1., 6.]])
     """
 
-    low: TensorLike | None = None
-    high: TensorLike | None = None
+    low: TensorLike | Mapping[Any, Any] | None = None
+    high: TensorLike | Mapping[Any, Any] | None = None
+
+
+TargetsLike: TypeAlias = TensorLike | Interval | Mapping[Any, Any]
+"""What :meth:`Targets.of` reads."""
 
 
 class Targets(NamedTuple):
@@ -43,11 +50,14 @@ class Targets(NamedTuple):
     high: Tensor  # (N, m), nowhere below low
 
     @classmethod
-    def of(cls, targets: Any, num_outputs: int, placement: Placement) -> Targets:
-        """Read values of shape (N, m), NaN where an output is free, or an :class:`Interval`."""
+    def of(cls, targets: Any, outputs: Sequence[Variable], placement: Placement) -> Targets:
+        """Read values (N, m), NaN where an output is free, or by name; or an :class:`Interval`."""
+        num_outputs = len(outputs)
+        if isinstance(targets, Mapping):
+            targets = Interval(*({k: _end(v, i) for k, v in targets.items()} for i in (0, 1)))
         is_interval = isinstance(targets, Interval)
         ends = [targets.low, targets.high] if is_interval else [targets]
-        read = [read_tensor("targets", torch.nan if e is None else e, placement) for e in ends]
+        read = [_read_end(end, outputs, placement) for end in ends]
         try:
             shape = torch.broadcast_shapes(*(e.shape for e in read))
             if is_interval:
@@ -70,7 +80,7 @@ class Targets(NamedTuple):
         result = cls(
             torch.where(low.isnan(), -torch.inf, low), torch.where(high.isnan(), torch.inf, high)
         )
-        result._check()
+        result._check(outputs)
         return result
 
     @property
@@ -91,15 +101,15 @@ class Targets(NamedTuple):
         """Return how far outputs (N, m) are from the targets, (N,), float64; NaN where one is NaN."""
         return distance_of(*self.change(outputs, spread))
 
-    def _check(self) -> None:
+    def _check(self, outputs: Sequence[Variable]) -> None:
         empty = (self.low > self.high) | (self.low == torch.inf) | (self.high == -torch.inf)
         if empty.any():
             row = first_index(empty.any(1))
             column = first_index(empty[row])
             raise ValueError(
                 "Expected argument `targets` to have intervals with low <= high, but got low="
-                f"{self.low[row, column]:g} and high={self.high[row, column]:g} for output {column} "
-                f"of target {row}."
+                f"{self.low[row, column]:g} and high={self.high[row, column]:g} for output "
+                f"{outputs[column].name!r} of target {row}."
             )
         free = ~self.constrained.any(1)
         if free.any():
@@ -107,6 +117,37 @@ class Targets(NamedTuple):
                 "Expected argument `targets` to hold a value or an end for at least one output of "
                 f"each target, but row {first_index(free)} has only free ones (NaN)."
             )
+
+
+def _end(value: Any, place: int) -> Any:
+    """Return an end of what is asked of one output."""
+    if isinstance(value, tuple) and not isinstance(value, Interval):
+        text = ", ".join(map(str, value))
+        raise TypeError(
+            f"Expected argument `targets` to hold a number, a list or an Interval for each name, but got "
+            f"({text}): write Interval({text}) for what is between, or [{text}] for several targets."
+        )
+    return value[place] if isinstance(value, Interval) else value
+
+
+def _read_end(end: Any, outputs: Sequence[Variable], placement: Placement) -> Tensor:
+    """Read one end: (), (m,) or (N, m), NaN where it is open."""
+    if not isinstance(end, Mapping):
+        return read_tensor("targets", torch.nan if end is None else end, placement)
+    columns = {
+        index: read_tensor("targets", without_none(values), placement)
+        for index, values in by_column("targets", end, outputs).items()
+    }
+    lengths = {outputs[i].name: len(column) for i, column in columns.items() if column.ndim}
+    if any(column.ndim > 1 for column in columns.values()) or len({*lengths.values()}) > 1:
+        got = " and ".join(f"{length} for {name!r}" for name, length in lengths.items())
+        raise ValueError(
+            "Expected argument `targets` to hold for each name a number, or one for each target, but "
+            f"got {got}."
+        )
+    count = next(iter(lengths.values()), 1)
+    free = torch.full((count,), torch.nan, dtype=placement.dtype, device=placement.device)
+    return torch.stack([columns.get(i, free).expand(count) for i in range(len(outputs))], 1)
 
 
 def distance_of(low: Tensor, high: Tensor) -> Tensor:

@@ -10,10 +10,12 @@ from lightning_invert.arrays import Placement
 from lightning_invert.solver.cost import read_cost
 from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach
+from lightning_invert.variables import as_variables
 from tests.solver.maps import linear_model, model_of, network, posed, query_of, uniform
 
 PLACEMENT = Placement(torch.float64, torch.device("cpu"))
 TOLERANCE = 1e-3
+VARIABLES = as_variables(None, "x", 99)
 COSTS = {
     "prices": lambda n: uniform(n, seed=5),
     "near": lambda n: Near(torch.full((n,), 0.3).double()),
@@ -23,7 +25,7 @@ COSTS = {
 
 def reached(model, start, y, given, width=0.0):
     """Go to the targets, and from there to the least cost: the cost, and what was found."""
-    cost = read_cost(given, len(start), model.input_spread, PLACEMENT)
+    cost = read_cost(given, len(start), VARIABLES[: start.shape[1]], model.input_spread, PLACEMENT)
     query = query_of(model, start, y, width=width, max_steps=100)
     near = approach(query, start)
     rows = (near.residual <= TOLERANCE).nonzero()[:, 0]
