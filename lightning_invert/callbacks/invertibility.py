@@ -13,11 +13,12 @@ from torch.nn.parameter import is_lazy
 
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.batches import is_merged, peek
+from lightning_invert.callbacks.best_checkpoint import Ending, ending_of
 from lightning_invert.callbacks.validations import is_last_validation, why_never_validated
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK
 from lightning_invert.report.display import Display
-from lightning_invert.report.loggers import logger_step
+from lightning_invert.report.loggers import Guard, logger_step
 from lightning_invert.report.tags import scalars_by_tag
 from lightning_invert.sampling import gather_objects
 from lightning_invert.watch.history import Record, record, remember
@@ -48,8 +49,7 @@ class InvertibilityCallback(Callback):
     figures and the table of the worst points to the loggers that can show them. In ``test`` the tags
     begin with ``test/``.
 
-    Of a Jacobian that is too large to be formed, only what is certain is logged: its largest singular
-    value, a lower bound of its condition number, stable rank and participation ratio. See
+    Of a Jacobian that is too large to be formed, only what is certain is logged: see
     :func:`~lightning_invert.jacobians.lanczos.probe_jacobians`.
 
     Watching changes nothing in the training, be it weights, random streams, gradients or buffers.
@@ -65,15 +65,15 @@ class InvertibilityCallback(Callback):
             what is returned).
             A part is an index, a key, an attribute, a method to be called (``"float()"``), a list of
             those (a path) or a callable of the batch, or of batch and module; a list of lists names
-            several parts. An input or context
-            may also be the value of another map, ``{"map": <its name>}``, or of any function,
-            ``{"module": <path>, "input": ..., ...}``, with the keys so far. Further keys:
-            ``input_names``, ``output_names``, ``input_std``, ``output_std`` (to standardise by),
-            ``target`` (the part of the batch with the known outcomes: R² is logged, and the verdict
-            begins with it), ``identity`` (whether the map is a round trip), ``truth`` (the true map, as a path, a module
-            or a callable of the same arguments) and ``reach`` (see ``reachable_steps``). ``None``: the
-            module's ``invertibility_maps()``, else its ``forward`` at the first part of the batch. If
-            that cannot be watched, one message lists what there is, and training goes on.
+            several parts. An input or context may also be the value of another map,
+            ``{"map": <its name>}``, or of any function, ``{"module": <path>, "input": ..., ...}``, with
+            the keys so far. Further keys: ``input_names``, ``output_names``, ``input_std``,
+            ``output_std`` (to standardise by), ``target`` (the part of the batch with the known
+            outcomes: R² is logged, and the verdict begins with it), ``identity`` (whether the map is a
+            round trip), ``truth`` (the true map, as a path, a module or a callable of the same
+            arguments) and ``reach`` (see ``reachable_steps``). ``None``: the module's
+            ``invertibility_maps()``, else its ``forward`` at the first part of the batch. If that
+            cannot be watched, one message lists what there is, and training goes on.
         num_points: Points for each map and look, over all processes together.
         every_n_validations: Which validations of a fit are watched. n: 0, n, 2n, ... ``"log"``: 0, 1,
             2, 4, 8, ... A list: these. The first is always watched. So is the last, unless nothing
@@ -111,6 +111,8 @@ class InvertibilityCallback(Callback):
     Attributes:
         watcher: What watches; it needs no Lightning.
         observations: What the latest look found, one for each map.
+        kept_observations: After a fit, the same of the weights of the checkpoint that it keeps, at the
+            same points; empty where none is kept, or the latest look was at its weights.
         history: Name of a map -> its looks in fit, as
             :class:`~lightning_invert.watch.history.Record`. Of more than 512 the older are thinned out.
 
@@ -157,6 +159,7 @@ class InvertibilityCallback(Callback):
             voice=self._voice,
         )
         self.observations: Sequence[Observation] = ()
+        self.kept_observations: Sequence[Observation] = ()
         self.history: dict[str, list[Record]] = {}
         self._schedule = Schedule(every_n_validations)
         self._validations = self._last_look = 0  # of this fit: how many, and which was watched last
@@ -199,8 +202,9 @@ class InvertibilityCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin anew, unless a fit goes on."""
         self.watcher.memory = Memory()
-        self.observations, self._look, self._tried, self._why_never = (), None, False, ""
-        self._is_unresolved = False
+        self.observations = self.kept_observations = ()
+        self._look, self._tried, self._why_never, self._is_unresolved = None, False, "", False
+        self._ending = Ending()
         self._display.begin(trainer)
         self._surroundings = surroundings_of(
             lambda: trainer.precision_plugin.forward_context(), trainer.strategy.root_device.type
@@ -304,41 +308,44 @@ class InvertibilityCallback(Callback):
     on_test_end = on_validation_end
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the last look, while the loggers are still open."""
+        """Show the last look while the loggers are open, and look at the kept checkpoint."""
         self._display.finish(trainer, self.history)
+        guard = Guard(self._voice, self.watcher.on_error)
+        look, self.watcher.memory.latest = self.watcher.memory.latest, None
+        self._ending = ending_of(trainer, pl_module, look, self.observations, guard)
+        self.kept_observations = self._ending.observations
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up, after the progress bar has gone."""
         self._display.sum_up(self._validations - self._last_look)
+        self._ending.tell()
         self._tell_of_gaps()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Show what was seen before an interrupt or an error, within about a second."""
-        self._look = None
+        self._look = self.watcher.memory.latest = None
         with suppress(Exception):  # the user's own is what counts
             self._display.sum_up(self._validations - self._last_look)
             if _is_fitting(trainer) and not isinstance(exception, Exception):
                 self._tell_of_gaps()
-            self._display.finish(
-                trainer, self.history if _is_fitting(trainer) else {}, in_haste=True
-            )
+            looks = self.history if _is_fitting(trainer) else {}
+            self._display.finish(trainer, looks, in_haste=True)
 
     # Looks.
 
     def _begin(
         self, trainer: Trainer, pl_module: LightningModule, batches: Sequence[Any], **how: Any
     ) -> Look:
+        gather = partial(gather_objects, world_size=trainer.world_size)
         return self.watcher.begin(
             pl_module,
             **how,
             dataloaders=1 if is_merged(trainer) else len(batches),
             when=(trainer.current_epoch, trainer.global_step),
             process=trainer.global_rank,
-            gather=partial(gather_objects, world_size=trainer.world_size)
-            if trainer.world_size > 1
-            else None,
+            gather=gather if trainer.world_size > 1 else None,
             surroundings=self._surroundings,
         )
 
@@ -353,8 +360,7 @@ class InvertibilityCallback(Callback):
             return
         begun = time.monotonic()
         observations = look.read(pl_module.device)
-        if trainer.sanity_checking:
-            self._tried = True
+        self._tried = self._tried or bool(trainer.sanity_checking)
         if trainer.sanity_checking or not observations:
             return
         self.observations = observations

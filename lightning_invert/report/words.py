@@ -84,7 +84,7 @@ _PHRASES = {
 }
 
 
-def report_table(observations: Sequence[Observation]) -> str:
+def report_table(observations: Sequence[Observation], title: str = "") -> str:
     """Lay observations out as a table for the terminal, with a verdict below.
 
     In brackets: 95 % intervals, of the share at full rank and of the 95th percentile of κ.
@@ -97,7 +97,7 @@ def report_table(observations: Sequence[Observation]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    title = (
+    title = title or (
         "Local invertibility (κ, condition number: how many times the hardest change costs what the "
         f"easiest does; stable: κ < {stable:g}; ill-conditioned: κ > {ill:g})"
     )

@@ -28,6 +28,7 @@ from lightning_invert.watch.points import Points, Shape
 from lightning_invert.watch.roughness import ROUGH
 from lightning_invert.watch.search import Watch
 from lightning_invert.watch.voice import Voice, explain, sentence
+from lightning_invert.watch.weights import with_weights
 
 __all__ = ["Look", "Memory", "Raises"]
 
@@ -80,6 +81,7 @@ class Memory:
     plans: dict[MapAndShape, Plan] = field(default_factory=dict)  # how hard to look
     num_outcomes: dict[MapAndShape, int] = field(default_factory=dict)  # that may be reached for
     advised: set[str] = field(default_factory=set)  # maps that failed, for which advice was sought
+    latest: Look | None = None  # with its points, to be looked at again
     # Kind of roughness -> maps, of which the user was not told yet.
     rough: dict[str, list[str]] = field(default_factory=dict)
 
@@ -111,6 +113,8 @@ class Look:
     held: tuple[Any, dict[str, Taken]] | None = None  # the batch that is under way, and its parts
     gaps: dict[str, Failure] = field(default_factory=dict)  # why a map had no points in a batch
     failures: dict[str, Failure] = field(default_factory=dict)
+    # The points that were looked at, kept on the CPU: a module's device is for its training.
+    seen: list[tuple[str, WatchedMap, SampledPoints]] = field(default_factory=list)
 
     def __post_init__(self, error: Exception | None) -> None:
         if error is not None:
@@ -191,9 +195,11 @@ class Look:
             for part, watched, sampled in chosen:
                 if sampled is not None and watched.name not in self.failures:
                     observations += self._look_at(watched, sampled, part, device)
+                    self.seen.append((part, watched, sampled.to("cpu")))
             self._share_failures()
         self._tell_of_roughness()
         failed = self._settle()
+        self.seen = [entry for entry in self.seen if entry[1].name not in failed]
         found = [observation for observation in observations if observation.name not in failed]
         seen = {observation.name for observation in found}
         for watched in self.maps:
@@ -201,7 +207,31 @@ class Look:
                 self.memory.missing.pop(watched.name, None)
             elif watched.name not in failed:
                 self.memory.missing[watched.name] = "it got no points"
+        self.batch = self.held = None
+        if found and not self.is_trial:
+            self.memory.latest = self
         return found
+
+    @making_tensors_on_cpu()
+    def again(
+        self, weights: Mapping[str, Tensor], device: torch.device | str | None = None
+    ) -> list[Observation]:
+        """Look at the same points again, with other weights of the module meanwhile.
+
+        It raises MapError if a map fails; of several processes, all raise.
+        """
+        observations: list[Observation] = []
+        with (
+            isolated(self.root, *(owner for watched in self.maps for owner in watched.owners)),
+            with_weights(self.root, weights),
+        ):
+            for part, watched, sampled in self.seen:
+                observations += self._look_at(watched, sampled, part, device)
+            self._share_failures()
+        failures, self.failures = self.failures, {}
+        for name, failure in failures.items():
+            raise MapError(name, failure.part, failure.why, self.voice.speaker) from failure.cause
+        return observations
 
     def _note_gap(self, name: str, error: Exception) -> None:
         # Without the cause, whose traceback would hold the batch.

@@ -34,6 +34,13 @@ class SampledPoints(NamedTuple):
     outcomes: Tensor | None
     num_left_out: int  # points of other kinds
 
+    def to(self, device: str) -> SampledPoints:
+        """Move all that has a row for each point."""
+        points, outcomes, num_left_out = self
+        targets = None if points.targets is None else points.targets.to(device)
+        outcomes = None if outcomes is None else outcomes.to(device)
+        return SampledPoints(replace(points.to(device), targets=targets), outcomes, num_left_out)
+
 
 class PointSample:
     """Sample the points of each shape, in bounded memory, and choose the most frequent shape."""
