@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import starmap
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -14,20 +13,20 @@ if TYPE_CHECKING:
 __all__ = ["CONVENTIONS", "FLAGS", "MISSING", "CellParser", "Convention", "conventions_of"]
 
 MISSING = frozenset(
-    ["na", "n/a", "n.a.", "n.a", "#n/a", "#na", "<na>", "nan", "null", "none", "nil", "nul", "-", "--", "---", "?", ".", "#div/0!", "#ref!", "#value!", "#num!", "#name?", "#null!", "#wert!", "#bezug!", "#zahl!", "#nv", "−", "–", "—", "bad", "missing", "invalid", "offline", "off-line", "error", "failed", "shutdown"]
-) | {
-    "bad input", "bad data", "bad quality", "i/o timeout", "io timeout", "no data", "no good data",
-    "no result", "not connected", "not connect", "not available", "comm fail", "scan off",
-    "scan timeout", "calc failed", "calc off", "intf shut", "over range", "under range",
-    "out of serv", "out of service", "pt created", "data error", "invalid float", "configure",
-    "unit down", "arc off-line", "k. a.", "k.a.",
-}  # fmt: skip
+    """na|n/a|n.a.|n.a|#n/a|#na|<na>|nan|null|none|nil|nul|-|--|---|?|.|−|–|—|k. a.|k.a.|
+#div/0!|#ref!|#value!|#num!|#name?|#null!|#wert!|#bezug!|#zahl!|#nv|
+bad|missing|invalid|offline|off-line|error|failed|shutdown|configure|unit down|arc off-line|
+bad input|bad data|bad quality|i/o timeout|io timeout|no data|no good data|no result|
+not connected|not connect|not available|comm fail|scan off|scan timeout|calc failed|calc off|
+intf shut|over range|under range|out of serv|out of service|pt created|data error|invalid float""".replace(
+        "\n", ""
+    ).split("|")
+)
 """Words for a missing value, in lower case: of spreadsheets, R, pandas and plant historians."""
 
 FLAGS = {
-    **dict.fromkeys(["true", "wahr", "vrai", "vero", "verdadero", "verdadeiro", "prawda"], 1.0),
-    **dict.fromkeys(["false", "falsch", "faux", "falso", "fałsz"], 0.0),
-}
+    "true": 1.0, "false": 0.0, "wahr": 1.0, "falsch": 0.0, "vrai": 1.0, "faux": 0.0,
+}  # fmt: skip
 """Truth in lower case, as spreadsheets write it."""
 
 MINUS = "\u2212\u2013"
@@ -69,17 +68,12 @@ class Convention(NamedTuple):
         return float(re.sub(f"^[{MINUS}]", "-", digits).replace(self.decimal, "."))
 
 
-SIGNS = [
-    (".", ""),
-    (",", ""),
-    (".", ","),
-    (",", "."),
-    (".", " "),
-    (",", " "),
-    (".", "'"),
-    (",", "'"),
-]
-CONVENTIONS = tuple(starmap(Convention, SIGNS))
+CONVENTIONS = tuple(
+    Convention(decimal, thousands)
+    for thousands in ("", ",", ".", " ", "'")
+    for decimal in (".", ",")
+    if decimal != thousands
+)
 """The simplest first."""
 
 
@@ -100,44 +94,39 @@ class CellParser:
 
     def __init__(self, convention: Convention, missing: Iterable[Any]) -> None:
         self.convention = convention
-        self.words = [*MISSING, *(str(value).strip().lower() for value in missing)]
+        self.words = ["", *MISSING, *(str(value).strip().lower() for value in missing)]
 
-    def parse(
-        self, cells: polars.Series, percent: bool = False
-    ) -> tuple[polars.Series, polars.Series]:
+    def parse(self, cells: polars.Series, percent: bool) -> tuple[polars.Series, polars.Series]:
         """Return float64 numbers, null where one is missing, and which cells are wrong.
 
         The text has no blanks around it. In a column of per cent, every number has its sign.
         """
         import polars
 
-        cells = cells.alias("")  # Polars takes a name like "^a$" for a pattern
         numbers = self._cast(cells, percent)
-        wrong = (numbers.is_null() & (cells != "")).fill_null(value=False)
+        wrong = numbers.is_null()
         if wrong.any():
-            odd = cells.filter(wrong)
-            words = odd.str.to_lowercase().str.replace_all(r"\s+", " ")
-            minus = self._cast(odd.str.replace(f"^[{MINUS}]", "-"), percent)
+            words = cells.filter(wrong).str.to_lowercase().str.replace_all(r"\s+", " ")
             flags = words.replace_strict(FLAGS, default=None, return_dtype=polars.Float64)
-            values = minus.zip_with(minus.is_not_null(), flags)
             places = wrong.arg_true()
-            numbers = numbers.scatter(places, values)
-            wrong = wrong.scatter(places, values.is_null() & ~words.is_in(self.words))
-        infinite = numbers.is_infinite().fill_null(value=False)
-        if infinite.any():
-            wrong |= infinite & ~cells.str.contains("(?i)inf").fill_null(value=False)
-        return numbers, wrong
+            numbers = numbers.scatter(places, flags)
+            wrong = wrong.scatter(places, flags.is_null() & ~words.is_in(self.words))
+        # 1e400 is no number of float64.
+        return numbers, wrong | (
+            numbers.is_infinite().fill_null(value=False) & ~cells.str.contains("(?i)inf")
+        )
 
     def _cast(self, cells: polars.Series, percent: bool) -> polars.Series:
         import polars
 
         decimal, thousands = self.convention
+        cells = cells.str.replace(f"^[{MINUS}]", "-")
         if percent:
             without = cells.str.strip_suffix("%").str.strip_chars_end()
-            cells = without.set(~cells.str.ends_with("%").fill_null(value=False), "!")
+            cells = without.set(~cells.str.ends_with("%"), "!")
         if thousands:
-            group, grouped = CLASSES[thousands], cells.str.contains(self.convention.grouped)
-            cells = cells.str.replace_all(group, "").zip_with(grouped.fill_null(value=False), cells)
+            grouped = cells.str.contains(self.convention.grouped)
+            cells = cells.str.replace_all(CLASSES[thousands], "").zip_with(grouped, cells)
         if decimal == ",":
             cells = cells.str.replace_many([",", "."], [".", "!"])
         return cells.cast(polars.Float64, strict=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,23 +11,12 @@ from typing import Any
 
 from lightning_invert.tables.cells import CONVENTIONS, FLAGS, MISSING, Convention, conventions_of
 from lightning_invert.tables.format import TableFormat
-from lightning_invert.tables.rows import (
-    Line,
-    Row,
-    first_lines,
-    is_comment,
-    read_lines,
-    split_rows,
-    until_broken,
-)
+from lightning_invert.tables.rows import Line, Row, is_comment, split_rows, until_broken
 from lightning_invert.tables.units import find_units, split_unit
 
-__all__ = ["COMMENT", "Layout", "find_layout", "unsaid"]
+__all__ = ["Layout", "find_layout", "unsaid"]
 
 SEPARATORS, INFINITIES = ",;\t| ", ("inf", "-inf", "nan")
-
-COMMENT = "# "
-"""At the beginning of a line among the rows; above them, any # will do."""
 
 PLAIN = {
     "separator": ",", "decimal": ".", "thousands": "", "encoding": "utf-8", "skip_rows": 0, "units_row": 0,
@@ -44,19 +32,22 @@ class Layout:
     """How a text file writes its table."""
 
     separator: str
-    convention: Convention  # the simplest, until it is looked for
     names: tuple[str, ...]  # of the columns, as the file has them
     units: tuple[str, ...]  # of the columns, empty where none is told
     header_end: int  # the line before the first number, counted from 1
-    spare: int  # columns without a name at the end of rows
-    comments: bool  # whether lines among the rows are comments
+    comments: bool  # whether there are comments among the rows
     percents: frozenset[int]  # places of columns of per cent
     found: dict[str, Any]  # option -> what is not as in a plain CSV file, and nobody said
+    convention: Convention = CONVENTIONS[0]  # until it is looked for
 
     def rows(self, lines: Iterable[Line]) -> Iterator[Row]:
         """Split what follows the names and units into rows."""
-        below = (line for line in lines if line.number > self.header_end)
-        return split_rows(_without_comments(below) if self.comments else below, self.separator)
+        below = (
+            line
+            for line in lines
+            if line.number > self.header_end and not (self.comments and is_comment(line))
+        )
+        return split_rows(below, self.separator)
 
     def describe(self) -> str:
         """Say in a few words what is not as in a plain CSV file."""
@@ -68,23 +59,24 @@ class Layout:
 
 def find_layout(
     file: Path,
-    text: Path,
+    lines: Sequence[Line],
     columns: Sequence[str] | None,
     form: TableFormat,
     encoding: str,
 ) -> Layout:
-    """Look at the first lines of a file; ``text`` is the file in UTF-8, ``columns`` will be read."""
-    sample = list(first_lines(read_lines(text, "utf-8", file)))
-    below, separator = _without_separator_line(sample[form.skip_rows or 0 :])
-    if not any(line.text.strip() for line in below):
-        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
-    comment, body = _from_the_names(file, below)
-    kept = list(_without_comments(body)) or body
-    separator = form.separator or separator or _find_separator(file, kept, columns)
-    rows = [row for row in until_broken(split_rows(kept, separator)) if not row.is_blank]
+    """Return the layout that the first lines of a file tell; ``columns`` will be read."""
+    lines = lines[form.skip_rows or 0 :]
+    # A spreadsheet may tell the separator in a line of its own.
+    marked = re.match(r'"?sep=(.)"?\s*$', lines[0].text, re.IGNORECASE) if lines else None
+    kept = [line for line in lines[bool(marked) :] if not is_comment(line)]
+    separator = form.separator or (marked and marked[1]) or _find_separator(file, kept, columns)
+    rows = list(until_broken(split_rows(kept, separator)))
     if not rows:
-        next(split_rows(kept, separator))  # the error that names the line
-    header = _find_header(rows, comment, separator, columns, form)
+        list(split_rows(kept, separator))  # the error that names the line
+        raise ValueError(f"Expected {str(file)!r} to hold a table, but the file is empty.")
+    above = [line for line in lines if is_comment(line) and line.number < rows[0].begin]
+    possible = rows[: TITLES_SEEN if form.skip_rows is None else 1]
+    header = _find_header(possible, above[-1:], separator, columns)
     rows = [row for row in rows if row.begin > header.begin]
     names = [cell.strip() for cell in header.cells]
     if columns is None and all(map(_is_number, names)) and not all(map(str.isdigit, names)):
@@ -92,30 +84,24 @@ def find_layout(
             f"Expected line {header.begin} of {str(file)!r} to name the columns, but it has the numbers "
             f"{', '.join(names[:3])}. Write a line of names above them, or name the columns to be read."
         )
-    asked = columns or tuple(names)
-    cut = any(len(row.cells) < len(names) for row in rows)  # as LabVIEW leaves comments out
-    while len(names) > 1 and (
-        not names[-1]
-        or (cut and names[-1] not in asked and all(_end(row) < len(names) for row in rows))
-    ):
-        names.pop()
-    tails = [len(row.cells) for row in rows if _end(row) <= len(names)]
+    asked, longest = columns or names, max([row.length for row in rows], default=len(names))
+    while not names[-1] or (len(names) > longest and names[-1] not in asked):
+        names.pop()  # LabVIEW names a column of comments that rows leave out
     text_rows = _count_text_rows(rows, len(names)) if form.units_row is None else form.units_row
-    text_rows = min(text_rows, len(rows))
+    texts = rows[:text_rows]
     found = {
         "separator": separator,
         "encoding": encoding,
         "skip_rows": header.begin - 1,
-        "units_row": text_rows,
+        "units_row": len(texts),
     }
+    header_end = [header, *texts][-1].end
     return Layout(
         separator=separator,
-        convention=CONVENTIONS[0],
         names=tuple(names),
-        units=find_units(names, [row.cells for row in rows[:text_rows]]),
-        header_end=rows[text_rows - 1].end if text_rows else header.end,
-        spare=max([len(header.cells), *tails]) - len(names),
-        comments=len(kept) < len(body),
+        units=find_units(names, [row.cells for row in texts]),
+        header_end=header_end,
+        comments=any(line.number > header_end and is_comment(line) for line in lines),
         percents=frozenset(
             place
             for row in rows
@@ -135,33 +121,6 @@ def unsaid(found: Mapping[str, Any], form: TableFormat) -> dict[str, Any]:
     }
 
 
-def _without_separator_line(lines: list[Line]) -> tuple[list[Line], str | None]:
-    """Take off the line ``sep=;`` of a spreadsheet."""
-    first = next((index for index, line in enumerate(lines) if line.text.strip()), 0)
-    match = re.match(r'^"?sep=(.)"?\s*$', lines[first].text, re.IGNORECASE) if lines else None
-    return (lines[first + 1 :], match[1]) if match else (lines, None)
-
-
-def _without_comments(lines: Iterable[Line]) -> Iterator[Line]:
-    return (line for line in lines if not line.text.startswith(COMMENT))
-
-
-def _from_the_names(file: Path, lines: list[Line]) -> tuple[Line | None, list[Line]]:
-    """Return the last comment above the names, and what follows the comments there."""
-    filled = [line for line in lines if line.text.strip()]
-    first = next((index for index, line in enumerate(filled) if not is_comment(line)), 0)
-    below = filled[first + 1 :]
-    strange = [line for line in below if is_comment(line) and not line.text.startswith(COMMENT)]
-    if 0 < len(strange) < len(below):  # all: numbers of rows, like #1
-        raise ValueError(
-            f"Expected a comment in {str(file)!r} to begin with {COMMENT!r}, but line "
-            f"{strange[0].number} begins with {strange[0].text[:9].strip()!r}. Write a blank there, or "
-            "delete the line."
-        )
-    comment = filled[first - 1] if first else None
-    return comment, lines[lines.index(filled[first]) :]
-
-
 def _find_separator(file: Path, lines: list[Line], columns: Sequence[str] | None) -> str:
     """Return the separator that gives names and rows one length and the most numbers."""
     ranks: dict[str, tuple[bool, int, int]] = {}
@@ -170,10 +129,7 @@ def _find_separator(file: Path, lines: list[Line], columns: Sequence[str] | None
         # A blank is in names and between thousands, too.
         if is_blank and (ranks or file.name.lower().endswith((".csv", ".csv.gz"))):
             break
-        try:
-            rows = [row for row in split_rows(lines, separator) if not row.is_blank]
-        except csv.Error:
-            continue
+        rows = list(until_broken(split_rows(lines, separator)))
         length = _usual_length(rows)
         if length > 1 and _header_index(rows) is not None:
             numeric = len(_numeric_places(rows[1:], length))
@@ -183,20 +139,14 @@ def _find_separator(file: Path, lines: list[Line], columns: Sequence[str] | None
     if ranks:
         return max(ranks, key=ranks.__getitem__)
     # One column, whose commas then are within its cells; or broken, which reading will tell.
-    mark = max(",;\t|", key=lines[0].text.count)
-    if mark in lines[0].text:
-        return mark
-    return ";" if any("," in line.text for line in lines) else ","
+    text = "".join(line.text for line in lines)
+    mark = max(",;\t|", key=text.partition("\n")[0].count)
+    return mark if mark in text.partition("\n")[0] or "," not in text else ";"
 
 
 def _usual_length(rows: Sequence[Row]) -> int:
     counts = Counter(len(row.cells) for row in rows[1:] or rows)
     return counts.most_common(1)[0][0] if counts else 0
-
-
-def _end(row: Row) -> int:
-    """Return the number of cells up to the last that holds anything."""
-    return max((i for i, cell in enumerate(row.cells, 1) if cell.strip()), default=0)
 
 
 def _numeric_places(rows: Sequence[Row], length: int) -> list[int]:
@@ -221,7 +171,7 @@ def _header_index(rows: Sequence[Row]) -> int | None:
     length = _usual_length(rows)
     for index, row in enumerate(rows[:TITLES_SEEN]):
         below = [r for r in rows[index + 1 :][:TITLES_SEEN] if len(r.cells) == length]
-        named = _end(row) <= length and all(_end(r) <= _end(row) for r in below)
+        named = row.length <= length and all(r.length <= row.length for r in below)
         half_filled = 2 * sum(map(bool, map(str.strip, row.cells))) >= min(length, len(row.cells))
         if named and half_filled and (index == 0 or (below and _is_text(row))):
             return index
@@ -233,25 +183,21 @@ def _is_text(row: Row) -> bool:
 
 
 def _find_header(
-    rows: list[Row],
-    comment: Line | None,
-    separator: str,
-    columns: Sequence[str] | None,
-    form: TableFormat,
+    rows: Sequence[Row], comment: Sequence[Line], separator: str, columns: Sequence[str] | None
 ) -> Row:
     """Return the row of names, which may be the last comment above the rows."""
-    comments: list[Row] = []
-    if comment:
-        for text in (comment.text.lstrip("#").lstrip(" "), comment.text):
-            comments += split_rows([Line(comment.number, text)], separator)
-    possible = rows[: TITLES_SEEN if form.skip_rows is None else 1]
-    if columns:
-        for row in [*possible, *comments]:
-            if _holds(row, columns):
-                return row
-    index = _header_index(possible) or 0
-    header, width = rows[index], len(rows[index].cells)
-    if index == 0 and all(map(_is_number, filter(str.strip, header.cells))):
+    comments = [
+        row
+        for number, text in comment
+        for cut in (text.lstrip("# "), text)
+        for row in until_broken(split_rows([Line(number, cut)], separator))
+    ]
+    for row in [*rows, *comments]:
+        if columns and _holds(row, columns):
+            return row
+    header = rows[_header_index(rows) or 0]
+    if header is rows[0] and all(map(_is_number, filter(str.strip, header.cells))):
+        width = len(header.cells)
         return next((r for r in comments if len(r.cells) == width and _is_text(r)), header)
     return header
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import shutil
-import tempfile
-import weakref
+import io
+import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -19,8 +18,8 @@ from lightning_invert.arguments import describe_repetitions, suggest
 from lightning_invert.tables.cells import MISSING, CellParser
 from lightning_invert.tables.decimal_sign import find_convention
 from lightning_invert.tables.format import FormatError, TableFormat
-from lightning_invert.tables.layout import COMMENT, Layout, find_layout
-from lightning_invert.tables.rows import Row, find_encoding, one_blank, open_bytes, read_lines
+from lightning_invert.tables.layout import Layout, find_layout
+from lightning_invert.tables.rows import LINES_SEEN, Line, Row, find_encoding, read_lines
 from lightning_invert.tables.units import split_unit
 from lightning_invert.tables.workbook import read_sheet
 from lightning_invert.tables.wrong_cells import WrongCells
@@ -35,12 +34,6 @@ TEXT = (".csv", ".tsv", ".txt", ".dat", ".csv.gz", ".tsv.gz", ".txt.gz", ".dat.g
 TABS, PARQUET, EXCEL = (".tsv", ".tsv.gz"), (".parquet", ".pq"), (".xlsx", ".xlsm")
 
 MAX_ROWS_AT_ONCE = 65536
-
-MAX_UNCHECKED = 2**26
-"""Bytes. A larger file is first searched for an open quote: Polars would read it whole."""
-
-BLOCK = 2**24
-"""Bytes that are searched at a time."""
 
 MAX_TOTALS = 5
 """Rows at the end that may hold a total, a mean, a deviation."""
@@ -75,84 +68,81 @@ class TableReader:
         _check_file(self.file)
         if again := describe_repetitions(columns or ()):
             raise ValueError(f"Expected each column of {str(file)!r} once, but got {again}.")
+        self._layout: Layout | None = None
+        self.note = ""
+        """What is not as in a plain CSV file."""
         with _reading(self.file):
-            self._open(columns)
-        self.columns = list(columns or self._names)
+            names, units = self._open(columns)
+        self.columns = list(columns or names)
         """Names of the columns, as they were asked for."""
-        self.places = self._find_places(self.columns)
-        found = [self._units[place] or split_unit(self._names[place])[1] for place in self.places]
-        self.units = dict(zip(self.columns, found, strict=True))
+        self._places = self._find_places(names)
+        if self._layout:
+            self._layout = find_convention(
+                self.file, self._lines(), self._places, self._form, self._layout
+            )
+            if words := self._layout.describe():
+                self.note = f"{self.file} is read {words}"
+        self.units = {
+            column: units[place] for column, place in zip(self.columns, self._places, strict=True)
+        }
         """Column -> unit, as the file tells it; empty if it tells none."""
 
-    def _open(self, columns: Sequence[str] | None) -> None:
-        """Find the names of the columns and how they are written."""
-        self._layout: Layout | None = None
-        self._text, self.note = self.file, ""
-        self.is_workbook = _ends_in(self.file, EXCEL)
+    def _open(self, columns: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
+        """Find the names and the units of all columns."""
+        self._form, self._sheet = self.form, None
         if _ends_in(self.file, PARQUET):
             import polars
 
-            self._names = polars.scan_parquet(self.file, glob=False).collect_schema().names()
-            self._units = [""] * len(self._names)
-            return
-        form = self.form
-        if self.is_workbook:
+            names = polars.scan_parquet(self.file, glob=False).collect_schema().names()
+            return names, [split_unit(name)[1] for name in names]
+        if _ends_in(self.file, EXCEL):
             # Numbers of a workbook are numbers: they are written with a point here.
-            form = replace(form, separator=",", decimal=".", thousands="", encoding="utf-8")
-            self._copy([read_sheet(self.file)])
+            self._form = replace(
+                self.form, separator=",", decimal=".", thousands="", encoding="utf-8"
+            )
+            self._sheet = read_sheet(self.file)
         elif _ends_in(self.file, TABS):
-            form = replace(form, separator="\t")
-        encoding = form.encoding or find_encoding(self.file)
-        if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
-            self._copy(line.text for line in read_lines(self.file, encoding, self.file))
-        layout = find_layout(self.file, self._text, columns, form, encoding)
-        self._layout = layout = find_convention(self.file, self._text, columns, form, layout)
-        if layout.separator == " ":  # Polars takes each blank of a run for a separator
-            self._copy(one_blank(line.text) for line in read_lines(self._text, "utf-8", self.file))
-        self._names, self._units = list(layout.names), list(layout.units)
-        if words := layout.describe():
-            self.note = f"{self.file} is read {words}"
+            self._form = replace(self.form, separator="\t")
+        self._encoding = self._form.encoding or find_encoding(self.file)
+        sample = list(islice(self._lines(), LINES_SEEN))
+        layout = find_layout(self.file, sample, columns, self._form, self._encoding)
+        self._layout = layout
+        return layout.names, layout.units
 
-    def _find_places(self, columns: Sequence[str]) -> list[int]:
-        """Return the places of columns, which are named with their units or without."""
-        short = [split_unit(name)[0] for name in self._names]
+    def _lines(self) -> Iterator[Line]:
+        if self._sheet is None:
+            return read_lines(self.file, self._encoding)
+        return (Line(*line) for line in enumerate(io.StringIO(self._sheet), 1))
+
+    def _find_places(self, names: Sequence[str]) -> list[int]:
+        """Return the places of the columns, which are named with their units or without."""
+        short = [split_unit(name)[0] for name in names]
         places = []
-        for column in columns:
-            names = self._names if column in self._names else short
-            if names.count(column) > 1:
+        for column in self.columns:
+            known = list(names) if column in names else short
+            if known.count(column) > 1:
                 raise ValueError(
                     f"Expected {str(self.file)!r} to have one column {column!r}, but it has "
-                    f"{names.count(column)} of that name."
+                    f"{known.count(column)} of that name."
                 )
-            if column not in names:
-                guessed = (
-                    self._layout is not None and self._layout.found.get("encoding") == "cp1252"
-                )
+            if column not in known:
+                guessed = self._layout and self._layout.found.get("encoding") == "cp1252"
                 raise FormatError(
                     f"Expected {str(self.file)!r} to have a column {column!r}, but it has "
                     f"{', '.join(map(repr, short))}.{suggest(column, short)}",
                     [("If its letters are wrong, write an encoding, like", {"encoding": "cp1250"})]
-                    * guessed,
+                    * bool(guessed),
                 )
-            places.append(names.index(column))
+            places.append(known.index(column))
         return places
 
     @property
     def found(self) -> TableFormat:
         """The form with the separator and the decimal sign that the file has."""
         layout = self._layout
-        if layout is None or self.is_workbook:
+        if layout is None or self._sheet is not None:
             return TableFormat()
         return replace(self.form, separator=layout.separator, decimal=layout.convention.decimal)
-
-    def _copy(self, lines: Iterable[str]) -> None:
-        """Write lines to a file of its own, from which the table is read."""
-        folder = tempfile.mkdtemp(prefix="lightning-invert-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        copy = Path(folder, "table.csv")
-        with copy.open("w", encoding="utf-8", newline="") as text:
-            text.writelines(lines)
-        self._text = copy
 
     def read(self, rows_at_once: int = MAX_ROWS_AT_ONCE) -> Iterator[polars.DataFrame]:
         """Yield the columns in pieces; what is wrong with any cell of a file is told at once."""
@@ -175,21 +165,14 @@ class TableReader:
 
     def row_name(self, index: int) -> str:
         """Name a row, counted from 0, as an editor shows it: by the line at which it begins."""
-        return self.row_names({index})[index]
-
-    def row_names(self, indices: set[int]) -> dict[int, str]:
-        """Name several rows; a text is read once."""
         if self._layout is None:
-            return {index: f"row {index} (counted from 0)" for index in indices}
-        word = "row" if self.is_workbook else "line"
-        rows = enumerate(islice(self._rows(), max(indices) + 1))
-        return {index: f"{word} {row.begin}" for index, row in rows if index in indices}
-
-    def _rows(self) -> Iterator[Row]:
-        """Yield the rows with their lines: slower than Polars, and only for errors."""
-        assert self._layout is not None
+            return f"row {index} (counted from 0)"
         with _reading(self.file):
-            yield from self._layout.rows(read_lines(self._text, "utf-8", self.file))
+            return f"{self._word} {next(islice(self._rows(), index, None)).begin}"
+
+    @property
+    def _word(self) -> str:
+        return "line" if self._sheet is None else "row"
 
     def _read_parquet(self, rows_at_once: int) -> Iterator[polars.DataFrame]:
         import polars
@@ -198,7 +181,7 @@ class TableReader:
         types = table.collect_schema().dtypes()
         wrong = [
             f"{name!r} is of type {types[place]}"
-            for name, place in zip(self.columns, self.places, strict=True)
+            for name, place in zip(self.columns, self._places, strict=True)
             # A column without any value has a type of its own.
             if not (types[place].is_numeric() or types[place] in (polars.Boolean(), polars.Null()))
         ]
@@ -209,7 +192,7 @@ class TableReader:
         # By their places: a name like "*" or "^a$" would be a pattern.
         numbers = [
             polars.nth(place).cast(polars.Float64).alias(name)
-            for place, name in zip(self.places, self.columns, strict=True)
+            for place, name in zip(self._places, self.columns, strict=True)
         ]
         yield from table.select(numbers).collect_batches(chunk_size=rows_at_once)
 
@@ -218,121 +201,59 @@ class TableReader:
 
         assert self._layout is not None
         parser = CellParser(self._layout.convention, self.form.missing_values)
-        wrong = WrongCells(self.columns)
-        begin = blank = 0
-        last: tuple[int, polars.Series] | None = None
-        for text in self._read_cells(rows_at_once):
-            numbers = []
-            for name, place in zip(self.columns, self.places, strict=True):
-                cells = text[str(place)].str.strip_chars()
-                values, odd = parser.parse(cells, place in self._layout.percents)
-                numbers.append(values.alias(name))
-                if odd.any():
-                    wrong.add(name, cells.filter(odd), begin + int(odd.arg_max() or 0))
-            filled = len(text) - _count_blank_rows(text)
-            if filled and not wrong.counts:
-                if blank:  # they were not at the end
-                    # A name like "^a$" would be a pattern in `Series.clear`.
-                    nothing = [None] * blank
-                    yield polars.DataFrame(
-                        [polars.Series(c.name, nothing, polars.Float64) for c in numbers]
-                    )
-                yield polars.DataFrame(numbers).head(filled)
-            last = (begin, text["0"]) if filled else last
-            blank = len(text) - filled + (0 if filled else blank)
-            begin += len(text)
+        wrong, rows = WrongCells(self.columns), self._rows()
+        last: deque[tuple[int, str]] = deque(maxlen=2 * MAX_TOTALS)
+        while piece := list(islice(rows, rows_at_once)):
+            numbers = {}
+            for name, place in zip(self.columns, self._places, strict=True):
+                cells = polars.Series([row.cells[place] for row in piece]).str.strip_chars()
+                numbers[name], odd = parser.parse(cells, place in self._layout.percents)
+                if (first := odd.arg_max()) is not None and odd[first]:
+                    wrong.add(name, cells.filter(odd), piece[first].begin)
+            last.extend((row.begin, cell) for row in piece if (cell := row.cells[0].strip()))
+            if not wrong.counts:
+                yield polars.DataFrame(numbers)
         if wrong.counts:
-            lines = self.row_names({row for row, _ in wrong.first.values()})
-            raise wrong.error(self.file, self.form, self._layout, lines)
-        if last is not None and 0 not in self.places:
-            self._check_end(*last)
+            raise wrong.error(self.file, self.form, self._layout, self._word)
+        if 0 not in self._places:
+            self._check_end(list(last))
 
-    def _check_end(self, begin: int, cells: polars.Series) -> None:
-        """Raise an error if words end a first column of numbers or times: a total is no row."""
-        text = cells.str.strip_chars()
-        filled = text.filter(text.fill_null("") != "")
-        label = ~filled.str.contains(r"^[+-]?\d")
-        count = int(label.sum())
-        if not 0 < count <= min(MAX_TOTALS, len(filled) / 2) or not label[-count:].all():
-            return
-        labels = filled[-count:]
-        if labels.str.contains(r"\d").any() or labels[-1].lower() in MISSING:
-            return
-        row = self.row_name(begin + int((text == labels[0]).arg_max() or 0))
-        raise ValueError(
-            f"Expected every row of {str(self.file)!r} to hold measurements, but {row}, one of the "
-            f"last, begins with {labels[0]!r} where those above begin with a number or a time. If it "
-            "is a total, delete it; if not, leave its first cell empty."
-        )
-
-    def _read_cells(self, rows_at_once: int) -> Iterator[polars.DataFrame]:
-        """Yield the columns as text, each by the name of its place, and those at the end of rows."""
-        import polars
-        from polars.exceptions import PolarsError
-
-        layout = self._layout
-        assert layout is not None
-        length = len(layout.names)
-        if self._text.stat().st_size > MAX_UNCHECKED and self._has_open_quote():
-            self._check_rows(layout)
-        table = polars.scan_csv(
-            self._text,
-            separator=layout.separator,
-            has_header=False,
-            skip_lines=layout.header_end,
-            comment_prefix=COMMENT if layout.comments else None,
-            # Polars would rename a column whose name is there twice.
-            schema={str(place): polars.String for place in range(length + layout.spare)},
-            missing_columns="insert",
-            glob=False,
-        )
-        ends = [str(place) for place in range(length - 1, length + layout.spare)]
-        selected = table.select(*{"0", *map(str, self.places), *ends})
-        lengths_checked = False
-        try:
-            for piece in selected.collect_batches(chunk_size=rows_at_once):
-                # Polars fills up a row that is too short: its last cell looks empty.
-                last, *spare = piece.select(ends).get_columns()
-                doubtful = last.has_nulls() or any(s.null_count() < len(s) for s in spare)
-                if not lengths_checked and doubtful:
-                    self._check_rows(layout)
-                    lengths_checked = True
-                yield piece
-        except PolarsError as error:
-            self._check_rows(layout)
-            if "malformed" in str(error):
-                raise csv.Error("a cell that is not in quotes has a quote") from error
-            raise
-
-    def _has_open_quote(self) -> bool:
-        with open_bytes(self._text) as stream:
-            blocks = iter(lambda: stream.read(BLOCK), b"")
-            quotes: int = sum(block.count(b'"') for block in blocks)
-        return quotes % 2 == 1
-
-    def _check_rows(self, layout: Layout) -> None:
-        """Raise an error that names the first row of another length than the names."""
-        length = len(layout.names)
-        for row in self._rows():
-            spare = row.cells[length:]
-            right = length <= len(row.cells) <= length + layout.spare
-            if not row.is_blank and (not right or any(cell.strip() for cell in spare)):
+    def _rows(self) -> Iterator[Row]:
+        """Yield the rows, each at least as long as the names; blank ones at the end are none."""
+        assert self._layout is not None
+        length = len(self._layout.names)
+        blank: list[Row] = []
+        for row in self._layout.rows(self._lines()):
+            filled = row.length
+            if not filled:
+                blank.append(row._replace(cells=[""] * length))
+                continue
+            if not filled <= length <= len(row.cells):
                 raise ValueError(
                     f"Expected every row of {str(self.file)!r} to have as many cells as its header, "
-                    f"{length}, but line {row.begin} has {len(row.cells)}."
+                    f"{length}, but {self._word} {row.begin} has {len(row.cells)}."
                 )
+            yield from blank
+            blank.clear()
+            yield row
 
-
-def _count_blank_rows(text: polars.DataFrame) -> int:
-    """Return how many rows at the end of a piece hold nothing."""
-    import polars
-
-    if any(map(str.strip, filter(None, text.row(-1)))):
-        return 0
-    filled = text.select(
-        polars.any_horizontal(polars.all().str.contains(r"\S").fill_null(value=False))
-    )
-    return int((filled.to_series().reverse().cast(polars.Int64).cum_sum() == 0).sum())
+    def _check_end(self, last: list[tuple[int, str]]) -> None:
+        """Raise an error if words end a first column of numbers or times: a total is no row."""
+        labels: list[tuple[int, str]] = []
+        while last and not re.match(r"[+-]?\d", last[-1][1]):
+            labels.insert(0, last.pop())
+        if (
+            not labels
+            or len(last) < len(labels)
+            or labels[-1][1].lower() in MISSING
+            or any(re.search(r"\d", cell) for _, cell in labels)
+        ):
+            return
+        raise ValueError(
+            f"Expected every row of {str(self.file)!r} to hold measurements, but {self._word} "
+            f"{labels[0][0]}, one of the last, begins with {labels[0][1]!r} where those above begin "
+            "with a number or a time. If it is a total, delete it; if not, leave its first cell empty."
+        )
 
 
 @contextmanager

@@ -16,13 +16,11 @@ from lightning_invert.tables.cells import MISSING
 from lightning_invert.tables.format import FormatError
 
 __all__ = [
+    "LINES_SEEN",
     "Line",
     "Row",
     "find_encoding",
-    "first_lines",
     "is_comment",
-    "one_blank",
-    "open_bytes",
     "read_lines",
     "split_rows",
     "until_broken",
@@ -31,8 +29,8 @@ __all__ = [
 BYTES_SEEN = 2**20
 """Of a file whose encoding is looked for."""
 
-LINES_SEEN, FEW_LINES, CHARACTERS_SEEN = 1000, 20, 2**20
-"""At the top of a file; of long lines fewer."""
+LINES_SEEN = 1000
+"""At the top of a file, which tell how it is written."""
 
 
 class Line(NamedTuple):
@@ -50,9 +48,12 @@ class Row(NamedTuple):
     cells: list[str]
 
     @property
-    def is_blank(self) -> bool:
-        """Whether no cell holds anything."""
-        return not any(cell.strip() for cell in self.cells)
+    def length(self) -> int:
+        """Number of cells up to the last that holds anything."""
+        length = len(self.cells)
+        while length and not self.cells[length - 1].strip():
+            length -= 1
+        return length
 
 
 def open_bytes(file: Path) -> Any:
@@ -66,27 +67,23 @@ def find_encoding(file: Path) -> str:
         head = stream.read(BYTES_SEEN)
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    try:
+    with suppress(UnicodeDecodeError):
         codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
+        return "utf-8"
+    return "cp1252"
 
 
-def read_lines(path: Path, encoding: str, file: Path) -> Iterator[Line]:
-    """Yield the lines at a path; an error names the line that cannot be decoded, and the file."""
+def read_lines(file: Path, encoding: str) -> Iterator[Line]:
+    """Yield the lines of a file; an error names the line that cannot be decoded."""
     number = 0
-    with open_bytes(path) as stream:
+    with open_bytes(file) as stream:
         # A line of bytes ends at the byte of "\n", but for the wide encodings.
-        wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
+        wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
         lines = io.TextIOWrapper(stream, encoding, newline="\n") if wide else stream
         try:
             for number, line in enumerate(lines, 1):
                 text = line if wide else line.decode(encoding)
-                if number == 1:
-                    _check_text(file, text)
-                    text = text.removeprefix("\ufeff")
-                yield Line(number, text)
+                yield Line(number, text.removeprefix("\ufeff") if number == 1 else text)
         except UnicodeDecodeError as error:
             raise FormatError(
                 f"Expected {str(file)!r} to hold a table in {encoding.upper()}, but line "
@@ -95,27 +92,8 @@ def read_lines(path: Path, encoding: str, file: Path) -> Iterator[Line]:
             ) from None
 
 
-def _check_text(file: Path, text: str) -> None:
-    if "\0" in text:
-        raise FormatError(
-            f"Expected {str(file)!r} to hold a table in UTF-8, but line 1 is UTF-16 or binary. Save it "
-            "as UTF-8.",
-            [("If it is UTF-16 without a mark:", {"encoding": "utf-16-le"})],
-        )
-
-
-def first_lines(lines: Iterator[Line]) -> Iterator[Line]:
-    """Yield the lines that tell how a file is written."""
-    size = 0
-    for line in lines:
-        yield line
-        size += len(line.text)
-        if line.number >= LINES_SEEN or (line.number >= FEW_LINES and size > CHARACTERS_SEEN):
-            return
-
-
 def is_comment(line: Line) -> bool:
-    """Whether a line looks like a comment; #N/A is a word for missing."""
+    """Whether a line begins with #, but for a word for missing, like #N/A."""
     word = re.split(r"[,;\t|]", line.text, maxsplit=1)[0].strip().lower()
     return line.text.startswith("#") and word not in MISSING
 
@@ -128,7 +106,7 @@ def split_rows(lines: Iterable[Line], separator: str) -> Iterator[Row]:
         for number, text in lines:
             numbers.append(number)
             text = text.replace("\0", "?")  # which Python 3.10 does not split
-            yield one_blank(text) if separator == " " else text
+            yield re.sub(r"[ \t]+", " ", text.strip()) + "\n" if separator == " " else text
 
     try:
         for cells in csv.reader(texts(), delimiter=separator, strict=True):
@@ -139,11 +117,6 @@ def split_rows(lines: Iterable[Line], separator: str) -> Iterator[Row]:
 
 
 def until_broken(rows: Iterator[Row]) -> Iterator[Row]:
-    """Yield rows up to a line that cannot be split: reading will name it."""
+    """Yield the rows that hold anything, up to a line that cannot be split: reading will name it."""
     with suppress(csv.Error):
-        yield from rows
-
-
-def one_blank(text: str) -> str:
-    """Return a line with one blank between its words."""
-    return re.sub(r"[ \t]+", " ", text.strip()) + "\n"
+        yield from (row for row in rows if row.length)

@@ -8,7 +8,7 @@ __all__ = ["read_sheet"]
 
 
 def read_sheet(workbook: Path) -> str:
-    """Return the first sheet of a workbook as text, row by row."""
+    """Return the first sheet of a workbook as a text of a line each row."""
     import polars
 
     def read(kind: str) -> polars.DataFrame:
@@ -34,7 +34,9 @@ def read_sheet(workbook: Path) -> str:
     )
     exact = numbers.select(polars.all().cast(polars.String))
     sheet = [
-        exact[name].zip_with(here & exact[name].is_not_null(), texts[name])
+        exact[name].zip_with(
+            here & exact[name].is_not_null(), texts[name].str.replace_all("\n", " ")
+        )
         for name, here in zip(texts.columns, is_number, strict=True)
     ]
     return polars.DataFrame(sheet).write_csv(include_header=False)

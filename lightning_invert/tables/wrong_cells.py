@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_invert.tables.cells import CONVENTIONS, conventions_of
 from lightning_invert.tables.format import FormatError, TableFormat
 from lightning_invert.tables.layout import Layout
-
-if TYPE_CHECKING:
-    import polars
 
 __all__ = ["WrongCells"]
 
@@ -26,52 +23,48 @@ class WrongCells:
 
     def __init__(self, columns: Sequence[str]) -> None:
         self.counts: Counter[str] = Counter()
-        self.first: dict[str, tuple[int, str]] = {}
+        self._first: dict[str, tuple[int, str]] = {}
         self._words: dict[str, dict[str, None]] = {name: {} for name in columns}
 
-    def add(self, name: str, cells: polars.Series, first: int) -> None:
-        """Add cells of a column, of which the first one is in the row ``first``."""
-        self.counts[name] += len(cells)
-        self.first.setdefault(name, (first, cells[0]))
+    def add(self, name: str, cells: Iterable[str], line: int) -> None:
+        """Add cells of a column, of which the first one is in ``line``."""
         words = self._words[name]
-        for word in cells.unique(maintain_order=True).head(MAX_ADVISED + 1):
+        for cell in cells:
+            self._first.setdefault(name, (line, cell))
+            self.counts[name] += 1
             if len(words) <= MAX_ADVISED:
-                words[word] = None
+                words[cell] = None
 
-    def error(
-        self, file: Path, form: TableFormat, layout: Layout, lines: Mapping[int, str]
-    ) -> FormatError:
-        """Return the error that names each column, its first such cell and the remedy."""
-        columns = [
-            f"{name!r} ({self.counts[name]}, the first in {lines[self.first[name][0]]}: "
-            f"{self.first[name][1]!r})"
-            for name in self._words
-            if name in self.first
-        ]
+    def error(self, file: Path, form: TableFormat, layout: Layout, word: str) -> FormatError:
+        """Return the error that names each column, its first such cell in that line, and the remedy."""
+        first = {name: self._first[name] for name in self._words if name in self._first}
+        columns = ", ".join(
+            f"{name!r} ({self.counts[name]}, the first in {word} {line}: {cell!r})"
+            for name, (line, cell) in first.items()
+        )
         message = (
             f"Expected columns of {str(file)!r} to hold numbers, but these have cells that are "
-            f"none: {', '.join(columns)}."
+            f"none: {columns}."
         )
-        known = layout.found
-        found = list(dict.fromkeys(word for words in self._words.values() for word in words))
-        words = [word for word in found if not any(map(str.isdigit, word))]
-        numbers = [word for word in found if conventions_of(word)]
+        known, decimal = layout.found, layout.convention.decimal
+        found = list(dict.fromkeys(cell for words in self._words.values() for cell in words))
+        words = [cell for cell in found if not any(map(str.isdigit, cell))]
+        numbers = [cell for cell in found if conventions_of(cell)]
         advice: list[tuple[str, Mapping[str, Any]]] = []
-        if any(word.endswith("%") for word in numbers) or layout.percents:
+        if any(cell.endswith("%") for cell in numbers) or layout.percents:
             message += " In a column, either all numbers have a per cent sign or none has."
-        elif numbers and file.suffix.lower().startswith(".xls"):
+        elif numbers and word == "row":
             message += " In a workbook, a number is a cell of numbers, not of text."
         elif numbers:
-            decimal = layout.convention.decimal
-            other = min(
-                conventions_of(numbers[0]),
-                key=lambda c: (c.decimal != decimal, CONVENTIONS.index(c)),
-            )
+            others = [c for c in CONVENTIONS if c in conventions_of(numbers[0])]
+            other = min(others, key=lambda c: c.decimal != decimal)
             advice.append(("If all numbers are written so, write", known | other._asdict()))
-        words_first = not any(re.match(r"\W*\d", cell) for _, cell in self.first.values())
-        if set(lines) == {0} and max(self.counts.values()) == 1 and words_first:
+        below = (layout.header_end + 1, 1)
+        if all((line, self.counts[name]) == below for name, (line, _) in first.items()) and not any(
+            re.match(r"\W*\d", cell) for _, cell in first.values()
+        ):
             said = known | {"units_row": (form.units_row or known.get("units_row", 0)) + 1}
-            advice.append((f"If {lines[0]} holds units, write", said))
+            advice.append((f"If {word} {below[0]} holds units, write", said))
         if words and len(words) == len(found) <= MAX_ADVISED:
             said = known | {"missing": [*form.missing_values, *words]}
             advice.append(("If such words stand for missing values, write", said))
