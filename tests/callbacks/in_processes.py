@@ -78,6 +78,22 @@ def fit_shards(strategy, shards, **options):
     return {**scalars(trainer), "points": watch.observations[0].num_points}
 
 
+def fit_kept(strategy):
+    """Keep the first epoch; return what is found of it."""
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    keep = ModelCheckpoint(
+        f"kept {strategy}", "best", monitor="invertibility/forward/nonfinite_fraction"
+    )
+    watch = InvertibilityCallback(num_points=8, on_error="raise")
+    settings = {"max_epochs": 2, "callbacks": [watch, keep], "enable_checkpointing": True}
+    if strategy == "fsdp2":
+        settings["strategy"] = ModelParallelStrategy()
+    module = Net(strategy)
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), 0.1)
+    two_processes(**settings).fit(module, DataLoader(x, 2), DataLoader(x, 4))
+    return [observation.outputs.tolist() for observation in watch.kept_observations]
+
+
 def fit_pair():
     """Watch everything there is to find of a pair, and stop on it."""
     watch = InvertibilityCallback(num_points=32, reachable_steps=5)
@@ -142,6 +158,7 @@ def fit_again(resume=None):
 
 def everything(strategy):
     found = {"shards": {n: fit_shards(strategy, shards, **o) for n, (shards, o) in SHARDS.items()}}
+    found["kept"] = fit_kept(strategy)
     if strategy == "fsdp2":
         try:
             fit_shards(strategy, (20, 20), precision="float64", on_error="raise")

@@ -46,6 +46,13 @@ def test_processes_find_the_same_as_one_on_the_same_points(results, strategy, ca
             assert first == pytest.approx(fit_shards("one", shards, **options), rel=1e-5)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_processes_look_at_the_kept_weights_together_unless_they_are_sharded(results, strategy):
+    first, second = (found["kept"] for found in results(strategy))
+    assert first == second
+    assert len(first) == (strategy == "ddp")
+
+
 @needs_fsdp2
 def test_sharded_weights_in_float64_are_refused_in_words(results):
     for found in results("fsdp2"):
