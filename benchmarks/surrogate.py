@@ -138,7 +138,7 @@ def judged(net: nn.Module, furnace: Furnace) -> str:
     error, p95 = found["jacobian_error_median"], found["jacobian_error_p95"]
     return (
         f"{error:7.2%} {p95:7.2%} {found['cond_rank_correlation']:8.4f} "
-        f"{found['fragile_recall']:7.2f} {found['fragile_precision']:10.2f}"
+        f"{found.get('fragile_recall', math.nan):7.2f} {found.get('fragile_precision', math.nan):10.2f}"
     )
 
 

@@ -4,6 +4,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lightning_invert import analyze
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
+from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.watch.resolution import resolve_maps
 from lightning_invert.watch.scalars import scalar_names
 from tests.callbacks.fits import Known, pair, process
@@ -11,7 +12,8 @@ from tests.projects import Smooth, fit_project
 
 
 def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
-    watch = InvertibilityCallback(save_figures=tmp_path / "figures")
+    everywhere = Thresholds(bands=(1, 1e4))  # all points are fragile
+    watch = InvertibilityCallback(save_figures=tmp_path / "figures", thresholds=everywhere)
     keep = ModelCheckpoint(tmp_path / "kept", monitor="invertibility/forward/jacobian_error_median")
     stop = ConditioningEarlyStopping(
         "round_trip", "cond_rank_correlation", divergence_threshold=-1.0

@@ -7,6 +7,7 @@ import torch
 
 from lightning_invert import InvertibilityMetric
 from lightning_invert.jacobians.spectrum import Effort
+from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.observation import observe
 from lightning_invert.watch.points import Frame, Points
@@ -28,7 +29,9 @@ def observation(x, **options):
     (watched,) = resolve_maps({"f": spec}, net, reachable_steps=3)
     (other,) = resolve_maps({"g": network()}, net)
     points = Points(x, frame=Frame((x.shape[1:],)), targets=X.square())
-    return observe(watched.asking(OverRuns((other,))), points, outcomes=x, **options)
+    everywhere = Thresholds(bands=(1, 1e4))  # all points are fragile
+    watched = watched.asking(OverRuns((other,)))
+    return observe(watched, points, outcomes=x, thresholds=everywhere, **options)
 
 
 X = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))

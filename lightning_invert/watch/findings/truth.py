@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,12 +78,11 @@ class Truth(Finding):
         count = self.fragile(observation)
         conditions = (observation.condition, self.condition(observation))
         log10 = (capped_log10(to_numpy(condition)) for condition in conditions)
-        vacuous = float(count.compared > 0)
         reported = count.found + count.false_alarms
         return {
             "cond_rank_correlation": rank_correlation(*log10, tie=TIE),
-            "fragile_precision": count.found / reported if reported else vacuous,
-            "fragile_recall": count.found / count.true if count.true else vacuous,
+            "fragile_precision": count.found / reported if reported else math.nan,
+            "fragile_recall": count.found / count.true if count.true else math.nan,
         }
 
     def words(self, observation: Observed) -> str:
