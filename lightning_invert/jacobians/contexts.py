@@ -1,24 +1,28 @@
-"""Contexts in which a function is differentiated."""
+"""Contexts in which a function is differentiated: torch's settings, checkpoints, the mode of modules."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-
-from lightning_invert.jacobians.threads import once_for_all_threads
+from torch.utils import checkpoint
 
 __all__ = [
     "differentiable",
     "evaluation_mode",
     "twice_differentiable",
     "uncompiled",
+    "without_checkpoints",
+    "without_reentrant_checkpoints",
 ]
 
+Change: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 BACKENDS = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"))
 OPERATIONS = tuple(
@@ -28,6 +32,31 @@ OPERATIONS = tuple(
 )
 """What torch may compute in fewer bits than float32 has, and what an operation without a setting of its
 own inherits one from."""
+
+
+def once_for_all_threads(change: Change) -> Change:
+    """Let the first thread make a change of what all share, and the last one take it back.
+
+    Each by itself would put back what another has set: the change would stay for good.
+    """
+    lock, stack, depth = threading.Lock(), ExitStack(), 0
+
+    @contextmanager
+    def changed() -> Iterator[None]:
+        nonlocal depth
+        with lock:
+            if depth == 0:
+                stack.enter_context(change())
+            depth += 1
+        try:
+            yield
+        finally:
+            with lock:
+                depth -= 1
+                if depth == 0:
+                    stack.close()
+
+    return changed
 
 
 @contextmanager
@@ -48,29 +77,18 @@ def differentiable(device_type: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def uncompiled() -> Iterator[None]:
+_eager = once_for_all_threads(lambda: torch.compiler.set_stance("force_eager"))
+
+
+def uncompiled() -> AbstractContextManager[None]:
     """Let compiled functions run as they were written, so that nothing is compiled."""
     # Where Dynamo is not loaded nothing has been compiled, and loading it takes seconds.
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with _eager():
-        yield
+    return _eager() if "torch._dynamo" in sys.modules else nullcontext()
 
 
-@once_for_all_threads
-@contextmanager
-def _eager() -> Iterator[None]:
-    with torch.compiler.set_stance("force_eager"):
-        yield
-
-
-@contextmanager
-def twice_differentiable() -> Iterator[None]:
+def twice_differentiable() -> AbstractContextManager[None]:
     """Let attention compute by the kernel that has a second derivative: flash attention has none."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 @once_for_all_threads
@@ -112,6 +130,54 @@ def _full_float32() -> Iterator[None]:
 def _set_older(matmul: str, convolution: bool) -> None:
     torch.set_float32_matmul_precision(matmul)
     torch.backends.cudnn.allow_tf32 = convolution
+
+
+class _Unchecked:
+    """Replace torch's reentrant checkpoints, and keep the activations."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+def _unchecked(*_: Any, **__: Any) -> Iterator[None]:
+    """Replace the generator of torch's other checkpoints."""
+    yield
+
+
+def _replacing(name: str, stand_in: Any) -> Change:
+    """Replace a kind of checkpoint, for which torch has no switch; where it has no such name, nothing.
+
+    Other threads see the substitution, too: their values and gradients are the same meanwhile, and
+    take more memory.
+    """
+
+    @once_for_all_threads
+    @contextmanager
+    def replaced() -> Iterator[None]:
+        original = getattr(checkpoint, name, None)
+        if original is not None:
+            setattr(checkpoint, name, stand_in)
+        try:
+            yield
+        finally:
+            if original is not None:
+                setattr(checkpoint, name, original)
+
+    return replaced
+
+
+without_reentrant_checkpoints = _replacing("CheckpointFunction", _Unchecked)
+"""Evaluate without those whose backward pass adds to the parameters' `.grad`, which `grad` refuses."""
+
+_without_others = _replacing("_checkpoint_without_reentrant_generator", _unchecked)
+
+
+@contextmanager
+def without_checkpoints() -> Iterator[None]:
+    """Keep all activations: a backward pass would recompute them with the weights of that moment."""
+    with without_reentrant_checkpoints(), _without_others():
+        yield
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.devices import as_outside
-from lightning_invert.jacobians.checkpoints import without_reentrant_checkpoints
+from lightning_invert.jacobians.contexts import without_reentrant_checkpoints
 from lightning_invert.jacobians.inference import explained, with_clones
 
 __all__ = [

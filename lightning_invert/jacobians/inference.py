@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from lightning_invert.jacobians.checkpoints import without_checkpoints
+from lightning_invert.jacobians.contexts import without_checkpoints
 
 __all__ = ["explained", "explanation_of", "with_clones"]
 

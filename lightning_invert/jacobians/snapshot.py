@@ -20,7 +20,7 @@ import warnings
 import weakref
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from types import CellType, FunctionType, MethodType
@@ -87,25 +87,39 @@ class Snapshot:
     def __init__(self, *, weights: bool = True) -> None:
         self._weights = weights
         self._undo: list[Callable[[], object]] = []
-        self._places: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        """Dictionaries of modules, and what they held."""
         self._found: dict[int, tuple[Any, Any]] = {}
         """Identity -> the value, which keeps its identity while it is held, and its stand-in."""
         self._nested = 0
 
+    def undo(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call a function at the end, whatever else fails: that is no reason to end a fit."""
+        self._undo.append(functools.partial(function, *arguments))
+
     def restore(self) -> None:
         """Put everything back."""
+        quiet = suppress(Exception)
         with torch.no_grad():
             # Backwards: what was found first puts back the places that the others were found in.
             for undo in reversed(self._undo):
-                try:
+                with quiet:
                     undo()
-                except Exception:  # noqa: BLE001, S112
-                    # What cannot be put back is no reason to leave the others, or to end a fit.
-                    continue
-        for slots, before in self._places:
-            slots.clear()
-            slots.update(before)
+
+    def keep(self, own: Any, names: Container[Any] | None = None, depth: int = 0) -> None:
+        """Take a dictionary, list or deque, whose parts are put back; look into those of some names."""
+        # By the methods of the built-in type: a subclass may do more than keep its parts.
+        kind: Any = next(k for k in (OrderedDict, dict, list, deque) if isinstance(own, k))
+        if isinstance(own, dict):
+            before: Any = dict(kind.items(own))
+            self.undo(_refill, own, kind.clear, kind.update, before)
+            items = before.items()
+        else:
+            before = tuple(kind.__iter__(own))
+            self.undo(_refill, own, kind.clear, kind.extend, before)
+            items = enumerate(before)
+        if depth == 0 or len(before) <= MAX_PARTS:
+            for name, part in items:
+                if names is None or name in names:
+                    self._replace(part, depth, kind.__setitem__, own, name)
 
     def add_module(self, module: nn.Module) -> None:
         """Take a module's attributes, buffers and registered parts."""
@@ -113,18 +127,16 @@ class Snapshot:
             return
         self._found[id(module)] = module, module
         own = vars(module)
-        self._slots(own, [name for name in own if name not in STRUCTURE])
+        self.keep(own, own.keys() - STRUCTURE)
         with suppress(Exception):  # whatever classes are made of
             self._class_of(module, depth=0)
-        # Of a compiled (scripted) module there are none.
-        for name in ("_buffers", "_modules"):
+        for name, names in (("_buffers", None), ("_modules", ()), ("_parameters", ())):
             slots = own.get(name)
-            if type(slots) is dict:
-                self._slots(slots, [*slots] if name == "_buffers" else ())
-        parameters = own.get("_parameters")
-        # FSDP exchanges sharded ones itself, and knows which are in place.
-        if type(parameters) is dict and not any(map(is_sharded, parameters.values())):
-            self._slots(parameters, ())
+            if type(slots) is not dict:  # of a compiled (scripted) module there are none
+                continue
+            # FSDP exchanges sharded ones itself, and knows which are in place.
+            if name != "_parameters" or not any(map(is_sharded, slots.values())):
+                self.keep(slots, names)
 
     def add_weights(self, modules: Iterable[nn.Module]) -> None:
         """Take the numbers of the weights, for those who change them in their forward."""
@@ -166,24 +178,22 @@ class Snapshot:
         """Take a value, and put what stands for it in its place meanwhile."""
         if type(value) not in UNCHANGEABLE and (stand_in := self.add(value, depth)) is not value:
             put(*place, stand_in)
-            self._undo.append(functools.partial(put, *place, value))
+            self.undo(put, *place, value)
 
     def _content(self, value: Any, depth: int) -> Any:
         if isinstance(value, Tensor):
             self._tensor(value)
         elif isinstance(value, np.ndarray):
             self._array(value, depth)
-        elif isinstance(value, dict):
-            self._dictionary(value, depth)
-        elif isinstance(value, list | deque):
-            self._sequence(value, depth)
+        elif isinstance(value, dict | list | deque):
+            self.keep(value, depth=depth + 1)
         elif isinstance(value, tuple):
             return self._tuple(value, depth)
         elif is_a_logger(value):
             return Silent(value)
         elif state := next((state for state in STATES if isinstance(value, state[0])), None):
             _, get, put = state
-            self._undo.append(functools.partial(put, value, get(value)))
+            self.undo(put, value, get(value))
         elif isinstance(value, FunctionType | MethodType | functools.partial):
             self.add_function(value, depth)
         elif isinstance(value, staticmethod | classmethod):
@@ -219,36 +229,37 @@ class Snapshot:
                 self._cell(cell, depth)
             for defaults in ("__defaults__", "__kwdefaults__"):
                 self._replace(getattr(function, defaults), depth + 1, setattr, function, defaults)
-            self._attributes(function.__dict__, depth)
-            self._globals(globals_of(function), depth)
+            self.keep(function.__dict__, depth=depth + 1)
+            self._globals(function, depth)
 
     def _cell(self, cell: CellType, depth: int) -> None:
         with suppress(ValueError):  # one that is not filled yet
             before = cell.cell_contents
-            self._undo.append(functools.partial(setattr, cell, "cell_contents", before))
+            self.undo(setattr, cell, "cell_contents", before)
             self._replace(before, depth + 1, setattr, cell, "cell_contents")
 
-    def _globals(self, names: namespaces.Names, depth: int) -> None:
-        for own, loaded in names:
+    def _globals(self, code: type | FunctionType, depth: int) -> None:
+        for own, loaded in globals_of(code):
             before = {name: own[name] for name in loaded if name in own}
-            self._undo.append(functools.partial(_put_back, own.get, own.__setitem__, before))
-            for name, value in before.items():
-                self._replace(value, depth + 1, own.__setitem__, name)
+            self._names(before, own.get, own.__setitem__, depth)
+
+    def _names(
+        self, before: dict[str, Any], get: Callable[..., Any], put: Callable[..., None], depth: int
+    ) -> None:
+        """Take names of a class or of globals: what is bound to another value is bound back."""
+        self.undo(_put_back, get, put, before)
+        for name, value in before.items():
+            self._replace(value, depth + 1, put, name)
 
     def _classes(self, kind: type, depth: int) -> None:
         """Take what the project's classes among a class and its bases keep: attributes and globals."""
         for part in namespaces.classes_of_the_project(kind):
-            if id(part) in self._found:
-                continue
-            self._found[id(part)] = part, part
-            own, put = vars(part), functools.partial(setattr, part)
-            before = {
-                name: value for name, value in own.items() if namespaces.can_change(name, value)
-            }
-            self._undo.append(functools.partial(_put_back, own.get, put, before))
-            for name, value in before.items():
-                self._replace(value, depth + 1, put, name)
-            self._globals(globals_of(part), depth)
+            if id(part) not in self._found:
+                self._found[id(part)] = part, part
+                own = vars(part)
+                before = {n: value for n, value in own.items() if namespaces.can_change(n, value)}
+                self._names(before, own.get, functools.partial(setattr, part), depth)
+                self._globals(part, depth)
 
     def _class_of(self, value: Any, depth: int) -> None:
         """Take what an object keeps in slots, and what its classes keep."""
@@ -258,33 +269,9 @@ class Snapshot:
                 with suppress(AttributeError):
                     part = object.__getattribute__(value, name)
                     put = functools.partial(object.__setattr__, value, name)
-                    self._undo.append(functools.partial(put, part))
+                    self.undo(put, part)
                     self._replace(part, depth + 1, put)
         self._classes(type(value), depth)
-
-    def _slots(self, slots: dict[str, Any], names: Iterable[str]) -> None:
-        """Take a dictionary whose entries are put back by identity, and its content under names."""
-        before = dict(slots)
-        self._places.append((slots, before))
-        for name in names:
-            self._replace(before[name], 0, slots.__setitem__, name)
-
-    def _dictionary(self, value: dict[Any, Any], depth: int) -> None:
-        # By the methods of the built-in type: a subclass may do more than keep its parts.
-        kind = OrderedDict if isinstance(value, OrderedDict) else dict
-        before = list(kind.items(value))
-        self._undo.append(functools.partial(_refill, value, kind.clear, kind.update, before))
-        if len(before) <= MAX_PARTS:
-            for key, part in before:
-                self._replace(part, depth + 1, kind.__setitem__, value, key)
-
-    def _sequence(self, value: list[Any] | deque[Any], depth: int) -> None:
-        kind: Any = list if isinstance(value, list) else deque
-        before = tuple(kind.__iter__(value))
-        self._undo.append(functools.partial(_refill, value, kind.clear, kind.extend, before))
-        if len(before) <= MAX_PARTS:
-            for place, part in enumerate(before):
-                self._replace(part, depth + 1, kind.__setitem__, value, place)
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
         if len(value) > MAX_PARTS:
@@ -297,18 +284,12 @@ class Snapshot:
     def _object(self, value: Any, depth: int) -> None:
         """Take an object of the project's own: what it keeps in attributes and slots."""
         if type(own := getattr(value, "__dict__", None)) is dict:
-            self._attributes(own, depth)
+            self.keep(own, depth=depth + 1)
         self._class_of(value, depth)
-
-    def _attributes(self, own: dict[str, Any], depth: int) -> None:
-        before = dict(own)
-        self._undo.append(functools.partial(_refill, own, dict.clear, dict.update, before))
-        for name, part in before.items():
-            self._replace(part, depth + 1, own.__setitem__, name)
 
     def _array(self, array: np.ndarray[Any, Any], depth: int) -> None:
         if array.size <= MAX_NUMBERS and array.flags.writeable:
-            self._undo.append(functools.partial(np.copyto, array, array.copy()))
+            self.undo(np.copyto, array, array.copy())
         if array.dtype == object and array.size <= MAX_PARTS:
             for part in array.flat:
                 self.add(part, depth + 1)
@@ -316,14 +297,12 @@ class Snapshot:
     def _tensor(self, tensor: Tensor) -> None:
         if not _can_be_put_back(tensor):
             return
-        self._undo.append(
-            functools.partial(_write, tensor, plain(tensor).clone(), tensor.data, tensor.data_ptr())
-        )
+        self.undo(_write, tensor, plain(tensor).clone(), tensor.data, tensor.data_ptr())
         if tensor.__dict__:
-            self._attributes(tensor.__dict__, 0)
+            self.keep(tensor.__dict__, depth=1)
         needs = tensor.requires_grad
         if tensor.is_leaf and (needs or isinstance(tensor, nn.Parameter)):
-            self._undo.append(functools.partial(_require, tensor, needs, tensor.grad))
+            self.undo(_require, tensor, needs, tensor.grad)
             tensor.grad = None  # what is accumulated meanwhile is apart
 
 

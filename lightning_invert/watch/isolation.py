@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_invert.jacobians.namespaces import is_of_a_library
@@ -32,84 +32,63 @@ def isolated(*modules: nn.Module, weights: bool = True) -> Iterator[None]:
     parts = list({id(part): part for module in modules for part in module.modules()}.values())
     snapshot = Snapshot(weights=weights)
     try:
-        with _streams_kept(), ExitStack() as stack:
-            for part in parts:
-                snapshot.add_module(part)
-            snapshot.add_weights(parts)
-            stack.enter_context(_silent(parts))
-            stack.enter_context(_without_new_hooks(parts))
-            stack.enter_context(_quiet_hooks(parts, snapshot))
-            yield
+        _keep_streams(snapshot)
+        for part in parts:
+            snapshot.add_module(part)
+        snapshot.add_weights(parts)
+        _silence(parts, snapshot)
+        _quiet_hooks(parts, snapshot)
+        yield
     finally:
         snapshot.restore()
 
 
-@contextmanager
-def _streams_kept() -> Iterator[None]:
-    """Put the random streams back.
-
-    Those of a device only if they have moved: whoever sets one makes cuDNN draw the dropout of
-    recurrent layers anew, and training goes on with another one.
-    """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # that of the user
-    cpu = torch.get_rng_state()
+def _keep_streams(snapshot: Snapshot) -> None:
+    snapshot.undo(random.setstate, random.getstate())
+    snapshot.undo(np.random.set_state, np.random.get_state())  # noqa: NPY002  # that of the user
+    snapshot.undo(torch.set_rng_state, torch.get_rng_state())
     cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
-    devices = range(torch.cuda.device_count() if cuda else 0)
-    states = [torch.cuda.get_rng_state(device) for device in devices]
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(cpu)
-        for device, state in zip(devices, states, strict=True):
-            if not torch.equal(torch.cuda.get_rng_state(device), state):
-                torch.cuda.set_rng_state(state, device)
+    for device in range(torch.cuda.device_count() if cuda else 0):
+        snapshot.undo(_set_stream, device, torch.cuda.get_rng_state(device))
 
 
-@contextmanager
-def _silent(modules: Sequence[nn.Module]) -> Iterator[None]:
+def _set_stream(device: int, state: Tensor) -> None:
+    """Put the random stream of a device back if it has moved.
+
+    Whoever sets one makes cuDNN draw the dropout of recurrent layers anew.
+    """
+    if not torch.equal(torch.cuda.get_rng_state(device), state):
+        torch.cuda.set_rng_state(state, device)
+
+
+def _silence(modules: Sequence[nn.Module], snapshot: Snapshot) -> None:
     """Let what a watched forward logs go nowhere: this is not a step of the module's own."""
-    # By name, because `lightning` and `pytorch_lightning` each have a class of their own.
-    logging = [
-        vars(module)
-        for module in modules
-        if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
-    ]
-    replaced = [(own, name, own.get(name)) for own in logging for name in ("log", "log_dict")]
-    trainers = {id(t): t for own in logging if (t := own.get("_trainer")) is not None}.values()
-    loggers = [(trainer, trainer.loggers) for trainer in trainers if hasattr(trainer, "loggers")]
-    for own, name, _ in replaced:
-        own[name] = lambda *_, **__: None
-    for trainer, originals in loggers:
-        trainer.loggers = [*map(Silent, originals)]
-    try:
-        yield
-    finally:
-        for own, name, before in replaced:
-            own.pop(name, None)
-            if before is not None:
-                own[name] = before
-        for trainer, originals in loggers:
-            trainer.loggers = originals
+    for module in modules:
+        # By name, because `lightning` and `pytorch_lightning` each have a class of their own.
+        if any(kind.__name__ == "LightningModule" for kind in type(module).__mro__):
+            own = vars(module)  # which is put back
+            own["log"] = own["log_dict"] = lambda *_, **__: None
+            trainer: Any = own.get("_trainer")
+            loggers = getattr(trainer, "loggers", [])
+            if any(type(logger) is not Silent for logger in loggers):
+                snapshot.undo(setattr, trainer, "loggers", loggers)
+                trainer.loggers = [*map(Silent, loggers)]
 
 
-@contextmanager
-def _quiet_hooks(modules: Sequence[nn.Module], snapshot: Snapshot) -> Iterator[None]:
-    """Let hooks of the project's own leave nothing behind.
+def _quiet_hooks(modules: Sequence[nn.Module], snapshot: Snapshot) -> None:
+    """Let hooks of the project's own leave nothing behind, nor those that a forward registers.
 
     A forward hook that returns something computes the output: it goes on. One that returned nothing
     only looks on: it is not called again, and what it keeps is put back. Backward hooks are not called.
     """
-    replaced: list[tuple[dict[int, Any], dict[int, Any]]] = []
     of_all = vars(nn.modules.module)
     registered = [(name, of_all[f"_global{name}"]) for name in HOOKS]
     registered += [(n, hooks) for part in modules for n in HOOKS if (hooks := vars(part).get(n))]
+    snapshot.undo(_remove_new_hooks, modules, RemovableHandle.next_id)
     for name, hooks in registered:
         foreign = [key for key, hook in hooks.items() if _is_foreign(hook)]
-        if not foreign:
-            continue
-        replaced.append((hooks, dict(hooks)))
+        if foreign:
+            snapshot.keep(hooks, ())
         for key in foreign:
             if "backward" in name:
                 del hooks[key]
@@ -117,28 +96,16 @@ def _quiet_hooks(modules: Sequence[nn.Module], snapshot: Snapshot) -> Iterator[N
                 snapshot.add_function(hooks[key])
                 snapshot.add(hooks[key])
                 hooks[key] = _WhileItComputes(hooks[key])
-    try:
-        yield
-    finally:
-        for hooks, before in replaced:
-            hooks.clear()
-            hooks.update(before)
 
 
-@contextmanager
-def _without_new_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Take away the hooks that a forward has registered meanwhile, and left."""
-    first = RemovableHandle.next_id
-    try:
-        yield
-    finally:
-        if RemovableHandle.next_id > first:
-            places = (
-                hooks for part in modules for name, hooks in vars(part).items() if "_hooks" in name
-            )
-            for hooks in places:
-                for key in [key for key in hooks or () if key >= first]:
-                    del hooks[key]
+def _remove_new_hooks(modules: Sequence[nn.Module], first: int) -> None:
+    if RemovableHandle.next_id > first:
+        places = (
+            hooks for part in modules for name, hooks in vars(part).items() if "_hooks" in name
+        )
+        for hooks in places:
+            for key in [key for key in hooks or () if key >= first]:
+                del hooks[key]
 
 
 class _WhileItComputes:

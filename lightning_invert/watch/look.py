@@ -197,7 +197,9 @@ class Look:
                     observations += self._look_at(watched, sampled, part, device)
                     self.seen.append((part, watched, sampled.to("cpu")))
             self._share_failures()
-        self._tell_of_roughness()
+        rough, self.memory.rough = self.memory.rough, {}
+        for kind, names in rough.items():
+            self.voice.info(ROUGH[kind].format(", ".join(map(repr, names))), once=(kind, *names))
         failed = self._settle()
         self.seen = [entry for entry in self.seen if entry[1].name not in failed]
         found = [observation for observation in observations if observation.name not in failed]
@@ -286,14 +288,6 @@ class Look:
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
             self.failures[watched.name] = Failure.of(error, "forward")
             return []
-
-    def _tell_of_roughness(self) -> None:
-        """Tell, of all maps together, whose Jacobian differs from that of what it learned."""
-        rough, self.memory.rough = self.memory.rough, {}
-        for kind, names in rough.items():
-            self.voice.info(ROUGH[kind].format(", ".join(map(repr, names))), once=(kind, *names))
-
-    # Failures.
 
     def _share_failures(self) -> None:
         """Let every process take the same decision: those left alone would wait without end."""

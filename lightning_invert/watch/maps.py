@@ -15,8 +15,12 @@ from torch import Tensor, nn
 
 from lightning_invert.devices import as_outside
 from lightning_invert.jacobians.arithmetic import cast_to, eps
-from lightning_invert.jacobians.checkpoints import without_checkpoints
-from lightning_invert.jacobians.contexts import differentiable, evaluation_mode, uncompiled
+from lightning_invert.jacobians.contexts import (
+    differentiable,
+    evaluation_mode,
+    uncompiled,
+    without_checkpoints,
+)
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.inference import explanation_of, with_clones
 from lightning_invert.jacobians.snapshot import is_sharded

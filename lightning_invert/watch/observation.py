@@ -153,21 +153,12 @@ class Observation:
         self, singular_values: Tensor, inputs: Tensor, outputs: Tensor, findings: Iterable[Finding]
     ) -> Self:
         """Judge the same map at other rows, and sum them up anew."""
-        return self.of(
-            singular_values,
-            inputs=inputs,
-            outputs=outputs,
-            findings=findings,
-            name=self.name,
-            shape=self.shape,
-            thresholds=self.thresholds,
-            condition_limit=self.condition_limit,
-            arithmetic=self.arithmetic,
-            scale=self.scale,
-            input_names=self.input_names,
-            output_names=self.output_names,
-            part=self.part,
+        of_map = (
+            *("name", "shape", "thresholds", "condition_limit", "arithmetic", "scale", "part"),
+            *("input_names", "output_names"),
         )
+        known = {name: getattr(self, name) for name in of_map}
+        return self.of(singular_values, inputs=inputs, outputs=outputs, findings=findings, **known)
 
     def __str__(self) -> str:
         return words_of(self)

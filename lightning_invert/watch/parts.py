@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
@@ -16,13 +17,13 @@ __all__ = [
     "Part",
     "Path",
     "describe",
-    "leaves",
     "mapping_of",
     "parse_part",
     "parse_parts",
     "parts_of",
     "path_text",
     "required_arguments",
+    "walk",
 ]
 
 P = TypeVar("P")
@@ -41,36 +42,38 @@ class NoSuchPart(ValueError):
     """Something has no part of a name: no such index, key or attribute."""
 
 
+@dataclass(frozen=True)
 class Part:
-    """The way to a part of a batch; ``where`` is its name in messages.
+    """The way to a part of a batch.
 
     Each step is an index, a key, the name of an attribute, that of a method with "()" behind it, or a
     callable of what the steps before lead to (and, if it takes two arguments, of the module).
     """
 
-    def __init__(self, where: str, steps: Sequence[Step]) -> None:
-        self.where = where
-        self.steps = tuple(steps)
-        self._takes_module: dict[int, bool] = {}  # place of a callable step -> whether it takes two
+    where: str = field(compare=False)  # its name in messages
+    steps: tuple[Step, ...]
+
+    @cached_property
+    def _take_module(self) -> list[bool]:
+        """Which steps are callables of two arguments: a signature takes longer than most steps."""
+        return [callable(step) and len(required_arguments(step)) == 2 for step in self.steps]
 
     def __call__(self, whole: Any, module: nn.Module | None = None) -> Any:
         """Return the part, None of what is None, or raise NoSuchPart if a step leads nowhere."""
-        for place, step in enumerate(self.steps):
-            whole = self._follow(whole, place, step, module)
+        for step, takes_module in zip(self.steps, self._take_module, strict=True):
+            if callable(step):
+                whole = step(whole, module) if takes_module else step(whole)
+            else:
+                whole = self._follow(whole, step)
         return whole
 
-    def _follow(self, whole: Any, place: int, step: Step, module: nn.Module | None) -> Any:
-        if callable(step):
-            if place not in self._takes_module:  # a signature takes longer than most steps
-                self._takes_module[place] = len(required_arguments(step)) == 2
-            return step(whole, module) if self._takes_module[place] else step(whole)
+    def _follow(self, whole: Any, step: int | str) -> Any:
         if whole is None:  # so loaders fill in for one that has run out
             return None
         named = mapping_of(whole) if isinstance(step, str) else None
         with suppress(KeyError, IndexError, TypeError, AttributeError):
-            if not isinstance(whole, Tensor) or isinstance(
-                step, int
-            ):  # torch takes a text for indices
+            # torch takes a text for indices.
+            if not isinstance(whole, Tensor) or isinstance(step, int):
                 return (whole if named is None else named)[step]
         if isinstance(step, str) and hasattr(whole, name := step.removesuffix(CALLED)):
             part = getattr(whole, name)
@@ -91,7 +94,7 @@ def parse_part(where: str, value: Any) -> Part:
                 f"Expected `{where}` to be an index, a key, the name of an attribute, a list of "
                 f"those or a callable, but got {type(step).__name__}."
             )
-    return Part(where, steps)
+    return Part(where, tuple(steps))
 
 
 def parse_parts(where: str, value: Any, parse: Callable[[str, Any], P]) -> tuple[P, ...]:
@@ -132,14 +135,12 @@ def _some(names: Iterable[Any]) -> str:
     return f"{names[:MAX_NAMES]}" + f" and {len(names) - MAX_NAMES} more" * (len(names) > MAX_NAMES)
 
 
-def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Yield each part without parts of its own, with the path to it: ((0, 'x'), 1) of ({'x': 1},)."""
+def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield a value and all its parts, each before its own parts, with the path to it."""
+    yield path, value
     parts = parts_of(value) if len(path) < MAX_DEPTH else None
-    if parts is None:
-        yield path, value
-    else:
-        for key, part in parts.items():
-            yield from leaves(part, (*path, key))
+    for key, part in (parts or {}).items():
+        yield from walk(part, (*path, key))
 
 
 def parts_of(value: Any) -> Mapping[Any, Any] | None:
@@ -212,8 +213,8 @@ def _fields(value: Any) -> dict[str, Any] | None:
     """Return the attributes of a dataclass, a namedtuple or a plain object that holds tensors."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return dict(zip(value._fields, value, strict=True))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [f.name for f in dataclasses.fields(value) if not f.name.startswith("_")]
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in fields(value) if not f.name.startswith("_")]
         return {name: getattr(value, name, None) for name in names}
     if isinstance(value, Tensor | nn.Module | type) or callable(value):
         return None

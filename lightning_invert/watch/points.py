@@ -32,24 +32,22 @@ class _Place(NamedTuple):
     number: int
 
 
-class _Dress(NamedTuple):
-    """The subclass of a tensor, and the attributes that it has."""
+_Dress: TypeAlias = Callable[[Tensor], Tensor]
+"""Puts numbers into a tensor of a subclass, with its attributes."""
 
-    kind: type[Tensor]
-    attributes: dict[str, Any]
 
-    @classmethod
-    def of(cls, tensor: Tensor) -> _Dress | None:
-        """Return that of a tensor, None if it is one of numbers alone."""
-        if type(tensor) is type(plain(tensor)) or isinstance(tensor, nn.Parameter):
-            return None
-        return cls(type(tensor), dict(vars(tensor)))
+def _dress_of(tensor: Tensor) -> _Dress | None:
+    """Return that of a tensor, None if it is one of numbers alone."""
+    if type(tensor) is type(plain(tensor)) or isinstance(tensor, nn.Parameter):
+        return None
+    kind, attributes = type(tensor), dict(vars(tensor))
 
-    def put_on(self, numbers: Tensor) -> Tensor:
-        """Return the numbers in a tensor of the subclass."""
-        tensor = numbers.as_subclass(self.kind)
-        vars(tensor).update(self.attributes)
-        return tensor
+    def put_on(numbers: Tensor) -> Tensor:
+        dressed = numbers.as_subclass(kind)
+        vars(dressed).update(attributes)
+        return dressed
+
+    return put_on
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class Frame:
             ]
         if any(dresses):
             tensors = [*inputs, *rows]
-            tensors = [d.put_on(t) if d else t for d, t in zip(dresses, tensors, strict=True)]
+            tensors = [d(t) if d else t for d, t in zip(dresses, tensors, strict=True)]
             inputs, rows = tensors[: len(inputs)], tensors[len(inputs) :]
         if self.within is None and not self.context:
             return inputs
@@ -154,7 +152,7 @@ class Points:
             apply_to_collection(within, Tensor, place_input),
             (count,),
         )
-        frame = replace(frame, dresses=tuple(map(_Dress.of, (*inputs, *originals))))
+        frame = replace(frame, dresses=tuple(map(_dress_of, (*inputs, *originals))))
         found = set[_Place]()
         apply_to_collection(frame.within, _Place, found.add)
         if within is not None and sum(place.is_input for place in found) < len(inputs):

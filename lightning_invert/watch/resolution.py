@@ -202,8 +202,8 @@ def _resolve_part(part: Part | _Value, scope: _Scope) -> Part:
         name, where = spec, f"maps[{spec!r}]"
         scope = scope._replace(names=(*scope.names, name))
         spec = scope.entries[name]
-        return Part(part.where, [_resolve_map(where, name, spec, scope).value])
-    return Part(part.where, [_resolve_map(part.where, part.where, spec, scope).value])
+        return Part(part.where, (_resolve_map(where, name, spec, scope).value,))
+    return Part(part.where, (_resolve_map(part.where, part.where, spec, scope).value,))
 
 
 def _resolve_questions(

@@ -38,14 +38,10 @@ def refusing(is_taken, net=NET):
     return function
 
 
-TABLE = torch.zeros(32, 3)
-
 FUNCTIONS = {
     "view of 32": lambda x: NET(x.view(32, -1)),
     "state": WithState(),
-    "a cache of 32 positions": lambda x: NET(x + TABLE[torch.arange(len(x))]),
     "groups of 32": lambda x: NET(x.reshape(-1, 32, 3)).reshape(-1, 2),
-    "exactly 32": refusing(lambda n: n == 32),
     "exactly 24": refusing(lambda n: n == 24),
     "one": refusing(lambda n: n == 1),
     "at most 64": refusing(lambda n: n <= 64),
@@ -74,7 +70,7 @@ def test_a_size_that_is_offered_is_found(function):
     torch.testing.assert_close(found.residual, expected.residual, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("count", [1, 33, 200])
+@pytest.mark.parametrize("count", [1, 200])
 @pytest.mark.parametrize("function", GUESSED.values(), ids=GUESSED)
 def test_a_size_that_is_a_power_of_two_is_found_whatever_is_offered(function, count):
     x = torch.randn(count, 3)

@@ -53,15 +53,21 @@ MIXING = {
 
 
 @pytest.mark.parametrize("function", MIXING.values(), ids=MIXING)
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 64])
+@pytest.mark.parametrize("count", [1, 2, 3, 64])
 def test_a_function_that_mixes_rows_is_refused(function, count):
     x = torch.randn(count, 3)
-    if count > 1:
+    if 1 < count < 64:
         whole = torch.autograd.functional.jacobian(function, x)
         own = torch.eye(count, dtype=torch.bool)[:, None, :, None]
         assert whole.masked_fill(own, 0).abs().max() > 1e-6 * whole.abs().max()
     with pytest.raises(ValueError, match=r"mixes .*time.*batch_first"):
         batched_jacobian(function, x)
+    batched_jacobian(function, x, check=False)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_whoever_asks_refuses_a_function_that_mixes_rows(count):
+    function, x = MIXING["LSTM"], torch.randn(count, 3)
     with pytest.raises(MapError, match=r"mixes .*time.*batch_first"):
         analyze(function, x)
     with pytest.raises(MapError, match="truth mixes"):
@@ -70,7 +76,6 @@ def test_a_function_that_mixes_rows_is_refused(function, count):
         analyze(torch.tanh, x, runs=[function])
     with pytest.raises(ValueError, match="mixes"):
         solve(function, function(torch.cat([x, x]))[:count].detach(), starts=x)
-    batched_jacobian(function, x, check=False)
 
 
 MIXING_WITHOUT_A_GRADIENT_OR_FAR = {

@@ -126,8 +126,6 @@ SLOPES = {
     "grad": lambda f: torch.func.vmap(torch.func.grad(lambda z: f(z).sum())),
     "vjp": lambda f: lambda x: torch.func.vjp(f, x)[1](torch.ones(len(x), 4))[0],
     "jvp": lambda f: lambda x: torch.func.jvp(f, (x,), (torch.ones_like(x),))[1],
-    "jacrev": lambda f: torch.func.vmap(lambda z: torch.func.jacrev(f)(z).sum(0)),
-    "jacfwd": lambda f: torch.func.vmap(lambda z: torch.func.jacfwd(f)(z).sum(0)),
     "hessian": lambda f: torch.func.vmap(
         lambda z: torch.func.hessian(lambda w: f(w).square().sum())(z).sum(0)
     ),

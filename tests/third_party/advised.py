@@ -69,7 +69,7 @@ ADVISED = {
     "BERT with a mask of floating numbers": {
         "input": "attention_mask",
         "argument": "attention_mask",
-        "context": {"input_ids": "input_ids", "labels": "labels"},
+        "context": {"input_ids": "input_ids"},
         "output": "logits",
     },
     "forward of keywords alone": {

@@ -60,7 +60,7 @@ def kept_of(steps, kept=()):
 
 
 @pytest.mark.parametrize("pace", ["even", "uneven"])
-@pytest.mark.parametrize("number", [1, 2, MAX_LOOKS, MAX_LOOKS + 1, 3000, 20_000])
+@pytest.mark.parametrize("number", [1, 2, MAX_LOOKS, MAX_LOOKS + 1, 5000])
 def test_looks_are_bounded_dense_at_the_end_and_without_a_gap_beyond_the_stated(number, pace):
     steps = paces(number, pace)
     kept = np.array([look["step"] for look in kept_of(steps)])
@@ -82,7 +82,7 @@ def test_a_gap_is_as_small_as_the_constant_says():
     assert np.max(np.diff(kept) / np.maximum(kept[-1] - kept[:-1], 1 / 0.031)) <= 0.031
 
 
-@pytest.mark.parametrize("at", [1, 400, MAX_LOOKS, 777, 1500])
+@pytest.mark.parametrize("at", [400, MAX_LOOKS, 777])
 def test_what_is_forgotten_does_not_depend_on_an_interruption(at):
     steps = paces(1600, "uneven")
     saved = pickle.loads(pickle.dumps(kept_of(steps[:at])))

@@ -92,12 +92,20 @@ class Force(nn.Module):
 IN_PLACE = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2))
 
 
-@pytest.mark.parametrize(
-    "module",
-    [Checkpointed(True), Checkpointed(False), IN_PLACE, Force()],
-    ids=["reentrant", "checkpoint", "in place", "force"],
+def traced():
+    return nn.Sequential(torch.jit.trace(nn.Linear(3, 4), X), nn.Tanh(), nn.Linear(4, 2))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit:DeprecationWarning", "ignore:The .grad attr:UserWarning"
 )
-def test_in_float64_it_is_what_a_double_module_has(module):
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Checkpointed(True), lambda: Checkpointed(False), lambda: IN_PLACE, Force, traced],
+    ids=["reentrant", "checkpoint", "in place", "force", "traced"],
+)
+def test_in_float64_it_is_what_a_double_module_has(make):
+    module = make()
     (one,) = resolve_maps({"f": ""}, module)
     found = observe(one, X, precision="float64")
     double = copy.deepcopy(module).double()

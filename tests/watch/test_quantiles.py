@@ -5,7 +5,7 @@ from scipy import stats
 from lightning_invert.watch.quantiles import quantile_ranks, student_quantile, wilson_interval
 
 
-@pytest.mark.parametrize("total", [1, 7, 100, 256, 10_000])
+@pytest.mark.parametrize("total", [1, 7, 256])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
 def test_the_interval_of_a_share_is_scipys(total, confidence):
     for count in {0, 1, total // 2, total - 1, total}:
@@ -18,7 +18,7 @@ def test_nothing_is_known_of_the_share_of_no_points():
     assert wilson_interval(0.0, 0) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("total", [1, 5, 20, 100, 256, 5000])
+@pytest.mark.parametrize("total", [1, 5, 100, 5000])
 @pytest.mark.parametrize("q", [0.05, 0.5, 0.95])
 def test_the_interval_of_a_quantile_is_scipys(total, q):
     expected = stats.quantile_test(np.arange(total), p=q).confidence_interval(0.95)
@@ -40,7 +40,7 @@ def test_no_points_have_no_quantile():
     assert quantile_ranks(0, 0.5) == (None, None)
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 9, 30, 101])
+@pytest.mark.parametrize("freedom", [1, 2, 3, 30, 101])
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.999])
 def test_a_quantile_of_students_t_is_scipys(share, freedom):
     expected = stats.t.ppf(share, freedom)  # of the oldest SciPy, right to 5e-9
