@@ -90,8 +90,10 @@ class InvertibilityCallback(Callback):
             loader that does not shuffle.
         dataloaders: Of several validation dataloaders: ``"merged"`` watches a sample of all their
             points, ``"separate"`` one of each, under ``invertibility/dataloader_{i}/{map}/``.
-        figures: ``True``: at each look. ``"auto"``: after the last look and, before it, as often as
-            keeps drawing below 1 % of the time. ``False``: never.
+        figures: ``"auto"``: of each map whether it gets worse (``evolution``) and where
+            (``fragile_zones``), after the last look and, before it, as often as keeps drawing below 1 % of
+            the time. ``"all"``: every figure that applies. ``True``: all of them, at each look.
+            ``False``: none.
         save_figures: Whether to save the figures as PNG: ``True`` for the folder ``invertibility``
             beside the logs, or a folder. A later figure of a map replaces the earlier.
         scalars: Which scalars the loggers get in fit: ``"essential"`` or ``"all"``.
@@ -136,7 +138,7 @@ class InvertibilityCallback(Callback):
         precision: Literal["native", "float64"] = "native",
         sampling: Literal["reservoir", "fixed"] = "reservoir",
         dataloaders: Literal["merged", "separate"] = "merged",
-        figures: Literal["auto"] | bool = "auto",
+        figures: Literal["auto", "all"] | bool = "auto",
         save_figures: bool | str | Path = False,
         scalars: Literal["essential", "all"] = "essential",
         max_work: float | None = MAX_WORK,
@@ -215,13 +217,14 @@ class InvertibilityCallback(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what is not going to work before an epoch has been trained."""
         try:
-            names = self.watcher.names_of(pl_module)
+            self.watcher.names_of(pl_module)
         except ValueError:  # a hook of the module, or the next callback, may make what is named
-            self._is_unresolved, names = True, [*(self.watcher.maps or ())]
-        self._display.declare(trainer, pl_module, names)
+            self._is_unresolved = True
+        self._display.declare(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report that this fit never validates, if it is known."""
+        self._display.start(trainer)
         self._why_never = why_never_validated(trainer)
         if self._why_never:
             self._voice.warn(f"nothing will be watched: {self._why_never}")

@@ -346,7 +346,7 @@ class ForwardInverseModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means and alpha."""
         self._log_means("train")
-        self._log_mean("alpha", self.current_alpha)
+        self._log_mean("train/alpha", self.current_alpha)
         self.evidence.complete("train", self._gathered)
 
     def on_validation_epoch_end(self) -> None:

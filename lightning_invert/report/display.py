@@ -22,7 +22,6 @@ from lightning_invert.watch.history import Record
 from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
-from lightning_invert.watch.scalars import SCALARS
 from lightning_invert.watch.voice import Voice
 
 __all__ = ["Display"]
@@ -41,6 +40,9 @@ WORST_POINTS = 20
 
 FOLDER = "invertibility"
 
+FIGURES = ("evolution", "fragile_zones")
+"""What ``figures="auto"`` draws of a map: whether it gets worse, and where."""
+
 
 class Display:
     """Show observations through a trainer's loggers and on disk.
@@ -51,7 +53,7 @@ class Display:
     def __init__(
         self,
         *,
-        figures: Literal["auto"] | bool,
+        figures: Literal["auto", "all"] | bool,
         save_figures: bool | str | Path,
         scalars: Literal["essential", "all"],
         on_error: Literal["warn", "raise"],
@@ -61,7 +63,7 @@ class Display:
             raise TypeError(
                 expected_but_got("save_figures", "True, False or a folder", save_figures)
             )
-        self.figures = check_choice("figures", figures, ("auto", True, False))
+        self.figures = check_choice("figures", figures, ("auto", "all", True, False))
         self.save_figures = save_figures
         self.scalars = check_choice("scalars", scalars, ("essential", "all"))
         self._guard = Guard(voice, on_error)
@@ -100,12 +102,16 @@ class Display:
                 self._guard.voice.info(message, once=message)
 
     @rank_zero_only
-    def declare(self, trainer: Trainer, module: LightningModule, maps: Sequence[str]) -> None:
-        """Declare the scalars by which loggers compare runs."""
-        compared = [row.name for row in SCALARS.values() if row.compared]
-        tags = [f"invertibility/{name}/{scalar}" for name in maps for scalar in compared]
+    def declare(self, trainer: Trainer, module: LightningModule) -> None:
+        """Declare the hyperparameters by which loggers compare runs, before Lightning does."""
         for gallery in galleries(trainer, self._guard):
-            gallery.declare(trainer, module, tags)
+            gallery.declare(trainer, module)
+
+    @rank_zero_only
+    def start(self, trainer: Trainer) -> None:
+        """Leave the loggers as they were before :meth:`declare`, once Lightning has declared."""
+        for gallery in galleries(trainer, self._guard):
+            gallery.start()
 
     def log(self, trainer: Trainer, scalars: Mapping[str, float]) -> None:
         """Give the trainer the scalars, and the loggers those that are chosen for them, outside fit all.
@@ -149,7 +155,7 @@ class Display:
             for gallery in galleries(trainer, self._guard):
                 gallery.layout(charts(self._observations, prefix))
         if self.figures is True or (
-            self.figures == "auto" and (not is_fitting or self._may_draw(len(observations)))
+            self.figures and (not is_fitting or self._may_draw(len(observations)))
         ):
             self._draw(trainer, history)
 
@@ -210,8 +216,9 @@ class Display:
                     "rank": count(observation.rank, -0.5, k + 0.5, bins=k + 1),
                 }
             for name, counts in kinds.items():
+                tag = tag_of(observation, name, f"{self._prefix}_histograms")
                 for gallery in shown:
-                    gallery.histogram(tag_of(observation, name, self._prefix), counts, self._step)
+                    gallery.histogram(tag, counts, self._step)
 
     @rank_zero_only
     def _draw(
@@ -219,6 +226,7 @@ class Display:
     ) -> None:
         began = time.monotonic()
         left_out = []
+        names = FIGURES if self.figures == "auto" else None
         shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.images]
         for number, observation in enumerate(self._observations if shown or self._pictures else ()):
             # As long as the maps before have taken: the first is drawn in any case.
@@ -231,19 +239,25 @@ class Display:
 
                 looks = history.get(observation.label, ())
                 title = f"{observation.label}, step {self._step}"
-                for name, figure in map_figures(observation, history=looks, title=title).items():
-                    image = to_image(figure)  # once: that is most of what drawing costs
+                options: Any = {"history": looks, "title": title, "names": names}
+                for name, figure in map_figures(observation, **options).items():
+                    # Once for a width: that is most of what drawing costs.
+                    widths = {g.width for g in shown} | ({None} if self._pictures else set())
+                    images = {width: to_image(figure, width) for width in widths}
+                    tag = tag_of(observation, name, f"{self._prefix}_figures")
                     for gallery in shown:
-                        gallery.image(tag_of(observation, name, self._prefix), image, self._step)
+                        gallery.image(tag, images[gallery.width], self._step)
                     if self._pictures is not None:
                         with self._guard("could not save its figures"):
-                            self._save(self._pictures, observation, f"{name}.png", to_png(image))
+                            self._save(
+                                self._pictures, observation, f"{name}.png", to_png(images[None])
+                            )
         self._seconds_of_last = time.monotonic() - began
         self._seconds_drawing += self._seconds_of_last
         self._drawn = self._observations
         if left_out:
-            names = ", ".join(map(repr, left_out))
-            self._guard.voice.info(f"the figures of {names} were left out, to end in time.")
+            of_maps = ", ".join(map(repr, left_out))
+            self._guard.voice.info(f"the figures of {of_maps} were left out, to end in time.")
 
     @rank_zero_only
     def _write_tables(self, trainer: Trainer) -> None:

@@ -64,7 +64,7 @@ def _of_spectrum(observation: Observation) -> str:
     ill = scalars["ill_conditioned_fraction"] + scalars["singular_fraction"]
     if ill > 0:
         return f"{head}, but {hardly} at {percent(ill)} (ill-conditioned; {tail})."
-    return f"{head}, {easily} at {percent(scalars['stable_fraction'])} (stable; {tail})."
+    return f"{head}, {easily} at {percent(1 - scalars['fragile_fraction'])} (stable; {tail})."
 
 
 # What holds at full rank, what where rank is lost, and how well it holds.
@@ -116,7 +116,7 @@ def _sentences(observation: Observation) -> list[str]:
 def _row(observation: Observation) -> list[str]:
     m, n = observation.shape
     scalars = observation.scalars
-    bands = ("stable", "moderate", "ill_conditioned", "singular")
+    bands = ("moderate", "ill_conditioned", "singular")
     head = [observation.label, f"{n} → {m}", str(observation.num_points)]
     if not observation.formed:
         return [*head, "not formed", *["—"] * 6]
@@ -125,6 +125,7 @@ def _row(observation: Observation) -> list[str]:
         percent_with_interval(scalars, "full_rank_fraction"),
         _condition(scalars["cond_median"], observation.condition_limit),
         _condition_with_interval(scalars, observation.condition_limit),
+        percent(1 - scalars["fragile_fraction"]),
         *(percent(scalars[f"{band}_fraction"]) for band in bands),
     ]
 

@@ -30,9 +30,8 @@ class InvertibilityMetric(Metric):
 
     {scalars}
 
-    Where no point has a finite Jacobian, the shares (but ``nonfinite_fraction``), the singular
-    values and the effective rank are 0, and the condition numbers inf: the worst there is, so that
-    what monitors them is not fooled.
+    Where no point has a finite Jacobian, each is the worst there is, so that what monitors it is not
+    fooled: full rank at 0, condition numbers inf.
 
     Args:
         thresholds: What counts as full rank, as singular, and as ill-conditioned; by default
@@ -43,8 +42,8 @@ class InvertibilityMetric(Metric):
         >>> metric = InvertibilityMetric()
         >>> metric.update(torch.tensor([[2.0, 1.0], [1.0, 0.0], [3.0, 0.02]]))
         >>> summary = metric.compute()
-        >>> [round(summary[f"{band}_fraction"].item(), 2) for band in ("stable", "moderate")]
-        [0.33, 0.33]
+        >>> [round(summary[f"{band}_fraction"].item(), 2) for band in ("fragile", "moderate")]
+        [0.67, 0.33]
         >>> summary["cond_median"].item()
         150.0
     """

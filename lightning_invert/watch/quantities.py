@@ -29,8 +29,9 @@ def spectrum_quantities(
     stable, ill = bands
     singular = np.isinf(cond)
     quantities = {
+        "deficient": rank.cpu().numpy() < sigma.shape[1],
+        "fragile": cond >= stable,
         "full_rank": rank.cpu().numpy() == sigma.shape[1],
-        "stable": cond < stable,
         "moderate": (cond >= stable) & (cond <= ill),
         "ill_conditioned": (cond > ill) & ~singular,
         "singular": singular,

@@ -42,7 +42,6 @@ class Scalar:
     formula: str  # at one point
     doc: str  # the statistic, and what else a reader needs, in a line
     essential: bool = False  # whether every logger gets it
-    compared: bool = False  # whether a table of runs shows its last value
     # Title of its chart. TensorBoard gives all curves of a run in a chart one colour: a chart has one
     # curve, or two that cannot cross.
     chart: str = ""
@@ -93,33 +92,36 @@ _ACCURACY = ("accuracy",)
 _TRUTH, _RUNS, _REACH, _ROUND_TRIP = ("truth",), ("runs",), ("reach",), ("round_trip",)
 
 _ROWS = (
+    # First, also in the alphabet, by which TensorBoard orders: what is 0 while all is well. It draws a
+    # fall from 1 badly, and leaves a short one out as outliers; a rise from 0 is seen in any case.
+    Scalar("deficient_fraction", _SPECTRUM, "deficient", "mean", "smaller", 1.0,
+        "rank(J) < k", "share of points that lack full rank; 0 while all is well",
+        essential=True, chart="share of points without full rank"),
+    Scalar("fragile_fraction", _SPECTRUM, "fragile", "mean", "smaller", 1.0,
+        "κ ≥ bands[0]", "share of points beyond the first band of κ; 0 while all is well",
+        essential=True, chart="share of points that are fragile"),
     Scalar("full_rank_fraction", _SPECTRUM, "full_rank", "mean", "larger", 0.0,
         "rank(J) = k", "share of points whose numerical rank is k = min(m, n)",
-        essential=True, compared=True, chart="share at full rank", interval=_SHARE_ENDS),
-    Scalar("stable_fraction", _SPECTRUM, "stable", "mean", "larger", 0.0,
-        "κ < bands[0]", "share of points in the first band of κ",
-        essential=True, compared=True, chart="share stable"),
+        essential=True, interval=_SHARE_ENDS),
     Scalar("moderate_fraction", _SPECTRUM, "moderate", "mean", "smaller", 0.0,
         "bands[0] ≤ κ ≤ bands[1]", "share of points in the second band"),
     Scalar("ill_conditioned_fraction", _SPECTRUM, "ill_conditioned", "mean", "smaller", 0.0,
-        "bands[1] < κ < ∞", "share of points in the third band",
-        essential=True, chart="share ill-conditioned"),
+        "bands[1] < κ < ∞", "share of points in the third band"),
     Scalar("singular_fraction", _SPECTRUM, "singular", "mean", "smaller", 0.0,
-        "κ = ∞", "share of points in the last band; the four add up to 1",
-        essential=True, chart="share singular"),
+        "κ = ∞", "share of points in the last band; the three add up to the fragile ones"),
     Scalar("unresolved_fraction", _SPECTRUM, "unresolved", "mean", "smaller", 0.0,
         "κ > 1 / (ε max(m, n))", "share of points whose κ is beyond what the arithmetic can tell"),
     Scalar("nonfinite_fraction", _BOTH, "nonfinite", "mean", "smaller", 1.0,
         "J has a NaN or inf", "share of all points, which everything else leaves out"),
     Scalar("log10_cond_median", _SPECTRUM, "log10_cond", "median", "smaller", MAX_LOG10_COND,
         "min(log₁₀ κ, 16)", "median; always finite",
-        essential=True, compared=True, chart="log10 κ: median and, above, 95 %",
+        essential=True, chart="log10 κ: median and, above, 95 %",
         interval=_LOG10_ENDS),
     Scalar("log10_cond_p05", _SPECTRUM, "log10_cond", "p05", "smaller", MAX_LOG10_COND,
         "min(log₁₀ κ, 16)", "5th percentile"),
     Scalar("log10_cond_p95", _SPECTRUM, "log10_cond", "p95", "smaller", MAX_LOG10_COND,
         "min(log₁₀ κ, 16)", "95th percentile",
-        essential=True, compared=True, chart="log10 κ: median and, above, 95 %",
+        essential=True, chart="log10 κ: median and, above, 95 %",
         interval=_LOG10_ENDS),
     Scalar("cond_median", _SPECTRUM, "cond", "median", "smaller", math.inf,
         "κ = σ₁ / σₖ", "median; may be inf"),

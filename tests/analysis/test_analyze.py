@@ -85,8 +85,9 @@ def test_bands_ranks_and_points_without_a_number_are_told_apart(tmp_path):
     assert table["rank"].to_list() == [1, 1, 2, 2, 0]
     scalars = found.scalars
     assert scalars["nonfinite_fraction"] == pytest.approx(0.2)
-    assert scalars["full_rank_fraction"] == pytest.approx(0.5)
-    for band in ("stable", "moderate", "ill_conditioned", "singular"):
+    assert scalars["full_rank_fraction"] == scalars["deficient_fraction"] == pytest.approx(0.5)
+    assert scalars["fragile_fraction"] == pytest.approx(0.75)
+    for band in ("moderate", "ill_conditioned", "singular"):
         assert scalars[f"{band}_fraction"] == pytest.approx(0.25)
 
 

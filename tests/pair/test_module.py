@@ -100,7 +100,7 @@ def test_validation_logs_equal_plain_formulas(trained):
     }
     for name, value in expected.items():
         assert trainer.callback_metrics[name].item() == pytest.approx(value.item(), rel=1e-4), name
-    assert trainer.callback_metrics["alpha"].item() == pytest.approx(alpha)
+    assert trainer.callback_metrics["train/alpha"].item() == pytest.approx(alpha)
     assert {"train/loss", "train/forward", "train/mae/gas"} <= set(trainer.callback_metrics)
 
 
@@ -110,7 +110,7 @@ def test_alpha_is_logged_each_epoch_and_goes_on_after_resuming(tmp_path):
         logger = CSVLogger(tmp_path, name="", version=str(epochs))
         path = saved(module, tmp_path, max_epochs=epochs, logger=logger, **kwargs)
         logged = np.genfromtxt(tmp_path / str(epochs) / "metrics.csv", delimiter=",", names=True)
-        return path, [value for value in logged["alpha"] if not np.isnan(value)]
+        return path, [value for value in logged["trainalpha"] if not np.isnan(value)]
 
     path, alphas = run(2)
     assert alphas == pytest.approx([0.5, 0.4])

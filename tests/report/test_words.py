@@ -13,7 +13,7 @@ from lightning_invert.watch.observation import Observation
 
 GOOD = {
     "full_rank_fraction": 1.0,
-    "stable_fraction": 1.0,
+    "fragile_fraction": 0.0,
     "moderate_fraction": 0.0,
     "ill_conditioned_fraction": 0.0,
     "singular_fraction": 0.0,
@@ -67,7 +67,7 @@ def report(shape=(4, 7), **scalars):
             ", but only by very large changes of the inputs at 5 % (ill-conditioned;",
         ),
         (
-            {"moderate_fraction": 0.2, "stable_fraction": 0.8},
+            {"moderate_fraction": 0.2, "fragile_fraction": 0.2},
             "changes of the inputs at 80 % (stable;",
         ),
         ({"nonfinite_fraction": 0.5}, "50 % of the points have a NaN"),

@@ -44,8 +44,9 @@ def test_the_summary_is_numpys_over_the_finite_points_of_all_batches(size, nonfi
 )
 def test_a_condition_number_at_a_limit_is_in_one_band(cond, band):
     scalars = summary(torch.tensor([[1.0, 1.0 / cond]], dtype=torch.float64))
-    bands = ("stable", "moderate", "ill_conditioned", "singular")
+    bands = ("moderate", "ill_conditioned", "singular")
     assert {name: scalars[f"{name}_fraction"] for name in bands} == {n: n == band for n in bands}
+    assert scalars["fragile_fraction"] == (band in bands)
 
 
 @pytest.mark.parametrize("sigma", [torch.zeros(5, 3), torch.full((5, 3), torch.nan)])

@@ -32,6 +32,7 @@ class Drawing(NamedTuple):
     draw: Callable[..., Figure]
     applies: Callable[[Observation, Sequence[Record]], bool]
     takes_history: bool
+    of_sigma: bool
 
 
 _DRAWINGS: dict[str, Drawing] = {}
@@ -39,8 +40,13 @@ _DRAWINGS: dict[str, Drawing] = {}
 
 def map_figure(
     applies: Callable[[Observation, Sequence[Record]], bool] = lambda observation, history: True,
+    *,
+    of_sigma: bool = False,
 ) -> Callable[[Draw], Draw]:
     """Register a function as the figure of its name, drawn where it ``applies``.
+
+    One that is not ``of_sigma`` itself shows condition numbers or ranks. With one singular value these
+    are 1 wherever it is not lost, and nothing is drawn of them.
 
     The function takes an observation and, by keyword, ``title`` and, if it draws one, ``history``.
     Figures are of Jacobians that were formed: no other observation comes to ``applies``.
@@ -49,7 +55,7 @@ def map_figure(
     def register(draw: Draw) -> Draw:
         styled_draw = styled()(draw)
         takes_history = "history" in signature(draw).parameters
-        _DRAWINGS[draw.__name__] = Drawing(styled_draw, applies, takes_history)
+        _DRAWINGS[draw.__name__] = Drawing(styled_draw, applies, takes_history, of_sigma)
         return styled_draw
 
     return register
@@ -73,9 +79,15 @@ def map_figures(
     if not observation.formed:
         return {}
     history = [look for look in history if look["log10_cond"]]
+    finite = observation.finite()
+    is_flat = observation.full_rank == 1 and bool((finite.rank == 1).all())
+    is_flat = is_flat and bool(finite.condition.isfinite().all())
+    is_flat = is_flat and all(look["rank_shares"][0] == 1 for look in history)
     figures = {}
     for name, drawing in drawings().items():
-        if (names is None or name in names) and drawing.applies(observation, history):
+        if (is_flat and not drawing.of_sigma) or (names is not None and name not in names):
+            continue
+        if drawing.applies(observation, history):
             options = {"history": history} if drawing.takes_history else {}
             figures[name] = drawing.draw(observation, title=title or observation.label, **options)
     return figures

@@ -70,7 +70,7 @@ def achieved(proposal: Proposal, *, title: str = "wanted and achieved") -> Figur
     around = LEFT + right + (across - 1) * GAP
     width = max(style.CARD[0], around + across * WIDE)
     wide = (width - around) / across
-    page = style.sheet(width, math.ceil(len(columns) / across) * ROW, title, facts)
+    page = style.sheet(title, facts, width, math.ceil(len(columns) / across) * ROW)
     for place, j in enumerate(columns):
         x, top = LEFT + place % across * (wide + GAP), page.room - place // across * ROW - 0.2
         above = page.panel(x, top - TALL, wide, TALL)

@@ -49,23 +49,23 @@ def condition_histogram(observation: Observation, *, title: str = "condition num
     for q in (0.5, 0.95):
         low, top = quantile_ranks(len(place), q)
         ends = 0.0 if low is None else place[low], infinity if top is None else place[top]
-        axes.axvspan(*ends, ymax=0.7, color=style.BLACK, alpha=0.15, lw=0)
+        axes.axvspan(*ends, ymax=0.62, color=style.BLACK, alpha=0.15, lw=0)
     axes.stairs(shares, edges, fill=True, color=style.BLUE, gid="shares")
     if singular:
         axes.bar(infinity, 100 * singular, width=0.1 * high, color=style.BLACK, gid="singular")
         _name_band(axes, "singular", singular, infinity)
-    for name, q, line, at in (("median", 0.5, "-", 0.82), ("95th percentile", 0.95, "--", 0.73)):
+    for name, q, line, at in (("median", 0.5, "-", 0.75), ("95th percentile", 0.95, "--", 0.66)):
         (value,) = quantiles(condition, (q,))
         where = infinity if value == math.inf else min(math.log10(max(value, 1.0)), high)
         _mark(axes, where / end, f"{name}: {short(value, 3)}", line, at)
-    top = max(shares.max(), 100 * singular) / 0.66  # the upper part is left to the words
+    top = max(shares.max(), 100 * singular) / 0.6  # the upper part is left to the words
     axes.set_xlim(0, end)
     axes.set_ylim(0, top)
     if top > 100:
         axes.set_yticks([0, 25, 50, 75, 100])
     style.kappa_ticks(axes.xaxis, high, infinity if singular else None, "singular\n(∞)")
     axes.set_xlabel("condition number κ")
-    axes.xaxis.set_label_coords(0.44, -0.12)
+    axes.xaxis.set_label_coords(0.44, -0.16)
     axes.set_ylabel("share of points (%)")
     return figure
 
@@ -77,13 +77,13 @@ def _shade_bands(axes: Axes, observation: Observation, high: int, end: float) ->
         style.band_spans(observation.thresholds.bands, high)
     ):
         axes.axvspan(begin, stop, color=colour, alpha=0.18, lw=0)
-        if style.CARD[0] * 0.85 * (stop - begin) / end > 0.05 * len(name):
+        if style.CARD[0] * 0.83 * (stop - begin) / end > 0.058 * len(name):
             _name_band(axes, name, counts[i] / counts[:4].sum(), (begin + stop) / 2)
 
 
 def _name_band(axes: Axes, name: str, share: float, where: float) -> None:
     axes.text(
-        where, 0.985, f"{name}\n{percent(share)}", ha="center", va="top", size=7, color="0.15",
+        where, 0.985, f"{name}\n{percent(share)}", ha="center", va="top", size=8, color="0.15",
         linespacing=1.15, transform=axes.get_xaxis_transform(),
     )  # fmt: skip
 
@@ -92,9 +92,7 @@ def _hatch_unresolved(axes: Axes, limit: float, share: float, end: float) -> Non
     begin = math.log10(max(limit, 1.0))
     axes.axvspan(begin, end, facecolor="none", edgecolor="0.6", hatch="////", lw=0)
     text = f"▨ unresolved: κ > {short(limit, 2)}" + (f" ({percent(share)})" if share else "")
-    axes.text(
-        1, 1.02, text, ha="right", va="bottom", size=7.5, color="0.3", transform=axes.transAxes
-    )
+    axes.text(1, 1.02, text, ha="right", va="bottom", size=8, color="0.3", transform=axes.transAxes)
 
 
 def _mark(axes: Axes, where: float, text: str, line: str, height: float) -> None:
@@ -102,4 +100,4 @@ def _mark(axes: Axes, where: float, text: str, line: str, height: float) -> None
     across: Any = {"transform": axes.transAxes}
     axes.plot([where] * 2, [0, height + 0.05], ls=line, color=style.BLACK, lw=1.2, **across)
     side, gap = ("left", 0.01) if where < 0.5 else ("right", -0.01)
-    axes.text(where + gap, height, text, ha=side, size=7.5, bbox=style.BOX, **across)
+    axes.text(where + gap, height, text, ha=side, size=8, bbox=style.BOX, **across)

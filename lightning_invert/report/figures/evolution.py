@@ -19,8 +19,8 @@ RANK_COLOURS = (style.BLUE, "#F0C35A", style.ORANGE, style.RED, "#7A2E00")
 LEGEND = (
     "line: median",
     "dashed: 95th percentile",
-    "hatched: their 95 % intervals",
-    "shades: 50 %, 90 %, all",
+    "hatched: 95 % intervals",
+    "shades: 50, 90, 100 %",
 )
 
 
@@ -44,9 +44,9 @@ def evolution(
         points = f"{counts[0]} to {counts[-1]} points"
     thinned = " (older ones are thinned out)" if len(history) == MAX_LOOKS else ""
     facts = [f"{counted(len(history), 'look')}{thinned} at {points}", *LEGEND]
-    page = style.sheet(style.CARD[0], 3.6, title, facts)
-    above = page.panel(0.58, 2.45, page.width - 1.66, 1.0)
-    below = page.panel(0.58, 0.5, page.width - 1.66, 1.8)
+    page = style.sheet(title, facts)
+    above = page.panel(0.58, page.room - 0.6, page.width - 1.68, 0.52)
+    below = page.panel(0.58, 0.42, page.width - 1.68, page.room - 1.14)
     epochs = [look["epoch"] for look in history]
     by_step = len(set(epochs)) < len(epochs)
     x = np.array([look["step"] for look in history] if by_step else epochs, dtype=float)
@@ -80,13 +80,13 @@ def _draw_ranks(axes: Axes, x: Array, history: Sequence[Record], full_rank: int)
     axes.set_ylabel("points (%)")
     shown = [i for i, share in enumerate(shares) if i == 0 or share.max() > 0]
     for line, i in enumerate(reversed(shown)):
-        _name_colour(axes, 0.86 - 0.19 * line, RANK_COLOURS[i], names[i])
+        _name_colour(axes, 0.9 - 0.23 * line, RANK_COLOURS[i], names[i])
 
 
 def _name_colour(axes: Axes, at: float, colour: str, name: str) -> None:
     """Name a colour, at the right of the axes."""
     for where, text, shade in ((1.03, "■", colour), (1.075, name, "0.2")):
-        axes.text(where, at, text, color=shade, size=7.5, va="center", transform=axes.transAxes)
+        axes.text(where, at, text, color=shade, size=8, va="center", transform=axes.transAxes)
 
 
 def _draw_quantiles(
@@ -94,10 +94,12 @@ def _draw_quantiles(
 ) -> None:
     quantiles = np.array([look["log10_cond"] for look in history]).T
     high = style.decades(quantiles, 10 * bands[0])
+    at = -1.0
     for name, colour, begin, stop in style.band_spans(bands, high):
         axes.axhspan(begin, stop, color=colour, alpha=0.16, lw=0)
         if stop - begin > 0.07 * high:
-            _name_colour(axes, (begin + stop) / 2 / high, colour, name)
+            at = max((begin + stop) / 2 / high, at + 0.15)
+            _name_colour(axes, at, colour, name)
     for i, colour in enumerate(style.SHADES):
         axes.fill_between(x, quantiles[i], quantiles[-1 - i], color=colour, lw=0)
     medians = [look["median_interval"] for look in history]
@@ -110,4 +112,4 @@ def _draw_quantiles(
         axes.plot(x, quantiles[i], color=style.BLACK, ls=line, lw=1.3, gid=name)
     axes.set_ylim(0, high)
     style.kappa_ticks(axes.yaxis, high, high if quantiles.max() >= style.CAP else None)
-    axes.set_ylabel("condition number κ")
+    axes.set_ylabel("condition κ")

@@ -20,8 +20,7 @@ from lightning_invert.watch.observation import Observation
 ROWS = 16
 """Cells of the density along the condition number, without the one for ∞."""
 
-
-MAX_INPUTS = 12
+MAX_INPUTS = 4
 
 
 @map_figure(has_few_inputs)
@@ -34,7 +33,7 @@ def fragile_zones(
     the bands' colours, the median as a line; the strip below is the share of the column's points
     that are not of full rank. Columns hold about as many points each, so that no median is one of
     two or three points; a value at an end of the range that many points share (a rate that is 0
-    half of the time) has a column of its own. Of more than 12 inputs those are shown whose columns
+    half of the time) has a column of its own. Of more than 4 inputs those are shown whose columns
     explain most of log10 :math:`\kappa` (the correlation ratio).
     """
     points = drawable(observation)
@@ -47,26 +46,22 @@ def fragile_zones(
     if len(shown) < len(columns):
         facts.append(f"the {len(shown)} of {len(columns)} inputs that explain κ most")
     full = percent(1 - points.deficient.mean())
-    facts += [f"{full} at full rank ({full_rank})", "line: median κ"]
+    facts += [
+        f"{full} at full rank ({full_rank})",
+        "line: median κ",
+        f"red below: rank < {full_rank}",
+    ]
     axis = _KappaAxis.of(points.condition, points.log10, observation.thresholds.bands)
     level = axis.level(points.condition, points.log10)
     zones = [_zone(columns[j], level, points.deficient, axis) for j in shown]
-    page, panels, bars = _grid([points.names[j] for j in shown], title, facts)
+    page, panels = _row_of_panels([points.names[j] for j in shown], title, facts)
     darkest = max(0.2, math.ceil(10 * max(np.nanmax(zone.density) for zone in zones)) / 10)
-    for i, (panel, zone) in enumerate(zip(panels, zones, strict=True)):
+    for panel, zone in zip(panels, zones, strict=True):
         _draw_zone(panel, zone, axis, darkest)
         _label_ticks(panel, zone.columns.ticks)
-        if i % _shape(len(shown))[1]:
-            panel.set_yticks([])
-        else:
-            panel.set_ylabel("condition number κ", fontsize=8, labelpad=1)
-            style.kappa_ticks(panel.yaxis, axis.high, axis.infinity if axis.singular else None)
-    for bar, colours, low, high, label in (
-        (bars[0], "Blues", -0.3 * darkest, darkest, "column share (%)"),
-        (bars[1], "Reds", 0.0, 1.0, f"rank < {full_rank} (%)"),
-    ):
-        ticks = [(value, f"{100 * value:.3g}") for value in (0, high / 2, high)]
-        style.colour_bar(bar, colours, (low, high), ticks, label, begin=0.0, size=7)
+        panel.set_yticks([])
+    panels[0].set_ylabel("condition number κ", labelpad=1)
+    style.kappa_ticks(panels[0].yaxis, axis.high, axis.infinity if axis.singular else None)
     return page.figure
 
 
@@ -123,36 +118,25 @@ def _zone(columns: Columns, level: Array, deficient: Array, axis: _KappaAxis) ->
     return _Zone(columns, density, np.where(count > 0, level[order][at], np.nan), share)
 
 
-def _shape(panels: int) -> tuple[int, int, float]:
-    """Return the rows and columns of the grid and how wide a panel is."""
-    rows = math.ceil(panels / 4)
-    across = math.ceil(panels / rows)
-    return rows, across, {1: 3.2, 2: 1.8, 3: 1.45}.get(across, 1.12)
-
-
 def _letters(wide: float) -> int:
     return int(15.5 * wide)
 
 
-def _grid(
+def _row_of_panels(
     names: Sequence[str], title: str, facts: Sequence[str]
-) -> tuple[style.Sheet, list[Axes], list[Axes]]:
-    """Lay out a panel for each name and, at the right, two colour bars."""
-    rows, across, wide = _shape(len(names))
+) -> tuple[style.Sheet, list[Axes]]:
+    """Lay out a panel for each name, side by side."""
+    page = style.sheet(title, facts)
+    left, gap = 0.5, 0.14
+    wide = (page.width - left - 0.06) / len(names) - gap
     labels = [style.wrapped(name, _letters(wide)) for name in names]
-    left, right, gap = 0.5, 0.72, 0.12
-    tall = 1.75 if rows == 1 else 1.3
-    down = tall + 0.3 + 0.13 * max(label.count("\n") + 1 for label in labels)
-    page = style.sheet(left + across * (wide + gap) + right, rows * down, title, facts)
+    below = 0.22 + 0.13 * max(label.count("\n") + 1 for label in labels)
     panels = []
     for i, label in enumerate(labels):
-        row, column = divmod(i, across)
-        x, below = left + column * (wide + gap), page.room - row * down - tall
-        panels.append(page.panel(x, below, wide, tall))
-        panels[-1].set_xlabel(label, fontsize=8, labelpad=1.5)
-    x, high = page.width - right + 0.02, 1.0 if rows > 1 else min(1.0, (tall - 0.17) / 2)
-    places = (page.room - high, page.room - 2 * high - 0.17)
-    return page, panels, [page.panel(x, below, 0.1, high) for below in places]
+        panel = page.panel(left + i * (wide + gap), below, wide, page.room - below - 0.06)
+        panel.set_xlabel(label, fontsize=8, labelpad=1, linespacing=1.1)
+        panels.append(panel)
+    return page, panels
 
 
 def _draw_zone(axes: Axes, zone: _Zone, axis: _KappaAxis, darkest: float) -> None:
@@ -166,7 +150,7 @@ def _draw_zone(axes: Axes, zone: _Zone, axis: _KappaAxis, darkest: float) -> Non
         axes.stairs(zone.median, edges, baseline=None, color=colour, lw=width, gid=gid)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(-2 * strip, axis.edges[-1])
-    axes.tick_params(length=2.5, pad=1.5, labelsize=7.5)
+    axes.tick_params(length=2.5, pad=1.5, labelsize=8)
 
 
 def _tint(axes: Axes, edges: Array, axis: _KappaAxis) -> None:
@@ -188,8 +172,7 @@ def _tint(axes: Axes, edges: Array, axis: _KappaAxis) -> None:
 def _label_ticks(axes: Axes, ticks: list[tuple[float, str]]) -> None:
     """Set as many ticks as have room for their labels, none of which sticks out of the panel."""
     letters = _letters(axes.bbox.width / axes.figure.dpi)
-    while len(ticks) > 1 and sum(len(text) + 2 for _, text in ticks) > letters:
-        ticks = ticks[::2]
+    ticks = style.fitting(ticks, letters)
     style.set_ticks(axes.xaxis, ticks)
     low, high = axes.get_xlim()
     for (tick, text), label in zip(ticks, axes.get_xticklabels(), strict=True):

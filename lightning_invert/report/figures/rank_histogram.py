@@ -41,7 +41,7 @@ def rank_histogram(observation: Observation, *, title: str = "numerical rank") -
     few = len(ranks) <= 16
     ticks = ranks[::-1][:: 1 if few else 2]
     labels = [f"≤{r}" if r == lowest > 0 else str(r) for r in ticks]
-    axes.set_xticks(ticks, labels, fontsize=8 if few else 7.5)
+    axes.set_xticks(ticks, labels, fontsize=8)
     axes.set_xlim(lowest - 0.6, full_rank + 0.6)
     axes.set_ylim(0, 114)
     axes.set_yticks([0, 25, 50, 75, 100])

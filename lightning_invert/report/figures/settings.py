@@ -106,7 +106,7 @@ def input_rows(
     below, left, right = margins
     tall = style.room_for(names, each) * len(shown) + 0.1
     facts = [*facts, fewer if len(shown) < len(moves) else ""]
-    page = style.sheet(wide, tall + below, title, facts)
+    page = style.sheet(title, facts, wide, tall + below)
     return page.figure, page.panel(left, below, wide - left - right, tall), shown, names
 
 

@@ -18,7 +18,7 @@ MIN_SIGMA = 1e-17
 MAX_BARS = 24
 
 
-@map_figure()
+@map_figure(of_sigma=True)
 def singular_spectrum(observation: Observation, *, title: str = "singular values") -> Figure:
     r"""Draw how each singular value is distributed over the points.
 
@@ -78,7 +78,7 @@ def _draw(axes: Axes, log10: Array) -> None:
 
 def _write(axes: Axes, at: float, text: str, colour: str, side: str) -> None:
     axes.text(
-        0.99, at, text, color=colour, size=7, ha="right", va=side,
+        0.99, at, text, color=colour, size=8, ha="right", va=side,
         transform=axes.get_yaxis_transform(),
         bbox={**style.BOX, "pad": 0.5},
     )  # fmt: skip

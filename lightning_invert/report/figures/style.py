@@ -43,7 +43,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
-    "figure.dpi": 110,
+    "figure.dpi": 350 / 4.2,
     "hatch.linewidth": 0.6,
     "text.parse_math": False,  # names are no formulas, whatever dollars are in them
 }
@@ -51,8 +51,12 @@ STYLE: dict[str, Any] = {
 BOX: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.8}
 """Behind a text on what is drawn."""
 
-CARD = (4.6, 2.75)
-"""Width of a figure and room below its heading."""
+CARD = (4.2, 2.58)
+"""Width and height of a figure of a map, in inches: 350 by 215 pixels on the screen, which is the room
+that TensorBoard has for it. It leaves out pixels of what is larger, and with them parts of letters.
+"""
+
+FILE_DPI = 160
 
 
 @contextmanager
@@ -67,8 +71,9 @@ def styled() -> Iterator[None]:
 
 
 @styled()
-def to_image(figure: Figure) -> npt.NDArray[np.uint8]:
-    """Return the figure as an image, shape (height, width, 3)."""
+def to_image(figure: Figure, width: int | None = None) -> npt.NDArray[np.uint8]:
+    """Return the figure as an image, shape (height, width, 3); by default as large as for a file."""
+    figure.set_dpi(FILE_DPI if width is None else width / figure.get_figwidth())
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
 
@@ -78,7 +83,7 @@ def to_png(image: npt.NDArray[np.uint8]) -> bytes:
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()
-    imsave(buffer, image, format="png", dpi=STYLE["figure.dpi"])
+    imsave(buffer, image, format="png", dpi=FILE_DPI)
     return buffer.getvalue()
 
 
@@ -104,28 +109,34 @@ class Sheet(NamedTuple):
         return self.figure.add_axes((left / w, below / h, width / w, height / h))
 
 
-def sheet(width: float, room: float, title: str, facts: Sequence[str]) -> Sheet:
-    """Return a sheet with a title and, in one or more lines below it, the facts."""
+def sheet(
+    title: str, facts: Sequence[str], width: float = CARD[0], room: float | None = None
+) -> Sheet:
+    """Return a sheet with a title, the facts in one or more lines below it, and room: by default, a card."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # A fact is not broken where that can be helped.
     whole = " · ".join(fact.replace(" ", "\u00a0") for fact in facts if fact)
-    lines = [line.replace("\u00a0", " ") for line in textwrap.wrap(whole, int(15.5 * width))]
-    height = room + 0.38 + 0.15 * len(lines)
+    lines = [
+        line.replace("\u00a0", " ").removesuffix(" ·")
+        for line in textwrap.wrap(whole, int(15.5 * width))
+    ]
+    heading = 0.38 + 0.15 * len(lines)
+    height = CARD[1] if room is None else room + heading
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     left, letters = 0.12 / width, int(12.5 * width)
     title = title if len(title) <= letters else title[: letters - 1] + "…"
     figure.text(left, 1 - 0.1 / height, title, fontsize=9.5, fontweight="bold", va="top")
     figure.text(left, 1 - 0.3 / height, "\n".join(lines), fontsize=8, color="0.3", va="top")
-    return Sheet(figure, width, height, room)
+    return Sheet(figure, width, height, height - heading)
 
 
 def card(title: str, facts: Sequence[str]) -> tuple[Figure, Axes]:
     """Return a figure of the usual size with one panel."""
-    page = sheet(*CARD, title, facts)
-    return page.figure, page.panel(0.58, 0.55, page.width - 0.7, page.room - 0.55)
+    page = sheet(title, facts)
+    return page.figure, page.panel(0.58, 0.48, page.width - 0.7, page.room - 0.55)
 
 
 def empty_card(title: str, facts: Sequence[str], what: str = "no points") -> Figure:
@@ -156,13 +167,15 @@ def band_spans(
     return [(*band, ends[i], ends[i + 1]) for i, band in enumerate(BAND_COLOURS)]
 
 
-def kappa_ticks(axis: Any, high: int, infinite: float | None, label: str = "∞") -> None:
+def kappa_ticks(
+    axis: Any, high: int, infinite: float | None, label: str = "∞", most: int = 5
+) -> None:
     """Label an axis of log10 κ by powers of ten, and ∞ where it is."""
     # Plain text: typesetting a formula takes longer than all else in a figure.
-    ticks = [float(tick) for tick in range(0, high + 1, math.ceil(high / 6))]
+    ticks = [float(tick) for tick in range(0, high + 1, math.ceil(high / most))]
     labels = [power(int(tick)) for tick in ticks]
     if infinite is not None:
-        if infinite - ticks[-1] < 0.14 * high and len(ticks) > 1:
+        if infinite - ticks[-1] < 0.84 / most * high and len(ticks) > 1:
             ticks, labels = ticks[:-1], labels[:-1]
         ticks, labels = [*ticks, infinite], [*labels, label]
     axis.set_ticks(ticks, labels)
@@ -175,6 +188,13 @@ def ticks(low: float, high: float, number: int = 3) -> list[tuple[float, str]]:
     values = np.asarray(MaxNLocator(nbins=number, steps=[1, 2, 5, 10]).tick_values(low, high))
     digits = max(4, math.floor(math.log10(max(abs(low), abs(high)) / (values[1] - values[0]))) + 2)
     return [(float(t), short(float(t), digits)) for t in values if low <= t <= high]
+
+
+def fitting(ticks: list[tuple[float, str]], letters: int) -> list[tuple[float, str]]:
+    """Return as many of the ticks as have room for their labels."""
+    while len(ticks) > 1 and sum(len(text) + 2 for _, text in ticks) > letters:
+        ticks = ticks[::2]
+    return ticks
 
 
 def set_ticks(axis: Any, ticks: Sequence[tuple[float, str]]) -> None:
@@ -190,7 +210,6 @@ def colour_bar(
     label: str,
     *,
     begin: float | None = None,
-    size: float = 7.5,
 ) -> None:
     """Draw what colours mean, in a tenth of the time of ``Figure.colorbar``.
 
@@ -206,8 +225,8 @@ def colour_bar(
     axes.yaxis.tick_right()
     axes.yaxis.set_label_position("right")
     set_ticks(axes.yaxis, ticks)
-    axes.tick_params(labelsize=size, length=2, pad=1.5)
-    axes.set_ylabel(label, fontsize=size + 0.5, labelpad=2)
+    axes.tick_params(labelsize=8, length=2, pad=1.5)
+    axes.set_ylabel(label, fontsize=8.5, labelpad=2)
 
 
 # Values.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,20 +11,11 @@ from matplotlib.figure import Figure
 
 from lightning_invert.report.figures import Array, map_figure, style
 from lightning_invert.report.figures.points import best_pair, has_few_inputs
-from lightning_invert.report.figures.zone_map import (
-    COLOURS,
-    colour_limits,
-    draw_zones,
-    kappa_bar,
-    tick_room,
-)
+from lightning_invert.report.figures.zone_map import set_plane, tick_room
 from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.numerals import counted, percent, short
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.quantities import capped_log10, to_numpy
-
-SIDE = 2.35
-"""Inches along each of the panels."""
 
 MAX_DRAWN = 4096
 """Points of each kind: of more, every so-manieth is drawn; all are counted."""
@@ -33,14 +23,13 @@ MAX_DRAWN = 4096
 
 @map_figure(lambda observation, _: "truth" in observation.findings)
 def truth(observation: Observation, *, title: str = "") -> Figure:
-    r"""Draw the reported condition number against the true one, and where each is fragile.
+    r"""Draw the reported condition number against the true one, and where it is right.
 
     Left: a point on the diagonal is right. Shaded squares: the bands, in which both agree. A point
     that truly leaves the first band is *found* (blue) where the map says so, too, and else *missed*
-    (a red cross); one that leaves it by the map alone is a *false alarm* (an orange triangle). All
-    are counted in their quadrants. Right, of maps with 2 to 1024 inputs: the true and the reported
-    condition number over the two inputs that explain the most of the true one, in the same colours;
-    what is beyond the first band is drawn larger.
+    (a red cross); one that leaves it by the map alone is a *false alarm* (an orange triangle). Right,
+    of maps with 2 to 1024 inputs: the same marks over the two inputs that explain the most of the
+    true condition number.
     """
     held = observation.finding(Truth)
     if held is None:
@@ -57,61 +46,66 @@ def truth(observation: Observation, *, title: str = "") -> Figure:
         return style.empty_card(title, facts)
     inputs = inputs[finite]
     true, reported = (capped_log10(to_numpy(condition))[finite] for condition in conditions)
-    ranks = thresholds.rank(sigmas[0]), observation.rank
-    deficient = [rank.numpy()[finite] < observation.full_rank for rank in ranks]
     scalars = observation.scalars
     facts.append(f"Jacobian off by {percent(scalars['jacobian_error_median'])} (median)")
     if (rho := scalars.get("cond_rank_correlation")) is not None:
         facts.append(f"rank correlation of κ {short(rho, 3)}")
-    left, below = 0.62, 0.5
-    if inputs.shape[1] < 2 or not has_few_inputs(observation):
-        page = style.sheet(left + SIDE + 1.6, below + SIDE + 0.22, title, facts)
-        _draw_points(page.panel(left, below, SIDE, SIDE), true, reported, thresholds.bands, name)
-        return page.figure
-    i, j, _ = best_pair(inputs, true)
-    x, y = inputs[:, i], inputs[:, j]
-    zones = left + SIDE + 0.42 + tick_room(y)
-    page = style.sheet(zones + 2 * SIDE + 1.07, below + SIDE + 0.22, title, facts)
-    _draw_points(page.panel(left, below, SIDE, SIDE), true, reported, thresholds.bands, name)
-    limits = colour_limits(np.concatenate([true, reported]))
-    for side, (who, log10) in enumerate(((name, true), ("reported", reported))):
-        axes = page.panel(zones + side * (SIDE + 0.12), below, SIDE, SIDE)
-        _draw_fragile(axes, x, y, log10, deficient[side], limits, math.log10(thresholds.bands[0]))
-        axes.set_title(who, fontsize=8.5, pad=3)
-        axes.set_xlabel(style.in_a_line(observation.input_names[i], 30))
-        if side:
-            axes.set_yticklabels([])
-        else:
-            axes.set_ylabel(style.in_a_line(observation.input_names[j], 30))
-    kappa_bar(page.panel(page.width - 0.85, below, 0.12, SIDE), limits, thresholds.bands)
+    page = style.sheet(title, facts)
+    left, below, side = 0.56, 0.45, page.room - 0.7
+    kinds = _kinds(true, reported, math.log10(thresholds.bands[0]))
+    _write_counts(page, kinds, name)
+    _draw_points(page.panel(left, below, side, side), true, reported, kinds, thresholds.bands, name)
+    if inputs.shape[1] > 1 and has_few_inputs(observation):
+        i, j, _ = best_pair(inputs, true)
+        x, y = inputs[:, i], inputs[:, j]
+        begin = left + side + 0.42 + tick_room(y)
+        axes = page.panel(begin, below, page.width - begin - 0.15, side)
+        _draw_kinds(axes, x, y, kinds)
+        letters = int(15 * side)
+        axes.set_xlabel(style.in_a_line(observation.input_names[i], letters))
+        axes.set_ylabel(style.in_a_line(observation.input_names[j], letters), labelpad=1)
+        set_plane(axes, x, y)
     return page.figure
 
 
-def _draw_fragile(
-    axes: Axes,
-    x: Array,
-    y: Array,
-    log10: Array,
-    deficient: Array,
-    limits: tuple[float, float],
-    edge: float,
-) -> None:
-    """Draw the zones, with the fragile points larger and on top."""
-    rows = style.thinned(np.arange(len(x)), 4 * MAX_DRAWN)
-    rows = rows[log10[rows].argsort()]
-    draw_zones(axes, x[rows], y[rows], log10[rows], deficient[rows], limits)
-    (fragile,) = (log10 >= edge).nonzero()
-    fragile = style.thinned(fragile[log10[fragile].argsort()], MAX_DRAWN)
-    axes.scatter(
-        x[fragile], y[fragile], c=log10[fragile], cmap=COLOURS, vmin=limits[0], vmax=limits[1],
-        s=15, lw=0.6, edgecolors="white",
-    )  # fmt: skip
+class _Kind(NamedTuple):
+    """Points that are marked alike."""
+
+    rows: Array
+    mark: str
+    colour: str
+    size: float
+
+
+def _kinds(true: Array, reported: Array, edge: float) -> dict[str, _Kind]:
+    """Sort points by whether they are fragile, and whether the map says so."""
+    fragile, alarmed = true >= edge, reported >= edge
+    plain = float(np.clip(2500 / len(true), 9, 40))
+    return {
+        "neither": _Kind((~fragile & ~alarmed).nonzero()[0], ".", "0.6", plain),
+        "found": _Kind((fragile & alarmed).nonzero()[0], "o", style.BLUE, 13),
+        "missed": _Kind((fragile & ~alarmed).nonzero()[0], "x", style.RED, 16),
+        "alarms": _Kind((alarmed & ~fragile).nonzero()[0], "^", style.ORANGE, 15),
+    }
+
+
+def _draw_kinds(axes: Axes, x: Array, y: Array, kinds: dict[str, _Kind]) -> None:
+    for name, kind in kinds.items():
+        rows = style.thinned(kind.rows, MAX_DRAWN)
+        look: Any = {"lw": 1.1 if kind.mark == "x" else 0, "zorder": 3, "gid": name}
+        axes.scatter(
+            x[rows], y[rows], c=kind.colour, marker=kind.mark, s=kind.size, clip_on=False, **look
+        )
 
 
 def _draw_points(
-    axes: Axes, true: Array, reported: Array, bands: tuple[float, float], name: str
+    axes: Axes,
+    true: Array,
+    reported: Array,
+    kinds: dict[str, _Kind],
+    bands: tuple[float, float],
+    name: str,
 ) -> None:
-    edge = math.log10(bands[0])
     both = np.concatenate([true, reported])
     infinite = both >= style.CAP
     high = style.decades(both[~infinite], 10 * bands[0])
@@ -119,45 +113,32 @@ def _draw_points(
     for _, colour, begin, stop in style.band_spans(bands, high, end):
         axes.fill_between([begin, stop], begin, stop, color=colour, alpha=0.18, lw=0)
     axes.plot([0, end], [0, end], color="0.45", lw=0.8, ls="--")
-    axes.axvline(edge, color="0.45", lw=0.8)
-    axes.axhline(edge, color="0.45", lw=0.8)
+    axes.axvline(math.log10(bands[0]), color="0.45", lw=0.8)
+    axes.axhline(math.log10(bands[0]), color="0.45", lw=0.8)
     x, y = (
         np.where(log10 >= style.CAP, infinity, log10.clip(max=high)) for log10 in (true, reported)
     )
-    fragile, alarmed = true >= edge, reported >= edge
-    plain = float(np.clip(2500 / len(x), 9, 40))
-    kinds: dict[str, tuple[Array, dict[str, Any]]] = {
-        "neither": (~fragile & ~alarmed, {"c": "0.35", "marker": ".", "s": plain, "alpha": 0.5}),
-        "found": (fragile & alarmed, {"c": style.BLUE, "s": 13}),
-        "missed": (fragile & ~alarmed, {"c": style.RED, "marker": "x", "s": 16, "lw": 1.1}),
-        "alarms": (
-            alarmed & ~fragile,
-            {"c": style.ORANGE, "marker": "^", "s": 17, "lw": 0.4, "edgecolors": "k"},
-        ),
-    }
-    for kind, (inside, look) in kinds.items():
-        rows = style.thinned(inside.nonzero()[0], MAX_DRAWN)
-        axes.scatter(x[rows], y[rows], **{"lw": 0, **look}, clip_on=False, zorder=3, gid=kind)
-    counts = [int(inside.sum()) for inside, _ in kinds.values()][1:]
-    _write_counts(axes, counts, name, 0.02 + edge / end)
+    _draw_kinds(axes, x, y, kinds)
     axes.set_xlim(0, end)
     axes.set_ylim(0, end)
     for axis in (axes.xaxis, axes.yaxis):
-        style.kappa_ticks(axis, high, infinity if infinite.any() else None)
+        style.kappa_ticks(axis, high, infinity if infinite.any() else None, most=3)
     axes.set_xlabel("true κ" if name == "truth" else f"κ of the {name}")
     axes.set_ylabel("reported κ")
 
 
-def _write_counts(axes: Axes, counts: Sequence[int], name: str, right_of_edge: float) -> None:
-    found, missed, alarms = counts
-    words = f"{found} of {found + missed} found", f"{missed} missed", counted(alarms, "false alarm")
-    if name != "truth":
-        words = f"{found} in both", f"{missed} there alone", f"{alarms} here alone"
-    places = (
-        (right_of_edge, 0.98, "left", "top", style.BLUE),
-        (0.98, 0.02, "right", "bottom", style.RED),
-        (0.02, 0.98, "left", "top", style.BLACK),
+def _write_counts(page: style.Sheet, kinds: dict[str, _Kind], name: str) -> None:
+    """Count what is found, missed and a false alarm, in the colours of their marks."""
+    found, missed, alarms = (len(kinds[kind].rows) for kind in ("found", "missed", "alarms"))
+    words = (
+        f"● {found} of {found + missed} found",
+        f"✕ {missed} missed",
+        counted(alarms, "false alarm"),
     )
-    for text, (x, y, ha, va, colour) in zip(words, places, strict=True):
-        look: Any = {"size": 7.5, "color": colour, "zorder": 4, "bbox": style.BOX}
-        axes.text(x, y, text, ha=ha, va=va, transform=axes.transAxes, **look)
+    if name != "truth":
+        words = f"● {found} in both", f"✕ {missed} there alone", f"{alarms} here alone"
+    for at, text, kind in zip(
+        (0.12, 1.5, 2.6), (*words[:2], f"▲ {words[2]}"), [*kinds][1:], strict=True
+    ):
+        place = at / page.width, (page.room - 0.08) / page.height
+        page.figure.text(*place, text, size=8.5, color=kinds[kind].colour, va="center")

@@ -41,7 +41,7 @@ def zone_map(observation: Observation, *, title: str = "κ over two inputs") -> 
     facts += [f"the 2 of {n} inputs that explain κ most"] if n > 2 else []
     facts += [f"η² {ratio:.2f}"]
     facts += [f"✕: rank < {observation.full_rank}"] if points.deficient.any() else []
-    page = style.sheet(*style.CARD, title, facts)
+    page = style.sheet(title, facts)
     x, y = points.inputs[:, i], points.inputs[:, j]
     left, below, tall = 0.36 + tick_room(y), 0.5, page.room - 0.6
     axes = page.panel(left, below, page.width - left - 0.95, tall)
@@ -76,14 +76,20 @@ def draw_zones(
     axes.scatter(x[deficient], y[deficient], **crosses)
     axes.set_xlim(x_edges[0], x_edges[-1])
     axes.set_ylim(y_edges[0], y_edges[-1])
-    for axis, edges in ((axes.xaxis, x_edges), (axes.yaxis, y_edges)):
-        style.set_ticks(axis, style.ticks(edges[0], edges[-1], 4))
+    set_plane(axes, x_edges[[0, -1]], y_edges[[0, -1]])
+
+
+def set_plane(axes: Axes, x: Array, y: Array) -> None:
+    """Set the ticks of two inputs between their extremes."""
+    letters = int(15 * axes.bbox.width / axes.figure.dpi)
+    style.set_ticks(axes.xaxis, style.fitting(style.ticks(x.min(), x.max(), 4), letters))
+    style.set_ticks(axes.yaxis, style.ticks(y.min(), y.max(), 4))
 
 
 def tick_room(y: Array) -> float:
     """Return the inches that the numbers at the left of ``draw_zones`` take."""
     edges = _edges(y, 1)
-    return 0.08 * max(len(text) for _, text in style.ticks(edges[0], edges[-1], 4))
+    return 0.085 * max(len(text) for _, text in style.ticks(edges[0], edges[-1], 4))
 
 
 def _edges(x: Array, cells: int) -> Array:

@@ -68,6 +68,7 @@ class Guard:
         """Forget what loggers refused."""
         self.dead: set[int] = set()  # loggers that took no scalar at all when last asked
         self.refused: dict[int, set[str]] = {}  # logger -> tags; and NONFINITE
+        self.declared: set[int] = set()  # loggers that Lightning is not to declare `hp_metric` in
 
     @contextmanager
     def __call__(self, failed: str, *, key: int = 0) -> Iterator[None]:
@@ -91,6 +92,7 @@ class Gallery:
     kinds: ClassVar[dict[str, type[Gallery]]] = {}
     histograms = False
     images = False
+    width: ClassVar[int | None] = None  # of an image that it shows best, in pixels
 
     def __init_subclass__(cls, logger: str) -> None:
         Gallery.kinds[logger] = cls
@@ -168,10 +170,12 @@ class Gallery:
         """Show a table, column by column."""
         self._show("the table of the worst points", self._table, tag, columns, step)
 
-    def declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None:
-        """Announce the scalars by which runs are compared."""
-        what = "the scalars in its table of hyperparameters"
-        self._show(what, self._declare, trainer, module, tags)
+    def declare(self, trainer: Trainer, module: LightningModule) -> None:
+        """Announce the hyperparameters by which runs are compared."""
+        self._show("the table of hyperparameters", self._declare, trainer, module)
+
+    def start(self) -> None:
+        """Undo what :meth:`declare` changed in the logger."""
 
     def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         """Arrange charts: title of a group -> title of a chart -> tags of its curves."""
@@ -194,7 +198,7 @@ class Gallery:
 
     def _table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None: ...
 
-    def _declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None: ...
+    def _declare(self, trainer: Trainer, module: LightningModule) -> None: ...
 
     def _layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None: ...
 

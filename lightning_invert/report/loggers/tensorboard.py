@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,10 +17,11 @@ class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
     """TensorBoard shows everything."""
 
     histograms = images = True
+    width = 350
 
     def _scalars(self, values: Mapping[str, float], step: int) -> None:
         file = self._file
-        if not hasattr(file, "add_summary"):
+        if file is None:
             super()._scalars(values, step)
             return
         # All in one event: the queue before the file holds ten, and then one waits for the disk.
@@ -59,30 +60,37 @@ class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
         }
         self.logger.experiment.add_custom_scalars(named)
 
-    def _declare(self, trainer: Trainer, module: LightningModule, tags: Sequence[str]) -> None:
-        # The first declaration in a run counts, and Lightning is about to make one of `hp_metric`
-        # alone. Who has switched that off makes one of their own, which is not to be shadowed.
-        if not getattr(self.logger, "_default_hp_metric", False):
+    def _declare(self, trainer: Trainer, module: LightningModule) -> None:
+        # Lightning is about to write a point of `hp_metric`, and to declare it as the one column. Of
+        # several runs, the columns that one declares are those of all: where none does, TensorBoard has
+        # a column for each scalar of any. Who has switched that off makes a declaration of their own.
+        file = self._file
+        if not getattr(self.logger, "_default_hp_metric", False) or file is None:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         parts = [p for p in (module, data) if getattr(p, "_log_hyperparams", False)]
         params = {k: v for part in parts for k, v in part.hparams_initial.items()}
         params.pop("_class_path", None)
-        if not params:
-            return
         # What Lightning makes of parameters that TensorBoard does not take is its own affair; and
-        # without a private name that is gone, there is no table.
-        summaries: Iterable[Any] = ()
+        # without a private name that is gone, the table is Lightning's.
         with suppress(Exception):
             from lightning.fabric.utilities.logger import _convert_params, _flatten_dict
             from torch.utils.tensorboard.summary import hparams
 
             flat = self.logger._sanitize_params(_flatten_dict(_convert_params(params)))
-            declared = dict.fromkeys(["hp_metric", *(self._prefix + tag for tag in tags)], 0.0)
-            summaries = hparams(flat, declared)
-        file = self._file
-        for summary in summaries if hasattr(file, "add_summary") else ():
-            file.add_summary(summary)
+            # As numbers, which torch makes of them, they would be 0.0000 and 1.0000.
+            words = {k: str(v).lower() if isinstance(v, bool) else v for k, v in flat.items()}
+            _, begin, _ = hparams(words, {})
+            if params:
+                file.add_summary(begin)
+            self._guard.declared.add(id(self.logger))
+            self.logger._default_hp_metric = False
+
+    def start(self) -> None:
+        """Give Lightning's logger its ``hp_metric`` back."""
+        if id(self.logger) in self._guard.declared:
+            self.logger._default_hp_metric = True
+            self._guard.declared.discard(id(self.logger))
 
     @property
     def _file(self) -> Any:
@@ -90,4 +98,5 @@ class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
         writer = self.logger.experiment
         if type(writer).__module__ != "torch.utils.tensorboard.writer":
             return None
-        return getattr(writer, "_get_file_writer", lambda: None)()
+        file = getattr(writer, "_get_file_writer", lambda: None)()
+        return file if hasattr(file, "add_summary") else None

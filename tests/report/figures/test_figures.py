@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from lightning_invert.report.figures import drawings, map_figures, to_image, to_png
 from tests.report.figures.drawing import (
@@ -67,10 +68,28 @@ def test_every_case_draws_and_says_so_where_there_is_nothing(case):
 def test_nothing_written_is_clipped_or_runs_into_its_neighbour(case, names):
     for figure in draw(*CASES[case], names=names, title="f" * 300).values():
         assert_nothing_written_is_clipped(figure)
+        assert_legible(figure)
         assert_no_neighbours_overlap([a.xaxis.label for a in figure.axes if a.get_xlabel()])
         for axes in figure.axes:
             assert_no_neighbours_overlap(axes.get_xticklabels())
             assert_no_neighbours_overlap(axes.get_yticklabels())
+
+
+def assert_legible(figure):
+    """In a card of TensorBoard: 350 pixels wide among its images, 215 high among its time series."""
+    height, width, _ = to_image(figure, 350).shape
+    assert (height, width) == (215, 350)
+    sizes = {text.get_text(): text.get_fontsize() for text in figure.findobj(Text)}
+    assert {text for text, size in sizes.items() if text and size / 72 * figure.dpi < 9} == set()
+
+
+def test_of_one_output_no_figure_is_drawn_that_says_nothing():
+    one = observed(np.ones(256), X, full_rank=1)
+    assert map_figures(one, history=looks(one, one)).keys() == {"singular_spectrum"}
+    lost = observed(np.ones(256), X, np.where(X[:, 0] > 0.9, 0, 1), full_rank=1)
+    both = "fragile_zones", "evolution"
+    assert map_figures(lost, names=both, history=looks(one, lost)).keys() == {*both}
+    assert map_figures(one, names=both, history=looks(lost, one)).keys() == {*both}
 
 
 def test_a_figure_is_drawn_where_it_applies():

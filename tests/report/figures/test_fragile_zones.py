@@ -26,14 +26,14 @@ def steps(axes):
 
 
 def test_the_strip_shows_where_the_rank_drops():
-    panels = fragile_zones(observed(CONDITION, X, RANK)).axes
-    wind = values(panels[6], "deficient")[0]
+    panels = fragile_zones(observed(CONDITION, X[:, 3:], RANK)).axes
+    wind = values(panels[3], "deficient")[0]
     assert (wind[0], wind[-1]) == (0, 1)
     assert 0.05 < values(panels[0], "deficient").mean() < 0.4
 
 
 def test_the_map_is_the_distribution_within_each_column():
-    for axes in fragile_zones(observed(COLLAPSED, X)).axes[:7]:
+    for axes in fragile_zones(observed(COLLAPSED, X)).axes:
         np.testing.assert_allclose(np.nansum(values(axes, "density"), axis=0), 1.0)
 
 
@@ -81,15 +81,15 @@ def test_of_many_inputs_those_are_shown_that_explain_most():
     inputs = np.concatenate([RNG.uniform(size=(256, 30)), X[:, 6:]], axis=1)
     figure = fragile_zones(observed(CONDITION, inputs))
     shown = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
-    assert len(shown) == 12
+    assert len(shown) == 4
     assert "x30" in shown
-    assert "the 12 of 31 inputs that explain κ most" in words(figure)
+    assert "the 4 of 31 inputs that explain κ most" in words(figure)
 
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("short", "short"), ("hot_blast_temperature [°C]", "hot_blast_\ntemperature [°C]"),
-     (LONG[0], "the_very_long_\nname_of_input_0_\nmeas… [Nm³/(t·h)]")],
+    [("short", "short"), ("hot_blast_temperature [°C]", "hot_blast_\ntemperature\n[°C]"),
+     (LONG[0], "the_very_long_\nnam… [Nm³/(t·h)]")],
 )  # fmt: skip
 def test_names_are_broken_and_what_is_cut_is_not_the_unit(name, label):
     figure = fragile_zones(observed(CONDITION, X, names=[name, *LONG[1:]]))

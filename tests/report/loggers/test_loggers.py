@@ -12,7 +12,7 @@ from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.report.loggers import Guard, count
 from lightning_invert.report.loggers.tensorboard import TensorBoardGallery
-from lightning_invert.watch.scalars import SCALARS
+from lightning_invert.watch.scalars import SCALARS, scalar_names
 from lightning_invert.watch.voice import Voice
 from tests.events import events_of
 from tests.projects import Foreign, Smooth, fit_project, loader, quiet_trainer
@@ -38,8 +38,8 @@ def test_wandb_gets_scalars_histograms_figures_and_the_worst_points(tmp_path, mo
     logger.experiment.finish()
     assert 0 <= summary[FULL_RANK] <= 1
     assert summary["trainer/global_step"] == 7  # 4 steps an epoch, counted from 0
-    assert summary["invertibility/forward/log10_cond"]["_type"] == "histogram"
-    assert summary["invertibility/forward/fragile_zones"]["_type"] == "images/separated"
+    assert summary["invertibility_histograms/forward/log10_cond"]["_type"] == "histogram"
+    assert summary["invertibility_figures/forward/worst_points"]["_type"] == "images/separated"
     assert summary["invertibility/forward/worst_points"]["_type"] == "table-file"
 
 
@@ -52,9 +52,10 @@ def test_mlflow_gets_scalars_at_their_steps_figures_and_the_worst_points(tmp_pat
     client, run = logger.experiment, logger.run_id
     history = client.get_metric_history(run, FULL_RANK)
     assert [metric.step for metric in history] == [3, 7]
+    shown = "invertibility_figures/forward/fragile_zones"
+    files = {file.path for file in client.list_artifacts(run, shown)}
+    assert files == {f"{shown}/step_{step}.png" for step in (3, 7)}
     shown = "invertibility/forward"
-    files = {file.path for file in client.list_artifacts(run, f"{shown}/fragile_zones")}
-    assert files == {f"{shown}/fragile_zones/step_{step}.png" for step in (3, 7)}
     assert f"{shown}/worst_points.csv" in {f.path for f in client.list_artifacts(run, shown)}
 
 
@@ -77,8 +78,8 @@ def test_several_loggers_get_the_same_essential_scalars_and_the_trainer_all(pair
     every = {tag for tag in trainer.callback_metrics if tag.startswith("invertibility/")}
     essential = {row.name for row in SCALARS.values() if row.essential}
     chosen = {tag for tag in every if tag.rpartition("/")[2] in essential}
-    assert len(every) == 3 * 21 + 4
-    assert len(chosen) == 3 * 7 + 4
+    assert len(every) == 3 * 22 + 4
+    assert len(chosen) == 3 * 6 + 4
     for logged in (events_of(folder).Tags()["scalars"], rows[0], trainer.logged_metrics):
         assert {tag for tag in logged if tag.startswith("invertibility/")} == chosen
     rows = [row for row in rows if row[FULL_RANK]]
@@ -93,7 +94,7 @@ def test_custom_scalars_open_on_the_charts_of_every_map(pair_run):
     assert [category.title for category in categories] == [
         f"invertibility: {name}" for name in ("forward", "inverse", "round_trip")
     ]
-    for category, charts in zip(categories, (7, 6, 8), strict=True):
+    for category, charts in zip(categories, (5, 4, 6), strict=True):
         assert len(category.chart) == charts
         for chart in category.chart:
             # TensorBoard shows charts of another kind elsewhere; and curves of a run in one colour.
@@ -102,11 +103,30 @@ def test_custom_scalars_open_on_the_charts_of_every_map(pair_run):
             assert set(chart.multiline.tag) <= set(tags)
 
 
-def test_the_table_of_hyperparameters_compares_runs_by_how_their_maps_end(pair_run):
-    # The plugin takes a metric's last value: no curve has a point that was put there for it.
-    metrics, params = declared(pair_run[1])
-    assert {FULL_RANK, "invertibility/round_trip/log10_cond_p95", "hp_metric"} <= metrics
-    assert "learning_rate" in params
+def test_the_table_of_hyperparameters_has_no_columns_of_one_run_alone(pair_run):
+    # Where no run declares metrics, TensorBoard takes the scalars of all, by their last values.
+    trainer, folder, _ = pair_run
+    metrics, params = declared(folder)
+    assert metrics == set()
+    assert params["learning_rate"].number_value == trainer.lightning_module.hparams.learning_rate
+    assert params["standardize"].string_value == "true"
+    assert "hp_metric" not in events_of(folder).Tags()["scalars"]
+    assert trainer.loggers[0]._default_hp_metric  # as it was
+
+
+def test_tensorboard_opens_on_what_is_0_while_all_is_well(pair_run):
+    tags = events_of(pair_run[1]).Tags()
+    groups = sorted({tag.partition("/")[0] for tag in tags["scalars"]})
+    assert groups[:2] == ["epoch", "invertibility"]  # the two that are opened
+    cards = sorted(tag for kind in ("scalars", "images", "histograms") for tag in tags[kind])
+    cards = [tag for tag in cards if tag.startswith("invertibility/")]
+    for name in ("forward", "inverse", "round_trip"):
+        of_map = [tag.rpartition("/")[2] for tag in cards if f"/{name}/" in tag]
+        of_map = [card for card in of_map if card in scalar_names("spectrum")]
+        assert of_map[:2] == ["deficient_fraction", "fragile_fraction"]
+    for category in layout(pair_run[1]):
+        first = [chart.multiline.tag[0].rpartition("/")[2] for chart in category.chart[:2]]
+        assert first == ["deficient_fraction", "fragile_fraction"]
 
 
 def test_the_worst_points_are_a_table_beside_the_logs(pair_run):
@@ -143,12 +163,12 @@ def test_a_prefix_is_before_every_tag_and_a_test_leaves_the_charts_of_the_fit(tm
     trainer = fit(tmp_path, TensorBoardLogger(tmp_path, "", version="", prefix="run"))
     trainer.test(Foreign(), loader(), verbose=False)
     tags = events_of(tmp_path).Tags()
-    for kind, name in (("scalars", "full_rank_fraction"), ("histograms", "rank"),
-                       ("images", "fragile_zones")):  # fmt: skip
-        assert f"run-invertibility/forward/{name}" in tags[kind]
+    for kind, tag in (("scalars", FULL_RANK), ("histograms", "invertibility_histograms/forward/rank"),
+                      ("images", "invertibility_figures/forward/fragile_zones")):  # fmt: skip
+        assert f"run-{tag}" in tags[kind]
     assert f"run-test/{FULL_RANK}" in tags["scalars"]
     (category,) = layout(tmp_path)
-    assert category.chart[0].multiline.tag == [f"run-{FULL_RANK}"]
+    assert category.chart[0].multiline.tag == ["run-invertibility/forward/deficient_fraction"]
 
 
 def layout(folder):
@@ -158,7 +178,8 @@ def layout(folder):
 
 def declared(folder):
     metadata = events_of(folder).PluginTagToContent("hparams")
-    data = plugin_data_pb2.HParamsPluginData.FromString(metadata["_hparams_/experiment"])
+    experiment = metadata.get("_hparams_/experiment", b"")
+    data = plugin_data_pb2.HParamsPluginData.FromString(experiment)
     start = plugin_data_pb2.HParamsPluginData.FromString(metadata["_hparams_/session_start_info"])
     metrics = {info.name.tag for info in data.experiment.metric_infos}
     return metrics, dict(start.session_start_info.hparams)
@@ -211,6 +232,6 @@ def test_without_lightning_s_private_functions_there_is_no_table_of_runs(tmp_pat
     module = ForwardInverseModule()
     trainer = quiet_trainer(tmp_path, logger=logger)
     trainer.datamodule = Smooth()
-    TensorBoardGallery(logger, Guard(Voice("test"))).declare(trainer, module, [FULL_RANK])
+    TensorBoardGallery(logger, Guard(Voice("test"))).declare(trainer, module)
     logger.experiment.flush()
     assert "hparams" not in events_of(tmp_path).summary_metadata
