@@ -43,7 +43,7 @@ class Scalar:
     doc: str  # the statistic, and what else a reader needs, in a line
     essential: bool = False  # whether every logger gets it
     # Title of its chart. TensorBoard gives all curves of a run in a chart one colour: a chart has one
-    # curve, or two that cannot cross.
+    # curve, or two that cross only where all is lost.
     chart: str = ""
     # Ends of its 95 % interval where the points are too few to tell; None: it has no interval.
     interval: tuple[float, float] | None = None
@@ -96,13 +96,14 @@ _ROWS = (
     # fall from 1 badly, and leaves a short one out as outliers; a rise from 0 is seen in any case.
     Scalar("deficient_fraction", _SPECTRUM, "deficient", "mean", "smaller", 1.0,
         "rank(J) < k", "share of points that lack full rank; 0 while all is well",
-        essential=True, chart="share of points without full rank"),
+        essential=True, chart="share without full rank"),
     Scalar("fragile_fraction", _SPECTRUM, "fragile", "mean", "smaller", 1.0,
         "κ ≥ bands[0]", "share of points beyond the first band of κ; 0 while all is well",
-        essential=True, chart="share of points that are fragile"),
+        essential=True, chart="share fragile and, above, at full rank"),
     Scalar("full_rank_fraction", _SPECTRUM, "full_rank", "mean", "larger", 0.0,
         "rank(J) = k", "share of points whose numerical rank is k = min(m, n)",
-        essential=True, interval=_SHARE_ENDS),
+        # Beside the share above, so that the axis is from 0 to 1 also where some points are fragile.
+        essential=True, chart="share fragile and, above, at full rank", interval=_SHARE_ENDS),
     Scalar("moderate_fraction", _SPECTRUM, "moderate", "mean", "smaller", 0.0,
         "bands[0] ≤ κ ≤ bands[1]", "share of points in the second band"),
     Scalar("ill_conditioned_fraction", _SPECTRUM, "ill_conditioned", "mean", "smaller", 0.0,

@@ -13,7 +13,9 @@ from tests.projects import Smooth, fit_project
 
 def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
     everywhere = Thresholds(bands=(1, 1e4))  # all points are fragile
-    watch = InvertibilityCallback(save_figures=tmp_path / "figures", thresholds=everywhere)
+    watch = InvertibilityCallback(
+        figures="all", save_figures=tmp_path / "figures", thresholds=everywhere
+    )
     keep = ModelCheckpoint(tmp_path / "kept", monitor="invertibility/forward/jacobian_error_median")
     stop = ConditioningEarlyStopping(
         "round_trip", "cond_rank_correlation", divergence_threshold=-1.0
