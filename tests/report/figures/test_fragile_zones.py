@@ -88,9 +88,9 @@ def test_of_many_inputs_those_are_shown_that_explain_most():
 
 @pytest.mark.parametrize(
     ("name", "label"),
-    [("short", "short"), ("hot_blast_temperature [°C]", "hot_blast_\ntemperature\n[°C]"),
-     (LONG[0], "the_very_long_\nnam… [Nm³/(t·h)]")],
+    [("short", "short"), ("hot_blast_temperature [°C]", "hot_blast_\ntemperature [°C]"),
+     (LONG[0], "the_very_long_\nname_of_input_0_\nmea… [Nm³/(t·h)]")],
 )  # fmt: skip
 def test_names_are_broken_and_what_is_cut_is_not_the_unit(name, label):
-    figure = fragile_zones(observed(CONDITION, X, names=[name, *LONG[1:]]))
+    figure = fragile_zones(observed(CONDITION, X[:, :3], names=[name, *LONG[1:3]]))
     assert figure.axes[0].get_xlabel() == label
