@@ -45,9 +45,8 @@ class InvertibilityCallback(Callback):
     points, computes the Jacobian of each map there and logs, under ``invertibility/{map}/``, the share
     of points at full rank, the distribution of condition numbers and the other scalars of
     :class:`~lightning_invert.InvertibilityMetric`. All go to ``trainer.callback_metrics``, where
-    ``EarlyStopping`` and ``ModelCheckpoint`` find them; the essential ones to every logger; histograms,
-    figures and the table of the worst points to the loggers that can show them. In ``test`` the tags
-    begin with ``test/``.
+    ``EarlyStopping`` and ``ModelCheckpoint`` find them; the essential ones to every logger; figures and
+    the worst points to the loggers that can show them. In ``test`` the tags begin with ``test/``.
 
     Of a Jacobian that is too large to be formed, only what is certain is logged: see
     :func:`~lightning_invert.jacobians.lanczos.probe_jacobians`.
@@ -90,10 +89,9 @@ class InvertibilityCallback(Callback):
             loader that does not shuffle.
         dataloaders: Of several validation dataloaders: ``"merged"`` watches a sample of all their
             points, ``"separate"`` one of each, under ``invertibility/dataloader_{i}/{map}/``.
-        figures: ``"auto"``: of each map whether it gets worse (``evolution``) and where
-            (``fragile_zones``), after the last look and, before it, as often as keeps drawing below 1 % of
-            the time. ``"all"``: every figure that applies. ``True``: all of them, at each look.
-            ``False``: none.
+        figures: ``"auto"``: whether a map gets worse, and where, after the last look and, before it, as
+            often as keeps drawing below 1 % of the time. ``"all"``: every figure that applies. ``True``:
+            all, at each look. ``False``: none.
         save_figures: Whether to save the figures as PNG: ``True`` for the folder ``invertibility``
             beside the logs, or a folder. A later figure of a map replaces the earlier.
         scalars: Which scalars the loggers get in fit: ``"essential"`` or ``"all"``.
