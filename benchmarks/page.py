@@ -59,8 +59,9 @@ def moved(page: Any, moves: int) -> list[float]:
 
 
 def solved(page: Any, targets: int) -> list[float]:
+    middle = float(page.get_attribute("#outcome-0 data", "value"))
     page.click("#tab-find")
-    middle = float(page.input_value("#wanted-0-value"))
+    page.select_option("#wanted-0-kind", "value")
     found = []
     for k in range(targets):
         page.fill("#wanted-0-value", f"{middle * (1 + 0.01 * k):.6g}")

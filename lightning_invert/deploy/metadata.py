@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from lightning_invert import __version__
 from lightning_invert.deploy.maps import Columns, physical_map
 from lightning_invert.jacobians.thresholds import Thresholds
@@ -18,24 +21,29 @@ METADATA_KEY = "lightning_invert"
 KNOWN_POINTS = 512
 """Points of each split that a file carries; the reliability is measured at these."""
 
+USUAL = (0.025, 0.975)
+"""Quantiles of the training rows."""
+
 
 def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any]:
     """Return the metadata of a map of a pair, in plain values that JSON holds.
 
     Keys: ``version`` of this package; ``map``; ``inputs`` and ``outputs`` of the map, each a list of
-    ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown) and ``mean``
-    and ``std`` of the standardisation (0 and 1 without one); the thresholds ``bands``,
+    ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown), ``usual_low``
+    and ``usual_high``, between which 95 % of the known training rows lie (``None`` without rows), and
+    ``mean`` and ``std`` of the standardisation (0 and 1 without one); the thresholds ``bands``,
     ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` for a schedule); ``reliability`` of the
     forward map's proposals (``None`` without data): what :meth:`.Reliability.to_json` holds, and the
     ranges ``input_low`` and ``input_high`` of the known settings in physical units.
     """
     physical = physical_map(pair, name)
     thresholds = Thresholds()
+    rows = dict(zip("xy", pair.evidence.rows("train") or (None, None), strict=True))
     return {
         "version": __version__,
         "map": name,
-        "inputs": _columns(physical.domain),
-        "outputs": _columns(physical.image),
+        "inputs": _columns(physical.domain, rows[physical.input_name]),
+        "outputs": _columns(physical.image, rows[physical.output_name[0]]),  # y_round_trip is a y
         "bands": list(thresholds.bands),
         "singular_floor": thresholds.singular_floor,
         "rank_atol": thresholds.rank_atol,
@@ -44,18 +52,25 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
     }
 
 
-def _columns(columns: Columns) -> list[dict[str, Any]]:
-    statistics = zip(columns.mean.tolist(), columns.std.tolist(), strict=True)
+def _columns(columns: Columns, rows: Tensor | None) -> list[dict[str, Any]]:
+    usual = [[None] * len(columns.variables)] * 2
+    if rows is not None:
+        usual = np.quantile(rows.cpu().numpy(), USUAL, axis=0).tolist()
+    numbers = zip(columns.mean.tolist(), columns.std.tolist(), *usual, strict=True)
     return [
         {
             "name": variable.name,
             "unit": variable.unit,
             "low": _finite(variable.low),
             "high": _finite(variable.high),
+            "usual_low": usual_low,
+            "usual_high": usual_high,
             "mean": mean,
             "std": std,
         }
-        for variable, (mean, std) in zip(columns.variables, statistics, strict=True)
+        for variable, (mean, std, usual_low, usual_high) in zip(
+            columns.variables, numbers, strict=True
+        )
     ]
 
 

@@ -1,3 +1,4 @@
+import copy
 import os
 import shutil
 from typing import NamedTuple
@@ -6,8 +7,9 @@ import pytest
 import torch
 
 from lightning_invert import ForwardInverseModule, SmoothMLP, Variable
-from lightning_invert.deploy import build_page
+from lightning_invert.deploy import build_page, export_onnx
 from lightning_invert.deploy.runtime import find_runtime
+from tests.proposals.process import known
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -57,8 +59,41 @@ def runtime():
 
 
 @pytest.fixture(scope="session")
-def page_file(pair, runtime, tmp_path_factory):
-    return build_page(pair, tmp_path_factory.mktemp("page") / "page.html", title="Furnace & <b>")
+def trusted(pair):
+    """The same pair with evidence."""
+    trusted = copy.deepcopy(pair)
+    draw = torch.Generator().manual_seed(5)
+    x, noise = (
+        torch.randn(800, size, generator=draw, dtype=torch.float64)
+        for size in (len(INPUTS), len(OUTPUTS))
+    )
+    x = trusted.scale_x.inverse(x)
+    y = trusted(x) + 0.1 * noise * trusted.scale_y.std
+    return known(trusted, x, y.detach(), num_judged=400)
+
+
+@pytest.fixture(scope="session")
+def build(pair, runtime, tmp_path_factory):
+    """Build the page of a pair with the networks of ``pair``, which are exported once."""
+    networks = export_onnx(pair, tmp_path_factory.mktemp("onnx"))
+    folder = tmp_path_factory.mktemp("page")
+
+    def built(pair, name, **kwargs):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lightning_invert.deploy.page.export_onnx", lambda *_: networks)
+            return build_page(pair, folder / name, **kwargs)
+
+    return built
+
+
+@pytest.fixture(scope="session")
+def page_file(build, pair):
+    return build(pair, "page.html", title="Furnace & <b>")
+
+
+@pytest.fixture(scope="session")
+def trusted_file(build, trusted):
+    return build(trusted, "trusted.html")
 
 
 @pytest.fixture(scope="session")

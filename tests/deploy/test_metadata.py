@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from lightning_invert import LinearDecayAlpha, __version__
 from lightning_invert.deploy.metadata import describe
 from lightning_invert.proposals.reliability import Reliability
 from tests.deploy.pairs import INPUTS, pair_of
-from tests.proposals.process import known, untrained
+from tests.proposals.process import known, scaled, untrained
 
 
 @pytest.fixture
@@ -19,11 +20,11 @@ def pair():
 def test_columns_are_told_with_ranges_and_statistics(pair):
     found = describe(pair)
     values = (
-        (1.7e9, 1.7e9 + 60, 1.7e9 + 30, 17.0),
-        (None, 5.0, 300.0, 2.0),
-        (None, None, 1e-6, 1e-8),
+        (1.7e9, 1.7e9 + 60, None, None, 1.7e9 + 30, 17.0),
+        (None, 5.0, None, None, 300.0, 2.0),
+        (None, None, None, None, 1e-6, 1e-8),
     )
-    keys = ("name", "unit", "low", "high", "mean", "std")
+    keys = ("name", "unit", "low", "high", "usual_low", "usual_high", "mean", "std")
     assert found["inputs"] == [
         dict(zip(keys, (*variable[:2], *numbers), strict=True))
         for variable, numbers in zip(INPUTS, values, strict=True)
@@ -103,6 +104,22 @@ def test_ranges_of_what_is_known_are_in_physical_units(trained):
     x, y = trained.evidence.rows("train")
     assert described["input_low"] == x.amin(0).tolist()
     assert described["seen_high"][0] >= float(y[:, 0].sort().values[-100])
+
+
+@pytest.mark.parametrize(
+    ("name", "sides"), [("forward", "xy"), ("inverse", "yx"), ("round_trip", "yy")]
+)
+def test_usual_ranges_are_quantiles_of_the_training_rows(name, sides):
+    pair = untrained()
+    x = torch.randn(900, 3, generator=torch.Generator().manual_seed(0)).double().exp()
+    scaled(pair, x, x[:, :2] ** 2)
+    known(pair, x, x[:, :2] ** 2, num_judged=100)
+    rows = {"x": x[100:].numpy(), "y": (x[100:, :2] ** 2).numpy()}
+    for key, side in zip(("inputs", "outputs"), sides, strict=True):
+        columns = describe(pair, name)[key]
+        usual = [[column["usual_low"], column["usual_high"]] for column in columns]
+        expected = np.quantile(rows[side], [0.025, 0.975], axis=0).T
+        np.testing.assert_allclose(usual, expected, rtol=1e-12)
 
 
 def test_only_the_forward_map_carries_it(trained):

@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from lightning_invert import Interval, solve
-from lightning_invert.deploy import build_page
 from lightning_invert.deploy.runtime import CDN, SCRIPT, WASM
 from tests.deploy.conftest import HIGH, HOSTILE, INPUTS, LOW, OUTPUTS, until
-from tests.proposals.process import known
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +60,32 @@ def test_outcome_jacobian_singular_values_and_condition_are_those_of_torch(open_
     close(values(page, "#condition"), [sigma[0] / sigma[-1]])
 
 
+def test_the_operator_reads_the_change_for_a_step_of_each_setting(open_page, pair):
+    page = open_page(address(x=listed(X))).page
+    (slopes,) = torch.autograd.functional.jacobian(lambda one: pair(one)[0], tensor(X)).unbind(1)
+    steps = page.locator("#effects .step").all_inner_texts()
+    # a tenth of four deviations, and from there the next of 1, 2, 5, 10
+    assert steps == ["+10 kg/tHM", "+20 </script><b>", "+1 %", "+5 s", "+0.2"]
+    expected = (slopes * torch.tensor([10, 20, 1, 5, 0.2])).T.flatten().numpy()
+    cells = page.locator("#effects td").all_inner_texts()
+    told = [float(text.replace("\u2212", "-")) for text in cells]
+    spread = np.tile(pair.scale_y.std.numpy(), len(INPUTS))
+    np.testing.assert_allclose(told / spread, expected / spread, atol=0.006)
+
+
+def test_what_only_an_engineer_reads_is_folded(open_page):
+    page = open_page(address(x=listed(NOW), want="90,*,*", solved=1, **{"from": listed(X)})).page
+    for tab in ("predict", "find"):
+        page.click(f"#tab-{tab}")
+        for word in ("κ", "σ", "Jacobian", "J·", "invertible", "standard", "Rank"):
+            assert word not in page.inner_text("main")
+        page.click(f"#panel-{tab} summary")
+        assert "κ" in page.inner_text("main")
+    page.click("#tab-predict")
+    page.fill("#setting-0", "50")
+    until(page, "document.querySelector('#linear').checkVisibility()")
+
+
 def test_the_outcome_follows_a_box_and_a_slider(opened, pair):
     page = opened.page
     at = pair.scale_x.mean.tolist()
@@ -78,11 +102,13 @@ def test_the_outcome_follows_a_box_and_a_slider(opened, pair):
 
 def test_what_if_shows_the_true_change_beside_the_linear_one(open_page, pair):
     page = open_page(address(x=listed(NOW), **{"from": listed(X)})).page
-    rows = np.reshape(values(page, "#what-if"), (len(OUTPUTS), 5))
     before, after = outcome(pair, X), outcome(pair, NOW)
+    told = np.reshape(values(page, "#what-if"), (len(OUTPUTS), 3))
+    close(told.T, [before, after, after - before])
     step = (tensor(NOW) - tensor(X))[0] / pair.scale_x.std
     linear = standard_jacobian(pair, X) @ step.numpy() * pair.scale_y.std.numpy()
-    close(rows.T, [before, after, after - before, linear, linear - (after - before)])
+    rows = np.reshape(values(page, "#linear"), (len(OUTPUTS), 3))
+    close(rows.T, [after - before, linear, linear - (after - before)])
 
 
 def asked(pair, kind):
@@ -154,15 +180,20 @@ def test_every_alternative_reaches_the_target_inside_the_box(open_page, pair):
             assert variable.low is None or variable.low <= value <= variable.high
 
 
-def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, tmp_path):
-    trusted = copy.deepcopy(pair)
-    x = trusted.scale_x.inverse(torch.randn(800, len(INPUTS), dtype=torch.float64))
-    noise = 0.1 * torch.randn(800, len(OUTPUTS), dtype=torch.float64) * trusted.scale_y.std
-    known(trusted, x, (trusted(x) + noise).detach(), num_judged=400)
-    file = build_page(trusted, tmp_path / "trusted.html")
+def test_usual_ranges_are_quantiles_of_the_data(open_page, trusted, trusted_file):
+    page = open_page(file=trusted_file).page
+    x, y = (np.quantile(rows, (0.025, 0.975), axis=0) for rows in trusted.evidence.rows("train"))
+    for box, (low, high) in (("setting-4", x[:, 4]), ("wanted-1", y[:, 1])):
+        words = page.text_content(f"#{box}-hint")
+        ends = words.replace("\u2212", "-").partition("mostly ")[2].split(" to ")
+        # as exact as they are shown
+        assert [float(end) for end in ends] == pytest.approx([low, high], abs=0.005 * (high - low))
+
+
+def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, trusted, trusted_file):
     wanted = outcome(pair, X) + 0.1 * pair.scale_y.std.numpy()
     page = open_page(
-        address(tab="find", x=listed(NOW), want=listed(wanted), solved=1), file=file
+        address(tab="find", x=listed(NOW), want=listed(wanted), solved=1), file=trusted_file
     ).page
     reliability = trusted.proposer.measure_reliability(512, members=False)
     errors = []
@@ -221,10 +252,10 @@ def test_the_address_brings_the_page_back(open_page):
     page = open_page().page
     page.fill("#setting-0", "33.5")
     page.click("#tab-find")
-    page.select_option("#wanted-2-kind", "free")
-    until(page, "location.hash.includes('tab=find')")
+    page.select_option("#wanted-2-kind", "between")
+    until(page, "location.hash.includes('tab=find') && location.hash.includes('*,*,?:?')")
     again = open_page(page.evaluate("location.hash")).page
-    assert again.input_value("#wanted-2-kind") == "free"
+    assert again.input_value("#wanted-2-kind") == "between"
     again.click("#tab-predict")
     assert float(again.input_value("#setting-0")) == 33.5
 
@@ -243,8 +274,8 @@ def test_a_csv_holds_whole_numbers_and_no_formula(open_page, pair):
 
 
 @pytest.fixture(scope="module")
-def online_file(pair, tmp_path_factory):
-    return build_page(pair, tmp_path_factory.mktemp("online") / "page.html", online=True)
+def online_file(pair, build):
+    return build(pair, "online.html", online=True)
 
 
 def test_the_online_page_is_small_and_runs_on_the_pinned_files(

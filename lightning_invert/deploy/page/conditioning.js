@@ -1,19 +1,20 @@
-// The Jacobian as a heat map, its singular values, and what they say in words.
+// What each setting does to each outcome; the Jacobian, its singular values, and what they say.
 
-import { data, labelled, make, readable, table, titled } from "./elements.js";
-import { brief, signed } from "./numbers.js";
+import { data, make, quantity, readable, table, titled } from "./elements.js";
+import { brief, roundStep, signed, usualOf } from "./numbers.js";
+import { transposed } from "./solver.js";
 import { bandOf, conditionNumber, numericalRank, singularValues, standardized } from "./spectrum.js";
 
 const BANDS = {
-  stable: "nearby outcomes need nearby settings.",
-  moderate: "some changes of the outcome ask for large changes of the settings.",
-  "ill-conditioned": "some tiny changes of the outcome ask for huge changes of the settings.",
-  singular: "some changes of the outcome cannot be reached by any small change of the settings.",
+  stable: "the outcome can be adjusted without large changes of the settings.",
+  moderate: "some adjustments of the outcome need large changes of the settings.",
+  "ill-conditioned": "some tiny adjustments of the outcome need huge changes of the settings.",
+  singular: "some adjustments of the outcome cannot be made by any small change of the settings.",
 };
 
-export function bandWords(condition, thresholds) {
-  const band = bandOf(condition, thresholds.bands);
-  return { band, words: `${band}: ${BANDS[band]}` };
+export function bandWords(condition, { bands }) {
+  const band = bandOf(condition, bands);
+  return { band, words: BANDS[band] };
 }
 
 // σ, rank, κ and band of a Jacobian in physical units; null where it is not finite.
@@ -43,20 +44,18 @@ function rankWords(rank, m, n) {
   return `Rank ${rank} of ${full}, full: ${meaning} (locally ${name}).`;
 }
 
-function heatCell(value, most) {
-  const cell = make("td", { class: value < 0 ? "cold" : "warm" }, data(signed(value, 1), value));
-  cell.style.setProperty("--share", `${(100 * Math.abs(value)) / (most || 1)}%`);
-  return cell;
-}
-
-export function heatMap({ inputs, outputs }, slopes) {
-  const most = Math.max(...slopes.flat().map(Math.abs));
-  const heads = [make("span", { class: "away" }, "outcome"), ...inputs.map(({ name }) => readable(name))];
+// `texts` are what the cells say, `slopes` in standard units how dark they are.
+function heatMap({ caption, id, corner, heads, names, slopes, texts }) {
+  const most = Math.max(...slopes.flat().map(Math.abs)) || 1;
   const rows = slopes.map((row, i) => [
-    readable(outputs[i].name),
-    ...row.map((value) => heatCell(value, most)),
+    names[i],
+    ...row.map((slope, j) => {
+      const cell = make("td", { class: slope < 0 ? "cold" : "warm" }, texts[i][j]);
+      cell.style.setProperty("--share", `${(100 * Math.abs(slope)) / most}%`);
+      return cell;
+    }),
   ]);
-  return table("Jacobian, in standard units", heads, rows, { class: "heat", id: "jacobian" });
+  return table(caption, [make("span", { class: "away" }, corner), ...heads], rows, { class: "heat", id });
 }
 
 function spectrumList(sigma) {
@@ -72,50 +71,68 @@ function spectrumList(sigma) {
   return make("ol", { class: "sigma", id: "singular-values", "aria-label": "Singular values" }, bars);
 }
 
-export function conditioningPanel(store) {
+// By how much each setting moves each outcome, in the units of the plant.
+export function effectsPanel(store) {
   const body = make("div");
-  const element = titled(
-    "conditioning-title",
-    "How the outcome answers here",
-    make(
-      "p",
-      { class: "hint" },
-      "By how many standard deviations an outcome moves when a setting moves by one of its own.",
-    ),
-    body,
-  );
+  const { inputs, outputs } = store;
+  const steps = inputs.map((variable) => {
+    const { low, high } = usualOf(variable);
+    return roundStep((high - low) / 10 || variable.std);
+  });
   return {
-    element,
-    show({ conditioning }) {
+    element: titled("conditioning-title", "How the outcome answers here", body),
+    show({ now, conditioning }) {
       if (conditioning === null) {
         const words = "At these settings the model has no finite slopes: nothing can be said of them.";
         body.replaceChildren(make("p", { class: "warning" }, words));
         return;
       }
-      const { slopes, sigma, rank, condition } = conditioning;
+      const { slopes, sigma, condition } = conditioning;
+      const heads = outputs.map((variable) => make("span", {}, quantity(variable)));
+      const names = inputs.map(({ name, unit }, j) =>
+        make("span", {}, `${readable(name)} `, make("span", { class: "step" }, `+${brief(steps[j])} ${unit}`)),
+      );
+      const texts = inputs.map((_, j) => outputs.map(({ std }, i) => signed(now.jacobian[i][j] * steps[j], std)));
       const { band, words } = bandWords(condition, store.thresholds);
-      const single = sigma.length === 1 ? " With a single one, κ is 1 by definition: look at σ." : "";
+      const caption = "By how much an outcome changes when one setting is raised";
+      // Of a single outcome κ says nothing.
+      const verdict = sigma.length > 1 || band === "singular";
       body.replaceChildren(
-        heatMap(store, slopes),
+        heatMap({ caption, id: "effects", corner: "setting", heads, names, slopes: transposed(slopes), texts }),
         make("p", { class: "legend", "aria-hidden": "true" }, "lowers ", make("span", { class: "scale" }), " raises"),
-        make("h3", {}, "Can it be inverted here?"),
-        make(
-          "p",
-          { class: `verdict ${band}` },
-          make("strong", {}, "κ = ", make("data", { id: "condition", value: String(condition) }, brief(condition))),
-          `, ${words}`,
-        ),
-        make("p", {}, rankWords(rank, store.outputs.length, store.inputs.length)),
-        spectrumList(sigma),
-        make(
-          "p",
-          { class: "hint" },
-          `κ = σ₁/σₖ tells how far the settings move for a small change of the outcome, not how wrong the predicted outcome is.${single}`,
-        ),
+        verdict ? make("p", { class: `verdict ${band}`, id: "verdict" }, `Here ${words}`) : "",
       );
     },
   };
 }
 
-export const summaryOf = (outputs, values, texts) =>
-  values.map((_, i) => `${labelled(outputs[i])}: ${texts[i]}`).join(", ");
+export function conditioningDetails({ inputs, outputs, thresholds }, { conditioning }) {
+  if (conditioning === null) return [];
+  const { slopes, sigma, rank, condition } = conditioning;
+  const single = sigma.length === 1 ? " With a single one, κ is 1 by definition: look at σ." : "";
+  return [
+    heatMap({
+      caption: "Jacobian, in standard units",
+      id: "jacobian",
+      corner: "outcome",
+      heads: inputs.map(({ name }) => readable(name)),
+      names: outputs.map(({ name }) => readable(name)),
+      slopes,
+      texts: slopes.map((row) => row.map((slope) => data(signed(slope, 1), slope))),
+    }),
+    make("p", { class: "hint" }, "By how many standard deviations an outcome moves when a setting moves by one of its own."),
+    make("h3", {}, "Can it be inverted here?"),
+    make(
+      "p",
+      {},
+      make("strong", {}, "κ = ", make("data", { id: "condition", value: String(condition) }, brief(condition))),
+      `, ${bandOf(condition, thresholds.bands)}. ${rankWords(rank, outputs.length, inputs.length)}`,
+    ),
+    spectrumList(sigma),
+    make(
+      "p",
+      { class: "hint" },
+      `κ = σ₁/σₖ tells how far the settings move for a small change of the outcome, not how wrong the predicted outcome is.${single}`,
+    ),
+  ];
+}

@@ -1,7 +1,7 @@
 // Elements of the page. Names and units may come from a stranger's file: they become text nodes and
 // nothing else, whatever they hold.
 
-import { readNumber } from "./numbers.js";
+import { plain, pointed, readNumber, shown } from "./numbers.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -62,9 +62,10 @@ export function table(caption, heads, rows, attributes = {}) {
   );
 }
 
-// A box for a number, which says in words what is wrong with what is written in it. `change` is told
-// of good numbers alone; `check` may return words against one. Where `optional`, none is null.
-export function numberBox({ id, label, describedby, change, check = () => "", optional = false }) {
+// A box for a number. `change` is told each good one; in place of a refused one null, or, with `keep`,
+// the number that stood there before. What is written is replaced only by another number of `show`.
+export function numberBox({ id, label, describedby, spread, change, keep = false }) {
+  let [stands, before, refusal, objection] = [undefined, null, "", ""];
   const error = make("p", { class: "error", id: `${id}-error`, "aria-live": "polite" });
   const box = make("input", {
     id,
@@ -75,30 +76,53 @@ export function numberBox({ id, label, describedby, change, check = () => "", op
     "aria-label": label,
     "aria-describedby": `${describedby ? `${describedby} ` : ""}${id}-error`,
     oninput: () => {
-      const read = optional && box.value.trim() === "" ? { value: null } : readNumber(box.value);
-      complain(read.error ?? check(read.value));
-      if (!read.error && !check(read.value)) change(read.value);
+      const { value, error: words } = readNumber(box.value);
+      stands = words ? (keep ? before : null) : value;
+      refuse(words && keep ? `${words} Until then it is ${shown(before, spread)}.` : words);
+      change(stands);
+    },
+    onchange: () => {
+      if (refusal) return;
+      box.value = pointed(box.value);
+      before = stands;
     },
   });
-  function complain(words) {
-    error.textContent = words;
-    if (words) box.setAttribute("aria-invalid", "true");
+  function complain() {
+    error.textContent = refusal || objection;
+    if (error.textContent) box.setAttribute("aria-invalid", "true");
     else box.removeAttribute("aria-invalid");
+  }
+  function refuse(words = "") {
+    refusal = words;
+    complain();
   }
   return {
     box,
     error,
-    complain,
-    get bad() {
-      return box.hasAttribute("aria-invalid");
+    // Words against a number that can be read.
+    object(words) {
+      objection = words;
+      complain();
     },
-    // What is being written is not taken from under the writer's hands.
-    show(text) {
-      if (document.activeElement === box || box.value === text) return;
-      box.value = text;
-      complain("");
+    // Whether there is no number to go by; says so beside the box.
+    lacking() {
+      if (stands === null && !refusal) refuse("Write a number here.");
+      return stands === null || box.hasAttribute("aria-invalid");
+    },
+    show(value) {
+      if (value === stands) return;
+      [stands, before] = [value, value];
+      box.value = value === null ? "" : plain(value, spread);
+      refuse();
     },
   };
+}
+
+// What an operator need not read. It stays open or closed while what is in it is written anew.
+export function engineersFold() {
+  const body = make("div");
+  const element = make("details", { class: "card" }, make("summary", {}, "For the engineer"), body);
+  return { element, show: (...children) => body.replaceChildren(...children) };
 }
 
 export const button = (text, onclick, kind = "") =>

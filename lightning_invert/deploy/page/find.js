@@ -6,6 +6,7 @@ import { brief, rangeOf, shown, signed } from "./numbers.js";
 import { bandText } from "./outcomes.js";
 import { outsideWords } from "./settings.js";
 import { randomNumbers, solve } from "./solver.js";
+import { ENDS } from "./state.js";
 import { trustOf } from "./reliability.js";
 
 const TOLERANCE = 1e-3;
@@ -14,10 +15,7 @@ const [POOL_SIZE, POOL_STARTS, SEED] = [256, 6, 42];
 
 export function targetOf(wanted) {
   const end = (side, open) =>
-    wanted.map((outcome) => {
-      if (outcome.kind === "value") return outcome.value;
-      return (outcome.kind === "free" ? null : outcome[side]) ?? open;
-    });
+    wanted.map((wish) => (wish.kind === "value" ? wish.value : ENDS[wish.kind].includes(side) ? wish[side] : open));
   return { low: end("low", -Infinity), high: end("high", Infinity) };
 }
 
@@ -90,8 +88,8 @@ function flagsOf(store, { target, box }, found, trust) {
     const missed = outputs
       .map((variable, i) => ({ variable, off: found.outputs[i] - nearestIn(found.outputs, target)[i] }))
       .filter(({ variable, off }) => Math.abs(off) > TOLERANCE * variable.std)
-      .map(({ variable, off }) => `${readable(variable.name)} by ${signed(off, variable.std)} ${variable.unit}`.trim());
-    flags.push(`Not reached: this is the nearest that was found. Off: ${missed.join(", ") || "nothing finite"}.`);
+      .map(({ variable, off }) => `${signed(off, variable.std)} ${variable.unit} (${readable(variable.name)})`);
+    flags.push(`Not reached: off by ${missed.join(", ") || "nothing finite"}.`);
   }
   const ends = inputs.filter(
     (_, j) => box.low[j] < box.high[j] && (found.inputs[j] === box.low[j] || found.inputs[j] === box.high[j]),
@@ -103,16 +101,14 @@ function flagsOf(store, { target, box }, found, trust) {
   }
   if (trust?.far) flags.push("Far from all settings that are known: its trust rests on little.");
   if (trust?.unseen) flags.push("Such an outcome was never seen in the data.");
-  const { band, words } = bandWords(found.condition, thresholds);
-  if (Number.isFinite(found.condition) && found.condition >= thresholds.bands[0]) {
-    flags.push(`κ = ${brief(found.condition)}, ${words}`);
-  } else if (band === "singular") flags.push(`κ = ∞, ${words}`);
+  const { words } = bandWords(found.condition, thresholds);
+  if (found.condition >= thresholds.bands[0]) flags.push(`There ${words}`);
   return flags;
 }
 
 const wantedText = (variable, low, high) => {
   const write = (value) => shown(value, variable.std);
-  if (low === -Infinity && high === Infinity) return "anything";
+  if (low === -Infinity && high === Infinity) return "no matter";
   if (low === -Infinity) return `at most ${write(high)}`;
   if (high === Infinity) return `at least ${write(low)}`;
   return low === high ? write(low) : `${write(low)} to ${write(high)}`;
@@ -129,11 +125,10 @@ export function proposalView(store, answer, k, x) {
     const fixed = box.low[j] === box.high[j];
     const atEnd = !fixed && (found.inputs[j] === box.low[j] || found.inputs[j] === box.high[j]);
     return [
-      make("span", {}, quantity(variable)),
+      make("span", {}, quantity(variable), make("span", { class: "note" }, fixed ? "held" : atEnd ? "end of range" : "")),
       number(x[j], variable),
       number(found.inputs[j], variable),
       number(found.inputs[j] - x[j], variable, signed),
-      fixed ? "held" : atEnd ? "end of range" : "",
     ];
   });
   const outcomes = store.outputs.map((variable, i) => [
@@ -143,30 +138,37 @@ export function proposalView(store, answer, k, x) {
     ...(trust ? [bandText(trust, variable, i)] : []),
     number(found.outputs[i] - nearestIn(found.outputs, target)[i], variable, signed),
   ]);
+  const steps = `${found.steps} ${found.steps === 1 ? "step" : "steps"}`;
   const condition = make("data", { id: "proposal-condition", value: String(found.condition) }, brief(found.condition));
-  return [
-    make(
-      "p",
-      { class: `verdict ${found.converged ? "stable" : "ill-conditioned"}`, id: "proposal-verdict" },
-      make("strong", {}, found.converged ? "Reached" : "Not reached"),
-      ` after ${found.steps} ${found.steps === 1 ? "step" : "steps"}; κ of what was asked: `,
-      condition,
-    ),
-    flags.length > 0
-      ? make("ul", { class: "flags", id: "flags", "aria-label": "To mind" }, flags.map((flag) => make("li", {}, flag)))
-      : make("p", { class: "hint" }, "Nothing to mind: inside the training range, at none of its ends, stable."),
-    ...(trust
-      ? [
-          make(
-            "p",
-            { id: "proposal-trust" },
-            "Trust ",
-            make("data", { value: String(trust.trust) }, trust.trust.toFixed(2)),
-            `: how probable it is that the true outcome is as near to what is wanted as the model is accurate (expected distance ${brief(trust.expectedError)} standard units).`,
-          ),
-        ]
-      : []),
-    table("Predicted at the proposal", ["outcome", "wanted", "predicted", ...(trust ? ["nine times out of ten"] : []), "off by"], outcomes, { id: "proposed-outcomes" }),
-    table("Proposed settings", ["setting", "From", "To", "change", "note"], settings, { id: "proposed-settings" }),
-  ];
+  const expected = trust ? `; the expected distance from what is wanted is ${brief(trust.expectedError)} standard units` : "";
+  const heads = ["outcome", "wanted", "predicted", ...(trust ? ["nine times out of ten"] : []), "off by"];
+  return {
+    plain: [
+      make(
+        "p",
+        { class: `verdict ${found.converged ? "stable" : "ill-conditioned"}`, id: "proposal-verdict" },
+        make("strong", {}, found.converged ? "Reached" : "Not reached"),
+        found.converged ? ": the model predicts what is wanted." : ": this is the nearest that was found.",
+      ),
+      flags.length > 0
+        ? make("ul", { class: "flags", id: "flags", "aria-label": "To mind" }, flags.map((flag) => make("li", {}, flag)))
+        : make("p", { class: "hint" }, "Nothing to mind: inside the training range, and at none of its ends."),
+      ...(trust
+        ? [
+            make(
+              "p",
+              { id: "proposal-trust" },
+              "Trust ",
+              make("data", { value: String(trust.trust) }, `${Math.round(100 * trust.trust)} %`),
+              ": the chance that the real outcome lands within the model's usual error of what is wanted.",
+            ),
+          ]
+        : []),
+      table("Proposed settings", ["setting", "From", "To", "change"], settings, { id: "proposed-settings" }),
+      table("Predicted outcome", heads, outcomes, { id: "proposed-outcomes" }),
+    ],
+    details: [
+      make("p", {}, `Found in ${steps}; κ of what was asked: `, condition, `, ${bandWords(found.condition, store.thresholds).band}${expected}.`),
+    ],
+  };
 }

@@ -1,17 +1,28 @@
 // Numbers as people write and read them.
 
-const A_NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+const A_NUMBER = /^[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?$/i;
+const TWO_READINGS = /^[+-]?[1-9]\d{0,2},\d{3}$/;
+const GROUPED = /^[+-]?\d[\d.,'’\s]*$/;
 const MAX_SIZE = 1e30;
 
-// {value} or {error: words}. A comma is refused: it is a decimal here and a thousand there.
+const trimmed = (text) => text.trim().replace("−", "-");
+
+// A number as the page writes it.
+export const pointed = (text) => trimmed(text).replace(",", ".");
+
+// {value} or {error: words}. A comma is a decimal one, unless it may as well part thousands.
 export function readNumber(text) {
-  const written = text.trim().replace("−", "-");
+  const written = trimmed(text);
+  const quoted = `“${written.slice(0, 30)}”`;
   if (written === "") return { error: "Write a number here." };
-  if (!A_NUMBER.test(written)) {
-    const hint = written.includes(",") ? "with a point, and no commas, like 12.5" : "like 12.5";
-    return { error: `“${written.slice(0, 30)}” is not a number. Write one ${hint}.` };
+  if (TWO_READINGS.test(written)) {
+    return { error: `${quoted} can be read in two ways. Write ${pointed(text)} or ${written.replace(",", "")}.` };
   }
-  const value = Number(written);
+  if (!A_NUMBER.test(written)) {
+    const hint = GROUPED.test(written) ? "without signs of thousands, like 1234.5" : "like 12.5";
+    return { error: `${quoted} is not a number. Write one ${hint}.` };
+  }
+  const value = Number(pointed(text));
   if (!(Math.abs(value) <= MAX_SIZE)) return { error: "This number is too large to work with." };
   return { value };
 }
@@ -52,21 +63,34 @@ export function brief(value) {
 const superscript = (power) =>
   String(power).replace(/[-\d]/g, (sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign]));
 
-// Where a variable is used: {low, high, known}. Where its range is not known, two standard
-// deviations about the mean of the training data stand for it.
-export function rangeOf({ low, high, mean, std }) {
+// A number as it is written into a box.
+export const plain = (value, spread) => shown(value, spread).replace("−", "-");
+
+// Where 95 % of the training data are: {low, high}. Without data in the file `known` is false, and two
+// standard deviations about the mean stand for it, where something has to.
+export const usualOf = ({ usual_low, usual_high, mean, std }) =>
+  usual_low === null
+    ? { low: mean - 2 * std, high: mean + 2 * std, known: false }
+    : { low: usual_low, high: usual_high, known: true };
+
+// Where a variable is used: {low, high, known}. Where its range is not known, the usual one.
+export function rangeOf(variable) {
+  const { low, high } = variable;
   if (low !== null && high !== null && low < high) return { low, high, known: true };
-  const [least, most] = [Math.max(low ?? -Infinity, mean - 2 * std), Math.min(high ?? Infinity, mean + 2 * std)];
-  return least < most
-    ? { low: least, high: most, known: false }
-    : { low: mean - 2 * std, high: mean + 2 * std, known: false };
+  const usual = usualOf(variable);
+  const [least, most] = [Math.max(low ?? -Infinity, usual.low), Math.min(high ?? Infinity, usual.high)];
+  return least < most ? { low: least, high: most, known: false } : { ...usual, known: false };
 }
 
-// Where most of the training data are, inside the range.
-export function usualOf(variable) {
-  const { low, high } = rangeOf(variable);
-  const usual = [variable.mean - 2 * variable.std, variable.mean + 2 * variable.std];
-  return { low: Math.min(Math.max(usual[0], low), high), high: Math.max(Math.min(usual[1], high), low) };
+export function rangeWords({ low, high }, spread) {
+  const ends = [...new Set([ended(low, spread), ended(high, spread)])];
+  return ends.join(" to ");
+}
+
+// The greatest of 1, 2, 5, 10, ... that is at most this.
+export function roundStep(most) {
+  const power = 10 ** Math.floor(Math.log10(most));
+  return power * [5, 2, 1].find((digit) => digit * power <= most * (1 + 1e-9));
 }
 
 // A step of 1, 10, 0.1 ... that divides the span into some hundreds.

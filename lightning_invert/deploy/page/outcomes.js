@@ -1,6 +1,6 @@
 // What is predicted at the settings.
 
-import { data, make, quantity, titled } from "./elements.js";
+import { data, labelled, make, quantity, titled } from "./elements.js";
 import { shown, signed } from "./numbers.js";
 import { trustOf } from "./reliability.js";
 
@@ -12,12 +12,7 @@ export function bandText(trust, variable, i) {
 export function outcomesPanel(store) {
   const list = make("div", { class: "outcomes" });
   const hint = make("p", { class: "hint" });
-  const element = titled(
-    "outcome-title",
-    "Predicted outcome",
-    list,
-    hint,
-  );
+  const element = titled("outcome-title", "Predicted outcome", list, hint);
   element.classList.add("glance");
   return {
     element,
@@ -44,3 +39,7 @@ export function outcomesPanel(store) {
     },
   };
 }
+
+// The outcome in a sentence, to be said aloud.
+export const summaryOf = (outputs, values) =>
+  `Predicted: ${outputs.map((variable, i) => `${labelled(variable)}: ${shown(values[i], variable.std)}`).join(", ")}.`;

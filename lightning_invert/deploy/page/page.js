@@ -1,16 +1,15 @@
 // The page: one state, two tabs, and what follows from the state.
 
-import { conditioningOf, conditioningPanel, summaryOf } from "./conditioning.js";
+import { conditioningDetails, conditioningOf, effectsPanel } from "./conditioning.js";
 import { copy, download, toCsv } from "./csv.js";
-import { button, make, titled } from "./elements.js";
+import { button, engineersFold, make, titled } from "./elements.js";
 import { proposalView, propose } from "./find.js";
 import { loadNetwork, loadRuntime } from "./model.js";
-import { shown } from "./numbers.js";
-import { outcomesPanel } from "./outcomes.js";
+import { outcomesPanel, summaryOf } from "./outcomes.js";
 import { settingsPanel } from "./settings.js";
 import { fromAddress, toAddress } from "./state.js";
 import { wantedPanel } from "./wanted.js";
-import { pathOf, whatIfPanel } from "./whatif.js";
+import { linearDetails, pathOf, whatIfPanel } from "./whatif.js";
 
 const QUIET = 500; // milliseconds without a change before it is said aloud and written down
 
@@ -25,14 +24,14 @@ function fail(error) {
 
 function storeOf(metadata) {
   const { outputs, reliability } = metadata;
-  // A setting without a range of its own is used where it is known.
+  // A setting without a range of its own is used where data are known.
   const inputs = metadata.inputs.map((variable, j) => ({
     ...variable,
     low: variable.low ?? reliability?.input_low[j] ?? null,
     high: variable.high ?? reliability?.input_high[j] ?? null,
   }));
   const mean = inputs.map((variable) => variable.mean);
-  const wanted = outputs.map((variable) => ({ kind: "value", value: variable.mean, low: null, high: null }));
+  const wanted = outputs.map(() => ({ kind: "free", value: null, low: null, high: null }));
   return {
     inputs,
     outputs,
@@ -48,7 +47,7 @@ function storeOf(metadata) {
       from: mean.slice(),
       wanted,
       held: inputs.map(() => false),
-      heldAt: mean.slice(),
+      heldAt: inputs.map(() => null),
       solved: false,
     },
   };
@@ -128,20 +127,19 @@ function tabs(store) {
 }
 
 function predictTab(store) {
-  const panels = [settingsPanel(store), outcomesPanel(store), whatIfPanel(store), conditioningPanel(store)];
+  const [settings, fold] = [settingsPanel(store), engineersFold()];
+  const panels = [outcomesPanel(store), effectsPanel(store), whatIfPanel(store)];
   let seen = null;
   const text = () =>
     csvRows(store, { from: seen.from, begin: seen.start.outputs, to: seen.x, reached: seen.now.outputs });
-  const [settings, outcomes, whatIf, conditioning] = panels;
   element("panel-predict").append(
     make("div", { class: "side" }, settings.element),
     make(
       "div",
       { class: "main" },
-      outcomes.element,
-      conditioning.element,
-      whatIf.element,
+      panels.map((panel) => panel.element),
       make("section", { class: "card", "aria-label": "Take it along" }, exporting(text, "prediction.csv")),
+      fold.element,
     ),
   );
   const evaluate = newest(async () => {
@@ -150,7 +148,8 @@ function predictTab(store) {
     const [now, start, ...path] = await store.forward([x, from, ...pathOf(from, x)]);
     const took = performance.now() - began;
     seen = { x, from, now, start, path, conditioning: conditioningOf(now.jacobian, store) };
-    panels.slice(1).forEach((panel) => panel.show(seen));
+    panels.forEach((panel) => panel.show(seen));
+    fold.show(...conditioningDetails(store, seen), ...linearDetails(store, seen));
     element("took").textContent = `evaluated in ${took.toFixed(1)} ms`;
   });
   return {
@@ -158,10 +157,7 @@ function predictTab(store) {
       settings.show(state);
       await evaluate();
     },
-    summary() {
-      const texts = store.outputs.map((variable, i) => shown(seen.now.outputs[i], variable.std));
-      return `Predicted: ${summaryOf(store.outputs, seen.now.outputs, texts)}.`;
-    },
+    summary: () => summaryOf(store.outputs, seen.now.outputs),
   };
 }
 
@@ -186,25 +182,21 @@ function findTab(store) {
     make("p", { class: "buttons" }, button("Use these settings", () => take())),
     exporting(text, "proposal.csv"),
   );
-  const card = titled(
-    "proposal-title",
-    "Proposal",
-    choosing,
-    result,
-    actions,
-  );
-  element("panel-find").append(make("div", { class: "side" }, panel.element), make("div", { class: "main" }, card));
+  const [card, fold] = [titled("proposal-title", "Proposal", choosing, result, actions), engineersFold()];
+  const main = make("div", { class: "main" }, card, fold.element);
+  element("panel-find").append(make("div", { class: "side" }, panel.element), main);
   clear("Say what is wanted, and press “Find settings”.");
 
   function clear(words) {
     answer = null;
     result.replaceChildren(make("p", {}, words));
-    choosing.hidden = true;
-    actions.hidden = true;
+    [choosing, actions, fold.element].forEach((part) => (part.hidden = true));
   }
   function pick(next) {
     k = next;
-    result.replaceChildren(...proposalView(store, answer, k, answered.x));
+    const { plain, details } = proposalView(store, answer, k, answered.x);
+    result.replaceChildren(...plain);
+    fold.show(...details);
   }
   function take() {
     store.set({ from: answered.x, x: answer.found[k].inputs.slice(), tab: "predict" });
@@ -229,7 +221,7 @@ function findTab(store) {
       ...found.found.map((_, i) => make("option", { value: i }, `${i + 1} of ${count}`)),
     );
     choosing.hidden = count === 1;
-    actions.hidden = false;
+    [actions, fold.element].forEach((part) => (part.hidden = false));
     pick(0);
     const reached = count === 1 ? "One solution found" : `${count} solutions found`;
     const end = found.found[0].converged ? reached : "Not reached";
@@ -239,6 +231,7 @@ function findTab(store) {
   return {
     async show(state, changed) {
       panel.show(state);
+      if (changed.has("wanted") || changed.has("held")) status.textContent = "";
       if (answer && !state.solved) clear("What is wanted has changed: press “Find settings” again.");
       if (state.solved && !answer && changed.has("solved")) await run();
     },

@@ -1,15 +1,21 @@
 // The settings of the forward model: a slider and a box for each.
 
 import { button, labelled, make, numberBox, quantity, titled } from "./elements.js";
-import { ended, rangeOf, shown, stepOf, usualOf } from "./numbers.js";
+import { rangeOf, rangeWords, shown, stepOf, usualOf } from "./numbers.js";
 
 export function outsideWords(variable, value) {
   const { low, high, known } = rangeOf(variable);
   if (value >= low && value <= high) return "";
-  const range = `${ended(low, variable.std)} to ${ended(high, variable.std)}`;
+  const range = known ? "the training range" : "where most of the training data are";
+  return `Outside ${range}, ${rangeWords({ low, high }, variable.std)}: what is predicted here is a guess.`;
+}
+
+// Where the training data are, in words.
+export function usualWords(variable) {
+  const { low, high, known } = usualOf(variable);
   return known
-    ? `Outside the training range, ${range}: what is predicted here is a guess.`
-    : `More than two standard deviations from the training data's mean, ${range}.`;
+    ? `mostly ${rangeWords({ low, high }, variable.std)}`
+    : `on average ${rangeWords({ low: variable.mean, high: variable.mean }, variable.std)}`;
 }
 
 function sliderOf(variable, id, change) {
@@ -32,9 +38,11 @@ function sliderOf(variable, id, change) {
   const range = make("span", { class: "range" });
   range.style.left = share(low);
   range.style.right = `calc(100% - ${share(high)})`;
-  const mostly = make("span", { class: "usual" });
-  mostly.style.left = share(usual.low);
-  mostly.style.right = `calc(100% - ${share(usual.high)})`;
+  const mostly = usual.known ? make("span", { class: "usual" }) : null;
+  if (mostly) {
+    mostly.style.left = share(Math.max(usual.low, least));
+    mostly.style.right = `calc(100% - ${share(Math.min(usual.high, most))})`;
+  }
   return { slider, track: make("div", { class: "track", "aria-hidden": "true" }, range, mostly) };
 }
 
@@ -50,13 +58,14 @@ function settingField(variable, j, store) {
     id,
     label: labelled(variable),
     describedby: `${id}-hint ${id}-warning`,
+    spread: variable.std,
     change: move,
+    keep: true,
   });
   const warning = make("p", { class: "warning", id: `${id}-warning`, "aria-live": "polite" });
-  const [range, usual] = [rangeOf(variable), usualOf(variable)];
-  const ends = ({ low, high }) => `${ended(low, variable.std)} to ${ended(high, variable.std)}`;
-  const most = ends(range) === ends(usual) ? "" : `, mostly ${ends(usual)}`;
-  const hint = range.known ? `Training range ${ends(range)}${most}` : `Mostly ${ends(usual)} in training`;
+  const [whole, usual] = [rangeWords(rangeOf(variable), variable.std), usualWords(variable)];
+  const mostly = usual === `mostly ${whole}` ? "" : `, ${usual}`;
+  const hint = rangeOf(variable).known ? `Training range ${whole}${mostly}` : `In training ${usual}`;
   const element = make(
     "div",
     { class: "field" },
@@ -71,10 +80,8 @@ function settingField(variable, j, store) {
     element,
     show(value) {
       slider.value = value;
-      const text = shown(value, variable.std);
-      slider.setAttribute("aria-valuetext", `${text} ${variable.unit}`.trim());
-      if (document.activeElement !== number.box) number.complain("");
-      number.show(text.replace("−", "-"));
+      slider.setAttribute("aria-valuetext", `${shown(value, variable.std)} ${variable.unit}`.trim());
+      number.show(value);
       warning.textContent = outsideWords(variable, value);
     },
   };

@@ -15,7 +15,7 @@ const clampAll = (values, low, high) => values.map((value, i) => clamp(value, lo
 const total = (values) => values.reduce((sum, value) => sum + value, 0);
 export const times = (matrix, vector) =>
   matrix.map((row) => total(row.map((value, j) => value * vector[j])));
-const transposed = (matrix) => matrix[0].map((_, j) => matrix.map((row) => row[j]));
+export const transposed = (matrix) => matrix[0].map((_, j) => matrix.map((row) => row[j]));
 const isFinite = (values) => values.flat().every(Number.isFinite);
 
 // -1 at or below the lower end, 1 at or above the upper one, 2 where there is one value.

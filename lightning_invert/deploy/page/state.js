@@ -1,22 +1,39 @@
 // What the page shows, as text after the # of its address, and back.
 
-const numbersOf = (text, count) => {
-  const values = (text ?? "").split(",").map((part) => (part.trim() === "" ? NaN : Number(part)));
-  return values.length === count && values.every(Number.isFinite) ? values : null;
-};
+// The numbers that each way to want an outcome has: a value, or one or both ends of an interval.
+export const ENDS = { free: [], low: ["low"], high: ["high"], between: ["low", "high"], value: ["value"] };
 
-// An outcome is wanted as a "value", "between" two ends of which either may be null, or "free".
-const written = ({ kind, value, low, high }) =>
-  ({ value: `${value}`, between: `${low ?? ""}:${high ?? ""}`, free: "*" })[kind];
+// A finite number, null where it lacks (?), or undefined.
+function numberOf(text) {
+  if (text === "?") return null;
+  return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : undefined;
+}
 
-function wantedOf(text, wanted) {
-  if (text === "*") return { ...wanted, kind: "free" };
-  const ends = text.split(":").map((part) => (part === "" ? null : Number(part)));
-  const finite = ends.every((end) => end === null || Number.isFinite(end));
-  if (!finite || ends.length > 2 || (ends.length === 1 && ends[0] === null)) return null;
-  return ends.length === 1
-    ? { ...wanted, kind: "value", value: ends[0] }
-    : { ...wanted, kind: "between", low: ends[0], high: ends[1] };
+function numbersOf(text, count, { lacking = false } = {}) {
+  const values = (text ?? "").split(",").map(numberOf);
+  const fits = (value) => value !== undefined && (lacking || value !== null);
+  return values.length === count && values.every(fits) ? values : null;
+}
+
+// "*", "value" or "low:high", where an end that is not asked for is empty; ? is a number that lacks.
+function written(wish) {
+  const [value, low, high] = ["value", "low", "high"].map((end) =>
+    ENDS[wish.kind].includes(end) ? (wish[end] ?? "?") : "",
+  );
+  return wish.kind === "free" ? "*" : wish.kind === "value" ? value : `${low}:${high}`;
+}
+
+function wantedOf(text, wish) {
+  if (text === "*") return { ...wish, kind: "free" };
+  const parts = text.split(":");
+  const [low, high] = parts.map(numberOf);
+  const used = parts.map((part) => part !== "");
+  if (parts.length > 2 || !used.includes(true) || (used[0] && low === undefined) || (used[1] && high === undefined)) {
+    return null;
+  }
+  if (parts.length === 1) return { ...wish, kind: "value", value: low };
+  if (!used[1]) return { ...wish, kind: "low", low };
+  return used[0] ? { ...wish, kind: "between", low, high } : { ...wish, kind: "high", high };
 }
 
 export function toAddress(state) {
@@ -26,7 +43,7 @@ export function toAddress(state) {
     `from=${state.from.join(",")}`,
     `want=${state.wanted.map(written).join(",")}`,
     `hold=${state.held.map(Number).join("")}`,
-    `at=${state.heldAt.join(",")}`,
+    `at=${state.heldAt.map((at) => at ?? "?").join(",")}`,
   ];
   return `#${parts.concat(state.solved ? ["solved=1"] : []).join("&")}`;
 }
@@ -47,7 +64,7 @@ export function fromAddress(address, state) {
     from: numbersOf(parts.get("from"), n) ?? state.from,
     wanted: wanted.includes(null) ? state.wanted : wanted,
     held: /^[01]+$/.test(held) && held.length === n ? [...held].map((c) => c === "1") : state.held,
-    heldAt: numbersOf(parts.get("at"), n) ?? state.heldAt,
+    heldAt: numbersOf(parts.get("at"), n, { lacking: true }) ?? state.heldAt,
     solved: parts.get("solved") === "1",
   };
 }

@@ -1,12 +1,10 @@
 // What is wanted of each outcome, and which settings are held.
 
-import { labelled, make, numberBox, quantity, titled } from "./elements.js";
-import { ended, shown, usualOf } from "./numbers.js";
-import { outsideWords } from "./settings.js";
+import { labelled, make, numberBox, quantity, readable, titled } from "./elements.js";
+import { outsideWords, usualWords } from "./settings.js";
+import { ENDS } from "./state.js";
 
-const KINDS = { value: "exactly", between: "between", free: "anything" };
-
-const plain = (value, spread) => (value === null ? "" : shown(value, spread).replace("−", "-"));
+const KINDS = { free: "no matter", low: "at least", high: "at most", between: "between", value: "exactly" };
 
 function wantedField(variable, i, store) {
   const id = `wanted-${i}`;
@@ -19,57 +17,49 @@ function wantedField(variable, i, store) {
     "select",
     {
       id: `${id}-kind`,
-      "aria-label": `${readableKind(variable)}: how it is wanted`,
+      "aria-label": `${readable(variable.name)}: how it is wanted`,
       onchange: () => change({ kind: choice.value }),
     },
     Object.entries(KINDS).map(([kind, text]) => make("option", { value: kind }, text)),
   );
-  const box = (end, label, optional) =>
+  const box = (end, label) =>
     numberBox({
       id: `${id}-${end}`,
       label: `${labelled(variable)}, ${label}`,
       describedby: `${id}-hint`,
-      optional,
+      spread: variable.std,
       change: (value) => change({ [end]: value }),
     });
-  const boxes = {
-    value: box("value", "wanted", false),
-    low: box("low", "at least", true),
-    high: box("high", "at most", true),
-  };
+  const boxes = { value: box("value", "exactly"), low: box("low", "at least"), high: box("high", "at most") };
   const and = make("span", {}, "and");
-  const { low, high } = usualOf(variable);
-  const hint = `In training mostly ${ended(low, variable.std)} to ${ended(high, variable.std)}`;
+  const ends = make("div", { class: "ends" }, boxes.value.box, boxes.low.box, and, boxes.high.box);
   const element = make(
     "div",
     { class: "field want" },
     make("label", { for: `${id}-kind` }, quantity(variable)),
-    make("div", { class: "ends" }, choice, boxes.value.box, boxes.low.box, and, boxes.high.box),
-    make("p", { class: "hint", id: `${id}-hint` }, hint),
+    choice,
+    ends,
+    make("p", { class: "hint", id: `${id}-hint` }, `In training ${usualWords(variable)}`),
     Object.values(boxes).map(({ error }) => error),
   );
-  const used = { value: ["value"], between: ["low", "high"], free: [] };
   return {
     element,
     show(wanted) {
-      choice.value = wanted.kind;
+      const { kind, low, high } = wanted;
+      choice.value = kind;
       for (const [end, field] of Object.entries(boxes)) {
-        const hidden = !used[wanted.kind].includes(end);
-        field.box.hidden = hidden;
-        field.error.hidden = hidden;
-        field.show(plain(wanted[end], variable.std));
+        field.box.hidden = !ENDS[kind].includes(end);
+        field.error.hidden = field.box.hidden;
+        field.show(wanted[end]);
       }
-      and.hidden = wanted.kind !== "between";
-      const { kind, low: least, high: most } = wanted;
-      const crossed = kind === "between" && least !== null && most !== null && least > most;
-      if (crossed) boxes.high.complain("The upper end is below the lower one.");
-      else if (boxes.high.error.textContent.startsWith("The upper")) boxes.high.complain("");
+      ends.hidden = kind === "free";
+      and.hidden = kind !== "between";
+      const crossed = kind === "between" && low !== null && high !== null && low > high;
+      boxes.high.object(crossed ? "The upper end is below the lower one." : "");
     },
-    bad: (wanted) => used[wanted.kind].some((end) => boxes[end].bad),
+    lacking: ({ kind }) => ENDS[kind].map((end) => boxes[end].lacking()).includes(true),
   };
 }
-
-const readableKind = (variable) => labelled({ ...variable, unit: "" });
 
 function heldField(variable, j, store) {
   const id = `held-${j}`;
@@ -81,12 +71,17 @@ function heldField(variable, j, store) {
   const check = make("input", {
     id,
     type: "checkbox",
-    onchange: () => change(check.checked, store.state.x[j]),
+    onchange: () => {
+      const { x, heldAt } = store.state;
+      const refused = heldAt[j] === null && number.box.value !== "";
+      change(check.checked, check.checked && !refused ? x[j] : heldAt[j]);
+    },
   });
   const number = numberBox({
     id: `${id}-at`,
     label: `${labelled(variable)}, held at`,
     describedby: `${id}-warning`,
+    spread: variable.std,
     change: (value) => change(true, value),
   });
   const warning = make("p", { class: "warning", id: `${id}-warning` });
@@ -105,10 +100,10 @@ function heldField(variable, j, store) {
       check.checked = held;
       number.box.hidden = !held;
       number.error.hidden = !held;
-      number.show(plain(at, variable.std));
-      warning.textContent = held ? outsideWords(variable, at) : "";
+      number.show(at);
+      warning.textContent = held && at !== null ? outsideWords(variable, at) : "";
     },
-    bad: (held) => held && number.bad,
+    lacking: (held) => held && number.lacking(),
   };
 }
 
@@ -130,11 +125,12 @@ export function wantedPanel(store, buttons) {
       holds.forEach((field, j) => field.show(held[j], heldAt[j]));
     },
     problem({ wanted, held }) {
-      const bad =
-        wants.some((field, i) => field.bad(wanted[i])) || holds.some((field, j) => field.bad(held[j]));
-      if (bad) return "Mend the marked number first.";
-      const open = ({ kind, low, high }) => kind === "free" || (kind === "between" && low === null && high === null);
-      if (wanted.every(open)) return "Nothing is wanted yet: ask for at least one outcome.";
+      if (wanted.every(({ kind }) => kind === "free")) return "Nothing is wanted yet: ask for at least one outcome.";
+      const lacking = [
+        ...wants.map((field, i) => field.lacking(wanted[i])),
+        ...holds.map((field, j) => field.lacking(held[j])),
+      ];
+      if (lacking.includes(true)) return "Mend the marked number first.";
       return held.every(Boolean) ? "Every setting is held: leave at least one free." : "";
     },
   };

@@ -46,63 +46,57 @@ function chart(variable, truth, begin, change) {
   );
 }
 
+const stands = ({ x, from }) => x.every((value, j) => value === from[j]);
+
 export function whatIfPanel(store) {
   const body = make("div");
-  const element = titled(
-    "whatif-title",
-    "What if: From, and now",
-    make(
-      "p",
-      { class: "buttons" },
-      button("Keep these settings as From", () => store.set({ from: store.state.x.slice() })),
-    ),
-    body,
-  );
+  const keep = button("Keep these settings as From", () => store.set({ from: store.state.x.slice() }));
+  const element = titled("whatif-title", "What if: From, and now", make("p", { class: "buttons" }, keep), body);
   return {
     element,
-    show({ x, from, now, start, path }) {
-      if (x.every((value, j) => value === from[j])) {
-        const words =
-          "Move a setting. This then compares the true change of the outcome with J·Δx, the linear prediction from the saved settings.";
-        body.replaceChildren(make("p", {}, words));
+    show({ x, from, now, start }) {
+      if (stands({ x, from })) {
+        body.replaceChildren(make("p", {}, "Move a setting, and see here what changes."));
         return;
       }
-      const foretold = linearChange(start.jacobian, from, x);
-      const rows = store.outputs.map((variable, i) => {
-        const change = now.outputs[i] - start.outputs[i];
-        const number = (value, write = signed) => data(write(value, variable.std), value);
-        return [
-          make("span", {}, quantity(variable)),
-          number(start.outputs[i], shown),
-          number(now.outputs[i], shown),
-          number(change),
-          number(foretold[i]),
-          number(foretold[i] - change),
-        ];
-      });
-      body.replaceChildren(
-        table(
-          "True change, and the linear prediction from the saved settings",
-          ["outcome", "From", "now", "true change", "J·Δx", "off by"],
-          rows,
-          { id: "what-if" },
-        ),
-        make(
-          "p",
-          { class: "legend" },
-          make("span", { class: "key model" }),
-          " model ",
-          make("span", { class: "key straight" }),
-          " straight line; marks: From and now, and on to half as far again",
-        ),
-        make(
-          "div",
-          { class: "charts" },
-          store.outputs.map((variable, i) =>
-            chart(variable, path.map((point) => point.outputs[i]), start.outputs[i], foretold[i]),
-          ),
-        ),
-      );
+      const rows = store.outputs.map((variable, i) => [
+        make("span", {}, quantity(variable)),
+        data(shown(start.outputs[i], variable.std), start.outputs[i]),
+        data(shown(now.outputs[i], variable.std), now.outputs[i]),
+        data(signed(now.outputs[i] - start.outputs[i], variable.std), now.outputs[i] - start.outputs[i]),
+      ]);
+      body.replaceChildren(table("What the model predicts", ["outcome", "From", "now", "change"], rows, { id: "what-if" }));
     },
   };
+}
+
+// The linear prediction from From beside the true change.
+export function linearDetails(store, { x, from, now, start, path }) {
+  if (stands({ x, from })) return [];
+  const foretold = linearChange(start.jacobian, from, x);
+  const rows = store.outputs.map((variable, i) => {
+    const change = now.outputs[i] - start.outputs[i];
+    const cells = [change, foretold[i], foretold[i] - change].map((value) => data(signed(value, variable.std), value));
+    return [make("span", {}, quantity(variable)), ...cells];
+  });
+  const heads = ["outcome", "change of the model", "J·Δx", "off by"];
+  return [
+    make("h3", {}, "How far is it linear?"),
+    table("True change, and the linear prediction from From", heads, rows, { id: "linear" }),
+    make(
+      "p",
+      { class: "legend" },
+      make("span", { class: "key model" }),
+      " model ",
+      make("span", { class: "key straight" }),
+      " straight line; marks: From and now, and on to half as far again",
+    ),
+    make(
+      "div",
+      { class: "charts" },
+      store.outputs.map((variable, i) =>
+        chart(variable, path.map((point) => point.outputs[i]), start.outputs[i], foretold[i]),
+      ),
+    ),
+  ];
 }
