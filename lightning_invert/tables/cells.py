@@ -1,4 +1,4 @@
-"""Numbers as people write them: signs of decimals and thousands, per cent, words for missing."""
+"""Numbers as people write them: signs of decimals and thousands, words for missing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,6 @@ class Convention(NamedTuple):
 
     def read(self, cell: str) -> float:
         """Return the number of a cell that matches."""
-        cell = cell.removesuffix("%").rstrip()
         digits = re.sub(CLASSES[self.thousands], "", cell) if self.thousands else cell
         return float(re.sub(f"^[{MINUS}]", "-", digits).replace(self.decimal, "."))
 
@@ -84,8 +83,7 @@ def conventions_of(cell: str) -> frozenset[Convention]:
 
 @lru_cache(maxsize=4096)
 def _conventions_of(shape: str) -> frozenset[Convention]:
-    cell = shape.strip().removesuffix("%").rstrip()
-    cell = f"-{cell[1:]}" if cell[:1] in MINUS else cell
+    cell = f"-{shape[1:]}" if shape[:1] in MINUS else shape
     return frozenset(convention for convention in CONVENTIONS if convention.matches(cell))
 
 
@@ -96,14 +94,14 @@ class CellParser:
         self.convention = convention
         self.words = ["", *MISSING, *(str(value).strip().lower() for value in missing)]
 
-    def parse(self, cells: polars.Series, percent: bool) -> tuple[polars.Series, polars.Series]:
+    def parse(self, cells: polars.Series) -> tuple[polars.Series, polars.Series]:
         """Return float64 numbers, null where one is missing, and which cells are wrong.
 
-        The text has no blanks around it. In a column of per cent, every number has its sign.
+        The text has no blanks around it.
         """
         import polars
 
-        numbers = self._cast(cells, percent)
+        numbers = self._cast(cells)
         wrong = numbers.is_null()
         if wrong.any():
             words = cells.filter(wrong).str.to_lowercase().str.replace_all(r"\s+", " ")
@@ -116,14 +114,11 @@ class CellParser:
             numbers.is_infinite().fill_null(value=False) & ~cells.str.contains("(?i)inf")
         )
 
-    def _cast(self, cells: polars.Series, percent: bool) -> polars.Series:
+    def _cast(self, cells: polars.Series) -> polars.Series:
         import polars
 
         decimal, thousands = self.convention
         cells = cells.str.replace(f"^[{MINUS}]", "-")
-        if percent:
-            without = cells.str.strip_suffix("%").str.strip_chars_end()
-            cells = without.set(~cells.str.ends_with("%"), "!")
         if thousands:
             grouped = cells.str.contains(self.convention.grouped)
             cells = cells.str.replace_all(CLASSES[thousands], "").zip_with(grouped, cells)

@@ -36,7 +36,6 @@ class Layout:
     units: tuple[str, ...]  # of the columns, empty where none is told
     header_end: int  # the line before the first number, counted from 1
     comments: bool  # whether there are comments among the rows
-    percents: frozenset[int]  # places of columns of per cent
     found: dict[str, Any]  # option -> what is not as in a plain CSV file, and nobody said
     convention: Convention = CONVENTIONS[0]  # until it is looked for
 
@@ -52,9 +51,8 @@ class Layout:
     def describe(self) -> str:
         """Say in a few words what is not as in a plain CSV file."""
         found = ", ".join(f"{name} {value!r}" for name, value in self.found.items())
-        percents = ", ".join(repr(self.names[place]) for place in sorted(self.percents))
-        parts = [found and f"with {found}", percents and f"{percents} in per cent"]
-        return "; ".join(filter(None, [*parts, "without its comments" * self.comments]))
+        parts = [f"with {found}" * bool(found), "without its comments" * self.comments]
+        return "; ".join(filter(None, parts))
 
 
 def find_layout(
@@ -102,12 +100,6 @@ def find_layout(
         units=find_units(names, [row.cells for row in texts]),
         header_end=header_end,
         comments=any(line.number > header_end and is_comment(line) for line in lines),
-        percents=frozenset(
-            place
-            for row in rows
-            for place, cell in enumerate(row.cells[: len(names)])
-            if cell.rstrip().endswith("%") and conventions_of(cell.strip())
-        ),
         found=unsaid(found, form),
     )
 

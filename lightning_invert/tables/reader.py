@@ -42,20 +42,9 @@ MAX_TOTALS = 5
 class TableReader:
     """Read columns of numbers piece by piece: DataFrames of float64, NaN for a missing cell.
 
-    How a text file is written, its first lines tell: ``note`` says what is not as in a plain CSV
-    file. ``form`` replaces what it would find. ``true`` and ``false`` are 1 and 0. Blanks around a
-    cell or a name do not count. A blank line is a row without values, and those at the end are none. A column ``flow [t/h]`` is
-    found by the name ``flow`` too.
-
-    Args:
-        file: A text file, a Parquet file or the first sheet of an Excel workbook.
-        columns: Names of the columns; by default all.
-        form: What is known of a text file.
-
-    Raises:
-        FileNotFoundError: If there is no file.
-        ValueError: If the file is damaged or no table; it names the file, the line and the column.
-        FormatError: If it can be read in several ways; it says what to write.
+    How a text file is written, its first lines tell, unless ``form`` does. A column ``flow [t/h]`` is
+    found by the name ``flow`` too. Errors name the file, the line and the column: a ``FormatError`` says
+    what to write, any other ``ValueError`` what is damaged.
     """
 
     def __init__(
@@ -207,7 +196,7 @@ class TableReader:
             numbers = {}
             for name, place in zip(self.columns, self._places, strict=True):
                 cells = polars.Series([row.cells[place] for row in piece]).str.strip_chars()
-                numbers[name], odd = parser.parse(cells, place in self._layout.percents)
+                numbers[name], odd = parser.parse(cells)
                 if (first := odd.arg_max()) is not None and odd[first]:
                     wrong.add(name, cells.filter(odd), piece[first].begin)
             last.extend((row.begin, cell) for row in piece if (cell := row.cells[0].strip()))

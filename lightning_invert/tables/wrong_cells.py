@@ -51,8 +51,8 @@ class WrongCells:
         words = [cell for cell in found if not any(map(str.isdigit, cell))]
         numbers = [cell for cell in found if conventions_of(cell)]
         advice: list[tuple[str, Mapping[str, Any]]] = []
-        if any(cell.endswith("%") for cell in numbers) or layout.percents:
-            message += " In a column, either all numbers have a per cent sign or none has."
+        if any(cell.endswith("%") for cell in found):
+            message += " Write numbers without a per cent sign."
         elif numbers and word == "row":
             message += " In a workbook, a number is a cell of numbers, not of text."
         elif numbers:

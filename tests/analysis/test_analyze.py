@@ -319,9 +319,14 @@ def series(*lengths):
     return [torch.randn(6, n, 2, generator=generator) for n in lengths]
 
 
-@pytest.mark.parametrize("scale", ["physical", "standardized"])
-@pytest.mark.parametrize("lengths", [(5, 3, 3), (3, 5, 3), (3, 3, 5)])
-@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("scale", "lengths", "wrapped"),
+    [
+        ("physical", (5, 3, 3), False),
+        ("standardized", (3, 5, 3), True),
+        ("standardized", (3, 3, 5), False),
+    ],
+)
 def test_of_points_of_several_shapes_the_most_frequent_is_analyzed(
     tmp_path, scale, lengths, wrapped
 ):

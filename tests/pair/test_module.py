@@ -224,20 +224,15 @@ def test_predict_proposes_only_within_bounds_and_if_it_may():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "words"),
+    ("arguments", "words"),
     [
-        ({"alpha": 1.5}, ValueError, r"`alpha` .* 1\.5"),
-        ({"learning_rate": 0.0}, ValueError, "`learning_rate`"),
-        ({"forward_training": {"warmup_epochs": -1}}, ValueError, "`warmup_epochs`"),
-        ({"forward_net": "net"}, TypeError, "`forward_net` .* got .*str"),
-        ({"inverse_net": lambda x: x}, TypeError, "`inverse_net` .* got .*function"),
-        ({"forward_training": FROZEN | {"warmup_epochs": 2}}, ValueError, "`warmup_epochs` .*`fro"),
-        ({**nets(), "forward_training": {"start_from": "a.ckpt"}}, ValueError, "`start_from`"),
-        ({"forward_training": FROZEN, **PENALTY}, ValueError, "`conditioning_penalty` to be None"),
+        ({"forward_training": FROZEN | {"warmup_epochs": 2}}, "`warmup_epochs` .*`fro"),
+        ({**nets(), "forward_training": {"start_from": "a.ckpt"}}, "`start_from`"),
+        ({"forward_training": FROZEN, **PENALTY}, "`conditioning_penalty` to be None"),
     ],
 )
-def test_names_the_argument_that_is_wrong(arguments, error, words):
-    with pytest.raises(error, match=words):
+def test_arguments_that_contradict_each_other_are_named(arguments, words):
+    with pytest.raises(ValueError, match=words):
         ForwardInverseModule(**arguments)
 
 

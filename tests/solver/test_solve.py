@@ -4,7 +4,6 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from lightning_invert import (
@@ -66,15 +65,6 @@ def test_values_intervals_and_free_outputs_mix_for_each_target():
     np.testing.assert_allclose(
         missing(found.outputs.numpy(), *(end.numpy() for end in closed)), found.residual, atol=1e-12
     )
-
-
-def test_a_nan_in_the_values_is_an_open_interval():
-    y = targets(6)
-    y[:, 1] = NAN
-    interval = Interval(y.nan_to_num(nan=-INF), y.nan_to_num(nan=INF))
-    free, interval = solve(NET, y, bounds=BOX), solve(NET, interval, bounds=BOX)
-    torch.testing.assert_close(free.inputs, interval.inputs)
-    assert free.converged.all()
 
 
 def test_fixed_inputs_stay_and_others_find_the_way():
@@ -182,9 +172,7 @@ def test_staying_near_a_reference_moves_less_than_any_other_solution(shape):
     assert (distance <= (other.inputs - reference).square().sum(1) + 1e-6).all()
 
 
-@settings(max_examples=15, deadline=None)
-@given(chunk=st.integers(1, 9), seed=st.integers(0, 5), cost=st.booleans())
-@pytest.mark.slow
+@pytest.mark.parametrize(("chunk", "seed", "cost"), [(1, 0, False), (2, 1, True), (7, 2, True)])
 def test_does_not_depend_on_chunks_or_on_the_order_of_the_targets(chunk, seed, cost):
     y = targets(9, seed=seed)
     options = {"bounds": BOX, "num_starts": 2, "cost": uniform(5, seed=6) if cost else None}
@@ -200,8 +188,7 @@ def test_does_not_depend_on_chunks_or_on_the_order_of_the_targets(chunk, seed, c
     torch.testing.assert_close(*others, rtol=1e-6, atol=1e-7, equal_nan=True)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 20), where=st.integers(0, 3))
+@pytest.mark.parametrize(("seed", "where"), [(0, 0), (1, 2), (2, 3)])
 def test_an_output_of_which_nothing_is_wanted_changes_nothing(seed, where):
     extra = network(5, 1, gain=2.0, seed=3)
     y, start = targets(5, seed=seed), uniform(5, 5, seed=seed + 100)
@@ -217,8 +204,7 @@ def test_an_output_of_which_nothing_is_wanted_changes_nothing(seed, where):
     torch.testing.assert_close(together.condition, alone.condition, rtol=1e-4, atol=0)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 20), factor=st.sampled_from([1e-3, 7.0, 1e4]))
+@pytest.mark.parametrize(("seed", "factor"), [(0, 1e-3), (1, 7.0), (2, 1e4)])
 def test_does_not_depend_on_units_where_the_box_says_them(seed, factor):
     y, start = targets(5, seed=seed), uniform(5, 5, seed=seed + 100)
     plain = solve(NET, y, bounds=BOX, starts=start)

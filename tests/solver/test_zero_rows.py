@@ -43,8 +43,11 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("cost", [None, price, [1.0, 2.0], Near([0.0, 0.0])])
-@pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize(
+    ("targets", "cost"),
+    [*zip(TARGETS.values(), [price, [1.0, 2.0], Near([0.0, 0.0]), None], strict=True)],
+    ids=TARGETS,
+)
 @pytest.mark.parametrize("function", [view_by_size, fourier, largest, counted, in_double])
 def test_a_function_that_fails_at_zero_rows_is_solved(function, targets, cost):
     solution = solve(function, targets, bounds=BOX, cost=cost)

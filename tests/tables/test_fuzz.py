@@ -78,7 +78,7 @@ def read_python(content, separator, names):
 
     def number(row, place):
         cell = row[place].strip() if place < len(row) else ""
-        cell = cell.removesuffix("%").lower()
+        cell = cell.lower()
         return WORDS[cell] if cell in WORDS else float(re.sub("^[−–]", "-", cell))
 
     values = [[number(row, place) for place in places] for row in rows[1:]]

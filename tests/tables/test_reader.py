@@ -48,19 +48,6 @@ def test_pieces_together_are_the_selected_columns(kind, rows, tmp_path):
     assert whole.fill_nan(None).rows() == [(0.5, 1), (None, 2), (2.5, 3), (3.5, 4), (4.5, 5)]
 
 
-@pytest.mark.parametrize("rows", [1, 2, 100])
-def test_of_each_column_the_first_cell_that_is_no_number_is_shown_and_all_are_counted(
-    rows, tmp_path
-):
-    path = write(tmp_path / "a.csv", "a,b,c\n1,2,3\n1,x,3\n1,y,z\n")
-    words = (
-        r"of .*a\.csv' .* 'b' \(2, the first in line 3: 'x'\), 'c' \(1, .* line 4: 'z'\)\."
-        r".* `missing=\['x', 'y', 'z'\]`"
-    )
-    with pytest.raises(ValueError, match=words):
-        read(path, rows_at_once=rows)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_missing_column_is_named(kind, tmp_path):
     path = save(FRAME.rename({"c": "load"}), tmp_path / f"a.{kind}")
@@ -104,12 +91,6 @@ def test_booleans_are_numbers_and_blanks_do_not_count(tmp_path):
     )
     found = read(path, "a", "b", "c").fill_nan(None)
     assert found.rows() == [(1, 1, 1), (2, 0, None), (None, 1, 2), (None, 0, 3)]
-
-
-def test_a_large_offset_keeps_what_varies(tmp_path):
-    rows = [1.7e9 + second / 7 for second in range(60)]
-    path = write(tmp_path / "a.csv", "time\n" + "\n".join(map(repr, rows)))
-    assert read(path)["time"].to_list() == rows
 
 
 def test_another_separator_is_read_and_tabs_stay_tabs(tmp_path):
@@ -225,20 +206,6 @@ def test_a_file_that_is_cut_short_is_named(kind, cut, tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.parquet", b"PAR1 and nothing more"),
-        ("a.csv.gz", b"a,b\n1,2\n"),
-        ("a.csv.gz", gzip.compress(b"a,b\n1,2\n", mtime=0)[:12] + b"nonsense" * 9),
-        ("a.csv.gz", gzip.compress(b"", mtime=0)),
-    ],
-)
-def test_a_damaged_file_is_named(name, content, tmp_path):
-    with pytest.raises(ValueError, match=f"{name}' to hold a table.*, but"):
-        read(write(tmp_path / name, content))
-
-
 @pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
 def test_a_file_that_the_system_refuses_is_named(kind, tmp_path, monkeypatch):
     def refuse(*_, **__):
@@ -271,13 +238,6 @@ def test_a_cell_that_is_no_number_of_float64_is_refused(cell, tmp_path):
 def test_a_number_is_what_python_takes_it_for(cell, tmp_path):
     path = write(tmp_path / "a.csv", f'a,b\n{cell},"{cell}"\n')
     assert read(path).rows() == [(float(cell), float(cell))]
-
-
-@pytest.mark.parametrize("bom", ["", "\ufeff"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_byte_order_mark_and_line_ends_do_not_count(bom, end, tmp_path):
-    path = write(tmp_path / "a.csv", bom + end.join(['"a",b', "1,2", "3,4"]))
-    assert read(path, "a", "b").rows() == [(1, 2), (3, 4)]
 
 
 @pytest.mark.parametrize("separator", ["", "::", '"', "\n", "\r", "é"])
@@ -317,13 +277,6 @@ def test_rows_written_before_an_error_stay(kind, tmp_path):
     (path,) = folder.iterdir()
     assert read(path).rows() == [(1,), (2,), (3,)]
     assert not list((tmp_path / "run1").iterdir())
-
-
-def test_blank_rows_between_pieces_are_rows_whatever_the_columns_are_called(tmp_path):
-    (tmp_path / "a.csv").write_text("^a$,*\n1.5,2\n\n\n3.5,4\n")
-    pieces = TableReader(tmp_path / "a.csv").read(rows_at_once=1)
-    rows = [str(row) for piece in pieces for row in piece.rows()]
-    assert rows == ["(1.5, 2.0)", "(nan, nan)", "(nan, nan)", "(3.5, 4.0)"]
 
 
 def test_wrong_cells_are_told_alike_in_whatever_pieces_a_table_is_read(tmp_path):
