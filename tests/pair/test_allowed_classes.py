@@ -31,10 +31,15 @@ def own_nets():
     return {"forward_net": Own(3, 2), "inverse_net": Own(2, 3)}
 
 
-def edited(folder, edit=None, **arguments):
+def edited(folder, edit=None, *, fitted=False, **arguments):
     """The path of a checkpoint, changed as a stranger may, and the pair in it."""
-    pair = ForwardInverseModule(**{**own_nets(), **arguments})
-    path = saved(pair, folder)
+    pair, path = ForwardInverseModule(**{**own_nets(), **arguments}), folder / "pair.ckpt"
+    trainer = quiet_trainer(folder)
+    if fitted:
+        trainer.fit(pair, datamodule=Smooth())
+    else:
+        trainer.strategy.connect(pair)
+    trainer.save_checkpoint(path)
     if edit is not None:
         checkpoint = torch.load(path, weights_only=True)
         edit(checkpoint)
@@ -118,7 +123,7 @@ def test_a_name_in_the_file_becomes_no_attribute(tmp_path):
 
 
 def test_resuming_with_own_networks_and_schedule_needs_no_allowance(tmp_path):
-    path, _ = edited(tmp_path, alpha=Steps(0.75))
+    path, _ = edited(tmp_path, fitted=True, alpha=Steps(0.75))
     resumed = ForwardInverseModule(**own_nets(), alpha=Steps())
     fit(resumed, tmp_path, max_epochs=2, ckpt_path=path)
     assert resumed.alpha.high == 0.75  # as it was when it was left
@@ -137,7 +142,7 @@ def test_resuming_opens_no_network_that_is_there(tmp_path, strangers):
 
 
 def test_resuming_without_networks_takes_those_of_the_file_if_they_are_allowed(tmp_path):
-    path, pair = edited(tmp_path)
+    path, pair = edited(tmp_path, fitted=True)
     with pytest.raises(TypeError, match=r"`forward_net`.*allow="):
         fit(ForwardInverseModule(), tmp_path, max_epochs=2, ckpt_path=path)
     resumed = ForwardInverseModule(allow=[__name__])
@@ -157,7 +162,7 @@ def test_validating_anew_keeps_the_networks_that_were_fitted(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning")  # a frozen F is
 def test_a_forward_network_is_taken_from_a_file_only_if_it_is_allowed(tmp_path):
-    path, given = edited(tmp_path)
+    path, given = edited(tmp_path, fitted=True)
     arguments = {"forward_training": {"start_from": path, "frozen": True}, "alpha": 1.0}
     with pytest.raises(TypeError, match=r"pair.ckpt: .*`forward_net`.*allow="):
         fit(ForwardInverseModule(**arguments), tmp_path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_invert import ForwardInverseModule, InvertibilityCallback, ResidualMLP, Variable
+from lightning_invert import ForwardInverseModule, InvertibilityCallback, SmoothMLP, Variable
 from lightning_invert.analysis.analyze import analyze
 from lightning_invert.cli.main import main
 from lightning_invert.datamodules import PairDataModule
@@ -21,8 +21,8 @@ class InUnits(PairDataModule):
     inputs = (Variable("time", "s"), Variable("load"))
     outputs = (Variable("rate"), Variable("heat"))
 
-    def __init__(self, x=(0.0, 1.0), y=(0.0, 1.0), rows=1000):
-        super().__init__()
+    def __init__(self, x=(0.0, 1.0), y=(0.0, 1.0), rows=500):
+        super().__init__(batch_size=32)
         self.x, self.y, self.rows = x, y, rows
 
     def load(self):
@@ -45,9 +45,13 @@ UNITS = {
 STAMPS = UNITS["time stamps"]
 
 
+def nets():
+    return SmoothMLP(2, 2, width=24, depth=2), SmoothMLP(2, 2, width=24, depth=2)
+
+
 def trained(folder, data, *, epochs=15, **options):
     torch.manual_seed(0)
-    pair = ForwardInverseModule(learning_rate=3e-3)
+    pair = ForwardInverseModule(*nets(), learning_rate=0.02)
     watch = InvertibilityCallback(num_points=32)
     trainer = quiet_trainer(folder, max_epochs=epochs, callbacks=[watch], **options)
     trainer.fit(pair, datamodule=data)
@@ -61,9 +65,18 @@ def plain(tmp_path_factory):
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
-@pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
-def test_it_learns_and_is_watched_alike_in_whatever_units(units, plain, tmp_path):
-    _, trainer, _ = trained(tmp_path, InUnits(**units))
+@pytest.fixture(scope="module")
+def of_stamps(tmp_path_factory):
+    """A pair that learned from time stamps, and its trainer."""
+    return trained(tmp_path_factory.mktemp("stamps"), InUnits(**STAMPS))[:2]
+
+
+@pytest.mark.parametrize("units", ["time stamps", "both"])
+def test_it_learns_and_is_watched_alike_in_whatever_units(units, plain, of_stamps, tmp_path):
+    if units == "both":
+        _, trainer, _ = trained(tmp_path, InUnits(**UNITS[units]))
+    else:
+        _, trainer = of_stamps
     assert trainer.callback_metrics["val/r2/rate"] > 0.98
     assert trainer.callback_metrics["val/r2/heat"] > 0.99
     compared = [name for name in plain if not name.startswith(("train/mae", "val/mae"))]
@@ -73,25 +86,24 @@ def test_it_learns_and_is_watched_alike_in_whatever_units(units, plain, tmp_path
         assert found == pytest.approx(plain[name], rel=1e-2, abs=1e-3), name
 
 
-@pytest.mark.parametrize("precision", ["native", "float64"])
 @pytest.mark.parametrize("units", UNITS.values(), ids=UNITS)
-def test_jacobians_in_standard_units_are_autograds_in_float64(units, precision, tmp_path):
+def test_jacobians_in_standard_units_are_autograds_in_float64(units, tmp_path):
     data = InUnits(**units)
     pair, _, _ = trained(tmp_path, data, epochs=1)
     x, y = data.val_dataloader().dataset[:20]
     maps = {watched.name: watched for watched in resolve_maps(None, pair)}
     f, i = copy.deepcopy([pair.forward_net, pair.inverse_net])
     f.double(), i.double()
-    # A time stamp of 1.7e9 s is known to 2e-7 s in float64, and the Jacobian is not constant.
-    tolerance = 1e-6 if precision == "float64" else 1e-4
     for name, function, points, scale in (
         ("forward", f, x, pair.scale_x),
         ("inverse", i, y, pair.scale_y),
         ("round_trip", lambda v: f(i(v)), y, pair.scale_y),
     ):
-        found = analyze(maps[name], points, precision=precision)
         sigma = np.linalg.svd(jacobians_by_autograd(function, scale(points)), compute_uv=False)
-        np.testing.assert_allclose(found.singular_values, sigma, rtol=tolerance)
+        # A time stamp of 1.7e9 s is known to 2e-7 s in float64, and the Jacobian is not constant.
+        for precision, tolerance in (("native", 1e-4), ("float64", 1e-6)):
+            found = analyze(maps[name], points, precision=precision)
+            np.testing.assert_allclose(found.singular_values, sigma, rtol=tolerance)
 
 
 def test_float32_inside_is_not_taken_for_float64(tmp_path):
@@ -118,16 +130,17 @@ def test_bounds_of_a_jacobian_that_is_not_formed_know_float32_inside(tmp_path, m
     assert found.condition_limit < 1e7
 
 
-def test_predictions_keep_every_digit_of_what_came_and_the_content_of_what_is_found(tmp_path):
-    data = InUnits(**STAMPS)
-    pair, _, _ = trained(tmp_path, data)
+def test_predictions_keep_every_digit_of_what_came_and_the_content_of_what_is_found(
+    of_stamps, tmp_path
+):
+    pair, data = of_stamps[0], InUnits(**STAMPS)
     batches = quiet_trainer(tmp_path).predict(pair, datamodule=data)
     found = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     x, y = data.load()
     assert torch.equal(found["x"], x)
     error = (pair(found["x_hat"]) - y)[:, 0].std() / y[:, 0].std()
-    assert error < 0.3  # 1.4 for settings drawn at random
-    assert len(found["x_hat"][:, 0].unique()) > 900
+    assert error < 0.5  # 1.4 for settings drawn at random
+    assert len(found["x_hat"][:, 0].unique()) > 450
 
 
 def test_a_checkpoint_is_analysed_at_the_points_of_a_table_as_they_are_there(tmp_path, monkeypatch):
@@ -161,16 +174,11 @@ def of_loader(data, dtype, **options):
     return DataLoader(TensorDataset(x.to(dtype), y.to(dtype)), batch_size=16, **options)
 
 
-def nets():
-    return ResidualMLP(2, 2), ResidualMLP(2, 2)
-
-
-@pytest.mark.parametrize("units", [STAMPS, UNITS["both"]], ids=["stamps", "both"])
-def test_a_plain_loader_of_float64_serves_as_well(units, tmp_path):
+def test_a_plain_loader_of_float64_serves_as_well(tmp_path):
     torch.manual_seed(0)
-    train, val = (of_loader(InUnits(**units), torch.float64, shuffle=s) for s in (True, False))
+    train, val = (of_loader(InUnits(**STAMPS), torch.float64, shuffle=s) for s in (True, False))
     trainer = quiet_trainer(tmp_path, max_epochs=15)
-    trainer.fit(ForwardInverseModule(*nets(), learning_rate=3e-3), train, val)
+    trainer.fit(ForwardInverseModule(*nets(), learning_rate=0.02), train, val)
     assert trainer.callback_metrics["val/r2/0"] > 0.99
 
 
@@ -179,7 +187,7 @@ def test_a_plain_loader_of_float64_serves_as_well(units, tmp_path):
     [
         (
             "time stamps",
-            r"'x0' of the training loader to vary, but it is 1\.7e\+09 in all 1000 rows",
+            r"'x0' of the training loader to vary, but it is 1\.7e\+09 in all 500 rows",
         ),
         ("outcomes like time stamps", "'y0' to come in float64: float32 rounds it by 101"),
         ("huge", "'x0' of the training loader to hold finite"),
@@ -199,7 +207,7 @@ def test_float32_batches_of_a_pair_that_was_trained_in_float64_are_refused(tmp_p
     for run in (trainer.validate, trainer.predict):
         with pytest.raises(ValueError, match="column 'time' to come in float64"):
             run(pair, loader)
-    assert quiet_trainer(tmp_path).predict(pair, of_loader(InUnits(), torch.float64))
+    assert quiet_trainer(tmp_path).predict(pair, of_loader(InUnits(rows=20), torch.float64))
 
 
 def test_a_device_without_float64_is_given_float32(monkeypatch):
