@@ -60,7 +60,7 @@ def test_samples_of_processes_merge_into_one_that_each_of_them_has(sizes):
         feed(StreamSample(50, seed=seed), part, 16) if len(part) else StreamSample(50, seed=seed)
         for seed, part in enumerate(parts)
     ]
-    keys = torch.cat([sample._keys for sample in samples]).sort().values[:50]
+    keys = torch.cat([sample.state_dict()["keys"] for sample in samples]).sort().values[:50]
     gathering(len(samples), lambda rank, gather: samples[rank].merge(gather))
     first, second = samples
     assert torch.equal(first._keys, keys)

@@ -65,8 +65,11 @@ class PointSample:
             sample, known = self._kept.get(kind) or (self._empty(), points.frame)
             sample.add(rows)
             # The last batch may be smaller than what the map takes.
-            sizes = max(points.frame.sizes, known.sizes)
-            self._kept[kind] = sample, replace(points.frame, sizes=sizes)
+            frame, sizes = points.frame, max(points.frame.sizes, known.sizes)
+            self._kept[kind] = (
+                sample,
+                frame if frame.sizes == sizes else replace(frame, sizes=sizes),
+            )
         if len(self._counts) > MAX_COUNTED:
             kept = {kind: self._counts[kind] for kind in self._kept}
             self._counts = Counter(dict(self._counts.most_common(MAX_COUNTED // 2)) | kept)

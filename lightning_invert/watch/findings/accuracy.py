@@ -82,15 +82,17 @@ def _r2(y: Array, targets: Array) -> Array:
     with np.errstate(invalid="ignore", over="ignore"):
         error = y - targets
     known = np.isfinite(error)
-    count, low, high, is_lost = known.sum(0), targets, targets, False
-    if (count < len(targets)).any():
+    count, low, high, is_lost = np.array(len(targets)), targets, targets, np.array(False)
+    if not (is_whole := known.all()):
+        count = known.sum(0)
         error, low, high = (
             np.where(known, *sides)
             for sides in ((error, 0.0), (targets, np.inf), (targets, -np.inf))
         )
         is_lost = (count == 0) & np.isfinite(targets).any(0)
         targets = np.where(known, targets, 0.0)
-    centred = np.where(known, targets - targets.sum(0) / count.clip(1), 0.0)
+    centred = targets - targets.sum(0) / count.clip(1)
+    centred = centred if is_whole else np.where(known, centred, 0.0)
     # Not by the squares: the mean of a constant column is rounded.
     varies = high.max(0) > low.min(0)
     total = np.einsum("ij,ij->j", centred, centred)
