@@ -46,6 +46,7 @@ FLAGS = {
     "unconverged": "the outcome, by the surrogate, is not in the target",
     "at_bound": "a setting is at an end of its bounds",
     "far": "the settings are far from all known ones",
+    "doubtful": "the surrogate errs more there than nearly everywhere in the data",
     "unseen": "the target is beyond all known outcomes",
     "ill_conditioned": "a small change of the target moves the settings far",
 }

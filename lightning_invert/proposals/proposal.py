@@ -36,15 +36,17 @@ class Proposal(Solution):
             0 for a fixed input, infinite where the Jacobian is singular.
         input_variables: Names, units and ranges of the n inputs.
         output_variables: Names and units of the m outputs.
-        outcome_low: Low end of a band about ``outputs``, shape (N, m). For each output, it holds the
-            *measured* outcome, noise included, nine times out of ten.
+        outcome_low: Low end of a band about ``outputs``, shape (N, m). It holds the *measured*
+            outcome, noise included and all outputs at once, nine times out of ten.
         outcome_high: High end of the band.
         expected_error: Expected distance of the outcome from the target: the median, in standard
             units, Euclidean over the outputs that have a target; shape (N,).
         trust: Probability that the outcome is as near to the target as the surrogate is accurate,
             which is its error at nine out of ten validation points; shape (N,).
-        far: Whether the inputs are far from all known ones, shape (N,): farther from their
-            neighbours than 99 % of the validation points are.
+        far: Whether the inputs are far from the training points, shape (N,): these tell less of them
+            than of 99 % of the validation points.
+        doubtful: Whether F errs more at the nearest known points than it does near 99 % of the
+            validation points, shape (N,).
         unseen: Whether the target of an output lies beyond all known outcomes, shape (N,).
         alternatives: Further proposals that reach the target, see
             :class:`~lightning_invert.solver.solution.Alternatives`.
@@ -60,7 +62,15 @@ class Proposal(Solution):
     expected_error: Tensor | None = None
     trust: Tensor | None = None
     far: Tensor | None = None
+    doubtful: Tensor | None = None
     unseen: Tensor | None = None
+
+    @property
+    def certified(self) -> Tensor | None:
+        """Whether a proposal reaches its target, and is like the points that the bands rest on, (N,)."""
+        if self.far is None or self.doubtful is None:
+            return None
+        return self.converged & ~self.far & ~self.doubtful
 
     @property
     def flags(self) -> dict[str, Tensor]:
@@ -69,6 +79,7 @@ class Proposal(Solution):
             "unconverged": ~self.converged,
             "at_bound": self.at_bound.any(1),
             "far": self.far,
+            "doubtful": self.doubtful,
             "unseen": self.unseen,
             "ill_conditioned": self.condition > Thresholds.bands[1],
         }
@@ -114,6 +125,8 @@ class Proposal(Solution):
             if self.outcome_low is not None and self.outcome_high is not None:
                 yield f"{variable.name}_band_low", variable.unit, self.outcome_low[:, place]
                 yield f"{variable.name}_band_high", variable.unit, self.outcome_high[:, place]
+        if self.certified is not None:
+            yield "certified", "", self.certified
         if self.trust is not None:
             yield "trust", "", self.trust
         if self.expected_error is not None:

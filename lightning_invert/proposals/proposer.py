@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_flag, check_integer, expected_but_got
+from lightning_invert.arguments import check_flag, check_integer, check_number, expected_but_got
 from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
+from lightning_invert.proposals.band import COVERAGE
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.reliability import MIN_POINTS, Reliability
@@ -100,6 +102,8 @@ class Proposer:
         cost: CostLike | None = None,
         tolerance: float = 1e-3,
         max_steps: int = 50,
+        coverage: float = COVERAGE,
+        joint: bool = True,
         progress: bool = True,
     ) -> Proposal:
         r"""Propose inputs for wanted outputs within bounds, and tell what to expect of them.
@@ -122,6 +126,8 @@ class Proposer:
                 :class:`~lightning_invert.Near`, as for ``solve``.
             tolerance: A target is reached at this distance, in standard units.
             max_steps: Bound on the steps, as for ``solve``.
+            coverage: How often the band holds what is measured.
+            joint: Whether the band holds all outputs at once with this coverage, or each by itself.
             progress: Show a progress bar if it takes long and the output is a terminal.
 
         Returns:
@@ -132,11 +138,15 @@ class Proposer:
             ValueError: If an argument is out of its range, or no closed bounds are known.
         """
         check_flag("progress", progress)
+        check_flag("joint", joint)
+        check_number("coverage", coverage, low=0.0, high=1.0, open_low=True, open_high=True)
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating(cost):
             query = self._query(targets, bounds, num_starts, **options)
             reliability = self.reliability
-            ranking = rank_solutions(query, self._judge, progress=progress)
+            ranking = rank_solutions(
+                query, partial(self._judge, coverage=coverage, joint=joint), progress=progress
+            )
             about = self.surrogate.description
             unseen = None if reliability is None else _unseen(query.targets, reliability)
         return Proposal(
@@ -314,7 +324,7 @@ class Proposer:
             **options,
         )
 
-    def _judge(self, query: Query, ranking: Ranking) -> Ranking:
+    def _judge(self, query: Query, ranking: Ranking, *, coverage: float, joint: bool) -> Ranking:
         """Add what to expect of each solution; without a cost, the most trusted comes first."""
         inputs, outputs = ranking.columns["inputs"], ranking.columns["outputs"]
         solved = ranking.exists & inputs.isfinite().all(2)
@@ -325,15 +335,18 @@ class Proposer:
         if self.reliability is None:
             return ranking
         reliability = self.reliability.to(x.device)
-        sigma, distance = reliability.sigma(self.surrogate.standardize(x), self.surrogate.spread(x))
-        half = reliability.band * sigma * query.model.output_spread
+        points = self.surrogate.standardize(x)
+        sigma = reliability.sigma(points, self.surrogate.spread(x))
+        half, beyond = reliability.half_width(points, sigma, coverage, joint=joint)
+        half = half * query.model.output_spread
         error = reliability.expected_error(sigma, ranking.columns["residual"][solved], constrained)
         ranking = ranking.adding(
             outcome_low=spread_out(solved, outputs[solved] - half),
             outcome_high=spread_out(solved, outputs[solved] + half),
             expected_error=spread_out(solved, error),
             trust=spread_out(solved, reliability.trust(error, constrained)),
-            far=spread_out(solved, distance) > reliability.far,
+            doubtful=spread_out(solved, beyond[:, 0]) > 0,
+            far=spread_out(solved, beyond[:, 1]) > 0,
         )
         if query.cost is not None:
             return ranking

@@ -20,12 +20,15 @@ near noisy data, but it orders the proposals and grows far from them. docs/solve
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from itertools import compress, product
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lightning_invert.proposals.band import COVERAGE, Band
+from lightning_invert.proposals.likelihood import maximise_likelihood
 
 __all__ = ["MIN_POINTS", "Reliability"]
 
@@ -34,17 +37,12 @@ NEIGHBOURS = 5
 MIN_POINTS = 30
 """Least number of validation points: of fewer, the 90 % quantile is a guess."""
 
-COVERED = 0.9
-"""Share of the validation points whose errors lie within the band, and within the accuracy."""
-
-FAR_SHARE = 0.99
-"""Share of the validation points that count as near their neighbours."""
+ACCURATE = 0.9
+"""Share of the validation points whose errors lie within the accuracy."""
 
 MIN_SHARE = 0.01
 """Share of the mean squared error that the members and the distance have at least, where noise hides
 it. With 0.03 or 0.05 trust tells less about proposals near the data; without any it tells nothing."""
-
-ITERATIONS = 300
 
 MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the distances that are computed at once."""
@@ -59,14 +57,11 @@ class Reliability:
     centre: Tensor  # (n,), mean of the known points
     whitening: Tensor  # (n, n): W with d = ‖W (x - centre)‖
     weights: Tensor  # (4, m): c of the terms
-    band: Tensor
-    """Half the width of the 90 % band in units of σ, (m,): the quantile of |error| / σ at the validation
-    points, with the finite-sample correction of split conformal prediction."""
+    band: Band
     accuracy: Tensor
     """A with Σ A_j² the squared error that 90 % of the validation points do not exceed, (m,)."""
     log_mean: float  # of log(‖error‖ / ‖σ‖) at the validation points
     log_std: float
-    far: float  # mean distance to the nearest known points beyond which a point is far
     seen_low: Tensor  # (m,), least known outcomes, in physical units
     seen_high: Tensor  # (m,), greatest ones
 
@@ -83,7 +78,7 @@ class Reliability:
         """Fit the model to known points (K, n), errors of F and outcomes (K, m), float64.
 
         The first ``num_judged`` points, at least :data:`MIN_POINTS`, are validation points, on which F
-        was not trained; the bands hold nine in ten of them. Outcomes are in physical units,
+        was not trained. Outcomes are in physical units,
         ``spread`` (K, m) is the standard deviation over F's members, if it has several.
         """
         centre = points.mean(0)
@@ -91,7 +86,7 @@ class Reliability:
         whitening = _whitening(centred)
         # An error of exactly 0 would leave no variance to divide by.
         squares = squared_errors[:num_judged].clamp(min=torch.finfo(errors.dtype).eps ** 2)
-        terms, distance = _terms(
+        terms = _terms(
             centred[:num_judged],
             None if spread is None else spread[:num_judged],
             (centred, squared_errors, whitening),
@@ -99,9 +94,8 @@ class Reliability:
         )
         weights = _weights(terms, squares)
         variance = (terms * weights[:, None]).sum(0)
-        rank = min(math.ceil((num_judged + 1) * COVERED), num_judged)
         total = squares.sum(1)
-        scale = total.quantile(COVERED) / squares.mean(0).sum()
+        scale = total.quantile(ACCURATE) / squares.mean(0).sum()
         logs = 0.5 * (total / variance.sum(1)).log()
         return cls(
             points=centred,
@@ -109,31 +103,35 @@ class Reliability:
             centre=centre,
             whitening=whitening,
             weights=weights,
-            band=(squares / variance).sqrt().kthvalue(rank, dim=0).values,
+            band=Band.fit(centred[num_judged:], centred[:num_judged], squares, variance.sqrt()),
             accuracy=(scale * squares.mean(0)).sqrt(),
             log_mean=float(logs.mean()),
             log_std=max(float(logs.std()), 1e-3),
-            far=float(distance.quantile(FAR_SHARE)),
             seen_low=outcomes.amin(0),
             seen_high=outcomes.amax(0),
         )
 
     def to(self, device: torch.device) -> Reliability:
         """Return the model on a device."""
-        moved: dict[str, Any] = {
-            name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)
-        }
-        return replace(self, **moved)
+        moved: Reliability = _moved(self, device)
+        return moved
 
-    def sigma(self, points: Tensor, spread: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return σ at points (N, n), shape (N, m), and their mean distance to known ones, (N,).
+    def sigma(self, points: Tensor, spread: Tensor | None = None) -> Tensor:
+        """Return σ at points (N, n), shape (N, m).
 
         ``spread`` (N, m) is the standard deviation over F's members, if it has several.
         """
         # Distances between numbers far from 0 would be rounded away.
         known = (self.points, self.squared_errors, self.whitening)
-        terms, distance = _terms(points - self.centre, spread, known)
-        return (terms * self.weights[:, None]).sum(0).sqrt(), distance
+        terms = _terms(points - self.centre, spread, known)
+        sigma: Tensor = (terms * self.weights[:, None]).sum(0).sqrt()
+        return sigma
+
+    def half_width(
+        self, points: Tensor, sigma: Tensor, coverage: float = COVERAGE, *, joint: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Return half the width of the band at points (N, n), and what passes the limits: see Band.at."""
+        return self.band.at(points - self.centre, sigma, coverage, joint=joint)
 
     def expected_error(self, sigma: Tensor, residual: Tensor, constrained: Tensor) -> Tensor:
         r"""Return the expected distance of the outcome from the target, the median, (N,).
@@ -159,19 +157,36 @@ class Reliability:
         return probability
 
     def to_json(self) -> dict[str, Any]:
-        """Return the attributes in plain values, and ``neighbours``: deploy/page/reliability.js reads it.
+        """Return the attributes in plain values, as deploy/page/reliability.js reads them.
 
-        Values in standard units are rounded.
+        Besides, ``neighbours`` and, of the band that holds all outputs with a probability of 90 %,
+        ``num_alike``, ``rank`` and the joint ``scores``. Values in standard units are rounded.
         """
+        seen = {"seen_low": self.seen_low.tolist(), "seen_high": self.seen_high.tolist()}
+        joint = _plain(self.band.scores.amax(1))
+        places = {"num_alike": self.band.num_alike, "rank": self.band.rank(COVERAGE)}
+        band = {**_plain(self.band), "scores": joint, **places}
+        return {"neighbours": NEIGHBOURS, **_plain(self), **seen, "band": band}
 
-        def rounded(value: Any) -> Any:
-            if isinstance(value, list):
-                return [rounded(part) for part in value]
-            return float(f"{value:.7g}")
 
-        values = {n: v.tolist() if isinstance(v, Tensor) else v for n, v in vars(self).items()}
-        values |= {n: rounded(v) for n, v in values.items() if not n.startswith("seen_")}
-        return {"neighbours": NEIGHBOURS, **values}
+def _moved(part: Any, device: torch.device) -> Any:
+    """Return a tensor, or a dataclass with all its tensors, on a device."""
+    if isinstance(part, Tensor):
+        return part.to(device)
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{name: _moved(own, device) for name, own in vars(part).items()})
+    return part
+
+
+def _plain(part: Any) -> Any:
+    """Return numbers, tensors and dataclasses of them in plain values of seven digits."""
+    if isinstance(part, Tensor):
+        part = part.tolist()
+    if isinstance(part, list):
+        return [_plain(each) for each in part]
+    if is_dataclass(part):
+        return {name: _plain(own) for name, own in vars(part).items()}
+    return float(f"{part:.7g}")
 
 
 def _terms(
@@ -179,15 +194,15 @@ def _terms(
     spread: Tensor | None,
     known: tuple[Tensor, Tensor, Tensor],
     own: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return the terms of the variance, (4, N, m), and the distance to the neighbours, (N,).
+) -> Tensor:
+    """Return the terms of the variance, (4, N, m).
 
     ``known`` are points, squared errors and W. ``own`` (N,) are the indices of the points among the
     known ones: no point is its own neighbour. All points are less the centre.
     """
     known_points, squared_errors, whitening = known
     chunk = max(1, MAX_NUMBERS_AT_ONCE // len(known_points))
-    local, distance = [], []
+    local = []
     for begin in range(0, len(points), chunk):
         rows = slice(begin, begin + chunk)
         apart = torch.cdist(points[rows], known_points)
@@ -197,14 +212,13 @@ def _terms(
         share = 1 / near.clamp(min=1e-9)
         share = share / share.sum(1, keepdim=True)
         local.append((share[:, :, None] * squared_errors[which]).sum(1))
-        distance.append(near.mean(1))
     away = (points @ whitening.T).norm(dim=1)[:, None]
     neighbours = torch.cat(local)
     members = torch.zeros_like(away)
     if spread is not None:
         members = spread.square().mean(1, keepdim=True) * away
     terms = (torch.ones_like(neighbours), neighbours, members, away**4)
-    return torch.stack([term.expand_as(neighbours) for term in terms]), torch.cat(distance)
+    return torch.stack([term.expand_as(neighbours) for term in terms])
 
 
 def _weights(terms: Tensor, squares: Tensor) -> Tensor:
@@ -233,28 +247,10 @@ def _select_weights(terms: Tensor, squares: Tensor) -> Tensor:
     varies = [bool(term.any()) for term in terms[1:]]
     for chosen in product(*((False, True) if term else (False,) for term in varies)):
         used = torch.tensor([0, *compress(range(1, len(terms)), chosen)])
-        likeliest, loss = _maximise_likelihood(terms[used], squares)
+        likeliest, loss = maximise_likelihood(terms[used], squares)
         penalty = math.log(len(squares)) / len(squares) * len(used)
         cost = float((loss + penalty).sum())
         if cost < best:
             best, weights = cost, torch.zeros_like(weights)
             weights[used] = likeliest
     return weights
-
-
-def _maximise_likelihood(terms: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weights (T, m) of greatest likelihood, and -2 log of it per point, (m,).
-
-    Multiplicative updates keep them positive: C. Fevotte, N. Bertin and J.-L. Durrieu,
-    *Nonnegative matrix factorization with the Itakura-Saito divergence*, Neural Computation 21
-    (2009), for one factor.
-    """
-    size = terms.mean(1).clamp(min=1e-300)
-    scaled = terms / size[:, None]
-    weights = squares.mean(0).expand(len(terms), -1) / len(terms)
-    for _ in range(ITERATIONS):
-        variance = (scaled * weights[:, None]).sum(0)
-        slope = (scaled * (squares / variance.square())).sum(1) / (scaled / variance).sum(1)
-        weights = weights * slope.sqrt()
-    variance = (scaled * weights[:, None]).sum(0)
-    return weights / size, (variance.log() + squares / variance).mean(0)

@@ -22,6 +22,7 @@ FLAG_WORDS = {
     "unconverged": "not reached",
     "at_bound": "at the bounds",
     "far": "far from the known settings",
+    "doubtful": "where the surrogate errs most",
     "unseen": "beyond all known outcomes",
     "ill_conditioned": "ill-conditioned",
 }
@@ -29,7 +30,8 @@ FLAG_WORDS = {
 
 def proposal_words(proposal: Proposal) -> str:
     """Describe proposals and how far to rely on them, a line for each matter."""
-    return "\n".join([solution_words(proposal), *_trusted(proposal), *_flagged(proposal)])
+    words = *_certified(proposal), *_trusted(proposal), *_flagged(proposal)
+    return "\n".join([solution_words(proposal), *words])
 
 
 def solution_words(solution: Solution) -> str:
@@ -80,6 +82,14 @@ def _missed(solution: Solution) -> str:
     return f"; {others} missed by {_median(finite)} standard units{middle}"
 
 
+def _certified(proposal: Proposal) -> Iterator[str]:
+    if proposal.certified is not None:
+        yield (
+            f"Certified: {int(proposal.certified.sum())} of {len(proposal)}: reached, with settings "
+            f"like those that the bands were tried on."
+        )
+
+
 def _trusted(proposal: Proposal) -> Iterator[str]:
     if proposal.trust is None:
         yield "Trust: not known, because fewer than 30 validation points are known."
@@ -106,6 +116,8 @@ def _rows(proposal: Proposal) -> Iterator[list[str]]:
         if proposal.trust is not None:
             cells.append(_bar(float(proposal.trust[row])))
         words = [FLAG_WORDS[name] for name, flag in flags.items() if flag[row]]
+        if proposal.certified is not None and not proposal.certified[row]:
+            words.insert(0, "<b>not certified</b>")
         cells.append(f'<div style="min-width:8em">{"<br>".join(words)}</div>')
         if proposal.cost is not None:
             cells.append(_number(float(proposal.cost[row])))

@@ -88,6 +88,7 @@ class Alternatives:
     expected_error: Tensor | None = None
     trust: Tensor | None = None
     far: Tensor | None = None
+    doubtful: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ from torch import nn
 
 from lightning_invert import LinearDecayAlpha, __version__
 from lightning_invert.deploy.metadata import describe
+from lightning_invert.proposals.band import Band
+from lightning_invert.proposals.leverage import Leverage
 from lightning_invert.proposals.reliability import Reliability
 from tests.deploy.pairs import INPUTS, pair_of
 from tests.proposals.process import known, scaled, untrained
@@ -80,20 +82,32 @@ def trained():
     return known(pair, x, y, num_judged=600)
 
 
+def rebuilt(kind, described):
+    """A dataclass from the plain values of its fields."""
+    nested = {"band": Band, "leverage": Leverage}
+    parts = {name: described[name] for name in kind.__dataclass_fields__}
+    for name, part in parts.items():
+        if name in nested:
+            parts[name] = rebuilt(nested[name], part)
+        elif isinstance(part, list):
+            parts[name] = torch.tensor(part, dtype=torch.float64)
+    if kind is Band:
+        parts["scores"] = parts["scores"][:, None]
+    return kind(**parts)
+
+
 def test_what_is_described_judges_as_the_pair_does_by_the_same_points(trained):
     described = json.loads(json.dumps(describe(trained)["reliability"], allow_nan=False))
-    read = {
-        name: torch.tensor(value, dtype=torch.float64) if isinstance(value, list) else value
-        for name, value in described.items()
-    }
-    there = Reliability(**{name: read[name] for name in Reliability.__dataclass_fields__})
+    there = rebuilt(Reliability, described)
     here = trained.proposer.measure_reliability(512, members=False)
     z, wanted = torch.randn(50, 3, dtype=torch.float64), torch.ones(50, 2, dtype=torch.bool)
     residual = torch.rand(50, dtype=torch.float64)
-    for one, other in zip(there.sigma(z), here.sigma(z), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(there.sigma(z), here.sigma(z), rtol=1e-4, atol=1e-6)
+    bands = [one.half_width(z, here.sigma(z))[0] for one in (there, here)]
+    torch.testing.assert_close(*bands, rtol=1e-4, atol=1e-6)
+    assert described["band"]["rank"] == here.band.rank(0.9)
     trusts = [
-        one.trust(one.expected_error(one.sigma(z)[0], residual, wanted), wanted)
+        one.trust(one.expected_error(one.sigma(z), residual, wanted), wanted)
         for one in (there, here)
     ]
     torch.testing.assert_close(*trusts, rtol=1e-4, atol=1e-6)

@@ -203,13 +203,14 @@ def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, trusted, 
         with torch.no_grad():
             y = trusted(x)
         missed = (y - torch.from_numpy(wanted)) / trusted.scale_y.std
-        sigma, _ = reliability.sigma(trusted.scale_x(x))
+        sigma = reliability.sigma(trusted.scale_x(x))
+        half, _ = reliability.half_width(trusted.scale_x(x), sigma)
         everything = torch.ones_like(y, dtype=torch.bool)
         error = reliability.expected_error(sigma, missed.norm(dim=1), everything)
         (found,) = values(page, "#proposal-trust")
         assert found == pytest.approx(float(reliability.trust(error, everything)), abs=1e-4)
         errors.append(float(error))
-        reach = (reliability.band * sigma * trusted.scale_y.std)[0]
+        reach = (half * trusted.scale_y.std)[0]
         band = page.inner_text("#proposed-outcomes tbody tr:nth-child(2) td:nth-of-type(3)")
         ends = [float(end.replace("\u2212", "-")) for end in band.split(" to ")]
         expected = [float(y[0, 1] - reach[1]), float(y[0, 1] + reach[1])]

@@ -43,8 +43,9 @@ def test_bands_hold_validation_points_and_what_the_process_answers(proposer):
     assert inside.double().mean() > 0.85
     known_x, known_y = proposer.evidence.rows("train")
     unit, reliability = known_y.std(0), proposer.reliability
-    sigma, _ = reliability.sigma((x - known_x.mean(0)) / known_x.std(0))
-    assert ((surrogate(x) - y).abs() <= reliability.band * sigma * unit).double().mean() >= 0.9
+    points = (x - known_x.mean(0)) / known_x.std(0)
+    half, _ = reliability.half_width(points, reliability.sigma(points))
+    assert ((surrogate(x) - y).abs() <= half * unit).all(1).double().mean() >= 0.9
     accurate = ((true - y[:200]).abs() <= reliability.accuracy * unit).double().mean()
     assert abs(float(proposal.trust.mean()) - float(accurate)) < 0.15
 

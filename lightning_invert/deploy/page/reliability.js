@@ -26,32 +26,59 @@ function neighbours(known, z, count) {
   return nearest;
 }
 
-// σ of each outcome in standard units, and the mean distance to the nearest known points.
-function errorAt(reliability, standard) {
-  const z = standard.map((value, j) => value - reliability.centre[j]); // as the known points are
+// σ of each outcome by the nearest known points, in standard units.
+function errorAt(reliability, z) {
   const nearest = neighbours(reliability.points, z, reliability.neighbours);
   const shares = nearest.map(({ apart }) => 1 / Math.max(apart, 1e-9));
   const all = shares.reduce((sum, share) => sum + share, 0);
   const away = norm(times(reliability.whitening, z));
   const [constant, local, , far] = reliability.weights;
-  const sigma = constant.map((_, i) => {
+  return constant.map((_, i) => {
     const around = nearest.reduce((sum, { which }, k) => sum + (shares[k] / all) * reliability.squared_errors[which][i], 0);
     return Math.sqrt(constant[i] + local[i] * around + far[i] * away ** 4);
   });
-  return { sigma, distance: nearest.reduce((sum, { apart }) => sum + apart, 0) / nearest.length };
 }
 
-// Of settings x with the predicted outcomes: the ends of the band that holds a measured outcome nine
+// How little the training points tell of a point: `Leverage.at` in Python.
+function leverageAt({ frequencies, factor }, z) {
+  const phases = frequencies[0].map((_, f) => z.reduce((sum, value, j) => sum + value * frequencies[j][f], 0));
+  const features = [1, ...z, ...phases.map(Math.sin), ...phases.map(Math.cos)];
+  return times(factor, features).reduce((sum, value) => sum + value * value, 0);
+}
+
+// Half the width of the band that holds all outcomes, in standard units, and whether the point is beyond
+// the validation points, in error and in leverage: `Band.at` in Python.
+function bandAt(band, z, sigma) {
+  const leverage = leverageAt(band.leverage, z);
+  const place = [Math.log(norm(sigma)), Math.log(leverage)].map((value, a) => (value - band.scale[0][a]) / band.scale[1][a]);
+  const quantile = (axes) =>
+    band.places
+      .map((known, k) => [norm(axes.map((a) => known[a] - place[a])), band.scores[k]])
+      .sort(([one], [other]) => one - other)
+      .slice(0, band.num_alike)
+      .map(([, score]) => score)
+      .sort((one, other) => one - other)[band.rank - 1];
+  const factor = Math.max(quantile([0, 1]), quantile([0]));
+  const [constant, slope] = band.weights;
+  return {
+    half: band.quantiles.map((q, i) => factor * q * Math.sqrt(constant[i] + slope[i] * leverage)),
+    beyond: place.map((value, a) => value > band.limits[a]),
+  };
+}
+
+// Of settings x with the predicted outcomes: the ends of the band that holds all measured outcomes nine
 // times out of ten; and, of a target {low, high}, how probable it is to be met as nearly as F is
 // accurate. `null` without a reliability.
 export function trustOf({ reliability, inputs, outputs }, x, predicted, target = null) {
   if (!reliability) return null;
-  const { sigma, distance } = errorAt(reliability, inputs.map(({ mean, std }, j) => (x[j] - mean) / std));
-  const reach = outputs.map(({ std }, i) => reliability.band[i] * sigma[i] * std);
+  const z = inputs.map(({ mean, std }, j) => (x[j] - mean) / std - reliability.centre[j]); // as the known points are
+  const sigma = errorAt(reliability, z);
+  const { half, beyond } = bandAt(reliability.band, z, sigma);
   const found = {
-    low: predicted.map((value, i) => value - reach[i]),
-    high: predicted.map((value, i) => value + reach[i]),
-    far: distance > reliability.far,
+    low: predicted.map((value, i) => value - half[i] * outputs[i].std),
+    high: predicted.map((value, i) => value + half[i] * outputs[i].std),
+    doubtful: beyond[0],
+    far: beyond[1],
   };
   if (target === null) return found;
   const wanted = outputs.map((_, i) => target.low[i] > -Infinity || target.high[i] < Infinity);
