@@ -1,243 +1,274 @@
-"""Whether what a pair says of its proposals holds: bands, trust and the choice among solutions.
+"""Whether what a pair says of its proposals holds: bands, certification and trust, by the process itself.
 
-A pair, F an ensemble of three, is trained on each known process and asked for outcomes of fresh points
-of the process's prior inside its box ("in"), and for the same stretched about the mean of the data by
-1.6 ("out"). The process itself says what comes out at what is proposed. Errors are distances from the
-target in standard units (the spread of the outcomes): Euclidean, and per output the root mean square,
-which is less by the root of the number of outputs. Where the process has no outcome they are infinite.
+Pairs of many sizes, good and poor, are trained on known processes and asked for outcomes of fresh points
+of the process's prior inside its box: as they are ("plain"), at the least cost for random prices of both
+signs ("least cost"), and stretched about the mean of the data by 1.6 ("stretched"). The process says what
+is measured at what is proposed, noise drawn anew. A band holds if *all* outcomes lie inside.
 
-    python benchmarks/trust.py [--problems sine,robot_arm] [--seeds 1] [--targets 1000] [--epochs 60]
+Beside it: split conformal prediction with the joint score max_j |e_j| / std(e_j), one width for all
+points, which is what libraries offer.
+
+    python benchmarks/trust.py [--problems sine,robot_arm] [--pairs 11] [--targets 300] [--seed 100]
                                [--keep FOLDER] [--write docs]
 
-``--keep`` is a folder for the trained pairs: those that are there are taken, not trained. The limit is
-F's error at points that it has not seen, per output, against the process without noise.
+``--keep`` is a folder for what was found of each pair: pairs that are there are taken, not trained. The
+limit is 90 %: a band that holds more is too wide.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from common import machine, markdown, put, quiet_trainer, quietly
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightning_invert import Ensemble, ForwardInverseModule, SmoothMLP
+from lightning_invert import Ensemble, ForwardInverseModule, ResidualMLP, SmoothMLP
 from lightning_invert.datamodules import ProblemDataModule
-from lightning_invert.problems import Problem
-from lightning_invert.proposals.proposal import Proposal
 
-POINTS = {"blast_furnace": 24_000}
 NOISE = {"blast_furnace": 0.01}
-MEMBERS, STRETCH = 3, 1.6
-TERMS = ("constant", "neighbours", "members", "distance")
-RANGE = ("least", "mean", "most")
+STRETCH, NUM_PRICES = 1.6, 8
+KINDS = ("plain", "least cost", "stretched")
+GOALS = {"plain": (0.87, 1.0), "least cost": (0.87, 0.9), "stretched": (0.80, 0.9)}
 
 
-class Bench:
-    """A process, its data, and the pair that is trained on them."""
+class Size(NamedTuple):
+    points: int
+    width: int
+    epochs: int
+    kind: str = "one network"
 
-    def __init__(self, name: str, seed: int, epochs: int, keep: Path | None) -> None:
-        self.noise = NOISE.get(name, 0.0)
-        self.data = ProblemDataModule(
-            name, num_points=POINTS.get(name, 12_500), noise=self.noise, data_seed=seed,
-            batch_size=128,
-        )  # fmt: skip
-        self.problem: Problem = self.data.problem
-        file = None if keep is None else keep / f"{name}_{seed}_{epochs}.ckpt"
-        if file is not None and file.exists():
-            self.pair = ForwardInverseModule.load_from_checkpoint(file)
-        else:
-            torch.manual_seed(seed)
-            n, m = len(self.problem.inputs), len(self.problem.outputs)
-            forward = Ensemble(SmoothMLP(n, m), members=MEMBERS)
-            self.pair = ForwardInverseModule(forward, SmoothMLP(m, n))
-            trainer = quiet_trainer(epochs, check_val_every_n_epoch=epochs)
-            trainer.fit(self.pair, datamodule=self.data)
-            if file is not None:
-                trainer.save_checkpoint(file)
-        self.pair.eval()
-        self.unit = self.data.statistics.output_std.double()
 
-    def wanted(self, count: int, stretch: float) -> Tensor:
-        """Outcomes of fresh points of the prior inside the box, stretched about the data's mean."""
-        fresh = self.problem.sample(3 * count, seed=10_000)
-        low, high = self.problem.bounds
-        outcomes = self.problem.forward(fresh[((fresh >= low) & (fresh <= high)).all(1)])
-        outcomes = outcomes[outcomes.isfinite().all(1)][:count]
-        mean = self.data.statistics.output_mean
-        return mean + stretch * (outcomes - mean)
+SMALL, MIDDLE, LARGE = Size(1500, 64, 40), Size(3000, 128, 30), Size(8000, 256, 20)
+SIZES = (
+    *(SMALL, MIDDLE, LARGE) * 3,
+    Size(3000, 64, 30, "ensemble of three"), Size(4000, 64, 30, "rectifiers"),
+)  # fmt: skip
 
-    def errors(self, x: Tensor, targets: Tensor) -> Tensor:
-        """How far from the targets the process is, in standard units: (N,)."""
-        missed = ((self.problem.forward(x) - targets) / self.unit).norm(dim=1)
-        return missed.detach().nan_to_num(torch.inf)
 
-    def limit(self) -> float:
-        x = self.problem.sample(1000, seed=10_001)
+def network(size: Size, n: int, m: int) -> nn.Module:
+    if size.kind == "rectifiers":
+        return ResidualMLP(n, m, width=size.width)
+    net = SmoothMLP(n, m, width=size.width)
+    return Ensemble(net, members=3) if size.kind == "ensemble of three" else net
+
+
+def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, float]]:
+    """Train a pair, and return what was found of each kind of proposals."""
+    noise = NOISE.get(name, 0.0)
+    data = ProblemDataModule(
+        name, num_points=size.points, noise=noise, data_seed=seed, batch_size=64
+    )
+    problem = data.problem
+    n, m = len(problem.inputs), len(problem.outputs)
+    torch.manual_seed(seed)
+    pair = ForwardInverseModule(network(size, n, m), SmoothMLP(m, n, width=64))
+    quiet_trainer(size.epochs, check_val_every_n_epoch=size.epochs).fit(pair, datamodule=data)
+    pair.eval()
+    unit, mean = data.statistics.output_std.double(), data.statistics.output_mean.double()
+    begin = time.perf_counter()
+    reliability = pair.reliability
+    fit = time.perf_counter() - begin
+    assert reliability is not None
+    conformal = unit * split_conformal(pair, unit)
+    generator = torch.Generator().manual_seed(seed)
+
+    def fresh(count: int, seed: int) -> Tensor:
+        x = problem.sample(4 * count, seed=seed)
+        low, high = problem.bounds
+        y = problem.forward(x[((x >= low) & (x <= high)).all(1)])
+        return y[y.isfinite().all(1)][:count]
+
+    def ask(targets: Tensor, cost: Tensor | None = None) -> dict[str, Tensor]:
+        proposal = pair.propose(targets, cost=cost, progress=False)
         with torch.no_grad():
-            missed = (self.pair(x) - self.problem.forward(x)) / self.unit
-        return float(missed.square().nanmean().sqrt())
-
-    def terms(self) -> str:
-        """Which terms of the variance were kept, and in how many of the outputs."""
-        assert self.pair.reliability is not None
-        kept = (self.pair.reliability.weights > 0).sum(1).tolist()
-        m = len(self.problem.outputs)
-        return ", ".join(f"{t} {k}/{m}" for t, k in zip(TERMS, kept, strict=True) if k)
-
-    def judged(self, count: int, stretch: float) -> dict[str, float]:
-        targets = self.wanted(count, stretch)
-        begin = time.perf_counter()
-        self.pair.proposer.reset()
-        reliability = self.pair.reliability
-        measured_by = time.perf_counter()
-        found = self.pair.propose(targets, progress=False)
-        proposed = time.perf_counter()
-        assert reliability is not None
-        assert found.trust is not None
-        with torch.no_grad():
-            true = self.problem.forward(found.inputs)
-            generator = torch.Generator().manual_seed(7)
-            noise = torch.randn(true.shape, generator=generator, dtype=true.dtype)
-            measured = true + self.noise * self.unit * noise
-            own = self.pair.inverse(targets)
-        error = self.errors(found.inputs, targets)
-        others = found.alternatives
-        residuals = torch.cat([found.residual[:, None], others.residual], 1).nan_to_num(torch.inf)
-        least = torch.cat([found.inputs[:, None], others.inputs], 1)
-        least = least[torch.arange(len(least)), residuals.argmin(1)]
-        accurate = ((measured - targets) / self.unit).norm(dim=1) <= reliability.accuracy.norm()
-        bad = error >= error.quantile(0.9)
+            true = problem.forward(proposal.inputs).double()
+        drawn = torch.randn(true.shape, generator=generator, dtype=torch.float64)
+        measured = true + noise * unit * drawn
+        assert proposal.outcome_high is not None
+        assert proposal.certified is not None
+        assert proposal.trust is not None
+        half = proposal.outcome_high - proposal.outputs
+        missed = (measured - proposal.outputs).abs().nan_to_num(torch.inf)
+        near = ((measured - targets) / unit).norm(dim=1) <= reliability.accuracy.norm()
         return {
-            "converged": share(found.converged),
-            **spread("error", error),
-            **spread("own", self.errors(own, targets)),
-            **spread("least", self.errors(least, targets)),
-            **covered("measured", found, measured, torch.ones_like(found.converged)),
-            **covered("measured, converged", found, measured, found.converged),
-            **covered("true", found, true, torch.ones_like(found.converged)),
-            **covered("true, converged", found, true, found.converged),
-            "scale": needed(found, measured),
-            "trust": auroc(-found.trust, bad),
-            "condition": auroc(found.condition, bad),
-            "said": float(found.trust.mean()),
-            "was": share(accurate),
-            "measure": measured_by - begin,
-            "propose": (proposed - measured_by) / len(targets),
+            "converged": proposal.converged,
+            "held": (missed <= half).all(1),
+            "each": (missed <= half).double().mean(1),
+            "conformal": (missed <= conformal).all(1),
+            "width": (half / conformal).log().mean(1).exp(),
+            "certified": proposal.certified,
+            "trust": proposal.trust,
+            "near": near,
+            "error": ((true - targets) / unit).norm(dim=1).nan_to_num(torch.inf),
         }
 
-
-def share(marked: Tensor) -> float:
-    return float(marked.double().mean())
-
-
-def spread(name: str, errors: Tensor) -> dict[str, float]:
-    return {f"{name} {q}": float(errors.quantile(q)) for q in (0.5, 0.95)}
-
-
-def covered(name: str, found: Proposal, outcome: Tensor, rows: Tensor) -> dict[str, float]:
-    """Of each output, how many of the rows' outcomes are inside the band: least, mean and most."""
-    inside = (outcome >= found.outcome_low) & (outcome <= found.outcome_high)
-    shares = inside[rows].double().mean(0)
-    found = (shares.amin(), shares.mean(), shares.amax())
-    return {f"{name} {what}": float(share) for what, share in zip(RANGE, found, strict=True)}
+    targets = fresh(count, 10_000 + seed)
+    prices = [
+        torch.randn(n, generator=generator, dtype=torch.float64) / data.statistics.input_std
+        for _ in range(NUM_PRICES)
+    ]
+    each = max(1, count // NUM_PRICES)
+    answers = {
+        "plain": [ask(targets)],
+        "least cost": [ask(fresh(each, 20_000 + seed + k), p) for k, p in enumerate(prices)],
+        "stretched": [ask(mean + STRETCH * (targets - mean))],
+    }
+    return {kind: {**summary(parts), "fit": fit} for kind, parts in answers.items()}
 
 
-def needed(found: Proposal, outcome: Tensor) -> float:
-    """By what the bands would have to be multiplied to hold 90 % of the outcomes that converged."""
-    assert found.outcome_high is not None
-    ratio = ((outcome - found.outputs) / (found.outcome_high - found.outputs)).abs()
-    return float(ratio[found.converged].nan_to_num(torch.inf).quantile(0.9, dim=0).mean())
+def split_conformal(pair: ForwardInverseModule, unit: Tensor) -> Tensor:
+    """Half the width of the joint band of split conformal prediction, in standard units, (m,)."""
+    rows = pair.evidence.rows("val")
+    assert rows is not None
+    with torch.no_grad():
+        errors = (pair(rows[0].float()).double() - rows[1]) / unit
+    spread = errors.square().mean(0).sqrt()
+    scores = (errors.abs() / spread).amax(1)
+    rank = min(math.ceil((len(scores) + 1) * 0.9), len(scores))
+    return spread * scores.kthvalue(rank).values
+
+
+def summary(parts: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    """Shares among the proposals that reach their targets; those of all where it says so."""
+    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    rows = found["converged"]
+
+    def share(name: str, rows: Tensor = rows) -> float:
+        return float(found[name][rows].double().mean())
+
+    bad = found["error"][rows] >= found["error"][rows].quantile(0.9)
+    by_price = [float(p["held"][p["converged"]].double().mean()) for p in parts]
+    return {
+        "converged": float(rows.double().mean()),
+        **{name: share(name) for name in ("held", "each", "conformal", "trust", "near")},
+        "certified, held": share("held", found["certified"]),
+        "certified": float(found["certified"].double().mean()),
+        "width": float(found["width"][rows].median()),
+        "auroc": auroc(-found["trust"][rows], bad),
+        "prices below 80 %": sum(share < 0.8 for share in by_price) / len(by_price),
+    }
 
 
 def auroc(score: Tensor, bad: Tensor) -> float:
-    """How probable it is that one of the bad has the higher score than one of the others."""
-    score = score.nan_to_num(torch.inf)
+    """Return how probable it is that one of the bad has the higher score than one of the others."""
     pairs = score[bad][:, None] - score[~bad]
-    return float(((pairs > 0) + 0.5 * (score[bad][:, None] == score[~bad])).mean())
+    return float(((pairs > 0) + 0.5 * (pairs == 0)).double().mean())
 
 
-def averaged(runs: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(run[name] for run in runs) / len(runs) for name in runs[0]}
+Found = dict[str, list[dict[str, dict[str, float]]]]  # problem -> pairs -> kind -> name -> number
 
 
-def tables(found: dict[tuple[str, str], dict[str, float]], outputs: dict[str, int]) -> str:
-    """What comes out at what is proposed, and whether it was said."""
-    errors, said = [], []
-    for (name, where), of in found.items():
-        root = outputs[name] ** 0.5
+def tables(found: Found) -> str:
+    every = [pair for pairs in found.values() for pair in pairs]
+    rows, marks = [], []
+    for kind in KINDS:
+        for name, pairs in (*found.items(), ("all", every)):
+            numbers = {key: [p[kind][key] for p in pairs] for key in pairs[0][kind]}
 
-        def both(which: str, of: dict[str, float] = of, root: float = root) -> str:
-            middle, high = of[f"{which} 0.5"], of[f"{which} 0.95"]
-            return f"{middle / root:.2g} / {high / root:.2g} ({middle:.2g} / {high:.2g})"
+            def mean(key: str, numbers: dict[str, list[float]] = numbers) -> float:
+                values = [value for value in numbers[key] if not math.isnan(value)]
+                return sum(values) / max(1, len(values))
 
-        def band(which: str, of: dict[str, float] = of) -> str:
-            return " / ".join(f"{100 * of[f'{which} {what}']:.0f}" for what in RANGE)
-
-        title = f"{name}, {where}"
-        errors.append(
-            [title, f"{100 * of['converged']:.0f}", *map(both, ("error", "least", "own"))]
+            rows.append([
+                f"{kind}, {name}", str(len(pairs)),
+                f"{100 * mean('held'):.0f} ({100 * min(numbers['held']):.0f})",
+                f"{100 * mean('conformal'):.0f} ({100 * min(numbers['conformal']):.0f})",
+                f"{100 * mean('each'):.0f}", f"{mean('width'):.1f}", f"{100 * mean('certified'):.0f}",
+                f"{100 * mean('certified, held'):.0f}", f"{100 * mean('converged'):.0f}",
+                f"{mean('auroc'):.2f}", f"{100 * mean('trust'):.0f} / {100 * mean('near'):.0f}",
+            ])  # fmt: skip
+        least, share = GOALS[kind]
+        kept = sum(p[kind]["held"] >= least for p in every) / len(every)
+        marks.append(
+            f"- {kind}: at least {100 * least:.0f} % in {100 * kept:.0f} % of the pairs "
+            f"(goal {100 * share:.0f} %)"
         )
-        said.append([
-            title, *map(band, ("measured", "measured, converged", "true", "true, converged")),
-            f"{of['scale']:.2f}", f"{of['trust']:.3f}", f"{of['condition']:.2f}",
-            f"{100 * of['said']:.0f} / {100 * of['was']:.0f}",
-            f"{of['measure']:.1f}", f"{1e3 * of['propose']:.0f}",
-        ])  # fmt: skip
-    first = markdown(
-        ["", "converged, %", "chosen by trust", "by residual", "inverse network"], errors
-    )
-    second = markdown(
-        ["", "measured in band, %", "of those converged", "true in band, %", "of those converged",
-         "band times this holds 90 %", "AUROC of trust", "of the condition number", "accurate, %: said / was",
-         "s to measure", "ms a target"], said,
-    )  # fmt: skip
-    return (
-        "True errors, median / 95th percentile, per output; in brackets Euclidean:\n\n"
-        f"{first}\n\nBands (least / mean / most of the outputs; 90 is meant) and trust:\n\n{second}"
-    )
+    prices = sum(p["least cost"]["prices below 80 %"] for p in every) / len(every)
+    marks.append(f"- of single price vectors {100 * prices:.0f} % hold less than 80 %")
+    marks.append(f"- seconds to fit: {max(p['plain']['fit'] for p in every):.2f} at most")
+    head = [
+        "", "pairs", "all outcomes in band, % (worst pair)", "in split conformal's", "each outcome in band",
+        "width to split conformal's", "certified, %", "of those in band", "converged, %",
+        "AUROC of trust", "accurate, %: said / was",
+    ]  # fmt: skip
+    return "\n".join((markdown(head, rows), "", *marks))
+
+
+def draw(found: Found, file: Path) -> None:
+    """Draw a dot for each pair: how often all outcomes lie in the band."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(KINDS), figsize=(9, 3.4), sharey=True, layout="constrained")
+    for axis, kind in zip(axes, KINDS, strict=True):
+        for place, pairs in enumerate(found.values()):
+            for key, shift, colour in (("conformal", -0.15, "#999999"), ("held", 0.15, "#0072B2")):
+                shares = [100 * pair[kind][key] for pair in pairs]
+                label = {"conformal": "split conformal", "held": "this band"}[key]
+                axis.plot(
+                    [place + shift] * len(shares), shares, "o", color=colour, alpha=0.6, label=label
+                )
+        axis.axhline(90, color="black", linewidth=0.8)
+        axis.set_title(kind)
+        names = [name.replace("_", "\n") for name in found]
+        axis.set_xticks(range(len(names)), names, fontsize=8)
+        axis.set_ylim(0, 102)
+    axes[0].set_ylabel("all outcomes inside, %")
+    handles, labels = axes[0].get_legend_handles_labels()
+    axes[0].legend(handles[:2], labels[:2], loc="lower left", fontsize=8)
+    figure.savefig(file, dpi=110)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--problems", default="sine,robot_arm,ballistics,blast_furnace")
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--targets", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--keep", type=Path, help="a folder of trained pairs, which is added to")
-    parser.add_argument("--write", type=Path, help="folder for the tables")
+    parser.add_argument("--pairs", type=int, default=len(SIZES), help="pairs of each problem")
+    parser.add_argument("--targets", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=100)
+    parser.add_argument("--epochs", type=int, help="for all pairs; by default by their size")
+    parser.add_argument("--keep", type=Path, help="a folder for what was found, which is added to")
+    parser.add_argument("--write", type=Path, help="folder for the tables and the figure")
     args = parser.parse_args()
     quietly()
     torch.set_num_threads(1)  # small layers: more threads only wait for each other
-    head = machine("lightning")
+    head = f"{machine('lightning')}; the limit is 90 %"
     print(head, flush=True)
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    notes, outputs = [], {}
-    for name in args.problems.split(","):
-        runs: dict[str, list[dict[str, float]]] = {"in": [], "out": []}
-        for seed in range(args.seeds):
-            bench = Bench(name, seed, args.epochs, args.keep)
-            for where, stretch in (("in", 1.0), ("out", STRETCH)):
-                runs[where].append(bench.judged(args.targets, stretch))
-            notes.append(f"{name}: limit {bench.limit():.2g}, terms kept: {bench.terms()}")
-            print(notes[-1], flush=True)
-            outputs[name] = len(bench.problem.outputs)
-        for where, of in runs.items():
-            found[name, where] = averaged(of)
-            shown = "  ".join(f"{k} {v:.3g}" for k, v in found[name, where].items())
-            print(f"  {where}: {shown}", flush=True)
-    text = tables(found, outputs)
+    found: Found = {name: [] for name in args.problems.split(",")}
+    for number, size in enumerate(SIZES[: args.pairs]):
+        size = size._replace(epochs=args.epochs or size.epochs)
+        for name, pairs in found.items():
+            seed = args.seed + number
+            file = None if args.keep is None else args.keep / f"{name}_{seed}_{size.points}.pt"
+            if file is not None and file.exists():
+                pairs.append(torch.load(file))
+                continue
+            pairs.append(judge(name, size, seed, args.targets))
+            if file is not None:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(pairs[-1], file)
+            shares = "  ".join(
+                f"{k} {v['held']:.2f} x{v['width']:.1f}" for k, v in pairs[-1].items()
+            )
+            print(f"{name}, {size.points} points, {size.kind}: {shares}", flush=True)
+    text = tables(found)
     print(text)
     if args.write is not None:
         page = args.write / "solve.md"
         if not page.exists():
             page = args.write / "reliability_table.md"
             page.write_text("<!-- reliability -->\n<!-- end of reliability -->\n")
-        noted = "\n".join(f"- {note}" for note in notes)
-        put(page, "reliability", f"\n{text}\n\n{noted}\n\nSeeds: {args.seeds}. {head}.\n")
+        images = args.write / "images"
+        images.mkdir(exist_ok=True)
+        draw(found, images / "bands.png")
+        put(page, "reliability", f"\n{text}\n\n{head}.\n")
 
 
 if __name__ == "__main__":

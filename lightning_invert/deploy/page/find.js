@@ -100,6 +100,7 @@ function flagsOf(store, { target, box }, found, trust) {
     flags.push(`Outside the training range: ${outside.map(({ name }) => readable(name)).join(", ")}.`);
   }
   if (trust?.far) flags.push("Far from all settings that are known: its trust rests on little.");
+  if (trust?.doubtful) flags.push("The model errs more near these settings than nearly everywhere in the data.");
   if (trust?.unseen) flags.push("Such an outcome was never seen in the data.");
   const { words } = bandWords(found.condition, thresholds);
   if (found.condition >= thresholds.bands[0]) flags.push(`There ${words}`);
@@ -141,7 +142,7 @@ export function proposalView(store, answer, k, x) {
   const steps = `${found.steps} ${found.steps === 1 ? "step" : "steps"}`;
   const condition = make("data", { id: "proposal-condition", value: String(found.condition) }, brief(found.condition));
   const expected = trust ? `; the expected distance from what is wanted is ${brief(trust.expectedError)} standard units` : "";
-  const heads = ["outcome", "wanted", "predicted", ...(trust ? ["nine times out of ten"] : []), "off by"];
+  const heads = ["outcome", "wanted", "predicted", ...(trust ? ["all, nine times out of ten"] : []), "off by"];
   return {
     plain: [
       make(

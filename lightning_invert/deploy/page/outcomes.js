@@ -34,7 +34,7 @@ export function outcomesPanel(store) {
       });
       list.replaceChildren(...cards);
       hint.textContent = trust
-        ? `Under each outcome: where a measurement would lie nine times out of ten${trust.far ? ". These settings are far from all known ones: trust it little" : ""}.`
+        ? `Under each outcome: where measurements of all outcomes at once would lie nine times out of ten${trust.far ? ". These settings are far from all known ones: trust it little" : ""}.`
         : "";
     },
   };
