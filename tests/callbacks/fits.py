@@ -6,8 +6,10 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
-from tests.identity import state_of
+from lightning_invert.watch.watcher import Watcher
+from tests.identity import everything_of, state_of, streams
 from tests.projects import Foreign, Smooth, loader, quiet_trainer
+from tests.watch.looks import look
 
 
 def process(x):
@@ -39,6 +41,25 @@ class Keeping(Foreign):
 
     def on_validation_epoch_end(self):
         self.log("own", float(self.value()))
+
+
+def values_of(make, *, watched):
+    """What a project keeps after each of three steps, with looks before them or without, and its weights."""
+    module, watcher = make(), Watcher({"forward": {"module": "", "input": 0}}, on_error="raise")
+    torch.manual_seed(1)
+    values = []
+    for batch in loader(rows=48):
+        if watched:
+            before = everything_of(module), streams()
+            look(watcher, module, [batch])
+            assert before == (everything_of(module), streams())
+        module.train()
+        module.step(batch).backward()
+        with torch.no_grad():
+            module.eval()(batch[0])
+        with torch.no_grad():
+            values.append(float(module.value()))
+    return values, state_of(module)
 
 
 class Recorded(CSVLogger):

@@ -32,8 +32,10 @@ class Late(Foreign):
         self.teachers["late"] = self.teachers["late"] if self.teachers else nn.Linear(5, 3)
 
 
-@pytest.mark.parametrize("sanity_checks", [0, 2])
-@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_start"])
+@pytest.mark.parametrize(
+    ("hook", "sanity_checks"),
+    [("setup", 0), ("on_fit_start", 2), ("on_train_start", 0), ("on_train_start", 2)],
+)
 def test_a_part_that_a_hook_makes_is_watched(tmp_path, hook, sanity_checks):
     watch = InvertibilityCallback({"f": "teachers.late"}, figures=False)
     torch.manual_seed(0)
@@ -53,8 +55,11 @@ NOWHERE = {
 }
 
 
-@pytest.mark.parametrize("sanity_checks", [0, 2])
-@pytest.mark.parametrize("entry", NOWHERE.values(), ids=NOWHERE)
+@pytest.mark.parametrize(
+    ("entry", "sanity_checks"),
+    [*((entry, 0) for entry in NOWHERE.values()), (NOWHERE["no such key"], 2)],
+    ids=[*NOWHERE, "in the sanity check"],
+)
 def test_a_part_that_no_batch_has_is_an_error_before_the_first_step(tmp_path, entry, sanity_checks):
     module, options = Foreign(), {"num_sanity_val_steps": sanity_checks}
     steps = 1 if "reach" in entry else None
@@ -96,8 +101,11 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("words", "wrong"), WRONG.items(), ids=WRONG)
-@pytest.mark.parametrize("sanity_checks", [0, 2])
+@pytest.mark.parametrize(
+    ("words", "wrong", "sanity_checks"),
+    [*((*case, 0) for case in WRONG.items()), ("a pole", WRONG["a pole"], 2)],
+    ids=[*WRONG, "in the sanity check"],
+)
 def test_a_named_map_that_fails_is_said_before_the_first_step_and_ends_no_fit(
     tmp_path, wrong, words, sanity_checks
 ):
@@ -174,13 +182,7 @@ class FailsLater(Foreign):
         return self.encoder(x)
 
 
-LATER = [
-    torch.OutOfMemoryError("no room"),
-    torch.linalg.LinAlgError("did not converge"),
-    RuntimeError("another shape"),
-    KeyError("x"),
-    NotImplementedError("not yet"),
-]
+LATER = [torch.OutOfMemoryError("no room"), KeyError("x")]
 
 
 @pytest.mark.parametrize("error", LATER, ids=lambda error: type(error).__name__)

@@ -99,14 +99,11 @@ class ByLabel(Foreign):
         (ByLabel, {"f": {"module": "", "input": 0, "context": 1}}, lambda x, y: (x, labelled(y))),
     ],
 )
-@pytest.mark.parametrize("max_work", [None, 1e12])
-def test_a_function_that_wants_attributes_of_a_subclass_has_them(
-    tmp_path, make, maps, collate, max_work
-):
+def test_a_function_that_wants_attributes_of_a_subclass_has_them(tmp_path, make, maps, collate):
     batches = DataLoader(
         loader().dataset, batch_size=16, collate_fn=lambda rows: collate(*default_collate(rows))
     )
-    watch = InvertibilityCallback(maps, max_work=max_work, num_points=20)
+    watch = InvertibilityCallback(maps, num_points=20)
     trainer = fit_unwatched_and_watched(tmp_path, make, watch, data=lambda: (batches, batches))
     (observation,) = watch.observations
     encoder = trainer.lightning_module.eval().encoder

@@ -68,7 +68,7 @@ def foretold(folder, *, stream=False, by_hand=0, stops_at=None, **options):
 
 
 ENDS = [
-    {"max_epochs": 4},
+    {"max_epochs": 3},
     {"max_epochs": -1, "max_steps": 9},
     {"max_epochs": 3, "max_steps": 16},
 ]

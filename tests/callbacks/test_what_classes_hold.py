@@ -8,9 +8,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lightning_invert import InvertibilityCallback
 from lightning_invert.watch.isolation import isolated
-from tests.callbacks.fits import Keeping, fit_unwatched_and_watched
+from tests.callbacks.fits import Keeping, values_of
 
 CALLS, STATE = Counter(), {"total": torch.zeros(())}
 TOTAL = 0
@@ -69,33 +68,17 @@ class CacheOfAClass(Keeping):
         return len(self.cache) + self.sums.sum()
 
 
-class CacheOfAPart(Keeping):
-    class Part(nn.Module):
-        calls = []  # noqa: RUF012  # as people write it
-
-        def forward(self, x):
-            self.calls.append(len(x))
-            return x
-
-    def prepare(self):
-        self.Part.calls.clear()
-        self.part = self.Part()
-
-    def forward(self, x):
-        return super().forward(self.part(x))
-
-    def value(self):
-        return sum(self.Part.calls)
-
-
 class Globals(Keeping):
     def prepare(self):
         CALLS.clear(), STATE["total"].zero_()
 
     def forward(self, x):
+        return self.inner(x)
+
+    def inner(self, x):
         CALLS["forward"] += 1
         STATE["total"] += x.detach().mean()
-        return super().forward(x)
+        return self.encoder(x)
 
     def value(self):
         return CALLS["forward"] + STATE["total"]
@@ -113,15 +96,6 @@ class GlobalNumber(Keeping):
 
     def value(self):
         return TOTAL
-
-
-class GlobalsOfAMethod(Globals):
-    def forward(self, x):
-        return self.inner(x)
-
-    def inner(self, x):
-        CALLS["forward"] += 1
-        return self.encoder(x)
 
 
 class CachedMethod(Keeping):
@@ -160,12 +134,9 @@ class CachedProperty(Keeping):
 OWN = [project for project in Keeping.__subclasses__() if project.__module__ == __name__]
 
 
-@pytest.mark.parametrize("project", [*OWN, GlobalsOfAMethod])
-def test_a_project_logs_what_it_would_have_logged(tmp_path, project):
-    # Named, so that it is tried, and that a failure is raised.
-    watch = InvertibilityCallback({"forward": {"module": "", "input": 0}}, figures=False)
-    fit_unwatched_and_watched(tmp_path, project, watch, max_epochs=2)
-    assert len(watch.history["forward"]) == 2
+@pytest.mark.parametrize("project", OWN)
+def test_a_project_keeps_what_it_would_have_kept(project):
+    assert values_of(project, watched=True) == values_of(project, watched=False)
 
 
 BAR = tqdm(disable=True)

@@ -12,7 +12,7 @@ from torch import nn
 
 from lightning_invert import InvertibilityCallback
 from lightning_invert.watch.isolation import isolated
-from tests.callbacks.fits import Keeping, fit_unwatched_and_watched
+from tests.callbacks.fits import Keeping, fit_unwatched_and_watched, values_of
 from tests.identity import identity_of
 from tests.projects import Foreign, fit_project, loader, quiet_trainer
 from tests.watch.reference import spectra_point_by_point
@@ -182,29 +182,17 @@ class BackwardHook(Keeping):
         return sum(self.norms)
 
 
-class CacheInside(Keeping):
-    def prepare(self):
-        cache = {}
-
-        def scaled(x):
-            cache[len(cache)] = len(x)
-            return x
-
-        self.scaled, self.cache = scaled, lambda: cache
-
-    def forward(self, x):
-        return super().forward(self.scaled(x))
-
-    def value(self):
-        return sum(self.cache().values())
-
-
 OWN = [project for project in Keeping.__subclasses__() if project.__module__ == __name__]
 PROJECTS = [*OWN, AttributeSlots]
 
 
-@pytest.mark.parametrize("maps", [None, MAPS])
 @pytest.mark.parametrize("project", PROJECTS)
+def test_a_project_keeps_what_it_would_have_kept(project):
+    assert values_of(project, watched=True) == values_of(project, watched=False)
+
+
+@pytest.mark.parametrize("maps", [None, MAPS])
+@pytest.mark.parametrize("project", [Subclassed, GlobalOfAHook, BackwardHook])
 def test_a_project_logs_what_it_would_have_logged(tmp_path, project, maps):
     watch = InvertibilityCallback(maps, figures=False)
     trainer = fit_unwatched_and_watched(tmp_path, project, watch, max_epochs=3)

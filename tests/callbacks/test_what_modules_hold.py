@@ -1,22 +1,16 @@
 """Whatever a module holds is what it would have been without a look."""
 
-import argparse
 import copy
-import itertools
-import weakref
-from collections import UserDict, UserList
-from collections.abc import MutableMapping
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
-from torch.quasirandom import SobolEngine
 from torchmetrics import MeanMetric, MetricCollection, SumMetric
 
 from lightning_invert import InvertibilityCallback
-from tests.callbacks.fits import Keeping, fit_unwatched_and_watched
+from tests.callbacks.fits import Keeping, fit_unwatched_and_watched, values_of
 from tests.projects import fit_project, loader
 
 
@@ -135,72 +129,6 @@ class GradientsOfActivations(Keeping):
         return sum(self.norms)
 
 
-class Mapping(MutableMapping):
-    def __init__(self):
-        self.content = {}
-
-    def __getitem__(self, key):
-        return self.content[key]
-
-    def __setitem__(self, key, value):
-        self.content[key] = value
-
-    def __delitem__(self, key):
-        del self.content[key]
-
-    def __iter__(self):
-        return iter(self.content)
-
-    def __len__(self):
-        return len(self.content)
-
-
-class Holders(Keeping):
-    """Classes of the standard library, and of the project's own above them."""
-
-    def prepare(self):
-        self.mapping, self.users, self.rows = Mapping(), UserDict(), UserList()
-        self.options = argparse.Namespace(calls=0)
-
-    def forward(self, x):
-        self.mapping[len(self.mapping)] = self.users[len(self.users)] = len(x)
-        self.rows.append(len(x))
-        self.options.calls += 1
-        return super().forward(x)
-
-    def value(self):
-        own = (*self.mapping.values(), *self.users.values(), *self.rows)
-        return sum(own) + self.options.calls
-
-
-class Iterators(Keeping):
-    def prepare(self):
-        self.numbers, self.cycle = itertools.count(), itertools.cycle([1, 2, 3, 4, 5])
-        self.rows, self.last = iter(range(10_000)), 0
-        count = itertools.count()
-        self.closed = lambda: next(count)
-
-    def forward(self, x):
-        streams = (self.numbers, self.cycle, self.rows)
-        self.last = sum(map(next, streams)) + self.closed()
-        return super().forward(x)
-
-    def value(self):
-        return self.last
-
-
-class QuasiRandom(Keeping):
-    def prepare(self):
-        self.sobol, self.sum = SobolEngine(5, scramble=True, seed=0), 0.0
-
-    def forward(self, x):
-        self.sum += float(self.sobol.draw(1).sum())
-        return super().forward(x)
-
-    def value(self):
-        return self.sum
-
-
 class Metrics(Keeping):
     def prepare(self):
         self.metrics = MetricCollection({"mean": MeanMetric(), "sum": SumMetric()})
@@ -213,30 +141,6 @@ class Metrics(Keeping):
 
     def value(self):
         return sum(self.metrics.compute().values()) + self.hidden["mean"].compute()
-
-
-class Referred(Keeping):
-    """A meter that others own: the module has a weak reference, or its bound method."""
-
-    class Owner:
-        calls = 0
-
-        def count(self):
-            self.calls += 1
-
-    OWNER = Owner()
-
-    def prepare(self):
-        self.OWNER.calls = 0
-        self.owner, self.count = weakref.ref(self.OWNER), self.OWNER.count
-
-    def forward(self, x):
-        self.owner().calls += 1
-        self.count()
-        return super().forward(x)
-
-    def value(self):
-        return self.OWNER.calls
 
 
 class Child(LightningModule):
@@ -280,6 +184,11 @@ PROJECTS = [project for project in Keeping.__subclasses__() if project.__module_
 
 @pytest.mark.filterwarnings("ignore:.* gives another output:UserWarning")
 @pytest.mark.parametrize("project", PROJECTS)
+def test_a_project_keeps_what_it_would_have_kept(project):
+    assert values_of(project, watched=True) == values_of(project, watched=False)
+
+
+@pytest.mark.parametrize("project", [TeacherInAList, Metrics, Children])
 def test_a_project_logs_what_it_would_have_logged(tmp_path, project):
     # Named, so that it is tried, and that a failure is raised.
     watch = InvertibilityCallback({"forward": {"module": "", "input": 0}}, figures=False)

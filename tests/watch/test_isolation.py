@@ -10,6 +10,7 @@ import torchmetrics
 from torch import nn
 
 from lightning_invert.watch.isolation import isolated
+from tests.identity import everything_of, streams
 from tests.subclasses import labelled
 
 
@@ -56,34 +57,6 @@ class Restless(nn.Module):
         self.own_stream.random(), [stream.random() for stream in self.streams]
         noise = torch.randn(1) + torch.randn(1, generator=self.generator)
         return self.linear(x) + noise + np.random.rand() + random.random()
-
-
-def everything(module):
-    def plain(value):
-        if isinstance(value, torch.Tensor | np.ndarray):
-            return value.tolist()
-        if isinstance(value, torch.Generator):
-            return value.get_state().tolist()
-        if isinstance(value, np.random.Generator):
-            return str(value.bit_generator.state)
-        if isinstance(value, random.Random):
-            return str(value.getstate())
-        if isinstance(value, nn.Module):
-            return {k: v.tolist() for k, v in value.state_dict().items()}
-        if isinstance(value, list | tuple | deque):
-            return [plain(part) for part in value]
-        if isinstance(value, dict):
-            return {name: plain(part) for name, part in value.items()}
-        return value if isinstance(value, int | float | str | bool | None) else "other"
-
-    own = {
-        f"{path}.{name}": plain(value)
-        for path, part in module.named_modules()
-        for name, value in vars(part).items()
-        if name not in ("_modules", "_parameters", "_buffers")
-    }
-    streams = [torch.get_rng_state().tolist(), str(random.getstate()), str(np.random.get_state())]
-    return own, {k: v.tolist() for k, v in module.state_dict().items()}, streams
 
 
 def test_large_data_is_not_copied(monkeypatch):
@@ -164,16 +137,16 @@ def test_a_forward_that_changes_everything_changes_nothing_whatever_cannot_be_co
     module = LightningModule()
     module.odd = value = odd()
     module(torch.randn(4, 3))
-    before = everything(module)
+    before = everything_of(module), streams()
     with suppress(Interrupted), isolated(module):
         for _ in range(3):
             module(torch.randn(4, 3))
         module.log("while looking")
         module.odd = None
-        assert everything(module) != before
+        assert everything_of(module) != before[0]
         if fails:
             raise Interrupted
-    assert everything(module) == before
+    assert (everything_of(module), streams()) == before
     assert module.odd is value
     assert "log" not in vars(module)
     module.log("after")

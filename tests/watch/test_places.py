@@ -1,5 +1,6 @@
 """Wherever a forward notes something, nothing of it is there after a look."""
 
+import argparse
 import collections
 import contextvars
 import enum
@@ -150,6 +151,28 @@ def _transform():
     return transform, lambda: transform._cached_x_y == (None, None)
 
 
+class Mapping(collections.UserDict):
+    """One of the project's own above one of the standard library's."""
+
+
+class Owner:
+    calls = 0
+
+    def count(self, x):
+        self.calls += 1
+
+
+def _referred():
+    owner = Owner()
+    count, weakly = owner.count, weakref.ref(owner)
+    return (lambda x: (count(x), weakly().count(x))), lambda: owner.calls
+
+
+def _quasi_random():
+    engine = torch.quasirandom.SobolEngine(1)
+    return (lambda x: engine.draw()), lambda: engine.num_generated
+
+
 def _object_array():
     array = np.array([[], None], dtype=object)
     return (lambda x: array[0].append(1)), lambda: len(array[0])
@@ -185,6 +208,11 @@ PLACES = {
     "methods": _methods,
     "a weak dictionary": lambda: _counted(weakref.WeakKeyDictionary({KEY: 0}), KEY),
     "a chain of dictionaries": lambda: _counted(collections.ChainMap({"a": 0}), "a"),
+    "a user's dictionary": lambda: _counted(Mapping({"a": 0}), "a"),
+    "a user's list": lambda: _counted(collections.UserList([0]), 0),
+    "options": lambda: _attribute(argparse.Namespace()),
+    "what others own": _referred,
+    "quasi-random numbers": _quasi_random,
     "bytes": lambda: _counted(bytearray(2), 0),
     "an array": lambda: _counted(array("d", [0.0]), 0),
     "a thread's own": _thread_local,
@@ -201,6 +229,8 @@ PLACES = {
 
 
 ITERATORS = {
+    "count": itertools.count,
+    "range": lambda: iter(range(10_000)),
     "enumerate": lambda: enumerate("abcdefgh"),
     "zip": lambda: zip(iter("abcdefgh"), range(9), strict=False),
     "cycle": lambda: itertools.cycle([1, 2, 3]),
