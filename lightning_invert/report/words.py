@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.findings.probes import SpectrumProbes
-from lightning_invert.watch.numerals import percent, percent_with_interval
+from lightning_invert.watch.numerals import percent, percent_with_interval, short
 from lightning_invert.watch.observation import Observation
 
 __all__ = ["report_table", "verdict"]
@@ -18,14 +18,21 @@ BOTTLENECK = (
 )
 
 
-def verdict(observation: Observation) -> str:
+def verdict(observation: Observation, trip: Observation | None = None) -> str:
     """Return the verdict on a map: how accurate it is, then rank, bands and the 95th percentile of κ.
 
+    ``trip`` is the round trip that an inverse is part of: it tells how accurate that is, as the known
+    inputs do not where many lead to the same output.
     Right-invertible, n > m: every small change of the output can be reached, in many ways.
     Left-invertible, n < m: distinct inputs stay distinct.
     """
     said = (finding.accuracy(observation) for finding in observation.findings.values())
     accuracy = "".join(f"{words}. " for words in said if words)
+    if trip is not None and (error := trip.scalars.get("consistency_error")) is not None:
+        accuracy += (
+            f"leads back to within {short(error, 3)} standard units (round_trip); of it alone no R² is "
+            "told, as many inputs may lead to one output. "
+        )
     words = _of_spectrum(observation)
     return accuracy + (words[0].upper() + words[1:] if accuracy else words)
 
@@ -101,14 +108,16 @@ def report_table(observations: Sequence[Observation], title: str = "") -> str:
         "Local invertibility (κ, condition number: how many times the hardest change costs what the "
         f"easiest does; stable: κ < {stable:g}; ill-conditioned: κ > {ill:g})"
     )
-    return "\n".join([title, *lines, *(line for o in observations for line in _sentences(o))])
+    trips = {("inverse", o.part): o for o in observations if o.name == "round_trip"}
+    said = (_sentences(o, trips.get((o.name, o.part))) for o in observations)
+    return "\n".join([title, *lines, *(line for sentences in said for line in sentences)])
 
 
-def _sentences(observation: Observation) -> list[str]:
+def _sentences(observation: Observation, trip: Observation | None) -> list[str]:
     """Return the verdict, and the words of the findings."""
     words = [finding.words(observation) for finding in observation.findings.values()]
     return [
-        f"{observation.label} ({observation.scale}): {verdict(observation)}",
+        f"{observation.label} ({observation.scale}): {verdict(observation, trip)}",
         *(f"{observation.label}, {sentence}" for sentence in words if sentence),
     ]
 

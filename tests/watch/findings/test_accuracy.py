@@ -199,6 +199,14 @@ def test_a_look_at_a_pair_begins_with_its_accuracy(tmp_path):
     (line,) = (line for line in lines if line.startswith("forward (standardized): explains "))
     assert f"% of the variance of rate [t/d], gas [K] at these points: {POOR}. " in line
     assert verdict(inverse).startswith("every change of the inputs shows")
+    (line,) = (line for line in lines if line.startswith("inverse (standardized): "))
+    y, scale = inverse.inputs, pair.scale_y.std
+    back = ((pair.eval().forward(inverse.outputs) - y) / scale).square().mean().sqrt().item()
+    assert (
+        f": leads back to within {back:.3g} standard units (round_trip); of it alone no R² is"
+        in line
+    )
+    assert "\ninverse (standardized): every change" in report_table([inverse])
     assert verdict(trip).startswith("comes back to within ")
     assert f"standard units (root mean square): {POOR}. " in verdict(trip)
     found = analyze(pair, data.val_dataloader())
