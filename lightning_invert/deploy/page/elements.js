@@ -1,7 +1,7 @@
 // Elements of the page. Names and units may come from a stranger's file: they become text nodes and
 // nothing else, whatever they hold.
 
-import { plain, pointed, readNumber, shown } from "./numbers.js";
+import { plain, pointed, readNumber } from "./numbers.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -78,7 +78,7 @@ export function numberBox({ id, label, describedby, spread, change, keep = false
     oninput: () => {
       const { value, error: words } = readNumber(box.value);
       stands = words ? (keep ? before : null) : value;
-      refuse(words && keep ? `${words} Until then it is ${shown(before, spread)}.` : words);
+      refuse(words && keep ? `${words} Until then it is ${plain(before, spread)}.` : words);
       change(stands);
     },
     onchange: () => {

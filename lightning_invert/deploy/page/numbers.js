@@ -63,8 +63,11 @@ export function brief(value) {
 const superscript = (power) =>
   String(power).replace(/[-\d]/g, (sign) => (sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[sign]));
 
-// A number as it is written into a box.
-export const plain = (value, spread) => shown(value, spread).replace("−", "-");
+// A number as it is written into a box: whole where a person may have written it.
+export function plain(value, spread) {
+  const whole = String(value);
+  return whole.length <= 10 ? whole : shown(value, spread).replace("−", "-");
+}
 
 // Where 95 % of the training data are: {low, high}. Without data in the file `known` is false, and two
 // standard deviations about the mean stand for it, where something has to.

@@ -168,6 +168,9 @@ function findTab(store) {
     make("p", { class: "buttons" }, button("Find settings", () => run(), "main-action")),
     status,
   ]);
+  panel.element.addEventListener("keydown", ({ key, target }) => {
+    if (key === "Enter" && target.type === "text") run();
+  });
   const result = make("div", { id: "proposal" });
   const choice = make("select", { id: "alternative", onchange: () => pick(Number(choice.value)) });
   const choosing = make("p", { class: "buttons", hidden: true }, make("label", { for: "alternative" }, "Solution "), choice);
