@@ -67,7 +67,7 @@ def test_who_is_interrupted_keeps_the_summary_figures_and_worst_points(tmp_path,
     assert type(error).__name__ in ("SystemExit", "SIGTERMException", "ZeroDivisionError")
     assert [look["epoch"] for look in watch.history["forward"]] == [0, 1]
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert len(names) == 8
+    assert len(names) == 3
     assert {"forward_worst_points.csv", "forward_evolution.png"} <= names
     assert len(lines(caplog, "forward (physical): ")) == 1
     assert len(lines(caplog, "The last look: epoch 1, step 7")) == 1
