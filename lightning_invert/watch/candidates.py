@@ -33,9 +33,10 @@ LABEL = re.compile(r"(?<!past)(^|_)(targets?|labels?|y|weights?|w)($|_)", re.IGN
 
 
 class Candidate(NamedTuple):
-    """An entry of ``maps`` but for the output; without an input where no sample of rows can be one."""
+    """An entry of ``maps`` but for the output."""
 
     entry: dict[str, Any]
+    is_of_rows: bool  # whether a sample of rows can be the input
     arguments: tuple[str, ...]  # a function that takes others refuses them, whatever parts they are
 
 
@@ -68,12 +69,13 @@ def candidates(
         for inputs in _inputs(parts, varied, [p for _, p in fixed]) or [[]]:
             entry = {
                 "module": path or None,
-                "input": written(*inputs) if inputs else None,
-                "within": None if inputs == [varied] else written(varied),
+                "input": written(*(inputs or [varied])),
+                "within": None if inputs in ([], [varied]) else written(varied),
                 "argument": argument or None,
                 "context": named or written(*(p for _, p in fixed)) if fixed else None,
             }
-            yield Candidate({k: v for k, v in entry.items() if v is not None}, (path, *texts))
+            entry = {k: v for k, v in entry.items() if v is not None}
+            yield Candidate(entry, bool(inputs), (path, *texts))
 
 
 def _of_integers(

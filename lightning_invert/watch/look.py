@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
@@ -30,15 +31,13 @@ from lightning_invert.watch.search import Watch
 from lightning_invert.watch.voice import Voice, explain, sentence
 from lightning_invert.watch.weights import with_weights
 
-__all__ = ["Look", "Memory", "Raises"]
+__all__ = ["Known", "Look", "Memory", "Raises"]
 
 MIN_BYTES = 4
 """Of a number that is no coarser than weights commonly are."""
 
 Inspect: TypeAlias = Callable[..., Observation]
 """Looks at a map at some points: (map, points, outcomes=, part=) -> observation."""
-
-MapAndShape: TypeAlias = tuple[str, Shape]
 
 Taken: TypeAlias = tuple[Points, Tensor | None]
 """Points of a batch, and their outcomes."""
@@ -65,6 +64,17 @@ class Failure(NamedTuple):
 
 
 @dataclass
+class Known:
+    """What is remembered of a map at points of one shape."""
+
+    num_outputs: int | None = None  # m; None: it was not looked at before
+    is_checked: bool = False  # whether it treats rows independently
+    arithmetic: torch.dtype | None = None  # the coarsest
+    plan: Plan | None = None  # how hard to look
+    num_outcomes: int | None = None  # that may be reached for; None: all
+
+
+@dataclass
 class Memory:
     """What is remembered of a fit's maps from look to look."""
 
@@ -74,12 +84,7 @@ class Memory:
     missing: dict[str, str] = field(default_factory=dict)  # map -> why the last look lacks it
     watched: set[str] = field(default_factory=set)  # names of maps that were looked at before
     hopeless: set[str] = field(default_factory=set)  # maps whose points were tried apart in vain
-    # By the name of a map and the shape of its points:
-    num_outputs: dict[MapAndShape, int] = field(default_factory=dict)  # m
-    checked: set[MapAndShape] = field(default_factory=set)  # maps that treat rows independently
-    arithmetic: dict[MapAndShape, torch.dtype | None] = field(default_factory=dict)  # the coarsest
-    plans: dict[MapAndShape, Plan] = field(default_factory=dict)  # how hard to look
-    num_outcomes: dict[MapAndShape, int] = field(default_factory=dict)  # that may be reached for
+    known: dict[tuple[str, Shape], Known] = field(default_factory=lambda: defaultdict(Known))
     advised: set[str] = field(default_factory=set)  # maps that failed, for which advice was sought
     latest: Look | None = None  # with its points, to be looked at again
     # Kind of roughness -> maps, of which the user was not told yet.

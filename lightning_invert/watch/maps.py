@@ -37,6 +37,14 @@ __all__ = ["MapError", "WatchedMap"]
 
 Q = TypeVar("Q", bound=Question)
 
+REMEDIES = {
+    " missing ": "Say with 'context' what else of the batch it takes: a mapping of the names of "
+    "arguments to parts of the batch; and with 'constants' what is the same for all.",
+    "multiple values for argument": "Say with 'argument' which one the input is, by its name, and "
+    "name the parts of 'context', as in {'context': {'c': 1}}.",
+}
+"""What Python says of a call with other arguments than a function has -> what to write."""
+
 
 class MapError(RuntimeError):
     """A map cannot be watched, because of a part (its input, its forward, ...); ``why`` is a sentence."""
@@ -297,16 +305,9 @@ class WatchedMap:
         advice = explain(error) + explanation_of(error)
         if of_shards := advise_of_shards(self.owner, self.root):
             return f"{of_shards} (It said: {advice})"
-        if isinstance(error, TypeError) and " missing " in advice:
-            advice = (
-                f"{sentence(advice)} Say with 'context' what else of the batch it takes: a mapping of the "
-                "names of arguments to parts of the batch; and with 'constants' what is the same for all."
-            )
-        if isinstance(error, TypeError) and "multiple values for argument" in advice:
-            advice = (
-                f"{sentence(advice)} Say with 'argument' which one the input is, by its name, and name the "
-                "parts of 'context', as in {'context': {'c': 1}}."
-            )
+        for words, remedy in REMEDIES.items():
+            if isinstance(error, TypeError) and words in advice:
+                advice = f"{sentence(advice)} {remedy}"
         return advice
 
     def _insists(self, how: str) -> str:

@@ -175,15 +175,11 @@ def mapping_of(value: Any) -> Mapping[Any, Any] | None:
     with suppress(Exception):  # whatever a stranger's class does
         if hasattr(type(value), "keys") and hasattr(type(value), "items"):
             return dict(value.items())
-    hidden = [part for name, part in _attributes(value).items() if name.startswith("_")]
+    hidden = [part for name, part in getattr(value, "__dict__", {}).items() if name.startswith("_")]
     stored = {
         key: part for store in hidden if isinstance(store, Mapping) for key, part in store.items()
     }
     return {key: part for key, part in stored.items() if _leads_to(value, key, part)} or None
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    return dict(getattr(value, "__dict__", {}))
 
 
 def _leads_to(value: Any, key: Any, part: Any) -> bool:
@@ -218,5 +214,7 @@ def _fields(value: Any) -> dict[str, Any] | None:
         return {name: getattr(value, name, None) for name in names}
     if isinstance(value, Tensor | nn.Module | type) or callable(value):
         return None
-    public = {name: part for name, part in _attributes(value).items() if name[:1] != "_"}
+    public = {
+        name: part for name, part in getattr(value, "__dict__", {}).items() if name[:1] != "_"
+    }
     return public if any(isinstance(part, Tensor) for part in public.values()) else None

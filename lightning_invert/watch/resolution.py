@@ -43,7 +43,12 @@ def resolve_maps(
         maps = own_maps() if callable(own_maps) else {"forward": ""}
     maps = to_builtin(maps)
     if reachable_steps is None and isinstance(maps, Mapping):
-        maps = {name: _without_reach(entry) for name, entry in maps.items()}
+        maps = {
+            name: {k: v for k, v in entry.items() if k != "reach"}
+            if isinstance(entry, Mapping)
+            else entry
+            for name, entry in maps.items()
+        }
     entries = parse_maps(maps)
     watched = []
     for name, entry in entries.items():
@@ -60,12 +65,6 @@ def parse_maps(maps: Any) -> dict[str, dict[str, Any]]:
             expected_but_got("maps", "a mapping with at least one map, {'forward': 'net'}", maps)
         )
     return {name: _parse_entry(name, entry) for name, entry in maps.items()}
-
-
-def _without_reach(entry: Any) -> Any:
-    if not isinstance(entry, Mapping):
-        return entry
-    return {key: value for key, value in entry.items() if key != "reach"}
 
 
 class _Value(NamedTuple):

@@ -84,7 +84,7 @@ class Search:
                     sorted(islice(calls, MAX_SORTED), key=lambda c: c.entry.get("input") != first)
                 )
             for call in calls:
-                if "input" not in call.entry:
+                if not call.is_of_rows:
                     self._fail(call.entry, POINTS_ELSEWHERE, 1)
                 elif call.arguments not in self._refused:
                     if (found := self._try(call)) is not None:

@@ -23,7 +23,7 @@ from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK, Plan, flops_of, plan
 from lightning_invert.watch.findings.reach import Reach
 from lightning_invert.watch.findings.truth import AgainstTruth
-from lightning_invert.watch.look import Look, Memory, Raises
+from lightning_invert.watch.look import Known, Look, Memory, Raises
 from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.observation import Observation, Precision, Scale, observe
 from lightning_invert.watch.point_sample import Gather, PointSample
@@ -226,22 +226,22 @@ class Watcher:
         trial: bool,
     ) -> Observation:
         """Look at a map at some points, as hard as ``max_work`` allows, and tell what is unusual."""
-        name, memory, key = watched.name, self.memory, (watched.name, points.shape)
-        is_new = key not in memory.num_outputs
+        name, memory = watched.name, self.memory
+        known = memory.known[name, points.shape]
+        is_new = known.num_outputs is None
         if is_new:
             _check_weights(watched.owner)
             self._warn_of_noise(watched, points[:2])
-        if self.max_work is not None and key not in memory.plans:
-            self._plan(watched, points[:1], self.max_work)
+        if self.max_work is not None and known.plan is None:
+            self._plan(known, watched, points[:1], self.max_work)
         if not trial:
-            self._tell_of_few_points(len(points), memory.plans.get(key))
+            self._tell_of_few_points(len(points), known.plan)
         effort, num_points = Effort(), len(points)
-        if key in memory.plans:
-            chosen = memory.plans[key]
-            points = points[: chosen.num_points]
-            effort = Effort(chosen.formed, chosen.probes, chosen.steps)
+        if known.plan is not None:
+            points = points[: known.plan.num_points]
+            effort = Effort(known.plan.formed, known.plan.probes, known.plan.steps)
         if outcomes is not None:
-            outcomes = outcomes[: min(len(points), memory.num_outcomes.get(key, len(points)))]
+            outcomes = outcomes[: len(points)][: known.num_outcomes]
         observation = observe(
             watched,
             points,
@@ -249,17 +249,16 @@ class Watcher:
             thresholds=self.thresholds,
             scale=self.scale,
             precision=self.precision,
-            num_outputs=memory.num_outputs.get(key),
-            arithmetic=memory.arithmetic.get(key),
+            num_outputs=known.num_outputs,
+            arithmetic=known.arithmetic,
             part=part,
             outcomes=outcomes if outcomes is not None and len(outcomes) else None,
-            check=key not in memory.checked,
+            check=not known.is_checked,
         )
-        memory.num_outputs[key] = observation.shape[0]
+        known.num_outputs, known.arithmetic = observation.shape[0], observation.arithmetic
         memory.watched.add(name)
-        memory.arithmetic[key] = observation.arithmetic
         if not trial:  # rows of a trial are too few to tell
-            memory.checked.add(key)
+            known.is_checked = True
             self._tell_of_bound(observation, num_points)
         self._tell_of_gaps(watched, observation)
         if is_new and observation.formed:
@@ -268,20 +267,18 @@ class Watcher:
                     memory.rough.setdefault(kind, []).append(name)
         return observation
 
-    def _plan(self, watched: WatchedMap, point: Points, max_work: float) -> None:
+    def _plan(self, known: Known, watched: WatchedMap, point: Points, max_work: float) -> None:
         """Decide from the work at one point at how many points, and how, to look at a map."""
         with evaluation_mode([watched.owner]):
             function = with_context(point.call(watched), point.context)
             m, n = count_outputs(function, point.inputs), point.inputs.numel()
             flops = flops_of(function, point.inputs)
-        chosen = plan(flops, (m, n), self.num_points, max_work=max_work)
-        key = watched.name, point.shape
-        self.memory.plans[key] = chosen
+        known.plan = plan(flops, (m, n), self.num_points, max_work=max_work)
         if self.reachable_steps is not None:
             # A step forms a Jacobian, as the look does; and the solver evaluates the start.
             bound = max_work / (1 + self.reachable_steps)
             reaching = plan(flops, (m, n), self.num_points, max_work=bound)
-            self.memory.num_outcomes[key] = reaching.num_points if reaching.formed else 0
+            known.num_outcomes = reaching.num_points if reaching.formed else 0
 
     # Messages.
 
