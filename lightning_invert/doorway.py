@@ -14,12 +14,48 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-__all__ = ["figures_of", "html_of", "save_figures_of", "words_of"]
+__all__ = ["Drawn", "Figures", "Shown", "figures_of", "html_of", "save_figures_of", "words_of"]
 
 
-def figures_of(result: Any, **options: Any) -> dict[str, Figure]:
+class Shown:
+    """A result that shows itself: ``print`` and ``repr`` in a few words, a notebook as a page."""
+
+    @property
+    def _shown(self) -> Any:
+        """What is shown of it, if not the whole."""
+        return self
+
+    def __repr__(self) -> str:
+        words = words_of(self._shown)
+        return words if self._shown is self else f"{type(self).__name__}: {words}"
+
+    def _repr_html_(self) -> str:
+        return html_of(self._shown)
+
+
+class Drawn(Shown):
+    """A result that draws itself, too."""
+
+    def figures(self) -> Figures:
+        """Draw all figures: name -> figure. A notebook shows them side by side."""
+        return figures_of(self._shown)
+
+    def save_figures(self, folder: str | Path) -> list[Path]:
+        """Save the figures as ``{figure}.png``, those of a map as ``{map}_{figure}.png``; return the files.
+
+        A former figure is replaced once the new one is whole. Of a map's name that is no safe name
+        of a file, what is safe is kept and a digest added.
+        """
+        return save_figures_of(self._shown, folder)
+
+
+class Figures(Shown, dict[str, "Figure"]):
+    """Figures by their names, which a notebook shows side by side."""
+
+
+def figures_of(result: Any, **options: Any) -> Figures:
     """Draw a result: name -> figure. ``names`` selects figures of an observation."""
-    return cast("dict[str, Figure]", _results().figures_of(result, **options))
+    return Figures(_results().figures_of(result, **options))
 
 
 def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Path]:

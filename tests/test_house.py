@@ -22,7 +22,7 @@ ARROWS = {
     "tables": set(),
     "jacobians": set(),
     "watch": {"jacobians", "sampling", "solver", "variables"},
-    "report": {"jacobians", "proposals", "solver", "watch"},
+    "report": {"jacobians", "proposals", "solver", "variables", "watch"},
     "pair": {"jacobians", "proposals", "sampling", "solver", "variables"},
     "solver": {"arrays", "jacobians", "variables"},
     "proposals": {"arrays", "jacobians", "sampling", "solver", "variables"},

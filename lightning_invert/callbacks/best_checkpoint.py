@@ -12,10 +12,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_invert.report.loggers import Guard
-from lightning_invert.report.words import report_table
 from lightning_invert.watch.look import Look
 from lightning_invert.watch.numerals import percent, short
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observations import Observations
 from lightning_invert.watch.voice import explain, sentence
 from lightning_invert.watch.weights import fitting_weights
 
@@ -35,15 +35,14 @@ class Ending(NamedTuple):
     """What is said when a fit has ended, and what was found of the weights that it keeps."""
 
     lines: Sequence[str] = ()
-    observations: Sequence[Observation] = ()  # none where they are what the last look found
+    observations: Observations = Observations()  # none where they are what the last look found
 
     def tell(self) -> None:
         """Log it."""
         for line in self.lines:
             rank_zero_info(line)
         if self.observations:
-            title = "The weights of that checkpoint, at the points of the last look:"
-            rank_zero_info(report_table(self.observations, title=title))
+            rank_zero_info(str(self.observations))
 
 
 class Content(NamedTuple):
@@ -101,7 +100,8 @@ def _ending(
         elif kept and is_same:
             line += " The verdict above is that of its weights."
         lines.append(line)
-    return Ending(lines, () if is_same else tuple(kept))
+    title = "The weights of that checkpoint, at the points of the last look:"
+    return Ending(lines, Observations(() if is_same else kept, title=title))
 
 
 def _keeper(trainer: Trainer) -> Any:

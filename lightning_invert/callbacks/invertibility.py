@@ -15,6 +15,7 @@ from lightning_invert.callbacks.base import Callback
 from lightning_invert.callbacks.batches import is_merged, peek
 from lightning_invert.callbacks.best_checkpoint import Ending, ending_of
 from lightning_invert.callbacks.validations import is_last_validation, why_never_validated
+from lightning_invert.doorway import Drawn
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK
 from lightning_invert.report.display import Display
@@ -24,7 +25,7 @@ from lightning_invert.sampling import gather_objects
 from lightning_invert.watch.history import Record, record, remember
 from lightning_invert.watch.look import Look, Memory
 from lightning_invert.watch.maps import MapError
-from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observations import Observations
 from lightning_invert.watch.schedule import Schedule
 from lightning_invert.watch.surroundings import AS_IT_IS, surroundings_of
 from lightning_invert.watch.voice import Voice, sentence
@@ -38,7 +39,7 @@ __all__ = ["InvertibilityCallback"]
 MUCH_SECONDS, MUCH_OF_AN_EPOCH = 1.0, 0.1  # a first look that takes more than both is reported
 
 
-class InvertibilityCallback(Callback):
+class InvertibilityCallback(Drawn, Callback):
     r"""Log how much of the data a module's maps can be inverted on.
 
     At each look (a watched validation, ``validate`` or ``test``) it takes a uniform sample of the
@@ -110,11 +111,11 @@ class InvertibilityCallback(Callback):
 
     Attributes:
         watcher: What watches; it needs no Lightning.
-        observations: What the latest look found, one for each map.
+        observations: What the latest look found, one for each map. A notebook shows them.
         kept_observations: After a fit, the same of the weights of the checkpoint that it keeps, at the
             same points; empty where none is kept, or the latest look was at its weights.
-        history: Name of a map -> its looks in fit, as
-            :class:`~lightning_invert.watch.history.Record`. Of more than 512 the older are thinned out.
+        history: Name of a map -> its looks in fit, each a row of a data frame, see
+            :data:`~lightning_invert.watch.history.Record`. Of more than 512 the older are thinned out.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -158,8 +159,7 @@ class InvertibilityCallback(Callback):
             reachable_steps=reachable_steps,
             voice=self._voice,
         )
-        self.observations: Sequence[Observation] = ()
-        self.kept_observations: Sequence[Observation] = ()
+        self.observations = self.kept_observations = Observations()
         self.history: dict[str, list[Record]] = {}
         self._schedule = Schedule(every_n_validations)
         self._validations = self._last_look = 0  # of this fit: how many, and which was watched last
@@ -175,6 +175,10 @@ class InvertibilityCallback(Callback):
             on_error=on_error,
             voice=self._voice,
         )
+
+    @property
+    def _shown(self) -> Observations:
+        return self.observations
 
     @property
     def state_key(self) -> str:
@@ -197,12 +201,10 @@ class InvertibilityCallback(Callback):
         self.history = {name: list(looks) for name, looks in state_dict["history"].items()}
         self._validations = state_dict["validations"]
 
-    # Hooks.
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Begin anew, unless a fit goes on."""
         self.watcher.memory = Memory()
-        self.observations = self.kept_observations = ()
+        self.observations = self.kept_observations = Observations()
         self._look, self._tried, self._why_never, self._is_unresolved = None, False, "", False
         self._ending = Ending()
         self._display.begin(trainer)
@@ -296,7 +298,7 @@ class InvertibilityCallback(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up, after ``trainer.validate`` and ``trainer.test``."""
         if not _is_fitting(trainer):
-            self._display.finish(trainer, {})
+            self._display.finish(trainer)
             self._display.sum_up()
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -310,11 +312,11 @@ class InvertibilityCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the last look while the loggers are open, and look at the kept checkpoint."""
-        self._display.finish(trainer, self.history)
+        self._display.finish(trainer)
         guard = Guard(self._voice, self.watcher.on_error)
         look, self.watcher.memory.latest = self.watcher.memory.latest, None
         self._ending = ending_of(trainer, pl_module, look, self.observations, guard)
-        self.kept_observations = self._ending.observations
+        self.kept_observations = self.observations.kept = self._ending.observations
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sum up, after the progress bar has gone."""
@@ -331,10 +333,7 @@ class InvertibilityCallback(Callback):
             self._display.sum_up(self._validations - self._last_look)
             if _is_fitting(trainer) and not isinstance(exception, Exception):
                 self._tell_of_gaps()
-            looks = self.history if _is_fitting(trainer) else {}
-            self._display.finish(trainer, looks, in_haste=True)
-
-    # Looks.
+            self._display.finish(trainer, in_haste=True)
 
     def _begin(
         self, trainer: Trainer, pl_module: LightningModule, batches: Sequence[Any], **how: Any
@@ -364,7 +363,8 @@ class InvertibilityCallback(Callback):
         self._tried = self._tried or bool(trainer.sanity_checking)
         if trainer.sanity_checking or not observations:
             return
-        self.observations = observations
+        history = self.history if _is_fitting(trainer) else {}
+        self.observations = Observations(observations, history)
         if _is_fitting(trainer):
             if not self.history:
                 self._tell_cost(time.monotonic() - begun + look.seconds)
@@ -375,7 +375,7 @@ class InvertibilityCallback(Callback):
             self._last_look = self._validations
         prefix = "test/invertibility" if trainer.testing else "invertibility"
         self._display.log(trainer, scalars_by_tag(observations, prefix))
-        self._display.show(trainer, observations, self.history, prefix=prefix)
+        self._display.show(trainer, self.observations, prefix=prefix)
 
     def _tell_cost(self, seconds: float) -> None:
         epoch = time.monotonic() - (self._epoch_began or time.monotonic())

@@ -14,7 +14,7 @@ from lightning_invert.cli.checkpoint import folder_of_results, load_pair
 from lightning_invert.cli.options import listed, run_command
 from lightning_invert.cli.solve_options import SolveOptions, read_bounds, read_cost, read_fixed
 from lightning_invert.cli.tables import open_table
-from lightning_invert.cli.targets import TargetTable, read_targets
+from lightning_invert.cli.targets import read_targets
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
@@ -74,7 +74,9 @@ def solve_targets(options: SolveOptions) -> None:
         progress=options.progress,
     )
     folder = folder_of_results(options.folder, options.ckpt, "proposals")
-    columns = _columns(targets, proposal)
+    wanted = {name: cells for name, (_, cells) in targets.cells.items()}
+    units = {name: outputs[place].unit for name, (place, _) in targets.cells.items()}
+    columns = {**wanted, **proposal.columns()}
     _write_table(folder / f"proposals.{options.table}", columns, targets.reader.found)
     if options.figures:
         known = pair.proposer.evidence.rows("train")
@@ -86,7 +88,7 @@ def solve_targets(options: SolveOptions) -> None:
         "tolerance": options.tolerance,
         **_summary(proposal),
         "bounds": dict(zip(names, torch.stack([*bounds], 1).tolist(), strict=True)),
-        "units": {name: unit for name, (unit, _) in columns.items()},
+        "units": {**units, **proposal.units()},
     }
     replace_file(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False))
     print("\n".join(_words(options, targets.reader, proposal, summary)))
@@ -104,28 +106,12 @@ def _variables(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Var
     return as_variables(variables, side, len(variables) if variables else len(scale.mean))
 
 
-def _columns(targets: TargetTable, proposal: Proposal) -> dict[str, tuple[str, Tensor]]:
-    """Return the columns of the table: name -> unit and numbers.
-
-    A name that is taken gets a number: an outcome may be called cost.
-    """
-    outputs = proposal.output_variables
-    ends = [(name, outputs[place].unit, cells) for name, (place, cells) in targets.cells.items()]
-    columns: dict[str, tuple[str, Tensor]] = {}
-    for name, unit, values in (*ends, *proposal.columns()):
-        free, count = name, 1
-        while free in columns:
-            free, count = f"{name}-{count}", count + 1
-        columns[free] = unit, values
-    return columns
-
-
-def _write_table(file: Path, columns: Mapping[str, tuple[str, Tensor]], form: TableFormat) -> None:
+def _write_table(file: Path, columns: Mapping[str, Tensor], form: TableFormat) -> None:
     """Write the columns with an empty cell for each NaN."""
     import polars
     import polars.selectors
 
-    table = polars.DataFrame({name: values.cpu().numpy() for name, (_, values) in columns.items()})
+    table = polars.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
     if file.suffix == ".csv":
         computed = polars.selectors.float() - polars.selectors.starts_with("target/")
         # Six digits, and never fewer than two decimals: a time stamp has ten before them.

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lightning_invert.arguments import check_flag, check_integer, check_number
+from lightning_invert.doorway import Shown
 from lightning_invert.pair import checkpoint as files
 from lightning_invert.pair.allowed_classes import check_allow
 from lightning_invert.pair.alpha import AlphaSchedule, weight
@@ -43,7 +44,7 @@ __all__ = ["ForwardInverseModule"]
 ADAM, JOINTLY = AdamSettings(), ForwardTraining()
 
 
-class ForwardInverseModule(LightningModule):
+class ForwardInverseModule(Shown, LightningModule):
     r"""Train a forward surrogate F: x -> y and an inverse I: y -> x jointly.
 
     .. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
@@ -70,8 +71,7 @@ class ForwardInverseModule(LightningModule):
         forward_training: :class:`~lightning_invert.pair.settings.ForwardTraining`, or a mapping like
             ``{"warmup_epochs": 5}``.
         learning_rate: Of Adam; the highest of the schedule.
-        adam: :class:`~lightning_invert.pair.settings.AdamSettings`, or a mapping like
-            ``{"schedule": "constant"}``.
+        adam: :class:`~lightning_invert.pair.settings.AdamSettings`, or a mapping of its fields.
         standardize: ``False``: the networks work in the units of the data, standardised already.
         conditioning_penalty: Penalty that keeps F's condition number low, in standardised units.
         jacobian_consistency: Penalty that asks the slope of F∘I to be that of the identity. It

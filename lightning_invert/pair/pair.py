@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_invert.arguments import expected_but_got
+from lightning_invert.doorway import Shown
 from lightning_invert.jacobians.arithmetic import in_dtype_of
 from lightning_invert.pair.ensemble import members_of
 from lightning_invert.pair.networks import SmoothMLP, Standardize
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Pair", "split_batch"]
 
 
-class Pair(nn.Module):
+class Pair(Shown, nn.Module):
     """F and I with their scales and columns.
 
     The networks work in standardised units, in a dtype of their own. What comes and goes is in

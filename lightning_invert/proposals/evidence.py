@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.doorway import Shown
 from lightning_invert.sampling import StreamSample
 from lightning_invert.solver.rows import finite_rows
 
@@ -17,7 +18,7 @@ __all__ = ["Evidence"]
 SPLITS = ("train", "val")
 
 
-class Evidence:
+class Evidence(Shown):
     """Random rows of the training and of the validation split, in physical units.
 
     Rows are taken as they pass, until their split is complete. :meth:`of` takes tensors instead.

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lightning_invert.doorway import figures_of, html_of, save_figures_of
+from lightning_invert.doorway import Figures, figures_of, save_figures_of
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.solver.solution import Solution
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, Variable
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 __all__ = ["Proposal"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Proposal(Solution):
     r"""The inputs proposed for N targets: a :class:`~lightning_invert.Solution`, and what to expect.
 
@@ -85,10 +80,7 @@ class Proposal(Solution):
         }
         return {name: flag for name, flag in flags.items() if flag is not None}
 
-    def _repr_html_(self) -> str:
-        return html_of(self)
-
-    def figures(self, *, known: Tensor | None = None, tolerance: float = 0.1) -> dict[str, Figure]:
+    def figures(self, *, known: Tensor | None = None, tolerance: float = 0.1) -> Figures:
         """Draw targets and outcomes, the inputs for the first target, and their sensitivities.
 
         Args:
@@ -116,26 +108,43 @@ class Proposal(Solution):
         """
         return save_figures_of(self, folder, known=known, tolerance=tolerance)
 
-    def columns(self) -> Iterator[tuple[str, str, Tensor]]:
-        """Yield the columns of a table of the proposals: name, unit and numbers (N,)."""
+    def columns(self) -> dict[str, Tensor]:
+        """Return the columns of a table of the proposals, name -> numbers (N,), as a data frame takes them.
+
+        A name that is taken gets a number: an outcome may be called cost.
+        """
+        return {name: numbers for name, (_, numbers) in self._table().items()}
+
+    def units(self) -> dict[str, str]:
+        """Return the units of the :meth:`columns`, empty where a column has none."""
+        return {name: unit for name, (unit, _) in self._table().items()}
+
+    def _table(self) -> dict[str, tuple[str, Tensor]]:
+        table: dict[str, tuple[str, Tensor]] = {}
+
+        def add(name: str, numbers: Tensor | None, unit: str = "") -> None:
+            count, free = 1, name
+            while free in table:
+                free, count = f"{name}-{count}", count + 1
+            if numbers is not None:
+                table[free] = unit, numbers
+
+        bands = {"band_low": self.outcome_low, "band_high": self.outcome_high}
         for place, variable in enumerate(self.input_variables):
-            yield variable.name, variable.unit, self.inputs[:, place]
+            add(variable.name, self.inputs[:, place], variable.unit)
         for place, variable in enumerate(self.output_variables):
-            yield variable.name, variable.unit, self.outputs[:, place]
-            if self.outcome_low is not None and self.outcome_high is not None:
-                yield f"{variable.name}_band_low", variable.unit, self.outcome_low[:, place]
-                yield f"{variable.name}_band_high", variable.unit, self.outcome_high[:, place]
-        if self.certified is not None:
-            yield "certified", "", self.certified
-        if self.trust is not None:
-            yield "trust", "", self.trust
-        if self.expected_error is not None:
-            yield "expected_error", "standard units", self.expected_error
-        yield "residual", "standard units", self.residual
-        if self.cost is not None:
-            yield "cost", "", self.cost
-        yield "condition", "", self.condition
+            add(variable.name, self.outputs[:, place], variable.unit)
+            for end, band in bands.items():
+                part = None if band is None else band[:, place]
+                add(f"{variable.name}_{end}", part, variable.unit)
+        add("certified", self.certified)
+        add("trust", self.trust)
+        add("expected_error", self.expected_error, "standard units")
+        add("residual", self.residual, "standard units")
+        add("cost", self.cost)
+        add("condition", self.condition)
         for name, flag in self.flags.items():
-            yield name, "", flag
+            add(name, flag)
         for place, variable in enumerate(self.input_variables):
-            yield f"{variable.name}_sensitivity", variable.unit, self.sensitivity[:, place]
+            add(f"{variable.name}_sensitivity", self.sensitivity[:, place], variable.unit)
+        return table

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_invert.doorway import Shown
 from lightning_invert.proposals.band import COVERAGE, Band
 from lightning_invert.proposals.likelihood import maximise_likelihood
 
@@ -48,8 +49,8 @@ MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the distances that are computed at once."""
 
 
-@dataclass(frozen=True)
-class Reliability:
+@dataclass(frozen=True, repr=False)
+class Reliability(Shown):
     """The errors of a surrogate, as known from K points; in standard units and float64."""
 
     points: Tensor  # (K, n), less their centre

@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_number
-from lightning_invert.doorway import figures_of
+from lightning_invert.doorway import Drawn
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.solution import Result
 from lightning_invert.solver.targets import Targets
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["WIDTHS", "TradeOff", "read_widths", "widened"]
 
 WIDTHS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
-@dataclass(frozen=True)
-class TradeOff:
+@dataclass(frozen=True, repr=False)
+class TradeOff(Drawn):
     """The least cost at which N targets are reached, for each of K widths.
 
     Attributes:
@@ -58,10 +54,6 @@ class TradeOff:
             least.masked_fill(missed, torch.nan),
             inputs.masked_fill(missed[:, :, None], torch.nan),
         )
-
-    def figure(self, *, title: str = "") -> Figure:
-        """Draw the cost over the widths."""
-        return figures_of(self, title=title)["trade_off"]
 
 
 def read_widths(widths: Sequence[float]) -> Tensor:

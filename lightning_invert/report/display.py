@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,9 @@ from lightning_invert.report.loggers import Guard, count, galleries, logger_step
 from lightning_invert.report.tags import charts, chosen_scalars, tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
-from lightning_invert.watch.history import Record
 from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observations import Observations
 from lightning_invert.watch.quantities import capped_log10, to_numpy
 from lightning_invert.watch.voice import Voice
 
@@ -72,8 +72,7 @@ class Display:
     def _start(self, pictures: Path | None, tables: Path | None) -> None:
         """Set the folders of a run, and clear what the run before left."""
         self._pictures, self._tables = pictures, tables
-        self._observations: Sequence[Observation] = ()
-        self._drawn: Sequence[Observation] = ()
+        self._observations = self._drawn = Observations()
         self._prefix, self._step, self._when = "", 0, ""
         # What `trainer.validate` and `trainer.test` return and print, and what comes into it.
         self._returned: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -136,14 +135,13 @@ class Display:
     def show(
         self,
         trainer: Trainer,
-        observations: Sequence[Observation],
-        history: Mapping[str, list[Record]],
+        observations: Observations,
         *,
         prefix: str,
     ) -> None:
         """Write the histograms of a look, and draw it if it is time to."""
         is_fitting = trainer.state.fn == "fit"
-        self._observations = [observation.finite() for observation in observations]
+        self._observations = observations.finite()
         self._has_tables = self._has_summary = False
         self._prefix, self._step = prefix, logger_step(trainer)
         self._when = f"epoch {trainer.current_epoch}, step {self._step}" if is_fitting else ""
@@ -157,11 +155,9 @@ class Display:
         if self.figures is True or (
             self.figures and (not is_fitting or self._may_draw(len(observations)))
         ):
-            self._draw(trainer, history)
+            self._draw(trainer)
 
-    def finish(
-        self, trainer: Trainer, history: Mapping[str, list[Record]], *, in_haste: bool = False
-    ) -> None:
+    def finish(self, trainer: Trainer, *, in_haste: bool = False) -> None:
         """Write the table of the last look and draw it, while the loggers are still open.
 
         What has been written and drawn is left as it is. ``in_haste``: after a second no further map is
@@ -172,7 +168,7 @@ class Display:
             outputs.update(tensors)
         self._write_tables(trainer)
         if self.figures is not False and self._drawn is not self._observations:
-            self._draw(trainer, history, in_haste=in_haste)
+            self._draw(trainer, in_haste=in_haste)
 
     @rank_zero_only
     def sum_up(self, later: int = 0) -> None:
@@ -221,9 +217,7 @@ class Display:
                     gallery.histogram(tag, counts, self._step)
 
     @rank_zero_only
-    def _draw(
-        self, trainer: Trainer, history: Mapping[str, list[Record]], in_haste: bool = False
-    ) -> None:
+    def _draw(self, trainer: Trainer, in_haste: bool = False) -> None:
         began = time.monotonic()
         left_out = []
         names = FIGURES if self.figures == "auto" else None
@@ -237,7 +231,7 @@ class Display:
             with self._guard("could not draw its figures"):
                 from lightning_invert.report.figures import map_figures, to_image, to_png
 
-                looks = history.get(observation.label, ())
+                looks = self._observations.history.get(observation.label, ())
                 title = f"{observation.label}, step {self._step}"
                 options: Any = {"history": looks, "title": title, "names": names}
                 for name, figure in map_figures(observation, **options).items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from lightning_invert.proposals.proposal import Proposal
+from lightning_invert.report.html import page_of, table_of
 from lightning_invert.solver.solution import Result, Solution
 
 __all__ = ["proposal_html", "proposal_words", "solution_words"]
@@ -41,18 +41,13 @@ def solution_words(solution: Solution) -> str:
 
 def proposal_html(proposal: Proposal) -> str:
     """Lay the first ten proposals out as a table below their description; names are escaped."""
-    words = "<br>".join(html.escape(line) for line in proposal_words(proposal).splitlines())
-    heads = ["", *(["trust"] if proposal.trust is not None else []), "flags"]
-    heads += [] if proposal.cost is None else ["cost"]
-    # A long name may be broken behind its underscores, or a column would be as wide as it is.
-    labels = [v.label for v in (*proposal.input_variables, *proposal.output_variables)]
-    heads += [html.escape(label).replace("_", "_<wbr>") for label in labels]
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
-    cells = ["".join(f"<td>{cell}</td>" for cell in row) for row in _rows(proposal)]
+    variables = (*proposal.input_variables, *proposal.output_variables)
+    head = ["", *(["trust"] if proposal.trust is not None else []), "flags"]
+    head += [*([] if proposal.cost is None else ["cost"]), *(v.label for v in variables)]
     count = len(proposal)
-    more = f"<p>The first {MAX_ROWS} of {count}.</p>" if count > MAX_ROWS else ""
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    return f"<p>{words}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    more = [f"The first {MAX_ROWS} of {count}."] if count > MAX_ROWS else []
+    table = table_of(head, _rows(proposal), is_html=True)
+    return page_of(proposal_words(proposal).splitlines(), table, notes=more)
 
 
 def _reached(solution: Solution) -> Iterator[str]:

@@ -5,18 +5,27 @@ A result shows itself through :mod:`lightning_invert.doorway`. A new kind of res
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor, nn
+
+from lightning_invert.doorway import Figures
+from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
+from lightning_invert.proposals.proposer import Proposer
 from lightning_invert.proposals.trade_off import TradeOff
 from lightning_invert.report.figures import map_figures, save_all
 from lightning_invert.report.files import file_name
+from lightning_invert.report.html import figures_html, observations_html, page_of
+from lightning_invert.report.pairs import evidence_words, pair_html, pair_words
 from lightning_invert.report.proposals import proposal_html, proposal_words, solution_words
-from lightning_invert.report.words import report_table
+from lightning_invert.report.words import observations_words, report_table
 from lightning_invert.solver.solution import Solution
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observations import Observations
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,16 +57,39 @@ def _(result: TradeOff, **options: Any) -> dict[str, Figure]:
     return {"trade_off": trade_off(result, **options)}
 
 
+@figures_of.register(Observations)
+def _(observations: Observations, **options: Any) -> dict[str, Figure]:
+    return {
+        f"{file_name(observation.label)}_{name}": figure
+        for observation in observations.finite()
+        for name, figure in map_figures(
+            observation, history=observations.history.get(observation.label, ()), **options
+        ).items()
+    }
+
+
 @singledispatch
 def words_of(result: Any) -> str:
-    """Describe a result in a few lines."""
-    raise TypeError(f"There are no words for a {type(result).__name__}.")
+    """Describe a result in a few lines; of any other dataclass, name the shapes of its tensors."""
+    if not is_dataclass(result):
+        raise TypeError(f"There are no words for a {type(result).__name__}.")
+    values = {part.name: getattr(result, part.name) for part in fields(result)}
+    shown = [f"{name}: {_brief(value)}" for name, value in values.items() if value is not None]
+    return f"{type(result).__name__}({', '.join(shown)})"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_brief, value))})"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "×".join(map(str, value.shape)) or "1" if isinstance(value, Tensor) else repr(value)
 
 
 @singledispatch
 def html_of(result: Any) -> str:
-    """Lay a result out as HTML."""
-    raise TypeError(f"There is no HTML of a {type(result).__name__}.")
+    """Lay a result out as HTML without scripts; names are escaped."""
+    return page_of(words_of(result).splitlines())
 
 
 def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Path]:
@@ -67,7 +99,16 @@ def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Pat
 
 
 figures_of.register(Observation)(map_figures)
+words_of.register(Observations)(observations_words)
 words_of.register(Observation)(lambda observation: report_table([observation]))
 words_of.register(Solution)(solution_words)
 words_of.register(Proposal)(proposal_words)
+words_of.register(Evidence)(evidence_words)
+for pair in (nn.Module, Proposer):
+    words_of.register(pair)(pair_words)
+    html_of.register(pair)(pair_html)
+words_of.register(Figures)(lambda figures: f"Figures: {', '.join(figures) or 'none'}")
+html_of.register(Figures)(figures_html)
+html_of.register(Observations)(observations_html)
+html_of.register(Observation)(lambda observation: observations_html(Observations([observation])))
 html_of.register(Proposal)(proposal_html)

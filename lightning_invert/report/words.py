@@ -8,9 +8,22 @@ from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.watch.findings.probes import SpectrumProbes
 from lightning_invert.watch.numerals import percent, percent_with_interval, short
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observations import Observations
 
-__all__ = ["report_table", "verdict"]
+__all__ = ["HEADER", "legend", "report_table", "sentences", "table_row", "verdict"]
 
+HEADER = [
+    "map",
+    "n → m",
+    "points",
+    "full rank",
+    "κ median",
+    "κ 95 %",
+    "stable",
+    "moderate",
+    "ill-cond.",
+    "singular",
+]
 
 BOTTLENECK = (
     "a bottleneck. If it is meant, as in an autoencoder, watch both sides of it, with your modules' paths: "
@@ -96,21 +109,37 @@ def report_table(observations: Sequence[Observation], title: str = "") -> str:
 
     In brackets: 95 % intervals, of the share at full rank and of the 95th percentile of κ.
     """
-    stable, ill = observations[0].thresholds.bands
-    header = "map,n → m,points,full rank,κ median,κ 95 %,stable,moderate,ill-cond.,singular"
-    rows = [header.split(","), *(_row(observation) for observation in observations)]
+    if not observations:
+        return "Nothing was watched yet."
+    rows = [HEADER, *map(table_row, observations)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    title = title or (
-        "Local invertibility (κ, condition number: how many times the hardest change costs what the "
-        f"easiest does; stable: κ < {stable:g}; ill-conditioned: κ > {ill:g})"
+    title = title or f"Local invertibility ({legend(observations[0])})"
+    return "\n".join([title, *lines, *sentences(observations)])
+
+
+def observations_words(observations: Observations) -> str:
+    """Describe the observations of a look, and below them those of the weights that a fit keeps."""
+    words = report_table(observations, observations.title)
+    return f"{words}\n{observations.kept}" if observations.kept else words
+
+
+def legend(observation: Observation) -> str:
+    """Explain κ and its bands."""
+    stable, ill = observation.thresholds.bands
+    return (
+        "κ, condition number: how many times the hardest change costs what the "
+        f"easiest does; stable: κ < {stable:g}; ill-conditioned: κ > {ill:g}"
     )
+
+
+def sentences(observations: Sequence[Observation]) -> list[str]:
+    """Return the verdicts, and the words of the findings."""
     trips = {("inverse", o.part): o for o in observations if o.name == "round_trip"}
-    said = (_sentences(o, trips.get((o.name, o.part))) for o in observations)
-    return "\n".join([title, *lines, *(line for sentences in said for line in sentences)])
+    return [line for o in observations for line in _sentences(o, trips.get((o.name, o.part)))]
 
 
 def _sentences(observation: Observation, trip: Observation | None) -> list[str]:
@@ -122,32 +151,35 @@ def _sentences(observation: Observation, trip: Observation | None) -> list[str]:
     ]
 
 
-def _row(observation: Observation) -> list[str]:
+def table_row(observation: Observation) -> list[str]:
+    """Return the cells of a map below :data:`HEADER`."""
     m, n = observation.shape
     scalars = observation.scalars
     bands = ("moderate", "ill_conditioned", "singular")
     head = [observation.label, f"{n} → {m}", str(observation.num_points)]
     if not observation.formed:
         return [*head, "not formed", *["—"] * 6]
+    limit = observation.condition_limit
     return [
         *head,
         percent_with_interval(scalars, "full_rank_fraction"),
-        _condition(scalars["cond_median"], observation.condition_limit),
-        _condition_with_interval(scalars, observation.condition_limit),
+        _condition(scalars["cond_median"], limit),
+        _condition_with_interval(scalars, limit),
         percent(1 - scalars["fragile_fraction"]),
         *(percent(scalars[f"{band}_fraction"]) for band in bands),
     ]
 
 
 def _condition_with_interval(scalars: Mapping[str, float], limit: float) -> str:
-    """Format the 95th percentile of κ with its interval, unless both are the same bound."""
+    """Format the 95th percentile of κ with its interval, whose upper end few points leave open."""
     value = _condition(scalars["cond_p95"], limit)
-    ends = (scalars[f"log10_cond_p95_{end}"] for end in ("low", "high"))
-    low, high = (
-        _condition(float("inf") if end >= MAX_LOG10_COND else 10**end, limit) for end in ends
-    )
-    bound = value == "∞" or value.startswith(">")
-    return value if bound and low == value else f"{value} [{low}, {high}]"
+    low, high = (scalars[f"log10_cond_p95_{end}"] for end in ("low", "high"))
+    lowest = _condition(10**low if low < MAX_LOG10_COND else float("inf"), limit)
+    if value.startswith(("∞", ">")) and lowest == value:
+        return value
+    if high >= MAX_LOG10_COND:
+        return f"{value} [> {lowest.removeprefix('> ')}]"
+    return f"{value} [{lowest}, {_condition(10**high, limit)}]"
 
 
 def _condition(value: float, limit: float) -> str:

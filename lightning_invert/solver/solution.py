@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from lightning_invert.doorway import words_of
+from lightning_invert.doorway import Shown
 
 __all__ = ["Alternatives", "Ends", "Result", "Solution"]
 
@@ -58,8 +58,8 @@ class Ends(NamedTuple):
                 part[rows] = replacement
 
 
-@dataclass(frozen=True, kw_only=True)
-class Alternatives:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Alternatives(Shown):
     """Further solutions that reach their targets, from other starts, the next best first.
 
     Any two solutions of a target differ by at least a hundredth of an input's unit in ``scale``.
@@ -91,8 +91,8 @@ class Alternatives:
     doubtful: Tensor | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Solution:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Solution(Shown):
     r"""The best inputs found for N targets; all tensors are without a graph. ``print`` describes them.
 
     The condition number tells how far the *inputs* move for a small change of the target. It does
@@ -133,9 +133,6 @@ class Solution:
 
     def __len__(self) -> int:
         return len(self.inputs)
-
-    def __str__(self) -> str:
-        return words_of(self)
 
     @property
     def converged(self) -> Tensor:

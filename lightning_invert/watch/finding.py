@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from lightning_invert.doorway import Shown
 from lightning_invert.jacobians.spectrum import Spectrum
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.watch.parts import Part
@@ -46,8 +47,8 @@ class Observed(Protocol):
     def findings(self) -> Mapping[str, Finding]: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class Finding(ABC):
+@dataclass(frozen=True, repr=False)
+class Finding(Shown, ABC):
     """Something found of a map at N points; its tensors have a row for each point."""
 
     key: ClassVar[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,10 +13,21 @@ from lightning_invert.watch.quantities import capped_log10, to_numpy
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["MAX_LOOKS", "MAX_RANKS", "QUANTILES", "Record", "record", "remember"]
+__all__ = ["INTERVALS", "MAX_LOOKS", "MAX_RANKS", "QUANTILES", "Record", "record", "remember"]
 
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-"""Of log10 of the condition numbers."""
+QUANTILES = {
+    "min": 0.0,
+    "p05": 0.05,
+    "p25": 0.25,
+    "median": 0.5,
+    "p75": 0.75,
+    "p95": 0.95,
+    "max": 1.0,
+}
+"""Of log10 of the condition numbers, by their names."""
+
+INTERVALS = ("full_rank_fraction", "log10_cond_median", "log10_cond_p95")
+"""Scalars whose 95 % intervals are kept, under their names with ``_low`` and ``_high``."""
 
 MAX_LOOKS = 512
 """Of a map. What lies between two looks that are kept is, at an even pace, one look or at most 3.1 % of
@@ -26,44 +37,32 @@ MAX_RANKS = 5
 """Full rank, one less, ...; the last stands for all that are lower."""
 
 
-class Record(TypedDict):
-    """What is kept of a look at a map, in plain numbers, for checkpoints.
+Record: TypeAlias = dict[str, Any]
+"""What is kept of a look at a map, in plain numbers: a row of a data frame, ``DataFrame(history["forward"])``.
 
-    ``rank_shares``: shares of the points at rank k, k - 1, ..., the last with all lower ones.
-    ``log10_cond``: the quantiles :data:`QUANTILES`, inf as 16. Intervals are ends of 95 % intervals.
-    """
-
-    epoch: int
-    step: int
-    num_points: int
-    rank_shares: list[float]
-    log10_cond: list[float]
-    full_rank_interval: list[float]
-    median_interval: list[float]
-    p95_interval: list[float]
+``epoch``, ``step``, ``num_points``; ``full_rank_fraction`` and ``rank_shares``, those of the points at rank
+k, k - 1, ..., the last with all lower ones; ``log10_cond_min``, ``_p05``, ``_p25``, ``_median``, ``_p75``,
+``_p95``, ``_max``, where infinity is 16; and the ends of :data:`INTERVALS`.
+"""
 
 
 def record(observation: Observation, *, epoch: int, step: int) -> Record:
     """Return what is kept of an observation; of a Jacobian that was not formed, only the epoch."""
     scalars, observation = observation.scalars, observation.finite()
-    formed, k = observation.formed, observation.full_rank
-    lost = k - observation.rank.numpy()
-    shares = np.bincount(lost.clip(max=MAX_RANKS - 1), minlength=min(k + 1, MAX_RANKS))
-    log10_cond = np.sort(capped_log10(to_numpy(observation.condition)))
-
-    def interval(name: str) -> list[float]:
-        return [scalars[f"{name}_low"], scalars[f"{name}_high"]] if formed else []
-
-    return Record(
-        epoch=epoch,
-        step=step,
-        num_points=len(lost),
-        rank_shares=(shares / max(len(lost), 1)).tolist() if formed else [],
-        log10_cond=quantiles(log10_cond, QUANTILES, empty=MAX_LOG10_COND) if formed else [],
-        full_rank_interval=interval("full_rank_fraction"),
-        median_interval=interval("log10_cond_median"),
-        p95_interval=interval("log10_cond_p95"),
+    look: Record = {"epoch": epoch, "step": step, "num_points": len(observation.rank)}
+    if not observation.formed:
+        return look
+    lost = observation.full_rank - observation.rank.numpy()
+    counts = np.bincount(
+        lost.clip(max=MAX_RANKS - 1), minlength=min(observation.full_rank + 1, MAX_RANKS)
     )
+    shares = (counts / max(len(lost), 1)).tolist()
+    log10_cond = np.sort(capped_log10(to_numpy(observation.condition)))
+    values = quantiles(log10_cond, [*QUANTILES.values()], empty=MAX_LOG10_COND)
+    look |= {"full_rank_fraction": shares[0], "rank_shares": shares}
+    look |= {f"log10_cond_{name}": v for name, v in zip(QUANTILES, values, strict=True)}
+    ends = [f"{name}_{end}" for name in INTERVALS for end in ("low", "high")]
+    return look | {name: scalars[name] for name in ends}
 
 
 def remember(looks: list[Record], look: Record) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lightning_invert.doorway import figures_of, save_figures_of, words_of
+from lightning_invert.doorway import Drawn
 from lightning_invert.jacobians.arithmetic import coarsest_dtype
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.evaluation import with_context
@@ -29,8 +29,6 @@ from lightning_invert.watch.scalars import Array, summarise
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.figure import Figure
-
     from lightning_invert.watch.maps import WatchedMap
 
 __all__ = ["Observation", "Precision", "Scale", "column_stds", "observe", "scale_in_force"]
@@ -40,8 +38,8 @@ Precision = Literal["native", "float64"]
 F = TypeVar("F", bound=Finding)
 
 
-@dataclass(frozen=True)
-class Observation:
+@dataclass(frozen=True, repr=False)
+class Observation(Drawn):
     r"""What one look found of one map, on the CPU. ``print`` shows a table and a verdict.
 
     Attributes:
@@ -159,21 +157,6 @@ class Observation:
         )
         known = {name: getattr(self, name) for name in of_map}
         return self.of(singular_values, inputs=inputs, outputs=outputs, findings=findings, **known)
-
-    def __str__(self) -> str:
-        return words_of(self)
-
-    def figures(self) -> dict[str, Figure]:
-        """Draw all figures of the map; those that show where, of up to 1024 inputs."""
-        return figures_of(self)
-
-    def save_figures(self, folder: str | Path) -> list[Path]:
-        """Save the figures as ``{map}_{figure}.png`` in a folder, and return the files.
-
-        A former figure is replaced once the new one is whole. Of a map's name that is no safe name
-        of a file, what is safe is kept and a digest added.
-        """
-        return save_figures_of(self, folder)
 
     @property
     def label(self) -> str:

@@ -44,7 +44,7 @@ def test_a_model_that_collapses_is_stopped_while_its_last_good_checkpoint_is_fre
     )
     keep = ModelCheckpoint(tmp_path, "best", monitor=FULL_RANK, mode="max")
     trainer, watch = fit(tmp_path, Learner(collapse=6), stop, keep, enable_checkpointing=True)
-    shares = [look["rank_shares"][0] for look in watch.history["forward"]]
+    shares = [look["full_rank_fraction"] for look in watch.history["forward"]]
     assert min(shares[:6]) > 0.95
     assert max(shares[-2:]) < 0.9
     assert stop.stopping_reason == "bad"
@@ -60,7 +60,7 @@ def test_stock_callbacks_keep_the_best_conditioned_epoch_and_stop_by_it(tmp_path
     stop = EarlyStopping(P95, patience=6, min_delta=1e9)
     trainer, watch = fit(tmp_path, Learner(), keep, stop, epochs=20, enable_checkpointing=True)
     assert trainer.current_epoch == 7
-    p95 = [look["log10_cond"][5] for look in watch.history["forward"]]
+    p95 = [look["log10_cond_p95"] for look in watch.history["forward"]]
     assert keep.best_model_score.item() == pytest.approx(min(p95))
     weights = torch.load(tmp_path / "best.ckpt", weights_only=True)
     assert weights["epoch"] == np.argmin(p95)
@@ -123,5 +123,5 @@ def test_a_sweep_that_reports_callback_metrics_sees_every_epoch(tmp_path):
     fit_project(tmp_path, Report(), watch, max_epochs=3)
     assert len(reports) == 3
     for report, look in zip(reports, watch.history["forward"], strict=True):
-        assert report[FULL_RANK] == pytest.approx(look["rank_shares"][0])
-        assert report[P95] == pytest.approx(look["log10_cond"][5])
+        assert report[FULL_RANK] == pytest.approx(look["full_rank_fraction"])
+        assert report[P95] == pytest.approx(look["log10_cond_p95"])

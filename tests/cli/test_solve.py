@@ -46,7 +46,7 @@ def solved(checkpoint, *args, targets="targets.csv", table="csv", folder="propos
 
 def agrees(table, proposal):
     """Whether the table's columns are those of a proposal, to what its text keeps."""
-    for name, _, values in proposal.columns():
+    for name, values in proposal.columns().items():
         told = torch.from_numpy(
             table[name].cast(polars.Float64).fill_null(NAN).to_numpy(writable=True)
         )
@@ -67,8 +67,8 @@ def test_the_table_has_what_propose_gives(checkpoint, pair, table):
 def test_the_table_has_six_digits(checkpoint, monkeypatch):
     columns = Proposal.columns
     stamp = torch.full((4,), 1_700_000_123.4567, dtype=torch.float64)
-    more = ("stamp", "", stamp), ("small", "", stamp * 1e-14), ("open", "", stamp * INF)
-    monkeypatch.setattr(Proposal, "columns", lambda proposal: (*columns(proposal), *more))
+    more = {"stamp": stamp, "small": stamp * 1e-14, "open": stamp * INF}
+    monkeypatch.setattr(Proposal, "columns", lambda proposal: columns(proposal) | more)
     Path("targets.csv").write_text("rate\n" + "8123.456789\n" * 4)
     found = solved(checkpoint)
     assert found["target/rate"][0] == 8123.456789

@@ -234,7 +234,7 @@ def test_a_checkpoint_proposes_the_same_to_the_bit(tmp_path):
     wanted = Smooth(rows=300).load()[1][:20]
     one = module.propose(wanted)
     other = ForwardInverseModule.load_from_checkpoint(tmp_path / "pair.ckpt").propose(wanted)
-    for (name, _, column), (_, _, again) in zip(one.columns(), other.columns(), strict=True):
+    for (name, column), again in zip(one.columns().items(), other.columns().values(), strict=True):
         assert torch.equal(column, again), name
     assert other.input_variables == Smooth.inputs
 
@@ -288,7 +288,7 @@ def test_bad_arguments_are_refused_in_words(pair, targets, arguments, error, wor
 
 
 def test_columns_of_a_table_have_a_row_for_each_target(proposal, targets):
-    columns = {name: column for name, _, column in proposal.columns()}
+    columns = proposal.columns()
     assert all(column.shape == (len(targets),) for column in columns.values())
     assert {"a", "b", "c", "y0_band_low", "y1_band_high", "trust", "far", "a_sensitivity"} <= {
         *columns

@@ -60,7 +60,7 @@ def test_names_ranges_and_fixed_inputs_come_from_the_variables():
     proposal = proposer.propose([[0.3], [0.5]], fixed={"b": 0.2})
     assert (proposal.inputs[:, 1] == 0.2).all()
     assert (proposal.inputs[:, 0].abs() <= 0.5).all()
-    assert [name for name, _, _ in proposal.columns()][:3] == ["a", "b", "y"]
+    assert [*proposal.columns()][:3] == ["a", "b", "y"]
 
 
 def test_an_inverse_is_one_more_start_and_members_are_heard():
@@ -141,5 +141,5 @@ def test_it_is_the_pair_s_proposer_for_the_pair_s_function():
         scale=(pair.scale_x.std, pair.scale_y.std),
     )  # fmt: skip
     ours, theirs = alone.propose(targets), pair.propose(targets)
-    for (name, _, one), (_, _, other) in zip(ours.columns(), theirs.columns(), strict=True):
+    for (name, one), other in zip(ours.columns().items(), theirs.columns().values(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9, err_msg=name)

@@ -2,6 +2,7 @@ import torch
 
 from lightning_invert.report.display import Display
 from lightning_invert.watch.observation import Observation
+from lightning_invert.watch.observations import Observations
 from lightning_invert.watch.voice import Voice
 from tests.projects import quiet_trainer
 
@@ -26,5 +27,7 @@ def test_drawing_keeps_below_a_hundredth_of_the_time_with_the_last_look_counted_
     display.begin(trainer)
     # A map is assumed to take a second, until it has taken three: now, before, and at the end.
     for now in (199.0, 201.0, 899.0, 901.0):  # noqa: B007
-        display.show(trainer, [Observation.of(torch.ones(3, 2))], {}, prefix="invertibility")
+        display.show(
+            trainer, Observations([Observation.of(torch.ones(3, 2))]), prefix="invertibility"
+        )
     assert drawn == [201.0, 901.0]

@@ -78,11 +78,11 @@ def map_figures(
     """Draw the figures of a map that apply, of ``names`` or of all: name -> figure."""
     if not observation.formed:
         return {}
-    history = [look for look in history if look["log10_cond"]]
+    history = [look for look in history if "rank_shares" in look]
     finite = observation.finite()
     is_flat = observation.full_rank == 1 and bool((finite.rank == 1).all())
     is_flat = is_flat and bool(finite.condition.isfinite().all())
-    is_flat = is_flat and all(look["rank_shares"][0] == 1 for look in history)
+    is_flat = is_flat and all(look["full_rank_fraction"] == 1 for look in history)
     figures = {}
     for name, drawing in drawings().items():
         if (is_flat and not drawing.of_sigma) or (names is not None and name not in names):

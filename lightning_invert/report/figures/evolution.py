@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lightning_invert.report.figures import Array, map_figure, style
-from lightning_invert.watch.history import MAX_LOOKS, Record
+from lightning_invert.watch.history import MAX_LOOKS, QUANTILES, Record
 from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.observation import Observation
 
@@ -65,7 +65,7 @@ def evolution(
 
 def _draw_ranks(axes: Axes, x: Array, history: Sequence[Record], full_rank: int) -> None:
     shares = 100 * np.array([look["rank_shares"] for look in history]).T
-    ends = 100 * np.array([look["full_rank_interval"] for look in history]).T
+    ends = 100 * _interval(history, "full_rank_fraction")
     last = full_rank - len(shares) + 1
     names = [f"rank {full_rank - i}" for i in range(len(shares))]
     names[-1] = f"rank ≤ {last}" if last > 0 else names[-1]
@@ -83,6 +83,11 @@ def _draw_ranks(axes: Axes, x: Array, history: Sequence[Record], full_rank: int)
         _name_colour(axes, 0.9 - 0.23 * line, RANK_COLOURS[i], names[i])
 
 
+def _interval(history: Sequence[Record], name: str) -> Array:
+    """Return both ends of a scalar's intervals, (2, looks)."""
+    return np.array([[look[f"{name}_{end}"] for look in history] for end in ("low", "high")])
+
+
 def _name_colour(axes: Axes, at: float, colour: str, name: str) -> None:
     """Name a colour, at the right of the axes."""
     for where, text, shade in ((1.03, "■", colour), (1.075, name, "0.2")):
@@ -92,7 +97,7 @@ def _name_colour(axes: Axes, at: float, colour: str, name: str) -> None:
 def _draw_quantiles(
     axes: Axes, x: Array, history: Sequence[Record], bands: tuple[float, float]
 ) -> None:
-    quantiles = np.array([look["log10_cond"] for look in history]).T
+    quantiles = np.array([[look[f"log10_cond_{name}"] for look in history] for name in QUANTILES])
     high = style.decades(quantiles, 10 * bands[0])
     at = -1.0
     for name, colour, begin, stop in style.band_spans(bands, high):
@@ -102,10 +107,9 @@ def _draw_quantiles(
             _name_colour(axes, at, colour, name)
     for i, colour in enumerate(style.SHADES):
         axes.fill_between(x, quantiles[i], quantiles[-1 - i], color=colour, lw=0)
-    medians = [look["median_interval"] for look in history]
-    tails = [look["p95_interval"] for look in history]
-    for name, i, intervals, line in (("median", 3, medians, "-"), ("p95", 5, tails, "--")):
-        low, top = np.array(intervals).T
+    for name, line in (("median", "-"), ("p95", "--")):
+        i = [*QUANTILES].index(name)
+        low, top = _interval(history, f"log10_cond_{name}")
         axes.fill_between(
             x, low, top.clip(max=high), facecolor="none", edgecolor="0.25", hatch="/////", lw=0
         )

@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -109,13 +110,27 @@ class Sheet(NamedTuple):
         return self.figure.add_axes((left / w, below / h, width / w, height / h))
 
 
+@cache
+def _notebook_figure() -> type[Figure]:
+    """Return the class of figures, which a notebook shows without ``pyplot``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    class NotebookFigure(Figure):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            FigureCanvasAgg(self)
+
+        def _repr_png_(self) -> bytes:
+            return to_png(to_image(self))
+
+    return NotebookFigure
+
+
 def sheet(
     title: str, facts: Sequence[str], width: float = CARD[0], room: float | None = None
 ) -> Sheet:
     """Return a sheet with a title, the facts in one or more lines below it, and room: by default, a card."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     # A fact is not broken where that can be helped.
     whole = " · ".join(fact.replace(" ", "\u00a0") for fact in facts if fact)
     lines = [
@@ -124,8 +139,7 @@ def sheet(
     ]
     heading = 0.38 + 0.15 * len(lines)
     height = CARD[1] if room is None else room + heading
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = _notebook_figure()(figsize=(width, height))
     left, letters = 0.12 / width, int(12.5 * width)
     title = title if len(title) <= letters else title[: letters - 1] + "…"
     figure.text(left, 1 - 0.1 / height, title, fontsize=9.5, fontweight="bold", va="top")

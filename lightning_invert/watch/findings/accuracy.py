@@ -28,7 +28,7 @@ MAX_NAMED = 6
 MAX_NUMBERS_AT_ONCE = 2**22
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Accuracy(Finding):
     """The known outcomes of the points, which the outputs of the map are compared with."""
 

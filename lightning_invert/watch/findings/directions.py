@@ -19,7 +19,7 @@ __all__ = ["DirectionQuestion", "Directions"]
 MAX_NAMED, LEAST_SHARE = 3, 0.005
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Directions(Finding):
     """Unit vectors, inputs of shape (N, n) and outputs of shape (N, m), of :func:`weakest_directions`."""
 

@@ -20,7 +20,7 @@ from lightning_invert.watch.scalars import Array
 __all__ = ["ProbeQuestion", "SpectrumProbes"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpectrumProbes(Finding):
     """What is known of Jacobians that were not formed; nothing is known of their rank or bands."""
 

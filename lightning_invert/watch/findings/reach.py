@@ -36,7 +36,7 @@ TOLERANCE = 1e-2
 _KEYS = ("inverse", "outcomes", "bounds")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reachability(Finding):
     """How near the solver came to the outcomes of N points, from the proposals for them."""
 

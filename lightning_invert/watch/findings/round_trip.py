@@ -18,7 +18,7 @@ from lightning_invert.watch.scalars import Array
 __all__ = ["Identity", "RoundTrip"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RoundTrip(Finding):
     """Deviation of a round trip from the identity: standardised root mean squares over m outputs."""
 

@@ -28,7 +28,7 @@ COVERAGE = 0.9
 are draws from one normal law."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Runs(Finding):
     r"""log10 :math:`\kappa` (inf as 16) over a map and the same map of other runs, at N points."""
 

@@ -38,7 +38,7 @@ class Fragile(NamedTuple):
     false_alarms: int  # fragile by the map alone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Truth(Finding):
     """Jacobians J of a map held against J* of the true map, at N points."""
 
