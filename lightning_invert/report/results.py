@@ -83,7 +83,9 @@ def _brief(value: Any) -> str:
         return f"({', '.join(map(_brief, value))})"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "×".join(map(str, value.shape)) or "1" if isinstance(value, Tensor) else repr(value)
+    if isinstance(value, Tensor):
+        return "×".join(map(str, value.shape)) or "1"
+    return repr(value) if isinstance(value, str | int) else type(value).__name__
 
 
 @singledispatch
