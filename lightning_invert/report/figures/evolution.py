@@ -36,8 +36,6 @@ def evolution(
     each with its 95 % interval hatched: a change within it may be chance. Where an epoch was looked
     at twice, the axis counts steps.
     """
-    if not history:
-        return style.empty_card(title, [counted(0, "look")], "no looks")
     counts = sorted({look["num_points"] for look in history})
     points = counted(counts[0], "point")
     if len(counts) > 1:
@@ -50,8 +48,6 @@ def evolution(
     epochs = [look["epoch"] for look in history]
     by_step = len(set(epochs)) < len(epochs)
     x = np.array([look["step"] for look in history] if by_step else epochs, dtype=float)
-    if len(x) == 1:
-        x, history = x + np.array([-0.5, 0.5]), [history[0], history[0]]
     _draw_ranks(above, x, history, observation.full_rank)
     _draw_quantiles(below, x, history, observation.thresholds.bands)
     for axes in (above, below):

@@ -222,18 +222,12 @@ def colour_bar(
     limits: tuple[float, float],
     ticks: Sequence[tuple[float, str]],
     label: str,
-    *,
-    begin: float | None = None,
 ) -> None:
-    """Draw what colours mean, in a tenth of the time of ``Figure.colorbar``.
-
-    ``limits`` are the values at the ends of the colour map, ``begin`` where the bar begins.
-    """
+    """Draw what colours mean between ``limits``, in a tenth of the time of ``Figure.colorbar``."""
     low, high = limits
-    begin = low if begin is None else begin
     axes.imshow(
-        np.linspace(begin, high, 128)[:, None], origin="lower", aspect="auto",
-        extent=(0, 1, begin, high), cmap=colours, vmin=low, vmax=high,
+        np.linspace(low, high, 128)[:, None], origin="lower", aspect="auto",
+        extent=(0, 1, low, high), cmap=colours, vmin=low, vmax=high,
     )  # fmt: skip
     axes.set_xticks([])
     axes.yaxis.tick_right()

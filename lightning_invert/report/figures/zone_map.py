@@ -32,8 +32,6 @@ def zone_map(observation: Observation, *, title: str = "κ over two inputs") -> 
     """
     points = drawable(observation)
     count, n = points.inputs.shape
-    if n < 2:
-        raise ValueError(f"A zone map needs a map of two inputs or more, but this one has {n}.")
     facts = points.facts
     if not count:
         return style.empty_card(title, facts)

@@ -122,7 +122,7 @@ def test_the_readme_counts_the_figures():
     assert f"up to {number} figures a map" in readme
 
 
-@pytest.mark.parametrize("name", ["truth", "runs", "zone_map"])
+@pytest.mark.parametrize("name", ["truth", "runs"])
 def test_a_figure_that_does_not_apply_says_what_it_needs(name):
     with pytest.raises(ValueError, match="needs a map"):
         drawings()[name].draw(observed(CONDITION, X[:, :1]))
