@@ -33,12 +33,6 @@ def fitted(folder, **options):
     return module, parts, trainer
 
 
-def test_merged_dataloaders_are_one_set_of_points(tmp_path):
-    module, parts, trainer = fitted(tmp_path)
-    median = trainer.callback_metrics["invertibility/forward/cond_median"].item()
-    assert median == pytest.approx(median_in_numpy(module, *parts), rel=1e-4)
-
-
 @pytest.mark.filterwarnings("ignore:It is recommended to use:UserWarning")
 @pytest.mark.slow
 def test_separate_dataloaders_have_tags_and_figures_of_their_own(tmp_path, caplog):

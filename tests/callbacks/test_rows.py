@@ -5,11 +5,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_invert import analyze
 from lightning_invert.callbacks import InvertibilityCallback
 from tests.callbacks.fits import fit_unwatched_and_watched
 from tests.jacobians.reference import jacobians_by_autograd
-from tests.projects import Foreign, fit_project, loader, quiet_trainer
+from tests.projects import Foreign, fit_project
 
 
 class OverTime(Foreign):
@@ -160,67 +159,3 @@ def test_a_map_that_takes_only_its_batch_size_is_watched(tmp_path, sized, entry)
     if steps:
         assert observation.scalars["jacobian_error_p95"] < 1e-5
         assert 0 <= observation.scalars["reachable_fraction"] <= 1
-
-
-class Caching(Foreign):
-    """Caches, in its first evaluation, a tensor where ``keep`` says."""
-
-    CACHE = {}  # noqa: RUF012
-
-    def __init__(self, keep):
-        super().__init__()
-        self.keep, self.cached, self.deep = keep, None, {"a": [None]}
-        self.register_buffer("lazy", None)
-
-    def forward(self, x):
-        scale = self.keep(self)
-        return self.encoder(x * scale)
-
-
-def in_an_attribute(module):
-    if module.cached is None:
-        module.cached = torch.linspace(0.5, 1.5, 5)
-    return module.cached
-
-
-def in_a_buffer(module):
-    if module.lazy is None:
-        module.lazy = torch.linspace(0.5, 1.5, 5)
-    return module.lazy
-
-
-def in_a_list(module):
-    if module.deep["a"][0] is None:
-        module.deep["a"][0] = torch.linspace(0.5, 1.5, 5)
-    return module.deep["a"][0]
-
-
-def in_a_class(module):
-    if "scale" not in module.CACHE:
-        module.CACHE["scale"] = torch.linspace(0.5, 1.5, 5)
-    return module.CACHE["scale"]
-
-
-@pytest.mark.parametrize(
-    ("keep", "maps"),
-    [
-        (in_an_attribute, None),
-        (in_a_buffer, {"forward": ""}),
-        (in_a_list, {"forward": lambda x: None}),
-        (in_a_class, None),
-    ],
-)
-def test_what_validation_cached_in_inference_mode_is_no_hindrance(tmp_path, keep, maps):
-    module = Caching(keep)
-    Caching.CACHE.clear()
-    if maps and callable(maps["forward"]):
-        maps = {"forward": lambda x: module(x)}
-    quiet_trainer(tmp_path).validate(module, loader(), verbose=False)
-    cached = keep(module)
-    assert cached.is_inference()
-    watch = InvertibilityCallback(maps)
-    trainer = quiet_trainer(tmp_path, callbacks=[watch])
-    trainer.test(module, loader(), verbose=False)
-    assert "test/invertibility/forward/full_rank_fraction" in trainer.callback_metrics
-    analyze(module, torch.randn(9, 5))
-    assert keep(module) is cached

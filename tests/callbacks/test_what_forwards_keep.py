@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from lightning_invert import InvertibilityCallback
-from lightning_invert.watch.isolation import isolated
 from tests.callbacks.fits import Keeping, fit_unwatched_and_watched, values_of
 from tests.identity import identity_of
 from tests.projects import Foreign, fit_project, loader, quiet_trainer
@@ -257,18 +255,3 @@ def test_a_fit_after_a_validation_is_watched_whatever_was_cached(tmp_path):
     watch = InvertibilityCallback(MAPS)
     fit_project(tmp_path, watch, module=module, max_epochs=2)
     assert len(watch.history["forward"]) == 2
-
-
-def test_parts_that_are_made_on_the_way_are_not_there_afterwards():
-    class Growing(nn.Module):
-        def forward(self, x):
-            self.part = nn.Linear(3, 3)
-            self.register_buffer("seen", x)
-            self.weight = nn.Parameter(torch.zeros(3))
-            return self.part(x)
-
-    module = Growing()
-    before = identity_of(module)
-    with isolated(module):
-        module(torch.zeros(2, 3))
-    assert identity_of(module) == before

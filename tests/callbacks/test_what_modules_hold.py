@@ -172,6 +172,7 @@ class Replaced(Keeping):
         self.layers += isinstance(self.layer, nn.Identity)
         self.layer = nn.Linear(5, 5)
         self.register_buffer("seen", x.detach())
+        self.made = nn.Parameter(torch.zeros(3))
         self.encoder.eval()
         return super().forward(x)
 
