@@ -67,7 +67,7 @@ def figures_html(figures: Mapping[str, Figure]) -> str:
     images = []
     for name, figure in figures.items():
         data, label = b64encode(to_png(to_image(figure))).decode(), html.escape(name)
-        style = "max-width:100%;vertical-align:top"
+        style = "max-width:min(100%,27em);vertical-align:top"
         images.append(f'<img src="data:image/png;base64,{data}" alt="{label}" style="{style}">')
     return " ".join(images)
 
