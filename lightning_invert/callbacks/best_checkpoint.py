@@ -17,6 +17,7 @@ from lightning_invert.watch.numerals import percent, short
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.observations import Observations
 from lightning_invert.watch.voice import explain, sentence
+from lightning_invert.watch.watcher import Watcher
 from lightning_invert.watch.weights import fitting_weights
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ class Content(NamedTuple):
 def ending_of(
     trainer: Trainer,
     module: LightningModule,
-    look: Look | None,
+    watcher: Watcher,
     observations: Sequence[Observation],
-    guard: Guard,
 ) -> Ending:
-    """Say why a fit ended and what it keeps, and look at those weights where the last look was."""
-    with guard("could not look at the kept checkpoint"):
-        return _ending(trainer, module, look, observations, guard.on_error == "raise")
+    """Say why a fit ended and what it keeps, and look at those weights where the latest look was."""
+    look, watcher.memory.latest = watcher.memory.latest, None
+    with Guard(watcher.voice, watcher.on_error)("could not look at the kept checkpoint"):
+        return _ending(trainer, module, look, observations, watcher.on_error == "raise")
     return Ending()
 
 

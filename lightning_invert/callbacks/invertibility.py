@@ -19,7 +19,7 @@ from lightning_invert.doorway import Drawn
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.jacobians.work import MAX_WORK
 from lightning_invert.report.display import Display
-from lightning_invert.report.loggers import Guard, logger_step
+from lightning_invert.report.loggers import logger_step
 from lightning_invert.report.tags import scalars_by_tag
 from lightning_invert.sampling import gather_objects
 from lightning_invert.watch.history import Record, record, remember
@@ -313,9 +313,7 @@ class InvertibilityCallback(Drawn, Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the last look while the loggers are open, and look at the kept checkpoint."""
         self._display.finish(trainer)
-        guard = Guard(self._voice, self.watcher.on_error)
-        look, self.watcher.memory.latest = self.watcher.memory.latest, None
-        self._ending = ending_of(trainer, pl_module, look, self.observations, guard)
+        self._ending = ending_of(trainer, pl_module, self.watcher, self.observations)
         self.kept_observations = self.observations.kept = self._ending.observations
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -332,6 +330,7 @@ class InvertibilityCallback(Drawn, Callback):
         with suppress(Exception):  # the user's own is what counts
             self._display.sum_up(self._validations - self._last_look)
             if _is_fitting(trainer) and not isinstance(exception, Exception):
+                ending_of(trainer, pl_module, self.watcher, ()).tell()
                 self._tell_of_gaps()
             self._display.finish(trainer, in_haste=True)
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,7 @@ from torch import nn
 
 from lightning_invert import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.callbacks.best_checkpoint import ending_of
-from lightning_invert.report.loggers import Guard
-from lightning_invert.watch.voice import Voice
+from lightning_invert.watch.watcher import Watcher
 from tests.callbacks.fits import pair
 from tests.projects import Foreign, Smooth, fit_project, loader, quiet_trainer
 
@@ -290,7 +290,7 @@ def test_a_checkpoint_that_cannot_be_looked_at_is_said_in_a_line(
     path.write_bytes(Path(keep.best_model_path).read_bytes())
     monkeypatch.setattr(keep, "best_model_path", str(path))
     act(path, keep)
-    (line,), observations = ending_of(trainer, module, None, (), Guard(Voice(""), "raise"))
+    (line,), observations = ending_of(trainer, module, Watcher(on_error="raise"), ())
     assert (
         "kept.ckpt: lowest score, 1; since then it rose to 4 (by 300 %). Its weights were" in line
     )
@@ -309,6 +309,21 @@ def test_a_look_at_kept_weights_that_fails_ends_no_fit(tmp_path, caplog):
     assert len(watch.observations) == 1
     assert "not looked at: " in closing(caplog)[0]
     assert "lost" in closing(caplog)[0]
+
+
+def test_who_interrupts_a_fit_is_told_what_it_keeps(tmp_path, caplog):
+    class Stops(Scored):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 3:
+                raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit):
+        fit(tmp_path, module=Stops())
+    signal.signal(signal.SIGINT, handler)
+    assert closing(caplog) == [
+        "Kept epoch 1 of 3, after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 2 (by 100 %)."
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory")
