@@ -164,8 +164,7 @@ def _header_index(rows: Sequence[Row]) -> int | None:
     for index, row in enumerate(rows[:TITLES_SEEN]):
         below = [r for r in rows[index + 1 :][:TITLES_SEEN] if len(r.cells) == length]
         named = row.length <= length and all(r.length <= row.length for r in below)
-        half_filled = 2 * sum(map(bool, map(str.strip, row.cells))) >= min(length, len(row.cells))
-        if named and half_filled and (index == 0 or (below and _is_text(row))):
+        if named and (index == 0 or (below and _is_text(row))):
             return index
     return 0 if rows and len(rows[0].cells) == length else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -59,12 +58,6 @@ class WrongCells:
             others = [c for c in CONVENTIONS if c in conventions_of(numbers[0])]
             other = min(others, key=lambda c: c.decimal != decimal)
             advice.append(("If all numbers are written so, write", known | other._asdict()))
-        below = (layout.header_end + 1, 1)
-        if all((line, self.counts[name]) == below for name, (line, _) in first.items()) and not any(
-            re.match(r"\W*\d", cell) for _, cell in first.values()
-        ):
-            said = known | {"units_row": (form.units_row or known.get("units_row", 0)) + 1}
-            advice.append((f"If {word} {below[0]} holds units, write", said))
         if words and len(words) == len(found) <= MAX_ADVISED:
             said = known | {"missing": [*form.missing_values, *words]}
             advice.append(("If such words stand for missing values, write", said))

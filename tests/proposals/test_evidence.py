@@ -20,21 +20,6 @@ def filled(num_points, x, y, *, batch=16, complete=True, **kwargs):
     return evidence
 
 
-def test_every_row_has_the_same_chance():
-    counts = torch.zeros(40)
-    for seed in range(1000):
-        x, _ = filled(10, *points(40), seed=seed).rows("train")
-        counts[x[:, 0].long()] += 1
-    # Chi-square with 39 degrees of freedom (drawn without replacement: even less spread).
-    assert ((counts - 250) ** 2 / 250).sum() < 72.1  # the 99.9 % quantile
-
-
-def test_settings_and_outcomes_of_a_row_stay_together():
-    x, y = filled(50, *points(1000)).rows("train")
-    assert len(x[:, 0].unique()) == 50
-    assert torch.equal(torch.stack([x[:, 0], -x[:, 1]]), (y / 2).T.expand(2, 50))
-
-
 def test_splits_stay_apart_and_a_complete_one_takes_no_more():
     evidence = filled(50, *points(30))
     evidence.add("train", *points(30, first=100))

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lightning_invert import ForwardInverseModule, Interval, Near
+from lightning_invert import ForwardInverseModule, Interval, Near, SmoothMLP
 from tests.projects import Smooth, quiet_trainer
 
 BOX = ([600.0, 296.0, 0.45], [1400.0, 304.0, 0.55])
@@ -12,7 +12,9 @@ BOX = ([600.0, 296.0, 0.45], [1400.0, 304.0, 0.55])
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     torch.manual_seed(0)
-    pair = ForwardInverseModule()
+    pair = ForwardInverseModule(
+        SmoothMLP(3, 2, width=24), SmoothMLP(2, 3, width=24), learning_rate=0.01
+    )
     data = Smooth(rows=400, batch_size=32)
     quiet_trainer(tmp_path_factory.mktemp("pair"), max_epochs=20).fit(pair, data)
     return pair.eval()
