@@ -98,10 +98,6 @@ class Description(NamedTuple):
         """Whether both statistics are known."""
         return all(getattr(scale, "fitted", False) for scale in (self.scale_x, self.scale_y))
 
-    def label(self, index: int) -> str:
-        """Return what an input is called in a message: its name, or else its index."""
-        return str(index) if self.inputs is None else repr(self.inputs[index].name)
-
     def placement(self, *arguments: Any) -> Placement:
         """Return dtype and device of the module, or else of the first floating argument."""
         # A pair's networks may be coarser than the physical units that it takes.

@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_invert.solver.model import Description, Model
 from lightning_invert.solver.rows import finite_rows, first_index
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Bounds
+from lightning_invert.variables import Bounds, as_variables
 
 __all__ = ["Pool", "Starts", "StartsOf"]
 
@@ -44,10 +44,10 @@ class Pool:
     ) -> Pool:
         """Draw the points uniformly within the bounds, (n,) each, which have to be closed."""
         if not bounds.closed.all():
-            index = first_index(~bounds.closed)
+            variables = as_variables(about.inputs, "x", len(bounds.low))
             raise ValueError(
                 f"Expected argument `bounds` to be closed, but they are open for input "
-                f"{about.label(index)}: write `bounds=(low, high)` with finite ends. `solve` also "
+                f"{variables[first_index(~bounds.closed)].name!r}: write `bounds=(low, high)` with finite ends. `solve` also "
                 f"takes `starts=` of shape (N, {len(bounds.low)})."
             )
         generator = torch.Generator().manual_seed(seed)

@@ -13,9 +13,7 @@ from typing import Any, Literal
 
 from lightning_invert.arguments import check_choice, check_integer, expected_but_got
 
-__all__ = ["THOUSANDS", "FormatError", "TableFormat"]
-
-THOUSANDS = ("", ",", ".", " ", "'")
+__all__ = ["FormatError", "TableFormat"]
 
 
 def _option(text: str) -> Any:
@@ -24,12 +22,7 @@ def _option(text: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TableFormat:
-    """Say how a text file writes its table; of what is None, the file's first lines tell.
-
-    Raises:
-        ValueError: If a value is none of those that are possible.
-        TypeError: If it is of a wrong type.
-    """
+    """Say how a text file writes its table; of what is None, the file's first lines tell."""
 
     separator: str | None = _option(
         "Character between the cells of a text file; a blank stands for any number of blanks."
@@ -62,7 +55,7 @@ class TableFormat:
                 f"end, but got {sign!r}."
             )
         check_choice("decimal", self.decimal, (None, ".", ","))
-        check_choice("thousands", self.thousands, (None, *THOUSANDS))
+        check_choice("thousands", self.thousands, (None, "", ",", ".", " ", "'"))
         if self.thousands and self.thousands == self.decimal:
             raise ValueError(expected_but_got("thousands", "other than `decimal`", self.thousands))
         for name in ("skip_rows", "units_row"):

@@ -34,7 +34,7 @@ START = torch.zeros(2, 5).double()
         ({"num_starts": 0}, ValueError, "`num_starts` .* at least 1"),
         ({"num_starts": True}, TypeError, "`num_starts`"),
         ({"starts": None}, ValueError, "number of inputs is not known"),
-        ({"starts": None, "bounds": ([-1.0] * 5, None)}, ValueError, "open for input 0"),
+        ({"starts": None, "bounds": ([-1.0] * 5, None)}, ValueError, "open for input 'x0'"),
         ({"fixed": {7: 0.0}}, ValueError, "`fixed`"),
         ({"fixed": {"heat": 0.0}}, ValueError, "keyed by one of .*'x0'"),
         (
