@@ -9,7 +9,7 @@ from torch.func import functional_call
 from lightning_invert import ForwardInverseModule, SmoothMLP, Variable
 from lightning_invert.deploy.maps import frozen_copy, physical_map
 from lightning_invert.deploy.program import trace
-from tests.deploy.pairs import Attention, Changed, forward_map, normed, off, pair_of, points
+from tests.deploy.pairs import Changed, forward_map, off, pair_of, points
 
 pytestmark = pytest.mark.slow
 
@@ -27,10 +27,6 @@ class Recurrent(nn.Module):
 KINDS = {
     "batch norm": lambda: nn.Sequential(
         nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Softplus(), nn.Linear(8, 2)
-    ),
-    "convolution": lambda: nn.Sequential(
-        nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 4, 3, padding=1), nn.Mish(), nn.Flatten(),
-        nn.Linear(12, 2),
     ),
     "strided and grouped convolutions, there and back": lambda: nn.Sequential(
         nn.Linear(3, 14), nn.Unflatten(1, (2, 7)), nn.Conv1d(2, 4, 3, stride=3, groups=2),
@@ -52,8 +48,6 @@ KINDS = {
     "parametrized": lambda: nn.Sequential(
         nn.utils.parametrizations.spectral_norm(nn.Linear(3, 8)), nn.Tanh(), nn.Linear(8, 2)
     ),
-    "attention": lambda: Attention(3, 2),
-    "layer norm": lambda: normed(3, 2),
     "one that ignores its input": lambda: nn.Sequential(nn.Linear(3, 2), Constant()),
 }  # fmt: skip
 

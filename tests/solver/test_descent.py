@@ -71,7 +71,7 @@ def slsqp(model, net, cost, begin, low, width):
 def test_is_within_a_hundredth_of_slsqp_s_optimum_from_the_same_starts(kind, width):
     good = []
     for n, m, gain in ((7, 4, 1.5), (5, 2, 2.0), (12, 4, 1.5)):
-        net, model, start, y = posed(n, m, 30, gain=gain)
+        net, model, start, y = posed(n, m, 12, gain=gain)
         cost, begin, rows, found = reached(model, start, y, COSTS[kind](n), width)
         assert (found.inputs.abs() <= 1).all()
         assert (found.residual <= TOLERANCE).all()
@@ -79,7 +79,7 @@ def test_is_within_a_hundredth_of_slsqp_s_optimum_from_the_same_starts(kind, wid
             best = slsqp(model, net, cost.rows(torch.tensor([row])), begin[k], y[row], width)
             if best is not None:
                 good.append(found.cost[k].item() <= best + 0.01 * abs(best) + 1e-3)
-    assert len(good) > 60
+    assert len(good) > 24
     assert np.mean(good) >= 0.95
 
 

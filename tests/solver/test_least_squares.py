@@ -41,7 +41,7 @@ PLACEMENTS = [(7, 4, 2.0), (4, 4, 2.0), (3, 5, 2.0), (2, 2, 3.0), (9, 9, 1.5)]
 def test_solves_no_smaller_share_than_scipy_from_the_same_starts():
     ours, theirs = [], []
     for n, m, gain in PLACEMENTS:
-        net, model, start, y = posed(n, m, 60, gain=gain)
+        net, model, start, y = posed(n, m, 20, gain=gain)
         spread = model.output_spread
         found = solve(net, y, bounds=(-1.0, [1.0] * n), starts=start, scale=(1.0, spread))
         assert (found.inputs.abs() <= 1).all()
