@@ -16,6 +16,7 @@ from lightning_invert import (
     JacobianConsistency,
     LinearDecayAlpha,
     ResidualMLP,
+    SmoothMLP,
     Variable,
 )
 from tests.pair.fitting import fit, saved
@@ -41,10 +42,11 @@ def trained(tmp_path_factory):
     """A pair trained well enough to be judged, and its trainer."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("trained")
-    module = ForwardInverseModule(alpha=LinearDecayAlpha(0.4, epochs=40), learning_rate=0.01)
+    networks = SmoothMLP(3, 2, width=32), SmoothMLP(2, 3, width=32)
+    module = ForwardInverseModule(*networks, LinearDecayAlpha(0.4, epochs=40), learning_rate=0.02)
     keep = ModelCheckpoint(folder, save_last=True)
     trainer = quiet_trainer(folder, max_epochs=30, enable_checkpointing=True, callbacks=[keep])
-    trainer.fit(module, datamodule=Smooth(rows=1000))
+    trainer.fit(module, datamodule=Smooth(rows=1000, batch_size=32))
     return module.eval(), trainer, keep.last_model_path
 
 
