@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +16,18 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis.analyze import analyze
+from lightning_invert.cli.analyze_options import Options
 from lightning_invert.cli.checkpoint import folder_of_results, import_name, load_pair
-from lightning_invert.cli.options import ALLOW, Names, check_names, listed, option, run_command
+from lightning_invert.cli.next_steps import print_next, solve_step
+from lightning_invert.cli.options import check_names, listed
 from lightning_invert.cli.tables import open_table
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.pair.settings import read_settings
 from lightning_invert.problems import KNOWN
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
-from lightning_invert.tables import TableFormat, TableReader, TableWriter
+from lightning_invert.tables import TableReader, TableWriter
 from lightning_invert.watch.findings.directions import Directions
 from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.findings.truth import AgainstTruth, Truth
@@ -32,84 +35,22 @@ from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.resolution import resolve_maps
 
-__all__ = ["main"]
-
-DESCRIPTION = """\
-Measure where a trained map can be inverted, at all points of a file.
-
-  lightning-invert analyze --ckpt pair.ckpt --data measurements.csv
-  lightning-invert analyze --ckpt pair.ckpt --data measurements.csv --runs a.ckpt,b.ckpt
-  lightning-invert analyze --function package.module:name --data points.csv --inputs a,b,c
-"""
+__all__ = ["run"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnalyzeOptions(TableFormat):
-    """Options of ``analyze``, and how its table is written."""
-
-    data: str = option(
-        "Points: a table (.csv, .tsv, .txt, .dat, each also as .gz, .parquet, .pq, .xlsx), a .npy file "
-        "with an array (N, ...), or package.module:name of a data module (its validation points are taken), of a "
-        "tensor or of an iterable of batches."
-    )
-    ckpt: str | None = option("Checkpoint of a ForwardInverseModule. Or give --function.", None)
-    function: str | None = option(
-        "package.module:name of a module or function (N, n) -> (N, m).", None
-    )
-    maps: Names | None = option(
-        "Maps of the checkpoint: forward, inverse, round_trip; one, or a,b. By default all.",
-        None,
-    )
-    inputs: Names | None = option(
-        "Columns of the file that are the inputs of the map. By default those that the checkpoint "
-        "names, or else all columns.",
-        None,
-    )
-    outputs: Names | None = option("Names of the outputs of the map.", None)
-    truth: str | None = option(
-        "Compare the Jacobians with the true map: package.module:name of a differentiable function "
-        "(N, n) -> (N, m) in physical units, the name of a known process such as blast_furnace, or "
-        "the checkpoint of another run.",
-        None,
-    )
-    runs: Names | None = option(
-        "Other trainings of the same map: checkpoints (with --function: names like it). The spread "
-        "of their condition numbers is the error bar of each.",
-        None,
-    )
-    scale: Literal["standardized", "physical"] | None = option(
-        "Units of the Jacobians. By default standardized where the map has statistics.", None
-    )
-    precision: Literal["native", "float64"] = option(
-        "Arithmetic of the Jacobians: that of the map, or float64.", "native"
-    )
-    thresholds: Thresholds = option("Thresholds of rank, condition number and bands", Thresholds())
-    folder: str | None = option(
-        "Folder of the tables, figures and summary.json, by default `analysis` in the run of the "
-        "checkpoint, or else here. An existing folder is not touched: a number is added to its name.",
-        None,
-    )
-    table: Literal["csv", "parquet", "none"] = option(
-        "Kind of the tables, which have a row for each point.", "csv"
-    )
-    figures: bool = option("Whether to draw figures.", True)
-    directions: bool = option(
-        "Whether the tables name the weakest directions, which takes an SVD a point.", True
-    )
-    allow: Names | None = option(ALLOW, None)
-
-
-def analyze_maps(options: AnalyzeOptions) -> None:
+def run(options: Options) -> None:
     """Analyse the maps of a checkpoint or a function."""
     tasks = _tasks(options)
     allow = listed(options.allow)
     truths = [] if options.truth is None else [options.truth]
     others = {name: _open(name, allow) for name in (*truths, *listed(options.runs))}
     folder = folder_of_results(options.folder, options.ckpt, "analysis")
+    thresholds = read_settings(Thresholds, "thresholds", options.thresholds or {})
     observations: list[Observation] = []
+    said = set[str]()
     for task in tasks:
         watched = _with_others(task, options, others)
-        points = _points(options, task)
+        points = _points(options, task, said)
         table = None
         if options.table != "none":
             form = points.reader.found if isinstance(points, _Batches) else None
@@ -119,7 +60,7 @@ def analyze_maps(options: AnalyzeOptions) -> None:
                 watched,
                 points,
                 scale=options.scale,
-                thresholds=options.thresholds,
+                thresholds=thresholds,
                 precision=options.precision,
                 table=table,
                 directions=options.directions,
@@ -136,6 +77,8 @@ def analyze_maps(options: AnalyzeOptions) -> None:
     replace_file(folder / "summary.json", json.dumps(summary, indent=2))
     print(report_table(observations))
     print(f"Tables, figures, summary: {folder}")
+    if options.ckpt is not None and tasks[0].pair is not None:
+        print_next(solve_step(options.ckpt, tasks[0].pair))
 
 
 @dataclass(frozen=True)
@@ -147,7 +90,7 @@ class _Task:
     pair: ForwardInverseModule | None = None
 
 
-def _tasks(options: AnalyzeOptions) -> list[_Task]:
+def _tasks(options: Options) -> list[_Task]:
     inputs, outputs = (tuple(listed(names)) or None for names in (options.inputs, options.outputs))
     if (options.ckpt is None) == (options.function is None):
         raise ValueError("Expected exactly one of --ckpt and --function.")
@@ -179,7 +122,7 @@ def _open(name: str, allow: Sequence[str]) -> Any:
     return KNOWN[name]().forward if name in KNOWN else import_name(name)
 
 
-def _with_others(task: _Task, options: AnalyzeOptions, others: dict[str, Any]) -> WatchedMap:
+def _with_others(task: _Task, options: Options, others: dict[str, Any]) -> WatchedMap:
     """Return a map with its truth and with the same map of other runs."""
     watched = task.watched
     if options.truth is not None:
@@ -215,7 +158,7 @@ def _same_map(name: str, other: Any, task: _Task) -> WatchedMap:
     return resolved
 
 
-def _points(options: AnalyzeOptions, task: _Task) -> Any:
+def _points(options: Options, task: _Task, said: set[str]) -> Any:
     data = options.data
     if data.endswith(".npy"):
         return _array(data)
@@ -224,7 +167,7 @@ def _points(options: AnalyzeOptions, task: _Task) -> Any:
         has_weights = any(True for _ in task.watched.owner.parameters())
         pair = task.pair
         known = () if pair is None else (*(pair.inputs or ()), *(pair.outputs or ()))
-        reader = open_table(data, task.columns, options, known)
+        reader = open_table(data, task.columns, options, known, said)
         return _Batches(reader, None if has_weights else torch.get_default_dtype())
     points = import_name(data)
     if isinstance(points, type) and issubclass(points, LightningDataModule):
@@ -280,8 +223,3 @@ def _record(observation: Observation) -> dict[str, Any]:
         "weakest_inputs": inputs,
         "weakest_outputs": outputs,
     }
-
-
-def main(args: Sequence[str]) -> None:
-    """Run the command with the arguments after ``analyze``."""
-    run_command("analyze", DESCRIPTION, AnalyzeOptions, analyze_maps, args)

@@ -12,7 +12,7 @@ from typing import Any
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.tables import unused_path
 
-__all__ = ["folder_of_results", "import_name", "load_pair"]
+__all__ = ["folder_of_results", "import_name", "load_pair", "run_of"]
 
 
 def load_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> ForwardInverseModule:
@@ -28,11 +28,15 @@ def load_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> Forwar
         return ForwardInverseModule.load_from_checkpoint(ckpt, allow=allow).eval()
 
 
+def run_of(ckpt: str | None) -> Path | None:
+    """Return the folder of the run that a checkpoint is of, if it lies in the ``checkpoints`` of one."""
+    checkpoints = Path(ckpt or "").parent
+    return checkpoints.parent if checkpoints.name == "checkpoints" else None
+
+
 def folder_of_results(folder: str | None, ckpt: str | None, name: str) -> Path:
     """Return a new folder: the given one, or ``name`` in the checkpoint's run, or else here."""
-    checkpoints = Path(ckpt or "").parent
-    run = checkpoints.parent if checkpoints.name == "checkpoints" else Path()
-    return unused_path(run / name if folder is None else Path(folder))
+    return unused_path((run_of(ckpt) or Path()) / name if folder is None else Path(folder))
 
 
 def import_name(name: str) -> Any:

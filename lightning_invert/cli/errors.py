@@ -12,8 +12,6 @@ from importlib import import_module
 from inspect import signature
 from textwrap import shorten
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
 from lightning_invert.arguments import suggest
 from lightning_invert.tables import FormatError
 
@@ -30,25 +28,25 @@ WRONG = r"class_path '([\w.]+)':\s+Parser key \"(\w+)\": (Expected .*)"
 
 
 @contextmanager
-def exit_on_bad_input(command: str, file: str | None = None, *, prefix: str = "") -> Iterator[None]:
+def exit_on_bad_input(command: str, file: str | None = None) -> Iterator[None]:
     """End the process with one line for an error of its input.
 
     The line begins with the command, and with the checkpoint ``file`` if that is what is wrong.
-    Options of a table that it advises begin with ``prefix``.
     """
     try:
         yield
     except _input_errors() as error:
         if isinstance(error, KeyError) and not file:
             raise
-        message = describe_input_error(error, prefix)
+        message = describe_input_error(error)
         if file and re.search("checkpoint|state_dict", message) and file not in message:
             message = f"{file}: {message}"
         raise SystemExit(f"{f'lightning-invert {command}'.rstrip()}: {message}") from error
 
 
 def _input_errors() -> tuple[type[Exception], ...]:
-    # Imported on an error alone: Polars takes its time to load.
+    # Imported on an error alone: they take their time to load.
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from polars.exceptions import PolarsError
 
     return (
@@ -67,10 +65,10 @@ def _input_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def describe_input_error(error: Exception, prefix: str = "") -> str:
+def describe_input_error(error: Exception) -> str:
     """Return one line for an error of the input."""
     if isinstance(error, FormatError):
-        return error.as_options(prefix)
+        return error.as_options()
     if isinstance(error, KeyError):
         key = str(error.args[0])
         return key if " " in key else f"the checkpoint lacks {key!r}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,21 +16,22 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 import lightning_invert.datamodules  # noqa: F401  # so that --data knows their short names
 from lightning_invert.callbacks import InvertibilityCallback, PredictionWriter
+from lightning_invert.cli.checkpoint import run_of
 from lightning_invert.cli.errors import exit_on_bad_input
-from lightning_invert.cli.options import ALLOW, AsWritten, Names, OneLineErrors, listed, split_names
+from lightning_invert.cli.next_steps import export_step, print_next, solve_step
+from lightning_invert.cli.options import ALLOW, AsWritten, Names, OneLineErrors, listed
+from lightning_invert.cli.words import words_of_parser
 from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 
 __all__ = ["InvertCLI"]
 
 FIT = """\
-Train the pair on --data. An InvertibilityCallback watches, whether or not you name callbacks.
+Train a pair on a table. An InvertibilityCallback watches, whether or not you name callbacks.
 """
 
 RECORD = {"events", "config", "hparams"}
 """What a logger and the settings write before a run begins."""
-
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 class FitParser(OneLineErrors, LightningArgumentParser):
@@ -63,11 +62,11 @@ class InvertCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Let ``--config`` take the name of a packaged config, and columns be written as ``a,b``."""
+        """Parse the words as people write them."""
         words = sys.argv[1:] if args is None else args
         if isinstance(words, list):
             # Lightning's own method warns of them beside the arguments of the process.
-            self.config = parser.parse_args(_as_parser_reads(words))
+            self.config = parser.parse_args(words_of_parser(words))
         else:
             super().parse_arguments(parser, args)
 
@@ -90,18 +89,29 @@ class InvertCLI(LightningCLI):
             settings.weights_only = True  # at a URL, Lightning would run what it holds
 
     def before_instantiate_classes(self) -> None:
-        """Log to the run of the checkpoint, where the logger has a folder, a name and a version."""
-        settings = self.config[self.subcommand]
-        checkpoints = Path(settings.get("ckpt_path") or "").parent
-        if self.subcommand == "fit" or checkpoints.name != "checkpoints":
+        """Let ``validate`` and ``test`` log to the run of the checkpoint, and ``predict`` write there.
+
+        A checkpoint that lies elsewhere has no run, and none is made.
+        """
+        if self.subcommand == "fit":
             return
-        run = checkpoints.parent.absolute()
-        place = {"save_dir": str(run.parents[1]), "name": run.parent.name, "version": run.name}
-        arguments = getattr(settings.trainer.logger, "init_args", {})
-        if all(name in arguments for name in place):
-            for name, value in place.items():
-                arguments[name] = value
-            self.save_config_callback = None  # the run's own stays
+        settings = self.config[self.subcommand]
+        if "verbose" in settings:
+            settings.verbose = False  # of some 80 rows; those that matter are printed below
+        run = run_of(settings.get("ckpt_path"))
+        settings.trainer.default_root_dir = str(run or Path())
+        self.save_config_callback = None  # the run's own stays
+        logger = settings.trainer.logger
+        has_folder = getattr(logger, "class_path", "").endswith(
+            (".TensorBoardLogger", ".CSVLogger")
+        )
+        if self.subcommand == "predict" or logger in (None, True) or (has_folder and run is None):
+            settings.trainer.logger = False
+        elif has_folder and run is not None:
+            run = run if len(run.parts) > 1 else run.absolute()
+            arguments = logger.init_args
+            arguments.save_dir, arguments.name = str(run.parents[1]), run.parent.name
+            arguments.version = run.name
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """Add the callback that watches or writes and a calm progress bar, if none is named."""
@@ -125,27 +135,39 @@ class InvertCLI(LightningCLI):
         ckpt = self.config[subcommand].get("ckpt_path")
         if subcommand != "fit" and not ckpt:
             raise SystemExit(
-                f"lightning-invert {subcommand}: expected --ckpt_path to name the checkpoint of a "
+                f"lightning-invert {subcommand}: expected --ckpt to name the checkpoint of a "
                 "trained pair; without one the networks would be untrained."
             )
-        with (
-            _no_record_of_a_failed_start(self.trainer),
-            exit_on_bad_input(subcommand, ckpt, prefix="data."),
-        ):
+        with _no_record_of_a_failed_start(self.trainer), exit_on_bad_input(subcommand, ckpt):
             super()._run_subcommand(subcommand)
+        if self.trainer.is_global_zero and subcommand != "fit":
+            self._print_accuracy("val" if subcommand == "validate" else subcommand)
+            print_next(solve_step(ckpt, self.model))
 
     def after_fit(self) -> None:
-        """Print where logs and checkpoint are."""
+        """Print where the run is, and what to do next."""
         trainer = self.trainer
         folder = trainer.log_dir  # all processes have to ask
         if not trainer.is_global_zero:
             return
-        if trainer.loggers:
-            print(f"Logs:       tensorboard --logdir {folder}")
+        if trainer.loggers and folder:
+            print(f"Charts:     tensorboard --logdir {shlex.quote(folder)} (open CUSTOM SCALARS)")
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
         if best:
             print(f"Checkpoint: {best}")
-            print(f"Next:       lightning-invert export --ckpt {shlex.quote(best)} --to page")
+            print_next(solve_step(best, self.model), export_step(best))
+
+    def _print_accuracy(self, stage: str) -> None:
+        """Print R² and the mean absolute error of each outcome."""
+        found = self.trainer.callback_metrics
+        rows = [("outcome", "R²", "mean absolute error")]
+        for variable in self.model.outputs or ():
+            if (r2 := found.get(f"{stage}/r2/{variable.name}")) is not None:
+                error = f"{found[f'{stage}/mae/{variable.name}']:.6g} {variable.unit}"
+                rows.append((variable.name, f"{r2:.6g}", error))
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows if len(rows) > 1 else ():
+            print("  ".join(cell.ljust(n) for cell, n in zip(row, wide, strict=True)).rstrip())
 
 
 @contextmanager
@@ -163,31 +185,3 @@ def _no_record_of_a_failed_start(trainer: Trainer) -> Iterator[None]:
                 for part in made:
                     shutil.rmtree(part) if part == made[0] else part.rmdir()
         raise
-
-
-def _as_parser_reads(args: Sequence[str]) -> list[str]:
-    """Replace ``--config NAME`` by the packaged file of that name, and ``a,b`` by a list of columns."""
-    words: list[str] = []
-    for word in args:
-        option, equals, value = word.partition("=")
-        if not equals:
-            option, value = (words[-1] if words else ""), word
-        if option in ("-c", "--config"):
-            value = _config_file(value)
-        elif option in ("--data.inputs", "--data.outputs") and value[:1] not in ("[", "-"):
-            value = json.dumps(split_names(value))
-        words.append(f"{option}={value}" if equals else value)
-    return words
-
-
-def _config_file(name: str) -> str:
-    # The parser judges what looks like a path or like YAML.
-    if not re.fullmatch(r"\w[\w-]*", name) or Path(name).is_file():
-        return name
-    packaged = {path.stem: str(path) for path in sorted(CONFIGS.glob("*.yaml"))}
-    if name not in packaged:
-        raise SystemExit(
-            f"lightning-invert: expected --config to be a file or one of {', '.join(packaged)}, "
-            f"but got {name!r}."
-        )
-    return packaged[name]

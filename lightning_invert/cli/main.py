@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
@@ -13,10 +12,10 @@ from lightning_invert.cli.help import OVERVIEW, RUN
 __all__ = ["main"]
 
 LIGHTNING_COMMANDS = {
-    "fit": "Train the pair on --data.",
-    "validate": "Judge a trained pair on the validation rows of --data.",
-    "test": "Judge a trained pair on the test rows of --data.",
-    "predict": "Write a table of a trained pair's predictions for all rows of --data.",
+    "fit": "Train a pair on a table.",
+    "validate": "Judge a trained pair on the validation rows of a table.",
+    "test": "Judge a trained pair on the test rows of a table.",
+    "predict": "Write a table of a trained pair's predictions for all rows of a table.",
 }
 OWN_COMMANDS = ("analyze", "solve", "export")
 
@@ -29,7 +28,9 @@ def main(args: Sequence[str] | None = None) -> None:
         print(OVERVIEW if command != "--version" else f"lightning-invert {__version__}")
         raise SystemExit(0 if words else 2)
     if command in OWN_COMMANDS:
-        importlib.import_module(f"lightning_invert.cli.{command}").main(words[1:])
+        from lightning_invert.cli.options import run_command
+
+        run_command(command, words[1:])
         return
     names = ("demo", *LIGHTNING_COMMANDS, *OWN_COMMANDS)
     if not command.startswith("-") and command not in names:
@@ -49,9 +50,11 @@ def main(args: Sequence[str] | None = None) -> None:
     if words[1:] == ["--help", "all"]:
         words.pop()
     from lightning_invert.cli.errors import exit_on_bad_input
-    from lightning_invert.cli.fit import InvertCLI
+    from lightning_invert.cli.silence import without_advertisements
 
-    with exit_on_bad_input(next((word for word in words if word in names), "")):
+    with without_advertisements(), exit_on_bad_input(command if command in names else ""):
+        from lightning_invert.cli.fit import InvertCLI
+
         InvertCLI(words)
 
 
@@ -62,7 +65,8 @@ def _help_of(command: str) -> str:
     return RUN.format(
         command=command,
         does=does,
-        ckpt="" if fits else " --ckpt_path pair.ckpt",
+        columns="--inputs flow,pressure --outputs yield" if fits else "--ckpt pair.ckpt",
+        ckpt="" if fits else " --ckpt pair.ckpt",
         of_ckpt="checkpoint of a fit to resume" if fits else "checkpoint of the trained pair",
     )
 

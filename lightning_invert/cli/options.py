@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from argparse import SUPPRESS
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, field, fields
-from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from importlib import import_module
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from lightning_invert.arguments import suggest
 from lightning_invert.cli.errors import describe_input_error, exit_on_bad_input, suggest_option
+from lightning_invert.tables import TableFormat
 
 __all__ = [
     "ALLOW",
@@ -24,8 +27,6 @@ __all__ = [
     "split_names",
 ]
 
-T = TypeVar("T")
-
 Names = list[str] | str
 """Written as ``a``, ``a,b`` or ``[a, b]``."""
 
@@ -37,6 +38,14 @@ ALLOW = (
 
 class AsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Keep the lines of a description."""
+
+
+class Brief(AsWritten):
+    """Show an option's default where it has one, and no type: the help says what to write."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        shown = action.default not in (None, SUPPRESS) and action.option_strings != ["-h", "--help"]
+        return f"{action.help} Default: %(default)s." if shown else str(action.help)
 
 
 class OneLineErrors(ArgumentParser):
@@ -79,18 +88,21 @@ def split_names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def run_command(
-    name: str, description: str, kind: type[T], run: Callable[[T], None], args: Sequence[str]
-) -> None:
-    """Read the options of a command into the dataclass ``kind`` and run it.
+def run_command(name: str, args: Sequence[str]) -> None:
+    """Read the options of ``cli/{name}_options.py`` and run ``cli/{name}.py``: only that loads torch.
 
     Options that are dictionaries may name a YAML file. Bad input ends the process with one line.
     """
+    module = import_module(f"lightning_invert.cli.{name}_options")
     parser = OneLineErrors(
-        prog=f"lightning-invert {name}", description=description, formatter_class=AsWritten
+        prog=f"lightning-invert {name}",
+        usage="%(prog)s [options]",
+        description=module.DESCRIPTION,
+        formatter_class=Brief,
     )
-    types = get_type_hints(kind)
-    for part in fields(kind):  # type: ignore[arg-type]
+    types = get_type_hints(module.Options)
+    # How a table is written comes last.
+    for part in sorted(fields(module.Options), key=lambda part: part in fields(TableFormat)):
         needed = part.default is MISSING
         parser.add_argument(
             f"--{part.name}",
@@ -100,8 +112,9 @@ def run_command(
             **{"required": True} if needed else {"default": part.default},
         )
     settings = parser.instantiate(parser.parse_args(list(args)))
+    options = module.Options(**vars(settings))
     with exit_on_bad_input(name):
-        run(kind(**vars(settings)))
+        import_module(f"lightning_invert.cli.{name}").run(options)
 
 
 def _has_dictionary(annotation: Any) -> bool:

@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair
-from lightning_invert.cli.options import listed, run_command
-from lightning_invert.cli.solve_options import SolveOptions, read_bounds, read_cost, read_fixed
-from lightning_invert.cli.tables import open_table
-from lightning_invert.cli.targets import read_targets
+from lightning_invert.cli.next_steps import export_step, print_next
+from lightning_invert.cli.options import check_names, listed
+from lightning_invert.cli.solve_options import Options
+from lightning_invert.cli.tables import InlineRow, open_table
+from lightning_invert.cli.targets import TargetTable, read_columns, read_targets
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
+from lightning_invert.solver.cost import Near
+from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
-from lightning_invert.tables import TableFormat, TableReader, TableWriter
-from lightning_invert.variables import Variable, as_variables
+from lightning_invert.tables import TableWriter
+from lightning_invert.variables import Bounds, Variable, as_variables
+from lightning_invert.watch.numerals import counted
 
-__all__ = ["main"]
+__all__ = ["run"]
 
-DESCRIPTION = """\
-Read a table with a row for each target; write a table with a row for each proposal.
-
-  lightning-invert solve --ckpt pair.ckpt --targets targets.csv
-  lightning-invert solve --ckpt pair.ckpt --targets targets.csv --within 2% --cost prices.yaml
-  lightning-invert solve --ckpt pair.ckpt --targets targets.csv --fixed '{wind_rate: 200}'
-
-A column of the targets with the name of an outcome holds its values; `name_low` and `name_high` hold
-the ends of an interval. An outcome without a column, or with an empty cell, is free; an empty end is
-open. A column with the name of a setting fixes it.
-"""
+TRUST_WORDS = "the chance that the real outcome lands within the model's usual error of the target"
 
 MAX_NAMED = 5
 """Targets that are named in words."""
@@ -43,22 +35,24 @@ TRUST = (0.8, 0.5)
 """Ends of the bands of trust."""
 
 FLAGS = {
-    "unconverged": "the outcome, by the surrogate, is not in the target",
-    "at_bound": "a setting is at an end of its bounds",
-    "far": "the settings are far from all known ones",
-    "doubtful": "the surrogate errs more there than nearly everywhere in the data",
-    "unseen": "the target is beyond all known outcomes",
+    "unconverged": "the predicted outcome misses the target",
+    "at_bound": "a setting is at an end of its range",
+    "far": "the settings are far from all in the data",
+    "doubtful": "the model errs more there than nearly everywhere in the data",
+    "unseen": "the target is beyond all outcomes in the data",
     "ill_conditioned": "a small change of the target moves the settings far",
 }
 
 
-def solve_targets(options: SolveOptions) -> None:
+def run(options: Options) -> None:
     """Propose settings for the targets of a table; write table, figures and summary."""
     pair = load_pair(options.ckpt, listed(options.allow))
     inputs, outputs = _variables(pair, "x"), _variables(pair, "y")
     names = [variable.name for variable in inputs]
     targets = read_targets(
-        open_table(options.targets, None, options, (*inputs, *outputs)),
+        InlineRow(options.targets, "--targets")
+        if options.targets.startswith("{")
+        else open_table(options.targets, None, options, (*inputs, *outputs)),
         names,
         [variable.name for variable in outputs],
         options.within,
@@ -77,10 +71,14 @@ def solve_targets(options: SolveOptions) -> None:
     wanted = {name: cells for name, (_, cells) in targets.cells.items()}
     units = {name: outputs[place].unit for name, (place, _) in targets.cells.items()}
     columns = {**wanted, **proposal.columns()}
-    _write_table(folder / f"proposals.{options.table}", columns, targets.reader.found)
+    with TableWriter(folder / f"proposals.{options.table}", targets.reader.found) as table:
+        table.write({name: values.cpu().numpy() for name, values in columns.items()})
+    rows = targets.reader.row_names(set(range(len(proposal))))
     if options.figures:
         known = pair.proposer.evidence.rows("train")
-        proposal.save_figures(folder, known=None if known is None else known[0])
+        proposal.save_figures(
+            folder, known=None if known is None else known[0], row_names=[*rows.values()]
+        )
     summary = {
         "checkpoint": options.ckpt,
         "targets": options.targets,
@@ -91,8 +89,11 @@ def solve_targets(options: SolveOptions) -> None:
         "units": {**units, **proposal.units()},
     }
     replace_file(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False))
-    print("\n".join(_words(options, targets.reader, proposal, summary)))
-    print(f"Proposals,{' figures,' if options.figures else ''} summary: {folder}")
+    print("\n".join(_words(options, rows, proposal, summary)))
+    print(f"Proposals:  {table.path}")
+    if options.figures:
+        print(f"Figures:    {folder}")
+    print_next(export_step(options.ckpt))
 
 
 def _variables(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Variable, ...]:
@@ -104,21 +105,6 @@ def _variables(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Var
             "statistics of its columns."
         )
     return as_variables(variables, side, len(variables) if variables else len(scale.mean))
-
-
-def _write_table(file: Path, columns: Mapping[str, Tensor], form: TableFormat) -> None:
-    """Write the columns with an empty cell for each NaN."""
-    import polars
-    import polars.selectors
-
-    table = polars.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
-    if file.suffix == ".csv":
-        computed = polars.selectors.float() - polars.selectors.starts_with("target/")
-        # Six digits, and never fewer than two decimals: a time stamp has ten before them.
-        short = polars.when(computed.abs() < 1e4).then(computed.round_sig_figs(6))
-        table = table.with_columns(short.otherwise(computed.round(2)))
-    with TableWriter(file, form) as writer:
-        writer.write(table.fill_nan(None).to_dict())
 
 
 def _summary(proposal: Proposal) -> dict[str, Any]:
@@ -143,31 +129,114 @@ def _summary(proposal: Proposal) -> dict[str, Any]:
 
 
 def _words(
-    options: SolveOptions, reader: TableReader, proposal: Proposal, summary: Mapping[str, Any]
+    options: Options, rows: Mapping[int, str], proposal: Proposal, summary: Mapping[str, Any]
 ) -> list[str]:
-    file, trust = options.targets, summary["trust"] or {}
-    distance = f"by the surrogate, to {options.tolerance:g} standard units"
-    lines = [("targets", summary["count"], file), ("reached", summary["reached"], distance)]
-    meaning = "probability that the outcome is as near as the surrogate is accurate"
-    for name, count in trust.items():
-        lines.append((f"trust {name}", count, meaning))
-        meaning = ""
-    lines += [(name, count, FLAGS[name]) for name, count in summary["flags"].items() if count]
-    words = [f"{name:20} {count:>9}  {meaning}".rstrip() for name, count, meaning in lines]
-    if not trust:
-        words.append("Trust is unknown: the checkpoint keeps too few rows of its data.")
+    count, reached = summary["count"], summary["reached"]
+    words = _listed(proposal) if count == 1 else []
+    met = f"that {reached} of {count} targets are" if count > 1 else "that the target is"
+    met += " not" * (count == 1 and not reached)
+    words.append(f"The model predicts {met} met, to {options.tolerance:g} standard deviations.")
     missed = (~proposal.converged).nonzero()[:, 0].tolist()
-    if missed:
-        rows = ", ".join(reader.row_name(row) for row in missed[:MAX_NAMED])
+    if missed and count > 1:
         more = f" and {len(missed) - MAX_NAMED} more" if len(missed) > MAX_NAMED else ""
-        words.append(f"Not reached: {rows}{more}")
-    if proposal.cost is not None and summary["cost"]:
-        row = reader.row_name(int(proposal.cost.where(proposal.converged, -torch.inf).argmax()))
-        largest = summary["cost"]["largest"]
-        words.append(f"Largest cost of a reached target: {largest:.6g}, {row}")
+        words.append(f"Not met: {', '.join(rows[row] for row in missed[:MAX_NAMED])}{more}.")
+    if not summary["trust"]:
+        words.append("Trust is unknown: the checkpoint keeps too few rows of its data.")
+    elif count > 1:
+        shares = ", ".join(f"{name}: {n}" for name, n in summary["trust"].items())
+        words.append(f"Trust, {TRUST_WORDS}: {shares}.")
+    for name, number in summary["flags"].items():
+        if number and name != "unconverged":
+            words.append(f"Look at {counted(number, 'target')} flagged {name!r}: {FLAGS[name]}.")
+    if proposal.cost is not None and summary["cost"] and count > 1:
+        row = rows[int(proposal.cost.where(proposal.converged, -torch.inf).argmax())]
+        words.append(
+            f"Largest cost of a target that is met: {summary['cost']['largest']:.6g}, {row}."
+        )
     return words
 
 
-def main(args: Sequence[str]) -> None:
-    """Run the command with the arguments after ``solve``."""
-    run_command("solve", DESCRIPTION, SolveOptions, solve_targets, args)
+def _listed(proposal: Proposal) -> list[str]:
+    """Write the only proposal, a line a setting and outcome."""
+    outputs, bands = proposal.outputs[0], (proposal.outcome_low, proposal.outcome_high)
+    rows = [(v, x, "") for v, x in zip(proposal.input_variables, proposal.inputs[0], strict=True)]
+    for place, variable in enumerate(proposal.output_variables):
+        ends = [f"{float(end[0, place]):.6g}" for end in bands if end is not None]
+        band = f"  ({' to '.join(ends)})" if ends else ""
+        rows.append((variable, outputs[place], band))
+    wide = max(len(variable.name) for variable, _, _ in rows)
+    words = [f"  {v.name:{wide}}  {float(x):.6g} {v.unit}{band}".rstrip() for v, x, band in rows]
+    words.insert(0, "Set:")
+    where = (
+        " (in brackets: where all outcomes are measured, 9 times in 10)"
+        if bands[0] is not None
+        else ""
+    )
+    words.insert(1 + len(proposal.input_variables), f"The model predicts{where}:")
+    if proposal.trust is not None:
+        words.append(f"Trust {float(proposal.trust[0]):.2f}: {TRUST_WORDS}.")
+    return words
+
+
+def read_bounds(
+    bounds: Mapping[str, tuple[float | None, float | None]] | None,
+    known: Bounds | None,
+    inputs: Sequence[Variable],
+) -> Bounds:
+    """Return the known bounds of the n inputs with the ends that ``bounds`` replaces."""
+    names = [variable.name for variable in inputs]
+    check_names("--bounds", bounds or {}, names, "settings")
+    read = (known or Bounds.of_variables(inputs)).replaced(bounds or {}, inputs)
+    if not read.closed.all():
+        missing = [name for name, closed in zip(names, read.closed, strict=True) if not closed]
+        raise ValueError(
+            f"Expected bounds of {', '.join(map(repr, missing))}, but the checkpoint has neither "
+            f"ranges nor rows of its data. Give --bounds '{{{missing[0]}: [low, high]}}' or a YAML "
+            "file."
+        )
+    return read
+
+
+def read_fixed(
+    fixed: Mapping[str, float] | None, targets: TargetTable, inputs: Sequence[str]
+) -> dict[str | int, Any]:
+    """Return the fixed settings of the option and of the table of targets."""
+    check_names("--fixed", fixed or {}, inputs, "settings")
+    if both := [name for name in fixed or {} if name in targets.fixed]:
+        raise ValueError(
+            f"Expected {both[0]!r} in --fixed or in a column of {str(targets.reader.file)!r}, but got both."
+        )
+    values: dict[str | int, Any] = {}
+    values.update(targets.fixed)
+    values.update(fixed or {})
+    return values
+
+
+def read_cost(
+    options: Options, variables: Sequence[Variable], num_targets: int
+) -> dict[str, float] | Near | None:
+    """Return the cost of the n inputs: prices, or the distance from a table of settings."""
+    prices, near = options.cost, options.near
+    inputs = [variable.name for variable in variables]
+    if prices is not None and near is not None:
+        raise ValueError("Expected at most one of --cost and --near, but got both.")
+    if prices is not None:
+        check_names("--cost", prices, inputs, "settings")
+        return prices
+    if near is None:
+        return None
+    reader = open_table(near, inputs, options, variables)
+    reference = torch.stack(list(read_columns(reader).values()), 1)
+    if len(reference) not in (1, num_targets):
+        raise ValueError(
+            f"Expected {near!r} to have one row, or one for each of the {num_targets} targets, but it "
+            f"has {len(reference)}."
+        )
+    missing = ~reference.isfinite()
+    if missing.any():
+        row = first_index(missing.any(1))
+        raise ValueError(
+            f"Expected column {inputs[first_index(missing[row])]!r} of {near!r} to have a finite number in "
+            f"every row, but {reader.row_name(row)} has none."
+        )
+    return Near(reference[0] if len(reference) == 1 else reference)

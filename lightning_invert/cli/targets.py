@@ -10,13 +10,12 @@ from torch import Tensor
 
 from lightning_invert.arguments import suggest
 from lightning_invert.cli.options import check_names
+from lightning_invert.cli.solve_options import Within
+from lightning_invert.cli.tables import InlineRow
 from lightning_invert.solver.rows import first_index
 from lightning_invert.tables import TableReader, split_unit
 
-__all__ = ["TargetTable", "Within", "read_columns", "read_targets"]
-
-Within = float | str | dict[str, float | str]
-"""An amount or a percentage, for all outcomes or by name: ``5%`` or ``{rate: 2%, gas: 10}``."""
+__all__ = ["TargetTable", "read_columns", "read_targets"]
 
 ENDS = {"_low": -torch.inf, "_high": torch.inf}
 
@@ -25,7 +24,7 @@ ENDS = {"_low": -torch.inf, "_high": torch.inf}
 class TargetTable:
     """Targets of N rows."""
 
-    reader: TableReader
+    reader: TableReader | InlineRow
     low: Tensor  # (N, m), the low end of each output, float64, infinite where open
     high: Tensor
     cells: dict[str, tuple[int, Tensor]]  # column beside the proposals -> (output, (N,) or NaN)
@@ -33,7 +32,7 @@ class TargetTable:
 
 
 def read_targets(
-    reader: TableReader,
+    reader: TableReader | InlineRow,
     inputs: Sequence[str],
     outputs: Sequence[str],
     within: Within | None = None,
@@ -87,13 +86,13 @@ def read_targets(
     return TargetTable(reader, low, high, shown, fixed)
 
 
-def read_columns(reader: TableReader) -> dict[str, Tensor]:
+def read_columns(reader: TableReader | InlineRow) -> dict[str, Tensor]:
     """Read whole columns of a table, (N,) each, float64, by names without units; NaN if empty."""
     numbers = torch.cat([piece.to_torch() for piece in reader.read()])
     return dict(zip(_names(reader), numbers.T.contiguous(), strict=True))
 
 
-def _names(reader: TableReader) -> list[str]:
+def _names(reader: TableReader | InlineRow) -> list[str]:
     short = [split_unit(name)[0] for name in reader.columns]
     return short if len(set(short)) == len(short) else reader.columns
 
@@ -121,7 +120,7 @@ def _unknown_columns(
 
 
 def _check_cells(
-    reader: TableReader, name: str, cells: Tensor, wrong: Tensor, expected: str
+    reader: TableReader | InlineRow, name: str, cells: Tensor, wrong: Tensor, expected: str
 ) -> None:
     if wrong.any():
         row = first_index(wrong)
@@ -132,7 +131,9 @@ def _check_cells(
         )
 
 
-def _check_rows(reader: TableReader, low: Tensor, high: Tensor, outputs: Sequence[str]) -> None:
+def _check_rows(
+    reader: TableReader | InlineRow, low: Tensor, high: Tensor, outputs: Sequence[str]
+) -> None:
     empty, file = low > high, str(reader.file)
     if empty.any():
         row = first_index(empty.any(1))

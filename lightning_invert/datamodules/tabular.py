@@ -92,7 +92,7 @@ class TabularDataModule(PairDataModule):
         file, units = str(file), dict(units or {})
         if both := sorted(set(inputs) & set(outputs)):
             raise ValueError(
-                f"Expected arguments `inputs` and `outputs` to have no column in common, got {both}."
+                f"Expected arguments `inputs` and `outputs` to have no column in common, but got {both}."
             )
         if unknown := sorted(set(units) - {*inputs, *outputs}):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,12 @@ class Proposal(Solution):
         return figures_of(self, known=known, tolerance=tolerance)
 
     def save_figures(
-        self, folder: str | Path, *, known: Tensor | None = None, tolerance: float = 0.1
+        self,
+        folder: str | Path,
+        *,
+        known: Tensor | None = None,
+        tolerance: float = 0.1,
+        row_names: Sequence[str] = (),
     ) -> list[Path]:
         """Save :meth:`figures` as ``{figure}.png``; an old file is replaced once the new one is whole.
 
@@ -102,11 +108,12 @@ class Proposal(Solution):
             folder: Folder of the files; it is made if need be.
             known: As for :meth:`figures`.
             tolerance: As for :meth:`figures`.
+            row_names: What each target is called in the figures.
 
         Returns:
             The files.
         """
-        return save_figures_of(self, folder, known=known, tolerance=tolerance)
+        return save_figures_of(self, folder, known=known, tolerance=tolerance, row_names=row_names)
 
     def columns(self) -> dict[str, Tensor]:
         """Return the columns of a table of the proposals, name -> numbers (N,), as a data frame takes them.

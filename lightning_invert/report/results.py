@@ -5,6 +5,7 @@ A result shows itself through :mod:`lightning_invert.doorway`. A new kind of res
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -38,14 +39,14 @@ def figures_of(result: Any, **options: Any) -> dict[str, Figure]:
 
 
 @figures_of.register(Proposal)
-def _(proposal: Proposal, **ranges: Any) -> dict[str, Figure]:
+def _(proposal: Proposal, row_names: Sequence[str] = (), **ranges: Any) -> dict[str, Figure]:
     from lightning_invert.report.figures.achieved import achieved
     from lightning_invert.report.figures.sensitivities import sensitivities
     from lightning_invert.report.figures.settings import settings
 
     return {
         "achieved": achieved(proposal),
-        "settings": settings(proposal, **ranges),
+        "settings": settings(proposal, row_names=row_names, **ranges),
         "sensitivities": sensitivities(proposal, **ranges),
     }
 

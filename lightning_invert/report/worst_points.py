@@ -60,9 +60,15 @@ def worst_table(observation: Observation, *, rows: int = 20) -> dict[str, list[A
 
 
 def to_csv(columns: Mapping[str, Sequence[Any]]) -> str:
-    r"""Write a table as CSV."""
+    r"""Write a table as CSV, with six digits of what was computed."""
+    shown = [
+        [f"{value:.6g}" if isinstance(value, float) else value for value in values]
+        if not name.startswith("input/")
+        else values
+        for name, values in columns.items()
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerows(zip(*shown, strict=True))
     return text.getvalue()

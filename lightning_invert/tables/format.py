@@ -97,9 +97,9 @@ class FormatError(ValueError):
     def __str__(self) -> str:
         return self._text(lambda name, value: f"{name}={value!r}", ", ")
 
-    def as_options(self, prefix: str) -> str:
-        """Return the message with options of a command: ``--data.decimal ','``."""
-        return self._text(lambda name, value: f"--{prefix}{name} {_shell(value)}", " ")
+    def as_options(self) -> str:
+        """Return the message with options of a command: ``--decimal ','``."""
+        return self._text(lambda name, value: f"--{name} {_shell(value)}", " ")
 
     def _text(self, write: Any, between: str) -> str:
         parts = [

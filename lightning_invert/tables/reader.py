@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import zlib
 from collections import deque
@@ -153,11 +154,16 @@ class TableReader:
             )
 
     def row_name(self, index: int) -> str:
-        """Name a row, counted from 0, as an editor shows it: by the line at which it begins."""
+        """Name a row, counted from 0, as its file is shown: by its line, or by its number from 1."""
+        return self.row_names({index})[index]
+
+    def row_names(self, indices: set[int]) -> dict[int, str]:
+        """Name several rows; a text is read once."""
         if self._layout is None:
-            return f"row {index} (counted from 0)"
+            return {index: f"row {index + 1}" for index in indices}
         with _reading(self.file):
-            return f"{self._word} {next(islice(self._rows(), index, None)).begin}"
+            rows = enumerate(islice(self._rows(), max(indices) + 1))
+            return {index: f"{self._word} {row.begin}" for index, row in rows if index in indices}
 
     @property
     def _word(self) -> str:
@@ -268,7 +274,8 @@ def _reading(file: Path) -> Iterator[None]:
 def _check_file(file: Path) -> None:
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
-        raise FileNotFoundError(f"Expected a table, but {str(file)!r} {what}.")
+        near = suggest(file.name, os.listdir(file.parent)) if file.parent.is_dir() else ""
+        raise FileNotFoundError(f"Expected a table, but {str(file)!r} {what}.{near}")
     if not _ends_in(file, TEXT + PARQUET + EXCEL):
         raise ValueError(
             "Expected the name of a table to end in one of "

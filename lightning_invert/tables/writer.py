@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from lightning_invert.tables.format import TableFormat
 
 if TYPE_CHECKING:
+    import polars
     from typing_extensions import Self
 
 __all__ = ["TableWriter", "unused_path"]
+
+READ = ("input/", "x/", "y/", "target/")
+"""How the names of columns begin that repeat the table that was read, to all its digits."""
 
 
 def unused_path(path: Path) -> Path:
@@ -28,7 +32,8 @@ class TableWriter:
     """Write a table piece by piece, in bounded memory.
 
     An existing file is never replaced: a number is added to the name. What was written before an
-    error stays. A CSV file has the separator and the decimal sign of ``form``.
+    error stays. A missing number is an empty cell. A CSV file has the separator and the decimal sign
+    of ``form``, and six digits of what was computed.
     """
 
     def __init__(self, path: str | Path, form: TableFormat | None = None) -> None:
@@ -53,7 +58,7 @@ class TableWriter:
         """Append rows, name -> values; the names are the same in every call."""
         import polars
 
-        piece = polars.DataFrame(columns)
+        piece = polars.DataFrame(columns).with_columns(polars.selectors.float().fill_nan(None))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.suffix == ".parquet":
             if self._pieces is None:
@@ -63,7 +68,7 @@ class TableWriter:
             piece.write_parquet(Path(self._pieces.name, f"{self.rows:015d}.parquet"))
         else:
             with self.path.open("ab") as file:
-                piece.write_csv(
+                _with_six_digits(piece).write_csv(
                     file,
                     include_header=self.rows == 0,
                     separator=self._separator,
@@ -78,3 +83,13 @@ class TableWriter:
             pieces = sorted(Path(self._pieces.name).iterdir())
             polars.scan_parquet(pieces, glob=False).sink_parquet(self.path)
             self._pieces.cleanup()
+
+
+def _with_six_digits(piece: polars.DataFrame) -> polars.DataFrame:
+    """Round what was computed to six digits, and never to fewer than two decimals: time stamps."""
+    from polars import selectors, when
+
+    computed = selectors.float() - selectors.starts_with(*READ)
+    return piece.with_columns(
+        when(computed.abs() < 1e4).then(computed.round_sig_figs(6)).otherwise(computed.round(2))
+    )

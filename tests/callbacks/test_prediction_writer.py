@@ -12,6 +12,10 @@ def predict(folder, module, data, file="predictions.csv"):
     return writer, quiet_trainer(folder, callbacks=[writer]).predict(module, data)
 
 
+def has_six_digits_of(written, numbers):
+    return torch.allclose(torch.tensor(written.to_numpy()), numbers.double(), rtol=5.1e-6, atol=0)
+
+
 def test_rows_are_what_predict_returns_under_the_variables_names(tmp_path, caplog):
     module = ForwardInverseModule(ResidualMLP(3, 2), ResidualMLP(2, 3))
     writer, found = predict(tmp_path, module, Smooth(eval_batch_size=64))
@@ -23,7 +27,7 @@ def test_rows_are_what_predict_returns_under_the_variables_names(tmp_path, caplo
         ("y_round_trip/gas", "y_round_trip", 1),
     ):
         expected = torch.cat([batch[key] for batch in found])[:, index]
-        torch.testing.assert_close(torch.tensor(table[name].to_numpy()), expected.double())
+        assert has_six_digits_of(table[name], expected)
     assert f"{writer.written} (200 rows)" in caplog.text
 
 
@@ -41,8 +45,7 @@ def test_a_number_for_each_row_has_the_name_it_was_given(tmp_path):
     writer, found = predict(tmp_path, Judged(), loader())
     table = polars.read_csv(writer.written)
     assert table.columns == ["y/0", "y/1", "y/2", "trust"]
-    expected = torch.cat([batch["trust"] for batch in found]).double()
-    assert torch.equal(torch.tensor(table["trust"].to_numpy()), expected)
+    assert has_six_digits_of(table["trust"], torch.cat([batch["trust"] for batch in found]))
 
 
 def test_proposals_are_written_under_the_variables_names(tmp_path):
@@ -61,7 +64,7 @@ def test_proposals_are_written_under_the_variables_names(tmp_path):
     assert set(names) <= set(table.columns)
     expected = torch.cat([batch["x_solved"] for batch in found])
     columns = table.select(f"x_solved/{name}" for name in ("wind", "heat", "load"))
-    assert torch.equal(columns.to_torch(), expected)
+    assert has_six_digits_of(columns, expected)
 
 
 def test_an_existing_file_is_never_replaced(tmp_path):

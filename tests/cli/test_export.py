@@ -20,9 +20,13 @@ def test_a_checkpoint_becomes_onnx_files(tmp_path, capsys):
     capsys.readouterr()
     main(["export", "--ckpt", "pair.ckpt", "--to", "onnx"])
     out, err = capsys.readouterr()
-    assert out.splitlines() == [
+    *files, step = out.splitlines()
+    assert files == [
         f"{name}: exported/{name}.onnx" for name in ("forward", "inverse", "round_trip")
     ]
+    names = {"onnxruntime": onnxruntime, "x": np.ones((5, 3))}
+    _, jacobian = eval(step.removeprefix("Next:").partition("= ")[2], names)
+    assert jacobian.shape == (5, 2, 3)
     assert not err
     x = points(pair, "round_trip", 9)
     session = onnxruntime.InferenceSession("exported/round_trip.onnx")

@@ -85,11 +85,13 @@ def test_what_was_found_is_said_in_words_and_in_json(checkpoint, pair, capsys):
     reached = int(expected.converged.sum())
     assert 0 < reached < 4
     lines = out.splitlines()
-    assert lines[0].split() == ["targets", "4", "targets.csv"]
-    assert lines[1].split()[:2] == ["reached", str(reached)]
+    assert lines[0].startswith(f"The model predicts that {reached} of 4 targets are met")
     missed = [f"line {row + 2}" for row in (~expected.converged).nonzero()[:, 0].tolist()]
-    assert f"Not reached: {', '.join(missed)}" in out
-    assert lines[-1] == "Proposals, summary: proposals"
+    assert f"Not met: {', '.join(missed)}." in lines
+    assert lines[-2:] == [
+        "Proposals:  proposals/proposals.csv",
+        f"Next:       lightning-invert export --ckpt {checkpoint} --to page",
+    ]
     summary = json.loads(Path("proposals/summary.json").read_text(encoding="utf-8"))
     assert (summary["count"], summary["reached"]) == (4, reached)
     trusted = expected.trust
@@ -151,6 +153,17 @@ def test_the_name_of_a_setting_goes_before_the_end_of_an_outcome():
     assert table.low.tolist() == table.high.tolist() == [[400]]
 
 
+def test_one_target_is_written_in_place_of_a_file(checkpoint, pair, capsys):
+    Path("targets.csv").write_text("rate,gas_low\n8000,400\n")
+    expected = solved(checkpoint, "--folder", "of_file", folder="of_file")
+    capsys.readouterr()
+    assert solved(checkpoint, targets="{rate: 8000, gas_low: 400}").equals(expected)
+    said = capsys.readouterr().out
+    for name in ("wind", "heat", "load", "rate", "gas"):
+        assert re.search(rf"^  {name} +{expected[name][0]:g}\b", said, re.MULTILINE)
+    assert f"Trust {expected['trust'][0]:.2f}" in said
+
+
 def test_prices_and_bounds_come_from_yaml(checkpoint, pair, capsys):
     Path("prices.yaml").write_text("wind: 1e-3\nheat: 2\n")
     Path("box.yaml").write_text("wind: [900, 1100]\nload: [0.49, null]\n")
@@ -161,7 +174,7 @@ def test_prices_and_bounds_come_from_yaml(checkpoint, pair, capsys):
     agrees(found, expected)
     cost = torch.where(expected.converged, expected.cost, -INF)
     dearest = int(cost.argmax())
-    said = f"Largest cost of a reached target: {cost[dearest]:.6g}, line {dearest + 2}"
+    said = f"Largest cost of a target that is met: {cost[dearest]:.6g}, line {dearest + 2}"
     assert said in capsys.readouterr().out
     summary = json.loads(Path("proposals/summary.json").read_text(encoding="utf-8"))
     assert summary["cost"]["largest"] == float(cost[dearest])
@@ -180,13 +193,13 @@ def test_the_settings_that_are_in_force_come_from_a_table(checkpoint, pair, rows
 def test_figures_show_the_proposals_beside_the_known_settings(checkpoint, pair, monkeypatch):
     drawn = []
 
-    def save_figures(proposal, folder, *, known=None):
-        drawn.append((len(proposal), str(folder), known))
+    def save_figures(proposal, folder, *, known=None, row_names=()):
+        drawn.append((row_names, str(folder), known))
 
     monkeypatch.setattr(Proposal, "save_figures", save_figures, raising=False)
     main(["solve", "--ckpt", checkpoint, "--targets", "targets.csv", "--figures", "true"])
-    ((count, folder, known),) = drawn
-    assert (count, folder) == (4, "proposals")
+    ((names, folder, known),) = drawn
+    assert (names, folder) == ([f"line {row}" for row in (2, 3, 4, 5)], "proposals")
     assert torch.equal(known, pair.proposer.evidence.rows("train")[0])
 
 
@@ -240,6 +253,8 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         ("t,rate,q\n1.2.24,8,Good\n", [], r"'targets.csv' .* got 't', 'q'\. Delete what is none\."),
         ("wind\n900\n", [], "a column for a target, one of 'rate', 'gas', .* none"),
         ("gas_low,gas_high\n1,2\n400,390\n", [], "at most 'gas_high', but line 3 has 400 and 390"),
+        (None, ["--targets", "{rate: much}"], "--targets to be a file, or a number of each column"),
+        (None, ["--targets", "{rte: 1}"], "'--targets' .* got 'rte'. Did you mean 'rate'"),
         ("gas,gas_low\n1,2\n", [], "either 'gas' or its ends, but got both"),
         ("rate,gas\n1,2\n,\n3,4\n", [], r"a target, but line 3 has none \(1 such row\(s\) in all\)"),
         ("rate\n8000\nmuch\n", [], r"of 'targets.csv' .* 'rate' \(1, .* line 3: 'much'\)"),

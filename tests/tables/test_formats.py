@@ -124,7 +124,7 @@ def test_where_two_readings_give_two_numbers_both_are_told_to_copy(
         for name, value in said.items():
             assert f"{name}={value!r}" in str(error)
             word = r"$'\t'" if value == "\t" else f"'{value}'"
-            assert f"--data.{name} {word}" in error.as_options("data.")
+            assert f"--{name} {word}" in error.as_options()
     assert all(found)
     assert "\n" not in str(error)
 

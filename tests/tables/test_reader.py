@@ -115,7 +115,7 @@ def test_lines_are_counted_as_an_editor_shows_them_wherever_a_piece_ends(lead, r
         read(path, "a", "b", rows_at_once=rows)
     assert TableReader(path, ["a"]).row_name(1) == f"line {6 + lead.count(chr(10))}"
     path = save(FRAME, tmp_path / "a.parquet")
-    assert TableReader(path, ["a"]).row_name(1) == "row 1 (counted from 0)"
+    assert TableReader(path, ["a"]).row_name(1) == "row 2"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_invert.arguments import check_number
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.figures import Array, style
-from lightning_invert.report.figures.settings import input_ranges, input_rows
+from lightning_invert.report.figures.settings import input_ranges, most_sensitive
 from lightning_invert.watch.numerals import percent
 from lightning_invert.watch.quantities import to_numpy
 
@@ -48,10 +48,11 @@ def sensitivities(
         return style.empty_card(title, facts[:2], "no solutions")
     # An interpolated quantile would make NaN of what is infinite.
     bottom, median, top = np.quantile(share, [0.05, 0.5, 0.95], axis=0, method="nearest")
-    figure, axes, shown, names = input_rows(
-        [variable.label for variable in proposal.input_variables], median, letters=24, each=BAR, wide=4.9,
-        margins=(0.5, 1.72, 0.6), title=title, facts=facts,
-    )  # fmt: skip
+    labels = [variable.label for variable in proposal.input_variables]
+    shown, names, fewer = most_sensitive(labels, median, letters=24)
+    tall = style.room_for(names, BAR) * len(shown) + 0.1
+    page = style.sheet(title, [*facts, fewer], 4.9, tall + 0.5)
+    figure, axes = page.figure, page.panel(1.72, 0.5, 4.9 - 1.72 - 0.6, tall)
     limit = _limit(top[shown])
     where = np.arange(len(shown))[::-1]
     bars = 100 * median[shown].clip(max=limit)

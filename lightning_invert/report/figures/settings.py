@@ -12,12 +12,20 @@ from torch import Tensor
 from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.figures import Array, style
-from lightning_invert.watch.numerals import counted, short
+from lightning_invert.watch.numerals import short
 from lightning_invert.watch.quantities import to_numpy
 
-__all__ = ["input_ranges", "input_rows", "settings"]
+__all__ = ["input_ranges", "most_sensitive", "settings"]
 
 MAX_INPUTS = 24
+
+MAX_TARGETS = 12
+
+ACROSS = 3
+"""Panels side by side."""
+
+LONE, TOGETHER = 2.9, 1.5
+"""Inches of a track, where there is one panel and where there are more."""
 
 TRACK = 0.42
 """Inches from one input to the next, at least."""
@@ -30,84 +38,103 @@ def settings(
     proposal: Proposal,
     *,
     title: str = "",
-    row: int = 0,
+    rows: Sequence[int] | None = None,
+    row_names: Sequence[str] = (),
     known: Tensor | None = None,
     tolerance: float = 0.1,
 ) -> Figure:
-    """Draw the settings proposed for one target, each within its bounds.
+    """Draw the settings proposed for each target, by default the first 12, within their bounds.
 
-    A line spans the bounds of an input, with the ends beside it; the shade on it is the density of
-    the known settings (K, n). The filled mark is the proposal, a square if it is fixed; hollow marks
-    are the alternatives. The error bar is how far the input moves, at most, if the target moves by
-    ``tolerance`` standard units. Of more than 24 inputs, the most sensitive are drawn.
+    A panel is a target, named by ``row_names`` (N). A line spans the bounds of an input, with the ends
+    beside it; the shade on it is the density of the known settings (K, n). The filled mark is the
+    proposal, a square if it is fixed; hollow marks are the alternatives. The error bar is how far the
+    input moves, at most, if the target moves by ``tolerance`` standard units. Of more than 24 inputs, the
+    most sensitive are drawn.
     """
-    row = check_integer("row", row, low=0, high=len(proposal) - 1)
+    shown_rows = list(range(len(proposal)))[:MAX_TARGETS] if rows is None else list(rows)
+    for row in shown_rows:
+        check_integer("rows", row, low=0, high=len(proposal) - 1)
     tolerance = check_number("tolerance", tolerance, low=0.0)
     low, high = input_ranges(proposal, known)
-    width = high - low
+    moves = to_numpy(proposal.sensitivity) * tolerance / (high - low)
+    points = None if known is None else to_numpy(known)
+    labels = [variable.label for variable in proposal.input_variables]
+    shown, names, fewer = most_sensitive(
+        labels, np.nan_to_num(moves[shown_rows]).max(0), letters=22
+    )
+    few = len(shown_rows) < len(proposal)
+    facts = [
+        f"{len(shown_rows)} of {len(proposal)} targets" if few else "",
+        f"bars: if the target moves by {tolerance:g} standard units",
+        "shade: known settings" if known is not None else "",
+        fewer,
+    ]
+    ends = [[short(float(end), 3) for end in ends] for ends in (low, high)]
+    pad = max(34.0, 8 + 4.6 * max(map(len, ends[0])))  # points, for the low ends
+    across = min(len(shown_rows), ACROSS)
+    track = LONE if across == 1 else TOGETHER
+    wide, beside = pad / 72 + track + 0.62, 0.09 / track
+    tall = style.room_for(names, TRACK) * len(shown) + 0.1
+    high_of_all = (tall + 0.32) * -(-len(shown_rows) // across)
+    page = style.sheet(title or "settings", facts, 1.43 + across * wide, high_of_all)
+    for number, row in enumerate(shown_rows):
+        down, right = divmod(number, across)
+        axes = page.panel(
+            1.43 + right * wide + pad / 72, high_of_all - (tall + 0.32) * (down + 1) + 0.08,
+            track, tall,
+        )  # fmt: skip
+        name = row_names[row] if row_names else f"target {row + 1}"
+        heading = f"{name}: {_trust(proposal, row)}"
+        axes.text(0, 1, heading, transform=axes.transAxes, va="bottom", size=8)
+        _panel(axes, proposal, row, (low, high), points, moves[row], shown)
+        for up, j in zip(range(len(shown))[::-1], shown, strict=True):
+            for at, texts, side in ((-beside, ends[0], "right"), (1 + beside, ends[1], "left")):
+                axes.text(at, up, texts[j], ha=side, va="center", size=7.5, color="0.3")
+        axes.set_yticks(range(len(shown))[::-1], names if right == 0 else [""] * len(names))
+        axes.tick_params(axis="y", length=0, pad=pad, labelsize=8)
+        axes.set_ylim(-0.5, len(shown) - 0.4)
+    return page.figure
+
+
+def _panel(
+    axes: Axes,
+    proposal: Proposal,
+    row: int,
+    ranges: tuple[Array, Array],
+    known: Array | None,
+    moves: Array,
+    shown: Array,
+) -> None:
+    """Draw the tracks of one target."""
+    low, width = ranges[0], ranges[1] - ranges[0]
     chosen = (to_numpy(proposal.inputs)[row] - low) / width
     others = (to_numpy(proposal.alternatives.inputs)[row] - low) / width
     others = others[: int(proposal.alternatives.count[row])]
-    moves = to_numpy(proposal.sensitivity)[row] * tolerance / width
     fixed = ~proposal.bounds.movable[row].cpu().numpy()
-    first = f"the first of {len(proposal)} targets" if len(proposal) > 1 else "the target"
-    title = title or f"settings for {f'target {row} (counted from 0)' if row else first}"
-    facts = [
-        _trust(proposal, row),
-        counted(len(others), "alternative"),
-        f"bars: if the target moves by {tolerance:g} standard units",
-        "shade: known settings" if known is not None else "",
-    ]
-    if not np.isfinite(chosen).all():
-        return style.empty_card(title, facts[:1], "no solution")
-    ends = [[short(float(end), 3) for end in ends] for ends in (low, high)]
-    pad = max(34.0, 8 + 4.6 * max(map(len, ends[0])))  # points, for the low ends
-    labels = [variable.label for variable in proposal.input_variables]
-    figure, axes, shown, names = input_rows(
-        labels, moves, letters=22, each=TRACK, wide=5.5, margins=(0.12, 1.43 + pad / 72, 0.62),
-        title=title, facts=facts,
-    )  # fmt: skip
-    for place, j in enumerate(shown):
-        up = len(shown) - 1 - place
-        if known is not None:
-            _density(axes, (to_numpy(known)[:, j] - low[j]) / width[j], up)
-        _track(axes, up, chosen[j], others[:, j], moves[j], fixed[j])
-        for at, texts, side in ((-0.03, ends[0], "right"), (1.03, ends[1], "left")):
-            axes.text(at, up, texts[j], ha=side, va="center", size=7.5, color="0.3")
-    axes.set_yticks(range(len(shown))[::-1], names)
-    axes.tick_params(axis="y", length=0, pad=pad, labelsize=8)
     axes.set_xticks([])
+    axes.set_xlim(-0.02, 1.02)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.5, len(shown) - 0.4)
-    return figure
+    if not np.isfinite(chosen).all():
+        axes.text(0.5, 0.5, "no solution", transform=axes.transAxes, ha="center", size=8)
+        return
+    for up, j in zip(range(len(shown))[::-1], shown, strict=True):
+        if known is not None:
+            _density(axes, (known[:, j] - low[j]) / width[j], up)
+        _track(axes, up, chosen[j], others[:, j], moves[j], fixed[j])
 
 
-def input_rows(
-    labels: Sequence[str],
-    moves: Array,
-    *,
-    letters: int,
-    each: float,
-    wide: float,
-    margins: tuple[float, float, float],
-    title: str,
-    facts: Sequence[str],
-) -> tuple[Figure, Axes, Array, list[str]]:
-    """Return a figure with axes for the inputs that move most (n,), one below the other.
+def most_sensitive(
+    labels: Sequence[str], moves: Array, *, letters: int
+) -> tuple[Array, list[str], str]:
+    """Return which inputs are shown, those that move most (n,), their names in lines, and a fact.
 
-    ``letters`` of a name stand in a line, ``each`` input takes as many inches at least; the margins
-    are below, left and right. Also return which inputs are shown, in their order, and their names.
+    ``letters`` of a name stand in a line.
     """
     shown = np.sort(np.argsort(-moves, kind="stable")[:MAX_INPUTS])
     fewer = f"the {len(shown)} of {len(moves)} inputs that are the most sensitive"
     names = [style.wrapped(labels[j], letters) for j in shown]
-    below, left, right = margins
-    tall = style.room_for(names, each) * len(shown) + 0.1
-    facts = [*facts, fewer if len(shown) < len(moves) else ""]
-    page = style.sheet(title, facts, wide, tall + below)
-    return page.figure, page.panel(left, below, wide - left - right, tall), shown, names
+    return shown, names, fewer if len(shown) < len(moves) else ""
 
 
 def input_ranges(proposal: Proposal, known: Tensor | None = None) -> tuple[Array, Array]:

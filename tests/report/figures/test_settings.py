@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib.text import Text
 
 from lightning_invert import Variable
 from lightning_invert.report.figures import to_image
@@ -26,12 +25,12 @@ def bars(figure):
 @pytest.mark.parametrize(
     ("row", "others", "chosen", "fact"),
     [
-        (0, [[0.2], [0.2]], [[0.1], [0.1]], "trust 0.10 · 1 alternative "),
-        (1, [[0.7, 0.9], [1.0, 0.6]], [[0.5], [0.5]], "trust 0.90 · 2 alternatives"),
+        (0, [[0.2], [0.2]], [[0.1], [0.1]], "here: trust 0.10"),
+        (1, [[0.7, 0.9], [1.0, 0.6]], [[0.5], [0.5]], "there: trust 0.90"),
     ],
 )
 def test_setting_and_alternatives_are_where_they_are_in_the_bounds(row, others, chosen, fact):
-    figure = settings(trusted(X, others=OTHERS), row=row)
+    figure = settings(trusted(X, others=OTHERS), rows=[row], row_names=["here", "there"])
     for name, expected in (("alternatives", others), ("chosen", chosen)):
         for drawn, places in zip(marks(figure, name), expected, strict=True):
             np.testing.assert_allclose(drawn, places)
@@ -84,7 +83,7 @@ def test_names_are_drawn_as_they_are_whatever_is_in_them():
 
 def test_a_target_without_a_solution_says_so():
     found = proposed(X * torch.nan, result=torch.full((2,), Result.STUCK))
-    assert "not reached no solution" in words(settings(found))
+    assert "target 2: trust not known, not reached no solution" in words(settings(found))
 
 
 def test_of_many_inputs_the_most_sensitive_are_drawn():
@@ -99,7 +98,7 @@ def test_of_many_inputs_the_most_sensitive_are_drawn():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"row": 2}, "`row` to be a whole number of at least 0 and of at most 1"),
+        ({"rows": [2]}, "`rows` to be a whole number of at least 0 and of at most 1"),
         ({"tolerance": -1.0}, "`tolerance` to be a finite number of at least 0"),
         ({"known": torch.zeros(5, 3)}, r"`known` to be of shape \(K, 2\)"),
     ],
@@ -109,14 +108,13 @@ def test_names_the_argument_that_is_wrong(options, message):
         settings(proposed(X), **options)
 
 
-@pytest.mark.parametrize(
-    ("points", "row", "words"),
-    [
-        (X, 0, "the first of 2 targets"),
-        (X, 1, "target 1 (counted from 0)"),
-        (X[:1], 0, "the target"),
-    ],
-)
-def test_the_title_says_which_target_it_is(points, row, words):
-    texts = [text.get_text() for text in settings(proposed(points), row=row).findobj(Text)]
-    assert f"settings for {words}" in texts
+@pytest.mark.parametrize(("count", "drawn"), [(1, 1), (5, 5), (30, 12)])
+def test_each_target_has_a_panel_up_to_twelve(count, drawn):
+    points = torch.linspace(1, 4, 2 * count).reshape(count, 2).double()
+    figure = settings(proposed(points))
+    assert len(figure.axes) == drawn
+    titles = [axes.texts[0].get_text().partition(":")[0] for axes in figure.axes]
+    assert titles == [f"target {number + 1}" for number in range(drawn)]
+    for axes, x in zip(figure.axes, points[:, 0], strict=False):
+        assert all_drawn(axes, "chosen")[0].get_offsets()[0, 0] == pytest.approx(float(x) / 10)
+    assert ("12 of 30 targets" in words(figure)) == (count == 30)

@@ -1,0 +1,34 @@
+"""What to type next, for whom a command has done what it does."""
+
+from __future__ import annotations
+
+import shlex
+
+import yaml
+
+from lightning_invert.pair.module import ForwardInverseModule
+
+__all__ = ["export_step", "print_next", "solve_step"]
+
+
+def print_next(*steps: str) -> None:
+    """Print commands, one a line."""
+    shown = [step for step in steps if step]
+    print("\n".join(f"{'' if line else 'Next:':11} {step}" for line, step in enumerate(shown)))
+
+
+def solve_step(ckpt: str, pair: ForwardInverseModule) -> str:
+    """Return a ``solve`` for the mean of each outcome; empty where the outcomes have no names."""
+    if not pair.output_names or not pair.scale_y.fitted:
+        return ""
+    means = zip(pair.output_names, pair.scale_y.mean.tolist(), strict=True)
+    targets = yaml.safe_dump(
+        {str(name): float(f"{mean:.3g}") for name, mean in means},
+        default_flow_style=True, allow_unicode=True, width=2**20, sort_keys=False,
+    )  # fmt: skip
+    return f"lightning-invert solve --ckpt {shlex.quote(ckpt)} --targets {shlex.quote(targets.strip())}"
+
+
+def export_step(ckpt: str) -> str:
+    """Return an ``export`` to a page."""
+    return f"lightning-invert export --ckpt {shlex.quote(ckpt)} --to page"
