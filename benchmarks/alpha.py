@@ -61,6 +61,7 @@ def trained(
             "learns_consistency": way == "trains F, too",
             "frozen": way == "tandem",
         },
+        adam={"weight_decay": 0.0},
     )
     quiet_trainer(epochs, limit_val_batches=0).fit(pair, datamodule=data)
     return pair.eval()

@@ -62,7 +62,7 @@ class Bench:
         )  # fmt: skip
         self.problem, self.name = self.data.problem, name
         self.n, self.m = len(self.problem.inputs), len(self.problem.outputs)
-        self.pair = self.fitted(ForwardInverseModule(self.net(), self.net(True)), epochs)
+        self.pair = self.fitted(ForwardInverseModule(self.net(), self.net(True), alpha=0.1), epochs)
         seen = self.data._splits["train"]
         self.x, self.y = seen.inputs, seen.outputs
         self.statistics = self.data.statistics

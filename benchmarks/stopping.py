@@ -116,8 +116,9 @@ def run(regime: dict[str, float], seed: int, judge: Judge, options: argparse.Nam
     pair = ForwardInverseModule(
         SmoothMLP(7, 4, width=128),
         SmoothMLP(4, 7, width=128),
+        alpha=0.1,
         learning_rate=2e-3,
-        adam={"schedule": "constant"},
+        adam={"schedule": "constant", "weight_decay": 0.0},
     )
     record = Record(judge, options.every)
     watch = InvertibilityCallback(every_n_validations=options.every, figures=False)

@@ -100,7 +100,10 @@ def lightning(batch_size: int, epochs: int, *, watch: bool) -> list[float]:
         logger = TensorBoardLogger(folder)
         trainer = quiet_trainer(epochs + 1, logger=logger, callbacks=callbacks)
         module = ForwardInverseModule(
-            *pair(), alpha=ALPHA, learning_rate=1e-3, adam={"schedule": "constant"}
+            *pair(),
+            alpha=ALPHA,
+            learning_rate=1e-3,
+            adam={"schedule": "constant", "weight_decay": 0.0},
         )
         trainer.fit(
             module, datamodule=ProblemDataModule("blast_furnace", batch_size=batch_size, noise=0.01)

@@ -67,7 +67,7 @@ def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, f
     problem = data.problem
     n, m = len(problem.inputs), len(problem.outputs)
     torch.manual_seed(seed)
-    pair = ForwardInverseModule(network(size, n, m), SmoothMLP(m, n, width=64))
+    pair = ForwardInverseModule(network(size, n, m), SmoothMLP(m, n, width=64), alpha=0.1)
     quiet_trainer(size.epochs, check_val_every_n_epoch=size.epochs).fit(pair, datamodule=data)
     pair.eval()
     unit, mean = data.statistics.output_std.double(), data.statistics.output_mean.double()

@@ -20,6 +20,7 @@ TINY = {
     "inverse_problems": "--problems robot_arm --seeds 1 --targets 3 --epochs 1 --adjoint 0",
     "training": "--epochs 1 --turns 1",
     "alpha": "--few --seeds 1 --epochs 2 --points 300 --targets 50",
+    "defaults": "--problems sine --rows 60 --noise 0.2 --epochs 2 --widths 8 --sweep",
     "stopping": "--runs 2 --epochs 7 --every 2 --targets 20 --points 100",
     "page": "--moves 2 --targets 1 --times 1",
     "trust": "--problems robot_arm --pairs 1 --targets 16 --epochs 1",

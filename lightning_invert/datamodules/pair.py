@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,11 @@ from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
 
 __all__ = ["PairDataModule", "PairDataset", "SeededShuffle", "ShuffledLoader", "Statistics"]
+
+
+def batch_size_of(num_rows: int) -> int:
+    """Return a 40th of the training rows, as the nearest power of 2 from 16 to 512."""
+    return 1 << min(9, max(4, round(math.log2(num_rows / 40))))
 
 
 class Statistics(NamedTuple):
@@ -99,7 +105,8 @@ class PairDataModule(LightningDataModule):
     column that it does not hold is an error.
 
     Args:
-        batch_size: Rows of a training batch.
+        batch_size: Rows of a training batch. ``None``: a 40th of the training rows, as the nearest
+            power of 2 from 16 to 512.
         eval_batch_size: Rows of a batch in validation, test and prediction.
         val_fraction: Share of the rows held out for validation, in (0, 1).
         test_fraction: Share of the rows held out for the test, in [0, 1).
@@ -119,7 +126,7 @@ class PairDataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         eval_batch_size: int = 1024,
         val_fraction: float = 0.2,
         test_fraction: float = 0.0,
@@ -127,7 +134,9 @@ class PairDataModule(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        self.batch_size = check_integer("batch_size", batch_size, low=1)
+        self.batch_size = batch_size
+        if batch_size is not None:
+            self.batch_size = check_integer("batch_size", batch_size, low=1, what="or None")
         self.eval_batch_size = check_integer("eval_batch_size", eval_batch_size, low=1)
         self.val_fraction = check_number(
             "val_fraction", val_fraction, low=0.0, high=1.0, open_low=True, open_high=True
@@ -200,10 +209,12 @@ class PairDataModule(LightningDataModule):
             "predict": PairDataset(x, y),
         }
 
-    def _loader(self, split: str, *, batch_size: int, shuffle: bool = False) -> DataLoader[Tensor]:
+    def _loader(
+        self, split: str, *, batch_size: int | None, shuffle: bool = False
+    ) -> DataLoader[Tensor]:
         rows: Any = self._rows(split)  # its items are batches
         options: dict[str, Any] = {
-            "batch_size": batch_size,
+            "batch_size": batch_size or batch_size_of(len(rows)),
             "num_workers": self.num_workers,
             "persistent_workers": self.num_workers > 0,
             "collate_fn": _unchanged,

@@ -28,7 +28,8 @@ class ProblemDataModule(PairDataModule):
         noise: Standard deviation of the Gaussian measurement noise on each output, as a share of
             the output's own standard deviation; 0 for none.
         data_seed: Seed of points and noise.
-        batch_size: Rows of a training batch.
+        batch_size: Rows of a training batch. ``None``: by their number, as in
+            :class:`~lightning_invert.datamodules.PairDataModule`.
         eval_batch_size: Rows of a batch in validation, test and prediction.
         val_fraction: Share of the points held out for validation, in (0, 1).
         seed: Seed of the split.
@@ -52,7 +53,7 @@ class ProblemDataModule(PairDataModule):
         num_test_points: int = 1000,
         noise: float = 0.0,
         data_seed: int = 0,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         eval_batch_size: int = 1024,
         val_fraction: float = 0.2,
         seed: int = 42,

@@ -1,4 +1,4 @@
-"""Adam, and the schedule of its learning rate over a fit."""
+"""Adam, the schedule of its learning rate over a fit, and its weight decay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
-from torch.optim import Adam
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_invert.pair.settings import AdamSettings
@@ -15,13 +15,16 @@ from lightning_invert.pair.settings import AdamSettings
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
-__all__ = ["adam_over", "one_cycle"]
+__all__ = ["adam_over", "follow_loss", "one_cycle"]
 
 RISING = 0.3
 """Share of the fit in which the rate rises."""
 
 FIRST, LAST = 1 / 25, 1 / 250_000
 """First and last rate, as a share of the highest."""
+
+DECAY_OF_LOSS, HIGHEST_DECAY = 5.0, 0.1
+"""Weight decay as a multiple of F's loss at the validation rows, which holds their noise; its bound."""
 
 
 def one_cycle(progress: float) -> float:
@@ -51,7 +54,9 @@ def adam_over(
     infinitely many: the rate is constant. Complex weights have no fused step.
     """
     fused = fused and not any(weight.is_complex() for weight in weights)
-    optimizer = Adam(weights, lr=learning_rate, betas=settings.betas, fused=fused)
+    group = {"params": weights, "follows_loss": settings.weight_decay is None}
+    decay = settings.weight_decay or 0.0
+    optimizer = AdamW([group], learning_rate, settings.betas, weight_decay=decay, fused=fused)
     if settings.schedule == "constant" or steps is None:
         return optimizer
 
@@ -62,6 +67,13 @@ def adam_over(
 
     scheduler = LambdaLR(optimizer, share)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def follow_loss(optimizers: Sequence[Optimizer], loss: float) -> None:
+    """Set the weight decay by F's loss in validation, except one that the user named."""
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+        if group.get("follows_loss") and math.isfinite(loss):
+            group["weight_decay"] = min(HIGHEST_DECAY, DECAY_OF_LOSS * loss)
 
 
 def _between(begin: float, end: float, progress: float) -> float:

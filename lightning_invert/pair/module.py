@@ -20,7 +20,7 @@ from lightning_invert.pair import checkpoint as files
 from lightning_invert.pair.allowed_classes import check_allow
 from lightning_invert.pair.alpha import AlphaSchedule, weight
 from lightning_invert.pair.delegation import AttributeOf
-from lightning_invert.pair.learning_rate import adam_over
+from lightning_invert.pair.learning_rate import adam_over, follow_loss
 from lightning_invert.pair.objective import Objective
 from lightning_invert.pair.pair import Pair, split_batch
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
@@ -54,8 +54,7 @@ class ForwardInverseModule(Shown, LightningModule):
     ones, in the networks' dtype. Batches may come in any dtype that holds their columns. Mean and
     standard deviation of the training split come from the data module (its ``statistics``), or are
     computed from the training loader when fit starts; once fitted they stay. They are in the
-    checkpoint, and so are the networks: ``load_from_checkpoint(path)`` needs nothing else. Each
-    member of an :class:`~lightning_invert.Ensemble` as F fits the data by itself.
+    checkpoint, and so are the networks: ``load_from_checkpoint(path)`` needs nothing else.
 
     Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss``, which is minimised, and
     its terms ``forward``, ``inverse`` and ``consistency`` before they are weighted (of an ensemble,
@@ -63,13 +62,12 @@ class ForwardInverseModule(Shown, LightningModule):
     test ``r2/{output}``; in training the penalties, which are no part of ``loss``. And ``alpha``.
 
     Args:
-        forward_net: F, any module that maps (N, n) to (N, m) in standardised units. ``None``: a
-            :class:`~lightning_invert.SmoothMLP`, sized by the data module.
-        inverse_net: I, maps (N, m) to (N, n); ``None`` likewise.
+        forward_net: F, any module that maps (N, n) to (N, m) in standardised units. ``None``: an
+            :class:`~lightning_invert.Ensemble` of three :class:`~lightning_invert.SmoothMLP`.
+        inverse_net: I, maps (N, m) to (N, n). ``None``: a :class:`~lightning_invert.SmoothMLP`.
         alpha: Weight of the consistency term: a number in [0, 1], or a schedule over the epochs. It
             may be changed while training; resuming takes it from the checkpoint.
-        forward_training: :class:`~lightning_invert.pair.settings.ForwardTraining`, or a mapping like
-            ``{"warmup_epochs": 5}``.
+        forward_training: :class:`.ForwardTraining`, or a mapping like ``{"warmup_epochs": 5}``.
         learning_rate: Of Adam; the highest of the schedule.
         adam: :class:`~lightning_invert.pair.settings.AdamSettings`, or a mapping of its fields.
         standardize: ``False``: the networks work in the units of the data, standardised already.
@@ -123,7 +121,7 @@ class ForwardInverseModule(Shown, LightningModule):
         self,
         forward_net: nn.Module | None = None,
         inverse_net: nn.Module | None = None,
-        alpha: float | AlphaSchedule = 0.1,
+        alpha: float | AlphaSchedule = 0.8,
         forward_training: ForwardTraining = JOINTLY,
         learning_rate: float = 3e-3,
         adam: AdamSettings = ADAM,
@@ -328,9 +326,8 @@ class ForwardInverseModule(Shown, LightningModule):
         Returns:
             ``x`` and ``y`` as they came, ``y_hat`` = F(x), ``x_hat`` = I(y), ``y_round_trip`` =
             F(I(y)), and with ``predict_proposals`` the columns of
-            :meth:`.Proposer.prediction_columns`, which take most of the time: 9 s for 10 000 rows of
-            the furnace on one processor. For a mapping with only ``x`` or only ``y``, what follows
-            from it.
+            :meth:`.Proposer.prediction_columns`, which take most of the time. For a mapping with
+            only ``x`` or only ``y``, what follows from it.
         """
         x, y = self.pair.checked(*split_batch(batch, complete=False))
         columns: dict[str, Tensor] = {}
@@ -350,9 +347,10 @@ class ForwardInverseModule(Shown, LightningModule):
         self.evidence.complete("train", self._gathered)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch's means."""
-        self._log_means("val")
+        """Log the epoch's means; the weight decay follows F's loss."""
+        loss = self._log_means("val").get("val/forward", math.nan)
         if self._fits:
+            follow_loss(self.trainer.optimizers, float(loss))
             self.evidence.complete("val", self._gathered)
 
     def on_test_epoch_end(self) -> None:
@@ -386,9 +384,11 @@ class ForwardInverseModule(Shown, LightningModule):
     def _loss(self, x: Tensor, y: Tensor, stage: str) -> PairLoss:
         return self.objective.loss(self.pair, x, y, stage, self.current_alpha, self._warming_up)
 
-    def _log_means(self, stage: str) -> None:
-        for name, value in self.objective.means(self.pair, stage, self._reduced).items():
+    def _log_means(self, stage: str) -> dict[str, Tensor]:
+        means = self.objective.means(self.pair, stage, self._reduced)
+        for name, value in means.items():
             self._log_mean(name, value, prog_bar=name == f"{stage}/loss")
+        return means
 
     def _log_mean(self, name: str, value: Any, **options: Any) -> None:
         self.log(name, value, sync_dist=self.trainer.world_size > 1, batch_size=1, **options)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_invert.arguments import expected_but_got
 from lightning_invert.doorway import Shown
 from lightning_invert.jacobians.arithmetic import in_dtype_of
-from lightning_invert.pair.ensemble import members_of
+from lightning_invert.pair.ensemble import Ensemble, members_of
 from lightning_invert.pair.networks import SmoothMLP, Standardize
 from lightning_invert.variables import ColumnStatistics, Variable, as_variables, check_rounding
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Pair", "split_batch"]
+
+WIDTH, MEMBERS = 128, 3
+"""Of the networks that are built where none is given: benchmarks/defaults.py tries others."""
 
 
 class Pair(Shown, nn.Module):
@@ -119,9 +122,9 @@ class Pair(Shown, nn.Module):
         if self.inputs and self.outputs:
             n, m = len(self.inputs), len(self.outputs)
             if self.forward_net is None:
-                self.forward_net = SmoothMLP(n, m)
+                self.forward_net = Ensemble(SmoothMLP(n, m, width=WIDTH), MEMBERS)
             if self.inverse_net is None:
-                self.inverse_net = SmoothMLP(m, n)
+                self.inverse_net = SmoothMLP(m, n, width=WIDTH)
         forward_net, _ = self.network("forward_net"), self.network("inverse_net")
         if self.frozen:
             forward_net.requires_grad_(False).eval()

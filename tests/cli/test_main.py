@@ -18,6 +18,7 @@ from lightning_invert.callbacks import (
 )
 from lightning_invert.cli.checkpoint import folder_of_results
 from lightning_invert.cli.main import main
+from lightning_invert.pair.settings import AdamSettings
 from tests.cli.commands import CONFIGS, FURNACE, QUIET, Unrun, edited, refusal, save_pair
 from tests.strangers import crafted
 
@@ -135,6 +136,19 @@ def test_the_config_of_tables_takes_any_columns():
         "load",
         "heat",
     ]
+
+
+def test_the_config_of_tables_keeps_and_stops_by_the_loss_of_f():
+    options = ["--data.file", "t.csv", "--trainer.enable_progress_bar", "false"]
+    command = Unrun(["fit", "--config", "tabular", *options])
+    trainer, module = command.trainer, command.model
+    kept, stop = trainer.checkpoint_callback, trainer.early_stopping_callback
+    assert kept.monitor == stop.monitor == "val/forward"
+    assert kept.mode == stop.mode == "min"
+    assert (trainer.max_epochs, trainer.max_steps, stop.patience) == (400, 8000, 100)
+    assert module.alpha == ConstantAlpha(0.8)
+    assert (module.learning_rate, module.adam) == (3e-3, AdamSettings())
+    assert module.forward_net is module.inverse_net is command.datamodule.batch_size is None
 
 
 @pytest.mark.slow

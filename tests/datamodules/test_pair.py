@@ -4,7 +4,12 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
-from lightning_invert.datamodules.pair import PairDataModule, SeededShuffle, ShuffledLoader
+from lightning_invert.datamodules.pair import (
+    PairDataModule,
+    SeededShuffle,
+    ShuffledLoader,
+    batch_size_of,
+)
 from tests.projects import Foreign, Smooth, quiet_trainer
 
 
@@ -44,6 +49,20 @@ def test_every_training_row_is_seen_once_an_epoch_in_a_new_order_with_its_outcom
     assert not torch.equal(first, second)
     assert first.dtype == torch.float32
     assert as_set(torch.cat([first, y], 1)) <= as_set(torch.cat(data.load(), 1).float())
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch_size"),
+    [(2, 16), (160, 16), (900, 16), (1000, 32), (2400, 64), (24_000, 512), (160_000, 512)],
+)
+def test_a_batch_is_a_40th_of_the_training_rows_within_bounds(rows, batch_size):
+    assert batch_size_of(rows) == batch_size
+    assert batch_size in (16, 512) or rows / 40 / 2**0.5 < batch_size < rows / 40 * 2**0.5
+
+
+def test_batches_are_sized_by_the_rows_unless_they_are_named():
+    assert Smooth(1250).train_dataloader().batch_size == batch_size_of(1000) == 32
+    assert Smooth(1250, batch_size=7).train_dataloader().batch_size == 7
 
 
 def test_statistics_are_those_of_the_training_rows():

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from lightning_invert import ForwardInverseModule
 from lightning_invert.cli.fit import InvertCLI
-from lightning_invert.pair.learning_rate import adam_over, one_cycle
+from lightning_invert.pair.learning_rate import adam_over, follow_loss, one_cycle
 from lightning_invert.pair.settings import AdamSettings
 from tests.pair.fitting import fit, saved
 
@@ -52,6 +52,50 @@ def test_adam_takes_the_betas_that_are_asked_for_and_a_checkpoint_keeps_them(tmp
     path = saved(pair, tmp_path)
     assert pair.trainer.optimizers[0].param_groups[0]["betas"] == (0.95, 0.99)
     assert ForwardInverseModule.load_from_checkpoint(path).adam.betas == (0.95, 0.99)
+
+
+@pytest.mark.parametrize(
+    ("adam", "options", "expected"),
+    [
+        ({}, {}, lambda loss: min(0.1, 5 * loss)),
+        ({}, {"max_epochs": 40}, lambda loss: 5 * loss),
+        ({}, {"limit_val_batches": 0}, lambda loss: 0.0),
+        ({"weight_decay": 0.25}, {}, lambda loss: 0.25),
+        ({"weight_decay": 0.0}, {}, lambda loss: 0.0),
+    ],
+)
+def test_the_weight_decay_follows_the_loss_in_validation(adam, options, expected, tmp_path):
+    trainer = fit(ForwardInverseModule(adam=adam), tmp_path, **options)
+    loss = float(trainer.callback_metrics.get("val/forward", 0.0))
+    (group,) = trainer.optimizers[0].param_groups
+    assert group["weight_decay"] == pytest.approx(expected(loss), rel=1e-6)
+    assert not options.get("max_epochs") or 0 < group["weight_decay"] < 0.1
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_leaves_the_weight_decay(loss):
+    optimizer = adam_over(
+        [torch.nn.Parameter(torch.zeros(1))], 1e-3, AdamSettings(), None, fused=False
+    )
+    follow_loss([optimizer], 0.004)
+    follow_loss([optimizer], loss)
+    assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.02)
+
+
+def test_without_weight_decay_a_step_is_that_of_adam_to_the_bit():
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2)]
+    ours = adam_over(
+        weights[:1], 0.01, AdamSettings("constant", weight_decay=0.0), None, fused=True
+    )
+    for optimizer, weight in (
+        (ours, weights[0]),
+        (Adam(weights[1:], 0.01, fused=True), weights[1]),
+    ):
+        for step in range(50):
+            optimizer.zero_grad()
+            ((weight - 0.1 * step).sin() ** 2).sum().backward()
+            optimizer.step()
+    assert torch.equal(*weights)
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning")

@@ -19,6 +19,7 @@ from lightning_invert import (
     SmoothMLP,
     Variable,
 )
+from lightning_invert.pair.pair import Pair
 from tests.pair.fitting import fit, saved
 from tests.projects import Smooth, quiet_trainer
 
@@ -48,6 +49,18 @@ def trained(tmp_path_factory):
     trainer = quiet_trainer(folder, max_epochs=30, enable_checkpointing=True, callbacks=[keep])
     trainer.fit(module, datamodule=Smooth(rows=1000, batch_size=32))
     return module.eval(), trainer, keep.last_model_path
+
+
+def test_networks_that_are_not_given_are_sized_by_the_columns():
+    pair = Pair()
+    pair.name_columns(["a", "b", "c"], ["d"])
+    pair.build_missing()
+    shapes = {name: tuple(weight.shape) for name, weight in pair.named_parameters()}
+    assert len(pair.forward_net.networks) == 3
+    assert shapes["forward_net.networks.2.first.weight"] == (128, 3)
+    assert shapes["forward_net.networks.2.head.weight"] == (1, 128)
+    assert shapes["inverse_net.first.weight"] == (128, 1)
+    assert shapes["inverse_net.head.weight"] == (3, 128)
 
 
 def test_it_learns_both_directions_in_physical_units(trained):
