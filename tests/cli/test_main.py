@@ -139,15 +139,14 @@ def test_the_config_of_tables_takes_any_columns():
 
 
 def test_the_config_of_tables_keeps_and_stops_by_the_loss_of_f():
-    options = ["--data.file", "t.csv", "--trainer.enable_progress_bar", "false"]
-    command = Unrun(["fit", "--config", "tabular", *options])
+    command = Unrun(["fit", "--config", "tabular", "--data.file", "t.csv"])
     trainer, module = command.trainer, command.model
-    kept, stop = trainer.checkpoint_callback, trainer.early_stopping_callback
-    assert kept.monitor == stop.monitor == "val/forward"
-    assert kept.mode == stop.mode == "min"
+    stop = trainer.early_stopping_callback
+    for callback in (trainer.checkpoint_callback, stop):
+        assert (callback.monitor, callback.mode) == ("val/forward", "min")
     assert (trainer.max_epochs, trainer.max_steps, stop.patience) == (400, 8000, 100)
-    assert module.alpha == ConstantAlpha(0.8)
-    assert (module.learning_rate, module.adam) == (3e-3, AdamSettings())
+    expected = (ConstantAlpha(0.8), 3e-3, AdamSettings())
+    assert (module.alpha, module.learning_rate, module.adam) == expected
     assert module.forward_net is module.inverse_net is command.datamodule.batch_size is None
 
 
