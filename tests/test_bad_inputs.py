@@ -50,7 +50,7 @@ MODULE = ("net", 3, [], NAN, nn.Linear)
 TERM = (0.1, "0.1", True, nn.Linear, {"weight": 1.0})
 BETAS = (*NUMBER, None, 0.9, [0.9], [0.9, 1.0], [-0.1, 0.9], ["0.9", 0.9])
 
-LOADING = dict(batch_size=COUNT, eval_batch_size=COUNT, val_fraction=(*SHARE, 0.0, 1.0),
+LOADING = dict(batch_size=or_none(COUNT), eval_batch_size=COUNT, val_fraction=(*SHARE, 0.0, 1.0),
                seed=NATURAL, num_workers=NATURAL)
 NET = dict(in_features=COUNT, out_features=COUNT, width=COUNT)
 
@@ -76,7 +76,7 @@ DOORS = {
         conditioning_penalty=TERM, jacobian_consistency=TERM),
     ForwardTraining: dict(
         learns_consistency=FLAG, warmup_epochs=NATURAL, frozen=FLAG, start_from=(3, "", NAN, [])),
-    AdamSettings: dict(schedule=CHOICE, betas=BETAS),
+    AdamSettings: dict(schedule=CHOICE, betas=BETAS, weight_decay=or_none(SIZE)),
     partial(li.ResidualMLP, **SIZES): dict(**NET, dropout=(*SHARE, 1.0)),
     partial(li.SmoothMLP, **SIZES): dict(**NET, depth=COUNT),
     partial(li.LinearPlusNonlinear, **SIZES): dict(**NET, dropout=(*SHARE, 1.0)),
