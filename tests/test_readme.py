@@ -17,7 +17,7 @@ from torch.autograd.functional import jacobian
 
 from lightning_invert import Ensemble, ForwardInverseModule, SmoothMLP
 from lightning_invert.cli.main import main
-from lightning_invert.datamodules import ProblemDataModule
+from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
 from lightning_invert.watch.observation import observe
 from lightning_invert.watch.resolution import resolve_maps
 from tests.projects import quiet_trainer
@@ -112,6 +112,12 @@ def folder(tmp_path_factory):
         trainer = quiet_trainer(folder)
         trainer.fit(ForwardInverseModule(*networks), datamodule=data)
         trainer.save_checkpoint(folder / name)
+    table = TabularDataModule(
+        folder / "measurements.csv", ["temperature", "pressure", "flow"], ["yield", "purity"]
+    )
+    trainer = quiet_trainer(folder)
+    trainer.fit(ForwardInverseModule(), datamodule=table)
+    trainer.save_checkpoint(folder / "table.ckpt")
     targets = "production_rate,top_gas_temperature_low,top_gas_temperature_high\n5000,90,\n,,110\n"
     (folder / "targets.csv").write_text(targets)
     (folder / "prices.yaml").write_text("wind_rate: 1.5\n")
@@ -129,6 +135,9 @@ def test_every_command_runs(command, folder, monkeypatch, capsys, caplog):
         words += ["--trainer.max_epochs", "1"]
         words += ["--data.num_points", "100"] if "tabular" not in command else []
         words = [word.replace("pair.ckpt", "configured.ckpt") for word in words]
+    if words[1:2] == ["measurements.csv"] or "{yield" in command:
+        words = [word.replace("pair.ckpt", "table.ckpt") for word in words]
+        words += ["--max_epochs", "1"] if words[0] == "fit" else []
     monkeypatch.chdir(folder)
     monkeypatch.delitem(sys.modules, "surrogate", raising=False)  # a benchmark has that name, too
     helps = pytest.raises(SystemExit, match="0") if "--help" in words else nullcontext()
