@@ -102,7 +102,7 @@ def test_rows_that_lack_a_value_can_be_dropped_and_are_counted(tmp_path):
 
 
 def test_a_column_is_on_one_side_alone():
-    with pytest.raises(ValueError, match=r"in common, got \['load'\]"):
+    with pytest.raises(ValueError, match=r"in common, but got \['load'\]"):
         module("table.csv", outputs=["load"])
 
 

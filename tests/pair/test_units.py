@@ -151,8 +151,9 @@ def test_a_checkpoint_is_analysed_at_the_points_of_a_table_as_they_are_there(tmp
     x, y = data.load()
     columns = ["time", "load", "rate", "heat"]
     polars.DataFrame(torch.cat([x, y], 1).numpy(), schema=columns).write_csv("points.csv")
-    main(["analyze", "--ckpt", "pair.ckpt", "--data", "points.csv", "--figures", "false"])
-    table = polars.read_csv("analysis/forward.csv")
+    options = ["--figures", "false", "--table", "parquet"]
+    main(["analyze", "--ckpt", "pair.ckpt", "--data", "points.csv", *options])
+    table = polars.read_parquet("analysis/forward.parquet")
     assert torch.equal(table["input/time [s]"].to_torch(), x[:, 0])
     np.testing.assert_allclose(table["output/rate"], pair(x)[:, 0].detach(), rtol=1e-12)
 
