@@ -240,6 +240,5 @@ class ConditioningEarlyStopping(Callback):
         if self.verbose:
             self._voice.info(self.stopping_reason_message)
         for gallery in galleries(trainer, Guard(self._voice)):
-            gallery.text(
-                "invertibility/early_stopping", self.stopping_reason_message, logger_step(trainer)
-            )
+            tag = "invertibility/early_stopping"
+            gallery.show("text", tag, self.stopping_reason_message, logger_step(trainer))

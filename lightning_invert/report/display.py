@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from lightning_invert.arguments import check_choice, expected_but_got
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import file_name, replace_file
-from lightning_invert.report.loggers import Guard, count, galleries, logger_step
+from lightning_invert.report.loggers import KINDS, Guard, count, galleries, logger_step
 from lightning_invert.report.tags import charts, chosen_scalars, tag_of
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
@@ -94,8 +94,9 @@ class Display:
             pictures = Path(self.save_figures)
         self._start(pictures, pictures or (log_folder / FOLDER if log_folder else None))
         for gallery in galleries(trainer, self._guard) if self.figures is not False else ():
-            shows = {"histograms": gallery.histograms, "figures": gallery.images}
-            missing = " or ".join(kind for kind, is_shown in shows.items() if not is_shown)
+            missing = " or ".join(
+                KINDS[kind] for kind in ("histogram", "image") if not gallery.can(kind)
+            )
             if missing and gallery.name != "DummyLogger":
                 message = f"{gallery.name} gets the scalars, but cannot show {missing}."
                 self._guard.voice.info(message, once=message)
@@ -104,7 +105,7 @@ class Display:
     def declare(self, trainer: Trainer, module: LightningModule) -> None:
         """Declare the hyperparameters by which loggers compare runs, before Lightning does."""
         for gallery in galleries(trainer, self._guard):
-            gallery.declare(trainer, module)
+            gallery.show("declare", trainer, module)
 
     @rank_zero_only
     def start(self, trainer: Trainer) -> None:
@@ -151,7 +152,7 @@ class Display:
         if is_fitting and not self._has_layout and trainer.is_global_zero:
             self._has_layout = True
             for gallery in galleries(trainer, self._guard):
-                gallery.layout(charts(self._observations, prefix))
+                gallery.show("layout", charts(self._observations, prefix))
         if self.figures is True or (
             self.figures and (not is_fitting or self._may_draw(len(observations)))
         ):
@@ -197,7 +198,7 @@ class Display:
 
     @rank_zero_only
     def _write_histograms(self, trainer: Trainer) -> None:
-        shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.histograms]
+        shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.can("histogram")]
         for observation in self._observations if shown else ():
             if len(observation.rank) == 0:
                 continue
@@ -214,14 +215,14 @@ class Display:
             for name, counts in kinds.items():
                 tag = tag_of(observation, name, f"{self._prefix}_histograms")
                 for gallery in shown:
-                    gallery.histogram(tag, counts, self._step)
+                    gallery.show("histogram", tag, counts, self._step)
 
     @rank_zero_only
     def _draw(self, trainer: Trainer, in_haste: bool = False) -> None:
         began = time.monotonic()
         left_out = []
         names = FIGURES if self.figures == "auto" else None
-        shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.images]
+        shown = [gallery for gallery in galleries(trainer, self._guard) if gallery.can("image")]
         for number, observation in enumerate(self._observations if shown or self._pictures else ()):
             # As long as the maps before have taken: the first is drawn in any case.
             elapsed = time.monotonic() - began
@@ -240,7 +241,7 @@ class Display:
                     images = {width: to_image(figure, width) for width in widths}
                     tag = tag_of(observation, name, f"{self._prefix}_figures")
                     for gallery in shown:
-                        gallery.image(tag, images[gallery.width], self._step)
+                        gallery.show("image", tag, images[gallery.width], self._step)
                     if self._pictures is not None:
                         with self._guard("could not save its figures"):
                             self._save(
@@ -265,7 +266,7 @@ class Display:
                         self._save(self._tables, observation, "worst_points.csv", to_csv(table))
                 tag = tag_of(observation, "worst_points", self._prefix)
                 for gallery in galleries(trainer, self._guard):
-                    gallery.table(tag, table, self._step)
+                    gallery.show("table", tag, table, self._step)
 
     def _save(self, folder: Path, observation: Observation, name: str, data: str | bytes) -> None:
         test = "test_" if self._prefix.startswith("test/") else ""

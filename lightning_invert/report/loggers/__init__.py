@@ -9,9 +9,9 @@ from pkgutil import iter_modules
 
 from lightning.pytorch import Trainer
 
-from lightning_invert.report.loggers.gallery import Gallery, Guard, count
+from lightning_invert.report.loggers.gallery import KINDS, Gallery, Guard, count
 
-__all__ = ["Gallery", "Guard", "count", "galleries", "logger_step"]
+__all__ = ["KINDS", "Gallery", "Guard", "count", "galleries", "logger_step"]
 
 
 def galleries(trainer: Trainer, guard: Guard) -> list[Gallery]:

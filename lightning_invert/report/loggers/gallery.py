@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from lightning.pytorch import LightningModule, Trainer
 
 from lightning_invert.watch.numerals import counted
 from lightning_invert.watch.voice import Voice
 
-__all__ = ["Counts", "Gallery", "Guard", "Image", "count"]
+__all__ = ["KINDS", "Counts", "Gallery", "Guard", "Image", "count"]
 
 Image = npt.NDArray[np.uint8]  # (height, width, 3)
 
@@ -49,6 +48,16 @@ def count(
     counts = np.bincount(inside.clip(0, bins - 1), minlength=bins)
     return Counts(counts, edges, least, most, float(array.sum()), float((array**2).sum()))
 
+
+KINDS = {
+    "histogram": "histograms",  # tag, counts, step
+    "image": "figures",  # tag, image, step
+    "text": "text",  # tag, words, step
+    "table": "the table of the worst points",  # tag, columns, step
+    "declare": "the table of hyperparameters",  # trainer, module
+    "layout": "its arrangement of charts",  # title of a group -> title of a chart -> tags of its curves
+}
+"""What a logger may show besides scalars, and what comes with it."""
 
 NONFINITE = "NaN and inf"
 
@@ -85,13 +94,11 @@ class Guard:
 class Gallery:
     """Show things in a logger; what fails there is said once and ends nothing.
 
-    A logger of another kind is a file with a subclass, which names the logger's class and overrides
-    the methods ``_scalars`` ... of what it can show.
+    A logger of another kind is a file with a subclass, which names the logger's class and has a method
+    of each of the :data:`KINDS` that it can show: ``_image`` ...
     """
 
     kinds: ClassVar[dict[str, type[Gallery]]] = {}
-    histograms = False
-    images = False
     width: ClassVar[int | None] = None  # of an image that it shows best, in pixels
 
     def __init_subclass__(cls, logger: str) -> None:
@@ -154,53 +161,22 @@ class Gallery:
                 once=(key, *lost),
             )
 
-    def histogram(self, tag: str, counts: Counts, step: int) -> None:
-        """Show a histogram."""
-        self._show("histograms", self._histogram, tag, counts, step)
+    def can(self, kind: str) -> bool:
+        """Tell whether the logger shows something of a kind."""
+        return hasattr(self, f"_{kind}")
 
-    def image(self, tag: str, image: Image, step: int) -> None:
-        """Show a picture."""
-        self._show("figures", self._image, tag, image, step)
-
-    def text(self, tag: str, words: str, step: int) -> None:
-        """Show words."""
-        self._show("text", self._text, tag, words, step)
-
-    def table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None:
-        """Show a table, column by column."""
-        self._show("the table of the worst points", self._table, tag, columns, step)
-
-    def declare(self, trainer: Trainer, module: LightningModule) -> None:
-        """Announce the hyperparameters by which runs are compared."""
-        self._show("the table of hyperparameters", self._declare, trainer, module)
+    def show(self, kind: str, *what: Any) -> None:
+        """Show something, if the logger can and is not dead."""
+        key = id(self.logger)
+        if self.can(kind) and key not in self._guard.dead:
+            with self._guard(f"{self.name} could not show {KINDS[kind]}", key=key):
+                getattr(self, f"_{kind}")(*what)
 
     def start(self) -> None:
-        """Undo what :meth:`declare` changed in the logger."""
-
-    def layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Arrange charts: title of a group -> title of a chart -> tags of its curves."""
-        self._show("its arrangement of charts", self._layout, charts)
-
-    def _show(self, what: str, show: Callable[..., None], *arguments: Any) -> None:
-        """Show something, unless the logger is dead."""
-        if id(self.logger) not in self._guard.dead:
-            with self._guard(f"{self.name} could not show {what}", key=id(self.logger)):
-                show(*arguments)
+        """Undo what was changed in the logger to declare hyperparameters."""
 
     def _scalars(self, values: Mapping[str, float], step: int) -> None:
         self.logger.log_metrics(dict(values), step)
-
-    def _histogram(self, tag: str, counts: Counts, step: int) -> None: ...
-
-    def _image(self, tag: str, image: Image, step: int) -> None: ...
-
-    def _text(self, tag: str, words: str, step: int) -> None: ...
-
-    def _table(self, tag: str, columns: Mapping[str, Sequence[Any]], step: int) -> None: ...
-
-    def _declare(self, trainer: Trainer, module: LightningModule) -> None: ...
-
-    def _layout(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None: ...
 
 
 def _names(tag: str, value: float) -> set[str]:

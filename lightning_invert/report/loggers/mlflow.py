@@ -12,8 +12,6 @@ from lightning_invert.report.worst_points import to_csv
 class MLFlowGallery(Gallery, logger="MLFlowLogger"):
     """Show pictures and tables as artifacts."""
 
-    images = True
-
     def _image(self, tag: str, image: Image, step: int) -> None:
         file = f"{self._prefix}{tag}/step_{step}.png"
         self.logger.experiment.log_image(self.logger.run_id, image, file)

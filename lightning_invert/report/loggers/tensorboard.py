@@ -14,9 +14,8 @@ __all__ = ["TensorBoardGallery"]
 
 
 class TensorBoardGallery(Gallery, logger="TensorBoardLogger"):
-    """TensorBoard shows everything."""
+    """Show everything; figures as wide as a card."""
 
-    histograms = images = True
     width = 350
 
     def _scalars(self, values: Mapping[str, float], step: int) -> None:

@@ -11,8 +11,6 @@ from lightning_invert.report.loggers.gallery import Counts, Gallery, Image
 class WandbGallery(Gallery, logger="WandbLogger"):
     """Show histograms, pictures and tables among the charts."""
 
-    histograms = images = True
-
     def _histogram(self, tag: str, counts: Counts, step: int) -> None:
         import wandb
 
