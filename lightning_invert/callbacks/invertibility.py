@@ -22,7 +22,7 @@ from lightning_invert.report.display import Display
 from lightning_invert.report.loggers import logger_step
 from lightning_invert.report.tags import scalars_by_tag
 from lightning_invert.sampling import gather_objects
-from lightning_invert.watch.history import Record, record, remember
+from lightning_invert.watch.history import History, record, remember
 from lightning_invert.watch.look import Look, Memory
 from lightning_invert.watch.maps import MapError
 from lightning_invert.watch.observations import Observations
@@ -160,7 +160,7 @@ class InvertibilityCallback(Drawn, Callback):
             voice=self._voice,
         )
         self.observations = self.kept_observations = Observations()
-        self.history: dict[str, list[Record]] = {}
+        self.history = History()
         self._schedule = Schedule(every_n_validations)
         self._validations = self._last_look = 0  # of this fit: how many, and which was watched last
         self._why_never = ""  # why this fit cannot be watched, if that is known from its start
@@ -198,7 +198,7 @@ class InvertibilityCallback(Drawn, Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where the saved fit was."""
-        self.history = {name: list(looks) for name, looks in state_dict["history"].items()}
+        self.history = History((n, list(looks)) for n, looks in state_dict["history"].items())
         self._validations = state_dict["validations"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -212,7 +212,7 @@ class InvertibilityCallback(Drawn, Callback):
             lambda: trainer.precision_plugin.forward_context(), trainer.strategy.root_device.type
         )
         if stage == "fit" and trainer.current_epoch == trainer.global_step == 0:
-            self.history, self._validations = {}, 0
+            self.history, self._validations = History(), 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what is not going to work before an epoch has been trained."""

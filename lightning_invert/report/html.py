@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["figures_html", "observations_html", "page_of", "table_of"]
 
-SMALL = ("evolution", "condition_histogram", "sigma_histogram")
+SMALL = ("evolution", "condition_histogram", "singular_spectrum")
 """Figures, of which a notebook shows the first that there is."""
 
 

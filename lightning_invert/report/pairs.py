@@ -25,8 +25,8 @@ def pair_words(pair: nn.Module | Proposer) -> str:
     """Describe a pair, or a proposer: its columns, networks and known points."""
     facts = _Facts.of(pair)
     named = [
-        f"{side}: {', '.join(v.label for v in variables[:MAX_NAMED])}{_more(variables)}"
-        for side, variables in (("Inputs", facts.inputs), ("Outputs", facts.outputs))
+        f"{side.capitalize()}: {', '.join(v.label for v in variables[:MAX_NAMED])}{_more(variables)}"
+        for side, variables in facts.sides.items()
         if variables
     ]
     return "\n".join([facts.head, *named, *facts.lines])
@@ -38,16 +38,16 @@ def pair_html(pair: nn.Module | Proposer) -> str:
     ends = zip(*(end.tolist() for end in facts.bounds), strict=True) if facts.bounds else None
     rows = [
         [
-            side,
+            side.removesuffix("s"),
             v.name,
             v.unit,
-            *map(_end, next(ends) if ends and side == "input" else (v.low, v.high)),
+            *map(_end, next(ends) if ends and side == "inputs" else (v.low, v.high)),
         ]
-        for side, variables in (("input", facts.inputs), ("output", facts.outputs))
+        for side, variables in facts.sides.items()
         for v in variables[:MAX_NAMED]
     ]
-    more = [f"{len(vs)} {s}" for s, vs in (("inputs", facts.inputs), ("outputs", facts.outputs))]
-    cut = max(len(facts.inputs), len(facts.outputs)) > MAX_NAMED
+    more = [f"{len(variables)} {side}" for side, variables in facts.sides.items()]
+    cut = any(len(variables) > MAX_NAMED for variables in facts.sides.values())
     table = table_of(["", "name", "unit", "low", "high"], rows) if rows else ""
     note = [f"The first {MAX_NAMED} of {' and of '.join(more)}."] if cut else []
     return page_of([facts.head, *facts.lines], table, notes=note)
@@ -65,8 +65,7 @@ class _Facts(NamedTuple):
 
     head: str
     lines: list[str]
-    inputs: Sequence[Variable]
-    outputs: Sequence[Variable]
+    sides: dict[str, Sequence[Variable]]
     bounds: Bounds | None
 
     @classmethod
@@ -77,14 +76,15 @@ class _Facts(NamedTuple):
         known = (proposer.evidence.rows("train") if proposer else None) or ((), ())
         inputs = about.inputs or _by_position("x", about.scale_x, known[0])
         outputs = about.outputs or _by_position("y", about.scale_y, known[1])
-        sizes = [f"{len(vs)} {s}" for vs, s in ((inputs, "inputs"), (outputs, "outputs")) if vs]
+        sides = {"inputs": inputs, "outputs": outputs}
+        sizes = [f"{len(variables)} {side}" for side, variables in sides.items() if variables]
         kind = type(pair).__name__
         head = f"{kind}: {' → '.join(sizes) or 'columns not known before a fit'}"
         nets = {name: getattr(about.module, name, None) for name in ("forward_net", "inverse_net")}
         of_nets = [f"{name}: {_sized(net)}" for name, net in nets.items() if net is not None]
         known = [evidence_words(proposer.evidence)] if proposer else []
         bounds = proposer.bounds if proposer and inputs else None
-        return cls(head, [*of_nets, *known], inputs, outputs, bounds)
+        return cls(head, [*of_nets, *known], sides, bounds)
 
 
 def _by_position(side: str, scale: Any, rows: Any) -> tuple[Variable, ...]:

@@ -30,8 +30,7 @@ FLAG_WORDS = {
 
 def proposal_words(proposal: Proposal) -> str:
     """Describe proposals and how far to rely on them, a line for each matter."""
-    words = *_certified(proposal), *_trusted(proposal), *_flagged(proposal)
-    return "\n".join([solution_words(proposal), *words])
+    return "\n".join([solution_words(proposal), *_reliance(proposal)])
 
 
 def solution_words(solution: Solution) -> str:
@@ -77,30 +76,21 @@ def _missed(solution: Solution) -> str:
     return f"; {others} missed by {_median(finite)} standard units{middle}"
 
 
-def _certified(proposal: Proposal) -> Iterator[str]:
+def _reliance(proposal: Proposal) -> Iterator[str]:
+    """Tell what is certified, how much is to be trusted, and what to look at."""
     if proposal.certified is not None:
         yield (
             f"Certified: {int(proposal.certified.sum())} of {len(proposal)}: reached, with settings "
             f"like those that the bands were tried on."
         )
-
-
-def _trusted(proposal: Proposal) -> Iterator[str]:
     if proposal.trust is None:
         yield "Trust: not known, because fewer than 30 validation points are known."
-        return
-    trust = proposal.trust[proposal.trust.isfinite()]
-    if len(trust):
+    elif len(trust := proposal.trust[proposal.trust.isfinite()]):
         few = int((trust < LOW_TRUST).sum())
         yield f"Trust: median {float(trust.median()):.2f}, below {LOW_TRUST:g} at {few}."
-
-
-def _flagged(proposal: Proposal) -> Iterator[str]:
-    counts = {
-        name: int(flag.sum()) for name, flag in proposal.flags.items() if name != "unconverged"
-    }
-    words = [f"{count} {FLAG_WORDS[name]}" for name, count in counts.items() if count]
-    if words:
+    counts = {name: int(flag.sum()) for name, flag in proposal.flags.items()}
+    counts.pop("unconverged", None)  # told by how many are reached
+    if words := [f"{count} {FLAG_WORDS[name]}" for name, count in counts.items() if count]:
         yield f"To look at: {', '.join(words)}."
 
 

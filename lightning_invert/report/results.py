@@ -18,8 +18,8 @@ from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.proposer import Proposer
 from lightning_invert.proposals.trade_off import TradeOff
-from lightning_invert.report.figures import map_figures, save_all
-from lightning_invert.report.files import file_name
+from lightning_invert.report.figures import map_figures, to_image, to_png
+from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.html import figures_html, observations_html, page_of
 from lightning_invert.report.pairs import evidence_words, pair_html, pair_words
 from lightning_invert.report.proposals import proposal_html, proposal_words, solution_words
@@ -98,7 +98,11 @@ def html_of(result: Any) -> str:
 def save_figures_of(result: Any, folder: str | Path, **options: Any) -> list[Path]:
     """Save the figures of a result; those of a map begin with its name."""
     begin = f"{file_name(result.name)}_" if isinstance(result, Observation) else ""
-    return save_all(figures_of(result, **options), folder, begin)
+    figures = figures_of(result, **options)
+    files = [Path(folder) / f"{begin}{name}.png" for name in figures]
+    for file, figure in zip(files, figures.values(), strict=True):
+        replace_file(file, to_png(to_image(figure)))
+    return files
 
 
 figures_of.register(Observation)(map_figures)

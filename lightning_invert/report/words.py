@@ -139,16 +139,12 @@ def legend(observation: Observation) -> str:
 def sentences(observations: Sequence[Observation]) -> list[str]:
     """Return the verdicts, and the words of the findings."""
     trips = {("inverse", o.part): o for o in observations if o.name == "round_trip"}
-    return [line for o in observations for line in _sentences(o, trips.get((o.name, o.part)))]
-
-
-def _sentences(observation: Observation, trip: Observation | None) -> list[str]:
-    """Return the verdict, and the words of the findings."""
-    words = [finding.words(observation) for finding in observation.findings.values()]
-    return [
-        f"{observation.label} ({observation.scale}): {verdict(observation, trip)}",
-        *(f"{observation.label}, {sentence}" for sentence in words if sentence),
-    ]
+    lines = []
+    for o in observations:
+        lines.append(f"{o.label} ({o.scale}): {verdict(o, trips.get((o.name, o.part)))}")
+        words = (finding.words(o) for finding in o.findings.values())
+        lines += [f"{o.label}, {sentence}" for sentence in words if sentence]
+    return lines
 
 
 def table_row(observation: Observation) -> list[str]:

@@ -13,7 +13,16 @@ from lightning_invert.watch.quantities import capped_log10, to_numpy
 if TYPE_CHECKING:
     from lightning_invert.watch.observation import Observation
 
-__all__ = ["INTERVALS", "MAX_LOOKS", "MAX_RANKS", "QUANTILES", "Record", "record", "remember"]
+__all__ = [
+    "INTERVALS",
+    "MAX_LOOKS",
+    "MAX_RANKS",
+    "QUANTILES",
+    "History",
+    "Record",
+    "record",
+    "remember",
+]
 
 QUANTILES = {
     "min": 0.0,
@@ -44,6 +53,14 @@ Record: TypeAlias = dict[str, Any]
 k, k - 1, ..., the last with all lower ones; ``log10_cond_min``, ``_p05``, ``_p25``, ``_median``, ``_p75``,
 ``_p95``, ``_max``, where infinity is 16; and the ends of :data:`INTERVALS`.
 """
+
+
+class History(dict[str, "list[Record]"]):
+    """Label of a map -> its looks; typed alone it tells how many, not all that is in them."""
+
+    def __repr__(self) -> str:
+        of_maps = [f"{len(looks)} of {label!r}" for label, looks in self.items()]
+        return f"History of looks: {', '.join(of_maps) or 'none yet'}"
 
 
 def record(observation: Observation, *, epoch: int, step: int) -> Record:

@@ -1,9 +1,6 @@
 """What a notebook shows of each result: short, well-formed, and nothing is harmed by looking."""
 
-import math
-from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
 from tempfile import mkdtemp
 
 import matplotlib as mpl
@@ -17,35 +14,11 @@ from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.observations import Observations
 from tests.projects import fit_project
 from tests.proposals.process import INPUTS, known, points, process, scaled, untrained
+from tests.report.pages import Tree
 from tests.report.proposed import trusted
 
 MAX_LINES, MAX_LETTERS, MAX_HTML = 12, 2000, 200_000
 EVIL = "<script>alert(1)</script> & [°C]"
-
-
-class Tree(HTMLParser):
-    """The tags and the text of a page, whether all that is opened is closed, and no tag that acts."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.text, self.images = [], set(), "", []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-        assert not self.tags & {"script", "style", "iframe", "link"}
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        if tag == "img":
-            self.images.append(dict(attrs))
-        if tag not in ("br", "wbr", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 @cache
@@ -191,16 +164,8 @@ def test_a_watch_draws_and_saves_the_figures_of_all_maps(tmp_path):
     assert InvertibilityCallback().figures() == {}
 
 
-def test_an_upper_end_that_so_few_points_cannot_tell_is_left_open():
-    sigma = torch.tensor([[1000.0, 1.0]] * 19 + [[987.0, 1.0]])
-    few = replace(observation := Observation.of(sigma), scalars=observation.scalars)
-    assert math.isinf(few.condition.max()) is False
-    cell = str(few).splitlines()[2]
-    assert "∞" not in cell
-    assert "[> " in cell
-
-
-def test_the_history_is_a_table():
+def test_the_history_is_a_table_and_short_where_it_is_typed_alone():
+    assert repr(fitted().history) == "History of looks: 3 of 'forward'"
     polars = pytest.importorskip("polars")
     table = polars.DataFrame(fitted().history["forward"])
     assert len(table) == 3
@@ -211,9 +176,3 @@ def test_the_history_is_a_table():
         last[f"log10_cond_{name}"] for name in ("min", "p05", "p25", "median", "p75", "p95", "max")
     ]
     assert quantiles == sorted(quantiles)
-
-
-def test_columns_of_a_proposal_are_a_table_of_unique_names():
-    columns = trusted(torch.zeros(5, 2)).columns()
-    assert {len(column) for column in columns.values()} == {5}
-    assert [*columns][:2] == ["h2_<injection>", "a$\\frac$ & c"]

@@ -14,14 +14,14 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from lightning_invert.report.figures.style import Array, save_all, styled, to_image, to_png
+from lightning_invert.report.figures.style import Array, styled, to_image, to_png
 from lightning_invert.watch.history import Record
 from lightning_invert.watch.observation import Observation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Array", "drawings", "map_figure", "map_figures", "save_all", "to_image", "to_png"]
+__all__ = ["Array", "drawings", "map_figure", "map_figures", "to_image", "to_png"]
 
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 

@@ -35,14 +35,7 @@ ROW = 0.2 + TALL + 0.08 + LOW + 0.45
 
 @style.styled()
 def achieved(proposal: Proposal, *, title: str = "wanted and achieved") -> Figure:
-    r"""Draw the predicted outcome against the wanted one, output by output.
-
-    Above, a point on the diagonal is reached; an interval is a horizontal line from end to end, with
-    its point where it comes nearest to the outcome. Below, how far that is off, in the output's unit,
-    with the 90 % band of the outcome that would be measured: of more than 200 targets, the median of
-    their bands. What is off by more than fits is drawn at the edge. The colour is the trust. Of the
-    outputs that have targets, the first 12 are drawn.
-    """
+    """Draw the predicted outcome against the wanted one, output by output."""
     outputs = to_numpy(proposal.outputs)
     solved = np.flatnonzero(np.isfinite(outputs).all(1))
     reached = proposal.converged.cpu().numpy()

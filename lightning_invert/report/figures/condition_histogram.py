@@ -20,12 +20,7 @@ BINS_A_DECADE = 4
 
 @map_figure()
 def condition_histogram(observation: Observation, *, title: str = "condition number") -> Figure:
-    r"""Draw the distribution of the condition numbers, with the bands and their shares.
-
-    The bars are shares of the points, four a decade. Infinite condition numbers have a bar of their
-    own; those beyond what the arithmetic can tell are hatched. The grey spans are 95 % intervals of
-    the median and of the 95th percentile.
-    """
+    """Draw the distribution of the condition numbers, with the bands and their shares."""
     bands, limit = observation.thresholds.bands, observation.condition_limit
     kappa = observation.condition[~observation.condition.isnan()]
     condition = np.sort(kappa.double().numpy())

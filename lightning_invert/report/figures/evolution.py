@@ -28,14 +28,7 @@ LEGEND = (
 def evolution(
     observation: Observation, *, title: str = "evolution", history: Sequence[Record] = ()
 ) -> Figure:
-    r"""Draw the shares of the ranks and the quantiles of the condition number over the epochs.
-
-    Above, the areas are shares of the points; the dotted lines enclose the 95 % interval of the
-    share at full rank. Below, in the manner of TensorBoard's distributions, lie the ranges of all
-    points, of 90 % and of 50 % of them; the median is drawn through, the 95th percentile dashed,
-    each with its 95 % interval hatched: a change within it may be chance. Where an epoch was looked
-    at twice, the axis counts steps.
-    """
+    """Draw the shares of the ranks and the quantiles of the condition number over the epochs."""
     counts = sorted({look["num_points"] for look in history})
     points = counted(counts[0], "point")
     if len(counts) > 1:

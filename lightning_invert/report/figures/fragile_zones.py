@@ -27,15 +27,7 @@ MAX_INPUTS = 4
 def fragile_zones(
     observation: Observation, *, title: str = "κ and rank along the inputs"
 ) -> Figure:
-    r"""Draw where, along each input, the condition number rises and the rank drops.
-
-    A panel an input: a heat map of how :math:`\kappa` is distributed in each column of points, on
-    the bands' colours, the median as a line; the strip below is the share of the column's points
-    that are not of full rank. Columns hold about as many points each, so that no median is one of
-    two or three points; a value at an end of the range that many points share (a rate that is 0
-    half of the time) has a column of its own. Of more than 4 inputs those are shown whose columns
-    explain most of log10 :math:`\kappa` (the correlation ratio).
-    """
+    """Draw where, along each input, the condition number rises and the rank drops."""
     points = drawable(observation)
     facts = points.facts
     if not points.inputs.size:

@@ -15,10 +15,7 @@ MAX_RANKS = 30
 
 @map_figure()
 def rank_histogram(observation: Observation, *, title: str = "numerical rank") -> Figure:
-    """Draw the share of points at each numerical rank.
-
-    With more than 30 singular values, the lower ranks share the leftmost bar.
-    """
+    """Draw the share of points at each numerical rank."""
     rank, full_rank = observation.finite().rank.numpy(), observation.full_rank
     if not len(rank):
         return style.empty_card(title, [counted(0, "point")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,15 +20,8 @@ MAX_BARS = 128
 
 @map_figure(lambda observation, _: "runs" in observation.findings)
 def runs(observation: Observation, *, title: str = "κ over several runs") -> Figure:
-    r"""Draw the condition numbers over several runs in ascending order, with error bars.
-
-    A point is the mean of log10 :math:`\kappa` over the runs. Its error bar is the 90 % prediction
-    interval for one more run (see :class:`~lightning_invert.watch.findings.runs.Runs`). The line is what
-    the map itself reports. Where a truth is known, it is a dot: hollow inside the bar, red beyond it.
-    """
-    spread, truth = observation.finding(Runs), observation.finding(Truth)
-    if spread is None:
-        raise ValueError("This figure needs a map with other runs, but the observation has none.")
+    """Draw the condition numbers over several runs in ascending order, with error bars."""
+    spread, truth = cast("Runs", observation.finding(Runs)), observation.finding(Truth)
     reported = capped_log10(to_numpy(observation.condition))
     mean, half = spread.mean.double().numpy(), spread.half_width.double().numpy()
     finite = ~np.isnan(mean) & ~np.isnan(reported)
@@ -48,7 +41,6 @@ def runs(observation: Observation, *, title: str = "κ over several runs") -> Fi
     low, top = mean - half, mean + half
     highest = np.quantile(top, 0.95) if len(top) > 20 else top.max()
     bands = observation.thresholds.bands
-    true = None
     if truth is not None:
         true = capped_log10(to_numpy(truth.condition(observation)))[rows]
         highest = max(highest, np.nanmax(true, initial=0.0))
@@ -59,7 +51,7 @@ def runs(observation: Observation, *, title: str = "κ over several runs") -> Fi
     axes.vlines(x, low.clip(0, high), top.clip(0, high), **bars)
     axes.scatter(x, mean, s=7, color=style.BLUE, lw=0, zorder=3)
     axes.step(x, reported[rows], where="mid", color=style.BLACK, lw=0.7, zorder=2)
-    if true is not None:
+    if truth is not None:
         beyond = (true < low - 1e-12) | (true > top + 1e-12)
         hollow: dict[str, Any] = {"facecolors": "white", "edgecolors": style.BLACK, "lw": 0.7}
         red: dict[str, Any] = {"facecolors": style.RED, "edgecolors": "white", "lw": 0.3}

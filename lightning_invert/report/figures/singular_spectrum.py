@@ -20,12 +20,7 @@ MAX_BARS = 24
 
 @map_figure(of_sigma=True)
 def singular_spectrum(observation: Observation, *, title: str = "singular values") -> Figure:
-    r"""Draw how each singular value is distributed over the points.
-
-    For each index the ranges of all points, of 90 % and of 50 % of them, and the median as a line.
-    The threshold of the rank and, hatched below it, the resolution limit are those of a point with
-    the median :math:`\sigma_1`.
-    """
+    """Draw how each singular value is distributed over the points."""
     sigma, thresholds = observation.singular_values.double().numpy(), observation.thresholds
     finite = sigma[np.isfinite(sigma).all(1)]
     facts = style.count_facts(len(finite), len(sigma))

@@ -10,17 +10,15 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
-from lightning_invert.report.files import replace_file
 from lightning_invert.watch.numerals import counted, power, short
 
 if TYPE_CHECKING:
@@ -86,14 +84,6 @@ def to_png(image: npt.NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     imsave(buffer, image, format="png", dpi=FILE_DPI)
     return buffer.getvalue()
-
-
-def save_all(figures: Mapping[str, Figure], folder: str | Path, begin: str = "") -> list[Path]:
-    """Save figures as ``{begin}{name}.png``; a former one is replaced once the new one is whole."""
-    files = {name: Path(folder) / f"{begin}{name}.png" for name in figures}
-    for name, figure in figures.items():
-        replace_file(files[name], to_png(to_image(figure)))
-    return [*files.values()]
 
 
 class Sheet(NamedTuple):

@@ -15,12 +15,7 @@ SHADES = ((5, 95, style.SHADES[0]), (25, 75, style.SHADES[1]))
 
 @style.styled()
 def trade_off(result: TradeOff, *, title: str = "what a wider target saves") -> Figure:
-    """Draw the least cost over the width of the target.
-
-    Of one target, its cost. Of several, what the width saves: the cost minus that at the narrowest
-    width, because targets differ by more than a width ever saves. The line is the median, the shades
-    hold 50 % and 90 % of the targets that are reached at every width.
-    """
+    """Draw the least cost over the width of the target."""
     widths, cost = to_numpy(result.widths), to_numpy(result.cost)
     count = cost.shape[1]
     reached = np.isfinite(cost)

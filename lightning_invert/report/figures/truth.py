@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,17 +23,8 @@ MAX_DRAWN = 4096
 
 @map_figure(lambda observation, _: "truth" in observation.findings)
 def truth(observation: Observation, *, title: str = "") -> Figure:
-    r"""Draw the reported condition number against the true one, and where it is right.
-
-    Left: a point on the diagonal is right. Shaded squares: the bands, in which both agree. A point
-    that truly leaves the first band is *found* (blue) where the map says so, too, and else *missed*
-    (a red cross); one that leaves it by the map alone is a *false alarm* (an orange triangle). Right,
-    of maps with 2 to 1024 inputs: the same marks over the two inputs that explain the most of the
-    true condition number.
-    """
-    held = observation.finding(Truth)
-    if held is None:
-        raise ValueError("This figure needs a map with a truth, but the observation has none.")
+    """Draw the reported condition number against the true one, and where it is right."""
+    held = cast("Truth", observation.finding(Truth))
     thresholds, name = observation.thresholds, held.name
     sigmas = held.singular_values, observation.singular_values
     conditions = thresholds.condition(sigmas[0]), observation.condition
@@ -130,15 +121,9 @@ def _draw_points(
 def _write_counts(page: style.Sheet, kinds: dict[str, _Kind], name: str) -> None:
     """Count what is found, missed and a false alarm, in the colours of their marks."""
     found, missed, alarms = (len(kinds[kind].rows) for kind in ("found", "missed", "alarms"))
-    words = (
-        f"● {found} of {found + missed} found",
-        f"✕ {missed} missed",
-        counted(alarms, "false alarm"),
-    )
+    words = f"{found} of {found + missed} found", f"{missed} missed", counted(alarms, "false alarm")
     if name != "truth":
-        words = f"● {found} in both", f"✕ {missed} there alone", f"{alarms} here alone"
-    for at, text, kind in zip(
-        (0.12, 1.5, 2.6), (*words[:2], f"▲ {words[2]}"), [*kinds][1:], strict=True
-    ):
+        words = f"{found} in both", f"{missed} there alone", f"{alarms} here alone"
+    for at, mark, text, kind in zip((0.12, 1.5, 2.6), "●✕▲", words, [*kinds][1:], strict=True):
         place = at / page.width, (page.room - 0.08) / page.height
-        page.figure.text(*place, text, size=8.5, color=kinds[kind].colour, va="center")
+        page.figure.text(*place, f"{mark} {text}", size=8.5, color=kinds[kind].colour, va="center")

@@ -23,13 +23,7 @@ MAX_CELLS = 8
 
 @map_figure(lambda observation, _: has_few_inputs(observation) and len(observation.input_names) > 1)
 def zone_map(observation: Observation, *, title: str = "κ over two inputs") -> Figure:
-    r"""Draw the condition number over the two inputs that explain it most.
-
-    Those are the two whose 4 × 4 common quantiles explain the most of the variance of log10
-    :math:`\kappa` (the correlation ratio :math:`\eta^2`, which is 1 if they explain all). Cells have
-    the colour of the median of their points, the points their own; a red cross is a point that is
-    not of full rank.
-    """
+    """Draw the condition number over the two inputs that explain it most."""
     points = drawable(observation)
     count, n = points.inputs.shape
     facts = points.facts

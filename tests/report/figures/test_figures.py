@@ -50,25 +50,20 @@ def draw(inputs, condition, title="", **options):
     return map_figures(observation, history=looks(observation, observation), title=title)
 
 
+NAMES = {"healthy": LONG, "zero-inflated": LONG, "collapsed": [rf"$\\frac{j}$" for j in range(7)]}
+"""Dollars make no formula."""
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_every_case_draws_and_says_so_where_there_is_nothing(case):
-    figures = draw(*CASES[case])
+def test_every_case_is_drawn_whole_and_legible_and_says_so_where_there_is_nothing(case):
+    figures = draw(*CASES[case], names=NAMES.get(case), title=r"a $\unknown$ map" + "f" * 300)
     plane = CASES[case][0].shape[1] > 1
     assert figures.keys() == drawings().keys() - (set() if plane else {"zone_map"})
-    assert all(to_image(figure).std() > 0 for figure in figures.values())
     empty = [f for f in figures.values() if words(f).endswith(("no points", "no inputs"))]
     assert len(empty) == {"none": 8, "nan": 8, "no input": 2}.get(case, 0)
-
-
-@pytest.mark.parametrize(
-    ("case", "names"),
-    [("healthy", LONG), ("collapsed", None), ("singular", None), ("zero-inflated", LONG),
-     ("both ends", None), ("huge", None), ("far from zero", None), ("1 input", None)],
-)  # fmt: skip
-def test_nothing_written_is_clipped_or_runs_into_its_neighbour(case, names):
-    for figure in draw(*CASES[case], names=names, title="f" * 300).values():
-        assert_nothing_written_is_clipped(figure)
+    for figure in figures.values():
         assert_legible(figure)
+        assert_nothing_written_is_clipped(figure)
         assert_no_neighbours_overlap([a.xaxis.label for a in figure.axes if a.get_xlabel()])
         for axes in figure.axes:
             assert_no_neighbours_overlap(axes.get_xticklabels())
@@ -77,8 +72,9 @@ def test_nothing_written_is_clipped_or_runs_into_its_neighbour(case, names):
 
 def assert_legible(figure):
     """In a card of TensorBoard: 350 pixels wide among its images, 215 high among its time series."""
-    height, width, _ = to_image(figure, 350).shape
-    assert (height, width) == (215, 350)
+    image = to_image(figure, 350)
+    assert image.shape == (215, 350, 3)
+    assert image.std() > 0
     sizes = {text.get_text(): text.get_fontsize() for text in figure.findobj(Text)}
     assert {text for text, size in sizes.items() if text and size / 72 * figure.dpi < 9} == set()
 
@@ -105,7 +101,7 @@ def test_a_figure_is_drawn_where_it_applies():
 
 
 def test_the_readme_counts_the_figures():
-    number = [
+    numbers = [
         "zero",
         "one",
         "two",
@@ -117,15 +113,9 @@ def test_the_readme_counts_the_figures():
         "eight",
         "nine",
         "ten",
-    ][len(drawings())]
+    ]
     readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    assert f"up to {number} figures a map" in readme
-
-
-@pytest.mark.parametrize("name", ["truth", "runs"])
-def test_a_figure_that_does_not_apply_says_what_it_needs(name):
-    with pytest.raises(ValueError, match="needs a map"):
-        drawings()[name].draw(observed(CONDITION, X[:, :1]))
+    assert f"up to {numbers[len(drawings())]} figures a map" in readme
 
 
 def test_points_that_are_not_finite_are_left_out_and_counted():
@@ -134,12 +124,6 @@ def test_points_that_are_not_finite_are_left_out_and_counted():
     figures = map_figures(observed([3.0, np.nan, 5.0, np.nan], inputs))
     assert "2 points · 2 not finite, left out" in words(figures["condition_histogram"])
     assert "1 point · 3 not finite, left out" in words(figures["fragile_zones"])
-
-
-def test_a_name_is_drawn_as_it_is_whatever_dollars_are_in_it():
-    names = [rf"$\frac{j}$" for j in range(7)]
-    for figure in draw(X, COLLAPSED, names=names, title=r"a $\unknown$ map").values():
-        assert to_image(figure).std() > 0
 
 
 def test_image_and_png_are_the_same_picture():
@@ -162,7 +146,7 @@ def test_a_user_s_settings_change_nothing():
         assert [to_image(figure).tobytes() for figure in draw(X, COLLAPSED).values()] == expected
 
 
-def test_drawing_leaves_no_trace():
+def test_words_and_drawing_load_and_leave_nothing_that_was_not_asked_for():
     code = """
 import random, sys
 import numpy as np
@@ -170,6 +154,9 @@ import torch
 import lightning_invert.report.figures as figures
 from lightning_invert.watch.history import record
 from lightning_invert.watch.observation import Observation
+from tests.report.proposed import trusted
+proposal = trusted(torch.zeros(3, 2))
+str(proposal), proposal._repr_html_()
 assert "matplotlib" not in sys.modules
 import matplotlib
 matplotlib.rcParams["font.size"] = 33
@@ -178,12 +165,12 @@ before = np.random.get_state()[1].tolist(), random.getstate()
 x = torch.as_tensor(np.random.default_rng(0).uniform(size=(50, 3)))
 observation = Observation.of(x.sort(descending=True).values, inputs=x)
 looks = [record(observation, epoch=epoch, step=epoch) for epoch in (0, 1)]
-drawn = figures.map_figures(observation, history=looks)
-assert "evolution" in drawn
+drawn = figures.map_figures(observation, history=looks) | proposal.figures()
+assert {"evolution", "achieved"} <= drawn.keys()
 for figure in drawn.values():
     figures.to_png(figures.to_image(figure))
 assert matplotlib.rcParams.copy() == settings
 assert before == (np.random.get_state()[1].tolist(), random.getstate())
-assert "matplotlib.pyplot" not in sys.modules
+assert not {"matplotlib.pyplot", "lightning"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)

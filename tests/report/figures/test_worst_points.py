@@ -10,7 +10,7 @@ def lines(figure, name="worst"):
 
 
 def test_the_worst_points_cross_the_axes_at_their_values():
-    crossings = lines(worst_points(observed(CONDITION, X), top=20))
+    crossings = lines(worst_points(observed(CONDITION, X)))
     worst = np.argsort(-CONDITION)[:20]
     expected = (X[worst] - X.min(0)) / (X.max(0) - X.min(0))
     assert crossings[:, :-1] == pytest.approx(expected)
@@ -18,8 +18,8 @@ def test_the_worst_points_cross_the_axes_at_their_values():
 
 def test_points_that_are_not_of_full_rank_are_dashed():
     condition = np.where(RANK == 3, 1e9, CONDITION)
-    figure = worst_points(observed(condition, X, RANK), top=10)
-    assert len(lines(figure, "worst deficient")) == 10
+    figure = worst_points(observed(condition, X, RANK))
+    assert len(lines(figure, "worst deficient")) == 20
     assert "dashed: rank < 4" in words(figure)
 
 
@@ -29,9 +29,9 @@ def test_the_ends_of_an_axis_are_in_the_units_of_the_input():
 
 
 def test_singular_points_meet_at_infinity():
-    figure = worst_points(observed(np.where(X[:, 0] > 0.9, np.inf, CONDITION), X), top=5)
+    figure = worst_points(observed(np.where(X[:, 0] > 0.9, np.inf, CONDITION), X))
     assert "∞" in tick_labels(figure.axes[0].xaxis)
-    assert lines(figure)[:, -1] == pytest.approx([1.0] * 5)
+    assert lines(figure)[:, -1] == pytest.approx([1.0] * 20)
 
 
 def test_of_many_inputs_those_are_shown_that_explain_most():
