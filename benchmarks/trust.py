@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -71,9 +70,7 @@ def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, f
     quiet_trainer(size.epochs, check_val_every_n_epoch=size.epochs).fit(pair, datamodule=data)
     pair.eval()
     unit, mean = data.statistics.output_std.double(), data.statistics.output_mean.double()
-    begin = time.perf_counter()
     reliability = pair.reliability
-    fit = time.perf_counter() - begin
     assert reliability is not None
     conformal = unit * split_conformal(pair, unit)
     generator = torch.Generator().manual_seed(seed)
@@ -119,7 +116,7 @@ def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, f
         "least cost": [ask(fresh(each, 20_000 + seed + k), p) for k, p in enumerate(prices)],
         "stretched": [ask(mean + STRETCH * (targets - mean))],
     }
-    return {kind: {**summary(parts), "fit": fit} for kind, parts in answers.items()}
+    return {kind: summary(parts) for kind, parts in answers.items()}
 
 
 def split_conformal(pair: ForwardInverseModule, unit: Tensor) -> Tensor:
@@ -191,7 +188,6 @@ def tables(found: Found) -> str:
         )
     prices = sum(p["least cost"]["prices below 80 %"] for p in every) / len(every)
     marks.append(f"- of single price vectors {100 * prices:.0f} % hold less than 80 %")
-    marks.append(f"- seconds to fit: {max(p['plain']['fit'] for p in every):.2f} at most")
     head = [
         "", "pairs", "all outcomes in band, % (worst pair)", "in split conformal's", "each outcome in band",
         "width to split conformal's", "certified, %", "of those in band", "converged, %",
