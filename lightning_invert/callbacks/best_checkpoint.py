@@ -42,8 +42,6 @@ class Ending(NamedTuple):
         """Log it."""
         for line in self.lines:
             rank_zero_info(line)
-        if self.observations:
-            rank_zero_info(str(self.observations))
 
 
 class Content(NamedTuple):
@@ -102,7 +100,8 @@ def _ending(
             line += " The verdict above is that of its weights."
         lines.append(line)
     title = "The weights of that checkpoint, at the points of the last look:"
-    return Ending(lines, Observations(() if is_same else kept, title=title))
+    others = Observations(() if is_same else kept, title=title)
+    return Ending([*lines, str(others)] if others else lines, others)
 
 
 def _keeper(trainer: Trainer) -> Any:

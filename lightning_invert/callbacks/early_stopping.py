@@ -46,8 +46,11 @@ class ConditioningEarlyStopping(Callback):
     trainer. A condition stops fit when it has held for ``patience`` looks in a row:
 
     * ``stopping_threshold``: the monitored value is at least as good. Nothing is left to be gained.
-    * ``divergence_threshold``: it is worse, or not finite. The map has collapsed.
+    * ``divergence_threshold``: it is worse, or infinite. The map has collapsed.
     * ``stop_when_stalled``: it is not better than its best by more than ``min_delta``.
+
+    A look that cannot tell the value (NaN: the recall of fragile points where there are none) does not
+    count.
 
     Args:
         map: Name of the watched map.
@@ -170,10 +173,11 @@ class ConditioningEarlyStopping(Callback):
         if when is not None and when == self._judged:
             return
         self._judged = when
-        if self.monitor not in trainer.callback_metrics:
+        value = float(trainer.callback_metrics.get(self.monitor, math.nan))
+        if math.isnan(value):
             self._report_missing(trainer)
             return
-        reason = self._judge(float(trainer.callback_metrics[self.monitor]))
+        reason = self._judge(value)
         stop = trainer.strategy.reduce_boolean_decision(reason is not None, all=False)
         if stop and reason is not None and self.stopping_reason is None:
             self._stop(trainer, reason)
@@ -192,7 +196,7 @@ class ConditioningEarlyStopping(Callback):
         return next(iter([*matching, *watchers]), None)
 
     def _report_missing(self, trainer: Trainer) -> None:
-        """Raise if the map is not logged at all; warn if it only lacks the scalar."""
+        """Raise if the map is not logged at all; warn if it only lacks the scalar, or cannot tell it."""
         logged = [key for key in trainer.callback_metrics if key.startswith("invertibility/")]
         of_map = [key for key in logged if key.startswith(f"invertibility/{self.map}/")]
         name = self.monitor.rpartition("/")[2]
@@ -202,9 +206,9 @@ class ConditioningEarlyStopping(Callback):
                 f"of {', '.join(logged)}, but got {self.monitor!r}."
             )
         self._voice.warn(
-            f"{name} of map {self.map!r} is not logged, so that fit is not stopped on it. Which scalars "
-            "exist depends on whether the Jacobian was formed and a truth was given. Logged are "
-            f"{', '.join(of_map)}.",
+            f"{name} of map {self.map!r} is not known, so that fit is not stopped on it. Which scalars "
+            "are depends on whether the Jacobian was formed and a truth was given, and some on the points. "
+            f"Logged are {', '.join(of_map)}.",
             once="unknown",
         )
 

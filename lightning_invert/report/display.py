@@ -177,7 +177,8 @@ class Display:
         if not self._observations or self._has_summary:
             return
         self._has_summary = True
-        rank_zero_info(report_table(self._observations))
+        with self._guard("could not sum up"):
+            rank_zero_info(report_table(self._observations))
         if self._when:
             after = f"; {counted(later, 'later validation')} not watched" if later else ""
             rank_zero_info(f"The last look: {self._when}{after}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -30,12 +31,12 @@ def scalars_by_tag(
 def chosen_scalars(
     scalars: Mapping[str, float], which: Literal["essential", "all"]
 ) -> dict[str, float]:
-    """Return the scalars, tag -> value, that loggers get."""
+    """Return the scalars, tag -> value, that loggers get: none that these points cannot tell."""
     essential = {row.name for row in SCALARS.values() if row.essential}
     return {
         tag: value
         for tag, value in scalars.items()
-        if which == "all" or tag.rpartition("/")[2] in essential
+        if not math.isnan(value) and (which == "all" or tag.rpartition("/")[2] in essential)
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -53,7 +52,8 @@ class Observation(Drawn):
         condition: :math:`\kappa`, shape (N,); NaN where the Jacobian was not finite, and where it
             was not formed.
         rank: Shape (N,); likewise 0.
-        scalars: The summary: see :class:`~lightning_invert.InvertibilityMetric`.
+        scalars: The summary: see :class:`~lightning_invert.InvertibilityMetric`. NaN is what these points
+            cannot tell.
         thresholds: What counts as full rank, as singular, as ill-conditioned.
         condition_limit: The largest condition number that the arithmetic can tell.
         arithmetic: The coarsest dtype that computes on the way from inputs to outputs; None: not known.
@@ -142,9 +142,7 @@ class Observation(Drawn):
         )
         scalars = summarise(observation.quantities())
         for finding in observation.findings.values():
-            # NaN is what so few points cannot tell.
-            of_finding = finding.scalars(observation).items()
-            scalars |= {name: value for name, value in of_finding if not math.isnan(value)}
+            scalars |= finding.scalars(observation)
         return replace(observation, scalars=scalars)
 
     def at_rows(

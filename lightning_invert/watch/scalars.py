@@ -38,7 +38,9 @@ class Scalar:
     quantity: str  # the quantity whose statistic it is
     statistic: Statistic  # "its own": the finding computes it from several quantities
     better: Literal["larger", "smaller"]
-    empty: float  # where the quantity is known at no point: the worst possible value
+    empty: (
+        float  # where it is known at no point: the worst value, or NaN if that would claim too much
+    )
     formula: str  # at one point
     doc: str  # the statistic, and what else a reader needs, in a line
     essential: bool = False  # whether every logger gets it
@@ -169,12 +171,12 @@ _ROWS = (
     Scalar("cond_rank_correlation", _TRUTH, "", "its own", "larger", 0.0,
         "Spearman's ρ of κ and κ*",
         "from five points on; 1 where neither varies, 0 where one alone does"),
-    Scalar("fragile_precision", _TRUTH, "", "its own", "larger", 0.0,
+    Scalar("fragile_precision", _TRUTH, "", "its own", "larger", math.nan,
         "share of κ ≥ bands[0] with κ* ≥ bands[0]",
-        "of the points reported as fragile, the share that truly is; left out where none is reported"),
-    Scalar("fragile_recall", _TRUTH, "", "its own", "larger", 0.0,
+        "of the points reported as fragile, the share that truly is; NaN where none is reported"),
+    Scalar("fragile_recall", _TRUTH, "", "its own", "larger", math.nan,
         "share of κ* ≥ bands[0] with κ ≥ bands[0]",
-        "of the truly fragile points, the share that is reported; left out where none is fragile",
+        "of the truly fragile points, the share that is reported; NaN where none is fragile",
         essential=True, chart="share of the truly fragile points that is found"),
     Scalar("log10_cond_spread_median", _RUNS, "log10_cond_spread", "median", "smaller", math.inf,
         "standard deviation of log₁₀ κ over the runs", "median"),

@@ -1,7 +1,10 @@
 import math
 
 import pytest
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 
 from lightning_invert import ForwardInverseModule
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
@@ -32,9 +35,9 @@ def run(folder, values, stop, **fit):
     return trainer
 
 
-def fit_watched(folder, stop, maps=None, **options):
+def fit_watched(folder, stop, maps=None, *callbacks, **options):
     watch = InvertibilityCallback(maps, figures=False)
-    return fit_project(folder, watch, stop, **{"max_epochs": 3, **options})
+    return fit_project(folder, watch, stop, *callbacks, **{"max_epochs": 3, **options})
 
 
 LARGER = {"monitor": "full_rank_fraction"}
@@ -49,7 +52,7 @@ LARGER = {"monitor": "full_rank_fraction"}
         ([3, 7, 3, 7, 3], {"divergence_threshold": 6.0, "patience": 2}, None, None),
         ([3, math.inf, math.inf, 3], {"divergence_threshold": 6.0, "patience": 2}, 2, "bad"),
         ([math.inf, math.inf, 3, 1], {"stopping_threshold": 2.0, "patience": 1}, 3, "good"),
-        ([math.nan, 3, 2, 1], {"stop_when_stalled": True, "patience": 2}, None, None),
+        ([math.inf, 3, 2, 1], {"stop_when_stalled": True, "patience": 2}, None, None),
         ([3, 2, 2, 2, 2], {"stop_when_stalled": True, "patience": 2}, 3, "stalled"),
         ([3, 2, 1.95, 1.92, 1], {"stop_when_stalled": True, "min_delta": 0.1, "patience": 2}, 3,
          "stalled"),
@@ -153,10 +156,28 @@ def test_it_judges_only_what_was_seen_of_its_own_map(tmp_path):
 @pytest.mark.parametrize("monitor", ["stable_rank_median", "fragile_recall"])
 def test_a_scalar_that_the_map_does_not_have_is_said_and_ends_no_fit(tmp_path, monitor):
     stop = ConditioningEarlyStopping(monitor=monitor, stopping_threshold=0.5)
-    words = f"{monitor} of map 'forward' is not logged.* and a truth was given"
+    words = f"{monitor} of map 'forward' is not known.* and a truth was given"
     with pytest.warns(UserWarning, match=words):
         trainer = fit_watched(tmp_path, stop)
     assert trainer.current_epoch == 3
+
+
+@pytest.mark.parametrize("monitor", ["fragile_recall", "fragile_precision", "r2_mean"])
+def test_a_scalar_that_no_look_can_tell_ends_no_fit(tmp_path, monitor):
+    # No point is fragile, and no outcome varies.
+    constant = lambda batch: torch.zeros_like(batch[1])
+    entry = {"module": "encoder", "input": 0, "truth": lambda x: x[:, :3], "target": constant}
+    tag, logger = f"invertibility/f/{monitor}", CSVLogger(tmp_path)
+    keep = ModelCheckpoint(tmp_path / "kept", monitor=tag, mode="max", save_top_k=2)
+    patient = EarlyStopping(tag, mode="max", patience=9, check_finite=False)
+    stop = ConditioningEarlyStopping("f", monitor, divergence_threshold=0.5, patience=1)
+    options = {"logger": logger, "enable_checkpointing": True}
+    with pytest.warns(UserWarning, match="is not known"):
+        trainer = fit_watched(tmp_path, stop, {"f": entry}, keep, patient, **options)
+    assert trainer.current_epoch == 3
+    assert trainer.callback_metrics[tag].isnan()
+    assert tag not in logger.experiment.metrics_keys
+    assert len(keep.best_k_models) == 2
 
 
 def test_a_map_of_one_of_several_dataloaders_is_judged_where_it_was_looked_at(tmp_path):

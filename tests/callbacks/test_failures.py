@@ -2,12 +2,13 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_invert.callbacks import ConditioningEarlyStopping, InvertibilityCallback
 from lightning_invert.watch.maps import MapError
-from tests.callbacks.fits import fit_unwatched_and_watched
+from tests.callbacks.fits import Known, fit_unwatched_and_watched, pair
 from tests.identity import state_of
 from tests.projects import Foreign, fit_project, loader
 
@@ -232,6 +233,7 @@ def test_a_batch_of_another_shape_in_a_later_epoch_is_said_and_left_out(tmp_path
     [
         ("lightning_invert.report.figures.map_figures", "could not draw its figures"),
         ("lightning_invert.report.display.to_csv", "could not write the worst points"),
+        ("lightning_invert.report.words.verdict", "could not sum up"),
     ],
 )
 def test_what_fails_to_be_shown_does_not_end_the_fit(tmp_path, monkeypatch, broken, words):
@@ -281,3 +283,20 @@ def test_weights_that_are_nan_are_reported_as_the_worst_there_is_and_do_not_end_
     assert logged["invertibility/forward/nonfinite_fraction"] == 1
     assert logged["invertibility/forward/full_rank_fraction"] == 0
     assert logged["invertibility/forward/log10_cond_p95"] == 16
+
+
+@pytest.mark.parametrize("side", ["forward_net", "inverse_net"])
+def test_networks_that_become_nan_end_no_fit(tmp_path, side):
+    class Broken(Callback):
+        def on_validation_start(self, trainer, pl_module):
+            with torch.no_grad():
+                for weight in getattr(pl_module, side).parameters():
+                    weight.fill_(torch.nan)
+
+    watch = InvertibilityCallback(figures="all", reachable_steps=2, save_figures=tmp_path)
+    options = {"module": pair(), "data": (Known(),), "num_sanity_val_steps": 0}
+    with pytest.warns(UserWarning, match="has a NaN or inf at 100.0% of the watched points"):
+        trainer = fit_project(tmp_path, Broken(), watch, **options)
+    assert trainer.current_epoch == 1
+    assert "a NaN or inf in their Jacobian: look there first" in str(watch)
+    assert "look there first" in watch._repr_html_()

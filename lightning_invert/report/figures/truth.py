@@ -39,7 +39,7 @@ def truth(observation: Observation, *, title: str = "") -> Figure:
     true, reported = (capped_log10(to_numpy(condition))[finite] for condition in conditions)
     scalars = observation.scalars
     facts.append(f"Jacobian off by {percent(scalars['jacobian_error_median'])} (median)")
-    if (rho := scalars.get("cond_rank_correlation")) is not None:
+    if not math.isnan(rho := scalars["cond_rank_correlation"]):
         facts.append(f"rank correlation of κ {short(rho, 3)}")
     page = style.sheet(title, facts)
     left, below, side = 0.56, 0.45, page.room - 0.7

@@ -47,10 +47,13 @@ class Accuracy(Finding):
         """Return the mean and the smallest over the outputs whose outcome varies."""
         r2 = self.r2(observation)
         known = r2[~np.isnan(r2)]
-        return {"r2_mean": float(known.mean()), "r2_min": float(known.min())} if len(known) else {}
+        known = known if len(known) else np.array([np.nan])
+        return {"r2_mean": float(known.mean()), "r2_min": float(known.min())}
 
     def accuracy(self, observation: Observed) -> str:
         """Say how much is explained, and of a poor model that the rest says nothing."""
+        if not len(self.targets):
+            return ""
         r2 = self.r2(observation)
         varies = ~np.isnan(r2)
         names = [name for name, v in zip(observation.output_names, varies, strict=True) if v]
@@ -94,7 +97,7 @@ def _r2(y: Array, targets: Array) -> Array:
     centred = targets - targets.sum(0) / count.clip(1)
     centred = centred if is_whole else np.where(known, centred, 0.0)
     # Not by the squares: the mean of a constant column is rounded.
-    varies = high.max(0) > low.min(0)
+    varies = high.max(0, initial=-np.inf) > low.min(0, initial=np.inf)
     total = np.einsum("ij,ij->j", centred, centred)
     r2 = 1.0 - np.einsum("ij,ij->j", error, error) / np.where(varies, total, 1.0)
     return np.where(varies, r2, np.where(is_lost, -np.inf, np.nan))

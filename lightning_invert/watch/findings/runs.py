@@ -72,7 +72,7 @@ class Runs(Finding):
                 f"; {truth.name} inside the {100 * COVERAGE:.0f} % error bar at "
                 f"{percent(scalars['log10_cond_coverage'])} of the points"
             )
-            if (rho := scalars.get("spread_error_correlation")) is not None:
+            if not math.isnan(rho := scalars["spread_error_correlation"]):
                 words += f", rank correlation of spread and error {rho:.2g}"
         return f"{words}."
 
