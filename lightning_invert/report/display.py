@@ -45,10 +45,7 @@ FIGURES = ("evolution", "fragile_zones")
 
 
 class Display:
-    """Show observations through a trainer's loggers and on disk.
-
-    The arguments are those of :class:`~lightning_invert.callbacks.InvertibilityCallback`.
-    """
+    """Show observations through a trainer's loggers and on disk, as its callback is asked to."""
 
     def __init__(
         self,
@@ -159,11 +156,7 @@ class Display:
             self._draw(trainer)
 
     def finish(self, trainer: Trainer, *, in_haste: bool = False) -> None:
-        """Write the table of the last look and draw it, while the loggers are still open.
-
-        What has been written and drawn is left as it is. ``in_haste``: after a second no further map is
-        drawn.
-        """
+        """Write the table of the last look and draw it, unless that is done; loggers are still open."""
         while self._returned:
             outputs, tensors = self._returned.pop()
             outputs.update(tensors)

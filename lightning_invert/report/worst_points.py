@@ -22,10 +22,7 @@ MAX_INPUTS_SHOWN = 1024
 
 
 def worst_first(condition: Any, smallest: Any) -> np.ndarray[Any, Any]:
-    r"""Return the points' indices, the worst first.
-
-    Of infinite condition numbers (N,), the smallest singular values (N,) decide.
-    """
+    """Return the points' indices, the worst first; of infinite ones, the smallest singular values decide."""
     return np.lexsort((np.asarray(smallest), -np.asarray(condition)))
 
 

@@ -80,9 +80,11 @@ def map_figures(
         return {}
     history = [look for look in history if "rank_shares" in look]
     finite = observation.finite()
-    is_flat = observation.full_rank == 1 and bool((finite.rank == 1).all())
-    is_flat = is_flat and bool(finite.condition.isfinite().all())
-    is_flat = is_flat and all(look["full_rank_fraction"] == 1 for look in history)
+    is_flat = (
+        observation.full_rank == 1
+        and bool((finite.rank == 1).all() and finite.condition.isfinite().all())
+        and all(look["full_rank_fraction"] == 1 for look in history)
+    )
     figures = {}
     for name, drawing in drawings().items():
         if (is_flat and not drawing.of_sigma) or (names is not None and name not in names):

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 MAX_PAIRED = 12
-"""Inputs of which pairs are made."""
+"""Inputs of which pairs are made: those that explain most by themselves."""
 
 PARTS = 4
 """Cells along each of two inputs: one of theirs holds about a sixteenth of the points."""
@@ -87,10 +87,7 @@ def best_single(cells: Sequence[Array], values: Array, most: int) -> list[int]:
 
 
 def best_pair(inputs: Array, values: Array) -> tuple[int, int, float]:
-    """Return the two inputs by whose common cells the values vary most, and the correlation ratio.
-
-    Of more than twelve inputs, pairs are made of the twelve that explain most by themselves.
-    """
+    """Return the two inputs by whose common cells the values vary most, and the correlation ratio."""
     cells = [quantile_cells(x) for x in inputs.T]
     ratios = [
         (correlation_ratio(PARTS * cells[i] + cells[j], values), i, j)

@@ -28,13 +28,7 @@ def sensitivities(
     known: Tensor | None = None,
     tolerance: float = 0.1,
 ) -> Figure:
-    """Draw how far each input moves, at most, if the target moves by ``tolerance`` standard units.
-
-    A bar is that move as a share of the width of the input's bounds: the median over the targets. The
-    line through its end spans the 5th to the 95th percentile. Above 100 % the setting cannot follow.
-    Of more than 24 inputs, the most sensitive are drawn. Known settings (K, n) give the range of an
-    input whose bounds are open.
-    """
+    """Draw how far each input moves, at most, if the target moves by ``tolerance`` standard units."""
     tolerance = check_number("tolerance", tolerance, low=0.0)
     low, high = input_ranges(proposal, known)
     share = to_numpy(proposal.sensitivity) * tolerance / (high - low)

@@ -163,10 +163,7 @@ def decades(log10_cond: Array, *shown: float) -> int:
 def band_spans(
     bands: tuple[float, float], high: float, end: float | None = None
 ) -> list[tuple[str, str, float, float]]:
-    """Return of each band of κ its name, its colour and its ends on an axis of log10 κ.
-
-    The numbers of the axis end at ``high``, the last band at ``end``.
-    """
+    """Return of each band its name, colour and ends in log10 κ: numbers end at ``high``, the last at ``end``."""
     ends = [0.0, *(min(math.log10(band), high) for band in bands), high if end is None else end]
     return [(*band, ends[i], ends[i + 1]) for i, band in enumerate(BAND_COLOURS)]
 
