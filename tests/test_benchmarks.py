@@ -15,7 +15,7 @@ PARTS = {"common", "inverse_problems_page"}
 TINY = {
     "spectrum": "--seconds 0.01 --shapes 1",
     "overhead": "--epochs 2",
-    "large": "--quick",
+    "large": "--points 16 --turns 1 --only ResNet,bottleneck",
     "surrogate": "--only smooth,true --share 0.005",
     "inverse_problems": "--problems robot_arm --seeds 1 --targets 3 --epochs 1 --adjoint 0",
     "training": "--epochs 1 --turns 1",
