@@ -199,8 +199,7 @@ class Look:
             self._find_gaps(chosen)
             for part, watched, sampled in chosen:
                 if sampled is not None and watched.name not in self.failures:
-                    observations += self._look_at(watched, sampled, part, device)
-                    self.seen.append((part, watched, sampled.to("cpu")))
+                    observations += self._look_at(watched, sampled, part, device, keep=True)
             self._share_failures()
         rough, self.memory.rough = self.memory.rough, {}
         for kind, names in rough.items():
@@ -278,7 +277,13 @@ class Look:
                 )
 
     def _look_at(
-        self, watched: WatchedMap, sampled: SampledPoints, part: str, device: Any
+        self,
+        watched: WatchedMap,
+        sampled: SampledPoints,
+        part: str,
+        device: Any,
+        *,
+        keep: bool = False,
     ) -> list[Observation]:
         points, outcomes, _ = sampled
         try:
@@ -289,7 +294,10 @@ class Look:
             coarser = dtypes and eps(points.inputs.dtype) > eps(dtypes[-1])
             points = points.to(device, dtypes[-1] if coarser else None)
             hopeless = set[str]() if self.is_trial else self.memory.hopeless
-            return [observe_domain(look, watched, points, voice, hopeless=hopeless)]
+            observation = observe_domain(look, watched, points, voice, hopeless=hopeless)
+            if keep:
+                self.seen.append((part, watched, sampled.to("cpu")))
+            return [observation]
         except Exception as error:  # noqa: BLE001  # whatever it is, it does not end a fit
             self.failures[watched.name] = Failure.of(error, "forward")
             return []
