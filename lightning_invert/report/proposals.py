@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.html import page_of, table_of
 from lightning_invert.solver.solution import Result, Solution
+from lightning_invert.watch.numerals import counted
 
 __all__ = ["proposal_html", "proposal_words", "solution_words"]
 
@@ -51,8 +52,7 @@ def proposal_html(proposal: Proposal) -> str:
 
 def _reached(solution: Solution) -> Iterator[str]:
     count, reached = len(solution), int(solution.converged.sum())
-    what = "1 target" if count == 1 else f"{count} targets"
-    yield f"{what}: {reached} reached{_missed(solution)}."
+    yield f"{counted(count, 'target')}: {reached} reached{_missed(solution)}."
     if reached < count:
         reasons = Counter(solution.result[~solution.converged].tolist())
         words = [f"{number} {Result(value).words}" for value, number in sorted(reasons.items())]
@@ -62,7 +62,8 @@ def _reached(solution: Solution) -> Iterator[str]:
         yield f"Cost of those that are reached: median {cost}."
     others = solution.alternatives.count
     if others.any():
-        yield f"Alternatives: {int(others.sum())}, of {int((others > 0).sum())} targets."
+        of = counted(int((others > 0).sum()), "target")
+        yield f"Alternatives: {int(others.sum())}, of {of}."
 
 
 def _missed(solution: Solution) -> str:
@@ -71,9 +72,10 @@ def _missed(solution: Solution) -> str:
     finite = left[left.isfinite()]
     if not len(finite):
         return ""
-    others = "the other" if len(left) == 1 else "the others"
+    others = "the other " if len(left) == 1 else "the others "
+    others = others if len(left) < len(solution) else ""
     middle = "" if len(finite) == 1 else ", median"
-    return f"; {others} missed by {_median(finite)} standard units{middle}"
+    return f"; {others}missed by {_median(finite)} standard units{middle}"
 
 
 def _reliance(proposal: Proposal) -> Iterator[str]:

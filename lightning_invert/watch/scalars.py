@@ -38,9 +38,7 @@ class Scalar:
     quantity: str  # the quantity whose statistic it is
     statistic: Statistic  # "its own": the finding computes it from several quantities
     better: Literal["larger", "smaller"]
-    empty: (
-        float  # where it is known at no point: the worst value, or NaN if that would claim too much
-    )
+    empty: float  # where it is known at no point: the worst value, or NaN if that claims too much
     formula: str  # at one point
     doc: str  # the statistic, and what else a reader needs, in a line
     essential: bool = False  # whether every logger gets it

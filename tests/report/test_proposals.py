@@ -48,6 +48,10 @@ def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
           "Not reached: 1 stuck: no step leads nearer, as at a turning point."]),
         ({"result": torch.full((3,), 5), "residual": torch.full((3,), math.inf)},
          ["3 targets: 0 reached.", "Not reached: 3 not finite."]),
+        ({"result": torch.full((3,), 2), "residual": torch.full((3,), 0.5),
+          "others": torch.tensor([0.0, torch.nan, torch.nan])[:, None, None].expand(3, 1, 2)},
+         ["3 targets: 0 reached; missed by 0.5 standard units, median.",
+          f"Not reached: 3 {Result(2).words}.", "Alternatives: 1, of 1 target."]),
     ],
 )  # fmt: skip
 def test_the_summary_tells_why_targets_are_not_reached(known, lines):
