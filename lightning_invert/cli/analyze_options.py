@@ -8,13 +8,16 @@ from typing import Literal
 from lightning_invert.cli.options import ALLOW, Names, option
 from lightning_invert.tables import TableFormat
 
-__all__ = ["DESCRIPTION", "Options"]
+__all__ = ["DESCRIPTION", "FIRST", "Options"]
+
+FIRST = "data"
+"""The option whose name may be left out of the first word."""
 
 DESCRIPTION = """\
 Measure where a trained map can be inverted, at all points of a file.
 
-  lightning-invert analyze --ckpt pair.ckpt --data measurements.csv
-  lightning-invert analyze --ckpt pair.ckpt --data measurements.csv --runs a.ckpt,b.ckpt
+  lightning-invert analyze measurements.csv --ckpt pair.ckpt
+  lightning-invert analyze measurements.csv --ckpt pair.ckpt --runs a.ckpt,b.ckpt
   lightning-invert analyze --function package.module:name --data points.csv --inputs a,b,c
 """
 

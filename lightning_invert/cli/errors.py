@@ -27,6 +27,13 @@ WRONG = r"class_path '([\w.]+)':\s+Parser key \"(\w+)\": (Expected .*)"
 """What the parser says of a setting that does not have its type."""
 
 
+NEEDED = r"(?:class_path '([\w.]+)':\s+)?the following arguments are required: (\w+(?:, \w+)*)"
+"""What the parser says of a setting that is not there."""
+
+CHOICE = r'Parser key "([\w.]+)":\s+Expected a typing\.Literal\[(.*?)\]\. Got value: (\S+)'
+"""What the parser says of a setting that is none of a few words."""
+
+
 @contextmanager
 def exit_on_bad_input(command: str, file: str | None = None) -> Iterator[None]:
     """End the process with one line for an error of its input.
@@ -80,6 +87,11 @@ def describe_input_error(error: Exception) -> str:
     expected = re.search(r"^ *- (Expected (?!<|a <|a path|a dot).*)", str(error), re.MULTILINE)
     if expected:
         return expected[1]
+    if needed := re.search(NEEDED, str(error)):
+        of = f" of {needed[1]}" if needed[1] else ""
+        return f"Expected a value of {', '.join(f'--{name}' for name in needed[2].split(', '))}{of}"
+    if choice := re.search(CHOICE, str(error)):
+        return f"--{choice[1]}: Expected one of {choice[2]}, but got {choice[3]!r}"
     if named := re.match(r'Parser key "([\w.]+)":', str(error)):
         reasons = re.findall(
             r"(Expected (?:a )?(?!path|<class 'NoneType'>)(?:<|dot).*)", str(error)
@@ -103,5 +115,5 @@ def suggest_option(message: str, options: Sequence[str]) -> str:
         module, _, name = unknown[1].rpartition(".")
         parts = getattr(import_module(module), name).__mro__
         return suggest(unknown[2], [name for part in parts for name in signature(part).parameters])
-    misspelt = re.search(r"(?:unrecognized arguments: |accept option ')-*([\w.]+)", message)
+    misspelt = re.search(r"(?:unrecognized arguments: -|accept option ')-*([\w.]+)", message)
     return suggest(f"--{misspelt[1]}", options) if misspelt else ""

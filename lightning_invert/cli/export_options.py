@@ -7,7 +7,10 @@ from typing import Literal
 
 from lightning_invert.cli.options import ALLOW, Names, option
 
-__all__ = ["DESCRIPTION", "Options"]
+__all__ = ["DESCRIPTION", "FIRST", "Options"]
+
+FIRST = "ckpt"
+"""The option whose name may be left out of the first word."""
 
 DESCRIPTION = """\
 Write the maps of a trained pair to files that run elsewhere, each with its Jacobian.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, TQDMProgressBar
@@ -20,7 +20,7 @@ from lightning_invert.cli.checkpoint import run_of
 from lightning_invert.cli.errors import exit_on_bad_input
 from lightning_invert.cli.next_steps import export_step, print_next, solve_step
 from lightning_invert.cli.options import ALLOW, AsWritten, Names, OneLineErrors, listed
-from lightning_invert.cli.words import words_of_parser
+from lightning_invert.cli.words import ASK_FOR_CKPT, short_options, words_of_parser
 from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 
@@ -36,6 +36,19 @@ RECORD = {"events", "config", "hparams"}
 
 class FitParser(OneLineErrors, LightningArgumentParser):
     """Lightning's parser, whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with the line; without any data it asks for a table."""
+        if re.search(r"required: (\w+\.)?data$|LightningDataModule'?:\s+Option", message):
+            message = (
+                "Expected a table, as in lightning-invert fit measurements.csv --inputs a,b "
+                "--outputs c, or --config and a YAML file"
+            )
+        super().error(message, ex)
+
+    def option_names(self) -> list[str]:
+        """Return what a misspelt option may be near to, without its group, too."""
+        return [*super().option_names(), "--version", *(f"--{name}" for name in short_options())]
 
 
 class InvertCLI(LightningCLI):
@@ -134,10 +147,7 @@ class InvertCLI(LightningCLI):
         """Run the command; name the checkpoint in an error that comes from it."""
         ckpt = self.config[subcommand].get("ckpt_path")
         if subcommand != "fit" and not ckpt:
-            raise SystemExit(
-                f"lightning-invert {subcommand}: expected --ckpt to name the checkpoint of a "
-                "trained pair; without one the networks would be untrained."
-            )
+            raise SystemExit(f"lightning-invert {subcommand}: {ASK_FOR_CKPT}")
         with _no_record_of_a_failed_start(self.trainer), exit_on_bad_input(subcommand, ckpt):
             super()._run_subcommand(subcommand)
         if self.trainer.is_global_zero and subcommand != "fit":
@@ -172,16 +182,20 @@ class InvertCLI(LightningCLI):
 
 @contextmanager
 def _no_record_of_a_failed_start(trainer: Trainer) -> Iterator[None]:
-    """Remove the new folder of a run that fails before its first step and holds only settings."""
-    folder = getattr(trainer.logger, "log_dir", None)
-    parents = [] if folder is None else [Path(folder), *Path(folder).parents]
-    made = [part for part in parents if not part.exists()] if trainer.is_global_zero else []
+    """Remove what a run that fails before its first step leaves, if that is only settings."""
+    folder = Path(getattr(trainer.logger, "log_dir", None) or "")
+    has_record = trainer.is_global_zero and folder != Path()
+    made = [part for part in (folder, *folder.parents) if not part.exists()]
+    before = {*folder.rglob("*")} if has_record else set()
     try:
         yield
     except SystemExit:
-        files = [path for path in made[0].rglob("*") if path.is_file()] if made else []
+        new = {*folder.rglob("*")} - before if has_record else set()
+        files = [path for path in new if path.is_file()]
         if trainer.global_step == 0 and {path.name.partition(".")[0] for path in files} <= RECORD:
+            for path in files:
+                path.unlink()
             with suppress(OSError):  # of folders that hold more by now
-                for part in made:
-                    shutil.rmtree(part) if part == made[0] else part.rmdir()
+                for part in [*sorted(new - {*files}, reverse=True), *made]:
+                    part.rmdir()
         raise

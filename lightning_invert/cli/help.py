@@ -20,7 +20,7 @@ Train a forward model and its inverse together, and watch where they can be inve
   lightning-invert fit      measurements.csv --inputs flow,pressure --outputs yield
   lightning-invert test     measurements.csv --ckpt pair.ckpt
   lightning-invert predict  measurements.csv --ckpt pair.ckpt
-  lightning-invert analyze  --data measurements.csv --ckpt pair.ckpt
+  lightning-invert analyze  measurements.csv --ckpt pair.ckpt
   lightning-invert solve    --targets '{yield: 90}' --ckpt pair.ckpt
   lightning-invert export   --to page --ckpt pair.ckpt
 

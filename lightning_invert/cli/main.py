@@ -24,8 +24,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the command line with these arguments, by default with those of the process."""
     words = list(sys.argv[1:] if args is None else args)
     command = words[0] if words else "--help"
-    if command in ("-h", "--help", "--version"):
-        print(OVERVIEW if command != "--version" else f"lightning-invert {__version__}")
+    if command in ("-h", "--help", "help", "-V", "--version"):
+        print(f"lightning-invert {__version__}" if command in ("-V", "--version") else OVERVIEW)
         raise SystemExit(0 if words else 2)
     if command in OWN_COMMANDS:
         from lightning_invert.cli.options import run_command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from argparse import SUPPRESS
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, field, fields
@@ -58,8 +59,12 @@ class OneLineErrors(ArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         name = parser.prog.replace(" [options]", "")
         line = describe_input_error(ValueError(message)).rstrip(".")
-        hint = suggest_option(message, list(parser._option_string_actions))
+        hint = suggest_option(message, parser.option_names())
         raise SystemExit(f"{name}: {line}.{hint or f' See {name} --help.'}") from ex
+
+    def option_names(self) -> list[str]:
+        """Return what a misspelt option may be near to."""
+        return list(self._option_string_actions)
 
 
 def option(text: str, default: Any = MISSING) -> Any:
@@ -84,14 +89,15 @@ def listed(names: Names | None) -> list[str]:
 
 
 def split_names(text: str) -> list[str]:
-    """Return the names of ``a, b``."""
-    return [name.strip() for name in text.split(",")]
+    """Return the names of ``a, b``; one with a comma stands in double quotes."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return [name.strip() for name in names if name.strip()]
 
 
 def run_command(name: str, args: Sequence[str]) -> None:
     """Read the options of ``cli/{name}_options.py`` and run ``cli/{name}.py``: only that loads torch.
 
-    Options that are dictionaries may name a YAML file. Bad input ends the process with one line.
+    The first word may be the value of the option ``FIRST``. Options that are dictionaries may name a YAML file. Bad input ends the process with one line.
     """
     module = import_module(f"lightning_invert.cli.{name}_options")
     parser = OneLineErrors(
@@ -111,7 +117,10 @@ def run_command(name: str, args: Sequence[str]) -> None:
             sub_configs=_has_dictionary(types[part.name]),
             **{"required": True} if needed else {"default": part.default},
         )
-    settings = parser.instantiate(parser.parse_args(list(args)))
+    words = list(args)
+    if words and not words[0].startswith("-"):
+        words.insert(0, f"--{module.FIRST}")
+    settings = parser.instantiate(parser.parse_args(words))
     options = module.Options(**vars(settings))
     with exit_on_bad_input(name):
         import_module(f"lightning_invert.cli.{name}").run(options)

@@ -206,6 +206,11 @@ def read_fixed(
         raise ValueError(
             f"Expected {both[0]!r} in --fixed or in a column of {str(targets.reader.file)!r}, but got both."
         )
+    if targets.fixed and len(targets.fixed) == len(inputs):
+        raise ValueError(
+            f"Expected {str(targets.reader.file)!r} to leave a setting free, but its columns fix all: "
+            f"{', '.join(inputs)}. Delete those that may move."
+        )
     values: dict[str | int, Any] = {}
     values.update(targets.fixed)
     values.update(fixed or {})

@@ -8,14 +8,17 @@ from typing import Literal
 from lightning_invert.cli.options import ALLOW, Names, option
 from lightning_invert.tables import TableFormat
 
-__all__ = ["DESCRIPTION", "Options", "Within"]
+__all__ = ["DESCRIPTION", "FIRST", "Options", "Within"]
+
+FIRST = "targets"
+"""The option whose name may be left out of the first word."""
 
 DESCRIPTION = """\
 Read a table with a row for each target; write a table with a row for each proposal.
 
-  lightning-invert solve --ckpt pair.ckpt --targets targets.csv
-  lightning-invert solve --ckpt pair.ckpt --targets targets.csv --within 2% --cost prices.yaml
-  lightning-invert solve --ckpt pair.ckpt --targets targets.csv --fixed '{wind_rate: 200}'
+  lightning-invert solve targets.csv --ckpt pair.ckpt
+  lightning-invert solve targets.csv --ckpt pair.ckpt --within 2% --cost prices.yaml
+  lightning-invert solve targets.csv --ckpt pair.ckpt --fixed '{wind_rate: 200}'
 
 A column of the targets with the name of an outcome holds its values; `name_low` and `name_high` hold
 the ends of an interval. An outcome without a column, or with an empty cell, is free; an empty end is

@@ -18,8 +18,9 @@ from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
 from lightning_invert.pair.checkpoint import read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.tables import TableFormat, TableReader, split_unit
+from lightning_invert.tables.reader import ENDINGS
 
-__all__ = ["short_options", "words_of_parser"]
+__all__ = ["ASK_FOR_CKPT", "short_options", "words_of_parser"]
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -29,33 +30,56 @@ GROUPS = {
     "trainer": (Trainer,),
 }
 
+HELP = ("-h", "--help", "--print_config")
+"""Options that take no word."""
+
+ASK_FOR_CKPT = (
+    "Expected --ckpt to name the checkpoint of a trained pair; without one the networks would be "
+    "untrained."
+)
+
 COLUMNS = ("--data.inputs", "--data.outputs")
 
 
 def words_of_parser(words: Sequence[str]) -> list[str]:
     """Return a command line as the parser reads it.
 
-    A table after the command is a file for the packaged config of tables. An option of data, model or
-    trainer may go without its group. ``--config`` may name a packaged config. Columns may be ``a,b``.
+    A table is a file for the packaged config of tables, a YAML file a config. An option of data, model or
+    trainer may go without its group. ``--config`` may name a packaged config. Columns may be ``a,b``
+    or ``a b``.
     """
     command, *rest = words or [""]
-    table = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    known, read = short_options(), list[str]()
-    for word in rest:
+    known, table, read = short_options(), "", list[str]()
+    for option, equals, values in _phrases(rest, known):
+        takes = bool(equals) or option not in ("", *HELP)
+        own, free = values[:takes], values[takes:]
+        if not table and free and (not option or free[-1].lower().endswith(ENDINGS)):
+            table = free.pop(-1 if option else 0)
+        if option in COLUMNS and not "".join(own).startswith("["):
+            own, free = [json.dumps(listed(",".join([*own, *free])))], []
+        elif option in ("-c", "--config"):
+            own = [_config_file(value) for value in own]
+        read += [f"{option}={own[0]}"] if equals else [*[option] * bool(option), *own]
+        read += free
+    if table.endswith((".yaml", ".yml")):
+        table, read = "", ["--config", table, *read]
+    return [*words[:1], *(_options_of_table(table, command, read) if table else []), *read]
+
+
+def _phrases(words: Sequence[str], known: Mapping[str, str]) -> list[tuple[str, str, list[str]]]:
+    """Return each option with the words up to the next one; the first phrase has no option."""
+    phrases: list[tuple[str, str, list[str]]] = [("", "", [])]
+    for word in words:
         option, equals, value = word.partition("=")
-        is_option = word.startswith("--") or option == "-c"
         if word.startswith("--"):
             head, dot, tail = option[2:].partition(".")
             name = head.removesuffix("+")
             option = f"--{known.get(name, name)}{head[len(name) :]}{dot}{tail}"
-        elif not is_option:
-            option, value = (read or [""])[-1], word
-        if option in ("-c", "--config") and value:
-            value = _config_file(value)
-        elif option in COLUMNS and value[:1] not in ("", "["):
-            value = json.dumps(listed(value))
-        read.append(f"{option}{equals}{value}" if is_option else value)
-    return [*words[:1], *([] if table is None else _options_of_table(table, command, read)), *read]
+        elif option not in ("-c", "-h"):
+            phrases[-1][2].append(word)
+            continue
+        phrases.append((option, equals, [value] if equals else []))
+    return phrases
 
 
 def short_options() -> dict[str, str]:
@@ -86,7 +110,7 @@ def _options_of_table(file: str, command: str, words: Sequence[str]) -> list[str
     )
     is_named = len(columns) == 2 or "--config" in given or "-c" in given or "inputs" in settings
     if not is_named:
-        raise ValueError(_ask_for_columns(reader))
+        raise ValueError(_ask_for_columns(reader) if command == "fit" else ASK_FOR_CKPT)
     run = re.sub(r"[^\w.-]", "_", Path(file.removesuffix(".gz")).stem).lstrip(".") or "table"
     options = {f"data.{name}": value for name, value in settings.items()}
     return [
@@ -106,6 +130,7 @@ def _ask_for_columns(reader: TableReader) -> str:
     columns = TableReader(reader.file, None, reader.form).columns
     names = [split_unit(column)[0] for column in columns]
     names = names if len(set(names)) == len(names) else columns
+    names = [f'"{name}"' if "," in name else name for name in names]
     return (
         "Expected --inputs a,b and --outputs c to name the settings and the outcomes. The columns of "
         f"{reader.file} are {shlex.quote(','.join(names))}"

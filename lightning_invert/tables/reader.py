@@ -28,11 +28,13 @@ from lightning_invert.tables.wrong_cells import WrongCells
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["TableReader"]
+__all__ = ["ENDINGS", "TableReader"]
 
 TEXT = (".csv", ".tsv", ".txt", ".dat", ".csv.gz", ".tsv.gz", ".txt.gz", ".dat.gz")
 
 TABS, PARQUET, EXCEL = (".tsv", ".tsv.gz"), (".parquet", ".pq"), (".xlsx", ".xlsm")
+
+ENDINGS = TEXT + PARQUET + EXCEL
 
 MAX_ROWS_AT_ONCE = 65536
 
@@ -276,10 +278,10 @@ def _check_file(file: Path) -> None:
         what = "is a folder" if file.is_dir() else "does not exist"
         near = suggest(file.name, os.listdir(file.parent)) if file.parent.is_dir() else ""
         raise FileNotFoundError(f"Expected a table, but {str(file)!r} {what}.{near}")
-    if not _ends_in(file, TEXT + PARQUET + EXCEL):
+    if not _ends_in(file, ENDINGS):
         raise ValueError(
             "Expected the name of a table to end in one of "
-            f"{', '.join(TEXT + PARQUET + EXCEL)}, but got {str(file)!r}."
+            f"{', '.join(ENDINGS)}, but got {str(file)!r}."
         )
 
 

@@ -61,6 +61,11 @@ def test_each_command_runs_as_the_one_before_prints_it(tmp_path, capsys, caplog)
     new = {path.relative_to(run).parts[0] for path in {*tmp_path.rglob("*")} - before}
     assert {name.partition(".")[0] for name in new} <= {"events", "invertibility", "predictions"}
     shutil.copy(ckpt, "elsewhere.ckpt")
+    Path("other.csv").write_text("a,b\n1,2\n")
+    before = {*tmp_path.rglob("*")}
+    assert "to have a column 'wind'" in refusal("test", "other.csv", "--ckpt", str(ckpt))
+    assert "--ckpt to name the checkpoint" in refusal("test", "plant 1.csv")
+    assert before == {*tmp_path.rglob("*")}
     main(["test", "plant 1.csv", "--ckpt", "elsewhere.ckpt", "--enable_progress_bar=false"])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.parent.name]
     table = (run / "predictions.csv").read_text(encoding="utf-8").splitlines()
@@ -80,11 +85,17 @@ def test_each_command_runs_as_the_one_before_prints_it(tmp_path, capsys, caplog)
         (["plant 1.csv", "--inputs", "wnd", "--outputs", "gas"], "Did you mean 'wind'"),
         (["plant 1.csv", "--inputs", "gas", "--outputs", "gas"], r"in common, but got \['gas'\]"),
         (["plant 1.csv", "--inputs", "shift", "--outputs", "gas"], r"numbers, .* 'shift' .*'late'"),
-        (["plant 1.csv", *NAMED, "--max_epoch", "3"], "Did you mean '--trainer.max_epochs'"),
+        (["plant 1.csv", *NAMED, "--max_epoch", "3"], "Did you mean '--max_epochs'"),
         (["plant 1.csv", *NAMED, "--units", "{wnd: bar}"], r"`units` .* got \['wnd'\]"),
         (["plant 1.csv", *NAMED, "--decimal", ";"], r"`decimal` .* got ';'"),
         (["plant 1.csv", *NAMED, "--config", "tabulr"], "tabular, but got 'tabulr'"),
         ([".", *NAMED], "'.' is a folder"),
+        (NAMED, "^Expected a table, as in lightning-invert fit measurements.csv"),
+        (["plant 1.csv", *NAMED, "--input", "a"], "Did you mean '--inputs'"),
+        (["plant 1.csv", *NAMED, "--batch_sze", "8"], "Did you mean '--batch_size'"),
+        (["plant 1.csv", "word", *NAMED], "unrecognized arguments: word. See"),
+        (["plant 1.csv", *NAMED, "--on_missing", "dop"], "one of 'raise', 'drop', but got 'dop'"),
+        (["plant 1.csv", "--inputs", "wind", "--outputs"], "`outputs` to name at least one column"),
     ],
 )
 def test_a_wrong_word_ends_with_one_line_and_makes_nothing(args, line, tmp_path):
@@ -102,6 +113,39 @@ def test_options_go_without_their_group_and_a_config_replaces_what_a_table_sets(
     assert made.trainer.max_epochs == 7
     assert made.config.fit.seed_everything == 3
     assert made.trainer.logger is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--inputs wind,heat --outputs rate plant.csv",
+        "--inputs=wind,heat plant.csv --outputs rate",
+        "--inputs wind, heat --outputs rate plant.csv",
+        "--outputs rate --inputs wind heat plant.csv",
+        "plant.csv --inputs wind , heat --outputs=rate",
+    ],
+)
+def test_a_table_and_its_columns_stand_where_people_write_them(words):
+    shutil.copy("plant 1.csv", "plant.csv")
+    read = words_of_parser(["fit", *words.split()])
+    expected = words_of_parser(
+        ["fit", *["plant.csv", "--inputs", "wind,heat", "--outputs", "rate"]]
+    )
+    assert read[0] == "fit"
+    assert sorted(" ".join(read).replace("=", " ").split(" --")) == sorted(
+        " ".join(expected).replace("=", " ").split(" --")
+    )
+
+
+def test_a_name_with_a_comma_stands_in_quotes_as_it_is_printed():
+    Path("odd.csv").write_text('a,"head, low"\n1,2\n')
+    assert "are 'a,\"head, low\"'" in refusal("fit", "odd.csv")
+    read = words_of_parser(["fit", "odd.csv", "--inputs", '"head, low", a', "--outputs", "a"])
+    assert '["head, low", "a"]' in read
+
+
+def test_a_yaml_file_is_a_config():
+    assert words_of_parser(["fit", "mine.yaml"]) == ["fit", "--config", "mine.yaml"]
 
 
 def test_other_words_are_left_as_they_are():
