@@ -86,10 +86,10 @@ class TableWriter:
 
 
 def _with_six_digits(piece: polars.DataFrame) -> polars.DataFrame:
-    """Round what was computed to six digits, and never to fewer than two decimals: time stamps."""
+    """Round what was computed to six digits, and to two decimals from a million on: time stamps."""
     from polars import selectors, when
 
     computed = selectors.float() - selectors.starts_with(*READ)
     return piece.with_columns(
-        when(computed.abs() < 1e4).then(computed.round_sig_figs(6)).otherwise(computed.round(2))
+        when(computed.abs() < 1e6).then(computed.round_sig_figs(6)).otherwise(computed.round(2))
     )

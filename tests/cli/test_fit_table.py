@@ -73,7 +73,7 @@ def test_each_command_runs_as_the_one_before_prints_it(tmp_path, capsys, caplog)
     for line in table[1:]:
         for is_given, cell in zip(given, line.split(";"), strict=True):
             digits = re.sub(r"e.*|[-,]", "", cell).strip("0")
-            assert is_given or len(digits) <= 6 or re.search(r"^-?\d{5,}(,\d\d?)?$", cell)
+            assert is_given or len(digits) <= 6 or re.search(r"^-?\d{7,}(,\d\d?)?$", cell)
 
 
 @pytest.mark.parametrize(
