@@ -150,9 +150,9 @@ class TabularDataModule(PairDataModule):
         if not missing.any():
             return table
         if missing.all(0).any():
-            column = reader.columns[int(missing.all(0).int().argmax())]
+            name = reader.columns[int(missing.all(0).int().argmax())]
             raise ValueError(
-                f"Expected column {column!r} of {self.source} to hold numbers, but it has none in any row."
+                f"Expected column {name!r} of {self.source} to hold numbers, but it has none in any row."
             )
         rows = missing.any(1)
         first = int(rows.int().argmax())

@@ -82,6 +82,7 @@ def test_it_trains_a_split(tmp_path):
     ("text", "words"),
     [
         ("load,sped,heat\n1,2,3\n", "column 'speed'.*Did you mean 'sped'"),
+        ("load,speed,heat\n1,2,\n4,5,n/a\n", "column 'heat' .* but it has none in any row"),
         ("load,speed,heat\n1,2,3\n4,,6\n", r"1 of 2 rows.*line 3, column 'speed' \(missing.*on_missing='drop'"),
         ("load,speed,heat\n1,2,3\n4,5,nan\n", "line 3, column 'heat'"),
         ("load,speed,heat\n1,2,inf\n4,5,6\n", r"line 2, column 'heat' \(inf"),
