@@ -319,7 +319,7 @@ class Watcher:
         name, share = watched.name, observation.scalars["nonfinite_fraction"]
         if share > 0:
             self.voice.warn(
-                f"the Jacobian of map {name!r} has a NaN or inf at {share:.1%} of the watched points. "
+                f"map {name!r} or its Jacobian has a NaN or inf at {share:.1%} of the watched points. "
                 "They are counted in `nonfinite_fraction` and left out of the rest. This is said once.",
                 once="nonfinite",
             )

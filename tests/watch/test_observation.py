@@ -51,6 +51,21 @@ def test_a_row_that_is_not_finite_leaves_the_spread_of_the_others():
     assert len(found.finite().inputs) == 39
 
 
+def test_a_point_whose_output_is_nan_is_not_finite_though_it_has_a_slope():
+    class Logarithm(nn.Module):  # of a negative number NaN, with the slope 1 / x
+        def forward(self, x):
+            return x[:, :2].log()
+
+    net = Logarithm()
+    (logarithm,) = resolve_maps({"f": {"module": net}}, net)
+    found = observe(logarithm, X)
+    defined = (X[:, :2] > 0).all(1)
+    assert 0 < int(defined.sum()) < len(X)
+    share = 1 - float(defined.double().mean())
+    assert found.scalars["nonfinite_fraction"] == pytest.approx(share)
+    assert len(found.finite().inputs) == int(defined.sum())
+
+
 def test_a_round_trip_is_held_against_the_identity_in_value_and_in_slope():
     std = torch.tensor([1.0, 2.0, 3.0])
     one = watched(m=3, identity=True, input_std=std, output_std=std)
