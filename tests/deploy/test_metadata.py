@@ -38,7 +38,7 @@ def test_columns_are_told_with_ranges_and_statistics(pair):
         "bands": [100.0, 1e4],
         "singular_floor": 1e-12,
         "rank_atol": 1e-5,
-        "alpha": 0.1,
+        "alpha": 0.8,
         "reliability": None,
     }
 

@@ -146,10 +146,10 @@ def test_an_early_stop_on_what_is_not_known_says_so_and_ends_no_fit(tmp_path):
     stop = ConditioningEarlyStopping("forward", stopping_threshold=2.0)
     callbacks = [InvertibilityCallback(max_work=None), stop]
     trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=callbacks)
-    with pytest.warns(UserWarning, match="log10_cond_p95 of map 'forward' is not logged") as caught:
+    with pytest.warns(UserWarning, match="log10_cond_p95 of map 'forward' is not known") as caught:
         trainer.fit(large(), loader(40, 40), loader(40, 40))
     assert trainer.current_epoch == 3
-    assert sum("is not logged" in str(w.message) for w in caught) == 1
+    assert sum("is not known, so that" in str(w.message) for w in caught) == 1
 
 
 @pytest.mark.usefixtures("_large_from_two")
