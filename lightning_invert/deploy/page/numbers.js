@@ -5,7 +5,7 @@ const TWO_READINGS = /^[+-]?[1-9]\d{0,2},\d{3}$/;
 const GROUPED = /^[+-]?\d[\d.,'’\s]*$/;
 const MAX_SIZE = 1e30;
 
-const trimmed = (text) => text.trim().replace("−", "-");
+const trimmed = (text) => text.trim().replace(/^[−–]/, "-");
 
 // A number as the page writes it.
 export const pointed = (text) => trimmed(text).replace(",", ".");

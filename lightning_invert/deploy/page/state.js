@@ -1,13 +1,12 @@
 // What the page shows, as text after the # of its address, and back.
 
+import { readNumber } from "./numbers.js";
+
 // The numbers that each way to want an outcome has: a value, or one or both ends of an interval.
 export const ENDS = { free: [], low: ["low"], high: ["high"], between: ["low", "high"], value: ["value"] };
 
-// A finite number, null where it lacks (?), or undefined.
-function numberOf(text) {
-  if (text === "?") return null;
-  return text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : undefined;
-}
+// A number that a box would take, null where it lacks (?), or undefined.
+const numberOf = (text) => (text === "?" ? null : readNumber(text).value);
 
 function numbersOf(text, count, { lacking = false } = {}) {
   const values = (text ?? "").split(",").map(numberOf);
