@@ -49,7 +49,7 @@ class Fitted(LightningModule):
         return torch.optim.Adam(self.parameters(), 0.01)
 
 
-class Foreign(LightningModule):
+class Foreign(Fitted):
     """A project that knows nothing of us: an encoder, BatchNorm, Dropout and one linear head."""
 
     def __init__(self, n=5, m=3):
@@ -61,24 +61,11 @@ class Foreign(LightningModule):
     def forward(self, x):
         return self.encoder(x)
 
-    def step(self, batch):
-        x, y = batch
-        return nn.functional.mse_loss(self(x), y)
-
-    def training_step(self, batch, batch_idx):
-        return self.step(batch)
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val_loss", self.step(batch))
-
     def test_step(self, batch, batch_idx):
         self.log("test_loss", self.step(batch))
 
     def predict_step(self, batch, batch_idx):
         return self(batch[0])
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), 0.01)
 
 
 def loader(n=5, m=3, rows=64, batch_size=16, **options):
