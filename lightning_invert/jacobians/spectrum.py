@@ -120,9 +120,8 @@ def measure_spectrum(
             scaled = outputs.dtype == stds[1].dtype
             jacobian = jacobian * stds[0] if scaled else jacobian * stds[0] / stds[1][:, None]
             outputs = outputs * stds[1] if scaled else outputs
-        if not (
-            finite := outputs.isfinite().all(1)
-        ).all():  # such as a logarithm below 0: it has a slope
+        finite = outputs.isfinite().all(1)
+        if not finite.all():  # a logarithm below 0 is NaN, but has a slope
             jacobian = jacobian.masked_fill(~finite[:, None, None], torch.nan)
         comparison = None
         if reference is not None:

@@ -1,7 +1,7 @@
 r"""Bands that hold the measured outcomes of a proposal, all of them at once.
 
-A solver goes where F predicts what is wanted, and a cost drives it into corners: no place like the
-validation points, and the errors there are larger. Half the width of the band of output j at x is
+The solver goes where F predicts the target, and a cost drives it into corners. Such points are unlike
+the validation points, and F errs more there. Half the width of the band of output j at x is
 
 .. math:: Q(x)\, q_j\, \sigma_j(x), \qquad \sigma_j^2(x) = w_{0j} + w_{1j} v(x)
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from lightning_invert.proposals.leverage import Leverage
 from lightning_invert.proposals.likelihood import maximise_likelihood
 
-__all__ = ["COVERAGE", "Band"]
+__all__ = ["COVERAGE", "MAX_NUMBERS_AT_ONCE", "Band"]
 
 COVERAGE = 0.9
 """How often a band holds what is measured, unless another share is asked for."""
@@ -47,6 +47,7 @@ MAX_FITTED = 1000
 """Validation points that the weights are fitted to."""
 
 MAX_NUMBERS_AT_ONCE = 2**23
+"""Bound on the distances that are computed at once."""
 
 
 @dataclass(frozen=True)

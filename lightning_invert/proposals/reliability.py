@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.doorway import Shown
-from lightning_invert.proposals.band import COVERAGE, Band
+from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, Band
 from lightning_invert.proposals.likelihood import maximise_likelihood
 
 __all__ = ["MIN_POINTS", "Reliability"]
@@ -44,9 +44,6 @@ ACCURATE = 0.9
 MIN_SHARE = 0.01
 """Share of the mean squared error that the members and the distance have at least, where noise hides
 it. With 0.03 or 0.05 trust tells less about proposals near the data; without any it tells nothing."""
-
-MAX_NUMBERS_AT_ONCE = 2**23
-"""Bound on the distances that are computed at once."""
 
 
 @dataclass(frozen=True, repr=False)
