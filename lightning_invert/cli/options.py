@@ -97,7 +97,8 @@ def split_names(text: str) -> list[str]:
 def run_command(name: str, args: Sequence[str]) -> None:
     """Read the options of ``cli/{name}_options.py`` and run ``cli/{name}.py``: only that loads torch.
 
-    The first word may be the value of the option ``FIRST``. Options that are dictionaries may name a YAML file. Bad input ends the process with one line.
+    The first word may be the value of the option ``FIRST``. A dictionary may be the name of a YAML file.
+    Bad input ends the process with one line.
     """
     module = import_module(f"lightning_invert.cli.{name}_options")
     parser = OneLineErrors(

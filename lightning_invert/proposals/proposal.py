@@ -82,7 +82,7 @@ class Proposal(Solution):
         return {name: flag for name, flag in flags.items() if flag is not None}
 
     def figures(self, *, known: Tensor | None = None, tolerance: float = 0.1) -> Figures:
-        """Draw targets and outcomes, the inputs for the first target, and their sensitivities.
+        """Draw targets and outcomes, the inputs for up to twelve targets, and their sensitivities.
 
         Args:
             known: Known inputs, shape (K, n), such as ``proposer.evidence.rows("train")[0]``: drawn

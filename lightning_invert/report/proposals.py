@@ -83,7 +83,7 @@ def _reliance(proposal: Proposal) -> Iterator[str]:
     if proposal.certified is not None:
         yield (
             f"Certified: {int(proposal.certified.sum())} of {len(proposal)}: reached, with settings "
-            f"like those that the bands were tried on."
+            "like those that the bands were tried on."
         )
     if proposal.trust is None:
         yield "Trust: not known, because fewer than 30 validation points are known."
