@@ -107,7 +107,6 @@ def compared(problem: str, ways: dict[str, tuple[float, ...]], options: argparse
             problem,
             num_points=options.points,
             noise=0.01,
-            data_seed=seed,
             seed=seed,
             batch_size=128,
         )

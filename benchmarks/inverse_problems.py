@@ -58,7 +58,7 @@ class Bench:
         torch.manual_seed(seed)
         self.data = ProblemDataModule(
             name, num_points=round(TRAINING / 0.9), val_fraction=0.1, noise=NOISE.get(name, 0.0),
-            data_seed=seed, batch_size=128,
+            seed=seed, batch_size=128,
         )  # fmt: skip
         self.problem, self.name = self.data.problem, name
         self.n, self.m = len(self.problem.inputs), len(self.problem.outputs)

@@ -112,7 +112,7 @@ class Record(Callback):
 
 def run(regime: dict[str, float], seed: int, judge: Judge, options: argparse.Namespace) -> Looks:
     seed_everything(seed, verbose=False)
-    data = ProblemDataModule("blast_furnace", **regime, data_seed=seed, seed=seed, batch_size=32)
+    data = ProblemDataModule("blast_furnace", **regime, seed=seed, batch_size=32)
     pair = ForwardInverseModule(
         SmoothMLP(7, 4, width=128),
         SmoothMLP(4, 7, width=128),

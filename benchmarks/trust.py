@@ -60,9 +60,7 @@ def network(size: Size, n: int, m: int) -> nn.Module:
 def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, float]]:
     """Train a pair, and return what was found of each kind of proposals."""
     noise = NOISE.get(name, 0.0)
-    data = ProblemDataModule(
-        name, num_points=size.points, noise=noise, data_seed=seed, batch_size=64
-    )
+    data = ProblemDataModule(name, num_points=size.points, noise=noise, seed=seed, batch_size=64)
     problem = data.problem
     n, m = len(problem.inputs), len(problem.outputs)
     torch.manual_seed(seed)

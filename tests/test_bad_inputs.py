@@ -87,7 +87,7 @@ DOORS = {
     li.ConditioningPenalty: dict(weight=SIZE, limit=(*SIZE, 0.5, 1e6), num_points=COUNT),
     li.JacobianConsistency: dict(weight=SIZE, num_points=COUNT),
     ProblemDataModule: dict(
-        **LOADING, num_points=COUNT, num_test_points=COUNT, noise=SIZE, data_seed=NATURAL),
+        **LOADING, num_points=COUNT, num_test_points=COUNT, noise=SIZE),
     table: dict(
         **LOADING, file=(*TEXT, NAN, ["a.csv"]), inputs=NAMES, outputs=NAMES, on_missing=CHOICE,
         units=(3, "kW", [], ["a"], {"c": "kW"}), separator=(3, "", "ab", "ä", NAN),

@@ -18,6 +18,9 @@ from lightning_invert.variables import ColumnStatistics, Variable, check_roundin
 
 __all__ = ["PairDataModule", "PairDataset", "SeededShuffle", "ShuffledLoader", "Statistics"]
 
+SPLIT = 42
+"""The split and the order of the rows draw from the seed plus this: points draw from the seed."""
+
 
 def batch_size_of(num_rows: int) -> int:
     """Return a 40th of the training rows, as the nearest power of 2 from 16 to 512."""
@@ -130,7 +133,7 @@ class PairDataModule(LightningDataModule):
         eval_batch_size: int = 1024,
         val_fraction: float = 0.2,
         test_fraction: float = 0.0,
-        seed: int = 42,
+        seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
@@ -184,7 +187,7 @@ class PairDataModule(LightningDataModule):
                     f"{again}."
                 )
         x, y = self.load()
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed))
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed + SPLIT))
         num_val = round(self.val_fraction * len(x))
         num_test = round(self.test_fraction * len(x))
         val, test, train = order.tensor_split((num_val, num_val + num_test))
@@ -219,10 +222,12 @@ class PairDataModule(LightningDataModule):
             "persistent_workers": self.num_workers > 0,
             "collate_fn": _unchanged,
             # Without it, each iteration draws from the stream that dropout draws from.
-            "generator": torch.Generator(torch.get_default_device()).manual_seed(self.seed),
+            "generator": torch.Generator(torch.get_default_device()).manual_seed(self.seed + SPLIT),
         }
         if shuffle:
-            return ShuffledLoader(rows, sampler=SeededShuffle(len(rows), self.seed), **options)
+            return ShuffledLoader(
+                rows, sampler=SeededShuffle(len(rows), self.seed + SPLIT), **options
+            )
         return DataLoader(rows, **options)
 
     def _rows(self, split: str) -> PairDataset:

@@ -27,12 +27,11 @@ class ProblemDataModule(PairDataModule):
         num_test_points: Further points for the test.
         noise: Standard deviation of the Gaussian measurement noise on each output, as a share of
             the output's own standard deviation; 0 for none.
-        data_seed: Seed of points and noise.
         batch_size: Rows of a training batch. ``None``: by their number, as in
             :class:`~lightning_invert.datamodules.PairDataModule`.
         eval_batch_size: Rows of a batch in validation, test and prediction.
         val_fraction: Share of the points held out for validation, in (0, 1).
-        seed: Seed of the split.
+        seed: Seed of the points, their noise and the split.
         num_workers: Worker processes of each loader.
 
     Raises:
@@ -52,11 +51,10 @@ class ProblemDataModule(PairDataModule):
         num_points: int = 5000,
         num_test_points: int = 1000,
         noise: float = 0.0,
-        data_seed: int = 0,
         batch_size: int | None = None,
         eval_batch_size: int = 1024,
         val_fraction: float = 0.2,
-        seed: int = 42,
+        seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__(
@@ -70,7 +68,6 @@ class ProblemDataModule(PairDataModule):
         self.num_points = check_integer("num_points", num_points, low=1)
         self.num_test_points = check_integer("num_test_points", num_test_points, low=1)
         self.noise = check_number("noise", noise, low=0.0)
-        self.data_seed = check_integer("data_seed", data_seed, low=0)
         # A checkpoint holds plain values: a name, but no object.
         self.save_hyperparameters(ignore=() if isinstance(problem, str) else "problem")
         self.inputs = self.problem.inputs
@@ -96,10 +93,10 @@ class ProblemDataModule(PairDataModule):
 
     @making_tensors_on_cpu()
     def _measure(self) -> tuple[Tensor, Tensor]:
-        x = self.problem.sample(self.num_points + self.num_test_points, self.data_seed)
+        x = self.problem.sample(self.num_points + self.num_test_points, self.seed)
         with torch.no_grad():
             y = self.problem.forward(x)
-        generator = torch.Generator().manual_seed(self.data_seed + 1)
+        generator = torch.Generator().manual_seed(self.seed + 1)
         error = torch.randn(y.shape, generator=generator, dtype=y.dtype)
         return x, y + self.noise * y.std(0) * error
 

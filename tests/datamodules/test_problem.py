@@ -36,13 +36,13 @@ def test_noise_is_the_stated_share_of_each_output_s_spread():
     torch.testing.assert_close(share, torch.full((2,), 0.05).double(), rtol=0.05, atol=0)
 
 
-def test_the_test_is_on_other_points_and_all_depend_on_the_data_seed():
+def test_the_test_is_on_other_points_and_all_depend_on_the_seed():
     data = ProblemDataModule("ballistics", num_points=300, num_test_points=100)
     known = set(map(tuple, data.load()[0].float().tolist()))
     test = data.test_dataloader().dataset.inputs
     assert not known & set(map(tuple, test.tolist()))
     again, other = (
-        ProblemDataModule("ballistics", num_points=300, num_test_points=100, data_seed=seed)
+        ProblemDataModule("ballistics", num_points=300, num_test_points=100, seed=seed)
         for seed in (0, 1)
     )
     assert torch.equal(data.load()[0], again.load()[0])
