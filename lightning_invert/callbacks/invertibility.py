@@ -373,7 +373,7 @@ class InvertibilityCallback(Drawn, Callback):
                 remember(looks, record(observation, epoch=epoch, step=step))
             self._last_look = self._validations
         prefix = "test/invertibility" if trainer.testing else "invertibility"
-        self._display.log(trainer, scalars_by_tag(observations, prefix))
+        self._display.log(trainer, scalars_by_tag(observations, prefix), prefix)
         self._display.show(trainer, self.observations, prefix=prefix)
 
     def _tell_cost(self, seconds: float) -> None:

@@ -15,7 +15,7 @@ from lightning_invert.arguments import check_choice, expected_but_got
 from lightning_invert.jacobians.thresholds import MAX_LOG10_COND
 from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.loggers import KINDS, Guard, count, galleries, logger_step
-from lightning_invert.report.tags import charts, chosen_scalars, tag_of
+from lightning_invert.report.tags import charts, chosen_scalars, tag_of, worst_of_maps
 from lightning_invert.report.words import report_table
 from lightning_invert.report.worst_points import to_csv, worst_table
 from lightning_invert.watch.numerals import counted
@@ -110,7 +110,7 @@ class Display:
         for gallery in galleries(trainer, self._guard):
             gallery.start()
 
-    def log(self, trainer: Trainer, scalars: Mapping[str, float]) -> None:
+    def log(self, trainer: Trainer, scalars: Mapping[str, float], prefix: str) -> None:
         """Give the trainer the scalars, and the loggers those that are chosen for them, outside fit all.
 
         Not by `log_dict`, which takes 0.3 ms for each scalar and lets a logger that refuses one end the
@@ -127,8 +127,9 @@ class Display:
             self._returned = [
                 (outputs, tensors) for outputs in getattr(loop, "_logged_outputs", ())
             ]
+        shown = {**worst_of_maps(chosen, prefix), **chosen, "epoch": trainer.current_epoch}
         for gallery in galleries(trainer, self._guard):
-            gallery.scalars({**chosen, "epoch": trainer.current_epoch}, logger_step(trainer))
+            gallery.scalars(shown, logger_step(trainer))
 
     def show(
         self,

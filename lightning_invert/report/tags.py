@@ -9,7 +9,10 @@ from typing import Literal
 from lightning_invert.watch.observation import Observation
 from lightning_invert.watch.scalars import SCALARS
 
-__all__ = ["charts", "chosen_scalars", "scalars_by_tag", "tag_of"]
+__all__ = ["charts", "chosen_scalars", "scalars_by_tag", "tag_of", "worst_of_maps"]
+
+WORST = ("deficient_fraction", "fragile_fraction", "log10_cond_p95", "r2_min")
+"""What loggers also get of the worst map: columns that are filled whatever maps a run has."""
 
 
 def tag_of(observation: Observation, name: str, prefix: str = "invertibility") -> str:
@@ -38,6 +41,17 @@ def chosen_scalars(
         for tag, value in scalars.items()
         if not math.isnan(value) and (which == "all" or tag.rpartition("/")[2] in essential)
     }
+
+
+def worst_of_maps(scalars: Mapping[str, float], prefix: str) -> dict[str, float]:
+    """Return the worst over the maps of some scalars, tag -> value; TensorBoard sorts them first."""
+    worst = {}
+    for name in WORST:
+        values = [value for tag, value in scalars.items() if tag.rpartition("/")[2] == name]
+        if values:
+            pick = min if SCALARS[name].better == "larger" else max
+            worst[f"{prefix}/0_worst_map/{name}"] = pick(values)
+    return worst
 
 
 def charts(observations: Sequence[Observation], prefix: str) -> dict[str, dict[str, list[str]]]:
