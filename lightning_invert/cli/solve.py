@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair
 from lightning_invert.cli.next_steps import export_step, print_next
@@ -17,6 +18,7 @@ from lightning_invert.cli.targets import TargetTable, read_columns, read_targets
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
+from lightning_invert.report.proposals import certification_words
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
@@ -121,6 +123,8 @@ def _summary(proposal: Proposal) -> dict[str, Any]:
         costs = {"median": float(cost.median()), "largest": float(cost.max())}
     return {
         "count": len(proposal),
+        "certified": None if proposal.certified is None else int(proposal.certified.sum()),
+        "band": None if proposal.outcome_low is None else proposal.band_words,
         "reached": int(proposal.converged.sum()),
         "trust": counts,
         "flags": {name: int(flags[name].sum()) for name in FLAGS if name in flags},
@@ -132,17 +136,19 @@ def _words(
     options: Options, rows: Mapping[int, str], proposal: Proposal, summary: Mapping[str, Any]
 ) -> list[str]:
     count, reached = summary["count"], summary["reached"]
-    words = _listed(proposal) if count == 1 else []
+    words = [certification_words(proposal)]
+    if count == 1:
+        words += _listed(proposal)
+    elif proposal.certified is not None and not proposal.certified.all():
+        words.append(f"These are {_named(~proposal.certified, rows)}.")
     met = f"that {reached} of {count} targets are" if count > 1 else "that the target is"
     met += " not" * (count == 1 and not reached)
     words.append(f"The model predicts {met} met, to {options.tolerance:g} standard deviations.")
-    missed = (~proposal.converged).nonzero()[:, 0].tolist()
-    if missed and count > 1:
-        more = f" and {len(missed) - MAX_NAMED} more" if len(missed) > MAX_NAMED else ""
-        words.append(f"Not met: {', '.join(rows[row] for row in missed[:MAX_NAMED])}{more}.")
-    if not summary["trust"]:
-        words.append("Trust is unknown: the checkpoint keeps too few rows of its data.")
-    elif count > 1:
+    if reached < count > 1:
+        words.append(f"Not met: {_named(~proposal.converged, rows)}.")
+    if summary["band"] and count > 1:
+        words.append(f"Bands, y_band_low to y_band_high: {summary['band']}.")
+    if summary["trust"] and count > 1:
         shares = ", ".join(f"{name}: {n}" for name, n in summary["trust"].items())
         words.append(f"Trust, {TRUST_WORDS}: {shares}.")
     for name, number in summary["flags"].items():
@@ -156,6 +162,13 @@ def _words(
     return words
 
 
+def _named(chosen: Tensor, rows: Mapping[int, str]) -> str:
+    """Name the chosen targets, the first few of them."""
+    places = chosen.nonzero()[:, 0].tolist()
+    more = f" and {len(places) - MAX_NAMED} more" if len(places) > MAX_NAMED else ""
+    return ", ".join(rows[place] for place in places[:MAX_NAMED]) + more
+
+
 def _listed(proposal: Proposal) -> list[str]:
     """Write the only proposal, a line a setting and outcome."""
     outputs, bands = proposal.outputs[0], (proposal.outcome_low, proposal.outcome_high)
@@ -167,11 +180,7 @@ def _listed(proposal: Proposal) -> list[str]:
     wide = max(len(variable.name) for variable, _, _ in rows)
     words = [f"  {v.name:{wide}}  {float(x):.6g} {v.unit}{band}".rstrip() for v, x, band in rows]
     words.insert(0, "Set:")
-    where = (
-        " (in brackets: where all outcomes are measured, 9 times in 10)"
-        if bands[0] is not None
-        else ""
-    )
+    where = "" if bands[0] is None else f" (in brackets: {proposal.band_words})"
     words.insert(1 + len(proposal.input_variables), f"The model predicts{where}:")
     if proposal.trust is not None:
         words.append(f"Trust {float(proposal.trust[0]):.2f}: {TRUST_WORDS}.")

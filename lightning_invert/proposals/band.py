@@ -24,7 +24,7 @@ from torch import Tensor
 from lightning_invert.proposals.leverage import Leverage
 from lightning_invert.proposals.likelihood import maximise_likelihood
 
-__all__ = ["COVERAGE", "MAX_NUMBERS_AT_ONCE", "Band"]
+__all__ = ["COVERAGE", "MAX_NUMBERS_AT_ONCE", "Band", "band_words"]
 
 COVERAGE = 0.9
 """How often a band holds what is measured, unless another share is asked for."""
@@ -48,6 +48,39 @@ MAX_FITTED = 1000
 
 MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the distances that are computed at once."""
+
+NUMBERS = [
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
+
+
+def band_words(num_outputs: int, coverage: float, *, joint: bool) -> str:
+    """Say what a band of this coverage holds.
+
+    Example:
+        >>> band_words(4, 0.9, joint=True), band_words(4, 0.95, joint=False)
+        ('all four outcomes inside nine times out of ten', 'each outcome by itself inside in 95 % of the cases')
+    """
+    count = NUMBERS[num_outputs] if num_outputs < len(NUMBERS) else str(num_outputs)
+    whose = {1: "the outcome", 2: "both outcomes"}.get(num_outputs, f"all {count} outcomes")
+    if num_outputs > 1 and not joint:
+        whose = "each outcome by itself"
+    tenths = round(10 * coverage, 9)
+    if tenths in range(2, 10):
+        return f"{whose} inside {NUMBERS[int(tenths)]} times out of ten"
+    return f"{whose} inside in {100 * coverage:.6g} % of the cases"
 
 
 @dataclass(frozen=True)

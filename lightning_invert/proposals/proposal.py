@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_invert.doorway import Figures, figures_of, save_figures_of
 from lightning_invert.jacobians.thresholds import Thresholds
+from lightning_invert.proposals.band import COVERAGE, band_words
 from lightning_invert.solver.solution import Solution
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, Variable
@@ -32,8 +33,8 @@ class Proposal(Solution):
             0 for a fixed input, infinite where the Jacobian is singular.
         input_variables: Names, units and ranges of the n inputs.
         output_variables: Names and units of the m outputs.
-        outcome_low: Low end of a band about ``outputs``, shape (N, m). It holds the *measured*
-            outcome, noise included and all outputs at once, nine times out of ten.
+        outcome_low: Low end of a band about ``outputs``, shape (N, m), for the *measured* outcome,
+            noise included: see :attr:`band_words`.
         outcome_high: High end of the band.
         expected_error: Expected distance of the outcome from the target: the median, in standard
             units, Euclidean over the outputs that have a target; shape (N,).
@@ -44,6 +45,8 @@ class Proposal(Solution):
         doubtful: Whether F errs more at the nearest known points than it does near 99 % of the
             validation points, shape (N,).
         unseen: Whether the target of an output lies beyond all known outcomes, shape (N,).
+        coverage: How often the band holds what is measured.
+        joint: Whether it then holds all outputs at once, or each by itself.
         alternatives: Further proposals that reach the target, see
             :class:`~lightning_invert.solver.solution.Alternatives`.
     """
@@ -60,6 +63,8 @@ class Proposal(Solution):
     far: Tensor | None = None
     doubtful: Tensor | None = None
     unseen: Tensor | None = None
+    coverage: float = COVERAGE
+    joint: bool = True
 
     @property
     def certified(self) -> Tensor | None:
@@ -67,6 +72,11 @@ class Proposal(Solution):
         if self.far is None or self.doubtful is None:
             return None
         return self.converged & ~self.far & ~self.doubtful
+
+    @property
+    def band_words(self) -> str:
+        """What the band holds, as "all four outcomes inside nine times out of ten"."""
+        return band_words(len(self.output_variables), self.coverage, joint=self.joint)
 
     @property
     def flags(self) -> dict[str, Tensor]:
@@ -118,7 +128,7 @@ class Proposal(Solution):
     def columns(self) -> dict[str, Tensor]:
         """Return the columns of a table of the proposals, name -> numbers (N,), as a data frame takes them.
 
-        A name that is taken gets a number: an outcome may be called cost.
+        ``certified`` comes first. A name that is taken gets a number: an outcome may be called cost.
         """
         return {name: numbers for name, (_, numbers) in self._table().items()}
 
@@ -129,12 +139,13 @@ class Proposal(Solution):
     def _table(self) -> dict[str, tuple[str, Tensor]]:
         table: dict[str, tuple[str, Tensor]] = {}
 
-        def add(name: str, numbers: Tensor | None, unit: str = "") -> None:
+        def add(name: str, numbers: Tensor | None, unit: str = "") -> str:
             count, free = 1, name
             while free in table:
                 free, count = f"{name}-{count}", count + 1
             if numbers is not None:
                 table[free] = unit, numbers
+            return free
 
         bands = {"band_low": self.outcome_low, "band_high": self.outcome_high}
         for place, variable in enumerate(self.input_variables):
@@ -144,7 +155,7 @@ class Proposal(Solution):
             for end, band in bands.items():
                 part = None if band is None else band[:, place]
                 add(f"{variable.name}_{end}", part, variable.unit)
-        add("certified", self.certified)
+        certified = add("certified", self.certified)
         add("trust", self.trust)
         add("expected_error", self.expected_error, "standard units")
         add("residual", self.residual, "standard units")
@@ -154,4 +165,4 @@ class Proposal(Solution):
             add(name, flag)
         for place, variable in enumerate(self.input_variables):
             add(f"{variable.name}_sensitivity", self.sensitivity[:, place], variable.unit)
-        return table
+        return table if self.certified is None else {certified: table.pop(certified), **table}

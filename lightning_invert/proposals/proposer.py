@@ -158,6 +158,8 @@ class Proposer(Shown):
             unseen=unseen,
             input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
             output_variables=as_variables(about.outputs, "y", query.model.num_outputs),
+            coverage=coverage,
+            joint=joint,
         )
 
     def trade_off(
@@ -223,7 +225,8 @@ class Proposer(Shown):
         """Return the columns of a table of predictions that come from the proposals for y (N, m).
 
         Two starts a target keep it fast: I(y) and the known inputs with the nearest outputs. What is
-        not finite in y is free; rows without a finite number are NaN. ``y_band_low`` and
+        not finite in y is free; rows without a finite number are NaN. ``certified`` is 1 or 0,
+        see :class:`.Proposal`; ``y_band_low`` and
         ``y_band_high`` are the band about ``y_solved``. Without closed bounds there is no column.
         """
         bounds = self.bounds
@@ -234,7 +237,9 @@ class Proposer(Shown):
         targets = torch.where(free, torch.nan, y)
         targets = torch.where(blank[:, None], self.surrogate.centre("y").to(targets), targets)
         proposal = self.propose(targets, num_starts=PREDICTION_STARTS, progress=False)
+        certified = proposal.certified
         columns = {
+            "certified": None if certified is None else certified.double(),
             "x_solved": proposal.inputs,
             "y_solved": proposal.outputs,
             "y_band_low": proposal.outcome_low,
@@ -346,8 +351,8 @@ class Proposer(Shown):
             outcome_high=spread_out(solved, outputs[solved] + half),
             expected_error=spread_out(solved, error),
             trust=spread_out(solved, reliability.trust(error, constrained)),
-            doubtful=spread_out(solved, beyond[:, 0]) > 0,
-            far=spread_out(solved, beyond[:, 1]) > 0,
+            doubtful=spread_out(solved, beyond[:, 0].nan_to_num(torch.inf)) > 0,
+            far=spread_out(solved, beyond[:, 1].nan_to_num(torch.inf)) > 0,
         )
         if query.cost is not None:
             return ranking

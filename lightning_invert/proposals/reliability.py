@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.doorway import Shown
-from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, Band
+from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, Band, band_words
 from lightning_invert.proposals.likelihood import maximise_likelihood
 
 __all__ = ["MIN_POINTS", "Reliability"]
@@ -157,13 +157,20 @@ class Reliability(Shown):
     def to_json(self) -> dict[str, Any]:
         """Return the attributes in plain values, as deploy/page/reliability.js reads them.
 
-        Besides, ``neighbours`` and, of the band that holds all outputs with a probability of 90 %,
+        Besides, ``neighbours`` and, of the ``joint`` band with a ``coverage`` of 90 %, its ``words``,
         ``num_alike``, ``rank`` and the joint ``scores``. Values in standard units are rounded.
         """
         seen = {"seen_low": self.seen_low.tolist(), "seen_high": self.seen_high.tolist()}
         joint = _plain(self.band.scores.amax(1))
-        places = {"num_alike": self.band.num_alike, "rank": self.band.rank(COVERAGE)}
-        band = {**_plain(self.band), "scores": joint, **places}
+        band = {
+            **_plain(self.band),
+            "scores": joint,
+            "num_alike": self.band.num_alike,
+            "rank": self.band.rank(COVERAGE),
+            "coverage": COVERAGE,
+            "joint": True,
+            "words": band_words(len(self.accuracy), COVERAGE, joint=True),
+        }
         return {"neighbours": NEIGHBOURS, **_plain(self), **seen, "band": band}
 
 

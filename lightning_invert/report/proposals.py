@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from lightning_invert.proposals.proposal import Proposal
+from lightning_invert.proposals.reliability import MIN_POINTS
 from lightning_invert.report.html import page_of, table_of
 from lightning_invert.solver.solution import Result, Solution
 from lightning_invert.watch.numerals import counted
 
-__all__ = ["proposal_html", "proposal_words", "solution_words"]
+__all__ = ["certification_words", "proposal_html", "proposal_words", "solution_words"]
 
 MAX_ROWS = 10
 
@@ -31,7 +32,26 @@ FLAG_WORDS = {
 
 def proposal_words(proposal: Proposal) -> str:
     """Describe proposals and how far to rely on them, a line for each matter."""
-    return "\n".join([solution_words(proposal), *_reliance(proposal)])
+    lines = (certification_words(proposal), solution_words(proposal), *_reliance(proposal))
+    return "\n".join(lines)
+
+
+def certification_words(proposal: Proposal) -> str:
+    """Tell in a line how many proposals are not certified and why; it comes before all else."""
+    if proposal.certified is None:
+        return (
+            f"Not certified: no bands, because fewer than {MIN_POINTS} validation points are known."
+        )
+    count, missing = len(proposal), int((~proposal.certified).sum())
+    if not missing:
+        how_many = "reached" if count == 1 else f"all {count} reached"
+        return f"Certified: {how_many}, with settings like those that the bands were tried on."
+    counts = {name: int(proposal.flags[name].sum()) for name in ("unconverged", "far", "doubtful")}
+    one = "" if count == 1 else "{} "
+    why = ", ".join(one.format(n) + FLAG_WORDS[name] for name, n in counts.items() if n)
+    return (
+        f"Not certified: {why}." if count == 1 else f"Not certified: {missing} of {count} ({why})."
+    )
 
 
 def solution_words(solution: Solution) -> str:
@@ -42,7 +62,7 @@ def solution_words(solution: Solution) -> str:
 def proposal_html(proposal: Proposal) -> str:
     """Lay the first ten proposals out as a table below their description; names are escaped."""
     variables = (*proposal.input_variables, *proposal.output_variables)
-    head = ["", *(["trust"] if proposal.trust is not None else []), "flags"]
+    head = ["", "flags", *(["trust"] if proposal.trust is not None else [])]
     head += [*([] if proposal.cost is None else ["cost"]), *(v.label for v in variables)]
     count = len(proposal)
     more = [f"The first {MAX_ROWS} of {count}."] if count > MAX_ROWS else []
@@ -79,15 +99,10 @@ def _missed(solution: Solution) -> str:
 
 
 def _reliance(proposal: Proposal) -> Iterator[str]:
-    """Tell what is certified, how much is to be trusted, and what to look at."""
-    if proposal.certified is not None:
-        yield (
-            f"Certified: {int(proposal.certified.sum())} of {len(proposal)}: reached, with settings "
-            "like those that the bands were tried on."
-        )
-    if proposal.trust is None:
-        yield "Trust: not known, because fewer than 30 validation points are known."
-    elif len(trust := proposal.trust[proposal.trust.isfinite()]):
+    """Tell what the bands hold, how much is to be trusted, and what to look at."""
+    if proposal.outcome_low is not None:
+        yield f"Band: {proposal.band_words}."
+    if proposal.trust is not None and len(trust := proposal.trust[proposal.trust.isfinite()]):
         few = int((trust < LOW_TRUST).sum())
         yield f"Trust: median {float(trust.median()):.2f}, below {LOW_TRUST:g} at {few}."
     counts = {name: int(flag.sum()) for name, flag in proposal.flags.items()}
@@ -99,13 +114,12 @@ def _reliance(proposal: Proposal) -> Iterator[str]:
 def _rows(proposal: Proposal) -> Iterator[list[str]]:
     flags = proposal.flags
     for row in range(min(len(proposal), MAX_ROWS)):
-        cells = [str(row)]
-        if proposal.trust is not None:
-            cells.append(_bar(float(proposal.trust[row])))
         words = [FLAG_WORDS[name] for name, flag in flags.items() if flag[row]]
         if proposal.certified is not None and not proposal.certified[row]:
             words.insert(0, "<b>not certified</b>")
-        cells.append(f'<div style="min-width:8em">{"<br>".join(words)}</div>')
+        cells = [str(row), f'<div style="min-width:8em">{"<br>".join(words)}</div>']
+        if proposal.trust is not None:
+            cells.append(_bar(float(proposal.trust[row])))
         if proposal.cost is not None:
             cells.append(_number(float(proposal.cost[row])))
         cells += [_number(float(value)) for value in proposal.inputs[row]]

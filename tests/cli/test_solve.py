@@ -57,8 +57,8 @@ def agrees(table, proposal):
 def test_the_table_has_what_propose_gives(checkpoint, pair, table):
     found = solved(checkpoint, table=table)
     agrees(found, pair.propose(TARGETS))
-    assert found.columns[:7] == [
-        "target/rate", "target/gas", "wind", "heat", "load", "rate", "rate_band_low",
+    assert found.columns[:8] == [
+        "target/rate", "target/gas", "certified", "wind", "heat", "load", "rate", "rate_band_low",
     ]  # fmt: skip
     assert found["target/rate"].to_list() == [8000, 9500, 5000, 60000]
     assert found["target/gas"].to_list() == [400, None, 410, 400]
@@ -85,7 +85,13 @@ def test_what_was_found_is_said_in_words_and_in_json(checkpoint, pair, capsys):
     reached = int(expected.converged.sum())
     assert 0 < reached < 4
     lines = out.splitlines()
-    assert lines[0].startswith(f"The model predicts that {reached} of 4 targets are met")
+    certified = expected.certified
+    assert 0 < certified.sum() < 4
+    assert lines[0].startswith(f"Not certified: {4 - int(certified.sum())} of 4 (")
+    bad = [f"line {row + 2}" for row in (~certified).nonzero()[:, 0].tolist()]
+    assert lines[1] == f"These are {', '.join(bad)}."
+    assert lines[2].startswith(f"The model predicts that {reached} of 4 targets are met")
+    assert "Bands, y_band_low to y_band_high: both outcomes inside nine times out of ten." in lines
     missed = [f"line {row + 2}" for row in (~expected.converged).nonzero()[:, 0].tolist()]
     assert f"Not met: {', '.join(missed)}." in lines
     assert lines[-2:] == [
@@ -94,6 +100,8 @@ def test_what_was_found_is_said_in_words_and_in_json(checkpoint, pair, capsys):
     ]
     summary = json.loads(Path("proposals/summary.json").read_text(encoding="utf-8"))
     assert (summary["count"], summary["reached"]) == (4, reached)
+    assert summary["certified"] == int(certified.sum())
+    assert summary["band"] == "both outcomes inside nine times out of ten"
     trusted = expected.trust
     assert summary["trust"] == {
         "0.8 and above": int((trusted >= 0.8).sum()),
@@ -228,8 +236,9 @@ def test_trust_is_unknown_without_rows_of_the_data(tmp_path, capsys):
     path = save_pair(tmp_path / "pair.ckpt", pair, Smooth())
     Path("box.yaml").write_text(BOX)
     found = solved(path, "--bounds", "box.yaml")
-    assert "trust" not in found.columns
-    assert "Trust is unknown" in capsys.readouterr().out
+    assert not {"trust", "certified"} & {*found.columns}
+    said = "Not certified: no bands, because fewer than 30 validation points are known."
+    assert capsys.readouterr().out.splitlines()[0] == said
 
 
 def test_a_checkpoint_without_bounds_asks_for_them(tmp_path):

@@ -105,7 +105,13 @@ def test_what_is_described_judges_as_the_pair_does_by_the_same_points(trained):
     torch.testing.assert_close(there.sigma(z), here.sigma(z), rtol=1e-4, atol=1e-6)
     bands = [one.half_width(z, here.sigma(z))[0] for one in (there, here)]
     torch.testing.assert_close(*bands, rtol=1e-4, atol=1e-6)
-    assert described["band"]["rank"] == here.band.rank(0.9)
+    beyonds = [one.half_width(3 * z, here.sigma(3 * z))[1] > 0 for one in (there, here)]
+    assert torch.equal(*beyonds)
+    assert beyonds[0].any()
+    band = described["band"]
+    assert (band["rank"], band["coverage"], band["joint"]) == (here.band.rank(0.9), 0.9, True)
+    proposal = trained.propose(torch.zeros(1, 2), bounds=(CENTRE - SCALE, CENTRE + SCALE))
+    assert band["words"] == proposal.band_words == "both outcomes inside nine times out of ten"
     trusts = [
         one.trust(one.expected_error(one.sigma(z), residual, wanted), wanted)
         for one in (there, here)

@@ -154,10 +154,12 @@ def test_a_proposal_is_the_solver_s_from_the_network_s_own(open_page, pair, kind
     close(predicted, outcome(pair, rows[:, 1].tolist()))
     words = seen.page.inner_text("#proposal-verdict")
     if kind == "unreachable":
-        assert words.startswith("Not reached")
+        assert words.startswith("Not certified: not reached")
         assert "Not reached" in seen.page.inner_text("#flags")
     else:
-        assert words.startswith("Reached")
+        assert words.startswith(
+            "Not certified. The model predicts what is wanted, but too few rows"
+        )
         scale = pair.scale_x
         settings = (torch.from_numpy(rows[:, 1].copy()) - scale.mean) / scale.std
         expected = (inputs - scale.mean) / scale.std
@@ -204,9 +206,14 @@ def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, trusted, 
             y = trusted(x)
         missed = (y - torch.from_numpy(wanted)) / trusted.scale_y.std
         sigma = reliability.sigma(trusted.scale_x(x))
-        half, _ = reliability.half_width(trusted.scale_x(x), sigma)
+        half, beyond = reliability.half_width(trusted.scale_x(x), sigma)
         everything = torch.ones_like(y, dtype=torch.bool)
         error = reliability.expected_error(sigma, missed.norm(dim=1), everything)
+        alike = not (beyond > 0).any()
+        words = page.inner_text("#proposal-verdict")
+        assert words.startswith("Certified." if alike else "Not certified.")
+        assert ("The model errs more near" in words) == bool(beyond[0, 0] > 0)
+        assert ("far from all that are known" in words) == bool(beyond[0, 1] > 0)
         (found,) = values(page, "#proposal-trust")
         assert found == pytest.approx(float(reliability.trust(error, everything)), abs=1e-4)
         errors.append(float(error))
@@ -216,6 +223,18 @@ def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, trusted, 
         expected = [float(y[0, 1] - reach[1]), float(y[0, 1] + reach[1])]
         assert ends == pytest.approx(expected, abs=0.01 * float(trusted.scale_y.std[1]))
     assert errors == sorted(errors)
+    words = page.inner_text("#proposed-outcomes caption")
+    assert "all three outcomes inside nine times out of ten" in words
+
+
+def test_settings_unlike_the_known_ones_say_so_before_their_outcome(open_page, trusted_file):
+    page = open_page(address(tab="predict", x=listed(NOW)), file=trusted_file).page
+    assert not page.is_visible("#outcome-warning")
+    assert "all three outcomes inside nine times out of ten" in page.inner_text("#panel-predict")
+    far = [99.0, 299.0, 39.9, 1.7e9 + 59, 9.0]
+    page = open_page(address(tab="predict", x=listed(far)), file=trusted_file).page
+    words = page.inner_text("#panel-predict .glance")
+    assert words.index("far from all that are known") < words.index("top gas temperature")
 
 
 def test_no_request_leaves_the_page(open_page, pair, page_file):

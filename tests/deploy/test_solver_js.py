@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_invert.deploy.metadata import describe
 from lightning_invert.deploy.page import joined
 from lightning_invert.solver.bounded_step import bounded_step
 
@@ -14,8 +15,8 @@ pytestmark = pytest.mark.slow
 def page(browser):
     context = browser.new_context()
     opened = context.new_page()
-    names = "{ singularValues, numericalRank, conditionNumber, bandOf, boundedStep, readNumber, shown, ended }"
-    source = joined("numbers", "solver") + f"\nwindow.numerics = {names};"
+    names = "{ singularValues, numericalRank, conditionNumber, bandOf, boundedStep, readNumber, shown, ended, trustOf }"
+    source = joined("numbers", "solver", "reliability") + f"\nwindow.numerics = {names};"
     opened.add_script_tag(content=source, type="module")
     opened.wait_for_function("window.numerics")
     yield opened
@@ -143,3 +144,37 @@ def test_what_is_no_number_gets_words(page, text, words):
 )
 def test_a_number_is_shown_in_as_many_digits_as_it_needs(page, call, text):
     assert page.evaluate(f"numerics.{call}") == text
+
+
+def test_bands_trust_and_what_is_alike_are_those_of_python(page, trusted):
+    draw = torch.Generator().manual_seed(9)
+    stretch = torch.linspace(0.3, 3, 60, dtype=torch.float64)[:, None]
+    x = trusted.scale_x.inverse(stretch * torch.randn(60, 5, generator=draw, dtype=torch.float64))
+    shift = torch.randn(60, 3, generator=draw, dtype=torch.float64)
+    with torch.no_grad():
+        y = trusted(x)
+    target = y + 0.1 * shift * trusted.scale_y.std
+    reliability = trusted.proposer.measure_reliability(512, members=False)
+    z = trusted.scale_x(x)
+    sigma = reliability.sigma(z)
+    half, beyond = reliability.half_width(z, sigma)
+    everything = torch.ones_like(y, dtype=torch.bool)
+    error = reliability.expected_error(sigma, (0.1 * shift).norm(dim=1), everything)
+    code = """([about, cases]) => cases.map(([x, y, target]) =>
+        numerics.trustOf(about, x, y, { low: target, high: target }))"""
+    cases = [[part.tolist() for part in case] for case in zip(x, y, target, strict=True)]
+    found = page.evaluate(code, [describe(trusted), cases])
+
+    def told(name):
+        return torch.tensor([one[name] for one in found])
+
+    reach = half * trusted.scale_y.std
+    for name, expected in (("low", y - reach), ("high", y + reach)):
+        np.testing.assert_allclose((told(name) - y) / reach, (expected - y) / reach, rtol=1e-4)
+    np.testing.assert_allclose(told("expectedError"), error, rtol=1e-4)
+    np.testing.assert_allclose(told("trust"), reliability.trust(error, everything), atol=1e-4)
+    for name, place in (("doubtful", 0), ("far", 1)):
+        assert torch.equal(told(name), beyond[:, place] > 0)
+        assert 0 < told(name).sum() < 60
+    assert torch.equal(told("alike"), (beyond <= 0).all(1))
+    assert {one["words"] for one in found} == {"all three outcomes inside nine times out of ten"}

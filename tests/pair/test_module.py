@@ -25,7 +25,7 @@ from tests.projects import Smooth, quiet_trainer
 
 FROZEN, PENALTY = {"frozen": True}, {"conditioning_penalty": ConditioningPenalty()}
 SLOPE = {"jacobian_consistency": JacobianConsistency(1.0)}
-SOLVED = ("x_solved", "y_solved", "y_band_low", "y_band_high", "trust", "residual")
+SOLVED = ("certified", "x_solved", "y_solved", "y_band_low", "y_band_high", "trust", "residual")
 
 
 def nets():

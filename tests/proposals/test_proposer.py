@@ -60,7 +60,7 @@ def test_names_ranges_and_fixed_inputs_come_from_the_variables():
     proposal = proposer.propose([[0.3], [0.5]], fixed={"b": 0.2})
     assert (proposal.inputs[:, 1] == 0.2).all()
     assert (proposal.inputs[:, 0].abs() <= 0.5).all()
-    assert [*proposal.columns()][:3] == ["a", "b", "y"]
+    assert [*proposal.columns()][:4] == ["certified", "a", "b", "y"]
 
 
 def test_an_inverse_is_one_more_start_and_members_are_heard():

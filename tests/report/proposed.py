@@ -66,6 +66,7 @@ def trusted(inputs, **known):
         "expected_error": torch.full((count,), 0.1, dtype=torch.float64),
         "trust": torch.linspace(0.1, 0.9, count, dtype=torch.float64),
         "far": torch.zeros(count, dtype=torch.bool),
+        "doubtful": torch.zeros(count, dtype=torch.bool),
         "unseen": torch.zeros(count, dtype=torch.bool),
     }
     return proposed(inputs, **{**told, **known})

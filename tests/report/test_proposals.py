@@ -24,19 +24,63 @@ def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
         residual=torch.where(torch.arange(20) < 17, 0.0, torch.arange(20) / 10).double(),
         trust=torch.linspace(0, 0.96, 20).double(),
         far=torch.arange(20) > 17,
+        doubtful=torch.arange(20) == 3,
         at_bound=torch.eye(20, dtype=torch.bool)[:, :2],
         cost=torch.arange(20.0).double(),
         condition=torch.full((20,), 2e4).double(),
         others=torch.where(torch.arange(20)[:, None, None] < 4, torch.zeros(20, 1, 2), torch.nan),
     )
     assert str(found).splitlines() == [
+        "Not certified: 4 of 20 (3 not reached, 2 far from the known settings, 1 where the surrogate errs most).",
         "20 targets: 17 reached; the others missed by 1.8 standard units, median.",
         "Not reached: 2 stopped at the bounds; 1 out of steps.",
         "Cost of those that are reached: median 8.",
         "Alternatives: 4, of 4 targets.",
+        "Band: both outcomes inside nine times out of ten.",
         "Trust: median 0.45, below 0.5 at 10.",
-        "To look at: 2 at the bounds, 2 far from the known settings, 20 ill-conditioned.",
+        (
+            "To look at: 2 at the bounds, 2 far from the known settings, "
+            "1 where the surrogate errs most, 20 ill-conditioned."
+        ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("count", "known", "line"),
+    [
+        (3, {}, "Certified: all 3 reached, with settings like those that the bands were tried on."),
+        (1, {}, "Certified: reached, with settings like those that the bands were tried on."),
+        (1, {"far": torch.tensor([True])}, "Not certified: far from the known settings."),
+        (1, {"result": torch.tensor([4]), "doubtful": torch.tensor([True])},
+         "Not certified: not reached, where the surrogate errs most."),
+        (3, {"doubtful": torch.tensor([True, False, False])},
+         "Not certified: 1 of 3 (1 where the surrogate errs most)."),
+    ],
+)  # fmt: skip
+def test_what_is_not_certified_comes_first(count, known, line):
+    found = trusted(X[:count], **known)
+    assert str(found).splitlines()[0] == line
+    assert Tree(found._repr_html_()).text.strip().startswith(line)
+    assert next(iter(found.columns())) == "certified"
+
+
+@pytest.mark.parametrize(
+    ("names", "coverage", "joint", "words"),
+    [
+        (["a"], 0.9, True, "the outcome inside nine times out of ten"),
+        (["a"], 0.9, False, "the outcome inside nine times out of ten"),
+        (["a", "b"], 0.8, True, "both outcomes inside eight times out of ten"),
+        (["a", "b"], 0.8, False, "each outcome by itself inside eight times out of ten"),
+        (list("abcd"), 0.9, True, "all four outcomes inside nine times out of ten"),
+        (list("abcdefghijklmno"), 0.95, True, "all 15 outcomes inside in 95 % of the cases"),
+        (list("abc"), 0.999, True, "all three outcomes inside in 99.9 % of the cases"),
+        (list("abc"), 0.1, True, "all three outcomes inside in 10 % of the cases"),
+    ],
+)
+def test_a_band_says_what_it_holds(names, coverage, joint, words):
+    variables = tuple(map(Variable, names))
+    found = trusted(X, output_variables=variables, coverage=coverage, joint=joint)
+    assert found.band_words == words
 
 
 @pytest.mark.parametrize(
@@ -56,8 +100,8 @@ def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
 )  # fmt: skip
 def test_the_summary_tells_why_targets_are_not_reached(known, lines):
     assert str(proposed(X, **known)).splitlines() == [
+        "Not certified: no bands, because fewer than 30 validation points are known.",
         *lines,
-        "Trust: not known, because fewer than 30 validation points are known.",
     ]
 
 
@@ -75,10 +119,10 @@ def test_the_table_has_units_band_target_trust_and_flags():
     found = trusted(X, targets=Targets(low, high), at_bound=torch.eye(3, 2, dtype=torch.bool))
     head, *rows = Tree(found._repr_html_()).rows
     assert head == [
-        "", "trust", "flags", "h2_<injection> [kg/t]", "a$\\frac$ & c", "gas [°C]", "rate_{$} [t/d]",
+        "", "flags", "trust", "h2_<injection> [kg/t]", "a$\\frac$ & c", "gas [°C]", "rate_{$} [t/d]",
     ]  # fmt: skip
     assert rows[0] == [
-        "0", "0.10", "at the bounds", "1", "-4", "1\xa0±\xa00.50 to 2.5", "-4\xa0±\xa00.5free",
+        "0", "at the bounds", "0.10", "1", "-4", "1\xa0±\xa00.50 to 2.5", "-4\xa0±\xa00.5free",
     ]  # fmt: skip
     assert [row[5].partition("0.5")[2] for row in rows[1:]] == ["at most 3", "at least 9"]
     assert rows[2][6].endswith("target 4")

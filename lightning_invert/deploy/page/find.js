@@ -3,7 +3,7 @@
 import { bandWords } from "./conditioning.js";
 import { data, make, quantity, readable, table } from "./elements.js";
 import { brief, rangeOf, shown, signed } from "./numbers.js";
-import { bandText } from "./outcomes.js";
+import { bandText, unlikeWords } from "./outcomes.js";
 import { outsideWords } from "./settings.js";
 import { randomNumbers, solve } from "./solver.js";
 import { ENDS } from "./state.js";
@@ -99,8 +99,6 @@ function flagsOf(store, { target, box }, found, trust) {
   if (outside.length > 0) {
     flags.push(`Outside the training range: ${outside.map(({ name }) => readable(name)).join(", ")}.`);
   }
-  if (trust?.far) flags.push("Far from all settings that are known: its trust rests on little.");
-  if (trust?.doubtful) flags.push("The model errs more near these settings than nearly everywhere in the data.");
   if (trust?.unseen) flags.push("Such an outcome was never seen in the data.");
   const { words } = bandWords(found.condition, thresholds);
   if (found.condition >= thresholds.bands[0]) flags.push(`There ${words}`);
@@ -114,6 +112,16 @@ const wantedText = (variable, low, high) => {
   if (high === Infinity) return `at least ${write(low)}`;
   return low === high ? write(low) : `${write(low)} to ${write(high)}`;
 };
+
+// Whether it is certified: reached, with settings like the validation points. `Proposal.certified` in Python.
+function verdictOf({ converged }, trust) {
+  if (!converged) {
+    return ["Not certified: not reached.", `This is the nearest that was found. ${trust ? unlikeWords(trust) : ""}`];
+  }
+  if (!trust) return ["Not certified.", "The model predicts what is wanted, but too few rows of data are known to judge it."];
+  if (!trust.alike) return ["Not certified.", `The model predicts what is wanted, but: ${unlikeWords(trust)}`];
+  return ["Certified.", "The model predicts what is wanted, with settings like those that its bands were tried on."];
+}
 
 // The result: what is proposed, what it leads to, and what to mind.
 export function proposalView(store, answer, k, x) {
@@ -142,18 +150,20 @@ export function proposalView(store, answer, k, x) {
   const steps = `${found.steps} ${found.steps === 1 ? "step" : "steps"}`;
   const condition = make("data", { id: "proposal-condition", value: String(found.condition) }, brief(found.condition));
   const expected = trust ? `; the expected distance from what is wanted is ${brief(trust.expectedError)} standard units` : "";
-  const heads = ["outcome", "wanted", "predicted", ...(trust ? ["all, nine times out of ten"] : []), "off by"];
+  const heads = ["outcome", "wanted", "predicted", ...(trust ? ["band"] : []), "off by"];
+  const caption = trust ? `Predicted outcome. Band of measurements: ${trust.words}` : "Predicted outcome";
+  const [verdict, why] = verdictOf(found, trust);
   return {
     plain: [
       make(
         "p",
-        { class: `verdict ${found.converged ? "stable" : "ill-conditioned"}`, id: "proposal-verdict" },
-        make("strong", {}, found.converged ? "Reached" : "Not reached"),
-        found.converged ? ": the model predicts what is wanted." : ": this is the nearest that was found.",
+        { class: `verdict ${verdict === "Certified." ? "stable" : ""}`, id: "proposal-verdict" },
+        make("strong", {}, verdict),
+        ` ${why}`,
       ),
       flags.length > 0
         ? make("ul", { class: "flags", id: "flags", "aria-label": "To mind" }, flags.map((flag) => make("li", {}, flag)))
-        : make("p", { class: "hint" }, "Nothing to mind: inside the training range, and at none of its ends."),
+        : make("p", { class: "hint" }, "Inside the training range, and at none of its ends."),
       ...(trust
         ? [
             make(
@@ -166,7 +176,7 @@ export function proposalView(store, answer, k, x) {
           ]
         : []),
       table("Proposed settings", ["setting", "From", "To", "change"], settings, { id: "proposed-settings" }),
-      table("Predicted outcome", heads, outcomes, { id: "proposed-outcomes" }),
+      table(caption, heads, outcomes, { id: "proposed-outcomes" }),
     ],
     details: [
       make("p", {}, `Found in ${steps}; κ of what was asked: `, condition, `, ${bandWords(found.condition, store.thresholds).band}${expected}.`),

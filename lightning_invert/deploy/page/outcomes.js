@@ -9,10 +9,18 @@ export function bandText(trust, variable, i) {
   return `${shown(trust.low[i], variable.std)} to ${shown(trust.high[i], variable.std)}`;
 }
 
+// Why what is said of settings rests on little.
+export const unlikeWords = ({ far, doubtful }) =>
+  [
+    ...(far ? ["These settings are far from all that are known."] : []),
+    ...(doubtful ? ["The model errs more near these settings than nearly everywhere in the data."] : []),
+  ].join(" ");
+
 export function outcomesPanel(store) {
+  const warning = make("p", { class: "verdict", id: "outcome-warning" });
   const list = make("div", { class: "outcomes" });
   const hint = make("p", { class: "hint" });
-  const element = titled("outcome-title", "Predicted outcome", list, hint);
+  const element = titled("outcome-title", "Predicted outcome", warning, list, hint);
   element.classList.add("glance");
   return {
     element,
@@ -33,9 +41,9 @@ export function outcomesPanel(store) {
         );
       });
       list.replaceChildren(...cards);
-      hint.textContent = trust
-        ? `Under each outcome: where measurements of all outcomes at once would lie nine times out of ten${trust.far ? ". These settings are far from all known ones: trust it little" : ""}.`
-        : "";
+      hint.textContent = trust ? `Under each outcome, a band of measurements: ${trust.words}.` : "";
+      warning.hidden = !trust || trust.alike;
+      warning.textContent = warning.hidden ? "" : unlikeWords(trust);
     },
   };
 }

@@ -62,13 +62,13 @@ function bandAt(band, z, sigma) {
   const [constant, slope] = band.weights;
   return {
     half: band.quantiles.map((q, i) => factor * q * Math.sqrt(constant[i] + slope[i] * leverage)),
-    beyond: place.map((value, a) => value > band.limits[a]),
+    beyond: place.map((value, a) => !(value <= band.limits[a])),
   };
 }
 
-// Of settings x with the predicted outcomes: the ends of the band that holds all measured outcomes nine
-// times out of ten; and, of a target {low, high}, how probable it is to be met as nearly as F is
-// accurate. `null` without a reliability.
+// Of settings x with the predicted outcomes: the ends of the band, see its `words`, and whether the settings
+// are like the validation points; and, of a target {low, high}, how probable it is to be met as nearly as F
+// is accurate. `null` without a reliability.
 export function trustOf({ reliability, inputs, outputs }, x, predicted, target = null) {
   if (!reliability) return null;
   const z = inputs.map(({ mean, std }, j) => (x[j] - mean) / std - reliability.centre[j]); // as the known points are
@@ -79,6 +79,8 @@ export function trustOf({ reliability, inputs, outputs }, x, predicted, target =
     high: predicted.map((value, i) => value + half[i] * outputs[i].std),
     doubtful: beyond[0],
     far: beyond[1],
+    alike: !beyond[0] && !beyond[1],
+    words: reliability.band.words,
   };
   if (target === null) return found;
   const wanted = outputs.map((_, i) => target.low[i] > -Infinity || target.high[i] < Infinity);
