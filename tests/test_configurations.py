@@ -148,7 +148,7 @@ def test_the_solver_takes_what_a_configuration_holds(arguments):
         (lambda bands: Thresholds(bands=bands), [10.0, 1e3]),
         (lambda betas: AdamSettings(betas=betas), [0.8, 0.9]),
         (check_allow, ["my_package"]),
-        (lambda names: analyze(NET, torch.zeros(2, 3), input_names=names).input_names, ["a", "b", "c"]),
+        (lambda names: analyze(NET, torch.zeros(2, 3), inputs=names).input_names, ["a", "b", "c"]),
         (lambda bounds: [end.tolist() for end in read_bounds("bounds", bounds)], [[0.0], [1.0]]),
         (lambda networks: [id(net) for net in Ensemble(networks).networks], [NET, nn.Linear(3, 2)]),
         (lambda adam: ForwardInverseModule(NET, nn.Linear(2, 3), adam=adam).adam, {"betas": [0.8, 0.9]}),

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lightning_invert.analysis.points import PointSource
+from lightning_invert.analysis.points import PointSource, table_points
 from lightning_invert.analysis.tally import Tally
 from lightning_invert.arguments import check_choice, check_flag, check_text, expected_but_got
 from lightning_invert.devices import making_tensors_on_cpu
@@ -47,8 +47,8 @@ def analyze(
     points: Any,
     *,
     name: str | None = None,
-    input_names: Sequence[str] | None = None,
-    output_names: Sequence[str] | None = None,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
     scale: Literal["standardized", "physical"] | None = None,
     thresholds: Thresholds | None = None,
     precision: Literal["native", "float64"] = "native",
@@ -82,11 +82,13 @@ def analyze(
             by itself.
         points: Shape (N, \*): a tensor, an array, or an iterable of batches, such as a
             ``DataLoader``. Of a batch with several parts the first is taken, or what a
-            ``WatchedMap`` selects.
+            ``WatchedMap`` selects. Or a table: the name of a file, a data frame, or a dictionary of
+            columns.
         name: Of the map, in the report and in file names. Of a module that names its maps it says
             which one is meant; by default the first, which of a pair is ``"forward"``.
-        input_names: Names of the n inputs; by default x0, x1, ...
-        output_names: Names of the m outputs; by default y0, y1, ...
+        inputs: Names of the n inputs, which are the columns of a table that are read; by default
+            those that the map names, or all columns, or else x0, x1, ...
+        outputs: Names of the m outputs; by default y0, y1, ...
         scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the map's
             own statistics or else by the spread of the points, which then are read twice.
             ``"physical"``: as the map computes them. ``None``: standardised for a map with
@@ -123,7 +125,8 @@ def analyze(
     check_choice("precision", precision, get_args(Precision))
     check_flag("directions", directions)
     thresholds = thresholds or Thresholds()
-    watched = _as_map(function, name, input_names, output_names)
+    watched = _as_map(function, name, inputs, outputs)
+    points, watched = table_points(points, watched, inputs)
     watched = _asking(watched, truth, runs, directions)
     source = PointSource(points, watched, double=precision == "float64")
     settings = {"thresholds": thresholds, "scale": scale, "precision": precision}
@@ -183,11 +186,11 @@ def _pool(
 def _as_map(
     function: Any,
     name: str | None,
-    input_names: Sequence[str] | None = None,
-    output_names: Sequence[str] | None = None,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
     argument: str = "function",
 ) -> WatchedMap:
-    names = {"input_names": input_names, "output_names": output_names}
+    names = {"input_names": inputs, "output_names": outputs}
     columns: dict[str, Any] = {key: value for key, value in names.items() if value is not None}
     if isinstance(function, WatchedMap):
         return replace(function, **columns)

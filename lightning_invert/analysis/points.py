@@ -3,21 +3,84 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_invert.arguments import suggest
+from lightning_invert.arrays import as_columns
 from lightning_invert.jacobians.evaluation import POWERS
+from lightning_invert.tables import TableReader, split_unit
 from lightning_invert.watch.maps import WatchedMap
 from lightning_invert.watch.points import Points, Shape
+from lightning_invert.watch.voice import Voice
 
-__all__ = ["PointSource"]
+__all__ = ["PointSource", "TableRows", "table_points"]
 
 MAX_POINTS_AT_ONCE = 2**15
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """The rows of a file; unlike a generator it can be read again."""
+
+    reader: TableReader
+    dtype: torch.dtype | None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for piece in self.reader.read():
+            yield piece.to_torch().to(self.dtype)
+
+
+def table_points(
+    points: Any, watched: WatchedMap, inputs: Sequence[str] | None
+) -> tuple[Any, WatchedMap]:
+    """Return the rows of a file, a data frame or a dictionary, and the map with their names.
+
+    The columns are ``inputs``, or those that the map names, or else all. Other points stay as they are.
+    """
+    table = as_columns(points)
+    if not isinstance(table, Mapping | str | Path):
+        return points, watched
+    # A function without weights gets the dtype that its author would have used.
+    dtype = None if any(True for _ in watched.owner.parameters()) else torch.get_default_dtype()
+    names = inputs or [split_unit(name)[0] for name in watched.input_names or ()]
+    rows: Tensor | TableRows
+    if isinstance(table, Mapping):
+        columns = list(names or table)
+        rows = _columns(table, columns).to(dtype)
+    else:
+        reader = TableReader(table, names or None)
+        rows, columns = TableRows(reader, dtype), reader.columns
+        if reader.note:
+            Voice("analyze").info(f"{reader.note}.")
+    return rows, watched if watched.input_names else replace(watched, input_names=columns)
+
+
+def _columns(table: Mapping[str, Any], names: Sequence[str]) -> Tensor:
+    """Stack columns, which are named with their units or without, to float64 (N, n)."""
+    by_name = {split_unit(str(column))[0]: column for column in table}
+    columns = []
+    for name in names:
+        column = name if name in table else by_name.get(name)
+        if column is None:
+            known = [str(known) for known in table]
+            raise ValueError(
+                f"Expected argument `points` to have a column {name!r}, but it has "
+                f"{', '.join(map(repr, known))}.{suggest(name, known)}"
+            )
+        try:
+            columns.append(np.asarray(table[column], dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"Expected column {column!r} of argument `points` to hold numbers: {error}."
+            ) from error
+    return torch.from_numpy(np.stack(columns, 1))
 
 
 class PointSource:
@@ -30,8 +93,8 @@ class PointSource:
             points = [points]
         if not isinstance(points, Iterable):
             raise TypeError(
-                "Expected argument `points` to be a tensor, an array or an iterable of batches, "
-                f"but got {type(points).__name__}."
+                "Expected argument `points` to be a tensor, an array, a table or an iterable of "
+                f"batches, but got {type(points).__name__}."
             )
         self._watched, self._batches = watched, points
         self._shape: Shape | None = None  # of the points that are read; None: that of the first

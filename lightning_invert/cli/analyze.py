@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lightning_invert.analysis.analyze import analyze
+from lightning_invert.analysis.points import TableRows
 from lightning_invert.cli.analyze_options import Options
 from lightning_invert.cli.checkpoint import folder_of_results, import_name, load_pair
 from lightning_invert.cli.next_steps import print_next, solve_step
@@ -27,7 +28,7 @@ from lightning_invert.pair.settings import read_settings
 from lightning_invert.problems import KNOWN
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.words import report_table
-from lightning_invert.tables import TableReader, TableWriter
+from lightning_invert.tables import TableWriter
 from lightning_invert.watch.findings.directions import Directions
 from lightning_invert.watch.findings.runs import OverRuns
 from lightning_invert.watch.findings.truth import AgainstTruth, Truth
@@ -53,7 +54,7 @@ def run(options: Options) -> None:
         points = _points(options, task, said)
         table = None
         if options.table != "none":
-            form = points.reader.found if isinstance(points, _Batches) else None
+            form = points.reader.found if isinstance(points, TableRows) else None
             table = TableWriter(folder / f"{watched.name}.{options.table}", form)
         try:
             observation = analyze(
@@ -168,7 +169,7 @@ def _points(options: Options, task: _Task, said: set[str]) -> Any:
         pair = task.pair
         known = () if pair is None else (*(pair.inputs or ()), *(pair.outputs or ()))
         reader = open_table(data, task.columns, options, known, said)
-        return _Batches(reader, None if has_weights else torch.get_default_dtype())
+        return TableRows(reader, None if has_weights else torch.get_default_dtype())
     points = import_name(data)
     if isinstance(points, type) and issubclass(points, LightningDataModule):
         points = points()
@@ -191,18 +192,6 @@ def _array(file: str) -> Tensor:
         raise ValueError(
             f"Expected {file!r} to hold an array of numbers, but it cannot be read: {reason}."
         ) from error
-
-
-@dataclass(frozen=True)
-class _Batches:
-    """The rows of a file; unlike a generator it can be read again."""
-
-    reader: TableReader
-    dtype: torch.dtype | None
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for piece in self.reader.read():
-            yield piece.to_torch().to(self.dtype)
 
 
 def _record(observation: Observation) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_the_table_has_for_each_point_what_autograd_and_numpy_find(kind, tmp_pat
 def test_the_most_expensive_outcome_is_named(monkeypatch):
     monkeypatch.setattr("lightning_invert.analysis.points.MAX_POINTS_AT_ONCE", 20)
     net = network()
-    names = {"input_names": list("abcdefg"), "output_names": ["rate", "gas", "heat", "ash"]}
+    names = {"inputs": list("abcdefg"), "outputs": ["rate", "gas", "heat", "ash"]}
     found = analyze(net, POINTS, directions=True, **names)
     u, _, vh = by_numpy(net, POINTS)
     inputs, outputs = found.findings["directions"].shares(found)
@@ -207,8 +207,16 @@ def test_images_are_points_too():
         (fragile, iter([POINTS]), {"scale": "standardized"}, ValueError, "read twice"),
         (fragile, POINTS, {"truth": 3}, TypeError, "`truth` to be a module or a function, .* 3"),
         (fragile, POINTS, {"table": "points.xlsx"}, ValueError, r"\.csv or \.parquet"),
-        (fragile, POINTS, {"input_names": ["a"]}, ValueError, "`input_names` .* 7 inputs, .* 1"),
-        (fragile, POINTS, {"output_names": ["a"]}, ValueError, "`output_names` .* 2 outputs"),
+        (
+            fragile,
+            {"a": [1.0]},
+            {"inputs": ["A"]},
+            ValueError,
+            "column 'A', .* 'a'. Did you mean 'a'",
+        ),
+        (fragile, {"a": ["warm"]}, {}, TypeError, "column 'a' .* numbers: .*'warm'"),
+        (fragile, POINTS, {"inputs": ["a"]}, ValueError, "`input_names` .* 7 inputs, .* 1"),
+        (fragile, POINTS, {"outputs": ["a"]}, ValueError, "`output_names` .* 2 outputs"),
     ],
 )
 def test_names_the_argument_that_is_wrong(function, points, options, error, words):
@@ -245,6 +253,32 @@ def test_a_module_that_names_its_maps_is_analyzed_by_them(pair, given):
     assert (found.scale, found.input_names) == ("standardized", ("a [K]", "b", "c"))
     assert found.output_names == ("d [bar]", "e")
     assert found.name == ("map" if given == "entry" else "forward")
+
+
+def tables_of(folder):
+    """Give the settings as tables of any kind, with further columns and in another order."""
+    columns = dict(zip(["c", "note", "b", "a [K]"], SETTINGS.T[[2, 0, 1, 0]].tolist(), strict=True))
+    polars.DataFrame(columns).write_csv(folder / "plant.csv")
+    return [columns, polars.DataFrame(columns), folder / "plant.csv",
+            str(folder / "plant.csv")]  # fmt: skip
+
+
+def test_a_table_is_read_by_the_names_of_the_inputs(pair, tmp_path):
+    expected = analyze(pair, SETTINGS)
+    bare = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+    bare.load_state_dict(pair.forward_net.state_dict())
+    names = {"inputs": ["a", "b", "c"]}
+    for table in tables_of(tmp_path):
+        found = analyze(pair, table)
+        np.testing.assert_allclose(found.singular_values, expected.singular_values)
+        assert found.input_names == ("a [K]", "b", "c")
+        named = analyze(bare, table, **names)
+        reference = analyze(bare, SETTINGS, **names)
+        np.testing.assert_allclose(named.singular_values, reference.singular_values)
+        assert tuple(named.input_names) == ("a", "b", "c")
+        # A function has neither names nor a dtype of its own.
+        whole = analyze(lambda x: x @ torch.ones(4, 2), table)
+        assert tuple(whole.input_names) == ("c", "note", "b", "a [K]")
 
 
 def test_of_a_module_with_several_maps_the_name_says_which(pair):
