@@ -12,20 +12,35 @@ from torch import Tensor
 from lightning_invert.arguments import expected_but_got
 from lightning_invert.callbacks.base import Callback
 from lightning_invert.tables import TableWriter
+from lightning_invert.variables import Variable
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 __all__ = ["PredictionWriter"]
 
+HEADS = {
+    "x": "given/{}",
+    "y": "given/{}",
+    "y_hat": "predicted/{}",
+    "x_hat": "inverse/{}",
+    "y_round_trip": "inverse/{}",
+    "x_solved": "solved/{}",
+    "y_solved": "solved/{}",
+    "y_band_low": "solved/{}_band_low",
+    "y_band_high": "solved/{}_band_high",
+}
+"""Heads of the columns of a pair's predictions, by the name of the variable."""
+
 
 class PredictionWriter(Callback):
     """Write predictions to a CSV file, batch by batch, while ``trainer.predict`` runs.
 
     ``predict_step`` returns a mapping of name -> tensor of shape (N, k) or (N,), or one tensor.
-    Columns are named ``{name}/{variable}``. The variables are the module's ``input_names`` for names
-    that begin with x and its ``output_names`` for names that begin with y, if their number fits, else
-    positions. A tensor of shape (N,) is one column of its name. Each process writes its own file;
+    Columns are named ``{name}/{position}``. Of a pair they have the names and units of its variables:
+    ``given/{variable}`` as they came, ``predicted/`` of the given settings, ``inverse/`` the settings
+    that the inverse proposes for the given outcomes and what they lead to, ``solved/`` the same of the
+    solver, with the ends of its band. A tensor of shape (N,) is one column of its name. Each process writes its own file;
     ``.rank1``, ``.rank2``, ... are added to the names of all but the first. An existing file is never
     replaced: a number is added to the name. The file has the separator and the decimal sign of the
     table that a ``TabularDataModule`` read.
@@ -72,7 +87,8 @@ class PredictionWriter(Callback):
         columns: dict[str, Any] = {}
         for name, tensor in _tensors(outputs).items():
             values = tensor.reshape(len(tensor), -1).cpu().double().numpy().T
-            columns |= dict(zip(_names(pl_module, name, tensor), values, strict=True))
+            for head, column in zip(_names(pl_module, name, tensor), values, strict=True):
+                columns[f"{head} ({name})" if head in columns else head] = column
         self._table.write(columns)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,8 +111,9 @@ def _tensors(outputs: Any) -> dict[str, Tensor]:
 def _names(pl_module: LightningModule, name: str, tensor: Tensor) -> list[str]:
     if tensor.ndim == 1:
         return [name]
+    variables: Any = getattr(pl_module, "inputs" if name[:1] == "x" else "outputs", None)
     count = tensor[:1].numel()
-    side = {"x": "input_names", "y": "output_names"}.get(name[:1], "")
-    names = getattr(pl_module, side, None) if side else None
-    labels = names if names and len(names) == count else range(count)
-    return [f"{name}/{label}" for label in labels]
+    is_named = isinstance(variables, tuple) and len(variables) == count and name in HEADS
+    if not is_named or not all(isinstance(variable, Variable) for variable in variables):
+        return [f"{name}/{place}" for place in range(count)]
+    return [v._replace(name=HEADS[name].format(v.name)).label for v in variables]

@@ -72,9 +72,11 @@ def run(options: Options) -> None:
     folder = folder_of_results(options.folder, options.ckpt, "proposals")
     wanted = {name: cells for name, (_, cells) in targets.cells.items()}
     units = {name: outputs[place].unit for name, (place, _) in targets.cells.items()}
+    units |= proposal.units()
     columns = {**wanted, **proposal.columns()}
     with TableWriter(folder / f"proposals.{options.table}", targets.reader.found) as table:
-        table.write({name: values.cpu().numpy() for name, values in columns.items()})
+        heads = {name: Variable(name, units.get(name, "")).label for name in columns}
+        table.write({heads[name]: values.cpu().numpy() for name, values in columns.items()})
     rows = targets.reader.row_names(set(range(len(proposal))))
     if options.figures:
         known = pair.proposer.evidence.rows("train")
@@ -88,7 +90,7 @@ def run(options: Options) -> None:
         "tolerance": options.tolerance,
         **_summary(proposal),
         "bounds": dict(zip(names, torch.stack([*bounds], 1).tolist(), strict=True)),
-        "units": {**units, **proposal.units()},
+        "units": units,
     }
     replace_file(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False))
     print("\n".join(_words(options, rows, proposal, summary)))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TableWriter", "unused_path"]
 
-READ = ("input/", "x/", "y/", "target/")
+READ = ("input/", "given/", "x/", "y/", "target/")
 """How the names of columns begin that repeat the table that was read, to all its digits."""
 
 

@@ -1,6 +1,8 @@
 import polars
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
 from lightning_invert.callbacks import PredictionWriter
@@ -22,9 +24,10 @@ def test_rows_are_what_predict_returns_under_the_variables_names(tmp_path, caplo
     table = polars.read_csv(writer.written)
     assert len(table) == 200
     for name, key, index in (
-        ("y_hat/rate", "y_hat", 0),
-        ("x_hat/load", "x_hat", 2),
-        ("y_round_trip/gas", "y_round_trip", 1),
+        ("given/heat [K]", "x", 1),
+        ("predicted/rate [t/d]", "y_hat", 0),
+        ("inverse/load", "x_hat", 2),
+        ("inverse/gas [K]", "y_round_trip", 1),
     ):
         expected = torch.cat([batch[key] for batch in found])[:, index]
         assert has_six_digits_of(table[name], expected)
@@ -54,17 +57,26 @@ def test_proposals_are_written_under_the_variables_names(tmp_path):
     writer, found = predict(tmp_path, module.eval(), Smooth(eval_batch_size=64))
     table = polars.read_csv(writer.written)
     names = [
-        "x_solved/load",
-        "y_solved/gas",
-        "y_band_low/rate",
-        "y_band_high/rate",
+        "solved/load",
+        "solved/gas [K]",
+        "solved/rate_band_low [t/d]",
+        "solved/rate_band_high [t/d]",
         "trust",
         "residual",
     ]
     assert set(names) <= set(table.columns)
     expected = torch.cat([batch["x_solved"] for batch in found])
-    columns = table.select(f"x_solved/{name}" for name in ("wind", "heat", "load"))
+    columns = table.select("solved/wind [m3/h]", "solved/heat [K]", "solved/load")
     assert has_six_digits_of(columns, expected)
+
+
+def test_a_setting_and_an_outcome_of_one_name_keep_a_column_each(tmp_path):
+    module = ForwardInverseModule(nn.Linear(1, 1), nn.Linear(1, 1))
+    module.pair.name_columns(["flow"], ["flow"])
+    data = DataLoader(TensorDataset(torch.zeros(4, 1), torch.ones(4, 1)))
+    table = polars.read_csv(predict(tmp_path, module, data)[0].written)
+    assert table.select("given/flow", "given/flow (y)").row(0) == (0, 1)
+    assert {"inverse/flow", "inverse/flow (y_round_trip)"} <= set(table.columns)
 
 
 def test_an_existing_file_is_never_replaced(tmp_path):

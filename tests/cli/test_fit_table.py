@@ -69,7 +69,7 @@ def test_each_command_runs_as_the_one_before_prints_it(tmp_path, capsys, caplog)
     main(["test", "plant 1.csv", "--ckpt", "elsewhere.ckpt", "--enable_progress_bar=false"])
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [run.parent.name]
     table = (run / "predictions.csv").read_text(encoding="utf-8").splitlines()
-    given = [name[:2] in ("x/", "y/") for name in table[0].split(";")]
+    given = [name.startswith("given/") for name in table[0].split(";")]
     for line in table[1:]:
         for is_given, cell in zip(given, line.split(";"), strict=True):
             digits = re.sub(r"e.*|[-,]", "", cell).strip("0")

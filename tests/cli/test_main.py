@@ -118,8 +118,8 @@ def test_predictions_are_written_to_the_run_of_the_checkpoint(tmp_path, checkpoi
     assert (run / "config.yaml").read_text() == settings
     (path,) = run.rglob("predictions*.csv")
     header = path.read_text().splitlines()[0]
-    assert "y_hat/hot_metal_temperature" in header
-    assert "x_hat/wind_rate" in header
+    assert "predicted/hot_metal_temperature [" in header
+    assert "inverse/wind_rate [" in header
 
 
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])

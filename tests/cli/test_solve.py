@@ -11,7 +11,7 @@ from lightning_invert import ForwardInverseModule, Interval, Near, ResidualMLP, 
 from lightning_invert.cli.main import main
 from lightning_invert.cli.targets import read_targets
 from lightning_invert.proposals.proposal import Proposal
-from lightning_invert.tables import TableReader
+from lightning_invert.tables import TableReader, split_unit
 from tests.cli.commands import refusal, save_pair
 from tests.projects import Smooth
 
@@ -41,7 +41,8 @@ def solved(checkpoint, *args, targets="targets.csv", table="csv", folder="propos
     given = ["--ckpt", checkpoint, "--targets", targets, "--table", table, "--figures", "false"]
     main(["solve", *given, *args])
     read = polars.read_csv if table == "csv" else polars.read_parquet
-    return read(f"{folder}/proposals.{table}")
+    found = read(f"{folder}/proposals.{table}")
+    return found.rename(lambda head: split_unit(head)[0])
 
 
 def agrees(table, proposal):
@@ -56,6 +57,8 @@ def agrees(table, proposal):
 @pytest.mark.parametrize("table", ["csv", "parquet"])
 def test_the_table_has_what_propose_gives(checkpoint, pair, table):
     found = solved(checkpoint, table=table)
+    heads = TableReader(f"proposals/proposals.{table}").columns
+    assert {"target/rate [t/d]", "wind [m3/h]", "rate_band_low [t/d]", "load"} <= set(heads)
     agrees(found, pair.propose(TARGETS))
     assert found.columns[:8] == [
         "target/rate", "target/gas", "certified", "wind", "heat", "load", "rate", "rate_band_low",

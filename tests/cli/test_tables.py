@@ -63,7 +63,7 @@ def test_a_fit_takes_units_from_the_table_and_writes_as_it_reads(points, tmp_pat
     main(["predict", *FIT, "--data.file", "plant.csv", "--ckpt_path", str(path)])
     (path,) = tmp_path.rglob("predictions*.csv")
     assert path.read_text(encoding="utf-8").splitlines()[1].count(";") > 3
-    found = polars.concat(TableReader(path, ["x/wind", "y/gas"]).read()).to_numpy()
+    found = polars.concat(TableReader(path, ["given/wind", "given/gas"]).read()).to_numpy()
     np.testing.assert_array_equal(found, points[:, [0, 4]])
 
 
@@ -131,13 +131,14 @@ def test_solve_reads_targets_and_present_settings_and_writes_proposals(points, c
     said = capsys.readouterr().out
     assert "targets.csv is read with separator ';', decimal ','" in said
     assert "near.csv is read with" in said
-    found = polars.concat(TableReader("proposals/proposals.csv").read())
+    names = ["target/rate", "target/gas_low", "wind", "gas_band_high", "residual"]
+    found = polars.concat(TableReader("proposals/proposals.csv", names).read())
     assert found["target/rate"].to_list() == [8000, 9500]
     assert found["target/gas_low"].to_list() == [390.5, 380]
     Path("targets.csv").write_text("rate,gas_low,gas_high\n8000,390.5,410\n9500,380,420\n")
     polars.DataFrame(points[:1, :3], schema=COLUMNS[:3]).write_csv("near.csv")
     main(["solve", *given, "--targets", "targets.csv", "--folder", "plain"])
-    expected = polars.concat(TableReader("plain/proposals.csv").read())
+    expected = polars.concat(TableReader("plain/proposals.csv", names).read())
     assert found.equals(expected)
 
 
