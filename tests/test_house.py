@@ -29,8 +29,8 @@ ARROWS = {
     "deploy": {"jacobians", "pair", "solver", "tables", "variables"},
     "problems": {"jacobians", "variables"},
     "datamodules": {"problems", "tables", "variables"},
-    "callbacks": {"jacobians", "report", "sampling", "tables", "watch"},
-    "analysis": {"jacobians", "report", "sampling", "tables", "variables", "watch"},
+    "callbacks": {"jacobians", "report", "sampling", "tables", "variables", "watch"},
+    "analysis": {"arrays", "jacobians", "report", "sampling", "tables", "variables", "watch"},
     "__main__": {"cli"},
 }
 ARROWS["cli"] = set(ARROWS) - {"__main__", "arrays", "sampling"}
