@@ -73,6 +73,9 @@ def physical_map(pair: ForwardInverseModule, name: str) -> PhysicalMap:
     check_choice("name", name, MAP_NAMES)
     domain, image, output_name, networks = _MAPS[name]
     function = getattr(pair, name)
+    if name != "inverse" and pair.proposer.correction is not None:
+        corrected = pair.proposer.knowledge.surrogate.corrected
+        function = corrected if name == "forward" else lambda y: corrected(pair.inverse(y))
     dtypes = set[torch.dtype]().union(*(_dtypes(pair, network) for network in networks))
     return PhysicalMap(
         name=name,

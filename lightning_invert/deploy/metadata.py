@@ -34,7 +34,8 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
     ``mean`` and ``std`` of the standardisation (0 and 1 without one); the thresholds ``bands``,
     ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` for a schedule); ``reliability`` of the
     forward map's proposals (``None`` without data): what :meth:`.Reliability.to_json` holds, and the
-    ranges ``input_low`` and ``input_high`` of the known settings in physical units.
+    ranges ``input_low`` and ``input_high`` of the known settings in physical units; ``tried``, in
+    words, what rows that were tried have changed (``None`` without any).
     """
     physical = physical_map(pair, name)
     thresholds = Thresholds()
@@ -49,7 +50,23 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
         "rank_atol": thresholds.rank_atol,
         "alpha": pair.alpha.value if isinstance(pair.alpha, ConstantAlpha) else None,
         "reliability": _reliability(pair) if name == "forward" else None,
+        "tried": _tried(pair) if name != "inverse" else None,
     }
+
+
+def _tried(pair: ForwardInverseModule) -> str | None:
+    """Say what rows that were tried have changed, and what of it a file does not carry."""
+    feedback = pair.proposer.knowledge.feedback
+    if feedback is None:
+        return None
+    corrected = "The predictions are" if feedback.correction else "Nothing in the predictions is"
+    words = f"{corrected} corrected by rows that were tried: {len(feedback.errors)} are known."
+    if feedback.changed:
+        words += (
+            " The process has changed since the training: away from these rows the bands given here are too "
+            "narrow. Train anew, or ask `propose` in Python, whose bands know of it."
+        )
+    return words
 
 
 def _columns(columns: Columns, rows: Tensor | None) -> list[dict[str, Any]]:
@@ -80,7 +97,7 @@ def _finite(end: float | None) -> float | None:
 
 def _reliability(pair: ForwardInverseModule) -> dict[str, Any] | None:
     """Return the reliability of a pair's proposals, without that of its members."""
-    reliability = pair.proposer.measure_reliability(KNOWN_POINTS, members=False)
+    reliability = pair.proposer.knowledge.measure(KNOWN_POINTS, members=False)
     training_rows = pair.evidence.rows("train")
     if reliability is None or training_rows is None:
         return None

@@ -102,12 +102,14 @@ def _text(
     script, style = joined("page"), _read("page.css")
     if title is None:
         title = f"{len(metadata['inputs'])} settings → {len(metadata['outputs'])} outcomes"
+    note = metadata["tried"]
     parts = {
         "policy": _policy(script, style, online=online),
         "title": html.escape(title),
         "style": style,
         "script": script,
         "built": html.escape(f"lightning_invert, with onnxruntime-web {VERSION}"),
+        "note": f'<p class="warning">{html.escape(note)}</p>' if note else "",
         "page": _json({"title": title, "online": online_runtime() if online else None}),
         "metadata": _json(metadata),
         "files": "\n".join(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lightning_invert.proposals.proposal import Proposal
     from lightning_invert.proposals.reliability import Reliability
     from lightning_invert.proposals.trade_off import TradeOff
+    from lightning_invert.proposals.trials import Trials
     from lightning_invert.variables import Variable
 
 __all__ = ["ForwardInverseModule"]
@@ -52,9 +53,8 @@ class ForwardInverseModule(Shown, LightningModule):
 
     It takes and gives physical units, in float64; the networks and the loss work in standardised
     ones, in the networks' dtype. Batches may come in any dtype that holds their columns. Mean and
-    standard deviation of the training split come from the data module (its ``statistics``), or are
-    computed from the training loader when fit starts; once fitted they stay. They are in the
-    checkpoint, and so are the networks: ``load_from_checkpoint(path)`` needs nothing else.
+    deviation of the training split come from the data module (its ``statistics``), or else from the
+    training loader; once fitted they stay. ``load_from_checkpoint(path)`` needs nothing else.
 
     Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss``, which is minimised, and
     its terms ``forward``, ``inverse`` and ``consistency`` before they are weighted (of an ensemble,
@@ -74,9 +74,8 @@ class ForwardInverseModule(Shown, LightningModule):
         conditioning_penalty: Penalty that keeps F's condition number low, in standardised units.
         jacobian_consistency: Penalty that asks the slope of F∘I to be that of the identity. It
             trains I alone unless F learns consistency.
-        keep_points: Bound on the rows kept of the training split, and of the validation split, also
-            in the checkpoint: :meth:`propose` begins there, and its trust rests on them. 0 keeps no
-            row of the data.
+        keep_points: Bound on the rows kept of each split, also in the checkpoint: :meth:`propose`
+            begins there, and its trust rests on them. 0 keeps no row of the data.
         predict_proposals: Whether :meth:`predict_step` also proposes settings for y.
         allow: Names of packages, modules and classes that the networks and the schedule of a
             checkpoint may come from, in ``forward_training.start_from`` and where a trainer resumes.
@@ -111,6 +110,7 @@ class ForwardInverseModule(Shown, LightningModule):
     round_trip: AttributeOf[Callable[[Tensor], Tensor]] = AttributeOf("pair")
     propose: AttributeOf[Callable[..., Proposal]] = AttributeOf("proposer")
     trade_off: AttributeOf[Callable[..., TradeOff]] = AttributeOf("proposer")
+    observe: AttributeOf[Callable[..., Trials]] = AttributeOf("proposer")
     reliability: AttributeOf[Reliability | None] = AttributeOf("proposer")
     evidence: AttributeOf[Evidence] = AttributeOf("proposer")
     alpha: AttributeOf[AlphaSchedule] = AttributeOf("objective")

@@ -1,4 +1,4 @@
-"""Known points: random rows of the training and validation data."""
+"""Known points: random rows of the training and validation data, and the last rows that were tried."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ SPLITS = ("train", "val")
 class Evidence(Shown):
     """Random rows of the training and of the validation split, in physical units.
 
-    Rows are taken as they pass, until their split is complete. :meth:`of` takes tensors instead.
+    Rows are taken as they pass, until their split is complete. :meth:`of` takes tensors instead. Beside
+    them are the last rows that were tried and measured, the split "tried", and which rows missed
+    their bands: ``missed`` (J,), of all that were ever tried.
 
     Args:
         num_points: Bound on the rows kept of each split; 0: none.
@@ -33,6 +35,8 @@ class Evidence(Shown):
         self._seed = seed
         self._samples: dict[str, StreamSample] = {}
         self._complete: set[str] = set()
+        self._tried: dict[str, Tensor] = {}
+        self.missed = torch.zeros(0, dtype=torch.bool)
         self.begin()
 
     @classmethod
@@ -83,6 +87,7 @@ class Evidence(Shown):
             for place, split in enumerate(SPLITS)
         }
         self._complete = set() if self.num_points else set(SPLITS)
+        self._tried, self.missed = {}, torch.zeros(0, dtype=torch.bool)
 
     def add(self, split: str, x: Tensor, y: Tensor) -> None:
         """Offer the rows of a batch, (N, n) and (N, m), unless the split is complete.
@@ -94,6 +99,13 @@ class Evidence(Shown):
         rows = x.flatten(1).double(), y.flatten(1).double()
         finite = finite_rows(*rows)
         self._samples[split].add({"x": rows[0][finite], "y": rows[1][finite]})
+
+    def add_tried(self, x: Tensor, y: Tensor, missed: Tensor) -> None:
+        """Add rows that were tried, (N, n) and (N, m), float64, and which missed their bands, (N,)."""
+        before = self._tried or {"x": x[:0], "y": y[:0]}
+        rows = {side: torch.cat([before[side], new]) for side, new in (("x", x), ("y", y))}
+        self._tried = {side: part[-self.num_points :] for side, part in rows.items()}
+        self.missed = torch.cat([self.missed, missed])
 
     def complete(
         self, split: str, gather: Callable[[Any], Sequence[Any]] = lambda mine: [mine]
@@ -108,15 +120,16 @@ class Evidence(Shown):
 
     def rows(self, split: str) -> tuple[Tensor, Tensor] | None:
         """Return x (K, n) and y (K, m) of a split, float64; ``None`` if it has no rows."""
-        rows = self._samples[split].rows()
-        return (rows["x"], rows["y"]) if len(self._samples[split]) else None
+        rows = self._tried if split == "tried" else self._samples[split].rows()
+        return (rows["x"], rows["y"]) if rows and len(rows["x"]) else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows and the state of the draw, in tensors and plain values."""
-        return {
+        drawn = {
             split: {**sample.state_dict(), "complete": split in self._complete}
             for split, sample in self._samples.items()
         }
+        return {**drawn, "tried": {"rows": self._tried, "missed": self.missed}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over all rows that :meth:`state_dict` returned, unless ``num_points`` is 0."""
@@ -125,20 +138,32 @@ class Evidence(Shown):
             return
         try:
             for split, state in state_dict.items():
-                self._samples[split].load_state_dict(state)
-                held = self._samples[split].rows()
-                rows = [held[side] for side in ("x", "y")] if held else []
-                if not all(
-                    part.ndim == 2 and part.dtype == torch.float64 and part.isfinite().all()
-                    for part in rows
-                ):
-                    raise ValueError("rows of another shape or dtype, or that are not finite")
-                lengths = {len(self._samples[split]), *map(len, rows)}
-                if len(lengths) > 1:
-                    raise ValueError("rows that do not fit each other")
+                if split == "tried":
+                    self._load_tried(state["rows"], state["missed"])
+                    continue
+                sample = self._samples[split]
+                sample.load_state_dict(state)
+                _check_rows(sample.rows(), len(sample))
                 if state["complete"]:
                     self._complete.add(split)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"Expected the checkpoint to keep rows of its data, but they are damaged: {error}."
             ) from error
+
+    def _load_tried(self, rows: Mapping[str, Tensor], missed: Tensor) -> None:
+        self._tried = {side: part.cpu() for side, part in rows.items()}
+        self.missed = missed.cpu()
+        count = len(self._tried["x"]) if self._tried else 0
+        _check_rows(self._tried, count)
+        if missed.dtype != torch.bool or missed.ndim != 1 or len(missed) < count:
+            raise ValueError("tried rows that nobody judged")
+
+
+def _check_rows(rows: Mapping[str, Tensor], count: int) -> None:
+    """Raise a ValueError for rows that are no x (count, n) and y (count, m), float64 and finite."""
+    parts = [rows[side] for side in ("x", "y")] if rows else []
+    if not all(p.ndim == 2 and p.dtype == torch.float64 and p.isfinite().all() for p in parts):
+        raise ValueError("rows of another shape or dtype, or that are not finite")
+    if {count, *map(len, parts)} != {count}:
+        raise ValueError("rows that do not fit each other")

@@ -14,11 +14,14 @@ from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.doorway import Shown
 from lightning_invert.proposals.band import COVERAGE
+from lightning_invert.proposals.correction import Correction
 from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.proposals.knowledge import Knowledge
 from lightning_invert.proposals.proposal import Proposal
-from lightning_invert.proposals.reliability import MIN_POINTS, Reliability
+from lightning_invert.proposals.reliability import Reliability
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
+from lightning_invert.proposals.trials import Trials
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
@@ -90,7 +93,7 @@ class Proposer(Shown):
             inverse,
             members,
         )
-        self._reliability: Reliability | None = None
+        self.knowledge = Knowledge(self.surrogate)
 
     @making_tensors_on_cpu()
     def propose(
@@ -221,6 +224,42 @@ class Proposer(Shown):
             ranking = rank_solutions(widened(query, numbers), progress=progress)
         return TradeOff.of(numbers, ranking)
 
+    @making_tensors_on_cpu()
+    def observe(self, x: TensorLike, y: TensorLike) -> Trials:
+        r"""Learn from inputs that were tried and what was measured there.
+
+        First the bands judge the rows. An alarm tells if outcomes miss their bands more often than
+        they may: of processes that never change, at most 5 % ever raise one. Then the rows join the
+        :attr:`evidence`: bands are fitted anew, and F is corrected where the rows show a bias that is
+        more than noise. The :attr:`correction` is 0 where no such row is near. A checkpoint keeps it,
+        because it keeps the rows; a fit that begins anew forgets them.
+
+        Args:
+            x: Inputs that were tried, shape (N, n), in physical units, in the order of the trials.
+            y: Outputs that were measured there, shape (N, m).
+
+        Returns:
+            How the rows were judged, what is corrected, and whether the process has changed.
+
+        Raises:
+            TypeError: If they are no numbers.
+            ValueError: If they are no finite rows of n and m columns, more than the evidence keeps,
+                or nothing is known of the training data.
+
+        Example:
+            >>> x = torch.rand(400, 2)
+            >>> y = x.prod(1, keepdim=True) + 0.01 * torch.randn(400, 1)  # measured
+            >>> evidence = Evidence.of(train=(x[:200], y[:200]), val=(x[200:], y[200:]))
+            >>> proposer = Proposer(lambda x: x.prod(1, keepdim=True), evidence=evidence)
+            >>> tried = torch.rand(20, 2)  # the process now gives 0.2 more
+            >>> trials = proposer.observe(tried, tried.prod(1, keepdim=True) + 0.2)
+            >>> int(trials.inside.sum()), trials.alarm is not None
+            (0, True)
+            >>> bool((trials.corrected_error < 0.1 * trials.error).all())
+            True
+        """
+        return self.knowledge.observe(x, y)
+
     def prediction_columns(self, y: Tensor) -> dict[str, Tensor]:
         """Return the columns of a table of predictions that come from the proposals for y (N, m).
 
@@ -273,46 +312,16 @@ class Proposer(Shown):
 
         It is measured when it is first needed, and again after :meth:`reset`.
         """
-        if self._reliability is None:
-            self._reliability = self.measure_reliability()
-        return self._reliability
+        return self.knowledge.reliability
+
+    @property
+    def correction(self) -> Correction | None:
+        """What is added to F, in standard units; ``None`` if no row that was tried asks for it."""
+        return self.knowledge.surrogate.correction
 
     def reset(self) -> None:
-        """Forget the reliability. Call it after F has changed, or its evidence."""
-        self._reliability = None
-
-    def measure_reliability(
-        self, num_points: int | None = None, *, members: bool = True
-    ) -> Reliability | None:
-        """Measure F's errors at the known points, at most ``num_points`` of each split.
-
-        ``members``: whether to use the spread over F's members, where it has several.
-        """
-        surrogate = self.surrogate
-        judged, trained, units = surrogate.evidence.rows("val"), surrogate.known, surrogate.units
-        if judged is None or trained is None or units is None:
-            return None
-        num_judged = len(judged[0][:num_points])
-        if num_judged < MIN_POINTS:
-            return None
-        placement = surrogate.description.placement()
-        x, y = (
-            torch.cat([part[:num_points] for part in parts]).to(placement.device)
-            for parts in zip(judged, trained, strict=True)
-        )
-        with surrogate.evaluating():
-            points = x.to(placement.dtype)
-            errors = (surrogate.predict(points).double() - y) / units[1]
-            inside = errors.isfinite().all(1)
-            if (num_judged := int(inside[:num_judged].sum())) < MIN_POINTS:
-                return None
-            return Reliability.fit(
-                surrogate.standardize(x[inside]),
-                errors[inside],
-                num_judged=num_judged,
-                outcomes=y[inside],
-                spread=surrogate.spread(points[inside]) if members else None,
-            )
+        """Forget reliability and correction. Call it after F has changed, or its evidence."""
+        self.knowledge.reset()
 
     def _query(self, targets: Any, bounds: Any, num_starts: int, **options: Any) -> Query:
         num_starts = check_integer("num_starts", num_starts, low=1)
@@ -320,7 +329,7 @@ class Proposer(Shown):
         if known is not None and isinstance(bounds, Mapping | None):
             bounds = known.replaced(bounds or {}, as_variables(about.inputs, "x", len(known.low)))
         return Query.of(
-            self.surrogate.function,
+            self.knowledge.surrogate.corrected,
             targets,
             description=about,
             bounds=bounds,
@@ -341,9 +350,7 @@ class Proposer(Shown):
         if self.reliability is None:
             return ranking
         reliability = self.reliability.to(x.device)
-        points = self.surrogate.standardize(x)
-        sigma = reliability.sigma(points, self.surrogate.spread(x))
-        half, beyond = reliability.half_width(points, sigma, coverage, joint=joint)
+        sigma, half, beyond = self.knowledge.expect(x, coverage, joint=joint)
         half = half * query.model.output_spread
         error = reliability.expected_error(sigma, ranking.columns["residual"][solved], constrained)
         ranking = ranking.adding(

@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
+from lightning_invert.proposals.correction import Correction
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.model import Description, Model, evaluating
 from lightning_invert.solver.starts import Pool, Starts, StartsOf
@@ -38,6 +39,7 @@ class Surrogate:
     scale: tuple[TensorLike, TensorLike] | None = None  # standard units of inputs and outputs
     inverse: Callable[[Tensor], Tensor] | None = None  # (N, m) -> (N, n)
     members: Callable[[Tensor], Tensor | None] | None = None  # (N, n) -> (K, N, m), or None
+    correction: Correction | None = None  # by rows that were tried
 
     @property
     def description(self) -> Description:
@@ -84,8 +86,22 @@ class Surrogate:
         return evaluating(self.function, self.inverse, self.members, cost)
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return F at inputs (N, n); NaN where it raises."""
-        return evaluate_inside(in_parts(self.function, len(x), *POWERS), x)
+        """Return F at inputs (N, n), corrected; NaN where it raises."""
+        return evaluate_inside(in_parts(self.corrected, len(x), *POWERS), x)
+
+    @property
+    def corrected(self) -> Callable[[Tensor], Tensor]:
+        """F, with its correction if it has one."""
+        if self.correction is None or self.units is None:
+            return self.function
+        function, unit = self.function, self.units[1]
+        correction = self.correction.to(unit.device)
+
+        def corrected(x: Tensor) -> Tensor:
+            y = function(x)
+            return y + (unit * correction.at(self.standardize(x))).to(y)
+
+        return corrected
 
     def centre(self, side: str) -> Tensor:
         """Return the mean of the inputs ("x") or of the outputs ("y"), or 0."""

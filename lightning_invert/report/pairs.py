@@ -55,9 +55,10 @@ def pair_html(pair: nn.Module | Proposer) -> str:
 
 def evidence_words(evidence: Evidence) -> str:
     """Describe how many points are known."""
-    counts = {split: evidence.rows(split) for split in ("train", "val")}
-    train, val = (0 if rows is None else len(rows[0]) for rows in counts.values())
-    return f"Known points: {train} training, {val} validation."
+    counts = {split: evidence.rows(split) for split in ("train", "val", "tried")}
+    train, val, tried = (0 if rows is None else len(rows[0]) for rows in counts.values())
+    more = f", {tried} tried" if tried else ""
+    return f"Known points: {train} training, {val} validation{more}."
 
 
 class _Facts(NamedTuple):

@@ -18,11 +18,13 @@ from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.proposer import Proposer
 from lightning_invert.proposals.trade_off import TradeOff
+from lightning_invert.proposals.trials import Trials
 from lightning_invert.report.figures import map_figures, to_image, to_png
 from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.html import figures_html, observations_html, page_of
 from lightning_invert.report.pairs import evidence_words, pair_html, pair_words
 from lightning_invert.report.proposals import proposal_html, proposal_words, solution_words
+from lightning_invert.report.trials import trials_words
 from lightning_invert.report.words import observations_words, report_table
 from lightning_invert.solver.solution import Solution
 from lightning_invert.watch.observation import Observation
@@ -111,6 +113,7 @@ words_of.register(Observation)(lambda observation: report_table([observation]))
 words_of.register(Solution)(solution_words)
 words_of.register(Proposal)(proposal_words)
 words_of.register(Evidence)(evidence_words)
+words_of.register(Trials)(trials_words)
 for pair in (nn.Module, Proposer):
     words_of.register(pair)(pair_words)
     html_of.register(pair)(pair_html)

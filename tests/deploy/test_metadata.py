@@ -40,6 +40,7 @@ def test_columns_are_told_with_ranges_and_statistics(pair):
         "rank_atol": 1e-5,
         "alpha": 0.8,
         "reliability": None,
+        "tried": None,
     }
 
 
@@ -99,7 +100,7 @@ def rebuilt(kind, described):
 def test_what_is_described_judges_as_the_pair_does_by_the_same_points(trained):
     described = json.loads(json.dumps(describe(trained)["reliability"], allow_nan=False))
     there = rebuilt(Reliability, described)
-    here = trained.proposer.measure_reliability(512, members=False)
+    here = trained.proposer.knowledge.measure(512, members=False)
     z, wanted = torch.randn(50, 3, dtype=torch.float64), torch.ones(50, 2, dtype=torch.bool)
     residual = torch.rand(50, dtype=torch.float64)
     torch.testing.assert_close(there.sigma(z), here.sigma(z), rtol=1e-4, atol=1e-6)

@@ -11,10 +11,13 @@ import torch
 from torch import nn
 
 from lightning_invert import LinearPlusNonlinear, ResidualMLP, SmoothMLP
-from lightning_invert.deploy import check, export_onnx, onnx_export
+from lightning_invert.deploy import check, export_onnx, onnx_export, page
+from lightning_invert.deploy.maps import frozen_copy, physical_map
+from lightning_invert.deploy.metadata import describe
 from lightning_invert.deploy.runtime import SCRIPT, WASM
 from tests.deploy.conftest import until
 from tests.deploy.pairs import INPUTS, OUTPUTS, Attention, Changed, normed, off, pair_of, points
+from tests.jacobians.reference import jacobians_by_autograd
 from tests.proposals.process import untrained
 
 pytestmark = pytest.mark.slow
@@ -197,3 +200,31 @@ def test_the_example_in_javascript_gives_what_torch_gives(browser, runtime, tmp_
     np.testing.assert_allclose(y, pair(x)[0].detach(), rtol=1e-5)
     expected = torch.autograd.functional.jacobian(pair, x)[0, :, 0]
     np.testing.assert_allclose(np.reshape(jacobian, (2, 3)), expected, rtol=1e-4)
+
+
+def test_a_file_carries_the_correction_and_says_what_it_does_not_carry(tmp_path):
+    torch.manual_seed(0)
+    pair = pair_of(SmoothMLP(3, 2, width=8), SmoothMLP(2, 3, width=8), dtype=torch.float64)
+    x = points(pair, "forward", 400)
+    with torch.no_grad():
+        y = pair(x) + 0.01 * pair.scale_y.std * torch.randn(400, 2).double()
+    for split, rows in (("train", slice(200)), ("val", slice(200, 360))):
+        pair.evidence.add(split, x[rows], y[rows])
+    trials = pair.observe(x[360:], y[360:] + pair.scale_y.std * (pair.scale_x(x[360:])[:, :2] + 1))
+    assert (len(trials.corrected), trials.alarm is not None) == (2, True)
+    frozen, corrected = frozen_copy(pair), pair.proposer.knowledge.surrogate.corrected
+    round_trip, at = physical_map(frozen, "round_trip").function, points(pair, "round_trip", 5)
+    torch.testing.assert_close(round_trip(at), corrected(pair.inverse(at)))
+    assert (round_trip(at) - pair.round_trip(at)).abs().max() > 0.1
+    onnx_export._write(physical_map(frozen, "forward"), "", tmp_path / "forward.onnx")
+    at, std = points(pair, "forward", 5), pair.scale_y.std
+    outputs, jacobians = map(torch.from_numpy, run(tmp_path / "forward.onnx", at))
+    torch.testing.assert_close(outputs / std, corrected(at) / std, rtol=1e-9, atol=1e-7)
+    slopes = jacobians_by_autograd(corrected, at)
+    scale = slopes.abs().amax((0, 1))
+    torch.testing.assert_close(jacobians / scale, slopes / scale, rtol=1e-6, atol=1e-7)
+    words = describe(pair)["tried"]
+    assert words.startswith("The predictions are corrected by rows that were tried: 40 are known.")
+    assert "process has changed" in words
+    text = page._text(describe(pair), {}, online=True, title=None)
+    assert f'<p class="warning">{words}</p>' in text

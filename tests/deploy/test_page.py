@@ -197,7 +197,7 @@ def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, trusted, 
     page = open_page(
         address(tab="find", x=listed(NOW), want=listed(wanted), solved=1), file=trusted_file
     ).page
-    reliability = trusted.proposer.measure_reliability(512, members=False)
+    reliability = trusted.proposer.knowledge.measure(512, members=False)
     errors = []
     for k in range(page.locator("#alternative option").count()):
         page.select_option("#alternative", str(k))

@@ -114,6 +114,11 @@ X, Y = torch.zeros(20, 2).double(), torch.zeros(20, 1).double()
         damaged(rows=None),
         *(damaged(keys=keys) for keys in (torch.zeros(3).double(), None)),
         *(damaged(generator=state) for state in (torch.zeros(3), "seed")),
+        {"tried": {"rows": {"x": X, "y": Y}}},
+        {"tried": {"rows": {"x": X, "y": Y}, "missed": torch.zeros(19, dtype=torch.bool)}},
+        {"tried": {"rows": {"x": X, "y": Y}, "missed": torch.zeros(20)}},
+        {"tried": {"rows": {"x": X}, "missed": torch.zeros(20, dtype=torch.bool)}},
+        {"tried": {"rows": {"x": X, "y": Y / 0}, "missed": torch.zeros(20, dtype=torch.bool)}},
     ],
 )
 def test_a_damaged_state_is_named(state):

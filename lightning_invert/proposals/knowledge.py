@@ -1,0 +1,152 @@
+"""What is known of a surrogate: its errors at known points, and what tried rows say of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import compress
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_invert.arrays import TensorLike
+from lightning_invert.proposals.band import COVERAGE
+from lightning_invert.proposals.feedback import Feedback
+from lightning_invert.proposals.reliability import MIN_POINTS, Reliability
+from lightning_invert.proposals.surrogate import Surrogate
+from lightning_invert.proposals.trials import Trials, read_trials
+from lightning_invert.variables import as_variables
+
+__all__ = ["Expectation", "Knowledge"]
+
+
+class Expectation(NamedTuple):
+    """What to expect of a surrogate at N points, in standard units."""
+
+    sigma: Tensor  # (N, m): the standard deviation of its error
+    half: Tensor  # (N, m): half the width of the band
+    beyond: Tensor  # (N, 2): by how much a point passes the limits, see Band.at
+
+
+class Knowledge:
+    """What the known points of a surrogate say of it, read when it is first asked for."""
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        self._plain = surrogate
+        self._reliability: Reliability | None = None
+        self._feedback: Feedback | None = None
+
+    def reset(self) -> None:
+        """Forget it: F has changed, or its evidence."""
+        self._reliability = self._feedback = None
+
+    @property
+    def reliability(self) -> Reliability | None:
+        """The model of F's errors; ``None`` if fewer than 30 validation points are known."""
+        if self._reliability is None:
+            self._reliability = self.measure()
+        return self._reliability
+
+    @property
+    def feedback(self) -> Feedback | None:
+        """What the rows say that were tried; ``None`` without any."""
+        if self._feedback is None:
+            self._feedback = Feedback.of(self._plain)
+        return self._feedback
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """The surrogate with its correction, if tried rows ask for one."""
+        correction = None if self.feedback is None else self.feedback.correction
+        return self._plain if correction is None else replace(self._plain, correction=correction)
+
+    def expect(self, x: Tensor, coverage: float = COVERAGE, *, joint: bool = True) -> Expectation:
+        """Tell what to expect at inputs (N, n), if the reliability is known.
+
+        Once the process has changed, what tried rows leave open comes on top.
+        """
+        assert self.reliability is not None
+        reliability, points = self.reliability.to(x.device), self._plain.standardize(x)
+        sigma = reliability.sigma(points, self._plain.spread(x))
+        feedback = self.feedback
+        doubt = None if feedback is None else feedback.doubt(points, coverage, joint=joint)
+        if doubt is not None:
+            sigma = sigma.hypot(doubt[0])
+        half, beyond = reliability.half_width(points, sigma, coverage, joint=joint)
+        return Expectation(sigma, half if doubt is None else half.hypot(doubt[1]), beyond)
+
+    def observe(self, x: TensorLike, y: TensorLike) -> Trials:
+        """Judge rows that were tried, and add them to the evidence: see :meth:`.Proposer.observe`."""
+        evidence, surrogate = self._plain.evidence, self.surrogate
+        tried, measured = read_trials(x, y, evidence)
+        placement, units = surrogate.description.placement(), surrogate.units
+        assert units is not None
+        inside = None
+        with surrogate.evaluating():
+            there = tried.to(placement.device, placement.dtype)
+            predicted = surrogate.predict(there).double().cpu()
+            if self.reliability is not None:
+                half = (self.expect(there).half * units[1]).cpu()
+                inside = ((measured - predicted).abs() <= half).all(1)
+        # Without a band nothing is bet on.
+        missed = torch.zeros(len(tried), dtype=torch.bool) if inside is None else ~inside
+        evidence.add_tried(tried, measured, missed)
+        self.reset()
+        assert self.feedback is not None
+        outputs = as_variables(surrogate.description.outputs, "y", measured.shape[1])
+        correction = self.feedback.correction
+        return Trials(
+            inputs=tried,
+            measured=measured,
+            predicted=predicted,
+            inside=inside,
+            error=((measured - predicted) / units[1].cpu()).square().mean(1).sqrt(),
+            corrected_error=self.feedback.errors[-len(tried) :].square().mean(1).sqrt().cpu(),
+            corrected=()
+            if correction is None
+            else tuple(compress(outputs, correction.corrected.tolist())),
+            num_rows=len(evidence.missed),
+            num_missed=int(evidence.missed.sum()),
+            alarm=self.feedback.drift.alarm,
+            since=self.feedback.drift.since,
+        )
+
+    def measure(self, num_points: int | None = None, *, members: bool = True) -> Reliability | None:
+        """Measure F's errors at the known points, at most ``num_points`` of each split.
+
+        ``members``: whether to use the spread over F's members, where it has several.
+
+        Tried rows are judged points like the validation rows; F is corrected there by the other tried rows.
+        Once the process has changed, F's errors elsewhere are those that it had before, without correction.
+        """
+        feedback = self.feedback
+        surrogate = self._plain if feedback is not None and feedback.changed else self.surrogate
+        evidence, units = surrogate.evidence, surrogate.units
+        judged, trained, tried = (evidence.rows(split) for split in ("val", "train", "tried"))
+        if judged is None or trained is None or units is None:
+            return None
+        num_judged = len(judged[0][:num_points])
+        if num_judged < MIN_POINTS:
+            return None
+        parts = [[part[:num_points] for part in split] for split in (judged, trained)]
+        if tried is not None:
+            parts.insert(1, [part[-(num_points or len(part)) :] for part in tried])
+        placement = surrogate.description.placement()
+        x, y = (torch.cat(part).to(placement.device) for part in zip(*parts, strict=True))
+        with surrogate.evaluating():
+            points = x.to(placement.dtype)
+            errors = (y - surrogate.predict(points).double()) / units[1]
+            if feedback is not None:
+                rows = slice(num_judged, num_judged + len(parts[1][0]))
+                errors[rows] = feedback.errors[-len(parts[1][0]) :]
+                num_judged = rows.stop
+            inside = errors.isfinite().all(1)
+            if (num_judged := int(inside[:num_judged].sum())) < MIN_POINTS:
+                return None
+            return Reliability.fit(
+                surrogate.standardize(x[inside]),
+                errors[inside],
+                num_judged=num_judged,
+                outcomes=y[inside],
+                spread=surrogate.spread(points[inside]) if members else None,
+            )
