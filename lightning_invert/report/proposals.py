@@ -62,7 +62,7 @@ def solution_words(solution: Solution) -> str:
 def proposal_html(proposal: Proposal) -> str:
     """Lay the first ten proposals out as a table below their description; names are escaped."""
     variables = (*proposal.input_variables, *proposal.output_variables)
-    head = ["", "flags", *(["trust"] if proposal.trust is not None else [])]
+    head = ["target", "flags", *(["trust"] if proposal.trust is not None else [])]
     head += [*([] if proposal.cost is None else ["cost"]), *(v.label for v in variables)]
     count = len(proposal)
     more = [f"The first {MAX_ROWS} of {count}."] if count > MAX_ROWS else []
@@ -117,7 +117,7 @@ def _rows(proposal: Proposal) -> Iterator[list[str]]:
         words = [FLAG_WORDS[name] for name, flag in flags.items() if flag[row]]
         if proposal.certified is not None and not proposal.certified[row]:
             words.insert(0, "<b>not certified</b>")
-        cells = [str(row), f'<div style="min-width:8em">{"<br>".join(words)}</div>']
+        cells = [str(row + 1), f'<div style="min-width:8em">{"<br>".join(words)}</div>']
         if proposal.trust is not None:
             cells.append(_bar(float(proposal.trust[row])))
         if proposal.cost is not None:

@@ -119,10 +119,10 @@ def test_the_table_has_units_band_target_trust_and_flags():
     found = trusted(X, targets=Targets(low, high), at_bound=torch.eye(3, 2, dtype=torch.bool))
     head, *rows = Tree(found._repr_html_()).rows
     assert head == [
-        "", "flags", "trust", "h2_<injection> [kg/t]", "a$\\frac$ & c", "gas [°C]", "rate_{$} [t/d]",
+        "target", "flags", "trust", "h2_<injection> [kg/t]", "a$\\frac$ & c", "gas [°C]", "rate_{$} [t/d]",
     ]  # fmt: skip
     assert rows[0] == [
-        "0", "at the bounds", "0.10", "1", "-4", "1\xa0±\xa00.50 to 2.5", "-4\xa0±\xa00.5free",
+        "1", "at the bounds", "0.10", "1", "-4", "1\xa0±\xa00.50 to 2.5", "-4\xa0±\xa00.5free",
     ]  # fmt: skip
     assert [row[5].partition("0.5")[2] for row in rows[1:]] == ["at most 3", "at least 9"]
     assert rows[2][6].endswith("target 4")
@@ -130,9 +130,9 @@ def test_the_table_has_units_band_target_trust_and_flags():
 
 def test_without_a_calibration_there_is_no_band_and_with_a_cost_there_is_one():
     head, row, *_ = Tree(proposed(X, cost=torch.ones(3))._repr_html_()).rows
-    assert head[:3] == ["", "flags", "cost"]
+    assert head[:3] == ["target", "flags", "cost"]
     assert "±" not in "".join(row)
-    assert row[:3] == ["0", "", "1"]
+    assert row[:3] == ["1", "", "1"]
 
 
 def test_of_many_the_first_ten_are_shown():
