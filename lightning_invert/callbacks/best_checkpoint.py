@@ -92,7 +92,10 @@ def _ending(
     is_best = getattr(keeper, "monitor", None) not in CLOCKS
     if is_best or (kept and not is_same):
         why = _why(trainer, keeper) if is_best else "the latest that was saved"
-        name = path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+        # A monitor of a name with a slash makes a folder: it is part of what to type.
+        folder, name = str(getattr(keeper, "dirpath", "")), path.replace("\\", "/").rstrip("/")
+        inside = name.removeprefix(folder.replace("\\", "/").rstrip("/") + "/")
+        name = inside if inside != name else name.rpartition("/")[2]
         line = f"Kept {content.when}{name}: {why}."
         if problem:
             line += f" Its weights were not looked at: {sentence(problem)}"
@@ -151,7 +154,7 @@ def _read(path: str, module: LightningModule, epochs: int) -> Content:
                 "it holds more than tensors and plain values, or is damaged"
             ) from error
         # Of an earlier fit it may be a later epoch.
-        of = f" of {epochs}" if epoch < epochs else ""
+        of = f" of {epochs} (counted from 0)" if epoch < epochs else ""
         when = f"epoch {epoch:d}{of}, after {steps:d} steps, as "
         return Content(fitting_weights(module, state), when)
     except Exception as error:  # noqa: BLE001  # whatever a file holds

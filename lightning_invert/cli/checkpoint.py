@@ -30,8 +30,8 @@ def load_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> Forwar
 
 def run_of(ckpt: str | None) -> Path | None:
     """Return the folder of the run that a checkpoint is of, if it lies in the ``checkpoints`` of one."""
-    checkpoints = Path(ckpt or "").parent
-    return checkpoints.parent if checkpoints.name == "checkpoints" else None
+    folders = Path(ckpt or "").parents  # one below, where a monitor's name has a slash
+    return next((folder.parent for folder in folders[:2] if folder.name == "checkpoints"), None)
 
 
 def folder_of_results(folder: str | None, ckpt: str | None, name: str) -> Path:

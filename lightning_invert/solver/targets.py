@@ -109,13 +109,13 @@ class Targets(NamedTuple):
             raise ValueError(
                 "Expected argument `targets` to have intervals with low <= high, but got low="
                 f"{self.low[row, column]:g} and high={self.high[row, column]:g} for output "
-                f"{outputs[column].name!r} of target {row}."
+                f"{outputs[column].name!r} of target {row + 1}."
             )
         free = ~self.constrained.any(1)
         if free.any():
             raise ValueError(
                 "Expected argument `targets` to hold a value or an end for at least one output of "
-                f"each target, but row {first_index(free)} has only free ones (NaN)."
+                f"each target, but target {first_index(free) + 1} has only free ones (NaN)."
             )
 
 

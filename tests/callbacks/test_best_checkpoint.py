@@ -112,7 +112,7 @@ def test_the_kept_weights_are_looked_at_where_the_last_look_was(tmp_path, caplog
         assert logged.item() == pytest.approx(value, nan_ok=True)
     (line,) = closing(caplog)
     assert line == (
-        "Kept epoch 1 of 4, after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 4 (by 300 %)."
+        "Kept epoch 1 of 4 (counted from 0), after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 4 (by 300 %)."
     )
     tables = [m for m in caplog.messages if "\nforward (physical): " in m]
     assert [m.splitlines()[0][:40] for m in tables] == [
@@ -156,33 +156,37 @@ def last(**options):
 WORDS = {
     "the last": (
         {"max_epochs": 2},
-        "Kept epoch 1 of 2, after 4 steps, as best.ckpt: lowest score, 1. The verdict above is that of its weights.",
+        "Kept epoch 1 of 2 (counted from 0), after 4 steps, as best.ckpt: lowest score, 1. The verdict above is that of its weights.",
     ),
     "the highest": (
         {"keep": lambda f: ModelCheckpoint(f, "best", monitor="score", mode="max"), "max_epochs": 3},
-        "Kept epoch 0 of 3, after 2 steps, as best.ckpt: highest score, 3; since then it fell to 2 (by 33.3 %).",
+        "Kept epoch 0 of 3 (counted from 0), after 2 steps, as best.ckpt: highest score, 3; since then it fell to 2 (by 33.3 %).",
     ),
     "of values without a ratio": (
         {"module": lambda: Scored((1.0, -2.0, 0.0)), "max_epochs": 3},
-        "Kept epoch 1 of 3, after 4 steps, as best.ckpt: lowest score, -2; since then it rose to 0.",
+        "Kept epoch 1 of 3 (counted from 0), after 4 steps, as best.ckpt: lowest score, -2; since then it rose to 0.",
     ),
     "never a number": (
         {"module": lambda: Scored((float("nan"),)), "max_epochs": 2},
-        "Kept epoch 0 of 2, after 2 steps, as best.ckpt: lowest score, ∞.",
+        "Kept epoch 0 of 2 (counted from 0), after 2 steps, as best.ckpt: lowest score, ∞.",
     ),
     "of several, the first that monitors": (
         {"more": lambda f: [ModelCheckpoint(f / "more", "{epoch}")]},
-        "Kept epoch 1 of 4, after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 4 (by 300 %).",
+        "Kept epoch 1 of 4 (counted from 0), after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 4 (by 300 %).",
     ),
     "several in an epoch": (
         {"keep": lambda f: ModelCheckpoint(f, "{step}", monitor="score", every_n_train_steps=3)},
-        "Kept epoch 2 of 4, after 6 steps, as step=6.ckpt: lowest score, 1; since then it rose to 4",
+        "Kept epoch 2 of 4 (counted from 0), after 6 steps, as step=6.ckpt: lowest score, 1; since then it rose to 4",
+    ),
+    "in a folder of a name with a slash": (
+        {"keep": lambda f: ModelCheckpoint(f, "best-val/score", monitor="score"), "max_epochs": 2},
+        "Kept epoch 1 of 2 (counted from 0), after 4 steps, as best-val/score.ckpt: lowest score, 1. The verdict above",
     ),
     "the latest, which is the last look's": (last(), None),
     "the latest by the clock": (last(monitor="step", mode="max"), None),
     "the latest that was due": (
         last(every_n_epochs=3),
-        "Kept epoch 2 of 4, after 6 steps, as epoch=2.ckpt: the latest that was saved.",
+        "Kept epoch 2 of 4 (counted from 0), after 6 steps, as epoch=2.ckpt: the latest that was saved.",
     ),
     "none": (last(save_top_k=0, save_last=True), None),
 }  # fmt: skip
@@ -322,7 +326,7 @@ def test_who_interrupts_a_fit_is_told_what_it_keeps(tmp_path, caplog):
         fit(tmp_path, module=Stops())
     signal.signal(signal.SIGINT, handler)
     assert closing(caplog) == [
-        "Kept epoch 1 of 3, after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 2 (by 100 %)."
+        "Kept epoch 1 of 3 (counted from 0), after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 2 (by 100 %)."
     ]
 
 
@@ -337,7 +341,7 @@ def test_a_resumed_fit_keeps_what_the_one_before_it_kept(tmp_path, caplog):
     )
     trainer.fit(Scored(), loader(rows=32), loader(), ckpt_path=tmp_path / "last.ckpt")
     assert closing(caplog)[0].startswith(
-        "Kept epoch 1 of 4, after 4 steps, as best.ckpt: lowest score"
+        "Kept epoch 1 of 4 (counted from 0), after 4 steps, as best.ckpt: lowest score"
     )
     state = torch.load(keep.best_model_path, weights_only=True)["state_dict"]
     assert_of_weights(watch.kept_observations[0], Foreign().encoder, state)
@@ -354,6 +358,6 @@ def test_where_nothing_was_watched_that_is_the_last_word(tmp_path, caplog):
     with pytest.warns(UserWarning, match="'output'"):
         fit(tmp_path, module=TwoHeads())
     assert closing(caplog) == [
-        "Kept epoch 1 of 4, after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 4 (by 300 %)."
+        "Kept epoch 1 of 4 (counted from 0), after 4 steps, as best.ckpt: lowest score, 1; since then it rose to 4 (by 300 %)."
     ]
     assert "nothing was watched in this fit: " in caplog.messages[-1]

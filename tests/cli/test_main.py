@@ -390,9 +390,9 @@ def test_a_failed_start_removes_nothing_that_was_there(tmp_path):
 @pytest.mark.parametrize(
     ("given", "ckpt", "place"),
     [
-        (None, "pair.ckpt", "made"),
         (None, "elsewhere/pair.ckpt", "made"),
         (None, "runs/mine/version_3/checkpoints/best.ckpt", "runs/mine/version_3/made"),
+        (None, "runs/mine/checkpoints/val/forward=1.ckpt", "runs/mine/made"),
         ("here", "runs/mine/version_3/checkpoints/best.ckpt", "here"),
     ],
 )

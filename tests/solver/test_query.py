@@ -22,7 +22,7 @@ START = torch.zeros(2, 5).double()
         ({"targets": torch.zeros(2, 3).long()}, TypeError, "floating, but got torch.int64"),
         ({"targets": "high"}, TypeError, "`targets` to be numbers"),
         ({"targets": [[1.0, 2.0, INF]]}, ValueError, r"finite.*Interval\(low, high\)"),
-        ({"targets": [[0.0] * 3, [NAN] * 3]}, ValueError, "row 1 has only free ones"),
+        ({"targets": [[0.0] * 3, [NAN] * 3]}, ValueError, "target 2 has only free ones"),
         ({"targets": Interval()}, ValueError, "free ones"),
         ({"targets": Interval(0, [1, -1, 1])}, ValueError, "low=0 and high=-1 for output 'y1'"),
         ({"targets": Interval(0.0, torch.zeros(2, 4))}, ValueError, r"\(\) and \(2, 4\)"),
