@@ -67,7 +67,7 @@ class Truth(Callback):
             missed = (pair(self.x) - self.y) / pair.scale_y.std
         return missed.square().mean().sqrt().item()
 
-    def on_validation_end(self, trainer: Trainer, pair: ForwardInverseModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pair: ForwardInverseModule) -> None:
         if not trainer.sanity_checking:
             self.errors.append(self.error(pair))
 

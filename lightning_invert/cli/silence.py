@@ -18,6 +18,7 @@ IDLE = (
     # A run is judged and continued where it is now; callbacks of its fit have nothing to do there.
     "The dirpath has changed from",
     "Be aware that when using `ckpt_path`",
+    "You're using the WeightAveraging callback",
 )
 """How warnings of Lightning begin that are beside the point for pairs, or true and harmless."""
 

@@ -28,8 +28,8 @@ from lightning_invert.pair.pair import Pair
 from lightning_invert.variables import Variable
 
 __all__ = [
-    "CHECKPOINT_KEY", "PARTS", "load_forward", "load_parts", "make_plain", "naming_file", "pack", "pack_parts",
-    "pack_variables", "plain_arguments", "read_checkpoint", "section", "unpack", "unpack_variables",
+    "CHECKPOINT_KEY", "PARTS", "fill", "load_forward", "load_parts", "naming_file", "pack",
+    "plain_arguments", "read_checkpoint", "section", "unpack", "unpack_variables",
 ]  # fmt: skip
 
 CHECKPOINT_KEY = "lightning_invert"
@@ -84,11 +84,21 @@ def naming_file(file: Any) -> Iterator[None]:
         raise kind(f"{file}: {error}") from error
 
 
-def make_plain(checkpoint: dict[str, Any]) -> None:
-    """Make plain values of NumPy's scalars among the arguments that a checkpoint keeps."""
+def fill(
+    checkpoint: dict[str, Any],
+    parts: Mapping[str, nn.Module | AlphaSchedule | None],
+    pair: Pair,
+    **sections: Any,
+) -> None:
+    """Add parts, variables and other sections to a checkpoint whose arguments become plain values."""
     for kind in (LightningModule, LightningDataModule):
         if (key := kind.CHECKPOINT_HYPER_PARAMS_KEY) in checkpoint:
             checkpoint[key] = plain_values(checkpoint[key])
+    # Plain tuples: the restricted reader admits no classes.
+    sides = {"inputs": pair.inputs, "outputs": pair.outputs}
+    variables = {side: [tuple(v) for v in known or ()] for side, known in sides.items()}
+    own = {"parts": _pack_parts(parts), "variables": variables}
+    checkpoint[CHECKPOINT_KEY] = {**own, **sections}
 
 
 def plain_arguments(kind: type[Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +178,7 @@ def load_forward(pair: Pair, path: str, allow: Sequence[str] = ()) -> None:
             )
 
 
-def pack_parts(parts: Mapping[str, nn.Module | AlphaSchedule | None]) -> dict[str, Tensor]:
+def _pack_parts(parts: Mapping[str, nn.Module | AlphaSchedule | None]) -> dict[str, Tensor]:
     """Return parts as bytes, by name; warn of one that cannot be kept."""
     packed = {}
     for name, part in parts.items():
@@ -222,12 +232,6 @@ def unpack(packed: Tensor, allow: Sequence[str] = ()) -> Any:
         except Exception as error:
             raise ValueError(f"it is damaged: {_reason(error)}") from error
     return part
-
-
-def pack_variables(pair: Pair) -> dict[str, list[tuple[Any, ...]]]:
-    """Return a pair's variables as plain tuples: the restricted reader admits no classes."""
-    sides = {"inputs": pair.inputs, "outputs": pair.outputs}
-    return {side: [tuple(v) for v in variables or ()] for side, variables in sides.items()}
 
 
 def unpack_variables(checkpoint: Mapping[str, Any], pair: Pair) -> None:

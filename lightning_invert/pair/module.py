@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
@@ -57,9 +58,9 @@ class ForwardInverseModule(Shown, LightningModule):
     training loader; once fitted they stay. ``load_from_checkpoint(path)`` needs nothing else.
 
     Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss``, which is minimised, and
-    its terms ``forward``, ``inverse`` and ``consistency`` before they are weighted (of an ensemble,
-    ``forward`` is the loss of the mean); ``mae/{output}``, in physical units; in validation and
-    test ``r2/{output}``; in training the penalties, which are no part of ``loss``. And ``alpha``.
+    unweighted terms ``forward`` (of an ensemble's mean), ``inverse`` and ``consistency``;
+    ``mae/{output}``, in physical units; in validation and test ``r2/{output}``; in training ``alpha``
+    and the penalties, which are no part of ``loss``.
 
     Args:
         forward_net: F, any module that maps (N, n) to (N, m) in standardised units. ``None``: an
@@ -77,9 +78,9 @@ class ForwardInverseModule(Shown, LightningModule):
         keep_points: Bound on the rows kept of each split, also in the checkpoint: :meth:`propose`
             begins there, and its trust rests on them. 0 keeps no row of the data.
         predict_proposals: Whether :meth:`predict_step` also proposes settings for y.
-        allow: Names of packages, modules and classes that the networks and the schedule of a
-            checkpoint may come from, in ``forward_training.start_from`` and where a trainer resumes.
-            Of others, only torch's layers and this package's own are imported and run.
+        allow: Names of packages, modules and classes that networks and schedule of a checkpoint may
+            come from, where a trainer resumes or ``forward_training.start_from`` names one. Else only
+            torch's layers and this package's own are imported and run.
 
     Attributes:
         pair: The :class:`~lightning_invert.pair.pair.Pair` of F and I with their scales and columns.
@@ -207,8 +208,7 @@ class ForwardInverseModule(Shown, LightningModule):
             checkpoint_path: Path, URL or open file.
             map_location: Where the pair is put, as in :func:`torch.load`.
             strict: Whether the weights have to fit exactly; by default what the class says.
-            allow: Names of packages and modules whose networks and schedules may be imported and
-                run for it, like ``["my_package"]``; and of single classes and functions.
+            allow: Names of what may be imported and run for it besides, like ``["my_package"]``.
             arguments: Arguments of the class to use instead, like ``forward_net=MyNet()``.
 
         Raises:
@@ -230,12 +230,8 @@ class ForwardInverseModule(Shown, LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep networks, schedule, variables and rows of the data beside the weights."""
-        files.make_plain(checkpoint)
-        checkpoint[files.CHECKPOINT_KEY] = {
-            "parts": files.pack_parts({name: getattr(self, name) for name in files.PARTS}),
-            "variables": files.pack_variables(self.pair),
-            "evidence": self.evidence.state_dict(),
-        }
+        parts = {name: getattr(self, name) for name in files.PARTS}
+        files.fill(checkpoint, parts, self.pair, evidence=self.evidence.state_dict())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Rebuild the parts that this module lacks; the others are not even opened."""
@@ -254,6 +250,11 @@ class ForwardInverseModule(Shown, LightningModule):
         self.proposer.reset()
         return super().load_state_dict(state_dict, *args, **kwargs)
 
+    def configure_model(self) -> None:
+        """Build for a callback that copies the module before it is set up, as averaged weights do."""
+        if self._trainer_or_none:
+            ForwardInverseModule.setup(self, str(self.trainer.state.fn))
+
     def setup(self, stage: str) -> None:
         """Take names, sizes and statistics over from the data module."""
         data = getattr(self.trainer, "datamodule", None)
@@ -262,11 +263,10 @@ class ForwardInverseModule(Shown, LightningModule):
             files.load_forward(self.pair, str(self.forward_training.start_from), self.allow)
         missing = {n for n in ("forward_net", "inverse_net") if getattr(self.pair, n) is None}
         # A strategy that restores only after it has sharded the networks needs those that are there.
-        late = self.trainer.strategy.restore_checkpoint_after_setup
-        self._sized_networks = set() if late else missing
-        # Only to train are weights drawn; else a checkpoint's take their place.
+        if not self.trainer.strategy.restore_checkpoint_after_setup:
+            self._sized_networks |= missing
         with nullcontext() if stage == "fit" else isolate_rng(include_cuda=False):
-            self.pair.build_missing()
+            self.pair.build_missing()  # elsewhere, a checkpoint's weights take their place
         statistics = getattr(data, "statistics", None)
         if self.standardize and statistics is not None and not self.pair.scale_x.fitted:
             self.pair.fit_scales(*statistics)
@@ -278,12 +278,16 @@ class ForwardInverseModule(Shown, LightningModule):
             self.trainer.fit_loop.setup_data()
             with isolate_rng(include_cuda=False):
                 self.pair.fit_scales_to(self.trainer.train_dataloader or (), self._reduced)
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, WeightAveraging):  # it has copied scales without a shape
+                    callback.setup(self.trainer, self, "fit")
         if self.trainer.ckpt_path is None:
             self.evidence.begin(self.trainer.global_rank)
 
     def on_train_start(self) -> None:
-        """Forget the sums of an interrupted epoch."""
+        """Forget the sums of an interrupted epoch; the networks are now this module's own."""
         self.objective.sums.clear()
+        self._sized_networks.clear()
         self._steps = self.trainer.estimated_stepping_batches
 
     def train(self, mode: bool = True) -> Self:
@@ -321,13 +325,12 @@ class ForwardInverseModule(Shown, LightningModule):
         self._loss(*self._standardized(batch), "test")
 
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        """Return the pair's predictions for a batch of (x, y), in physical units.
+        """Return the predictions for a batch of (x, y), or a mapping with one of them, in physical units.
 
         Returns:
-            ``x`` and ``y`` as they came, ``y_hat`` = F(x), ``x_hat`` = I(y), ``y_round_trip`` =
-            F(I(y)), and with ``predict_proposals`` the columns of
-            :meth:`.Proposer.prediction_columns`, which take most of the time. For a mapping with
-            only ``x`` or only ``y``, what follows from it.
+            ``x``, ``y``, ``y_hat`` = F(x), ``x_hat`` = I(y), ``y_round_trip`` = F(I(y)), and with
+            ``predict_proposals`` the columns of :meth:`.Proposer.prediction_columns`, which take
+            most of the time.
         """
         x, y = self.pair.checked(*split_batch(batch, complete=False))
         columns: dict[str, Tensor] = {}
@@ -359,10 +362,9 @@ class ForwardInverseModule(Shown, LightningModule):
 
     @property
     def _trainer_or_none(self) -> Trainer | None:
-        try:
+        with suppress(RuntimeError):  # what Lightning raises without a trainer
             return self.trainer
-        except RuntimeError:  # what Lightning raises without a trainer
-            return None
+        return None
 
     @property
     def _fits(self) -> bool:

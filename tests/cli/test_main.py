@@ -131,11 +131,8 @@ def test_untrained_networks_are_not_judged(command):
 def test_the_config_of_tables_takes_any_columns():
     given = ["--data.inputs", "speed, load", "--data.outputs", "heat", *QUIET]
     data = Unrun(["fit", "--config", "tabular", "--data.file", "t.csv", *given]).datamodule
-    assert [variable.label for variable in (*data.inputs, *data.outputs)] == [
-        "speed",
-        "load",
-        "heat",
-    ]
+    labels = [variable.label for variable in (*data.inputs, *data.outputs)]
+    assert labels == ["speed", "load", "heat"]
 
 
 def test_the_config_of_tables_keeps_and_stops_by_the_loss_of_f():
@@ -145,6 +142,9 @@ def test_the_config_of_tables_keeps_and_stops_by_the_loss_of_f():
     for callback in (trainer.checkpoint_callback, stop):
         assert (callback.monitor, callback.mode) == ("val/forward", "min")
     assert (trainer.max_epochs, trainer.max_steps, stop.patience) == (400, 8000, 100)
+    kinds = [type(callback).__name__ for callback in trainer.callbacks]
+    # Whoever comes before it looks at the averaged weights.
+    assert kinds.index("InvertibilityCallback") < kinds.index("EMAWeightAveraging")
     expected = (ConstantAlpha(0.8), 3e-3, AdamSettings())
     assert (module.alpha, module.learning_rate, module.adam) == expected
     assert module.forward_net is module.inverse_net is command.datamodule.batch_size is None

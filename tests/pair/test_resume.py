@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
 from lightning_invert import ConditioningPenalty, Ensemble, ForwardInverseModule, SmoothMLP
@@ -15,6 +15,8 @@ from tests.pair.fitting import fit, saved
 from tests.projects import Smooth, quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists:UserWarning")
+
+COPIED = pytest.mark.filterwarnings("ignore:You're using the WeightAveraging callback:UserWarning")
 
 
 def assert_same(one, other, path=""):
@@ -82,6 +84,7 @@ def ended(
     """Fit four epochs of ten steps, or until it is stopped, or on from where it was."""
     torch.manual_seed(4 if resume is None else 9)
     pair = kind(Ensemble(network(3, 2), 2), network(2, 3), **options.pop("pair", {}))
+    more = [EMAWeightAveraging(decay=0.9)] if options.pop("averaged", False) else []
     last = ModelCheckpoint(
         folder / "checkpoints",
         "last",
@@ -92,7 +95,7 @@ def ended(
         folder,
         **{"max_epochs": 4, **options},
         enable_checkpointing=True,
-        callbacks=[InvertibilityCallback(num_points=20), Stop(stop), last],
+        callbacks=[InvertibilityCallback(num_points=20), *more, Stop(stop), last],
         logger=(journal := Journal()),
     )
     with pytest.raises(Stopped) if stop else nullcontext():
@@ -113,6 +116,7 @@ def ended(
         {"pair": {"conditioning_penalty": ConditioningPenalty(limit=1.0)}},
         {"pair": {"forward_training": {"warmup_epochs": 3}}},
         {"kind": Scheduled},
+        pytest.param({"averaged": True}, marks=COPIED),
         pytest.param({"data": {"num_workers": 1}}, marks=pytest.mark.slow),
     ],
     ids=str,
@@ -138,6 +142,26 @@ def test_a_fit_resumed_in_the_midst_of_an_epoch_goes_on(tmp_path):
     end, logged = ended(tmp_path, steps, resume=tmp_path / "checkpoints" / "last.ckpt")
     assert end["global_step"] == 40
     assert sum("val/loss" in dict(line) for _, line in logged) == 2
+
+
+@COPIED
+@pytest.mark.parametrize("networks", [(), (network(3, 2), network(2, 3))], ids=["built", "given"])
+def test_weights_that_are_averaged_are_those_of_a_module_with_its_scales(networks, tmp_path):
+    data = Smooth()
+    data.setup()
+    loaders = {"datamodule": data}
+    if networks:
+        loaders = {
+            f"{name}_dataloaders": getattr(data, f"{name}_dataloader")()
+            for name in ("train", "val")
+        }
+    average = EMAWeightAveraging(decay=0.9)
+    trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[average])
+    trainer.fit(pair := ForwardInverseModule(*networks), **loaders)
+    torch.testing.assert_close(pair.scale_x.mean, data.statistics[0], check_dtype=False)
+    trainer.save_checkpoint(tmp_path / "pair.ckpt")
+    loaded = ForwardInverseModule.load_from_checkpoint(tmp_path / "pair.ckpt")
+    assert_same(dict(pair.state_dict()), dict(loaded.state_dict()))
 
 
 def streams():
