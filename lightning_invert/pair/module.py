@@ -209,7 +209,7 @@ class ForwardInverseModule(Shown, LightningModule):
             map_location: Where the pair is put, as in :func:`torch.load`.
             strict: Whether the weights have to fit exactly; by default what the class says.
             allow: Names of what may be imported and run for it besides, like ``["my_package"]``.
-            arguments: Arguments of the class to use instead, like ``forward_net=MyNet()``.
+            arguments: Of the class, to use instead, like ``forward_net=MyNet()``.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -279,13 +279,13 @@ class ForwardInverseModule(Shown, LightningModule):
             with isolate_rng(include_cuda=False):
                 self.pair.fit_scales_to(self.trainer.train_dataloader or (), self._reduced)
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, WeightAveraging):  # it has copied scales without a shape
-                    callback.setup(self.trainer, self, "fit")
+                if isinstance(callback, WeightAveraging):
+                    callback.setup(self.trainer, self, "fit")  # its scales have no shape
         if self.trainer.ckpt_path is None:
             self.evidence.begin(self.trainer.global_rank)
 
     def on_train_start(self) -> None:
-        """Forget the sums of an interrupted epoch; the networks are now this module's own."""
+        """Forget the sums of an interrupted epoch."""
         self.objective.sums.clear()
         self._sized_networks.clear()
         self._steps = self.trainer.estimated_stepping_batches
@@ -327,10 +327,8 @@ class ForwardInverseModule(Shown, LightningModule):
     def predict_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         """Return the predictions for a batch of (x, y), or a mapping with one of them, in physical units.
 
-        Returns:
-            ``x``, ``y``, ``y_hat`` = F(x), ``x_hat`` = I(y), ``y_round_trip`` = F(I(y)), and with
-            ``predict_proposals`` the columns of :meth:`.Proposer.prediction_columns`, which take
-            most of the time.
+        They are ``x``, ``y``, ``y_hat`` = F(x), ``x_hat`` = I(y), ``y_round_trip`` = F(I(y)), and
+        with ``predict_proposals`` the columns of :meth:`.Proposer.prediction_columns`.
         """
         x, y = self.pair.checked(*split_batch(batch, complete=False))
         columns: dict[str, Tensor] = {}
