@@ -6,7 +6,7 @@ signs ("least cost"), and stretched about the mean of the data by 1.6 ("stretche
 is measured at what is proposed, noise drawn anew. A band holds if *all* outcomes lie inside.
 
 Beside it: split conformal prediction with the joint score max_j |e_j| / std(e_j), one width for all
-points, which is what libraries offer.
+points, which is what libraries offer. And the same band as known from fewer validation rows.
 
     python benchmarks/trust.py [--problems sine,robot_arm] [--pairs 11] [--targets 300] [--seed 100]
                                [--keep FOLDER] [--write docs]
@@ -27,11 +27,13 @@ import torch
 from common import machine, markdown, put, quiet_trainer, quietly
 from torch import Tensor, nn
 
-from lightning_invert import Ensemble, ForwardInverseModule, ResidualMLP, SmoothMLP
+from lightning_invert import Ensemble, ForwardInverseModule, Proposer, ResidualMLP, SmoothMLP
 from lightning_invert.datamodules import ProblemDataModule
+from lightning_invert.proposals.evidence import Evidence
 
 NOISE = {"blast_furnace": 0.01}
 STRETCH, NUM_PRICES = 1.6, 8
+FEWER_ROWS = (30, 60, 100, 200)
 KINDS = ("plain", "least cost", "stretched")
 GOALS = {"plain": (0.87, 1.0), "least cost": (0.87, 0.9), "stretched": (0.80, 0.9)}
 
@@ -71,6 +73,7 @@ def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, f
     reliability = pair.reliability
     assert reliability is not None
     conformal = unit * split_conformal(pair, unit)
+    fewer = {rows: with_fewer_rows(pair, rows) for rows in FEWER_ROWS}
     generator = torch.Generator().manual_seed(seed)
 
     def fresh(count: int, seed: int) -> Tensor:
@@ -90,6 +93,15 @@ def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, f
         assert proposal.trust is not None
         half = proposal.outcome_high - proposal.outputs
         missed = (measured - proposal.outputs).abs().nan_to_num(torch.inf)
+        by_rows = {}
+        for rows, proposer in fewer.items():
+            known, points = proposer.reliability, proposer.surrogate.standardize(proposal.inputs)
+            assert known is not None
+            with torch.no_grad():
+                sigma = known.sigma(points, proposer.surrogate.spread(proposal.inputs))
+            reach, beyond = known.half_width(points, sigma)
+            by_rows[f"held, {rows} rows"] = (missed <= unit * reach).all(1)
+            by_rows[f"alike, {rows} rows"] = (beyond <= 0).all(1)
         near = ((measured - targets) / unit).norm(dim=1) <= reliability.accuracy.norm()
         return {
             "converged": proposal.converged,
@@ -100,6 +112,7 @@ def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, f
             "certified": proposal.certified,
             "trust": proposal.trust,
             "near": near,
+            **by_rows,
             "error": ((true - targets) / unit).norm(dim=1).nan_to_num(torch.inf),
         }
 
@@ -115,6 +128,15 @@ def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, f
         "stretched": [ask(mean + STRETCH * (targets - mean))],
     }
     return {kind: summary(parts) for kind, parts in answers.items()}
+
+
+def with_fewer_rows(pair: ForwardInverseModule, count: int) -> Proposer:
+    """Return what proposes by the same training rows and fewer validation rows."""
+    train, val = (pair.evidence.rows(split) for split in ("train", "val"))
+    assert train is not None
+    assert val is not None
+    evidence = Evidence.of(train=train, val=(val[0][:count], val[1][:count]))
+    return Proposer(pair, evidence=evidence, members=pair.proposer.surrogate.members)
 
 
 def split_conformal(pair: ForwardInverseModule, unit: Tensor) -> Tensor:
@@ -143,6 +165,11 @@ def summary(parts: Sequence[dict[str, Tensor]]) -> dict[str, float]:
         "converged": float(rows.double().mean()),
         **{name: share(name) for name in ("held", "each", "conformal", "trust", "near")},
         "certified, held": share("held", found["certified"]),
+        **{f"held, {n} rows": share(f"held, {n} rows") for n in FEWER_ROWS},
+        **{
+            f"certified, held, {n} rows": share(f"held, {n} rows", rows & found[f"alike, {n} rows"])
+            for n in FEWER_ROWS
+        },
         "certified": float(found["certified"].double().mean()),
         "width": float(found["width"][rows].median()),
         "auroc": auroc(-found["trust"][rows], bad),
@@ -191,7 +218,23 @@ def tables(found: Found) -> str:
         "width to split conformal's", "certified, %", "of those in band", "converged, %",
         "AUROC of trust", "accurate, %: said / was",
     ]  # fmt: skip
-    return "\n".join((markdown(head, rows), "", *marks))
+    return "\n".join((markdown(head, rows), "", *marks, "", by_rows(every)))
+
+
+def by_rows(every: list[dict[str, dict[str, float]]]) -> str:
+    """Tell how often bands hold that are known from fewer validation rows."""
+    rows = []
+    for count in FEWER_ROWS:
+        cells = [str(count)]
+        for kind in KINDS:
+            least, _ = GOALS[kind]
+            for name in (f"held, {count} rows", f"certified, held, {count} rows"):
+                shares = [p[kind][name] for p in every if not math.isnan(p[kind][name])]
+                met = sum(share >= least for share in shares) / len(shares)
+                cells.append(f"{100 * sum(shares) / len(shares):.0f} ({100 * met:.0f})")
+        rows.append(cells)
+    heads = [f"{kind}{of}" for kind in KINDS for of in (", all", ", certified")]
+    return markdown(["validation rows", *heads], rows)
 
 
 def draw(found: Found, file: Path) -> None:

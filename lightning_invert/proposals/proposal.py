@@ -47,6 +47,7 @@ class Proposal(Solution):
         unseen: Whether the target of an output lies beyond all known outcomes, shape (N,).
         coverage: How often the band holds what is measured.
         joint: Whether it then holds all outputs at once, or each by itself.
+        num_validation_rows: By how many validation rows the bands are judged.
         alternatives: Further proposals that reach the target, see
             :class:`~lightning_invert.solver.solution.Alternatives`.
     """
@@ -65,6 +66,7 @@ class Proposal(Solution):
     unseen: Tensor | None = None
     coverage: float = COVERAGE
     joint: bool = True
+    num_validation_rows: int | None = None
 
     @property
     def certified(self) -> Tensor | None:
@@ -76,7 +78,12 @@ class Proposal(Solution):
     @property
     def band_words(self) -> str:
         """What the band holds, as "all four outcomes inside nine times out of ten"."""
-        return band_words(len(self.output_variables), self.coverage, joint=self.joint)
+        return band_words(
+            len(self.output_variables),
+            self.coverage,
+            joint=self.joint,
+            num_rows=self.num_validation_rows,
+        )
 
     @property
     def flags(self) -> dict[str, Tensor]:

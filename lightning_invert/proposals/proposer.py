@@ -163,6 +163,7 @@ class Proposer(Shown):
             output_variables=as_variables(about.outputs, "y", query.model.num_outputs),
             coverage=coverage,
             joint=joint,
+            num_validation_rows=None if reliability is None else len(reliability.band.scores),
         )
 
     def trade_off(

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.doorway import Shown
-from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, Band, band_words
+from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, POWER, Band, band_words
 from lightning_invert.proposals.likelihood import maximise_likelihood
 
 __all__ = ["MIN_POINTS", "Reliability"]
@@ -169,7 +169,10 @@ class Reliability(Shown):
             "rank": self.band.rank(COVERAGE),
             "coverage": COVERAGE,
             "joint": True,
-            "words": band_words(len(self.accuracy), COVERAGE, joint=True),
+            "power": POWER,
+            "words": band_words(
+                len(self.accuracy), COVERAGE, joint=True, num_rows=len(self.band.scores)
+            ),
         }
         return {"neighbours": NEIGHBOURS, **_plain(self), **seen, "band": band}
 

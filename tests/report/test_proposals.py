@@ -65,22 +65,31 @@ def test_what_is_not_certified_comes_first(count, known, line):
 
 
 @pytest.mark.parametrize(
-    ("names", "coverage", "joint", "words"),
+    ("names", "coverage", "joint", "rows", "words"),
     [
-        (["a"], 0.9, True, "the outcome inside nine times out of ten"),
-        (["a"], 0.9, False, "the outcome inside nine times out of ten"),
-        (["a", "b"], 0.8, True, "both outcomes inside eight times out of ten"),
-        (["a", "b"], 0.8, False, "each outcome by itself inside eight times out of ten"),
-        (list("abcd"), 0.9, True, "all four outcomes inside nine times out of ten"),
-        (list("abcdefghijklmno"), 0.95, True, "all 15 outcomes inside in 95 % of the cases"),
-        (list("abc"), 0.999, True, "all three outcomes inside in 99.9 % of the cases"),
-        (list("abc"), 0.1, True, "all three outcomes inside in 10 % of the cases"),
+        (["a"], 0.9, True, 100, "the outcome inside nine times out of ten"),
+        (["a"], 0.9, False, None, "the outcome inside nine times out of ten"),
+        (["a", "b"], 0.8, True, 4096, "both outcomes inside eight times out of ten"),
+        (["a", "b"], 0.8, False, 200, "each outcome by itself inside eight times out of ten"),
+        (
+            list("abcd"),
+            0.9,
+            True,
+            99,
+            "all four outcomes inside nine times out of ten, as far as 99 validation rows tell",
+        ),
+        (list("abcdefghijklmno"), 0.95, True, None, "all 15 outcomes inside in 95 % of the cases"),
+        (list("abc"), 0.999, True, None, "all three outcomes inside in 99.9 % of the cases"),
+        (list("abc"), 0.1, True, None, "all three outcomes inside in 10 % of the cases"),
     ],
 )
-def test_a_band_says_what_it_holds(names, coverage, joint, words):
+def test_a_band_says_what_it_holds(names, coverage, joint, rows, words):
     variables = tuple(map(Variable, names))
-    found = trusted(X, output_variables=variables, coverage=coverage, joint=joint)
+    found = trusted(
+        X, output_variables=variables, coverage=coverage, joint=joint, num_validation_rows=rows
+    )
     assert found.band_words == words
+    assert f"Band: {words}." in str(found).splitlines()
 
 
 @pytest.mark.parametrize(
