@@ -95,11 +95,8 @@ def judge(name: str, size: Size, seed: int, count: int) -> dict[str, dict[str, f
         missed = (measured - proposal.outputs).abs().nan_to_num(torch.inf)
         by_rows = {}
         for rows, proposer in fewer.items():
-            known, points = proposer.reliability, proposer.surrogate.standardize(proposal.inputs)
-            assert known is not None
-            with torch.no_grad():
-                sigma = known.sigma(points, proposer.surrogate.spread(proposal.inputs))
-            reach, beyond = known.half_width(points, sigma)
+            with proposer.surrogate.evaluating():
+                _, reach, beyond = proposer.knowledge.expect(proposal.inputs)
             by_rows[f"held, {rows} rows"] = (missed <= unit * reach).all(1)
             by_rows[f"alike, {rows} rows"] = (beyond <= 0).all(1)
         near = ((measured - targets) / unit).norm(dim=1) <= reliability.accuracy.norm()
