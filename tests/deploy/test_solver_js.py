@@ -154,7 +154,7 @@ def test_bands_trust_and_what_is_alike_are_those_of_python(page, trusted):
     with torch.no_grad():
         y = trusted(x)
     target = y + 0.1 * shift * trusted.scale_y.std
-    reliability = trusted.proposer.measure_reliability(512, members=False)
+    reliability = trusted.proposer.knowledge.measure(512, members=False)
     z = trusted.scale_x(x)
     sigma = reliability.sigma(z)
     half, beyond = reliability.half_width(z, sigma)
