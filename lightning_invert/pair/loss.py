@@ -79,7 +79,7 @@ def pair_loss(
     gets gradients of zero.
     """
     y_hat, fit, forward = _fit(forward_net, x, y)
-    x_hat = inverse_net(in_dtype_of(inverse_net, y))
+    x_hat = _of_shape("inverse_net", inverse_net(in_dtype_of(inverse_net, y)), x)
     inverse = mse_loss(x_hat, x)
     x_hat = x_hat.to(x.dtype)  # which F takes, whatever I computes in
     # Gradients of zero rather than none, which DDP would wait for.
@@ -96,14 +96,23 @@ def _fit(forward_net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, 
     """Return F(x), the loss that trains F, and the loss of F(x)."""
     members = members_of(forward_net)
     if members is None:
-        y_hat = forward_net(x)
+        y_hat = _of_shape("forward_net", forward_net(x), y)
         loss = mse_loss(y_hat, y)
         return y_hat, loss, loss
     answers = members(x)
     with torch.no_grad():
-        y_hat = answers.mean(0)
+        y_hat = _of_shape("forward_net", answers.mean(0), y)
         loss = mse_loss(y_hat, y)
     return y_hat, mse_loss(answers, y.expand_as(answers)), loss
+
+
+def _of_shape(name: str, answer: Tensor, column: Tensor) -> Tensor:
+    if answer.shape != column.shape:
+        raise ValueError(
+            f"Expected `{name}` to return shape {tuple(column.shape)} for a batch of this data, but got "
+            f"{tuple(answer.shape)}. Give a network of that size, or None to have it sized by the data."
+        )
+    return answer
 
 
 @contextmanager

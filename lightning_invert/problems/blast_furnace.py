@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Beta
 
+from lightning_invert.arguments import check_flag
 from lightning_invert.problems.furnace_balance import outcomes
 from lightning_invert.problems.problem import Problem
 from lightning_invert.variables import Variable
@@ -29,7 +30,7 @@ _COLDEST_FLAME = 1700.0  # °C: no operator lets the flame fall below
 
 
 class BlastFurnace(Problem):
-    r"""Run a blast furnace with hydrogen injection, 7 -> 4.
+    r"""Run a blast furnace with hydrogen injection, 7 -> 4, or 7 -> 5 with the coke rate.
 
     Mass and heat balances, :mod:`~lightning_invert.problems.furnace_balance`; docs/blast_furnace.md
     derives them and gives the sources. Prior: points as a plant chooses them. Each input has the
@@ -41,11 +42,16 @@ class BlastFurnace(Problem):
     where the top gas is so cold that it only dries the burden, its temperature depends on no
     setting, and :math:`\kappa` grows beyond all bounds.
 
+    Args:
+        coke_rate: Whether the coke rate is a fifth outcome.
+
     Example:
         >>> furnace = BlastFurnace()
         >>> x = torch.tensor([[12.5, 18.6, 41.3, 25.6, 900.0, 1400.0, 199.0]])
         >>> [round(value) for value in furnace.forward(x)[0].tolist()]
         [91, 1520, 5066, 2226]
+        >>> BlastFurnace(coke_rate=True).forward(x)[0, 4].round().item()
+        382.0
     """
 
     name = "blast_furnace"
@@ -58,12 +64,16 @@ class BlastFurnace(Problem):
         Variable("hot_blast_temperature", "°C", 1200.0, 1500.0),
         Variable("wind_rate", "thousand Nm³/h", 150.0, 250.0),
     )
-    outputs = (
+    outputs: tuple[Variable, ...] = (
         Variable("top_gas_temperature", "°C"),
         Variable("hot_metal_temperature", "°C"),
         Variable("production_rate", "t/day"),
         Variable("adiabatic_flame_temperature", "°C"),
     )
+
+    def __init__(self, coke_rate: bool = False) -> None:
+        if check_flag("coke_rate", coke_rate):
+            self.outputs = (*self.outputs, Variable("coke_rate", "kg/tHM"))
 
     def draw(self, num_points: int, generator: torch.Generator) -> Tensor:
         """Draw operating points until enough of them have a flame."""
@@ -78,7 +88,7 @@ class BlastFurnace(Problem):
 
     def outcomes(self, x: Tensor) -> Tensor:
         """Solve the balances."""
-        return outcomes(x)
+        return outcomes(x)[:, : len(self.outputs)]
 
     def _candidates(self, num_points: int) -> Tensor:
         columns = {}

@@ -108,18 +108,19 @@ SHAFT_CAPACITY = {"N2": 31.3e-3, "CO": 31.6e-3, "CO2": 50.1e-3, "H2": 29.7e-3, "
 
 
 def outcomes(x: Tensor) -> Tensor:
-    """Compute the outcomes of settings x (*, 7), without measurement noise: (*, 4).
+    """Compute the outcomes of settings x (*, 7), without measurement noise: (*, 5).
 
     x holds H2, pulverised coal and natural gas in kg/tHM, O2 of the blast in %, temperatures of the
     H2 and of the blast in °C, and wind in thousand Nm3/h. The outcomes are the temperatures of top
-    gas and hot metal (°C), the production (t/day) and the adiabatic flame temperature (°C).
+    gas and hot metal (°C), the production (t/day), the adiabatic flame temperature (°C) and the coke
+    rate (kg/tHM).
     """
     f = feed(x)
     flame = flame_temperature(f)
     production = 1000.0 * x[..., 6] / f.blast  # tHM / h
     metal = _metal_temperature(f, flame, production)
     top = _top_temperature(f, production)
-    return torch.stack([top, metal, 24.0 * production, flame - ZERO_CELSIUS], dim=-1)
+    return torch.stack([top, metal, 24.0 * production, flame - ZERO_CELSIUS, f.coke], dim=-1)
 
 
 class Feed(NamedTuple):

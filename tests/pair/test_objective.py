@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from lightning_invert import AlphaSchedule, ConstantAlpha, LinearDecayAlpha, consistency_loss
+from lightning_invert.pair.ensemble import Ensemble
 from lightning_invert.pair.loss import pair_loss
 
 
@@ -78,3 +79,20 @@ def test_schedules_are_values_and_their_base_is_abstract():
     assert ConstantAlpha(0.2) != ConstantAlpha(0.3)
     with pytest.raises(NotImplementedError):
         AlphaSchedule()(0)
+
+
+@pytest.mark.parametrize(
+    ("forward", "inverse", "name"),
+    [
+        (nn.Linear(3, 1), nn.Linear(2, 3), "forward_net"),
+        (nn.Linear(3, 4), nn.Linear(2, 3), "forward_net"),
+        (Ensemble(nn.Linear(3, 4), 2), nn.Linear(2, 3), "forward_net"),
+        (nn.Linear(3, 2), nn.Linear(2, 1), "inverse_net"),
+        (nn.Sequential(nn.Linear(3, 1), nn.Flatten(0)), nn.Linear(2, 3), "forward_net"),
+    ],
+    ids=str,
+)
+def test_a_network_of_another_size_than_the_data_is_named(forward, inverse, name):
+    # Torch would broadcast one column to all of them.
+    with pytest.raises(ValueError, match=f"`{name}` to return shape .*or None"):
+        pair_loss(forward, inverse, torch.rand(5, 3), torch.rand(5, 2), alpha=0.5)

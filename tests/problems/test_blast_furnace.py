@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from lightning_invert.problems import BlastFurnace
@@ -31,3 +32,12 @@ def test_inputs_have_the_mean_and_spread_of_the_reference_and_keep_to_their_rang
 def test_hydrogen_has_a_temperature_only_where_it_is_blown():
     x = PROBLEM.sample(1000, seed=1)
     assert ((x[:, 0] == 0) == (x[:, 4] == 0)).all()
+
+
+def test_the_coke_rate_is_a_fifth_outcome_where_it_is_asked_for():
+    furnace, x = BlastFurnace(coke_rate=True), PROBLEM.sample(200, seed=2)
+    y, (h2, coal, gas) = furnace.forward(x).numpy(), x[:, :3].T.numpy()
+    np.testing.assert_array_equal(y[:, :4], PROBLEM.forward(x).numpy())
+    spare = (468 - 2.1 * h2 - 0.9 * coal - 1.05 * gas - 230) / 25
+    np.testing.assert_allclose(y[:, 4], 230 + 25 * np.logaddexp(0, spare), rtol=1e-7)
+    assert [furnace.outputs[4].label, len(PROBLEM.outputs)] == ["coke_rate [kg/tHM]", 4]

@@ -145,8 +145,8 @@ def test_gradients_are_finite_where_nothing_is_injected():
 
 def standardised_spectrum(points):
     data = PROBLEM.sample(2000, seed=0)
-    spread = data.std(0), furnace.outcomes(data).std(0)
-    jacobian = batched_jacobian(furnace.outcomes, points) * spread[0] / spread[1][:, None]
+    spread = data.std(0), PROBLEM.forward(data).std(0)
+    jacobian = batched_jacobian(PROBLEM.outcomes, points) * spread[0] / spread[1][:, None]
     return singular_values(jacobian)
 
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from lightning_invert.problems import KNOWN, MultilayerFilm, RobotArm
+from lightning_invert.problems import KNOWN, BlastFurnace, MultilayerFilm, RobotArm
 from lightning_invert.variables import Variable
 
-PROBLEMS = [*(problem() for problem in KNOWN.values()), MultilayerFilm(5, num_wavelengths=7)]
+OTHERS = MultilayerFilm(5, num_wavelengths=7), BlastFurnace(coke_rate=True)
+PROBLEMS = [*(problem() for problem in KNOWN.values()), *OTHERS]
 
 
 @pytest.fixture(params=PROBLEMS, ids=lambda p: f"{p.name}-{len(p.inputs)}-{len(p.outputs)}")
