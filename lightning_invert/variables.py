@@ -110,25 +110,33 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of(cls, bounds: Any, variables: Sequence[Variable], placement: Placement) -> Bounds:
-        """Read a pair (low, high): each a number or numbers (n,), open where None, NaN or infinite."""
+        """Read a pair (low, high): each a number, (n,) or (N, n), open where None, NaN or infinite."""
         if not isinstance(bounds, Sequence) or isinstance(bounds, str) or len(bounds) != 2:
             raise TypeError(expected_but_got("bounds", "a pair (low, high)", bounds))
         ends, num_inputs = [], len(variables)
         for value, open_end in zip(bounds, (-torch.inf, torch.inf), strict=True):
             end = read_tensor("bounds", without_none(value), placement)
-            if end.shape not in ((), (num_inputs,)):
+            if end.shape != () and (end.ndim > 2 or end.shape[-1] != num_inputs):
                 raise ValueError(
-                    f"Expected argument `bounds` to be of shape ({num_inputs},) each, but got "
-                    f"{tuple(end.shape)}."
+                    f"Expected argument `bounds` to be of shape ({num_inputs},) or (N, {num_inputs}) "
+                    f"each, but got {tuple(end.shape)}."
                 )
-            ends.append(torch.where(end.isnan(), open_end, end).expand(num_inputs))
-        low, high = ends
+            end = torch.where(end.isnan(), open_end, end)
+            ends.append(end if end.ndim else end.expand(num_inputs))
+        try:
+            low, high = torch.broadcast_tensors(*ends)
+        except RuntimeError:
+            raise ValueError(
+                "Expected argument `bounds` to have as many rows in both ends, but got "
+                f"{len(ends[0])} and {len(ends[1])}."
+            ) from None
         empty = (low > high) | (low == torch.inf) | (high == -torch.inf)
         if empty.any():
-            index = int(empty.int().argmax())
+            place = tuple(empty.nonzero()[0].tolist())
+            of = f" of target {place[0]}" if len(place) > 1 else ""
             raise ValueError(
-                "Expected argument `bounds` to have low <= high, but got "
-                f"low={low[index]:g} and high={high[index]:g} for input {variables[index].name!r}."
+                f"Expected argument `bounds` to have low <= high, but got low={low[place]:g} and "
+                f"high={high[place]:g} for input {variables[place[-1]].name!r}{of}."
             )
         return cls(low, high)
 
@@ -172,6 +180,12 @@ class Bounds(NamedTuple):
             torch.where(self.low.isinf(), least.minimum(self.high), self.low),
             torch.where(self.high.isinf(), most.maximum(self.low), self.high),
         )
+
+    def around(self) -> Bounds:
+        """Return the least bounds (n,) that hold those of all points."""
+        if self.low.ndim == 1:
+            return self
+        return Bounds(self.low.amin(0), self.high.amax(0))
 
     def rows(self, rows: Tensor | slice) -> Bounds:
         """Return the bounds of these points."""

@@ -170,6 +170,9 @@ class Proposal(Solution):
         add("condition", self.condition)
         for name, flag in self.flags.items():
             add(name, flag)
+        for place, name in enumerate(self.constraint_names):
+            assert self.binding is not None
+            add(f"binding/{name}", self.binding[:, place])
         for place, variable in enumerate(self.input_variables):
             add(f"{variable.name}_sensitivity", self.sensitivity[:, place], variable.unit)
         return table if self.certified is None else {certified: table.pop(certified), **table}

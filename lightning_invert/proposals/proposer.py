@@ -22,6 +22,7 @@ from lightning_invert.proposals.reliability import Reliability
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
 from lightning_invert.proposals.trials import Trials
+from lightning_invert.solver.constraint import ConstraintsLike
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
@@ -104,6 +105,7 @@ class Proposer(Shown):
         num_starts: int = NUM_STARTS,
         fixed: Mapping[Any, Any] | None = None,
         cost: CostLike | None = None,
+        constraints: ConstraintsLike | None = None,
         tolerance: float = 1e-3,
         max_steps: int = 50,
         coverage: float = COVERAGE,
@@ -128,6 +130,8 @@ class Proposer(Shown):
             fixed: Values of fixed inputs, by name or index: a number, or one for each target.
             cost: Prices by name, as ``{"pressure": 3}``, a function or
                 :class:`~lightning_invert.Near`, as for ``solve``.
+            constraints: Constraints between inputs, as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
+                for ``solve``.
             tolerance: A target is reached at this distance, in standard units.
             max_steps: Bound on the steps, as for ``solve``.
             coverage: How often the band holds what is measured.
@@ -146,7 +150,7 @@ class Proposer(Shown):
         check_number("coverage", coverage, low=0.0, high=1.0, open_low=True, open_high=True)
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating(cost):
-            query = self._query(targets, bounds, num_starts, **options)
+            query = self._query(targets, bounds, num_starts, constraints=constraints, **options)
             reliability = self.reliability
             ranking = rank_solutions(
                 query, partial(self._judge, coverage=coverage, joint=joint), progress=progress
@@ -158,6 +162,7 @@ class Proposer(Shown):
             alternatives=ranking.alternatives(),
             targets=query.targets,
             bounds=query.bounds,
+            constraint_names=query.constraint_names,
             unseen=unseen,
             input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
             output_variables=as_variables(about.outputs, "y", query.model.num_outputs),
@@ -175,6 +180,7 @@ class Proposer(Shown):
         bounds: tuple[Any, Any] | Mapping[Any, Any] | None = None,
         num_starts: int = NUM_STARTS,
         fixed: Mapping[Any, Any] | None = None,
+        constraints: ConstraintsLike | None = None,
         tolerance: float = 1e-3,
         max_steps: int = 50,
         progress: bool = True,
@@ -191,6 +197,7 @@ class Proposer(Shown):
             bounds: This and all that follows is as for :meth:`propose`.
             num_starts: See there.
             fixed: See there.
+            constraints: See there.
             tolerance: See there.
             max_steps: See there.
             progress: See there.
@@ -221,7 +228,7 @@ class Proposer(Shown):
             )
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating(cost):
-            query = self._query(targets, bounds, num_starts, **options)
+            query = self._query(targets, bounds, num_starts, constraints=constraints, **options)
             ranking = rank_solutions(widened(query, numbers), progress=progress)
         return TradeOff.of(numbers, ranking)
 

@@ -16,6 +16,7 @@ from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.proposals.correction import Correction
 from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.solver.constraints import Constraints, inside
 from lightning_invert.solver.model import Description, Model, evaluating
 from lightning_invert.solver.starts import Pool, Starts, StartsOf
 from lightning_invert.solver.targets import Targets
@@ -127,11 +128,13 @@ class Surrogate:
         """Return what makes ``count`` starts of a target: I(y) and the nearest known points."""
         known, inverse = self.known, self.inverse
 
-        def make(model: Model, bounds: Bounds, about: Description) -> Starts:
+        def make(
+            model: Model, bounds: Bounds, about: Description, constraints: Constraints | None
+        ) -> Starts:
             if known is None:
-                pool = Pool.drawn(model, bounds, about, seed=0, count=count)
+                pool = Pool.drawn(model, bounds, about, constraints, seed=0, count=count)
             else:
-                pool = Pool(model, bounds.clamp(known[0].to(bounds.low)), count)
+                pool = Pool(model, inside(known[0].to(bounds.low), bounds, constraints), count)
             return pool if inverse is None else partial(_starts, model, pool, inverse)
 
         return make

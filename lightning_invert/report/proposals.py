@@ -80,6 +80,10 @@ def _reached(solution: Solution) -> Iterator[str]:
     if solution.cost is not None and reached:
         cost = _median(solution.cost[solution.converged])
         yield f"Cost of those that are reached: median {cost}."
+    if solution.binding is not None:
+        counts = zip(solution.constraint_names, solution.binding.sum(0).tolist(), strict=True)
+        words = [f"{name!r} at {number}" for name, number in counts if number]
+        yield f"Binding: {', '.join(words) or 'no constraint'}."
     others = solution.alternatives.count
     if others.any():
         of = counted(int((others > 0).sum()), "target")

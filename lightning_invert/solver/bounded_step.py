@@ -20,6 +20,8 @@ finds which inputs stay at a bound. The equation is the gradient of a convex fun
 search makes the method converge from anywhere (L. Qi and J. Sun, *A nonsmooth version of Newton's
 method*, Mathematical Programming 58, 1993). A weight :math:`1/\varepsilon`, large beside the
 Jacobian, keeps the change of an interval near the smallest one; it is clamped likewise.
+
+Constraints are further rows, about as long as 1, whose damping is so small that they come first.
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ SLACK = 1e4
 """Weight of an interval's change, in units of the mean square of the Jacobian's rows."""
 
 MIN_SQUARE = 1e-30
+
+HARD = 1e-12
+"""Damping of constraints."""
 
 
 class Step(NamedTuple):
@@ -91,6 +96,7 @@ def bounded_step(
     *,
     slope: Tensor | None = None,
     curvature: Tensor | None = None,
+    num_constraints: int = 0,
 ) -> Step:
     r"""Return the best step within the limits at each of P points, float64.
 
@@ -98,25 +104,33 @@ def bounded_step(
     target; the lowest and highest change of the outcome (P, m), equal for a value and infinite for an
     output without a target; the lowest and highest step of each input (P, n), at most and at least 0;
     :math:`\lambda` as a share of the mean square of the Jacobian's rows (P,); the slope c (P, n), 0 by
-    default, and the curvature h (P,), 1 by default. Where a linear system is singular, the step may
-    be NaN.
+    default, and the curvature h (P,), 1 by default. The last ``num_constraints`` rows are hard. Where a
+    linear system is singular, the step may be NaN.
     """
     slope = torch.zeros_like(limits[0]) if slope is None else slope
     h = torch.ones_like(damping)[:, None] if curvature is None else curvature[:, None]
+    num_soft = jacobian.shape[1] - num_constraints
     constrained = (change[0] > -torch.inf) | (change[1] < torch.inf)
-    mean_square = jacobian.square().sum((1, 2)) / constrained.sum(1)
+    mean_square = jacobian[:, :num_soft].square().sum((1, 2)) / constrained[:, :num_soft].sum(1)
     square = mean_square.clamp(min=MIN_SQUARE)[:, None] / h
+    if num_constraints:
+        square = square.repeat(1, num_soft + num_constraints)
+        square[:, num_soft:] = 1 / h
+        damping = damping[:, None].repeat(1, square.shape[1])
+        damping[:, num_soft:] = HARD
+    else:
+        damping = damping[:, None]
     nearest = torch.zeros_like(change[0]).clamp(*change)
-    model = _Model(
-        jacobian, h, *limits, *change, nearest, damping[:, None] * square, SLACK * square
-    )
+    model = _Model(jacobian, h, *limits, *change, nearest, damping * square, SLACK * square)
     # Not zero: its sign tells which inputs at a bound are about to leave it.
     multipliers = 1e-9 * nearest / square
     pulled = (multiply(jacobian.mT, multipliers) - slope) / h
     left = torch.arange(len(jacobian), device=jacobian.device)
     part = model
     for _ in range(MAX_PASSES):
-        multipliers[left], pulled[left], settled = _pass(part, multipliers[left], pulled[left])
+        multipliers[left], pulled[left], settled = _pass(
+            part, multipliers[left], pulled[left], num_constraints
+        )
         unsettled = (~settled).nonzero()[:, 0]
         if len(unsettled) == 0:
             break
@@ -124,13 +138,16 @@ def bounded_step(
     return Step(model.step(pulled), multipliers)
 
 
-def _pass(model: _Model, multipliers: Tensor, pulled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _pass(
+    model: _Model, multipliers: Tensor, pulled: Tensor, num_constraints: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Take a Newton step in the multipliers and what they pull; tell where it was the last."""
     sides, change_sides = model.step_sides(pulled), model.change_sides(multipliers)
     error = model.damping * multipliers - model.change(multipliers)
     error += multiply(model.jacobian, model.step(pulled))
     diagonal = model.damping + (change_sides == 0) * model.slack
-    newton = -_solve_normal(model.jacobian, (sides == 0) / model.curvature, diagonal, error)
+    weights = (sides == 0) / model.curvature
+    newton = -_solve_normal(model.jacobian, weights, diagonal, error, num_constraints)
     along = multiply(model.jacobian.mT, newton) / model.curvature
     share = _line_search(model, multipliers, pulled, newton, along, (error * newton).sum(1))
     multipliers = multipliers + share[:, None] * newton
@@ -148,20 +165,33 @@ def _sides(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.where(low < high, sides, 2)
 
 
-def _solve_normal(jacobian: Tensor, weights: Tensor, diagonal: Tensor, right: Tensor) -> Tensor:
+def _solve_normal(
+    jacobian: Tensor, weights: Tensor, diagonal: Tensor, right: Tensor, num_constraints: int
+) -> Tensor:
     """Solve (J W Jᵀ + D) x = b for x (P, m) by the smaller of the two normal equations."""
-    m, n = jacobian.shape[1:]
+    m, n = jacobian.shape[1] - num_constraints, jacobian.shape[2]
     if m <= n:
         gram = (jacobian * weights[:, None]) @ jacobian.mT
         gram.diagonal(dim1=1, dim2=2).add_(diagonal)
         return _cholesky_solve(gram, right)
     # With u = W Jᵀ x: x = (b - J u) / D, and (1 + W Jᵀ D⁻¹ J) u = W Jᵀ D⁻¹ b, made symmetric.
     root = weights.sqrt()
-    scaled = jacobian * root[:, None] / diagonal[:, :, None].sqrt()
+    outcomes, spread = jacobian[:, :m], diagonal[:, :m].sqrt()
+    scaled = outcomes * root[:, None] / spread[:, :, None]
     gram = scaled.mT @ scaled
     gram.diagonal(dim1=1, dim2=2).add_(1.0)
-    u = root * _cholesky_solve(gram, multiply(scaled.mT, right / diagonal.sqrt()))
-    return (right - multiply(jacobian, u)) / diagonal
+    right, hard = right[:, :m], right[:, m:]
+    if num_constraints:  # By their Schur complement: their D is too small to divide by.
+        rows = jacobian[:, m:] * root[:, None]
+        pulled = _cholesky_solve(gram, multiply(scaled.mT, right / spread))
+        factors = torch.linalg.cholesky_ex(gram)[0]
+        schur = rows @ torch.cholesky_solve(rows.mT, factors)
+        schur.diagonal(dim1=1, dim2=2).add_(diagonal[:, m:])
+        hard = _cholesky_solve(schur, hard - multiply(rows, pulled))
+        right = right - multiply(outcomes, root * multiply(rows.mT, hard))
+    u = root * _cholesky_solve(gram, multiply(scaled.mT, right / spread))
+    solved = (right - multiply(outcomes, u)) / diagonal[:, :m]
+    return torch.cat([solved, hard], 1) if num_constraints else solved
 
 
 def _cholesky_solve(matrices: Tensor, right: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def descend(query: Query, ends: Ends) -> Ends:
     unit = slope.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     state = _State(
         torch.arange(len(value), device=value.device),
-        query.model.jacobian(ends.inputs, query.targets.constrained),
+        query.jacobian(ends.inputs),
         slope / unit[:, None],
         unit,
         torch.full_like(value, FIRST_CURVATURE),
@@ -83,26 +83,30 @@ def descend(query: Query, ends: Ends) -> Ends:
 def _advance(query: Query, ends: Ends, state: _State) -> tuple[_State, Tensor]:
     """Try a step at each row of the state and write it to ``ends``; return who goes on."""
     assert ends.cost is not None
-    model, targets, tolerance = query.model, query.targets, query.tolerance
+    model, tolerance = query.model, query.tolerance
     rows, jacobian, slope, unit, curvature, penalty = state
     x, before = ends.inputs[rows], ends.residual[rows]
     step, multipliers = bounded_step(
         jacobian,
-        targets.change(ends.outputs[rows], model.output_spread),
+        query.change(x, ends.outputs[rows]),
         query.bounds.steps(x, model.input_spread),
         torch.full_like(before, DAMPING),
         slope=slope,
         curvature=curvature,
+        num_constraints=query.num_constraints,
     )
     step = step.nan_to_num(nan=0.0)
-    moved, y, after = _restore(query, jacobian, model.moved(x, step, query.bounds))
+    moved, y, after, kept = _restore(query, jacobian, x, step)
     value, next_slope = _slope_of(query, moved)
     next_slope = next_slope / unit[:, None]
-    penalty = torch.maximum(penalty, 2 * multipliers.norm(dim=1).nan_to_num())
+    pull = multipliers[:, : model.num_outputs].norm(dim=1).nan_to_num()
+    penalty = torch.maximum(penalty, 2 * pull)
     predicted = -(slope * step).sum(1) + penalty * before
     decrease = (ends.cost[rows] - value) / unit + penalty * (before - after)
     changed = (moved != x).any(1)
-    taken = (decrease > MIN_GAIN * predicted) & (after <= tolerance) & (predicted > 0) & changed
+    taken = (
+        (decrease > MIN_GAIN * predicted) & (after <= tolerance) & (predicted > 0) & changed & kept
+    )
 
     ends.steps[rows] += 1
     at = rows[taken]
@@ -117,7 +121,7 @@ def _advance(query: Query, ends: Ends, state: _State) -> tuple[_State, Tensor]:
 
     next_jacobian = jacobian.clone()
     renewed = (taken & goes_on).nonzero()[:, 0]
-    next_jacobian[renewed] = model.jacobian(moved[renewed], targets.rows(renewed).constrained)
+    next_jacobian[renewed] = query.rows(renewed).jacobian(moved[renewed])
     bend = (next_slope - slope) - multiply((next_jacobian - jacobian).mT, multipliers)
     difference = (moved.double() - x.double()) / model.input_spread
     observed = (difference * bend).sum(1) / difference.square().sum(1)
@@ -128,27 +132,37 @@ def _advance(query: Query, ends: Ends, state: _State) -> tuple[_State, Tensor]:
     return _State(rows, next_jacobian, slope, unit, curvature, penalty), goes_on
 
 
-def _restore(query: Query, jacobian: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Bring the outcome back to the target; return inputs, outputs and distance."""
+def _restore(
+    query: Query, jacobian: Tensor, x: Tensor, step: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Take a step, and bring the outcome back to the target.
+
+    Return inputs, outputs, distance, and where the constraints hold.
+    """
     model = query.model
+    x, kept = query.moved(x, step)
     y = model.outputs(x)
     distance = query.targets.distance(y, model.output_spread)
     for _ in range(RESTORING_STEPS):
         rows = (distance > RESTORED * query.tolerance).nonzero()[:, 0]
         if len(rows) == 0:
             break
-        targets, bounds = query.targets.rows(rows), query.bounds.rows(rows)
-        change = targets.change(y[rows], model.output_spread)
-        limits = bounds.steps(x[rows], model.input_spread)
-        damping = torch.full_like(distance[rows], DAMPING)
-        step, _ = bounded_step(jacobian[rows], change, limits, damping)
-        moved = model.moved(x[rows], step.nan_to_num(nan=0.0), bounds)
+        part = query.rows(rows)
+        step, _ = bounded_step(
+            jacobian[rows],
+            part.change(x[rows], y[rows]),
+            part.bounds.steps(x[rows], model.input_spread),
+            torch.full_like(distance[rows], DAMPING),
+            num_constraints=query.num_constraints,
+        )
+        moved, keeps = part.moved(x[rows], step.nan_to_num(nan=0.0))
         outputs = model.outputs(moved)
-        after = targets.distance(outputs, model.output_spread)
-        nearer = after < distance[rows]
+        after = part.targets.distance(outputs, model.output_spread)
+        nearer = (after < distance[rows]) & keeps
         rows = rows[nearer]
         x[rows], y[rows], distance[rows] = moved[nearer], outputs[nearer], after[nearer]
-    return x, y, distance
+        kept[rows] = True
+    return x, y, distance, kept
 
 
 def _slope_of(query: Query, inputs: Tensor) -> tuple[Tensor, Tensor]:

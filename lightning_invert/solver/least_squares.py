@@ -9,6 +9,8 @@ Mathematics 630 (1978). Points that are done leave the batch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -16,9 +18,9 @@ from lightning_invert.solver.bounded_step import bounded_step
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.rows import finite_rows, multiply, select
 from lightning_invert.solver.solution import Ends, Result
-from lightning_invert.solver.targets import distance_of
+from lightning_invert.solver.targets import Targets, distance_of
 
-__all__ = ["approach"]
+__all__ = ["approach", "begin_feasible"]
 
 CAREFUL_STEPS, CAREFUL_SHARE = 5, 0.5
 """The first steps of a careful approach lead at most this share of the way to the bounds. A step that
@@ -28,10 +30,16 @@ targets lie at the bounds, 5 % fewer. Where one fails the other often succeeds."
 
 FIRST_DAMPING = 1e-2
 MIN_DAMPING, MAX_DAMPING = 1e-10, 1e8
+MIN_BESIDE_CONSTRAINTS = 1e-6
+"""Constraints have to come before the outcomes, and their damping is hardly less than the least."""
+
 LOWER, RAISE = 0.2, 5.0
 GOOD, POOR, MIN_GAIN = 0.75, 0.25, 1e-4
 """Shares of the predicted decrease: the damping falls above GOOD and rises below POOR; a step below
 MIN_GAIN is not taken."""
+
+NEARER = 0.1
+"""Share of the tolerance to which starts are brought to the constraints."""
 
 MIN_DECREASE = 1e-6
 """A point is stationary if its squared distance is predicted to fall by a smaller share of itself."""
@@ -47,7 +55,9 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     ends = _begin(query, inputs)
     min_decrease = max(MIN_DECREASE, 10 * torch.finfo(inputs.dtype).eps)
     rows = (ends.result == Result.OUT_OF_STEPS).nonzero()[:, 0]
-    jacobian = model.jacobian(inputs[rows], query.targets.rows(rows).constrained)
+    jacobian = query.rows(rows).jacobian(inputs[rows])
+    num_outputs = model.num_outputs
+    least = MIN_DAMPING if query.constraints is None else MIN_BESIDE_CONSTRAINTS
     damping = ends.residual.new_full((len(rows),), FIRST_DAMPING)
     for count in range(query.max_steps):
         finite = finite_rows(jacobian)
@@ -56,18 +66,21 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         if len(rows) == 0:
             break
         x, before = ends.inputs[rows], ends.residual[rows]
-        targets, bounds = query.targets.rows(rows), query.bounds.rows(rows)
-        low, high = targets.change(ends.outputs[rows], model.output_spread)
+        part = query.rows(rows)
+        low, high = part.change(x, ends.outputs[rows])
         short = careful and count < CAREFUL_STEPS
-        limits = bounds.steps(x, model.input_spread, share=CAREFUL_SHARE if short else 1.0)
-        step, _ = bounded_step(jacobian, (low, high), limits, damping)
-        predicted = multiply(jacobian, step)
+        limits = part.bounds.steps(x, model.input_spread, share=CAREFUL_SHARE if short else 1.0)
+        step, _ = bounded_step(
+            jacobian, (low, high), limits, damping, num_constraints=query.num_constraints
+        )
+        predicted = multiply(jacobian, step)[:, :num_outputs]
+        low, high = low[:, :num_outputs], high[:, :num_outputs]
         decrease = before.square() - distance_of(low - predicted, high - predicted).square()
-        moved = model.moved(x, step.nan_to_num(nan=0.0), bounds)
+        moved, kept = part.moved(x, step.nan_to_num(nan=0.0))
         y = model.outputs(moved)
-        after = targets.distance(y, model.output_spread)
+        after = part.targets.distance(y, model.output_spread)
         gain = (before.square() - after.square()) / decrease
-        taken = (gain > MIN_GAIN) & (decrease > 0)
+        taken = (gain > MIN_GAIN) & (decrease > 0) & kept
 
         at = rows[taken]
         ends.steps[rows] += 1
@@ -83,16 +96,42 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
             taken & (gain > GOOD),
             LOWER * damping,
             torch.where(gain > POOR, damping, RAISE * damping),
-        ).clamp(min=MIN_DAMPING)
+        ).clamp(min=least)
 
         goes_on = ~(reached | still | stuck)
         rows, jacobian, damping, taken = select(goes_on, rows, jacobian, damping, taken)
         renewed = rows[taken]
-        jacobian[taken] = model.jacobian(
-            ends.inputs[renewed], query.targets.rows(renewed).constrained
-        )
+        jacobian[taken] = query.rows(renewed).jacobian(ends.inputs[renewed])
     stationary = (ends.result == Result.REACHED) | (ends.result == Result.OUT_OF_REACH)
     return ends._replace(optimal=stationary)
+
+
+def begin_feasible(query: Query, inputs: Tensor) -> Tensor:
+    """Bring inputs (P, n) of P targets to where the constraints hold, if a search leads there."""
+    constraints = query.constraints
+    if constraints is None:
+        return inputs
+    moved = constraints.restored(inputs, query.bounds)
+    rows = (~constraints.hold(moved)).nonzero()[:, 0]
+    if len(rows) == 0 or constraints.curved is None:
+        return moved
+    linear, count = constraints.linear, constraints.curved.num_outputs
+    unit = constraints.curved.output_spread
+    ends = (
+        (end[:count] * unit).expand(len(rows), -1) for end in (constraints.low, constraints.high)
+    )
+    search = replace(
+        query.rows(rows),
+        model=constraints.curved,
+        targets=Targets(*ends),
+        constraints=linear if len(linear) else None,
+        tolerance=NEARER * query.tolerance,
+    )
+    begin = (
+        inputs[rows] if search.constraints is None else linear.restored(inputs[rows], search.bounds)
+    )
+    moved[rows] = approach(search, begin).inputs
+    return moved
 
 
 def _begin(query: Query, inputs: Tensor) -> Ends:
@@ -103,4 +142,7 @@ def _begin(query: Query, inputs: Tensor) -> Ends:
     result = torch.full_like(steps, Result.OUT_OF_STEPS)
     result[~distance.isfinite()] = Result.NOT_FINITE
     result[distance <= query.tolerance] = Result.REACHED
+    if query.constraints is not None:
+        lost = ~query.constraints.hold(inputs)
+        result[lost], distance[lost] = Result.INFEASIBLE, torch.inf
     return Ends(inputs.clone(), outputs, distance, result, result == Result.REACHED, steps)

@@ -15,10 +15,13 @@ from lightning_invert.jacobians.arithmetic import dtype_of
 from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import evaluate
-from lightning_invert.jacobians.jacobian import default_chunk, jacobian_and_outputs
+from lightning_invert.jacobians.jacobian import count_outputs, default_chunk, jacobian_and_outputs
 from lightning_invert.variables import Bounds, Variable
 
-__all__ = ["Description", "Model", "evaluating"]
+__all__ = ["Description", "Model", "evaluating", "num_outputs_of"]
+
+MAX_TRIED = 8
+"""Points at which F may raise before its outputs are counted."""
 
 
 class Model(NamedTuple):
@@ -112,6 +115,17 @@ class Description(NamedTuple):
                 if tensor.is_floating_point():
                     return Placement(tensor.dtype, tensor.device)
         return Placement(torch.get_default_dtype(), torch.get_default_device())
+
+
+def num_outputs_of(function: Callable[[Tensor], Tensor], points: Tensor) -> int:
+    """Return m, by evaluating a function at the first of a few points that is not outside of its domain."""
+    failures = []
+    for x in points[:MAX_TRIED].split(1):
+        try:
+            return count_outputs(function, x)
+        except Exception as error:  # noqa: BLE001  # whatever it is, another point may be inside
+            failures.append(error)
+    raise failures[0]
 
 
 def _variables(value: Any) -> tuple[Variable, ...] | None:

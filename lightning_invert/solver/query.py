@@ -12,9 +12,9 @@ from torch import Tensor
 from lightning_invert.arguments import check_integer, check_number, expected_but_got, to_builtin
 from lightning_invert.arrays import Placement, as_columns, leaves, read_tensor, to_tensor
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
-from lightning_invert.jacobians.jacobian import count_outputs
+from lightning_invert.solver.constraints import Constraints, read_constraints
 from lightning_invert.solver.cost import Cost, read_cost
-from lightning_invert.solver.model import Description, Model
+from lightning_invert.solver.model import Description, Model, num_outputs_of
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.starts import Starts, StartsOf
 from lightning_invert.solver.targets import Targets
@@ -22,8 +22,8 @@ from lightning_invert.variables import Bounds, Variable, as_variables, by_column
 
 __all__ = ["Query"]
 
-MAX_TRIED = 8
-"""Points at which F may raise before its outputs are counted."""
+NUM_POINTS = 32
+"""Points that tell of a function where no start is known."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Query:
     targets: Targets
     bounds: Bounds  # (N, n); the ends of a fixed input are equal
     cost: Cost | None = None
+    constraints: Constraints | None = None
     starts: Tensor | Starts | None = None  # (N, S, n), or what finds them
     num_starts: int = 1  # S at most
     tolerance: float = 1e-3  # a target is reached at this distance, in spreads of the outputs
@@ -51,6 +52,7 @@ class Query:
         num_starts: int,
         fixed: Any = None,
         cost: Any = None,
+        constraints: Any = None,
         scale: Any = None,
         tolerance: float = 1e-3,
         max_steps: int = 50,
@@ -75,24 +77,24 @@ class Query:
         known = Bounds.of_variables(inputs)
         if bounds is None or isinstance(bounds, Mapping):
             bounds = known.replaced(bounds or {}, inputs)
-        limits = Bounds.of(bounds, inputs, placement)
-        first = limits.clamp(torch.zeros_like(limits.low)) if points is None else points
-        if points is None:
-            middle = torch.where(limits.closed, (limits.low + limits.high) / 2, first)
-            first = torch.stack([first, middle])
-        m = _count_outputs(function, first.reshape(-1, first.shape[-1]))
+        each = Bounds.of(bounds, inputs, placement)
+        first = _some_points(points, each.around())
+        m = num_outputs_of(function, first)
         read = Targets.of(targets, as_variables(about.outputs, "y", m), placement)
         num_targets = len(read.low)
-        model = Model(function, m, *_read_scale(scale, about, limits, m))
-        limits, each = _fix(fixed, limits, num_targets, inputs)
+        model = Model(function, m, *_read_scale(scale, about, each.around(), m))
+        limits, each = _fix(fixed, each, num_targets, inputs)
+        kept = read_constraints(constraints, inputs, model.input_spread, first, tolerance)
+        if kept is not None:
+            kept.check(each)
         if points is None:
-            begin = starts(model, limits, about)
+            begin = starts(model, limits, about, kept)
         else:
             begin = _shape_starts(points, num_targets, n)
             num_starts = begin.shape[1]
         if cost is not None:
             cost = read_cost(cost, num_targets, inputs, model.input_spread, placement)
-        return cls(model, read, each, cost, begin, num_starts, tolerance, max_steps)
+        return cls(model, read, each, cost, kept, begin, num_starts, tolerance, max_steps)
 
     def __len__(self) -> int:
         return len(self.targets.low)
@@ -107,8 +109,41 @@ class Query:
             cost=None if self.cost is None else self.cost.rows(rows),
         )
 
+    @property
+    def num_constraints(self) -> int:
+        """K."""
+        return 0 if self.constraints is None else len(self.constraints)
+
+    @property
+    def constraint_names(self) -> tuple[str, ...]:
+        """Names of the constraints."""
+        return () if self.constraints is None else self.constraints.names
+
+    def jacobian(self, inputs: Tensor) -> Tensor:
+        """Return the Jacobians of outputs and constraints in their units, (N, m + K, n)."""
+        jacobian = self.model.jacobian(inputs, self.targets.constrained)
+        if self.constraints is None:
+            return jacobian
+        return torch.cat([jacobian, self.constraints.jacobian(inputs)], 1)
+
+    def change(self, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the least and the most by which outputs and constraints have to change, (N, m + K)."""
+        change = self.targets.change(outputs, self.model.output_spread)
+        if self.constraints is None:
+            return change
+        low, high = self.constraints.change(inputs)
+        return torch.cat([change[0], low], 1), torch.cat([change[1], high], 1)
+
+    def moved(self, inputs: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Return inputs (N, n) moved within bounds and constraints, and where these hold, (N,)."""
+        moved = self.model.moved(inputs, step, self.bounds)
+        if self.constraints is None:
+            return moved, torch.ones_like(moved[:, 0], dtype=torch.bool)
+        moved = self.constraints.restored(moved, self.bounds)
+        return moved, self.constraints.hold(moved)
+
     def points(self) -> Tensor:
-        """Return the starts of all targets within their bounds, (N, S, n)."""
+        """Return the starts of all targets within their bounds, (N, S, n); constraints may not hold."""
         assert self.starts is not None
         if isinstance(self.starts, Tensor):
             return self.starts.clamp(*(end[:, None] for end in self.bounds))
@@ -129,23 +164,23 @@ def _num_inputs(about: Description, starts: Tensor | None, bounds: Any, scale: A
     for columns in (*(bounds if isinstance(bounds, Sequence) else ()), *units):
         columns = without_none(columns)
         shape = () if isinstance(columns, str) else to_tensor(columns).shape
-        if len(shape) == 1:
-            return shape[0]
+        if shape:
+            return shape[-1]
     raise ValueError(
         "Expected argument `bounds` to be given, a pair (low, high) with a number for each input, as "
         "the number of inputs is not known. `solve` also takes `starts=` of shape (N, n)."
     )
 
 
-def _count_outputs(function: Callable[[Tensor], Tensor], points: Tensor) -> int:
-    """Return m, by evaluating F at the first of a few points that is not outside of its domain."""
-    failures = []
-    for x in points[:MAX_TRIED].split(1):
-        try:
-            return count_outputs(function, x)
-        except Exception as error:  # noqa: BLE001  # whatever it is, another point may be inside
-            failures.append(error)
-    raise failures[0]
+def _some_points(points: Tensor | None, bounds: Bounds) -> Tensor:
+    """Return starts, or else points of the bounds (n,): next to 0, in the middle, and anywhere."""
+    if points is None:
+        near = bounds.clamp(torch.zeros_like(bounds.low))
+        shares = torch.rand(NUM_POINTS, len(near), generator=torch.Generator().manual_seed(0))
+        shares = torch.cat([torch.full_like(shares[:1], 0.5), shares]).to(near)
+        within = torch.where(bounds.closed, bounds.low + (bounds.high - bounds.low) * shares, near)
+        points = torch.cat([near[None], within])
+    return points.reshape(-1, points.shape[-1])
 
 
 def _numbers_of_targets(targets: Any) -> list[int]:
@@ -169,18 +204,23 @@ def _fix(
     fixed: Any, bounds: Bounds, num_targets: int, inputs: Sequence[Variable]
 ) -> tuple[Bounds, Bounds]:
     """Return bounds with the fixed values in them: (n,), with their means, and (N, n)."""
+    if bounds.low.ndim > 1 and len(bounds.low) != num_targets:
+        raise ValueError(
+            f"Expected argument `bounds` to have a row for each of the {num_targets} targets, but got "
+            f"{len(bounds.low)}."
+        )
     if fixed is not None and not isinstance(fixed, Mapping):
         raise TypeError(expected_but_got("fixed", "a dictionary {name or index: value}", fixed))
+    limits, each = bounds.around(), Bounds(*(end.expand(num_targets, -1) for end in bounds))
     if not fixed:
-        return bounds, Bounds(*(end.expand(num_targets, -1) for end in bounds))
-    limits = Bounds(*(end.clone() for end in bounds))
-    each = Bounds(*(end.repeat(num_targets, 1) for end in bounds))
+        return limits, each
+    limits, each = (Bounds(*(end.clone() for end in part)) for part in (limits, each))
     settings = by_column("fixed", fixed, inputs)
-    if len(settings) == len(bounds.low):
+    if len(settings) == len(limits.low):
         raise ValueError("Expected argument `fixed` to leave an input that may move, but got all.")
     for index, setting in settings.items():
         name = inputs[index].name
-        low, high = bounds.low[index], bounds.high[index]
+        low, high = each.low[:, index], each.high[:, index]
         value = read_tensor("fixed", setting, Placement(low.dtype, low.device))
         if value.shape not in ((), (num_targets,)) or not value.isfinite().all():
             raise ValueError(
@@ -190,10 +230,11 @@ def _fix(
         value = value.expand(num_targets)
         outside = (value < low) | (value > high)
         if outside.any():
+            row = first_index(outside)
             raise ValueError(
                 "Expected argument `fixed` to hold values within the bounds, but got "
-                f"{value[first_index(outside)]:g} for input {name!r}, which may be "
-                f"{low:g} to {high:g}."
+                f"{value[row]:g} for input {name!r}, which may be "
+                f"{low[row]:g} to {high[row]:g}."
             )
         for end, ends in zip(limits, each, strict=True):
             end[index], ends[:, index] = value.mean(), value

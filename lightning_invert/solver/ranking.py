@@ -38,6 +38,11 @@ class Ranking:
         inputs, movable = columns["inputs"], query.bounds.movable[:, None]
         low, high = (end[:, None] for end in query.bounds)
         at_bound = ((inputs == low) | (inputs == high)) & movable
+        if query.constraints is not None:
+            binding = query.constraints.binding(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+            stopped = (columns["result"] == Result.OUT_OF_REACH) & binding.any(2)
+            columns["result"] = torch.where(stopped, Result.AT_CONSTRAINTS, columns["result"])
+            columns["binding"] = binding
         stopped = (columns["result"] == Result.OUT_OF_REACH) & at_bound.any(2)
         columns["result"] = torch.where(stopped, Result.AT_BOUNDS, columns["result"])
         return ranking.adding(at_bound=at_bound, condition=ranking._condition(query))

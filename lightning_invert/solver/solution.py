@@ -22,6 +22,8 @@ class Result(IntEnum):
     OUT_OF_STEPS = 3
     STUCK = 4
     NOT_FINITE = 5
+    AT_CONSTRAINTS = 6
+    INFEASIBLE = 7
 
     @property
     def words(self) -> str:
@@ -33,6 +35,8 @@ class Result(IntEnum):
             "out of steps",
             "stuck: no step leads nearer, as at a turning point",
             "not finite",
+            "stopped at the constraints",
+            "no start led to where the constraints hold",
         )[self]
 
 
@@ -82,6 +86,7 @@ class Alternatives(Shown):
     condition: Tensor
     steps: Tensor
     cost: Tensor | None = None
+    binding: Tensor | None = None
     sensitivity: Tensor | None = None
     outcome_low: Tensor | None = None
     outcome_high: Tensor | None = None
@@ -103,7 +108,7 @@ class Solution(Shown):
         outputs: F there, shape (N, m).
         residual: Euclidean distance of the outputs from the target, in the units of ``scale``,
             shape (N,), float64; 0 inside an interval; free outputs do not count. Infinite where the
-            function was finite at no start.
+            function was finite at no start, or no start led to where the constraints hold.
         result: Why the search ended: a :class:`Result` for each target, shape (N,).
         optimal: Whether the conditions of first order hold, shape (N,): the inputs are, or may be,
             a local optimum. Where the target is reached and there is a cost: no direction that
@@ -117,6 +122,8 @@ class Solution(Shown):
             Jacobian is not finite.
         steps: Number of steps tried from the start that led here, shape (N,).
         cost: Cost of the inputs, shape (N,), float64; ``None`` without a cost.
+        binding: Which constraints are at an end, shape (N, K), in the order of ``constraint_names``;
+            ``None`` without constraints.
         alternatives: Further solutions, see :class:`Alternatives`.
     """
 
@@ -129,6 +136,8 @@ class Solution(Shown):
     condition: Tensor
     steps: Tensor
     cost: Tensor | None = None
+    binding: Tensor | None = None
+    constraint_names: tuple[str, ...] = ()
     alternatives: Alternatives
 
     def __len__(self) -> int:

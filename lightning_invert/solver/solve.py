@@ -16,9 +16,10 @@ from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.independence import ROWS_TOLD_APART
 from lightning_invert.jacobians.jacobian import batched_jacobian
+from lightning_invert.solver.constraint import ConstraintsLike
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.descent import descend
-from lightning_invert.solver.least_squares import approach
+from lightning_invert.solver.least_squares import approach, begin_feasible
 from lightning_invert.solver.model import evaluating
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
@@ -29,6 +30,7 @@ from lightning_invert.solver.targets import TargetsLike
 __all__ = ["NUM_STARTS", "points_at_once", "rank_solutions", "solve"]
 
 NUM_STARTS = 8
+SEED = 42
 
 MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the numbers of a chunk of points, with their Jacobians: 64 MiB in float64."""
@@ -50,15 +52,16 @@ def solve(
     starts: TensorLike | None = None,
     fixed: Mapping[Any, Any] | None = None,
     cost: CostLike | None = None,
+    constraints: ConstraintsLike | None = None,
     tolerance: float = 1e-3,
     max_steps: int = 50,
     scale: Any = None,
-    seed: int = 42,
     progress: bool = True,
 ) -> Solution:
     r"""Find inputs whose outputs are the targets, within bounds, at the least cost.
 
-    .. math:: \min_x c(x) \quad \text{with} \quad F(x) \in [y_l, y_h], \; x_l \le x \le x_h
+    .. math:: \min_x c(x) \quad \text{with} \quad F(x) \in [y_l, y_h], \; x_l \le x \le x_h, \;
+              g(x) \in [g_l, g_h]
 
     Newton steps through the Jacobian of F lead there. First those of Levenberg and Marquardt, each
     the best of its linear model within the bounds, until the target is reached. Then those of
@@ -77,8 +80,8 @@ def solve(
             :class:`~lightning_invert.Interval`. Or by name, the others free:
             ``{"conversion": 80, "purity": Interval(low=0.9)}``, with a list for several targets; or a
             data frame. A name is a pair's, with its unit or without, an index, or y0, y1, ...
-        bounds: A pair (low, high) of the inputs' ends, each of shape (n,) or a number; open where
-            infinite, NaN or None. By default the ranges of a pair's inputs, or none. By name,
+        bounds: A pair (low, high) of the inputs' ends, each of shape (n,), (N, n) or a number; open
+            where infinite, NaN or None. By default the ranges of a pair's inputs, or none. By name,
             ``{"pressure": (1, None)}``, ends of these are replaced; None keeps an end.
         num_starts: How many starts each target gets: of 512 points drawn within the bounds, those
             whose outcomes are nearest to it.
@@ -87,6 +90,9 @@ def solve(
         fixed: Values of fixed inputs, by name or index: a number, or one for each target, shape (N,).
         cost: Prices, shape (n,), or by name, ``{"pressure": 3}``, the others free; or a differentiable
             function (N, n) -> (N,), each row by itself; or :class:`~lightning_invert.Near` a reference.
+        constraints: Constraints g between inputs, which come before the targets: a
+            :class:`~lightning_invert.Linear`, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, a
+            :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint.
         tolerance: A target is reached at this distance, in the units of ``scale``.
         max_steps: Bound on the steps to a target; as many again, that keep off the bounds first,
             where no start led there; and as many for the cost.
@@ -94,7 +100,6 @@ def solve(
             measured. ``"standardized"``: the statistics of a pair. ``"physical"``: those of F. Or a
             pair of numbers or of shapes (n,) and (m,). By default a pair is standardised; for any
             other function an input's unit is the width of its bounds, where these are closed.
-        seed: Seed of the drawn starts.
         progress: Show a progress bar if it takes long and the output is a terminal.
 
     Returns:
@@ -115,23 +120,27 @@ def solve(
         (tensor([0.6700, 3.0000, 0.0000]), tensor(3.6700, dtype=torch.float64))
     """
     num_starts = check_integer("num_starts", num_starts, low=1)
-    seed = check_integer("seed", seed)
     check_flag("progress", progress)
     with evaluating(function, cost):
         query = Query.of(
             function,
             targets,
             bounds=bounds,
-            starts=partial(Pool.drawn, seed=seed, count=num_starts) if starts is None else starts,
+            starts=partial(Pool.drawn, seed=SEED, count=num_starts) if starts is None else starts,
             num_starts=num_starts,
             fixed=fixed,
             cost=cost,
+            constraints=constraints,
             scale=scale,
             tolerance=tolerance,
             max_steps=max_steps,
         )
         ranking = rank_solutions(query, progress=progress)
-    return Solution(**ranking.best(), alternatives=ranking.alternatives())
+    return Solution(
+        **ranking.best(),
+        alternatives=ranking.alternatives(),
+        constraint_names=query.constraint_names,
+    )
 
 
 def rank_solutions(
@@ -146,8 +155,9 @@ def rank_solutions(
     inside = query.model.outputs(first).isfinite().all(1)
     if inside.any():
         batched_jacobian(query.model.function, first[inside])
+    _check_constraints(query, first)
     n, m = query.bounds.low.shape[1], query.model.num_outputs
-    chunk = max(1, points_at_once(n, m) // query.num_starts)
+    chunk = max(1, points_at_once(n, m + query.num_constraints) // query.num_starts)
     parts = []
     with tqdm(
         desc="solve",
@@ -165,6 +175,23 @@ def rank_solutions(
     return Ranking.joined(parts)
 
 
+def _check_constraints(query: Query, points: Tensor) -> None:
+    """Raise a ValueError if no start of the first targets leads to where the constraints hold."""
+    constraints = query.constraints
+    if constraints is None or constraints.curved is None:
+        return
+    batched_jacobian(constraints.curved.function, points)
+    part = query.rows(slice(0, ROWS_TOLD_APART))
+    starts = part.points()
+    each = part.rows(_row_of(starts))
+    if not constraints.hold(begin_feasible(each, starts.flatten(0, 1))).any():
+        names = " and ".join(map(repr, constraints.names))
+        raise ValueError(
+            f"Expected argument `constraints` to hold somewhere within the bounds, but no search led to "
+            f"where {names} do."
+        )
+
+
 def points_at_once(n: int, m: int) -> int:
     """Return the number of points at which the solver's memory stays bounded."""
     return max(1, MAX_NUMBERS_AT_ONCE // (m * n + VECTORS * (m + n)))
@@ -172,14 +199,19 @@ def points_at_once(n: int, m: int) -> int:
 
 def _solve_chunk(query: Query) -> Ranking:
     starts = query.points()
-    target = torch.arange(len(query), device=starts.device).repeat_interleave(starts.shape[1])
-    each = replace(query, starts=None).rows(target)  # a row for each start
-    ends = _reach_targets(each, starts)
+    each = replace(query, starts=None).rows(_row_of(starts))  # a row for each start
+    ends = _reach_targets(each, begin_feasible(each, starts.flatten(0, 1)).reshape(starts.shape))
     if each.cost is not None:
         ends = ends._replace(cost=each.cost(ends.inputs)[0])
         rows = (ends.residual <= query.tolerance).nonzero()[:, 0]
         ends.put(rows, descend(each.rows(rows), ends.rows(rows)))
     return Ranking.of(query, ends)
+
+
+def _row_of(starts: Tensor) -> Tensor:
+    """Return the target of each of the starts (N, S, n), shape (N S,)."""
+    rows = torch.arange(len(starts), device=starts.device)
+    return rows.repeat_interleave(starts.shape[1])
 
 
 def _reach_targets(query: Query, starts: Tensor) -> Ends:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_invert.solver.constraints import Constraints, inside
 from lightning_invert.solver.model import Description, Model
 from lightning_invert.solver.rows import finite_rows, first_index
 from lightning_invert.solver.targets import Targets
@@ -17,8 +18,8 @@ __all__ = ["Pool", "Starts", "StartsOf"]
 Starts = Callable[[Targets, Bounds], Tensor]
 """Returns the starts of N targets within their bounds, (N, S, n)."""
 
-StartsOf = Callable[[Model, Bounds, Description], Starts]
-"""Makes starts, once the units and the bounds (n,) of the inputs are known."""
+StartsOf = Callable[[Model, Bounds, Description, Constraints | None], Starts]
+"""Makes starts, once the units, the bounds (n,) and the constraints of the inputs are known."""
 
 POOL_SIZE = 512
 FAR = 1e15
@@ -40,7 +41,14 @@ class Pool:
 
     @classmethod
     def drawn(
-        cls, model: Model, bounds: Bounds, about: Description, *, seed: int, count: int
+        cls,
+        model: Model,
+        bounds: Bounds,
+        about: Description,
+        constraints: Constraints | None = None,
+        *,
+        seed: int,
+        count: int,
     ) -> Pool:
         """Draw the points uniformly within the bounds, (n,) each, which have to be closed."""
         if not bounds.closed.all():
@@ -54,7 +62,8 @@ class Pool:
         # Drawn in float64 on the processor, so that every dtype and device gets the same points.
         size = (max(POOL_SIZE, count), len(bounds.low))
         share = torch.rand(size, generator=generator, dtype=torch.float64).to(bounds.low)
-        return cls(model, bounds.low + (bounds.high - bounds.low) * share, count)
+        points = bounds.low + (bounds.high - bounds.low) * share
+        return cls(model, inside(points, bounds, constraints), count)
 
     def __call__(self, targets: Targets, bounds: Bounds) -> Tensor:
         """Return the nearest points of N targets, moved inside their bounds: (N, S, n)."""

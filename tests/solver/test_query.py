@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lightning_invert import Interval, Near, solve
+from lightning_invert import Constraint, Interval, Linear, Near, solve
 from tests.solver.maps import network
 
 NAN, INF = math.nan, math.inf
@@ -52,6 +52,32 @@ START = torch.zeros(2, 5).double()
         ({"cost": lambda x: x.detach()[:, 0]}, ValueError, "carries a gradient"),
         ({"cost": Near(torch.zeros(3, 5))}, ValueError, r"`cost.reference` .*\(2, 5\)"),
         ({"cost": Near([0.0] * 5, spread=-1.0)}, ValueError, r"`cost.spread` to be positive"),
+        ({"constraints": 3}, TypeError, "a Linear, a Constraint, a list of them"),
+        ({"constraints": [{"high": 3}]}, TypeError, r"`constraints\[0\]` to be a Linear or a"),
+        (
+            {"constraints": Linear({"heat": 1}, 0)},
+            ValueError,
+            r"`constraints\[0\].weights` .*'heat'",
+        ),
+        (
+            {"constraints": {"fuel": Linear({7: 1}, 0)}},
+            ValueError,
+            r"`constraints\['fuel'\].weights`",
+        ),
+        ({"constraints": Linear([1.0] * 5, 0)}, TypeError, "dictionary {name or index: number}"),
+        ({"constraints": Linear({0: 0}, 0)}, ValueError, "not 0"),
+        ({"constraints": Linear({0: "1"}, 0)}, TypeError, "finite number"),
+        ({"constraints": Linear({0: 1})}, ValueError, "an end, low or high, but got none"),
+        ({"constraints": Linear({0: 1}, high=NAN)}, ValueError, r"constraints\[0\].high.*finite"),
+        ({"constraints": Linear({0: 1}, 2, 1)}, ValueError, "low=2 and high=1"),
+        ({"constraints": Constraint(3, 0)}, TypeError, r"\[0\].function` to be a function"),
+        ({"constraints": Constraint(lambda x: x.sum(), 0)}, ValueError, r"\(1,\) or \(1, k\)"),
+        ({"constraints": Constraint(lambda x: x.detach(), 0)}, ValueError, "carries a gradient"),
+        (
+            {"constraints": {"fuel": Linear({0: 1}, 3)}, "bounds": BOX},
+            ValueError,
+            "point within the bounds, but none keeps 'fuel'",
+        ),
         ({"tolerance": 0.0}, ValueError, "`tolerance`"),
         ({"max_steps": 0}, ValueError, "`max_steps`"),
         ({"max_steps": 2.5}, TypeError, "`max_steps`"),
@@ -59,7 +85,6 @@ START = torch.zeros(2, 5).double()
         ({"scale": "standardized"}, ValueError, "without statistics"),
         ({"scale": (1.0, 0.0)}, ValueError, "positive units"),
         ({"progress": "no"}, TypeError, "`progress`"),
-        ({"seed": 0.5}, TypeError, "`seed`"),
         ({"function": 3}, TypeError, "`function`"),
         ({"function": lambda x: x.detach()[:, :3]}, ValueError, "carries a gradient"),
     ],

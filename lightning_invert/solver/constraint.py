@@ -1,0 +1,72 @@
+"""A constraint between settings, as a user writes it; this file loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Constraint", "ConstraintsLike", "Linear"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    r"""A weighted sum of inputs between two ends.
+
+    .. math:: l \le \sum_j a_j x_j \le h
+
+    It holds to 1e-9 of the inputs' units, or as exactly as their dtype allows.
+
+    Attributes:
+        weights: a, name or index -> number; the inputs that are not named do not count.
+        low: The low end, open by default. Equal ends make an equation.
+        high: The high end.
+
+    Example:
+        >>> from lightning_invert import solve
+        >>> solution = solve(
+        ...     lambda x: x[:, :1] * x[:, 1:2],
+        ...     [[0.1]],
+        ...     bounds=(0.0, [1.0, 1.0, 1.0]),
+        ...     constraints={"shares": Linear({0: 1, 1: 1, 2: 1}, low=1, high=1)},
+        ...     cost=[1.0, 0.0, 0.0],
+        ... )
+        >>> solution.inputs.round(decimals=2), solution.binding
+        (tensor([[0.1100, 0.8900, 0.0000]]), tensor([[True]]))
+    """
+
+    weights: Mapping[int | str, float]
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A function of the inputs between two ends. It holds to the solver's tolerance.
+
+    The tolerance is in the change of the function over the inputs' units.
+
+    Attributes:
+        function: Maps (N, n) to (N, k) or (N,), each row by itself, differentiable.
+        low: The low end, open by default. Equal ends make an equation.
+        high: The high end.
+
+    Example:
+        >>> import torch
+        >>> from lightning_invert import solve
+        >>> disc = Constraint(lambda x: x.square().sum(1), high=1)
+        >>> solution = solve(lambda x: x, [[3.0, 4.0]], bounds=(-1.0, [1.0, 1.0]), constraints=[disc])
+        >>> solution.inputs.round(decimals=2), solution.reasons
+        (tensor([[0.6000, 0.8000]]), ['stopped at the constraints'])
+    """
+
+    function: Callable[[Tensor], Tensor]
+    low: float | None = None
+    high: float | None = None
+
+
+ConstraintsLike: TypeAlias = Linear | Constraint | Sequence[Linear | Constraint] | Mapping[str, Any]
+"""One, several, or name -> constraint."""
