@@ -24,6 +24,7 @@ TINY = {
     "stopping": "--runs 2 --epochs 7 --every 2 --targets 20 --points 100",
     "page": "--moves 2 --targets 1 --times 1",
     "trust": "--problems robot_arm --pairs 1 --targets 16 --epochs 1",
+    "observe": "--repeats 1 --runs 1 --epochs 1",
     "solve": "--targets 40 --few 2 --epochs 2 --seconds 0.01",
 }
 """The smallest setting of each benchmark."""

@@ -120,6 +120,10 @@ def folder(tmp_path_factory):
     trainer.save_checkpoint(folder / "table.ckpt")
     targets = "production_rate,top_gas_temperature_low,top_gas_temperature_high\n5000,90,\n,,110\n"
     (folder / "targets.csv").write_text(targets)
+    problem, x = data.problem, data.problem.sample(5, seed=1)
+    names = ",".join(variable.name for variable in (*problem.inputs, *problem.outputs))
+    rows = torch.cat([x, problem.forward(x)], 1).tolist()
+    (folder / "tried.csv").write_text("\n".join([names, *(str(row)[1:-1] for row in rows)]))
     (folder / "prices.yaml").write_text("wind_rate: 1.5\n")
     (folder / "surrogate.py").write_text("def predict(x):\n    return x[:, :2] * x[:, 2:]\n")
     return folder

@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.tables import unused_path
+from lightning_invert.variables import Variable, as_variables
 
-__all__ = ["folder_of_results", "import_name", "load_pair", "run_of"]
+__all__ = ["folder_of_results", "import_name", "load_pair", "run_of", "variables_of"]
 
 
 def load_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> ForwardInverseModule:
@@ -26,6 +27,17 @@ def load_pair(ckpt: str, allow: Sequence[str], option: str = "--ckpt") -> Forwar
         )
     with _current_folder() if allow else nullcontext():
         return ForwardInverseModule.load_from_checkpoint(ckpt, allow=allow).eval()
+
+
+def variables_of(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Variable, ...]:
+    """Return the variables of settings or outcomes; by position where they have no names."""
+    variables, scale = (pair.inputs, pair.scale_x) if side == "x" else (pair.outputs, pair.scale_y)
+    if variables is None and not scale.fitted:
+        raise ValueError(
+            "Expected a checkpoint of a pair that was fitted to data, but it knows neither names nor "
+            "statistics of its columns."
+        )
+    return as_variables(variables, side, len(variables) if variables else len(scale.mean))
 
 
 def run_of(ckpt: str | None) -> Path | None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_invert.cli.checkpoint import folder_of_results, load_pair
+from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
 from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
 from lightning_invert.cli.solve_options import Options
 from lightning_invert.cli.tables import InlineRow, open_table
 from lightning_invert.cli.targets import TargetTable, read_columns, read_targets
-from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.proposals import certification_words
@@ -23,7 +22,7 @@ from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
 from lightning_invert.tables import TableWriter
-from lightning_invert.variables import Bounds, Variable, as_variables
+from lightning_invert.variables import Bounds, Variable
 from lightning_invert.watch.numerals import counted
 
 __all__ = ["run"]
@@ -49,7 +48,7 @@ FLAGS = {
 def run(options: Options) -> None:
     """Propose settings for the targets of a table; write table, figures and summary."""
     pair = load_pair(options.ckpt, listed(options.allow))
-    inputs, outputs = _variables(pair, "x"), _variables(pair, "y")
+    inputs, outputs = variables_of(pair, "x"), variables_of(pair, "y")
     names = [variable.name for variable in inputs]
     targets = read_targets(
         InlineRow(options.targets, "--targets")
@@ -98,17 +97,6 @@ def run(options: Options) -> None:
     if options.figures:
         print(f"Figures:    {folder}")
     print_next(export_step(options.ckpt))
-
-
-def _variables(pair: ForwardInverseModule, side: Literal["x", "y"]) -> tuple[Variable, ...]:
-    """Return the variables of settings or outcomes; by position where they have no names."""
-    variables, scale = (pair.inputs, pair.scale_x) if side == "x" else (pair.outputs, pair.scale_y)
-    if variables is None and not scale.fitted:
-        raise ValueError(
-            "Expected a checkpoint of a pair that was fitted to data, but it knows neither names nor "
-            "statistics of its columns."
-        )
-    return as_variables(variables, side, len(variables) if variables else len(scale.mean))
 
 
 def _summary(proposal: Proposal) -> dict[str, Any]:

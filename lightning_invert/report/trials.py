@@ -48,6 +48,6 @@ def _lines(trials: Trials) -> Iterator[str]:
         f"an alarm, ever, would be at most {100 * FALSE_ALARMS:.0f} %.)"
     )
     yield (
-        f"Next: look for the cause, and train anew with the rows from {trials.since + 1} on. Until then "
+        f"What to do: look for the cause, and train anew with the rows from {trials.since + 1} on. Until then "
         "rely on proposals that are certified, and go on measuring."
     )

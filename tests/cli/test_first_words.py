@@ -104,7 +104,7 @@ def test_the_demo_is_the_fit_of_the_reference_problem(capsys):
     assert config["trainer"]["max_epochs"] == 3
 
 
-COMMANDS = ("demo", "fit", "validate", "test", "predict", "analyze", "solve", "export")
+COMMANDS = ("demo", "fit", "validate", "test", "predict", "analyze", "solve", "observe", "export")
 
 
 @pytest.mark.parametrize(
