@@ -10,6 +10,7 @@ import io
 import math
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -33,6 +34,14 @@ GREEN, ORANGE, RED, BLACK, BLUE = "#009E73", "#E69F00", "#D55E00", "#000000", "#
 BAND_COLOURS = (("stable", GREEN), ("moderate", ORANGE), ("ill-conditioned", RED))
 SHADES = ("#CFE3F1", "#9CC6E2", "#5FA3CE")
 """Of all points, 90 % and 50 % of them."""
+
+OTHER_SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei"),
+    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "PingFang SC"),
+    *("Hiragino Sans GB", "Yu Gothic", "Malgun Gothic", "Apple SD Gothic Neo", "NanumGothic"),
+    *("Arial Unicode MS", "Nirmala UI", "Noto Sans Devanagari", "Noto Sans Thai"),
+)
+"""Fonts that have letters which matplotlib's own lacks; those that are installed are used."""
 
 STYLE: dict[str, Any] = {
     "font.size": 8.5,
@@ -65,8 +74,19 @@ def styled() -> Iterator[None]:
 
     settings: Any = {**matplotlib.rcParamsDefault, **STYLE}
     settings.pop("backend")  # naming one would choose it
-    with matplotlib.rc_context(settings):
+    settings["font.family"] = _families()
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # A letter that no font has is drawn as a box; where warnings are errors, nothing would be drawn.
+        warnings.filterwarnings("ignore", r"(?s).*Glyph \d+ .*missing from", UserWarning)
         yield
+
+
+@cache
+def _families() -> list[str]:
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in installed)]
 
 
 @styled()

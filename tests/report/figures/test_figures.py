@@ -50,8 +50,12 @@ def draw(inputs, condition, title="", **options):
     return map_figures(observation, history=looks(observation, observation), title=title)
 
 
-NAMES = {"healthy": LONG, "zero-inflated": LONG, "collapsed": [rf"$\\frac{j}$" for j in range(7)]}
-"""Dollars make no formula."""
+SCRIPTS = ["温度 [°C]", "압력", "圧力", "ความดัน", "दाब", "🔥", "ضغط"]
+NAMES = {
+    "healthy": LONG, "zero-inflated": LONG, "collapsed": [rf"$\\frac{j}$" for j in range(7)],
+    "five": SCRIPTS,
+}  # fmt: skip
+"""Dollars make no formula, and a letter that no font has no warning."""
 
 
 @pytest.mark.parametrize("case", CASES)
