@@ -100,7 +100,7 @@ def analyze(
             replaced: a number is added to the name. A ``TableWriter`` has a separator of its own.
         directions: Whether to find the weakest directions, which takes an SVD a point.
         truth: The true map, of the same inputs to the same outputs, differentiable. The Jacobians
-            are held against its own. It is evaluated in float64 if it follows there. What is no
+            are compared with its own. It is evaluated in float64 if it follows there. What is no
             truth is named: ``truth={"other run": function}``.
         runs: The same map of other runs: how far condition numbers spread over all of them is
             the error bar of each, see :class:`~lightning_invert.watch.findings.runs.Runs`.

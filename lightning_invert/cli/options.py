@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import re
 from argparse import SUPPRESS
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, field, fields
@@ -58,6 +59,10 @@ class OneLineErrors(ArgumentParser):
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
         name = parser.prog.replace(" [options]", "")
+        # One that might be the beginning of several is misspelt, too.
+        message = re.sub(
+            r"ambiguous option: (\S+) could match .*", r"unrecognized arguments: \1", message
+        )
         line = describe_input_error(ValueError(message)).rstrip(".")
         hint = suggest_option(message, parser.option_names())
         raise SystemExit(f"{name}: {line}.{hint or f' See {name} --help.'}") from ex

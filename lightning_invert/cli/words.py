@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from lightning.pytorch import Trainer
 
+from lightning_invert.arguments import suggest
 from lightning_invert.cli.options import listed
 from lightning_invert.datamodules import ProblemDataModule, TabularDataModule
 from lightning_invert.pair.checkpoint import read_checkpoint
@@ -110,7 +111,12 @@ def _options_of_table(file: str, command: str, words: Sequence[str]) -> list[str
     )
     is_named = len(columns) == 2 or "--config" in given or "-c" in given or "inputs" in settings
     if not is_named:
-        raise ValueError(_ask_for_columns(reader) if command == "fit" else ASK_FOR_CKPT)
+        # A misspelt --inputs is the likeliest reason.
+        written = [name for name in given if name.startswith("--") and "." not in name]
+        hint = next(
+            filter(None, (suggest(name, ("--inputs", "--outputs")) for name in written)), ""
+        )
+        raise ValueError(_ask_for_columns(reader) + hint if command == "fit" else ASK_FOR_CKPT)
     run = re.sub(r"[^\w.-]", "_", Path(file.removesuffix(".gz")).stem).lstrip(".") or "table"
     options = {f"data.{name}": value for name, value in settings.items()}
     return [
@@ -133,7 +139,7 @@ def _ask_for_columns(reader: TableReader) -> str:
     names = [f'"{name}"' if "," in name else name for name in names]
     return (
         "Expected --inputs a,b and --outputs c to name the settings and the outcomes. The columns of "
-        f"{reader.file} are {shlex.quote(','.join(names))}"
+        f"{reader.file} are {shlex.quote(','.join(names))}."
     )
 
 

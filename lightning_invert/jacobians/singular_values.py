@@ -194,7 +194,7 @@ class WeakestDirections(NamedTuple):
 
 
 def weakest_directions(jacobian: Tensor) -> WeakestDirections:
-    r"""Return the direction in y that is the most expensive to reach, and the step in x for it.
+    r"""Return the direction in y that is the hardest to reach, and the step in x for it.
 
     They come from a float64 SVD. The largest component of u is positive, and
     :math:`J v = \sigma_k u`. Where several directions share :math:`\sigma_k`, or it is zero, these

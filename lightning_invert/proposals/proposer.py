@@ -117,7 +117,7 @@ class Proposer(Shown):
         :func:`~lightning_invert.solve` begins at I(y) and at the known inputs whose outputs are
         nearest. The most trusted of several solutions is the first, or the cheapest if there is a
         cost. The first call measures the :attr:`reliability`. The solver looks for inputs at which F
-        predicts the target, which is also where F errs in favour of it: bands were held against known
+        predicts the target, which is also where F errs in favour of it: bands were compared with known
         processes, but no proof covers them as it covers the validation points.
 
         Args:

@@ -1,4 +1,4 @@
-"""The table of scalars: a row a scalar, with its formula, its sense, and how it is made and shown.
+"""The table of scalars: one row per scalar, with its formula, its sense, and how it is made and shown.
 
 A scalar is a statistic (a mean, a quantile) of a *quantity*, which is an array with a number for each
 point and NaN where the number is not known. :meth:`Observation.quantities

@@ -75,6 +75,7 @@ def test_help_loads_neither_torch_nor_lightning(words):
         ("fit --data TabularDataModule --data.seprator x", "separator"),
         ("fit --config edited.yaml", "--trainer.max_epochs"),
         ("fit --config misspelt.yaml", "num_points"),
+        ("analyze --input a", "--inputs"),
         ("fit --model.alpha LinearDecayAlpha --model.alpha.epoch 3", "epochs"),
         ("solve --targts x", "--targets"),
         ("analyze --dta x", "--data"),

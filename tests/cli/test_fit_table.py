@@ -82,6 +82,7 @@ def test_each_command_runs_as_the_one_before_prints_it(tmp_path, capsys, caplog)
         (["plnt 1.csv", *NAMED], r"'plnt 1.csv' does not exist. Did you mean 'plant 1.csv'\?$"),
         (["plant 1.csv"], r"--inputs a,b and --outputs c .* shift,wind,heat,load,rate,gas$"),
         (["plant 1.csv", "--inputs", "wind"], r"The columns of plant 1.csv are shift,wind,heat,"),
+        (["plant 1.csv", "--input", "wind"], r"The columns .*\. Did you mean '--inputs'\?$"),
         (["plant 1.csv", "--inputs", "wnd", "--outputs", "gas"], "Did you mean 'wind'"),
         (["plant 1.csv", "--inputs", "gas", "--outputs", "gas"], r"in common, but got \['gas'\]"),
         (["plant 1.csv", "--inputs", "shift", "--outputs", "gas"], r"numbers, .* 'shift' .*'late'"),

@@ -101,6 +101,22 @@ def test_a_number_is_read_as_it_is_written(page, text, value):
 
 
 @pytest.mark.parametrize(
+    ("text", "unit", "value"),
+    [
+        ("99,9 %", "%", 99.9), ("99.9%", "", 99.9), ("5 %", "mol-%", 5), ("-7,5 °C", "°C", -7.5),
+        ("1e3 m3/h", "m³/h", 1000), ("12 kg*m^2", "kg·m²", 12), ("5 1/s", "1/s", 5), ("7. t / d", "t/d", 7),
+        # Another unit is another number.
+        ("5 %", "t/d", None), ("5 kg", "t", None), ("5 mW", "MW", None), ("5 kg", "", None), ("%", "%", None),
+        ("1,234 t", "t", None), ("1 234 t", "t", None), ("5 t t", "t", None),
+    ],
+)  # fmt: skip
+def test_a_number_may_have_its_own_unit_behind_it(page, text, unit, value):
+    read = page.evaluate("([text, unit]) => numerics.readNumber(text, unit)", [text, unit])
+    assert read.get("value") == value
+    assert ("error" in read) == (value is None)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         *((text, "Write a number here.") for text in ("", "  ")),

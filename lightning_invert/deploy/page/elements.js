@@ -64,7 +64,8 @@ export function table(caption, heads, rows, attributes = {}) {
 
 // A box for a number. `change` is told each good one; in place of a refused one null, or, with `keep`,
 // the number that stood there before. What is written is replaced only by another number of `show`.
-export function numberBox({ id, label, describedby, spread, change, keep = false }) {
+export function numberBox({ id, label, describedby, variable, change, keep = false }) {
+  const { unit, std: spread } = variable;
   let [stands, before, refusal, objection] = [undefined, null, "", ""];
   const error = make("p", { class: "error", id: `${id}-error`, "aria-live": "polite" });
   const box = make("input", {
@@ -76,14 +77,14 @@ export function numberBox({ id, label, describedby, spread, change, keep = false
     "aria-label": label,
     "aria-describedby": `${describedby ? `${describedby} ` : ""}${id}-error`,
     oninput: () => {
-      const { value, error: words } = readNumber(box.value);
+      const { value, error: words } = readNumber(box.value, unit);
       stands = words ? (keep ? before : null) : value;
       refuse(words && keep ? `${words} Until then it is ${plain(before, spread)}.` : words);
       change(stands);
     },
     onchange: () => {
       if (refusal) return;
-      box.value = pointed(box.value);
+      box.value = pointed(box.value, unit);
       before = stands;
     },
   });

@@ -7,22 +7,33 @@ const MAX_SIZE = 1e30;
 
 const trimmed = (text) => text.trim().replace(/^[−–]/, "-");
 
+// Units that people write in several ways.
+const normalUnit = (unit) => unit.replace(/[\s^·*]/g, "").replace("³", "3").replace("²", "2").replace("µ", "μ");
+
+// What is written, without the variable's unit behind it; "%" goes with a unit in per cent, or with none.
+function withoutUnit(text, unit) {
+  const written = trimmed(text);
+  const [, number, behind] = written.match(/^([+-]?[\d.,]*\d[.,]?(?:e[+-]?\d+)?)\s*(\S.*)$/i) ?? [];
+  const own = behind && (normalUnit(behind) === normalUnit(unit) || (behind === "%" && (unit === "" || unit.includes("%"))));
+  return own ? number : written;
+}
+
 // A number as the page writes it.
-export const pointed = (text) => trimmed(text).replace(",", ".");
+export const pointed = (text, unit = "") => withoutUnit(text, unit).replace(",", ".");
 
 // {value} or {error: words}. A comma is a decimal one, unless it may as well part thousands.
-export function readNumber(text) {
-  const written = trimmed(text);
+export function readNumber(text, unit = "") {
+  const written = withoutUnit(text, unit);
   const quoted = `“${written.slice(0, 30)}”`;
   if (written === "") return { error: "Write a number here." };
   if (TWO_READINGS.test(written)) {
-    return { error: `${quoted} can be read in two ways. Write ${pointed(text)} or ${written.replace(",", "")}.` };
+    return { error: `${quoted} can be read in two ways. Write ${pointed(written)} or ${written.replace(",", "")}.` };
   }
   if (!A_NUMBER.test(written)) {
     const hint = GROUPED.test(written) ? "without signs of thousands, like 1234.5" : "like 12.5";
     return { error: `${quoted} is not a number. Write one ${hint}.` };
   }
-  const value = Number(pointed(text));
+  const value = Number(pointed(written));
   if (!(Math.abs(value) <= MAX_SIZE)) return { error: "This number is too large to work with." };
   return { value };
 }

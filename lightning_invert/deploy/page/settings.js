@@ -58,7 +58,7 @@ function settingField(variable, j, store) {
     id,
     label: labelled(variable),
     describedby: `${id}-hint ${id}-warning`,
-    spread: variable.std,
+    variable,
     change: move,
     keep: true,
   });

@@ -27,7 +27,7 @@ function wantedField(variable, i, store) {
       id: `${id}-${end}`,
       label: `${labelled(variable)}, ${label}`,
       describedby: `${id}-hint`,
-      spread: variable.std,
+      variable,
       change: (value) => change({ [end]: value }),
     });
   const boxes = { value: box("value", "exactly"), low: box("low", "at least"), high: box("high", "at most") };
@@ -81,7 +81,7 @@ function heldField(variable, j, store) {
     id: `${id}-at`,
     label: `${labelled(variable)}, held at`,
     describedby: `${id}-warning`,
-    spread: variable.std,
+    variable,
     change: (value) => change(true, value),
   });
   const warning = make("p", { class: "warning", id: `${id}-warning` });

@@ -1,4 +1,4 @@
-"""How each logger shows what is found of maps: a file a logger."""
+"""How each logger shows what is found of maps: one file per logger."""
 
 from __future__ import annotations
 

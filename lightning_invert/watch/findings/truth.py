@@ -40,7 +40,7 @@ class Fragile(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Truth(Finding):
-    """Jacobians J of a map held against J* of the true map, at N points."""
+    """Jacobians J of a map, compared with J* of the true map, at N points."""
 
     key = "truth"
 
