@@ -116,6 +116,7 @@ def _options_of_table(file: str, command: str, words: Sequence[str]) -> list[str
         hint = next(
             filter(None, (suggest(name, ("--inputs", "--outputs")) for name in written)), ""
         )
+        hint = f".{hint}" if hint else ""
         raise ValueError(_ask_for_columns(reader) + hint if command == "fit" else ASK_FOR_CKPT)
     run = re.sub(r"[^\w.-]", "_", Path(file.removesuffix(".gz")).stem).lstrip(".") or "table"
     options = {f"data.{name}": value for name, value in settings.items()}
@@ -139,7 +140,7 @@ def _ask_for_columns(reader: TableReader) -> str:
     names = [f'"{name}"' if "," in name else name for name in names]
     return (
         "Expected --inputs a,b and --outputs c to name the settings and the outcomes. The columns of "
-        f"{reader.file} are {shlex.quote(','.join(names))}."
+        f"{reader.file} are {shlex.quote(','.join(names))}"
     )
 
 
