@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lightning_invert.arguments import check_number
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
 from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
@@ -18,10 +19,11 @@ from lightning_invert.cli.targets import TargetTable, read_columns, read_targets
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.proposals import certification_words
+from lightning_invert.solver.constraint import Linear
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
-from lightning_invert.tables import TableWriter
+from lightning_invert.tables import TableReader, TableWriter
 from lightning_invert.variables import Bounds, Variable
 from lightning_invert.watch.numerals import counted
 
@@ -45,6 +47,13 @@ FLAGS = {
 }
 
 
+class Present(NamedTuple):
+    """The settings in force."""
+
+    settings: Tensor  # (1, n) or (N, n), float64
+    reader: TableReader
+
+
 def run(options: Options) -> None:
     """Propose settings for the targets of a table; write table, figures and summary."""
     pair = load_pair(options.ckpt, listed(options.allow))
@@ -59,12 +68,14 @@ def run(options: Options) -> None:
         options.within,
     )
     bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
+    present = read_present(options, inputs, len(targets.low))
     proposal = pair.propose(
         Interval(targets.low, targets.high),
-        bounds=bounds,
+        bounds=within_ramps(options.ramp, present, bounds, inputs),
         num_starts=options.num_starts,
         fixed=read_fixed(options.fixed, targets, names),
-        cost=read_cost(options, inputs, len(targets.low)),
+        cost=read_cost(options, present, names),
+        constraints=read_constraints(options.constraints, names),
         tolerance=options.tolerance,
         progress=options.progress,
     )
@@ -111,6 +122,8 @@ def _summary(proposal: Proposal) -> dict[str, Any]:
     if proposal.cost is not None and proposal.converged.any():
         cost = proposal.cost[proposal.converged]
         costs = {"median": float(cost.median()), "largest": float(cost.max())}
+    binding = proposal.binding
+    at_end = () if binding is None else binding.sum(0).tolist()
     return {
         "count": len(proposal),
         "certified": None if proposal.certified is None else int(proposal.certified.sum()),
@@ -119,6 +132,7 @@ def _summary(proposal: Proposal) -> dict[str, Any]:
         "trust": counts,
         "flags": {name: int(flags[name].sum()) for name in FLAGS if name in flags},
         "cost": costs,
+        "binding": dict(zip(proposal.constraint_names, at_end, strict=True)),
     }
 
 
@@ -141,6 +155,8 @@ def _words(
     if summary["trust"] and count > 1:
         shares = ", ".join(f"{name}: {n}" for name, n in summary["trust"].items())
         words.append(f"Trust, {TRUST_WORDS}: {shares}.")
+    if at := [f"{name!r} at {number}" for name, number in summary["binding"].items() if number]:
+        words.append(f"Binding constraints: {', '.join(at)} of {counted(count, 'target')}.")
     for name, number in summary["flags"].items():
         if number and name != "unconverged":
             words.append(f"Look at {counted(number, 'target')} flagged {name!r}: {FLAGS[name]}.")
@@ -216,18 +232,44 @@ def read_fixed(
     return values
 
 
+def read_constraints(
+    constraints: Mapping[str, Mapping[str, float]] | None, inputs: Sequence[str]
+) -> dict[str, Linear]:
+    """Return the constraints, whose ends stand among their weights."""
+    read = {}
+    for name, numbers in (constraints or {}).items():
+        option, weights = f"--constraints of {name!r}", dict(numbers)
+        if both := {"low", "high"}.intersection(inputs):
+            raise ValueError(f"Expected no setting to be called {both.pop()!r} beside {option}.")
+        low, high = weights.pop("low", None), weights.pop("high", None)
+        check_names(option, weights, [*inputs, "low", "high"], "settings and ends")
+        read[name] = Linear(weights, low, high)
+    return read
+
+
 def read_cost(
-    options: Options, variables: Sequence[Variable], num_targets: int
+    options: Options, present: Present | None, inputs: Sequence[str]
 ) -> dict[str, float] | Near | None:
-    """Return the cost of the n inputs: prices, or the distance from a table of settings."""
-    prices, near = options.cost, options.near
-    inputs = [variable.name for variable in variables]
-    if prices is not None and near is not None:
-        raise ValueError("Expected at most one of --cost and --near, but got both.")
+    """Return prices, or the distance from the present settings."""
+    prices = options.cost
+    if prices is not None and present is not None and options.ramp is None:
+        raise ValueError("Expected at most one of --cost and --near without --ramp, but got both.")
     if prices is not None:
         check_names("--cost", prices, inputs, "settings")
         return prices
+    if present is None:
+        return None
+    return Near(present.settings[0] if len(present.settings) == 1 else present.settings)
+
+
+def read_present(
+    options: Options, variables: Sequence[Variable], num_targets: int
+) -> Present | None:
+    """Read the table of the present settings, with one row or a row for each target."""
+    near, inputs = options.near, [variable.name for variable in variables]
     if near is None:
+        if options.ramp is not None:
+            raise ValueError("Expected --near beside --ramp, a table of the present settings.")
         return None
     reader = open_table(near, inputs, options, variables)
     reference = torch.stack(list(read_columns(reader).values()), 1)
@@ -243,4 +285,33 @@ def read_cost(
             f"Expected column {inputs[first_index(missing[row])]!r} of {near!r} to have a finite number in "
             f"every row, but {reader.row_name(row)} has none."
         )
-    return Near(reference[0] if len(reference) == 1 else reference)
+    return Present(reference, reader)
+
+
+def within_ramps(
+    ramp: Mapping[str, float] | None,
+    present: Present | None,
+    bounds: Bounds,
+    inputs: Sequence[Variable],
+) -> Bounds:
+    """Return the bounds (N, n) of what is not farther than ``ramp`` from the present settings."""
+    if ramp is None or present is None:
+        return bounds
+    names = [variable.name for variable in inputs]
+    check_names("--ramp", ramp, names, "settings")
+    reach = torch.full((len(names),), torch.inf, dtype=torch.float64)
+    for name, amount in ramp.items():
+        reach[names.index(name)] = check_number(f"--ramp of {name!r}", amount, low=0.0)
+    low, high = (end.to(reach) for end in bounds)
+    least, most = low.maximum(present.settings - reach), high.minimum(present.settings + reach)
+    beyond = least > most
+    if beyond.any():
+        row = first_index(beyond.any(1))
+        place = first_index(beyond[row])
+        raise ValueError(
+            f"Expected --ramp of {names[place]!r} to lead to its bounds, {low[place]:g} to "
+            f"{high[place]:g}, from where it is, but {present.reader.row_name(row)} of "
+            f"{str(present.reader.file)!r} has {present.settings[row, place]:g}, and the ramp is "
+            f"{reach[place]:g}."
+        )
+    return Bounds(least, most)

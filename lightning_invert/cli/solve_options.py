@@ -48,6 +48,16 @@ class Options(TableFormat):
         "that reach a target, the nearest to them are proposed, in standard units.",
         None,
     )
+    ramp: dict[str, float] | None = option(
+        "How far a setting may be from the present one of --near, {name: amount} or a YAML file. "
+        "Beside it, --cost may say which of these settings are proposed.",
+        None,
+    )
+    constraints: dict[str, dict[str, float]] | None = option(
+        "Constraints between settings, by name or in a YAML file: the weights of a sum and its ends, "
+        "low and high, like {fuel: {coal: 1, gas: 1, high: 200}}. Equal ends make an equation.",
+        None,
+    )
     fixed: dict[str, float] | None = option("Fixed settings, {name: value} or a YAML file.", None)
     within: Within | None = option(
         "How far an outcome may be from its value: a percentage for all, like 5%, or by name, in "

@@ -1,4 +1,4 @@
-"""A constraint between settings, as a user writes it; this file loads no torch."""
+"""A constraint between inputs, as a user writes it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Linear:
         (tensor([[0.1100, 0.8900, 0.0000]]), tensor([[True]]))
     """
 
-    weights: Mapping[int | str, float]
+    weights: Mapping[Any, float]
     low: float | None = None
     high: float | None = None
 

@@ -204,7 +204,7 @@ def _fix(
     fixed: Any, bounds: Bounds, num_targets: int, inputs: Sequence[Variable]
 ) -> tuple[Bounds, Bounds]:
     """Return bounds with the fixed values in them: (n,), with their means, and (N, n)."""
-    if bounds.low.ndim > 1 and len(bounds.low) != num_targets:
+    if bounds.low.ndim > 1 and len(bounds.low) not in (1, num_targets):
         raise ValueError(
             f"Expected argument `bounds` to have a row for each of the {num_targets} targets, but got "
             f"{len(bounds.low)}."

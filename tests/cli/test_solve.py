@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert import ForwardInverseModule, Interval, Near, ResidualMLP, SmoothMLP
+from lightning_invert import ForwardInverseModule, Interval, Linear, Near, ResidualMLP, SmoothMLP
 from lightning_invert.cli.main import main
 from lightning_invert.cli.targets import read_targets
 from lightning_invert.proposals.proposal import Proposal
@@ -205,6 +205,31 @@ def test_the_settings_that_are_in_force_come_from_a_table(checkpoint, pair, rows
     agrees(found, pair.propose(TARGETS, cost=Near(reference)))
 
 
+def test_constraints_and_ramps_come_from_yaml(checkpoint, pair, capsys):
+    Path("rules.yaml").write_text(
+        "mix:\n  wind: 0.01\n  heat: 1\n  high: 309.5\n'no, really': {load: 1, low: 0.4}\n"
+    )
+    Path("ramps.yaml").write_text("wind: 60\nload: 0.01\n")
+    Path("now.csv").write_text("wind,heat,load\n980,300,0.5\n")
+    args = ["--constraints", "rules.yaml", "--ramp", "ramps.yaml", "--near", "now.csv"]
+    found = solved(checkpoint, *args, "--cost", "{wind: -1}")
+    rules = {
+        "mix": Linear({"wind": 0.01, "heat": 1}, high=309.5),
+        "no, really": Linear({2: 1}, 0.4),
+    }
+    low, high = (end[None].repeat(4, 1) for end in pair.proposer.bounds)
+    low[:, 0], high[:, 0], low[:, 2], high[:, 2] = 920, 1040, 0.49, 0.51
+    agrees(found, pair.propose(TARGETS, constraints=rules, bounds=(low, high), cost={"wind": -1}))
+    assert (0.01 * found["wind"] + found["heat"]).max() < 309.5 + 1e-3
+    count = int(found["binding/mix"].sum())
+    assert count
+    assert f"Binding constraints: 'mix' at {count} of 4 targets." in capsys.readouterr().out
+    summary = json.loads(Path("proposals/summary.json").read_text(encoding="utf-8"))
+    assert summary["binding"] == {"mix": count, "no, really": 0}
+    near = solved(checkpoint, *args, "--folder", "near", folder="near")
+    assert near["cost"].max() < 1e3
+
+
 def test_figures_show_the_proposals_beside_the_known_settings(checkpoint, pair, monkeypatch):
     drawn = []
 
@@ -296,13 +321,25 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         ("rate\n1\n", ["--near", "targets.csv"], "'targets.csv' to have a column 'wind'"),
         (None, ["--near", "gap.csv"], "'load' of 'gap.csv' .* line 3 has none"),
         (None, ["--near", "two.csv"], "one row, or one for each of the 4 targets, but it has 2"),
-        (None, ["--near", "n.csv", "--cost", "{wind: 1}"], "at most one of --cost and --near"),
+        (None, ["--near", "four.csv", "--cost", "{wind: 1}"], "at most one of --cost and --near"),
+        (None, ["--ramp", "{wind: 1}"], "--near beside --ramp"),
+        (None, ["--near", "four.csv", "--ramp", "{wnd: 1}"], "--ramp to name settings, .* 'wnd'"),
+        (None, ["--near", "four.csv", "--ramp", "{wind: -1}"], "--ramp of 'wind'.* at least 0"),
+        (
+            None, ["--near", "four.csv", "--ramp", "{load: 0.1}"],
+            r"--ramp of 'load' .* 0\.\d+ to 0\.\d+, .* but line 2 of 'four.csv' has 3, and the ramp is 0\.1",
+        ),
+        (None, ["--constraints", "{a: {wnd: 1, high: 3}}"], "--constraints of 'a' .* 'wnd'"),
+        (None, ["--constraints", "{a: {wind: 1}}"], "`constraints.'a'.` to have an end"),
+        (None, ["--constraints", "{a: {wind: 1, low: 3, high: 1}}"], "low=3 and high=1"),
+        (None, ["--constraints", "{a: {wind: 1, high: 3}}"], "none keeps 'a'"),
     ],
 )  # fmt: skip
 def test_bad_input_ends_with_one_line(checkpoint, targets, args, words):
     if targets is not None:
         Path("targets.csv").write_text(targets)
     Path("gap.csv").write_text("wind,heat,load\n1,2,3\n1,2,\n1,2,3\n1,2,3\n")
+    Path("four.csv").write_text("wind,heat,load\n" + "1000,300,3\n" * 4)
     Path("two.csv").write_text("wind,heat,load\n1,2,3\n1,2,3\n")
     line = refusal("solve", "--ckpt", checkpoint, "--targets", "targets.csv", *args)
     assert re.search(words, line)
@@ -318,6 +355,9 @@ def test_bad_input_ends_with_one_line(checkpoint, targets, args, words):
         ("--cost", None),
         ("--bounds", "wind: [a, 2]\n"),
         ("--fixed", "wind\n"),
+        ("--ramp", "wind: a\n"),
+        ("--constraints", "a: {wind: a, high: 1}\n"),
+        ("--constraints", "a: 3\n"),
     ],
 )
 def test_an_option_of_another_type_is_refused_and_runs_nothing(checkpoint, option, text):
