@@ -22,7 +22,7 @@ from lightning_invert.proposals.reliability import Reliability
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
 from lightning_invert.proposals.trials import Trials
-from lightning_invert.solver.constraint import ConstraintsLike
+from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
@@ -149,7 +149,7 @@ class Proposer(Shown):
         check_flag("joint", joint)
         check_number("coverage", coverage, low=0.0, high=1.0, open_low=True, open_high=True)
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
-        with self.surrogate.evaluating(cost):
+        with self.surrogate.evaluating(cost, *functions_of(constraints)):
             query = self._query(targets, bounds, num_starts, constraints=constraints, **options)
             reliability = self.reliability
             ranking = rank_solutions(
@@ -227,7 +227,7 @@ class Proposer(Shown):
                 "a cost a wider target saves nothing."
             )
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
-        with self.surrogate.evaluating(cost):
+        with self.surrogate.evaluating(cost, *functions_of(constraints)):
             query = self._query(targets, bounds, num_starts, constraints=constraints, **options)
             ranking = rank_solutions(widened(query, numbers), progress=progress)
         return TradeOff.of(numbers, ranking)

@@ -82,9 +82,9 @@ class Surrogate:
         units = [torch.where(spread > 0, spread, 1.0) for spread in spreads]
         return units[0], units[1]
 
-    def evaluating(self, cost: Any = None) -> AbstractContextManager[None]:
+    def evaluating(self, *functions: Any) -> AbstractContextManager[None]:
         """Evaluate the functions without gradients, their modules in evaluation mode."""
-        return evaluating(self.function, self.inverse, self.members, cost)
+        return evaluating(self.function, self.inverse, self.members, *functions)
 
     def predict(self, x: Tensor) -> Tensor:
         """Return F at inputs (N, n), corrected; NaN where it raises."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Constraint", "ConstraintsLike", "Linear"]
+__all__ = ["Constraint", "ConstraintsLike", "Linear", "functions_of"]
 
 
 @dataclass(frozen=True)
@@ -70,3 +70,12 @@ class Constraint:
 
 ConstraintsLike: TypeAlias = Linear | Constraint | Sequence[Linear | Constraint] | Mapping[str, Any]
 """One, several, or name -> constraint."""
+
+
+def functions_of(constraints: Any) -> list[Any]:
+    """Return the functions that are bounded: one may be a module."""
+    several = isinstance(constraints, Mapping | Sequence)
+    parts = constraints.values() if isinstance(constraints, Mapping) else constraints
+    return [
+        part.function for part in (parts if several else [parts]) if isinstance(part, Constraint)
+    ]

@@ -255,7 +255,7 @@ def _checked(function: Any, place: str) -> Callable[[Tensor], Tensor]:
     @wraps(function)
     def call(x: Tensor) -> Tensor:
         y = function(x)
-        if not isinstance(y, Tensor) or y.ndim not in (1, 2) or len(y) != len(x):
+        if not isinstance(y, Tensor) or y.ndim not in (1, 2) or len(y) != len(x) or not y.numel():
             got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise ValueError(
                 f"Expected argument `{place}.function` to return numbers of each point, of shape "

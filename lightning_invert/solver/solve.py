@@ -14,9 +14,9 @@ from tqdm.auto import tqdm
 from lightning_invert.arguments import check_flag, check_integer
 from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
-from lightning_invert.jacobians.independence import ROWS_TOLD_APART
+from lightning_invert.jacobians.independence import ROWS_TOLD_APART, check_independence
 from lightning_invert.jacobians.jacobian import batched_jacobian
-from lightning_invert.solver.constraint import ConstraintsLike
+from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach, begin_feasible
@@ -121,7 +121,7 @@ def solve(
     """
     num_starts = check_integer("num_starts", num_starts, low=1)
     check_flag("progress", progress)
-    with evaluating(function, cost):
+    with evaluating(function, cost, *functions_of(constraints)):
         query = Query.of(
             function,
             targets,
@@ -180,7 +180,7 @@ def _check_constraints(query: Query, points: Tensor) -> None:
     constraints = query.constraints
     if constraints is None or constraints.curved is None:
         return
-    batched_jacobian(constraints.curved.function, points)
+    check_independence(constraints.curved.function, points, "constraints")
     part = query.rows(slice(0, ROWS_TOLD_APART))
     starts = part.points()
     each = part.rows(_row_of(starts))

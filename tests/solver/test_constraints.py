@@ -291,6 +291,54 @@ def test_a_constraint_that_raises_outside_its_domain_ends_no_search():
     assert found.inputs.log().sum(1).min() >= -2.01
 
 
+def test_many_redundant_constraints_leave_the_nearest_and_the_cheapest_point():
+    """Polyhedra with duplicates and sums of their rows, at corners, in uneven units."""
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        n, k = random.integers(2, 7), random.integers(2, 8)
+        rows, unit = random.normal(size=(k, n)), np.exp(random.uniform(-3, 3, n))
+        rows = np.vstack([rows, rows[:1], 2 * rows[1:2], rows[:1] + rows[1:2]])
+        inner = random.uniform(-1, 1, n)
+        low = rows @ inner - random.choice([0, 0.2], size=len(rows))
+        parts = [
+            Linear(dict(enumerate(row / unit)), end) for row, end in zip(rows, low, strict=True)
+        ]
+        ends = torch.from_numpy(unit)
+        start, y = torch.from_numpy(inner * unit)[None], random.uniform(-2, 2, n)
+        given = {"bounds": (-ends, ends), "starts": start, "constraints": parts}
+        near = solve(lambda x, ends=ends: x / ends, y[None], **given)
+        above = {
+            "type": "ineq",
+            "fun": lambda z, a=rows, b=low: a @ z - b,
+            "jac": lambda z, a=rows: a,
+        }
+        their = minimize(
+            lambda z, y=y: ((z - y) @ (z - y), 2 * (z - y)), inner, jac=True, method="SLSQP",
+            bounds=[(-1, 1)] * n, constraints=above, options={"ftol": 1e-13},
+        )  # fmt: skip
+        np.testing.assert_allclose(near.residual[0], their.fun**0.5, rtol=1e-5)
+        prices = random.normal(size=n)
+        first = start[:, :1] / ends[0]
+        cheap = solve(lambda x, ends=ends: x[:, :1] / ends[0], first, cost=prices / unit, **given)
+        best = linprog(
+            prices, A_ub=-rows, b_ub=-low, A_eq=np.eye(1, n), b_eq=inner[:1], bounds=(-1, 1)
+        )
+        np.testing.assert_allclose(cheap.cost[0], best.fun, atol=1e-6)
+
+
+def test_a_module_in_a_constraint_is_evaluated_without_dropout_and_left_as_it_was():
+    net = torch.nn.Sequential(
+        torch.nn.Linear(3, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1)
+    ).double()
+    limit = Constraint(net, high=0.1)
+    found = solve(
+        lambda x: x, uniform(20, 3, seed=1), bounds=(-1.0, [1.0] * 3), constraints=[limit], num_starts=2
+    )  # fmt: skip
+    assert net.training
+    assert net.eval()(found.inputs).max() < 0.1 + 1e-3
+    assert found.binding.any()
+
+
 def test_bounds_may_differ_from_target_to_target():
     net, now, reach = network(5, 3), uniform(30, 5, seed=1), 0.05
     ends = (now - reach, now + reach)

@@ -72,6 +72,12 @@ START = torch.zeros(2, 5).double()
         ({"constraints": Linear({0: 1}, 2, 1)}, ValueError, "low=2 and high=1"),
         ({"constraints": Constraint(3, 0)}, TypeError, r"\[0\].function` to be a function"),
         ({"constraints": Constraint(lambda x: x.sum(), 0)}, ValueError, r"\(1,\) or \(1, k\)"),
+        ({"constraints": Constraint(lambda x: x[:, :0], 0)}, ValueError, r"returned \(1, 0\)"),
+        (
+            {"constraints": Constraint(lambda x: x - x.mean(0), 0)},
+            ValueError,
+            "`constraints` to treat",
+        ),
         ({"constraints": Constraint(lambda x: x.detach(), 0)}, ValueError, "carries a gradient"),
         (
             {"constraints": {"fuel": Linear({0: 1}, 3)}, "bounds": BOX},
