@@ -15,6 +15,11 @@ from lightning_invert.proposals.feedback import Feedback
 from lightning_invert.proposals.reliability import MIN_POINTS, Reliability
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trials import Trials, read_trials
+from lightning_invert.solver.query import Query
+from lightning_invert.solver.ranking import Ranking
+from lightning_invert.solver.rows import spread_out
+from lightning_invert.solver.sensitivity import sensitivity
+from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import as_variables
 
 __all__ = ["Expectation", "Knowledge"]
@@ -74,6 +79,40 @@ class Knowledge:
             sigma = sigma.hypot(doubt[0])
         half, beyond = reliability.half_width(points, sigma, coverage, joint=joint)
         return Expectation(sigma, half if doubt is None else half.hypot(doubt[1]), beyond)
+
+    def judge(self, query: Query, ranking: Ranking, *, coverage: float, joint: bool) -> Ranking:
+        """Add what to expect of each solution; without a cost, the most trusted comes first."""
+        inputs, outputs = ranking.columns["inputs"], ranking.columns["outputs"]
+        solved = ranking.exists & inputs.isfinite().all(2)
+        target = solved.nonzero()[:, 0]
+        x, constrained = inputs[solved], query.targets.constrained[target]
+        moves = sensitivity(query.model, x, constrained, query.bounds.movable[target])
+        ranking = ranking.adding(sensitivity=spread_out(solved, moves))
+        if self.reliability is None:
+            return ranking
+        reliability = self.reliability.to(x.device)
+        sigma, half, beyond = self.expect(x, coverage, joint=joint)
+        half = half * query.model.output_spread
+        error = reliability.expected_error(sigma, ranking.columns["residual"][solved], constrained)
+        ranking = ranking.adding(
+            outcome_low=spread_out(solved, outputs[solved] - half),
+            outcome_high=spread_out(solved, outputs[solved] + half),
+            expected_error=spread_out(solved, error),
+            trust=spread_out(solved, reliability.trust(error, constrained)),
+            doubtful=spread_out(solved, beyond[:, 0].nan_to_num(torch.inf)) > 0,
+            far=spread_out(solved, beyond[:, 1].nan_to_num(torch.inf)) > 0,
+        )
+        if query.cost is not None:
+            return ranking
+        return ranking.reordered(ranking.columns["expected_error"])
+
+    def unseen(self, targets: Targets) -> Tensor | None:
+        """Return which targets lie, in an output, beyond all known outcomes, (N,)."""
+        if self.reliability is None:
+            return None
+        reliability = self.reliability.to(targets.low.device)
+        beyond = (targets.low > reliability.seen_high) | (targets.high < reliability.seen_low)
+        return (beyond & targets.constrained).any(1)
 
     def observe(self, x: TensorLike, y: TensorLike) -> Trials:
         """Judge rows that were tried, and add them to the evidence: see :meth:`.Proposer.observe`."""

@@ -22,14 +22,12 @@ from lightning_invert.proposals.reliability import Reliability
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
 from lightning_invert.proposals.trials import Trials
+from lightning_invert.proposals.windows import Windows, find_windows
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.query import Query
-from lightning_invert.solver.ranking import Ranking
-from lightning_invert.solver.rows import spread_out
-from lightning_invert.solver.sensitivity import sensitivity
 from lightning_invert.solver.solve import NUM_STARTS, rank_solutions
-from lightning_invert.solver.targets import Targets, TargetsLike
+from lightning_invert.solver.targets import TargetsLike
 from lightning_invert.variables import Bounds, Variable, as_variables
 
 __all__ = ["Proposer"]
@@ -153,10 +151,12 @@ class Proposer(Shown):
             query = self._query(targets, bounds, num_starts, constraints=constraints, **options)
             reliability = self.reliability
             ranking = rank_solutions(
-                query, partial(self._judge, coverage=coverage, joint=joint), progress=progress
+                query,
+                partial(self.knowledge.judge, coverage=coverage, joint=joint),
+                progress=progress,
             )
             about = self.surrogate.description
-            unseen = None if reliability is None else _unseen(query.targets, reliability)
+            unseen = self.knowledge.unseen(query.targets)
         return Proposal(
             **ranking.best(),
             alternatives=ranking.alternatives(),
@@ -268,6 +268,52 @@ class Proposer(Shown):
         """
         return self.knowledge.observe(x, y)
 
+    @making_tensors_on_cpu()
+    def windows(
+        self,
+        proposal: Proposal,
+        tolerance: float | Mapping[Any, float],
+        *,
+        constraints: ConstraintsLike | None = None,
+        max_steps: int = 50,
+    ) -> Windows:
+        r"""Find how far each input of a proposal can go while the others compensate.
+
+        The outcomes stay within the tolerance of their targets, the inputs within their bounds. Each
+        window holds at least: an input may be able to go farther by another way.
+
+        Args:
+            proposal: Proposals of :meth:`propose`, whose targets and bounds hold on; so do fixed inputs.
+            tolerance: How far each outcome may be from its target, in standard units; or by name in
+                physical units, ``{"conversion": 0.5}``, and the others stay as they are.
+            constraints: As for :meth:`propose`: a proposal does not know its constraints.
+            max_steps: Bound on the steps to each end.
+
+        Returns:
+            The windows, in physical units, and all inputs at their ends.
+
+        Raises:
+            TypeError: If an argument is of a wrong type.
+            ValueError: If an argument is out of its range.
+
+        Example:
+            >>> x = torch.rand(400, 3)
+            >>> known = x, x.sum(1, keepdim=True)
+            >>> evidence = Evidence.of(train=known, val=known)
+            >>> proposer = Proposer(lambda x: x.sum(1, keepdim=True), evidence=evidence)
+            >>> proposal = proposer.propose([[0.8]], bounds=(0.0, [1.0, 1.0, 0.1]))
+            >>> windows = proposer.windows(proposal, {0: 0.1})  # the sum may be 0.7 to 0.9
+            >>> windows.low.round(decimals=2), windows.high.round(decimals=2)
+            (tensor([[0., 0., 0.]]), tensor([[0.9000, 0.9000, 0.1000]]))
+        """
+        if not isinstance(proposal, Proposal):
+            raise TypeError(expected_but_got("proposal", "what `propose` returned", proposal))
+        surrogate = self.knowledge.surrogate
+        with surrogate.evaluating():
+            return find_windows(
+                surrogate, proposal, tolerance, constraints=constraints, max_steps=max_steps
+            )
+
     def prediction_columns(self, y: Tensor) -> dict[str, Tensor]:
         """Return the columns of a table of predictions that come from the proposals for y (N, m).
 
@@ -346,36 +392,3 @@ class Proposer(Shown):
             scale=self.surrogate.units,
             **options,
         )
-
-    def _judge(self, query: Query, ranking: Ranking, *, coverage: float, joint: bool) -> Ranking:
-        """Add what to expect of each solution; without a cost, the most trusted comes first."""
-        inputs, outputs = ranking.columns["inputs"], ranking.columns["outputs"]
-        solved = ranking.exists & inputs.isfinite().all(2)
-        target = solved.nonzero()[:, 0]
-        x, constrained = inputs[solved], query.targets.constrained[target]
-        moves = sensitivity(query.model, x, constrained, query.bounds.movable[target])
-        ranking = ranking.adding(sensitivity=spread_out(solved, moves))
-        if self.reliability is None:
-            return ranking
-        reliability = self.reliability.to(x.device)
-        sigma, half, beyond = self.knowledge.expect(x, coverage, joint=joint)
-        half = half * query.model.output_spread
-        error = reliability.expected_error(sigma, ranking.columns["residual"][solved], constrained)
-        ranking = ranking.adding(
-            outcome_low=spread_out(solved, outputs[solved] - half),
-            outcome_high=spread_out(solved, outputs[solved] + half),
-            expected_error=spread_out(solved, error),
-            trust=spread_out(solved, reliability.trust(error, constrained)),
-            doubtful=spread_out(solved, beyond[:, 0].nan_to_num(torch.inf)) > 0,
-            far=spread_out(solved, beyond[:, 1].nan_to_num(torch.inf)) > 0,
-        )
-        if query.cost is not None:
-            return ranking
-        return ranking.reordered(ranking.columns["expected_error"])
-
-
-def _unseen(targets: Targets, reliability: Reliability) -> Tensor:
-    """Return which targets lie, in an output, beyond all known outcomes, (N,)."""
-    reliability = reliability.to(targets.low.device)
-    beyond = (targets.low > reliability.seen_high) | (targets.high < reliability.seen_low)
-    return (beyond & targets.constrained).any(1)

@@ -19,12 +19,14 @@ from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.proposer import Proposer
 from lightning_invert.proposals.trade_off import TradeOff
 from lightning_invert.proposals.trials import Trials
+from lightning_invert.proposals.windows import Windows
 from lightning_invert.report.figures import map_figures, to_image, to_png
 from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.html import figures_html, observations_html, page_of
 from lightning_invert.report.pairs import evidence_words, pair_html, pair_words
 from lightning_invert.report.proposals import proposal_html, proposal_words, solution_words
 from lightning_invert.report.trials import trials_words
+from lightning_invert.report.windows import windows_words
 from lightning_invert.report.words import observations_words, report_table
 from lightning_invert.solver.solution import Solution
 from lightning_invert.watch.observation import Observation
@@ -58,6 +60,13 @@ def _(result: TradeOff, **options: Any) -> dict[str, Figure]:
     from lightning_invert.report.figures.trade_off import trade_off
 
     return {"trade_off": trade_off(result, **options)}
+
+
+@figures_of.register(Windows)
+def _(windows: Windows, row_names: Sequence[str] = (), **options: Any) -> dict[str, Figure]:
+    from lightning_invert.report.figures.settings import settings
+
+    return {"windows": settings(windows.proposal, windows=windows, row_names=row_names, **options)}
 
 
 @figures_of.register(Observations)
@@ -114,6 +123,7 @@ words_of.register(Solution)(solution_words)
 words_of.register(Proposal)(proposal_words)
 words_of.register(Evidence)(evidence_words)
 words_of.register(Trials)(trials_words)
+words_of.register(Windows)(windows_words)
 for pair in (nn.Module, Proposer):
     words_of.register(pair)(pair_words)
     html_of.register(pair)(pair_html)

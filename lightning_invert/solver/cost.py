@@ -60,10 +60,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Prices(Cost):
-    prices: Tensor
+    prices: Tensor  # (P, n)
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return inputs.double() @ self.prices, self.prices.expand(inputs.shape)
+        return (inputs.double() * self.prices).sum(1), self.prices
+
+    def rows(self, rows: Tensor | slice) -> Cost:
+        return replace(self, prices=self.prices[rows])
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def read_cost(
     input_spread: Tensor,
     placement: Placement,
 ) -> Cost:
-    """Read prices (n,) or by name, a function (N, n) -> (N,), or a :class:`Near`."""
+    """Read prices (n,), (N, n) or by name, a function (N, n) -> (N,), or a :class:`Near`."""
     n, placement = len(inputs), placement._replace(dtype=torch.float64)
     if isinstance(cost, Near):
         reference = _read_finite("cost.reference", cost.reference, inputs, placement)
@@ -139,12 +142,12 @@ def read_cost(
     if callable(cost):
         return _Function(in_parts(cost, num_targets, *POWERS))
     prices = _read_finite("cost", cost, inputs, placement)
-    if prices.shape != (n,):
+    if prices.shape not in ((n,), (num_targets, n)):
         raise ValueError(
-            f"Expected argument `cost` to be prices of shape ({n},) or by name, a function or a `Near`, but got "
-            f"shape {tuple(prices.shape)}."
+            f"Expected argument `cost` to be prices of shape ({n},) or ({num_targets}, {n}) or by name, a "
+            f"function or a `Near`, but got shape {tuple(prices.shape)}."
         )
-    return _Prices(prices)
+    return _Prices(prices.expand(num_targets, n))
 
 
 def _read_finite(

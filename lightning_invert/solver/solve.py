@@ -88,7 +88,7 @@ def solve(
         starts: Where to begin instead, shape (N, n), or (N, S, n) for several starts of each target;
             a start outside the bounds is moved to the nearest point inside.
         fixed: Values of fixed inputs, by name or index: a number, or one for each target, shape (N,).
-        cost: Prices, shape (n,), or by name, ``{"pressure": 3}``, the others free; or a differentiable
+        cost: Prices, shape (n,) or (N, n), or by name, ``{"pressure": 3}``, the others free; or a differentiable
             function (N, n) -> (N,), each row by itself; or :class:`~lightning_invert.Near` a reference.
         constraints: Constraints g between inputs, which come before the targets: a
             :class:`~lightning_invert.Linear`, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, a

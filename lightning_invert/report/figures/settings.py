@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.proposals.proposal import Proposal
+from lightning_invert.proposals.windows import Windows
 from lightning_invert.report.figures import Array, style
 from lightning_invert.watch.numerals import short
 from lightning_invert.watch.quantities import to_numpy
@@ -42,14 +43,15 @@ def settings(
     row_names: Sequence[str] = (),
     known: Tensor | None = None,
     tolerance: float = 0.1,
+    windows: Windows | None = None,
 ) -> Figure:
     """Draw the settings proposed for each target, by default the first 12, within their bounds.
 
     A panel is a target, named by ``row_names`` (N). A line spans the bounds of an input, with the ends
     beside it; the shade on it is the density of the known settings (K, n). The filled mark is the
     proposal, a square if it is fixed; hollow marks are the alternatives. The error bar is how far the
-    input moves, at most, if the target moves by ``tolerance`` standard units. Of more than 24 inputs, the
-    most sensitive are drawn.
+    input moves, at most, if the target moves by ``tolerance`` standard units; or, of ``windows``, how far
+    it may go. Of more than 24 inputs, the most sensitive are drawn.
     """
     shown_rows = list(range(len(proposal)))[:MAX_TARGETS] if rows is None else list(rows)
     for row in shown_rows:
@@ -57,6 +59,11 @@ def settings(
     tolerance = check_number("tolerance", tolerance, low=0.0)
     low, high = input_ranges(proposal, known)
     moves = to_numpy(proposal.sensitivity) * tolerance / (high - low)
+    chosen = to_numpy(proposal.inputs)
+    bars = np.stack([chosen, chosen]) + (high - low) * np.stack([-moves, moves])
+    if windows is not None:
+        bars = np.stack([to_numpy(windows.low), to_numpy(windows.high)])
+    bars = (bars - low) / (high - low)
     points = None if known is None else to_numpy(known)
     labels = [variable.label for variable in proposal.input_variables]
     shown, names, fewer = most_sensitive(
@@ -65,7 +72,9 @@ def settings(
     few = len(shown_rows) < len(proposal)
     facts = [
         f"{len(shown_rows)} of {len(proposal)} targets" if few else "",
-        f"bars: if the target moves by {tolerance:g} standard units",
+        f"bars: if the target moves by {tolerance:g} standard units"
+        if windows is None
+        else "bars: how far one can go while the others compensate",
         "shade: known settings" if known is not None else "",
         fewer,
     ]
@@ -76,7 +85,12 @@ def settings(
     wide, beside = pad / 72 + track + 0.62, 0.09 / track
     tall = style.room_for(names, TRACK) * len(shown) + 0.1
     high_of_all = (tall + 0.32) * -(-len(shown_rows) // across)
-    page = style.sheet(title or "settings", facts, 1.43 + across * wide, high_of_all)
+    page = style.sheet(
+        title or ("settings" if windows is None else "windows"),
+        facts,
+        1.43 + across * wide,
+        high_of_all,
+    )
     for number, row in enumerate(shown_rows):
         down, right = divmod(number, across)
         axes = page.panel(
@@ -86,7 +100,7 @@ def settings(
         name = row_names[row] if row_names else f"target {row + 1}"
         heading = f"{name}: {_trust(proposal, row)}"
         axes.text(0, 1, heading, transform=axes.transAxes, va="bottom", size=8)
-        _panel(axes, proposal, row, (low, high), points, moves[row], shown)
+        _panel(axes, proposal, row, (low, high), points, bars[:, row], shown)
         for up, j in zip(range(len(shown))[::-1], shown, strict=True):
             for at, texts, side in ((-beside, ends[0], "right"), (1 + beside, ends[1], "left")):
                 axes.text(at, up, texts[j], ha=side, va="center", size=7.5, color="0.3")
@@ -102,7 +116,7 @@ def _panel(
     row: int,
     ranges: tuple[Array, Array],
     known: Array | None,
-    moves: Array,
+    bars: Array,
     shown: Array,
 ) -> None:
     """Draw the tracks of one target."""
@@ -121,7 +135,7 @@ def _panel(
     for up, j in zip(range(len(shown))[::-1], shown, strict=True):
         if known is not None:
             _density(axes, (known[:, j] - low[j]) / width[j], up)
-        _track(axes, up, chosen[j], others[:, j], moves[j], fixed[j])
+        _track(axes, up, chosen[j], others[:, j], bars[:, j], fixed[j])
 
 
 def most_sensitive(
@@ -181,12 +195,13 @@ def _density(axes: Axes, values: Array, up: float) -> None:
         axes.stairs(tops, edges, baseline=up, fill=True, color="0.83", lw=0, gid="known")
 
 
-def _track(axes: Axes, up: float, chosen: float, others: Array, move: float, fixed: bool) -> None:
+def _track(axes: Axes, up: float, chosen: float, others: Array, bar: Array, fixed: bool) -> None:
     axes.hlines(up, 0, 1, color="0.55", lw=1.0, zorder=1)
     axes.vlines([0, 1], up - 0.11, up + 0.11, color="0.55", lw=1.0, zorder=1)
-    if move > 0:
-        ends = np.clip([chosen - move, chosen + move], 0, 1)
-        axes.hlines(up, *ends, color=style.BLUE, lw=4.0, alpha=0.45, zorder=2, gid="bar")
+    if bar[1] > bar[0]:
+        axes.hlines(
+            up, *np.clip(bar, 0, 1), color=style.BLUE, lw=4.0, alpha=0.45, zorder=2, gid="bar"
+        )
     axes.scatter(
         others, np.full(len(others), up), s=22, facecolors="white", edgecolors=style.RED, lw=1.0,
         zorder=3, clip_on=False, gid="alternatives",
