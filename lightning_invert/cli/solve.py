@@ -19,6 +19,7 @@ from lightning_invert.cli.targets import TargetTable, read_columns, read_targets
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.proposals import certification_words
+from lightning_invert.report.windows import windows_words
 from lightning_invert.solver.constraint import Linear
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first_index
@@ -79,20 +80,28 @@ def run(options: Options) -> None:
         tolerance=options.tolerance,
         progress=options.progress,
     )
+    windows = None
+    if options.windows is not None:
+        if isinstance(options.windows, dict):
+            check_names("--windows", options.windows, [v.name for v in outputs], "outcomes")
+        windows = pair.windows(proposal, options.windows)
     folder = folder_of_results(options.folder, options.ckpt, "proposals")
     wanted = {name: cells for name, (_, cells) in targets.cells.items()}
     units = {name: outputs[place].unit for name, (place, _) in targets.cells.items()}
-    units |= proposal.units()
     columns = {**wanted, **proposal.columns()}
+    units |= proposal.units()
+    if windows is not None:
+        columns |= windows.columns()
+        units |= {name: inputs[place // 2].unit for place, name in enumerate(windows.columns())}
     with TableWriter(folder / f"proposals.{options.table}", targets.reader.found) as table:
         heads = {name: Variable(name, units.get(name, "")).label for name in columns}
         table.write({heads[name]: values.cpu().numpy() for name, values in columns.items()})
     rows = targets.reader.row_names(set(range(len(proposal))))
     if options.figures:
         known = pair.proposer.evidence.rows("train")
-        proposal.save_figures(
-            folder, known=None if known is None else known[0], row_names=[*rows.values()]
-        )
+        points = None if known is None else known[0]
+        for result in (proposal,) if windows is None else (proposal, windows):
+            result.save_figures(folder, known=points, row_names=[*rows.values()])
     summary = {
         "checkpoint": options.ckpt,
         "targets": options.targets,
@@ -104,6 +113,8 @@ def run(options: Options) -> None:
     }
     replace_file(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False))
     print("\n".join(_words(options, rows, proposal, summary)))
+    if windows is not None:
+        print(windows_words(windows, [*rows.values()]))
     print(f"Proposals:  {table.path}")
     if options.figures:
         print(f"Figures:    {folder}")

@@ -69,6 +69,11 @@ class Options(TableFormat):
         "the checkpoint knows; null keeps an end.",
         None,
     )
+    windows: float | dict[str, float] | None = option(
+        "Also tell how far each setting can go while the others compensate and each outcome stays this "
+        "near to its target: in standard units, or by name in the outcome's unit, like {rate: 5}.",
+        None,
+    )
     num_starts: int = option("Number of starts of the search for each target.", 8)
     tolerance: float = option("A target is reached at this distance, in standard units.", 1e-3)
     folder: str | None = option(

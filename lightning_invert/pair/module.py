@@ -111,6 +111,7 @@ class ForwardInverseModule(Shown, LightningModule):
     round_trip: AttributeOf[Callable[[Tensor], Tensor]] = AttributeOf("pair")
     propose: AttributeOf[Callable[..., Proposal]] = AttributeOf("proposer")
     trade_off: AttributeOf[Callable[..., TradeOff]] = AttributeOf("proposer")
+    windows: AttributeOf[Callable[..., Any]] = AttributeOf("proposer")
     observe: AttributeOf[Callable[..., Trials]] = AttributeOf("proposer")
     reliability: AttributeOf[Reliability | None] = AttributeOf("proposer")
     evidence: AttributeOf[Evidence] = AttributeOf("proposer")
@@ -175,8 +176,7 @@ class ForwardInverseModule(Shown, LightningModule):
         """Return what ``InvertibilityCallback`` is to watch: F at x, I and F∘I at y.
 
         Args:
-            truth: The process itself, (N, n) -> (N, m) in physical units: the truth of F and F∘I. By
-                default the data module's ``problem.forward``, if it has one.
+            truth: The process, (N, n) -> (N, m) in physical units; or the data module's ``problem``.
         """
         problem = getattr(getattr(self._trainer_or_none, "datamodule", None), "problem", None)
         truth = truth or getattr(problem, "forward", None)
@@ -206,9 +206,9 @@ class ForwardInverseModule(Shown, LightningModule):
 
         Args:
             checkpoint_path: Path, URL or open file.
-            map_location: Where the pair is put, as in :func:`torch.load`.
-            strict: Whether the weights have to fit exactly; by default what the class says.
-            allow: Names of what may be imported and run for it besides, like ``["my_package"]``.
+            map_location: As in :func:`torch.load`.
+            strict: As in :meth:`torch.nn.Module.load_state_dict`.
+            allow: As for the class, like ``["my_package"]``.
             arguments: Of the class, to use instead, like ``forward_net=MyNet()``.
 
         Raises:

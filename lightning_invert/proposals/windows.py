@@ -8,15 +8,16 @@ local optima: an input may be able to go farther by a way that does not begin at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_number
-from lightning_invert.doorway import Figures, Shown, figures_of
+from lightning_invert.doorway import Figures, Shown, figures_of, save_figures_of
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.solver.query import Query
@@ -51,12 +52,26 @@ class Windows(Shown):
     inputs_at_low: Tensor
     inputs_at_high: Tensor
 
+    def columns(self) -> dict[str, Tensor]:
+        """Return the columns of a table, ``{input}_window_low`` and ``{input}_window_high``, (N,) each."""
+        return {
+            f"{variable.name}_window_{side}": end[:, place]
+            for place, variable in enumerate(self.proposal.input_variables)
+            for side, end in (("low", self.low), ("high", self.high))
+        }
+
     def figures(self, *, known: Tensor | None = None) -> Figures:
         """Draw the windows of up to twelve proposals within their bounds: ``windows``.
 
         ``known`` are known inputs, shape (K, n): they are drawn as a density.
         """
         return figures_of(self, known=known)
+
+    def save_figures(
+        self, folder: str | Path, *, known: Tensor | None = None, row_names: Sequence[str] = ()
+    ) -> list[Path]:
+        """Save :meth:`figures` as ``windows.png``; ``row_names`` says what each target is called."""
+        return save_figures_of(self, folder, known=known, row_names=row_names)
 
 
 def find_windows(
@@ -109,7 +124,7 @@ def _read_tolerance(
     tolerance: float | Mapping[Any, float], proposal: Proposal, unit: Tensor
 ) -> Tensor:
     """Return the tolerance of each output in its own unit, (m,)."""
-    unit = unit.to(proposal.outputs)
+    unit = unit.to(proposal.outputs).expand(proposal.outputs.shape[1])
     if not isinstance(tolerance, Mapping):
         return unit * check_number("tolerance", tolerance, low=0.0)
     reach = unit * LEAST

@@ -67,6 +67,18 @@ def test_the_table_has_what_propose_gives(checkpoint, pair, table):
     assert found["target/gas"].to_list() == [400, None, 410, 400]
 
 
+def test_windows_are_told_written_and_drawn(checkpoint, pair, capsys):
+    found = solved(checkpoint, "--windows", "{rate: 50}", "--figures", "true")
+    windows = pair.windows(pair.propose(TARGETS), {"rate": 50.0})
+    for name, values in windows.columns().items():
+        torch.testing.assert_close(found[name].to_torch(), values, rtol=5e-6, atol=0)
+    assert "wind_window_low [m3/h]" in TableReader("proposals/proposals.csv").columns
+    assert Path("proposals/windows.png").stat().st_size > 10_000
+    assert "line 2:\n  wind: " in capsys.readouterr().out
+    given = ["--ckpt", checkpoint, "--targets", "targets.csv", "--windows", "{rat: 50}"]
+    assert "Did you mean 'rate'?" in refusal("solve", *given)
+
+
 def test_the_table_has_six_digits(checkpoint, monkeypatch):
     columns = Proposal.columns
     stamp = torch.full((4,), 1_700_000_123.4567, dtype=torch.float64)
