@@ -60,13 +60,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Prices(Cost):
-    prices: Tensor  # (P, n)
+    prices: Tensor  # (n,), or (P, n)
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return (inputs.double() * self.prices).sum(1), self.prices
+        value = torch.linalg.vecdot(inputs.double(), self.prices)
+        return value, self.prices.expand(inputs.shape)
 
     def rows(self, rows: Tensor | slice) -> Cost:
-        return replace(self, prices=self.prices[rows])
+        return self if self.prices.ndim == 1 else replace(self, prices=self.prices[rows])
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def read_cost(
             f"Expected argument `cost` to be prices of shape ({n},) or ({num_targets}, {n}) or by name, a "
             f"function or a `Near`, but got shape {tuple(prices.shape)}."
         )
-    return _Prices(prices.expand(num_targets, n))
+    return _Prices(prices)
 
 
 def _read_finite(
