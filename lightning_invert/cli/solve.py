@@ -16,11 +16,13 @@ from lightning_invert.cli.options import check_names, listed
 from lightning_invert.cli.solve_options import Options
 from lightning_invert.cli.tables import InlineRow, open_table
 from lightning_invert.cli.targets import TargetTable, read_columns, read_targets
+from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
+from lightning_invert.proposals.windows import Windows
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.proposals import certification_words
 from lightning_invert.report.windows import windows_words
-from lightning_invert.solver.constraint import Linear
+from lightning_invert.solver.constraint import ConstraintsLike, Linear
 from lightning_invert.solver.cost import Near
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
@@ -70,21 +72,18 @@ def run(options: Options) -> None:
     )
     bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
     present = read_present(options, inputs, len(targets.low))
+    constraints = read_constraints(options.constraints, names)
     proposal = pair.propose(
         Interval(targets.low, targets.high),
         bounds=within_ramps(options.ramp, present, bounds, inputs),
         num_starts=options.num_starts,
         fixed=read_fixed(options.fixed, targets, names),
         cost=read_cost(options, present, names),
-        constraints=read_constraints(options.constraints, names),
+        constraints=constraints,
         tolerance=options.tolerance,
         progress=options.progress,
     )
-    windows = None
-    if options.windows is not None:
-        if isinstance(options.windows, dict):
-            check_names("--windows", options.windows, [v.name for v in outputs], "outcomes")
-        windows = pair.windows(proposal, options.windows)
+    windows = find_windows(options.windows, pair, proposal, constraints)
     folder = folder_of_results(options.folder, options.ckpt, "proposals")
     wanted = {name: cells for name, (_, cells) in targets.cells.items()}
     units = {name: outputs[place].unit for name, (place, _) in targets.cells.items()}
@@ -119,6 +118,22 @@ def run(options: Options) -> None:
     if options.figures:
         print(f"Figures:    {folder}")
     print_next(export_step(options.ckpt))
+
+
+def find_windows(
+    tolerance: float | dict[str, float] | None,
+    pair: ForwardInverseModule,
+    proposal: Proposal,
+    constraints: ConstraintsLike | None,
+) -> Windows | None:
+    """Return how far the settings can go, if a tolerance is given."""
+    if tolerance is None:
+        return None
+    if isinstance(tolerance, dict):
+        names = [variable.name for variable in proposal.output_variables]
+        check_names("--windows", tolerance, names, "outcomes")
+    windows: Windows = pair.windows(proposal, tolerance, constraints=constraints)
+    return windows
 
 
 def _summary(proposal: Proposal) -> dict[str, Any]:
