@@ -23,7 +23,7 @@ from lightning_invert.report.files import replace_file
 from lightning_invert.report.proposals import certification_words
 from lightning_invert.report.windows import windows_words
 from lightning_invert.solver.constraint import ConstraintsLike, Linear
-from lightning_invert.solver.cost import Near
+from lightning_invert.solver.cost import Near, Plausible
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
 from lightning_invert.tables import TableReader, TableWriter
@@ -275,10 +275,16 @@ def read_constraints(
 
 def read_cost(
     options: Options, present: Present | None, inputs: Sequence[str]
-) -> dict[str, float] | Near | None:
-    """Return prices, or the distance from the present settings."""
+) -> dict[str, float] | Near | Plausible | None:
+    """Return prices, the distance from the present settings, or that from the data."""
     prices = options.cost
-    if prices is not None and present is not None and options.ramp is None:
+    near = present is not None and options.ramp is None
+    if options.plausible and (prices is not None or near):
+        other = "--near without --ramp" if prices is None else "--cost"
+        raise ValueError(f"Expected at most one of {other} and --plausible, but got both.")
+    if options.plausible:
+        return Plausible()
+    if prices is not None and near:
         raise ValueError("Expected at most one of --cost and --near without --ramp, but got both.")
     if prices is not None:
         check_names("--cost", prices, inputs, "settings")

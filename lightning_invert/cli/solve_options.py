@@ -58,6 +58,11 @@ class Options(TableFormat):
         "low and high, like {fuel: {coal: 1, gas: 1, high: 200}}. Equal ends make an equation.",
         None,
     )
+    plausible: bool = option(
+        "Of all settings that reach a target, whether to propose the most like the training data: what "
+        "varies together there stays together.",
+        False,
+    )
     fixed: dict[str, float] | None = option("Fixed settings, {name: value} or a YAML file.", None)
     within: Within | None = option(
         "How far an outcome may be from its value: a percentage for all, like 5%, or by name, in "

@@ -24,7 +24,7 @@ from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, 
 from lightning_invert.proposals.trials import Trials
 from lightning_invert.proposals.windows import Windows, find_windows
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
-from lightning_invert.solver.cost import CostLike
+from lightning_invert.solver.cost import CostLike, Plausible
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.solve import NUM_STARTS, rank_solutions
 from lightning_invert.solver.targets import TargetsLike
@@ -127,7 +127,7 @@ class Proposer(Shown):
             num_starts: How many starts each target gets.
             fixed: Values of fixed inputs, by name or index: a number, or one for each target.
             cost: Prices by name, as ``{"pressure": 3}``, a function or
-                :class:`~lightning_invert.Near`, as for ``solve``.
+                :class:`~lightning_invert.Near`, as for ``solve``; or :class:`~lightning_invert.Plausible`.
             constraints: Constraints between inputs, as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
                 for ``solve``.
             tolerance: A target is reached at this distance, in standard units.
@@ -379,6 +379,9 @@ class Proposer(Shown):
 
     def _query(self, targets: Any, bounds: Any, num_starts: int, **options: Any) -> Query:
         num_starts = check_integer("num_starts", num_starts, low=1)
+        points, cost = self.surrogate.known, options["cost"]
+        if isinstance(cost, Plausible) and cost.points is None and points is not None:
+            options["cost"] = Plausible(points[0])
         about, known = self.surrogate.description, self.bounds
         if known is not None and isinstance(bounds, Mapping | None):
             bounds = known.replaced(bounds or {}, as_variables(about.inputs, "x", len(known.low)))

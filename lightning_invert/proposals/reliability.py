@@ -30,6 +30,7 @@ from torch import Tensor
 from lightning_invert.doorway import Shown
 from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, POWER, Band, band_words
 from lightning_invert.proposals.likelihood import maximise_likelihood
+from lightning_invert.solver.cost import whitening_of
 
 __all__ = ["MIN_POINTS", "Reliability"]
 
@@ -81,7 +82,7 @@ class Reliability(Shown):
         """
         centre = points.mean(0)
         centred, squared_errors = points - centre, errors.square()
-        whitening = _whitening(centred)
+        whitening = whitening_of(centred)
         # An error of exactly 0 would leave no variance to divide by.
         squares = squared_errors[:num_judged].clamp(min=torch.finfo(errors.dtype).eps ** 2)
         terms = _terms(
@@ -236,14 +237,6 @@ def _weights(terms: Tensor, squares: Tensor) -> Tensor:
         least = MIN_SHARE * squares.mean(0) / terms[2:].mean(1)
         weights[2:] = torch.where(least.isfinite(), weights[2:].maximum(least), 0.0)
     return weights
-
-
-def _whitening(centred: Tensor) -> Tensor:
-    """Return W with cov(W x) = 1; a direction without variance gets the least that counts."""
-    variance, directions = torch.linalg.eigh(centred.T @ centred / max(1, len(centred) - 1))
-    least = float(variance.max()) * 1e-6
-    whitening: Tensor = directions.T / variance.clamp(min=max(least, 1e-300)).sqrt()[:, None]
-    return whitening
 
 
 def _select_weights(terms: Tensor, squares: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.variables import Variable, by_column
 
-__all__ = ["Cost", "CostLike", "Near", "read_cost"]
+__all__ = ["Cost", "CostLike", "Near", "Plausible", "read_cost", "whitening_of"]
 
 
 class Near(NamedTuple):
@@ -42,7 +42,30 @@ class Near(NamedTuple):
     spread: TensorLike | Mapping[Any, Any] | None = None
 
 
-CostLike: TypeAlias = Near | Callable[[Tensor], Tensor] | Mapping[Any, Any] | TensorLike
+class Plausible(NamedTuple):
+    r"""The cost of being unlike known settings: what varies together there stays together.
+
+    .. math:: c(x) = (x - \mu)^T \Sigma^{-1} (x - \mu)
+
+    with mean and covariance of the known settings: the squared distance of P. C. Mahalanobis (1936).
+
+    Attributes:
+        points: Known settings, shape (K, n). By default, for ``propose``, those of the training data.
+
+    Example:
+        >>> from lightning_invert import solve
+        >>> x = torch.randn(500, 1).repeat(1, 2) + 0.1 * torch.randn(500, 2)  # alike in both
+        >>> solution = solve(
+        ...     lambda x: x.sum(1, keepdim=True), [[3.0]], starts=[[3.0, 0.0]], cost=Plausible(x)
+        ... )
+        >>> bool((solution.inputs - 1.5).abs().max() < 0.1)
+        True
+    """
+
+    points: TensorLike | None = None
+
+
+CostLike: TypeAlias = Near | Plausible | Callable[[Tensor], Tensor] | Mapping[Any, Any] | TensorLike
 """What :func:`read_cost` reads."""
 
 
@@ -84,6 +107,16 @@ class _Nearness(Cost):
 
 
 @dataclass(frozen=True)
+class _Unlikeness(Cost):
+    mean: Tensor  # (n,)
+    whitening: Tensor  # (n, n): W with cov(W x) = 1
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        away = (inputs.double() - self.mean) @ self.whitening.T
+        return away.square().sum(1), 2 * away @ self.whitening
+
+
+@dataclass(frozen=True)
 class _Function(Cost):
     function: Callable[[Tensor], Tensor]
 
@@ -117,7 +150,7 @@ def read_cost(
     input_spread: Tensor,
     placement: Placement,
 ) -> Cost:
-    """Read prices (n,), (N, n) or by name, a function (N, n) -> (N,), or a :class:`Near`."""
+    """Read prices (n,), (N, n) or by name, a function (N, n) -> (N,), a :class:`Near` or a :class:`Plausible`."""
     n, placement = len(inputs), placement._replace(dtype=torch.float64)
     if isinstance(cost, Near):
         reference = _read_finite("cost.reference", cost.reference, inputs, placement)
@@ -140,6 +173,8 @@ def read_cost(
             counts = torch.tensor([index in named for index in range(n)], device=spread.device)
             spread = spread.where(counts, torch.inf)
         return _Nearness(reference.expand(num_targets, n), spread)
+    if isinstance(cost, Plausible):
+        return _read_plausible(cost, n, placement)
     if callable(cost):
         return _Function(in_parts(cost, num_targets, *POWERS))
     prices = _read_finite("cost", cost, inputs, placement)
@@ -149,6 +184,31 @@ def read_cost(
             f"function or a `Near`, but got shape {tuple(prices.shape)}."
         )
     return _Prices(prices)
+
+
+def _read_plausible(cost: Plausible, n: int, placement: Placement) -> Cost:
+    if cost.points is None:
+        raise ValueError(
+            "Expected argument `cost.points` to be known settings, shape (K, n), but got None: write "
+            "`Plausible(points)`."
+        )
+    points = read_tensor("cost.points", cost.points, placement)
+    if points.ndim != 2 or points.shape[1] != n or len(points) < 2 or not points.isfinite().all():
+        raise ValueError(
+            f"Expected argument `cost.points` to be at least 2 finite rows of {n} settings, but got shape "
+            f"{tuple(points.shape)}."
+        )
+    spread = points.std(0)
+    spread = torch.where(spread > 0, spread, 1.0)
+    return _Unlikeness(points.mean(0), whitening_of((points - points.mean(0)) / spread) / spread)
+
+
+def whitening_of(centred: Tensor) -> Tensor:
+    """Return W with cov(W x) = 1; a direction without variance gets the least that counts."""
+    variance, directions = torch.linalg.eigh(centred.T @ centred / max(1, len(centred) - 1))
+    least = float(variance.max()) * 1e-6
+    whitening: Tensor = directions.T / variance.clamp(min=max(least, 1e-300)).sqrt()[:, None]
+    return whitening
 
 
 def _read_finite(

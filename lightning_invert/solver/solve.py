@@ -89,7 +89,8 @@ def solve(
             a start outside the bounds is moved to the nearest point inside.
         fixed: Values of fixed inputs, by name or index: a number, or one for each target, shape (N,).
         cost: Prices, shape (n,) or (N, n), or by name, ``{"pressure": 3}``, the others free; or a differentiable
-            function (N, n) -> (N,), each row by itself; or :class:`~lightning_invert.Near` a reference.
+            function (N, n) -> (N,), each row by itself; or :class:`~lightning_invert.Near` a reference;
+            or :class:`~lightning_invert.Plausible`, like known settings.
         constraints: Constraints g between inputs, which come before the targets: a
             :class:`~lightning_invert.Linear`, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, a
             :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint.

@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert import ForwardInverseModule, Interval, Linear, Near, ResidualMLP, SmoothMLP
+from lightning_invert import (
+    ForwardInverseModule,
+    Interval,
+    Linear,
+    Near,
+    Plausible,
+    ResidualMLP,
+    SmoothMLP,
+)
 from lightning_invert.cli.main import main
 from lightning_invert.cli.targets import read_targets
 from lightning_invert.proposals.proposal import Proposal
@@ -65,6 +73,12 @@ def test_the_table_has_what_propose_gives(checkpoint, pair, table):
     ]  # fmt: skip
     assert found["target/rate"].to_list() == [8000, 9500, 5000, 60000]
     assert found["target/gas"].to_list() == [400, None, 410, 400]
+
+
+def test_the_most_plausible_settings_are_asked_for_alone(checkpoint, pair):
+    agrees(solved(checkpoint, "--plausible", "true"), pair.propose(TARGETS, cost=Plausible()))
+    given = ["--ckpt", checkpoint, "--targets", "targets.csv", "--plausible", "true"]
+    assert "--cost and --plausible" in refusal("solve", *given, "--cost", "{wind: 1}")
 
 
 def test_windows_are_told_written_and_drawn(checkpoint, pair, capsys):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import linprog, lsq_linear, minimize
 
-from lightning_invert import Near, batched_jacobian
+from lightning_invert import Near, Plausible, batched_jacobian
 from lightning_invert.arrays import Placement
 from lightning_invert.solver.cost import read_cost
 from lightning_invert.solver.descent import descend
@@ -100,6 +100,18 @@ def test_near_a_reference_is_its_projection_onto_the_solutions():
     _, _, _, found = reached(linear_model(a, 0.02), start, y, Near(reference))
     projection = reference + (y - reference @ a.T) @ torch.linalg.pinv(a).T
     torch.testing.assert_close(found.inputs, projection, atol=2e-4, rtol=0)
+
+
+def test_the_most_plausible_settings_of_a_linear_map_are_those_of_the_closed_form():
+    a, points = 0.1 * uniform(2, 4, seed=0), 0.2 * uniform(300, 4, seed=5) @ uniform(4, 4, seed=6)
+    start, y = 0.1 * uniform(25, 4, seed=1), 0.1 * uniform(25, 4, seed=2) @ a.T
+    _, _, _, found = reached(linear_model(a, 0.02), start, y, Plausible(points))
+    mean, covariance = points.mean(0), torch.cov(points.T)
+    gain = covariance @ a.T @ torch.linalg.inv(a @ covariance @ a.T)
+    torch.testing.assert_close(found.inputs, mean + (y - a @ mean) @ gain.T, atol=5e-4, rtol=0)
+    away = found.inputs - mean
+    squares = (away @ torch.linalg.inv(covariance) * away).sum(1)
+    torch.testing.assert_close(found.cost, squares)
 
 
 def test_never_costs_more_than_at_the_start():
