@@ -3,7 +3,7 @@ r"""Bands that hold the measured outcomes of a proposal, all of them at once.
 The solver goes where F predicts the target, and a cost drives it into corners. Such points are unlike
 the validation points, and F errs more there. Half the width of the band of output j at x is
 
-.. math:: Q(x)\, q_j\, \sigma_j(x), \qquad \sigma_j^2(x) = w_{0j} + w_{1j} v(x)^{3/4}
+.. math:: Q(x)\, q_j\, \sigma_j(x), \qquad \sigma_j^2(x) = w_{0j} + w_{1j} v(x)
 
 with v the :class:`.Leverage` on the training points, the weights w of greatest likelihood at the
 validation points, and q the 90 % quantile of :math:`|e_j| / \sigma_j` there. The score of a validation
@@ -24,7 +24,7 @@ from torch import Tensor
 from lightning_invert.proposals.leverage import Leverage
 from lightning_invert.proposals.likelihood import maximise_likelihood
 
-__all__ = ["COVERAGE", "MAX_NUMBERS_AT_ONCE", "POWER", "Band", "band_words"]
+__all__ = ["COVERAGE", "MAX_NUMBERS_AT_ONCE", "Band", "band_words"]
 
 COVERAGE = 0.9
 """How often a band holds what is measured, unless another share is asked for."""
@@ -33,10 +33,6 @@ RIDGES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 SCALED = 0.9
 """Quantile of the errors that makes those of all outputs comparable."""
-
-POWER = 0.75
-"""Of the leverage in the variance. With 1, as of a Gaussian process, bands are an eighth wider at the
-least cost and hold no more there than they should."""
 
 MARGIN = 0.8
 """Share of the allowed misses that the quantile of the validation points uses: of 10 %, 8 %."""
@@ -53,7 +49,7 @@ MAX_FITTED = 1000
 MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the distances that are computed at once."""
 
-FEW_ROWS = 100
+FEW_ROWS = 200
 """Of fewer validation rows the words of a band tell the number: see the table in docs/solve.md."""
 
 NUMBERS = [
@@ -153,13 +149,13 @@ class Band:
 
 
 def _places(terms: Tensor, sigma: Tensor) -> Tensor:
-    """Return the logarithms of the error by the neighbours and of the power of the leverage, (N, 2)."""
+    """Return the logarithms of the error by the neighbours and of the leverage, (N, 2)."""
     return torch.stack([sigma.norm(dim=1).log(), terms[1, :, 0].log()], 1)
 
 
 def _terms(leverage: Tensor, like: Tensor) -> Tensor:
     """Return the terms of the variance, (2, N, m), with N and m those of ``like``."""
-    return torch.stack([torch.ones_like(like), (leverage**POWER)[:, None].expand_as(like)])
+    return torch.stack([torch.ones_like(like), leverage[:, None].expand_as(like)])
 
 
 def _rank(count: int, share: float) -> int:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.doorway import Shown
-from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, POWER, Band, band_words
+from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, Band, band_words
 from lightning_invert.proposals.likelihood import maximise_likelihood
 from lightning_invert.solver.cost import whitening_of
 
@@ -170,7 +170,6 @@ class Reliability(Shown):
             "rank": self.band.rank(COVERAGE),
             "coverage": COVERAGE,
             "joint": True,
-            "power": POWER,
             "words": band_words(
                 len(self.accuracy), COVERAGE, joint=True, num_rows=len(self.band.scores)
             ),

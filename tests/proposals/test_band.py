@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from lightning_invert.proposals.band import LIKE_SHARE, MARGIN, POWER, Band
+from lightning_invert.proposals.band import LIKE_SHARE, MARGIN, Band
 from lightning_invert.proposals.leverage import LENGTH, Leverage
 
 ALLOWED = 1 - 0.1 * MARGIN
@@ -70,7 +70,7 @@ def test_half_the_width_is_that_of_the_formula():
     half, beyond = band.at(fresh, own, 0.9)
 
     def deviations(points):
-        leverage = band.leverage.at(points).numpy()[:, None] ** POWER
+        leverage = band.leverage.at(points).numpy()[:, None]
         return np.sqrt(band.weights[0].numpy() + band.weights[1].numpy() * leverage)
 
     ratios = np.abs(errors.numpy()) / deviations(judged)

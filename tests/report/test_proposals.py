@@ -67,7 +67,7 @@ def test_what_is_not_certified_comes_first(count, known, line):
 @pytest.mark.parametrize(
     ("names", "coverage", "joint", "rows", "words"),
     [
-        (["a"], 0.9, True, 100, "the outcome inside nine times out of ten"),
+        (["a"], 0.9, True, 200, "the outcome inside nine times out of ten"),
         (["a"], 0.9, False, None, "the outcome inside nine times out of ten"),
         (["a", "b"], 0.8, True, 4096, "both outcomes inside eight times out of ten"),
         (["a", "b"], 0.8, False, 200, "each outcome by itself inside eight times out of ten"),
@@ -75,8 +75,8 @@ def test_what_is_not_certified_comes_first(count, known, line):
             list("abcd"),
             0.9,
             True,
-            99,
-            "all four outcomes inside nine times out of ten, as far as 99 validation rows tell",
+            199,
+            "all four outcomes inside nine times out of ten, as far as 199 validation rows tell",
         ),
         (list("abcdefghijklmno"), 0.95, True, None, "all 15 outcomes inside in 95 % of the cases"),
         (list("abc"), 0.999, True, None, "all three outcomes inside in 99.9 % of the cases"),

@@ -49,7 +49,7 @@ function leverageAt({ frequencies, factor }, z) {
 // Half the width of the band that holds all outcomes, in standard units, and whether the point is beyond
 // the validation points, in error and in leverage: `Band.at` in Python.
 function bandAt(band, z, sigma) {
-  const leverage = leverageAt(band.leverage, z) ** band.power;
+  const leverage = leverageAt(band.leverage, z);
   const place = [Math.log(norm(sigma)), Math.log(leverage)].map((value, a) => (value - band.scale[0][a]) / band.scale[1][a]);
   const quantile = (axes) =>
     band.places
