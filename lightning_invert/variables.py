@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import (
     check_integer,
+    check_number,
     describe_repetitions,
     expected_but_got,
     suggest,
@@ -25,6 +26,7 @@ __all__ = [
     "as_variables",
     "by_column",
     "check_rounding",
+    "read_levels",
     "without_none",
 ]
 
@@ -44,16 +46,18 @@ class Variable(NamedTuple):
         unit: Its unit, as labels show it; empty if it has none.
         low: Low end of the range in which it is used, if known.
         high: High end of that range.
+        levels: The only values that it may take, such as ``(0, 1, 2)``; empty if it is continuous.
 
     Example:
         >>> Variable("wind_rate", "m³/h", 0.0, 250.0).label, Variable.of("load")
-        ('wind_rate [m³/h]', Variable(name='load', unit='', low=None, high=None))
+        ('wind_rate [m³/h]', Variable(name='load', unit='', low=None, high=None, levels=()))
     """
 
     name: str
     unit: str = ""
     low: float | None = None
     high: float | None = None
+    levels: tuple[float, ...] = ()
 
     @property
     def label(self) -> str:
@@ -64,7 +68,8 @@ class Variable(NamedTuple):
     def of(cls, described: Any) -> Variable:
         """Read the description of a column: a name, or an object with ``name``."""
         unit, low, high = (getattr(described, part, None) for part in ("unit", "low", "high"))
-        return cls(str(getattr(described, "name", described)), str(unit or ""), low, high)
+        levels = getattr(described, "levels", ())
+        return cls(str(getattr(described, "name", described)), str(unit or ""), low, high, levels)
 
 
 def as_variables(
@@ -72,6 +77,26 @@ def as_variables(
 ) -> tuple[Variable, ...]:
     """Return the variables of columns; without any, x0, x1, ... by position."""
     return tuple(variables or (Variable(f"{side}{i}") for i in range(count)))
+
+
+def read_levels(variable: Variable) -> tuple[float | None, float | None]:
+    """Return the least and the greatest level of a variable, None without any.
+
+    Raises:
+        ValueError: If its levels are no finite numbers, or one lies outside of its range.
+    """
+    whose, levels = f"levels of {variable.name!r}", variable.levels
+    if not isinstance(levels, tuple | list):
+        raise TypeError(expected_but_got(whose, "a tuple of numbers", levels))
+    for level in levels:
+        check_number(whose, level)
+        low, high = (level if end is None else end for end in (variable.low, variable.high))
+        if not low <= level <= high:
+            raise ValueError(
+                f"Expected argument `{whose}` to lie within its bounds, {low:g} to {high:g}, but got "
+                f"{level:g}."
+            )
+    return min(levels, default=None), max(levels, default=None)
 
 
 def by_column(
@@ -142,8 +167,12 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of_variables(cls, variables: Sequence[Variable]) -> Bounds:
-        """Return the ranges of variables, float64."""
-        ends = [[without_none(end) for end in (v.low, v.high)] for v in variables]
+        """Return the ranges of variables, float64; one with levels has theirs unless it has its own."""
+        ends = []
+        for v in variables:
+            least, most = read_levels(v)
+            own = (least if v.low is None else v.low, most if v.high is None else v.high)
+            ends.append([without_none(end) for end in own])
         low, high = torch.tensor(ends, dtype=torch.float64).reshape(-1, 2).T
         return cls(
             torch.where(low.isnan(), -torch.inf, low), torch.where(high.isnan(), torch.inf, high)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_number
+from lightning_invert.arguments import check_integer, check_number
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
 from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
@@ -80,6 +80,7 @@ def run(options: Options) -> None:
         fixed=read_fixed(options.fixed, targets, names),
         cost=read_cost(options, present, names),
         constraints=constraints,
+        max_changes=read_max_changes(options, present),
         tolerance=options.tolerance,
         progress=options.progress,
     )
@@ -278,20 +279,30 @@ def read_cost(
 ) -> dict[str, float] | Near | Plausible | None:
     """Return prices, the distance from the present settings, or that from the data."""
     prices = options.cost
-    near = present is not None and options.ramp is None
+    near = present is not None and options.ramp is None and options.max_changes is None
     if options.plausible and (prices is not None or near):
-        other = "--near without --ramp" if prices is None else "--cost"
+        other = "--near without --ramp or --max_changes" if prices is None else "--cost"
         raise ValueError(f"Expected at most one of {other} and --plausible, but got both.")
     if options.plausible:
         return Plausible()
     if prices is not None and near:
-        raise ValueError("Expected at most one of --cost and --near without --ramp, but got both.")
+        raise ValueError(
+            "Expected at most one of --cost and --near without --ramp or --max_changes, but got both."
+        )
     if prices is not None:
         check_names("--cost", prices, inputs, "settings")
         return prices
     if present is None:
         return None
-    return Near(present.settings[0] if len(present.settings) == 1 else present.settings)
+    return Near(present.settings)
+
+
+def read_max_changes(options: Options, present: Present | None) -> tuple[int, Tensor] | None:
+    """Return how many settings may change, with the present ones."""
+    if options.max_changes is None or present is None:
+        return None
+    number = check_integer("--max_changes", options.max_changes, low=1)
+    return number, present.settings
 
 
 def read_present(
@@ -300,8 +311,9 @@ def read_present(
     """Read the table of the present settings, with one row or a row for each target."""
     near, inputs = options.near, [variable.name for variable in variables]
     if near is None:
-        if options.ramp is not None:
-            raise ValueError("Expected --near beside --ramp, a table of the present settings.")
+        for name, value in (("--ramp", options.ramp), ("--max_changes", options.max_changes)):
+            if value is not None:
+                raise ValueError(f"Expected --near beside {name}, a table of the present settings.")
         return None
     reader = open_table(near, inputs, options, variables)
     reference = torch.stack(list(read_columns(reader).values()), 1)

@@ -48,6 +48,11 @@ class Options(TableFormat):
         "that reach a target, the nearest to them are proposed, in standard units.",
         None,
     )
+    max_changes: int | None = option(
+        "How many settings may differ from the present ones of --near. Beside it, --cost may say which "
+        "of these settings are proposed.",
+        None,
+    )
     ramp: dict[str, float] | None = option(
         "How far a setting may be from the present one of --near, {name: amount} or a YAML file. "
         "Beside it, --cost may say which of these settings are proposed.",

@@ -25,7 +25,7 @@ from lightning_invert.arguments import plain_values
 from lightning_invert.pair.allowed_classes import allowed_objects
 from lightning_invert.pair.alpha import AlphaSchedule
 from lightning_invert.pair.pair import Pair
-from lightning_invert.variables import Variable
+from lightning_invert.variables import Variable, read_levels
 
 __all__ = [
     "CHECKPOINT_KEY", "PARTS", "fill", "load_forward", "load_parts", "naming_file", "pack",
@@ -96,7 +96,9 @@ def fill(
             checkpoint[key] = plain_values(checkpoint[key])
     # Plain tuples: the restricted reader admits no classes.
     sides = {"inputs": pair.inputs, "outputs": pair.outputs}
-    variables = {side: [tuple(v) for v in known or ()] for side, known in sides.items()}
+    variables = {
+        side: [plain_values(tuple(v)) for v in known or ()] for side, known in sides.items()
+    }
     own = {"parts": _pack_parts(parts), "variables": variables}
     checkpoint[CHECKPOINT_KEY] = {**own, **sections}
 
@@ -242,6 +244,8 @@ def unpack_variables(checkpoint: Mapping[str, Any], pair: Pair) -> None:
             variables = tuple(Variable(*variable) for variable in packed.get(side, ()))
             if not all(isinstance(text, str) for variable in variables for text in variable[:2]):
                 raise TypeError("a name is no text")
+            for variable in variables:
+                read_levels(variable)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"Expected the checkpoint to name its {side}, but they are damaged: {error}."

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_flag, check_integer, check_number, expected_but_got
+from lightning_invert.arguments import check_flag, check_number, expected_but_got
 from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.doorway import Shown
@@ -23,9 +23,9 @@ from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
 from lightning_invert.proposals.trials import Trials
 from lightning_invert.proposals.windows import Windows, find_windows
+from lightning_invert.solver.cases import held
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
-from lightning_invert.solver.cost import CostLike, Plausible
-from lightning_invert.solver.query import Query
+from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.solve import NUM_STARTS, rank_solutions
 from lightning_invert.solver.targets import TargetsLike
 from lightning_invert.variables import Bounds, Variable, as_variables
@@ -104,6 +104,7 @@ class Proposer(Shown):
         fixed: Mapping[Any, Any] | None = None,
         cost: CostLike | None = None,
         constraints: ConstraintsLike | None = None,
+        max_changes: int | tuple[int, Any] | None = None,
         tolerance: float = 1e-3,
         max_steps: int = 50,
         coverage: float = COVERAGE,
@@ -130,6 +131,8 @@ class Proposer(Shown):
                 :class:`~lightning_invert.Near`, as for ``solve``; or :class:`~lightning_invert.Plausible`.
             constraints: Constraints between inputs, as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
                 for ``solve``.
+            max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``;
+                or ``(2, reference)`` beside other costs. Of all choices of inputs the best is found.
             tolerance: A target is reached at this distance, in standard units.
             max_steps: Bound on the steps, as for ``solve``.
             coverage: How often the band holds what is measured.
@@ -148,7 +151,9 @@ class Proposer(Shown):
         check_number("coverage", coverage, low=0.0, high=1.0, open_low=True, open_high=True)
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating(cost, *functions_of(constraints)):
-            query = self._query(targets, bounds, num_starts, constraints=constraints, **options)
+            query = self.knowledge.surrogate.query(
+                targets, bounds, num_starts, max_changes, constraints=constraints, **options
+            )
             reliability = self.reliability
             ranking = rank_solutions(
                 query,
@@ -161,7 +166,7 @@ class Proposer(Shown):
             **ranking.best(),
             alternatives=ranking.alternatives(),
             targets=query.targets,
-            bounds=query.bounds,
+            bounds=held(query, ranking.best()["inputs"]),
             constraint_names=query.constraint_names,
             unseen=unseen,
             input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
@@ -228,7 +233,9 @@ class Proposer(Shown):
             )
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating(cost, *functions_of(constraints)):
-            query = self._query(targets, bounds, num_starts, constraints=constraints, **options)
+            query = self.knowledge.surrogate.query(
+                targets, bounds, num_starts, constraints=constraints, **options
+            )
             ranking = rank_solutions(widened(query, numbers), progress=progress)
         return TradeOff.of(numbers, ranking)
 
@@ -376,22 +383,3 @@ class Proposer(Shown):
     def reset(self) -> None:
         """Forget reliability and correction. Call it after F has changed, or its evidence."""
         self.knowledge.reset()
-
-    def _query(self, targets: Any, bounds: Any, num_starts: int, **options: Any) -> Query:
-        num_starts = check_integer("num_starts", num_starts, low=1)
-        points, cost = self.surrogate.known, options["cost"]
-        if isinstance(cost, Plausible) and cost.points is None and points is not None:
-            options["cost"] = Plausible(points[0])
-        about, known = self.surrogate.description, self.bounds
-        if known is not None and isinstance(bounds, Mapping | None):
-            bounds = known.replaced(bounds or {}, as_variables(about.inputs, "x", len(known.low)))
-        return Query.of(
-            self.knowledge.surrogate.corrected,
-            targets,
-            description=about,
-            bounds=bounds,
-            starts=self.surrogate.starts_of(num_starts),
-            num_starts=num_starts,
-            scale=self.surrogate.units,
-            **options,
-        )

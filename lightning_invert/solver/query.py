@@ -39,6 +39,9 @@ class Query:
     num_starts: int = 1  # S at most
     tolerance: float = 1e-3  # a target is reached at this distance, in spreads of the outputs
     max_steps: int = 50  # to the target, and as many that lower the cost
+    inputs: tuple[Variable, ...] = ()  # n
+    max_changes: int | None = None  # how many inputs may differ from the reference
+    reference: Tensor | None = None  # (N, n)
 
     @classmethod
     def of(
@@ -94,7 +97,7 @@ class Query:
             num_starts = begin.shape[1]
         if cost is not None:
             cost = read_cost(cost, num_targets, inputs, model.input_spread, placement)
-        return cls(model, read, each, cost, kept, begin, num_starts, tolerance, max_steps)
+        return cls(model, read, each, cost, kept, begin, num_starts, tolerance, max_steps, inputs)
 
     def __len__(self) -> int:
         return len(self.targets.low)
@@ -107,6 +110,7 @@ class Query:
             bounds=self.bounds.rows(rows),
             starts=self.starts[rows] if isinstance(self.starts, Tensor) else self.starts,
             cost=None if self.cost is None else self.cost.rows(rows),
+            reference=None if self.reference is None else self.reference[rows],
         )
 
     @property

@@ -59,6 +59,10 @@ class Ranking:
             },
         )
 
+    def rows(self, rows: Tensor) -> Ranking:
+        """Return the solutions of these targets."""
+        return Ranking(self.count[rows], {n: part[rows] for n, part in self.columns.items()})
+
     @property
     def num_ranks(self) -> int:
         """R."""

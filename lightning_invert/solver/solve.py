@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.independence import ROWS_TOLD_APART, check_independence
 from lightning_invert.jacobians.jacobian import batched_jacobian
+from lightning_invert.solver.cases import Cases
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.descent import descend
@@ -37,6 +38,9 @@ MAX_NUMBERS_AT_ONCE = 2**23
 
 VECTORS = 30
 """Numbers that a point has beside its Jacobian, for each input and each output."""
+
+Judge: TypeAlias = Callable[[Query, Ranking], Ranking]
+"""Adds to what is known of solutions."""
 
 BAR_AFTER = 2.0
 """Seconds after which a progress bar is shown."""
@@ -146,7 +150,7 @@ def solve(
 
 def rank_solutions(
     query: Query,
-    judge: Callable[[Query, Ranking], Ranking] | None = None,
+    judge: Judge | None = None,
     *,
     progress: bool = True,
 ) -> Ranking:
@@ -158,7 +162,9 @@ def rank_solutions(
         batched_jacobian(query.model.function, first[inside])
     _check_constraints(query, first)
     n, m = query.bounds.low.shape[1], query.model.num_outputs
-    chunk = max(1, points_at_once(n, m + query.num_constraints) // query.num_starts)
+    cases = Cases.of(query)
+    each = query.num_starts * (1 if cases is None else len(cases))
+    chunk = max(1, points_at_once(n, m + query.num_constraints) // each)
     parts = []
     with tqdm(
         desc="solve",
@@ -170,8 +176,7 @@ def rank_solutions(
     ) as bar:
         for begin in range(0, len(query), chunk):
             part = query.rows(slice(begin, begin + chunk))
-            ranking = _solve_chunk(part)
-            parts.append(ranking if judge is None else judge(part, ranking))
+            parts.append(_solve_chunk(part, cases, judge or _unjudged))
             bar.update(len(part))
     return Ranking.joined(parts)
 
@@ -198,7 +203,23 @@ def points_at_once(n: int, m: int) -> int:
     return max(1, MAX_NUMBERS_AT_ONCE // (m * n + VECTORS * (m + n)))
 
 
-def _solve_chunk(query: Query) -> Ranking:
+def _unjudged(_: Query, ranking: Ranking) -> Ranking:
+    return ranking
+
+
+def _solve_chunk(query: Query, cases: Cases | None, judge: Judge) -> Ranking:
+    if cases is None:
+        return judge(query, _solve_rows(query))
+    every = cases.query(query)
+    ranking = _solve_rows(every)
+    if query.cost is not None:  # then trust does not decide
+        rows = cases.best(every, ranking, query.bounds)
+        return judge(every.rows(rows), ranking.rows(rows))
+    ranking = judge(every, ranking)
+    return ranking.rows(cases.best(every, ranking, query.bounds))
+
+
+def _solve_rows(query: Query) -> Ranking:
     starts = query.points()
     each = replace(query, starts=None).rows(_row_of(starts))  # a row for each start
     ends = _reach_targets(each, begin_feasible(each, starts.flatten(0, 1)).reshape(starts.shape))

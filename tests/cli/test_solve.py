@@ -15,7 +15,7 @@ from lightning_invert import (
     Plausible,
     ResidualMLP,
     SmoothMLP,
-)
+)  # fmt: skip
 from lightning_invert.cli.main import main
 from lightning_invert.cli.targets import read_targets
 from lightning_invert.proposals.proposal import Proposal
@@ -229,6 +229,10 @@ def test_the_settings_that_are_in_force_come_from_a_table(checkpoint, pair, rows
     found = solved(checkpoint, "--near", "current.csv")
     reference = now[0] if rows == 1 else now
     agrees(found, pair.propose(TARGETS, cost=Near(reference)))
+    args = ["--near", "current.csv", "--max_changes", "2", "--cost", "{wind: 1}", "--folder", "few"]
+    few = pair.propose(TARGETS, cost={"wind": 1}, max_changes=(2, reference))
+    agrees(solved(checkpoint, *args, folder="few"), few)
+    assert ((few.inputs != reference).sum(1) <= 2).all()
 
 
 def test_constraints_and_ramps_come_from_yaml(checkpoint, pair, capsys):
@@ -349,6 +353,8 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         (None, ["--near", "two.csv"], "one row, or one for each of the 4 targets, but it has 2"),
         (None, ["--near", "four.csv", "--cost", "{wind: 1}"], "at most one of --cost and --near"),
         (None, ["--ramp", "{wind: 1}"], "--near beside --ramp"),
+        (None, ["--max_changes", "2"], "--near beside --max_changes"),
+        (None, ["--near", "four.csv", "--max_changes", "2"], "3 for input 'load', which may be 0"),
         (None, ["--near", "four.csv", "--ramp", "{wnd: 1}"], "--ramp to name settings, .* 'wnd'"),
         (None, ["--near", "four.csv", "--ramp", "{wind: -1}"], "--ramp of 'wind'.* at least 0"),
         (

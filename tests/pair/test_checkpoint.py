@@ -190,7 +190,9 @@ def test_a_missing_checkpoint_is_named():
         read_checkpoint("nothing.ckpt")
 
 
-@pytest.mark.parametrize("damaged", [{"inputs": 3}, {"inputs": [(1, 2)]}, 3])
+@pytest.mark.parametrize(
+    "damaged", [{"inputs": 3}, {"inputs": [(1, 2)]}, {"inputs": [("a", "", 0, 1, "12")]}, 3]
+)
 def test_damaged_variables_are_said_to_be_damaged(damaged):
     checkpoint = {"lightning_invert": {"variables": damaged}}
     with pytest.raises(ValueError, match="damaged"):
