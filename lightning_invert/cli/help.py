@@ -14,6 +14,7 @@ Train a forward model and its inverse together, and watch where they can be inve
   predict   write a table of its predictions
   analyze   measure where a trained map can be inverted, at all points of a file
   solve     propose settings for target outcomes
+  backtest  tell what a history would have cost with the cheapest settings
   observe   tell a pair what was measured where it was tried
   export    write a trained pair to ONNX or to a page for a browser
 
@@ -23,6 +24,7 @@ Train a forward model and its inverse together, and watch where they can be inve
   lightning-invert predict  measurements.csv --ckpt pair.ckpt
   lightning-invert analyze  measurements.csv --ckpt pair.ckpt
   lightning-invert solve    --targets '{yield: 90}' --ckpt pair.ckpt
+  lightning-invert backtest history.csv --ckpt pair.ckpt --cost prices.yaml
   lightning-invert observe  tried.csv --ckpt pair.ckpt
   lightning-invert export   --to page --ckpt pair.ckpt
 

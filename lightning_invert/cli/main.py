@@ -17,7 +17,7 @@ LIGHTNING_COMMANDS = {
     "test": "Judge a trained pair on the test rows of a table.",
     "predict": "Write a table of a trained pair's predictions for all rows of a table.",
 }
-OWN_COMMANDS = ("analyze", "solve", "observe", "export")
+OWN_COMMANDS = ("analyze", "solve", "backtest", "observe", "export")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -14,13 +14,11 @@ from lightning_invert.cli.next_steps import print_next, solve_step
 from lightning_invert.cli.observe_options import Options
 from lightning_invert.cli.options import listed
 from lightning_invert.cli.tables import open_table
-from lightning_invert.cli.targets import read_columns
+from lightning_invert.cli.targets import read_rows
 from lightning_invert.pair.checkpoint import CHECKPOINT_KEY, read_checkpoint
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.report.files import replace_file
-from lightning_invert.solver.rows import first_index
 from lightning_invert.tables import unused_path
-from lightning_invert.variables import Variable
 
 __all__ = ["run"]
 
@@ -36,7 +34,9 @@ def run(options: Options) -> None:
         raise IsADirectoryError(
             f"Expected --out to name a file, like pair_observed.ckpt, but {options.out!r} is a folder."
         )
-    x, y = _read(options, (*inputs, *outputs)).split([len(inputs), len(outputs)], dim=1)
+    variables = (*inputs, *outputs)
+    reader = open_table(options.data, [v.name for v in variables], options, variables)
+    x, y = read_rows(reader).split([len(inputs), len(outputs)], dim=1)
     _check_measured(options.data, pair, x, y)
     trials = pair.observe(x, y)
     checkpoint = read_checkpoint(options.ckpt)
@@ -48,22 +48,6 @@ def run(options: Options) -> None:
     print(trials)
     print(f"Checkpoint: {file}")
     print_next(solve_step(str(file), pair))
-
-
-def _read(options: Options, variables: tuple[Variable, ...]) -> Tensor:
-    """Return the columns of a table, (N, n + m), float64; every cell must have a number."""
-    reader = open_table(options.data, [v.name for v in variables], options, variables)
-    columns = read_columns(reader)
-    numbers = torch.stack(list(columns.values()), 1)
-    missing = ~numbers.isfinite()
-    if missing.any():
-        row = first_index(missing.any(1))
-        name = list(columns)[first_index(missing[row])]
-        raise ValueError(
-            f"Expected column {name!r} of {options.data!r} to have a number in every row, but "
-            f"{reader.row_name(row)} has none. Delete rows where a value was not measured."
-        )
-    return numbers
 
 
 def _check_measured(file: str, pair: ForwardInverseModule, x: Tensor, y: Tensor) -> None:

@@ -15,7 +15,7 @@ from lightning_invert.cli.tables import InlineRow
 from lightning_invert.solver.rows import first_index
 from lightning_invert.tables import TableReader, split_unit
 
-__all__ = ["TargetTable", "read_columns", "read_targets"]
+__all__ = ["TargetTable", "read_columns", "read_rows", "read_targets"]
 
 ENDS = {"_low": -torch.inf, "_high": torch.inf}
 
@@ -90,6 +90,21 @@ def read_columns(reader: TableReader | InlineRow) -> dict[str, Tensor]:
     """Read whole columns of a table, (N,) each, float64, by names without units; NaN if empty."""
     numbers = torch.cat([piece.to_torch() for piece in reader.read()])
     return dict(zip(_names(reader), numbers.T.contiguous(), strict=True))
+
+
+def read_rows(reader: TableReader) -> Tensor:
+    """Read the columns of a table, (N, columns), float64; every cell must have a number."""
+    columns = read_columns(reader)
+    numbers = torch.stack(list(columns.values()), 1)
+    missing = ~numbers.isfinite()
+    if missing.any():
+        row = first_index(missing.any(1))
+        name = list(columns)[first_index(missing[row])]
+        raise ValueError(
+            f"Expected column {name!r} of {str(reader.file)!r} to have a number in every row, but "
+            f"{reader.row_name(row)} has none. Delete rows where a value was not measured."
+        )
+    return numbers
 
 
 def _names(reader: TableReader | InlineRow) -> list[str]:

@@ -27,6 +27,7 @@ from lightning_invert.pair.pair import Pair, split_batch
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 from lightning_invert.pair.settings import AdamSettings, ForwardTraining, read_settings
 from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.proposals.predictions import prediction_columns
 from lightning_invert.proposals.proposer import Proposer
 from lightning_invert.sampling import gather_objects
 
@@ -52,10 +53,9 @@ class ForwardInverseModule(Shown, LightningModule):
     .. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
                   + \alpha\, \mathrm{MSE}(F(I(y)), y)
 
-    It takes and gives physical units, in float64; the networks and the loss work in standardised
-    ones, in the networks' dtype. Batches may come in any dtype that holds their columns. Mean and
-    deviation of the training split come from the data module (its ``statistics``), or else from the
-    training loader; once fitted they stay. ``load_from_checkpoint(path)`` needs nothing else.
+    It takes and gives physical units, in float64; networks and loss work in standardised ones, in the
+    networks' dtype. Mean and deviation of the training split come from the data module (its ``statistics``)
+    or the training loader; once fitted they stay. ``load_from_checkpoint(path)`` needs nothing else.
 
     Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss``, which is minimised, and
     unweighted terms ``forward`` (of an ensemble's mean), ``inverse`` and ``consistency``;
@@ -78,9 +78,8 @@ class ForwardInverseModule(Shown, LightningModule):
         keep_points: Bound on the rows kept of each split, also in the checkpoint: :meth:`propose`
             begins there, and its trust rests on them. 0 keeps no row of the data.
         predict_proposals: Whether :meth:`predict_step` also proposes settings for y.
-        allow: Names of packages, modules and classes that networks and schedule of a checkpoint may
-            come from, where a trainer resumes or ``forward_training.start_from`` names one. Else only
-            torch's layers and this package's own are imported and run.
+        allow: Packages, modules and classes that networks and schedule of a resumed checkpoint, or of
+            ``forward_training.start_from``, may come from. Else only torch's and our own are run.
 
     Attributes:
         pair: The :class:`~lightning_invert.pair.pair.Pair` of F and I with their scales and columns.
@@ -112,6 +111,7 @@ class ForwardInverseModule(Shown, LightningModule):
     propose: AttributeOf[Callable[..., Proposal]] = AttributeOf("proposer")
     trade_off: AttributeOf[Callable[..., TradeOff]] = AttributeOf("proposer")
     windows: AttributeOf[Callable[..., Any]] = AttributeOf("proposer")
+    backtest: AttributeOf[Callable[..., Any]] = AttributeOf("proposer")
     observe: AttributeOf[Callable[..., Trials]] = AttributeOf("proposer")
     reliability: AttributeOf[Reliability | None] = AttributeOf("proposer")
     evidence: AttributeOf[Evidence] = AttributeOf("proposer")
@@ -328,7 +328,7 @@ class ForwardInverseModule(Shown, LightningModule):
         """Return the predictions for a batch of (x, y), or a mapping with one of them, in physical units.
 
         They are ``x``, ``y``, ``y_hat`` = F(x), ``x_hat`` = I(y), ``y_round_trip`` = F(I(y)), and
-        with ``predict_proposals`` the columns of :meth:`.Proposer.prediction_columns`.
+        with ``predict_proposals`` the columns of :func:`.prediction_columns`.
         """
         x, y = self.pair.checked(*split_batch(batch, complete=False))
         columns: dict[str, Tensor] = {}
@@ -338,7 +338,7 @@ class ForwardInverseModule(Shown, LightningModule):
             x_hat = self.inverse(y)
             columns |= {"y": y, "x_hat": x_hat, "y_round_trip": self.forward(x_hat)}
             if self.predict_proposals:
-                columns |= self.proposer.prediction_columns(y)
+                columns |= prediction_columns(self.proposer, y)
         return columns
 
     def on_train_epoch_end(self) -> None:

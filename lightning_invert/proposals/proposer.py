@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_flag, check_number, expected_but_got
 from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.doorway import Shown
+from lightning_invert.proposals.backtest import Backtest, run_backtest
 from lightning_invert.proposals.band import COVERAGE
 from lightning_invert.proposals.correction import Correction
 from lightning_invert.proposals.evidence import Evidence
@@ -31,9 +31,6 @@ from lightning_invert.solver.targets import TargetsLike
 from lightning_invert.variables import Bounds, Variable, as_variables
 
 __all__ = ["Proposer"]
-
-PREDICTION_STARTS = 2
-"""Eight take 2.6 times as long, and reach 94.5 instead of 93.9 % of the furnace's outcomes."""
 
 
 class Proposer(Shown):
@@ -321,37 +318,42 @@ class Proposer(Shown):
                 surrogate, proposal, tolerance, constraints=constraints, max_steps=max_steps
             )
 
-    def prediction_columns(self, y: Tensor) -> dict[str, Tensor]:
-        """Return the columns of a table of predictions that come from the proposals for y (N, m).
+    @making_tensors_on_cpu()
+    def backtest(
+        self,
+        x: TensorLike,
+        y: TensorLike,
+        cost: CostLike,
+        *,
+        truth: Callable[[Tensor], Tensor] | None = None,
+        include_known: bool = False,
+        **options: Any,
+    ) -> Backtest:
+        """Compare what a history cost with the cheapest inputs for the same outcomes.
 
-        Two starts a target keep it fast: I(y) and the known inputs with the nearest outputs. What is
-        not finite in y is free; rows without a finite number are NaN. ``certified`` is 1 or 0,
-        see :class:`.Proposal`; ``y_band_low`` and
-        ``y_band_high`` are the band about ``y_solved``. Without closed bounds there is no column.
+        Args:
+            x: Inputs that were in force, shape (N, n).
+            y: Outputs that were measured there, shape (N, m): the targets.
+            cost: Prices by name or of shape (n,) or (N, n), a function or a ``Near``.
+            truth: The true process, (N, n) to (N, m): it judges the proposals. By default F does, too kindly.
+            include_known: Keep the rows that F was trained on, as far as the :attr:`evidence` knows.
+            options: Of :meth:`propose`, such as ``bounds`` and ``constraints``.
+
+        Raises:
+            TypeError: If an argument is of a wrong type, or there is no cost.
+            ValueError: If the history is no finite rows, or all of them are known; and as ``propose``.
+
+        Example:
+            >>> x = torch.rand(400, 2)
+            >>> proposer = Proposer(torch.sin, evidence=Evidence.of((x, x.sin()), (x, x.sin())))
+            >>> history = torch.rand(5, 2)
+            >>> proposer.backtest(history, history.sin(), {0: 3.0}).saved.abs().max() < 0.1
+            tensor(True)
         """
-        bounds = self.bounds
-        if y.ndim != 2 or bounds is None or not bounds.closed.all():
-            return {}
-        free = ~y.isfinite()
-        blank = free.all(1)
-        targets = torch.where(free, torch.nan, y)
-        targets = torch.where(blank[:, None], self.surrogate.centre("y").to(targets), targets)
-        proposal = self.propose(targets, num_starts=PREDICTION_STARTS, progress=False)
-        certified = proposal.certified
-        columns = {
-            "certified": None if certified is None else certified.double(),
-            "x_solved": proposal.inputs,
-            "y_solved": proposal.outputs,
-            "y_band_low": proposal.outcome_low,
-            "y_band_high": proposal.outcome_high,
-            "trust": proposal.trust,
-            "residual": proposal.residual,
-        }
-        return {
-            name: part.masked_fill(blank.reshape(-1, *[1] * (part.ndim - 1)), torch.nan)
-            for name, part in columns.items()
-            if part is not None
-        }
+        return run_backtest(
+            x, y, cost, truth=truth, include_known=include_known,
+            surrogate=self.knowledge.surrogate, query_of=self._query, propose=self.propose, **options,
+        )  # fmt: skip
 
     @property
     def evidence(self) -> Evidence:

@@ -14,7 +14,13 @@ from lightning_invert.report.html import page_of, table_of
 from lightning_invert.solver.solution import Result, Solution
 from lightning_invert.watch.numerals import counted
 
-__all__ = ["certification_words", "proposal_html", "proposal_words", "solution_words"]
+__all__ = [
+    "certification_words",
+    "proposal_html",
+    "proposal_words",
+    "reliance_lines",
+    "solution_words",
+]
 
 MAX_ROWS = 10
 
@@ -32,7 +38,7 @@ FLAG_WORDS = {
 
 def proposal_words(proposal: Proposal) -> str:
     """Describe proposals and how far to rely on them, a line for each matter."""
-    lines = (certification_words(proposal), solution_words(proposal), *_reliance(proposal))
+    lines = (certification_words(proposal), solution_words(proposal), *reliance_lines(proposal))
     return "\n".join(lines)
 
 
@@ -102,7 +108,7 @@ def _missed(solution: Solution) -> str:
     return f"; {others}missed by {_median(finite)} standard units{middle}"
 
 
-def _reliance(proposal: Proposal) -> Iterator[str]:
+def reliance_lines(proposal: Proposal) -> Iterator[str]:
     """Tell what the bands hold, how much is to be trusted, and what to look at."""
     if proposal.outcome_low is not None:
         yield f"Band: {proposal.band_words}."

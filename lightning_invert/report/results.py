@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from lightning_invert.doorway import Figures
+from lightning_invert.proposals.backtest import Backtest
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.proposer import Proposer
 from lightning_invert.proposals.trade_off import TradeOff
 from lightning_invert.proposals.trials import Trials
 from lightning_invert.proposals.windows import Windows
+from lightning_invert.report.backtest import backtest_words
 from lightning_invert.report.figures import map_figures, to_image, to_png
 from lightning_invert.report.files import file_name, replace_file
 from lightning_invert.report.html import figures_html, observations_html, page_of
@@ -60,6 +62,13 @@ def _(result: TradeOff, **options: Any) -> dict[str, Figure]:
     from lightning_invert.report.figures.trade_off import trade_off
 
     return {"trade_off": trade_off(result, **options)}
+
+
+@figures_of.register(Backtest)
+def _(result: Backtest, **options: Any) -> dict[str, Figure]:
+    from lightning_invert.report.figures.backtest import backtest
+
+    return {"backtest": backtest(result, **options)}
 
 
 @figures_of.register(Windows)
@@ -124,6 +133,7 @@ words_of.register(Proposal)(proposal_words)
 words_of.register(Evidence)(evidence_words)
 words_of.register(Trials)(trials_words)
 words_of.register(Windows)(windows_words)
+words_of.register(Backtest)(backtest_words)
 for pair in (nn.Module, Proposer):
     words_of.register(pair)(pair_words)
     html_of.register(pair)(pair_html)

@@ -1,0 +1,49 @@
+"""The command ``lightning-invert backtest``: tell what a history would have cost."""
+
+from __future__ import annotations
+
+from lightning_invert.cli.backtest_options import Options
+from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
+from lightning_invert.cli.options import check_names, listed
+from lightning_invert.cli.solve import read_bounds, read_constraints
+from lightning_invert.cli.tables import open_table
+from lightning_invert.cli.targets import read_rows
+from lightning_invert.proposals.backtest import Backtest
+from lightning_invert.tables import TableWriter
+from lightning_invert.variables import Variable
+
+__all__ = ["run"]
+
+
+def run(options: Options) -> None:
+    """Compare a history with the cheapest settings; write table and figure."""
+    pair = load_pair(options.ckpt, listed(options.allow))
+    inputs, outputs = variables_of(pair, "x"), variables_of(pair, "y")
+    names, variables = [variable.name for variable in inputs], (*inputs, *outputs)
+    for option, values in (("--cost", options.cost), ("--fixed", options.fixed)):
+        check_names(option, values or {}, names, "settings")
+    bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
+    constraints = read_constraints(options.constraints, names)
+    reader = open_table(options.data, [v.name for v in variables], options, variables)
+    x, y = read_rows(reader).split([len(inputs), len(outputs)], dim=1)
+    result: Backtest = pair.backtest(
+        x,
+        y,
+        options.cost,
+        include_known=options.include_known,
+        bounds=bounds,
+        fixed=options.fixed,
+        constraints=constraints,
+        num_starts=options.num_starts,
+        tolerance=options.tolerance,
+        progress=options.progress,
+    )
+    folder = folder_of_results(options.folder, options.ckpt, "backtest")
+    columns, units = result.columns(), result.units()
+    with TableWriter(folder / f"backtest.{options.table}", reader.found) as table:
+        heads = {name: Variable(name, units.get(name, "")).label for name in columns}
+        table.write({heads[name]: values.cpu().numpy() for name, values in columns.items()})
+    print(result)
+    print(f"Table:   {table.path}")
+    if options.figures:
+        print(f"Figure:  {result.save_figures(folder)[0]}")

@@ -1,0 +1,208 @@
+"""Back-test: what the cheapest settings would have cost for the outcomes of a history.
+
+A row of the history is a plant's own answer to its outcomes: settings, and what they cost. The proposal
+for the same outcomes is another. What its outcomes are is known only where the true process is; a
+surrogate judges its own proposals too well, which is why its errors at the settings of the history are
+told beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_invert.arguments import check_flag, expected_but_got
+from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.doorway import Drawn
+from lightning_invert.jacobians.domain import evaluate_inside
+from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.proposals.proposal import Proposal
+from lightning_invert.proposals.surrogate import Surrogate
+from lightning_invert.solver.query import Query
+from lightning_invert.solver.rows import finite_rows, first_index
+
+__all__ = ["Backtest", "run_backtest"]
+
+SHARES = (0.01, 0.05, 0.1)
+"""Outcomes are counted within these shares of what was asked."""
+
+ROUNDING = 1e-5, 1e-6, 1e-3
+"""How far rounding may move a number: a share of it, but at least and at most these of its column's range."""
+
+CHUNK = 64
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Backtest(Drawn):
+    """What N rows of a history cost, and what the cheapest settings for their outcomes would.
+
+    ``print`` describes it.
+
+    Attributes:
+        proposal: The proposals for the measured outcomes; ``proposal.cost`` is what they would cost.
+        rows: Indices of the rows in the history, shape (N,).
+        inputs: Inputs that were in force, shape (N, n).
+        measured: Outcomes that were measured and are asked for, shape (N, m).
+        spent: What the inputs in force cost, shape (N,).
+        outcomes: Outcomes of the proposals, shape (N, m): of the true process, or else as predicted.
+        predicted: What is predicted at the inputs in force, shape (N, m).
+        by_truth: Whether ``outcomes`` are those of the true process.
+        num_known: Rows of the history that are known from training or trials.
+        left_out: Whether these are left out.
+        all_known: Whether all training rows were at hand to tell known rows apart.
+    """
+
+    proposal: Proposal
+    rows: Tensor
+    inputs: Tensor
+    measured: Tensor
+    spent: Tensor
+    outcomes: Tensor
+    predicted: Tensor
+    by_truth: bool
+    num_known: int
+    left_out: bool
+    all_known: bool
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def saved(self) -> Tensor:
+        """What is spent less by the proposals, (N,); NaN where the outcomes are not reached."""
+        assert self.proposal.cost is not None
+        return (self.spent - self.proposal.cost).where(self.proposal.converged, torch.nan)
+
+    @property
+    def cheaper(self) -> Tensor:
+        """Whether the proposal reaches the outcomes for less, (N,)."""
+        return self.saved > 0
+
+    def within(self, share: float, outcomes: Tensor | None = None) -> Tensor:
+        """Return which outcomes are within a share of what was measured, (N, m)."""
+        found = self.outcomes if outcomes is None else outcomes
+        return (found - self.measured).abs() <= share * self.measured.abs()
+
+    def columns(self) -> dict[str, Tensor]:
+        """Return the columns of a table: those of the history, of the proposals, and the true outcomes."""
+        return {name: numbers for name, (_, numbers) in self._table().items()}
+
+    def units(self) -> dict[str, str]:
+        """Return the units of the :meth:`columns`, empty where a column has none."""
+        return {name: unit for name, (unit, _) in self._table().items()} | self.proposal.units()
+
+    def _table(self) -> dict[str, tuple[str, Tensor]]:
+        inputs, outputs = self.proposal.input_variables, self.proposal.output_variables
+        table = {"history/row": ("", self.rows)}
+        for variables, values in ((inputs, self.inputs), (outputs, self.measured)):
+            for variable, column in zip(variables, values.T, strict=True):
+                table[f"history/{variable.name}"] = variable.unit, column
+        table |= {"history/spent": ("", self.spent), "history/saved": ("", self.saved)}
+        table |= {name: ("", column) for name, column in self.proposal.columns().items()}
+        if self.by_truth:
+            for variable, column in zip(outputs, self.outcomes.T, strict=True):
+                table[f"true/{variable.name}"] = variable.unit, column
+        return table
+
+
+def run_backtest(
+    x: TensorLike,
+    y: TensorLike,
+    cost: Any,
+    *,
+    surrogate: Surrogate,
+    query_of: Callable[..., Query],
+    propose: Callable[..., Proposal],
+    truth: Callable[[Tensor], Tensor] | None,
+    include_known: bool,
+    **options: Any,
+) -> Backtest:
+    """Propose for the outcomes of a history, and compare; ``options`` are of :meth:`.Proposer.propose`."""
+    if cost is None:
+        raise TypeError(expected_but_got("cost", "prices, a function or a `Near`", cost))
+    if truth is not None and not callable(truth):
+        raise TypeError(expected_but_got("truth", "a function of the inputs, or None", truth))
+    evidence = surrogate.evidence
+    history = _read_history(x, y, evidence)
+    known = _known_rows(history, evidence)
+    if not check_flag("include_known", include_known) and known.all():
+        raise ValueError(
+            f"Expected rows that are not known from training, but all {len(known)} are. "
+            "Take other rows, or set include_known to True and expect too good a result."
+        )
+    rows = (torch.ones_like(known) if include_known else ~known).nonzero()[:, 0]
+    inputs, measured = (part[rows] for part in history)
+    if getattr(cost, "ndim", 0) == 2 and len(cost) == len(known):
+        cost = cost[rows.numpy()] if not isinstance(cost, Tensor) else cost[rows.to(cost.device)]
+    proposal = propose(measured, cost=cost, **options)
+    if inputs.shape[1] != proposal.inputs.shape[1]:
+        raise ValueError(_wrong_shape("x", proposal.inputs.shape[1], inputs))
+    device = proposal.inputs.device
+    inputs, measured, rows = (part.to(device) for part in (inputs, measured, rows))
+    with surrogate.evaluating(cost):
+        asked = {"fixed": None, "tolerance": 1e-3, "max_steps": 1, "constraints": None}
+        price = query_of(measured, options.get("bounds"), 1, cost=cost, **asked).cost
+        assert price is not None
+        spent = price(inputs)[0]
+        predicted = surrogate.predict(inputs.to(proposal.inputs)).double()
+    outcomes = proposal.outputs.double()
+    if truth is not None:
+        found = evaluate_inside(truth, proposal.inputs.double(), shape=outcomes.shape[1:])
+        if not isinstance(found, Tensor) or found.shape != outcomes.shape:
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(
+                f"Expected argument `truth` to return shape {tuple(outcomes.shape)}, but it returned {got}."
+            )
+        outcomes = found.detach().to(outcomes)
+    train = evidence.rows("train")
+    return Backtest(
+        proposal=proposal, rows=rows, inputs=inputs, measured=measured, spent=spent, outcomes=outcomes,
+        predicted=predicted, by_truth=truth is not None, num_known=int(known.sum()),
+        left_out=not include_known,
+        all_known=train is not None and len(train[0]) < evidence.num_points,
+    )  # fmt: skip
+
+
+def _wrong_shape(name: str, columns: int, part: Tensor) -> str:
+    return (
+        f"Expected argument `{name}` to be of shape (N, {columns}), a row for each of the history, but "
+        f"got {tuple(part.shape)}."
+    )
+
+
+def _read_history(x: TensorLike, y: TensorLike, evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """Return inputs (N, n) and outcomes (N, m), float64, if they are finite and like the known rows."""
+    float64 = Placement(torch.float64, torch.device("cpu"))
+    history = read_tensor("x", x, float64), read_tensor("y", y, float64)
+    for name, part, like in zip("xy", history, evidence.rows("train") or history, strict=True):
+        if part.ndim != 2 or part.shape[1:] != like.shape[1:] or len(part) != len(history[0]):
+            raise ValueError(_wrong_shape(name, like.shape[-1], part))
+        if not len(part):
+            raise ValueError(f"Expected argument `{name}` to have rows, but it has none.")
+        if not (finite := finite_rows(part)).all():
+            row = first_index(~finite)
+            raise ValueError(
+                f"Expected argument `{name}` to be finite, but row {row} has {part[row].tolist()}. "
+                "Leave out rows where a value was not measured."
+            )
+    return history
+
+
+def _known_rows(history: tuple[Tensor, Tensor], evidence: Evidence) -> Tensor:
+    """Return which rows equal, to rounding, a row that the surrogate was trained or corrected on, (N,)."""
+    rows, known = torch.cat(history, 1), torch.zeros(len(history[0]), dtype=torch.bool)
+    for split in ("train", "tried"):
+        points = evidence.rows(split)
+        if points is None:
+            continue
+        others = torch.cat(points, 1)
+        share, least, most = ROUNDING
+        width = others.amax(0) - others.amin(0)
+        reach = (share * others.abs()).clamp(least * width, most * width)
+        for some, part in zip(known.split(CHUNK), rows.split(CHUNK), strict=True):
+            some |= ((part[:, None] - others).abs() <= reach).all(2).any(1)
+    return known

@@ -1,0 +1,74 @@
+import re
+from pathlib import Path
+
+import polars
+import pytest
+import torch
+
+from lightning_invert import ForwardInverseModule, SmoothMLP
+from lightning_invert.cli.main import main
+from tests.cli.commands import refusal, save_pair
+from tests.projects import Smooth
+
+NAMES = ["wind", "heat", "load", "rate", "gas"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    pair = ForwardInverseModule(SmoothMLP(3, 2, width=16), SmoothMLP(2, 3, width=16))
+    return save_pair(tmp_path_factory.mktemp("fitted") / "pair.ckpt", pair, Smooth(), max_epochs=20)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_the_command_says_what_python_says_and_writes_table_and_figure(checkpoint, kind, capsys):
+    x, y = Smooth().load()
+    table = {n: c.numpy() for n, c in zip(NAMES, torch.cat([x, y], 1).T, strict=True)}
+    polars.DataFrame(table | {"shift": ["night"] * len(x)}).write_csv(
+        "history.csv", float_precision=8
+    )
+    Path("prices.yaml").write_text("wind: 0.01\nload: 2\n")
+    args = ["--cost", "prices.yaml", "--folder", "results", "--table", kind]
+    args += ["--constraints", "{sum: {wind: 1, high: 1400}}"]
+    main(["backtest", "history.csv", "--ckpt", checkpoint, *args])
+    told = capsys.readouterr().out
+    pair = ForwardInverseModule.load_from_checkpoint(checkpoint).eval()
+    known = len(pair.evidence.rows("train")[0])
+    assert f"Back-test of {200 - known} rows: {known} that the pair knows" in told
+    written = getattr(polars, f"read_{kind}")(f"results/backtest.{kind}")
+    assert len(written) == 200 - known > 0
+    spent = written["history/wind [m3/h]"] * 0.01 + written["history/load"] * 2
+    torch.testing.assert_close(
+        spent.to_torch(), written["history/spent"].to_torch(), rtol=1e-4, atol=1e-4
+    )
+    assert Path("results/backtest.png").stat().st_size > 5000
+
+
+GOOD = "wind,heat,load,rate,gas\n1000,300,0.5,9000,420\n1010,301,0.51,9100,421\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "args", "words"),
+    [
+        (GOOD, (), "cost"),
+        (GOOD, ("--cost", "{wnd: 1}"), "--cost to name settings.*'wnd'.*wind"),
+        (GOOD, ("--cost", "{wind: 1}", "--fixed", "{wnd: 1}"), "--fixed to name settings.*'wnd'"),
+        (GOOD.replace(",rate,gas", ",a,b"), ("--cost", "{wind: 1}"), "history.csv.*'rate'|'rate'.*history.csv"),
+        (GOOD.replace("9100", ""), ("--cost", "{wind: 1}"), "'rate' of 'history.csv'.*line 3 has none"),
+        (None, ("--cost", "{wind: 1}"), "history.csv"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_nothing_is_written(checkpoint, table, args, words):
+    if table is not None:
+        Path("history.csv").write_text(table)
+    line = refusal("backtest", "history.csv", "--ckpt", checkpoint, *args)
+    assert re.search(words, line), line
+    assert not Path("backtest").exists()
+
+
+def test_a_history_of_known_rows_alone_is_refused(checkpoint):
+    pair = ForwardInverseModule.load_from_checkpoint(checkpoint)
+    rows = torch.cat(pair.evidence.rows("train"), 1)[:5]
+    polars.DataFrame(dict(zip(NAMES, rows.T.numpy(), strict=True))).write_csv("history.csv")
+    line = refusal("backtest", "history.csv", "--ckpt", checkpoint, "--cost", "{wind: 1}")
+    assert "all 5 are" in line
