@@ -22,7 +22,6 @@ from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.surrogate import Surrogate
-from lightning_invert.solver.query import Query
 from lightning_invert.solver.rows import finite_rows, first_index
 
 __all__ = ["Backtest", "run_backtest"]
@@ -115,7 +114,6 @@ def run_backtest(
     cost: Any,
     *,
     surrogate: Surrogate,
-    query_of: Callable[..., Query],
     propose: Callable[..., Proposal],
     truth: Callable[[Tensor], Tensor] | None,
     include_known: bool,
@@ -145,7 +143,7 @@ def run_backtest(
     inputs, measured, rows = (part.to(device) for part in (inputs, measured, rows))
     with surrogate.evaluating(cost):
         asked = {"fixed": None, "tolerance": 1e-3, "max_steps": 1, "constraints": None}
-        price = query_of(measured, options.get("bounds"), 1, cost=cost, **asked).cost
+        price = surrogate.query(measured, options.get("bounds"), 1, cost=cost, **asked).cost
         assert price is not None
         spent = price(inputs)[0]
         predicted = surrogate.predict(inputs.to(proposal.inputs)).double()

@@ -352,7 +352,7 @@ class Proposer(Shown):
         """
         return run_backtest(
             x, y, cost, truth=truth, include_known=include_known,
-            surrogate=self.knowledge.surrogate, query_of=self._query, propose=self.propose, **options,
+            surrogate=self.knowledge.surrogate, propose=self.propose, **options,
         )  # fmt: skip
 
     @property
