@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from lightning_invert.cli.backtest_options import Options
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
 from lightning_invert.cli.options import check_names, listed
@@ -40,6 +42,11 @@ def run(options: Options) -> None:
     )
     folder = folder_of_results(options.folder, options.ckpt, "backtest")
     columns, units = result.columns(), result.units()
+    rows = columns.pop("history/row").tolist()
+    words = reader.row_names(set(rows))  # as "line 7", as the file has it
+    word = words[rows[0]].split()[0]
+    numbers = torch.tensor([int(words[row].split()[1]) for row in rows])
+    columns = {f"history/{word}": numbers, **columns}
     with TableWriter(folder / f"backtest.{options.table}", reader.found) as table:
         heads = {name: Variable(name, units.get(name, "")).label for name in columns}
         table.write({heads[name]: values.cpu().numpy() for name, values in columns.items()})

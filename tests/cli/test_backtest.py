@@ -1,6 +1,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import polars
 import pytest
 import torch
@@ -37,6 +38,10 @@ def test_the_command_says_what_python_says_and_writes_table_and_figure(checkpoin
     assert f"Back-test of {200 - known} rows: {known} that the pair knows" in told
     written = getattr(polars, f"read_{kind}")(f"results/backtest.{kind}")
     assert len(written) == 200 - known > 0
+    lines = written["history/line"].to_numpy()
+    assert lines.min() >= 2  # as in the file, whose first line holds the names
+    at_wind = written["history/wind [m3/h]"].to_numpy()
+    np.testing.assert_allclose(table["wind"][lines - 2], at_wind, rtol=1e-5)
     spent = written["history/wind [m3/h]"] * 0.01 + written["history/load"] * 2
     torch.testing.assert_close(
         spent.to_torch(), written["history/spent"].to_torch(), rtol=1e-4, atol=1e-4
