@@ -54,6 +54,7 @@ class Proposer(Shown):
             tells of F's errors.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> f = lambda x: torch.stack((x[:, 0] * x[:, 1], x[:, 1].sin()), 1)
         >>> x = torch.rand(400, 2)
@@ -212,6 +213,7 @@ class Proposer(Shown):
             TypeError: If a width is no number, or there is no cost; and as ``propose``.
 
         Example:
+            >>> import torch
             >>> x = torch.rand(200, 3)
             >>> known = x, x[:, :2] * x[:, 2:]
             >>> proposer = Proposer(
@@ -259,6 +261,7 @@ class Proposer(Shown):
                 or nothing is known of the training data.
 
         Example:
+            >>> import torch
             >>> x = torch.rand(400, 2)
             >>> y = x.prod(1, keepdim=True) + 0.01 * torch.randn(400, 1)  # measured
             >>> evidence = Evidence.of(train=(x[:200], y[:200]), val=(x[200:], y[200:]))
@@ -301,6 +304,7 @@ class Proposer(Shown):
             ValueError: If an argument is out of its range.
 
         Example:
+            >>> import torch
             >>> x = torch.rand(400, 3)
             >>> known = x, x.sum(1, keepdim=True)
             >>> evidence = Evidence.of(train=known, val=known)
@@ -344,6 +348,7 @@ class Proposer(Shown):
             ValueError: If the history is no finite rows, or all of them are known; and as ``propose``.
 
         Example:
+            >>> import torch
             >>> x = torch.rand(400, 2)
             >>> proposer = Proposer(torch.sin, evidence=Evidence.of((x, x.sin()), (x, x.sin())))
             >>> history = torch.rand(5, 2)
