@@ -8,11 +8,9 @@ from lightning_invert.cli.backtest_options import Options
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
 from lightning_invert.cli.options import check_names, listed
 from lightning_invert.cli.solve import read_bounds, read_constraints
-from lightning_invert.cli.tables import open_table
+from lightning_invert.cli.tables import open_table, write_table
 from lightning_invert.cli.targets import read_rows
 from lightning_invert.proposals.backtest import Backtest
-from lightning_invert.tables import TableWriter
-from lightning_invert.variables import Variable
 
 __all__ = ["run"]
 
@@ -43,14 +41,11 @@ def run(options: Options) -> None:
     folder = folder_of_results(options.folder, options.ckpt, "backtest")
     columns, units = result.columns(), result.units()
     rows = columns.pop("history/row").tolist()
-    words = reader.row_names(set(rows))  # as "line 7", as the file has it
-    word = words[rows[0]].split()[0]
-    numbers = torch.tensor([int(words[row].split()[1]) for row in rows])
-    columns = {f"history/{word}": numbers, **columns}
-    with TableWriter(folder / f"backtest.{options.table}", reader.found) as table:
-        heads = {name: Variable(name, units.get(name, "")).label for name in columns}
-        table.write({heads[name]: values.cpu().numpy() for name, values in columns.items()})
+    numbers = reader.row_numbers(set(rows))
+    columns = {f"history/{reader.word}": torch.tensor([numbers[row] for row in rows]), **columns}
+    file = folder / f"backtest.{options.table}"
+    write_table(file, columns, units, reader.found)
     print(result)
-    print(f"Table:   {table.path}")
+    print(f"Table:   {file}")
     if options.figures:
         print(f"Figure:  {result.save_figures(folder)[0]}")

@@ -14,7 +14,7 @@ from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variab
 from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
 from lightning_invert.cli.solve_options import Options
-from lightning_invert.cli.tables import InlineRow, open_table
+from lightning_invert.cli.tables import InlineRow, open_table, write_table
 from lightning_invert.cli.targets import TargetTable, read_columns, read_targets
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
@@ -26,7 +26,7 @@ from lightning_invert.solver.constraint import ConstraintsLike, Linear
 from lightning_invert.solver.cost import Near, Plausible
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
-from lightning_invert.tables import TableReader, TableWriter
+from lightning_invert.tables import TableReader
 from lightning_invert.variables import Bounds, Variable
 from lightning_invert.watch.numerals import counted
 
@@ -84,7 +84,7 @@ def run(options: Options) -> None:
         tolerance=options.tolerance,
         progress=options.progress,
     )
-    windows = find_windows(options.windows, pair, proposal, constraints)
+    windows = _windows(options.windows, pair, proposal, constraints)
     folder = folder_of_results(options.folder, options.ckpt, "proposals")
     wanted = {name: cells for name, (_, cells) in targets.cells.items()}
     units = {name: outputs[place].unit for name, (place, _) in targets.cells.items()}
@@ -92,10 +92,9 @@ def run(options: Options) -> None:
     units |= proposal.units()
     if windows is not None:
         columns |= windows.columns()
-        units |= {name: inputs[place // 2].unit for place, name in enumerate(windows.columns())}
-    with TableWriter(folder / f"proposals.{options.table}", targets.reader.found) as table:
-        heads = {name: Variable(name, units.get(name, "")).label for name in columns}
-        table.write({heads[name]: values.cpu().numpy() for name, values in columns.items()})
+        units |= windows.units()
+    file = folder / f"proposals.{options.table}"
+    write_table(file, columns, units, targets.reader.found)
     rows = targets.reader.row_names(set(range(len(proposal))))
     if options.figures:
         known = pair.proposer.evidence.rows("train")
@@ -115,13 +114,13 @@ def run(options: Options) -> None:
     print("\n".join(_words(options, rows, proposal, summary)))
     if windows is not None:
         print(windows_words(windows, [*rows.values()]))
-    print(f"Proposals:  {table.path}")
+    print(f"Proposals:  {file}")
     if options.figures:
         print(f"Figures:    {folder}")
     print_next(export_step(options.ckpt))
 
 
-def find_windows(
+def _windows(
     tolerance: float | dict[str, float] | None,
     pair: ForwardInverseModule,
     proposal: Proposal,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from torch import Tensor
 
-from lightning_invert.tables import TableFormat, TableReader, split_unit
+from lightning_invert.tables import TableFormat, TableReader, TableWriter, split_unit
 from lightning_invert.variables import Variable
 
 if TYPE_CHECKING:
     import polars
 
-__all__ = ["InlineRow", "open_table"]
+__all__ = ["InlineRow", "open_table", "write_table"]
 
 SPELLINGS = str.maketrans("³²", "32", "^·°* ")
 
@@ -48,6 +50,15 @@ class InlineRow:
     def row_names(self, indices: set[int]) -> dict[int, str]:
         """Name the row."""
         return dict.fromkeys(indices, "the target")
+
+
+def write_table(
+    file: Path, columns: Mapping[str, Tensor], units: Mapping[str, str], form: TableFormat
+) -> None:
+    """Write columns with their units in their heads."""
+    heads = {name: Variable(name, units.get(name, "")).label for name in columns}
+    with TableWriter(file, form) as table:
+        table.write({heads[name]: values.cpu().numpy() for name, values in columns.items()})
 
 
 def open_table(

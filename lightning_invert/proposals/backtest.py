@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_flag, expected_but_got
-from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.arrays import TensorLike
 from lightning_invert.doorway import Drawn
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.surrogate import Surrogate
-from lightning_invert.solver.rows import finite_rows, first_index
+from lightning_invert.proposals.trials import read_measured, wrong_shape
 
 __all__ = ["Backtest", "run_backtest"]
 
@@ -33,6 +33,8 @@ ROUNDING = 1e-5, 1e-6, 1e-3
 """How far rounding may move a number: a share of it, but at least and at most these of its column's range."""
 
 CHUNK = 64
+
+EACH = "a row for each of the history"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -138,7 +140,7 @@ def run_backtest(
         cost = cost[rows.numpy()] if not isinstance(cost, Tensor) else cost[rows.to(cost.device)]
     proposal = propose(measured, cost=cost, **options)
     if inputs.shape[1] != proposal.inputs.shape[1]:
-        raise ValueError(_wrong_shape("x", proposal.inputs.shape[1], inputs))
+        raise ValueError(wrong_shape("x", proposal.inputs.shape[1], EACH, inputs))
     device = proposal.inputs.device
     inputs, measured, rows = (part.to(device) for part in (inputs, measured, rows))
     with surrogate.evaluating(cost):
@@ -165,28 +167,12 @@ def run_backtest(
     )  # fmt: skip
 
 
-def _wrong_shape(name: str, columns: int, part: Tensor) -> str:
-    return (
-        f"Expected argument `{name}` to be of shape (N, {columns}), a row for each of the history, but "
-        f"got {tuple(part.shape)}."
-    )
-
-
 def _read_history(x: TensorLike, y: TensorLike, evidence: Evidence) -> tuple[Tensor, Tensor]:
     """Return inputs (N, n) and outcomes (N, m), float64, if they are finite and like the known rows."""
-    float64 = Placement(torch.float64, torch.device("cpu"))
-    history = read_tensor("x", x, float64), read_tensor("y", y, float64)
-    for name, part, like in zip("xy", history, evidence.rows("train") or history, strict=True):
-        if part.ndim != 2 or part.shape[1:] != like.shape[1:] or len(part) != len(history[0]):
-            raise ValueError(_wrong_shape(name, like.shape[-1], part))
+    history = read_measured(x, y, evidence.rows("train"), EACH)
+    for name, part in zip("xy", history, strict=True):
         if not len(part):
             raise ValueError(f"Expected argument `{name}` to have rows, but it has none.")
-        if not (finite := finite_rows(part)).all():
-            row = first_index(~finite)
-            raise ValueError(
-                f"Expected argument `{name}` to be finite, but row {row} has {part[row].tolist()}. "
-                "Leave out rows where a value was not measured."
-            )
     return history
 
 

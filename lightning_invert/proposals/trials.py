@@ -13,7 +13,7 @@ from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.rows import finite_rows, first_index
 from lightning_invert.variables import Variable
 
-__all__ = ["Trials", "read_trials"]
+__all__ = ["Trials", "read_measured", "read_trials", "wrong_shape"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -63,23 +63,33 @@ def read_trials(x: TensorLike, y: TensorLike, evidence: Evidence) -> tuple[Tenso
             "Expected known rows of the training data, but there are none. Fit the pair, with "
             "`keep_points` above 0."
         )
-    float64 = Placement(torch.float64, torch.device("cpu"))
-    rows = read_tensor("x", x, float64), read_tensor("y", y, float64)
-    for name, part, like in zip("xy", rows, known, strict=True):
-        if part.ndim != 2 or part.shape[1] != like.shape[1] or len(part) != len(rows[0]):
-            raise ValueError(
-                f"Expected argument `{name}` to be of shape (N, {like.shape[1]}), a row for each trial, "
-                f"but got {tuple(part.shape)}."
-            )
-        if not (finite := finite_rows(part)).all():
-            row = first_index(~finite)
-            raise ValueError(
-                f"Expected argument `{name}` to be finite, but row {row} has {part[row].tolist()}. "
-                "Leave out rows where a value was not measured."
-            )
+    rows = read_measured(x, y, known, "a row for each trial")
     if not 0 < len(rows[0]) <= evidence.num_points:
         raise ValueError(
             f"Expected from 1 to {evidence.num_points} rows, as many as are kept (`keep_points` of a "
             f"pair, `num_points` of an Evidence), but got {len(rows[0])}."
         )
     return rows
+
+
+def read_measured(
+    x: TensorLike, y: TensorLike, like: tuple[Tensor, Tensor] | None, what: str
+) -> tuple[Tensor, Tensor]:
+    """Return inputs (N, n) and outcomes (N, m), float64, if they are finite and like the known rows."""
+    float64 = Placement(torch.float64, torch.device("cpu"))
+    rows = read_tensor("x", x, float64), read_tensor("y", y, float64)
+    for name, part, known in zip("xy", rows, like or rows, strict=True):
+        if part.ndim != 2 or part.shape[1:] != known.shape[1:] or len(part) != len(rows[0]):
+            raise ValueError(wrong_shape(name, known.shape[-1], what, part))
+        if not (finite := finite_rows(part)).all():
+            row = first_index(~finite)
+            raise ValueError(
+                f"Expected argument `{name}` to be finite, but row {row} has {part[row].tolist()}. "
+                "Leave out rows where a value was not measured."
+            )
+    return rows
+
+
+def wrong_shape(name: str, columns: int, what: str, part: Tensor) -> str:
+    """Say that an argument has another shape."""
+    return f"Expected argument `{name}` to be of shape (N, {columns}), {what}, but got {tuple(part.shape)}."

@@ -60,6 +60,14 @@ class Windows(Shown):
             for side, end in (("low", self.low), ("high", self.high))
         }
 
+    def units(self) -> dict[str, str]:
+        """Return the units of the :meth:`columns`."""
+        return {
+            f"{variable.name}_window_{side}": variable.unit
+            for variable in self.proposal.input_variables
+            for side in ("low", "high")
+        }
+
     def figures(self, *, known: Tensor | None = None) -> Figures:
         """Draw the windows of up to twelve proposals within their bounds: ``windows``.
 

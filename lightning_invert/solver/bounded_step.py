@@ -173,32 +173,40 @@ def _solve_normal(
     if m <= n:
         gram = (jacobian * weights[:, None]) @ jacobian.mT
         gram.diagonal(dim1=1, dim2=2).add_(diagonal)
-        return _cholesky_solve(gram, right)
+        return _Cholesky.of(gram).solve(right)
     # With u = W Jᵀ x: x = (b - J u) / D, and (1 + W Jᵀ D⁻¹ J) u = W Jᵀ D⁻¹ b, made symmetric.
     root = weights.sqrt()
     outcomes, spread = jacobian[:, :m], diagonal[:, :m].sqrt()
     scaled = outcomes * root[:, None] / spread[:, :, None]
     gram = scaled.mT @ scaled
     gram.diagonal(dim1=1, dim2=2).add_(1.0)
+    factor = _Cholesky.of(gram)
     right, hard = right[:, :m], right[:, m:]
     if num_constraints:  # By their Schur complement: their D is too small to divide by.
         rows = jacobian[:, m:] * root[:, None]
-        pulled = _cholesky_solve(gram, multiply(scaled.mT, right / spread))
-        factors = torch.linalg.cholesky_ex(gram)[0]
-        schur = rows @ torch.cholesky_solve(rows.mT, factors)
+        pulled = factor.solve(multiply(scaled.mT, right / spread))
+        schur = rows @ torch.cholesky_solve(rows.mT, factor.factors)
         schur.diagonal(dim1=1, dim2=2).add_(diagonal[:, m:])
-        hard = _cholesky_solve(schur, hard - multiply(rows, pulled))
+        hard = _Cholesky.of(schur).solve(hard - multiply(rows, pulled))
         right = right - multiply(outcomes, root * multiply(rows.mT, hard))
-    u = root * _cholesky_solve(gram, multiply(scaled.mT, right / spread))
+    u = root * factor.solve(multiply(scaled.mT, right / spread))
     solved = (right - multiply(outcomes, u)) / diagonal[:, :m]
     return torch.cat([solved, hard], 1) if num_constraints else solved
 
 
-def _cholesky_solve(matrices: Tensor, right: Tensor) -> Tensor:
-    # `cholesky_ex` neither waits for the device nor raises if one matrix is singular.
-    factors, info = torch.linalg.cholesky_ex(matrices)
-    solved = torch.cholesky_solve(right[:, :, None], factors)[:, :, 0]
-    return torch.where((info == 0)[:, None], solved, torch.nan)
+class _Cholesky(NamedTuple):
+    factors: Tensor  # (P, k, k)
+    info: Tensor  # (P,), 0 where a matrix is positive definite
+
+    @classmethod
+    def of(cls, matrices: Tensor) -> _Cholesky:
+        # `cholesky_ex` neither waits for the device nor raises if one matrix is singular.
+        return cls(*torch.linalg.cholesky_ex(matrices))
+
+    def solve(self, right: Tensor) -> Tensor:
+        """Solve for x (P, k); NaN where a matrix is singular."""
+        solved = torch.cholesky_solve(right[:, :, None], self.factors)[:, :, 0]
+        return torch.where((self.info == 0)[:, None], solved, torch.nan)
 
 
 def _line_search(

@@ -161,15 +161,21 @@ class TableReader:
 
     def row_names(self, indices: set[int]) -> dict[int, str]:
         """Name several rows; a text is read once."""
+        numbers = self.row_numbers(indices)
+        return {index: f"{self.word} {number}" for index, number in numbers.items()}
+
+    def row_numbers(self, indices: set[int]) -> dict[int, int]:
+        """Return where rows are in the file: their lines, or their numbers from 1."""
         if self._layout is None:
-            return {index: f"row {index + 1}" for index in indices}
+            return {index: index + 1 for index in indices}
         with _reading(self.file):
             rows = enumerate(islice(self._rows(), max(indices) + 1))
-            return {index: f"{self._word} {row.begin}" for index, row in rows if index in indices}
+            return {index: row.begin for index, row in rows if index in indices}
 
     @property
-    def _word(self) -> str:
-        return "line" if self._sheet is None else "row"
+    def word(self) -> str:
+        """What the file calls a row."""
+        return "row" if self._layout is None or self._sheet is not None else "line"
 
     def _read_parquet(self, rows_at_once: int) -> Iterator[polars.DataFrame]:
         import polars
@@ -211,7 +217,7 @@ class TableReader:
             if not wrong.counts:
                 yield polars.DataFrame(numbers)
         if wrong.counts:
-            raise wrong.error(self.file, self.form, self._layout, self._word)
+            raise wrong.error(self.file, self.form, self._layout, self.word)
         if 0 not in self._places:
             self._check_end(list(last))
 
@@ -228,7 +234,7 @@ class TableReader:
             if not filled <= length <= len(row.cells):
                 raise ValueError(
                     f"Expected every row of {str(self.file)!r} to have as many cells as its header, "
-                    f"{length}, but {self._word} {row.begin} has {len(row.cells)}."
+                    f"{length}, but {self.word} {row.begin} has {len(row.cells)}."
                 )
             yield from blank
             blank.clear()
@@ -247,7 +253,7 @@ class TableReader:
         ):
             return
         raise ValueError(
-            f"Expected every row of {str(self.file)!r} to hold measurements, but {self._word} "
+            f"Expected every row of {str(self.file)!r} to hold measurements, but {self.word} "
             f"{labels[0][0]}, one of the last, begins with {labels[0][1]!r} where those above begin "
             "with a number or a time. If it is a total, delete it; if not, leave its first cell empty."
         )

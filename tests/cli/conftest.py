@@ -1,8 +1,9 @@
 import sys
 
 import pytest
+import torch
 
-from lightning_invert import ForwardInverseModule
+from lightning_invert import ForwardInverseModule, SmoothMLP
 from tests.cli.commands import save_pair
 from tests.projects import Smooth
 
@@ -13,6 +14,14 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lightning-invert"])
     yield
     sys.modules.pop("mine", None)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A checkpoint of a pair that was fitted to smooth data; nobody writes to it."""
+    torch.manual_seed(0)
+    pair = ForwardInverseModule(SmoothMLP(3, 2, width=16), SmoothMLP(2, 3, width=16))
+    return save_pair(tmp_path_factory.mktemp("fitted") / "pair.ckpt", pair, Smooth(), max_epochs=20)
 
 
 @pytest.fixture

@@ -6,19 +6,12 @@ import polars
 import pytest
 import torch
 
-from lightning_invert import ForwardInverseModule, SmoothMLP
+from lightning_invert import ForwardInverseModule
 from lightning_invert.cli.main import main
-from tests.cli.commands import refusal, save_pair
+from tests.cli.commands import refusal
 from tests.projects import Smooth
 
 NAMES = ["wind", "heat", "load", "rate", "gas"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    pair = ForwardInverseModule(SmoothMLP(3, 2, width=16), SmoothMLP(2, 3, width=16))
-    return save_pair(tmp_path_factory.mktemp("fitted") / "pair.ckpt", pair, Smooth(), max_epochs=20)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

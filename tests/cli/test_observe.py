@@ -14,13 +14,6 @@ from tests.projects import Smooth
 NAMES = ["wind", "heat", "load", "rate", "gas"]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    pair = ForwardInverseModule(SmoothMLP(3, 2, width=16), SmoothMLP(2, 3, width=16))
-    return save_pair(tmp_path_factory.mktemp("fitted") / "pair.ckpt", pair, Smooth(), max_epochs=20)
-
-
 @pytest.fixture
 def here(checkpoint):
     """A copy of the checkpoint in the test's own folder."""

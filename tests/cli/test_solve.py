@@ -14,7 +14,6 @@ from lightning_invert import (
     Near,
     Plausible,
     ResidualMLP,
-    SmoothMLP,
 )  # fmt: skip
 from lightning_invert.cli.main import main
 from lightning_invert.cli.targets import read_targets
@@ -26,13 +25,6 @@ from tests.projects import Smooth
 NAN, INF = float("nan"), float("inf")
 TARGETS = torch.tensor([[8000, 400], [9500, NAN], [5000, 410], [60000, 400]]).double()
 BOX = "wind: [800, 1200]\nheat: [298, 302]\nload: [0.48, 0.52]\n"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    pair = ForwardInverseModule(SmoothMLP(3, 2, width=16), SmoothMLP(2, 3, width=16))
-    return save_pair(tmp_path_factory.mktemp("fitted") / "pair.ckpt", pair, Smooth(), max_epochs=20)
 
 
 @pytest.fixture
