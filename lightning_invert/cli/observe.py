@@ -1,4 +1,4 @@
-"""The command ``lightning-invert observe``: tell a pair what was measured where it was tried."""
+"""The command ``lightning-invert observe``: give a pair what was measured at settings that were tried."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Back-test: what the cheapest settings would have cost for the outcomes of a history.
 
-A row of the history is a plant's own answer to its outcomes: settings, and what they cost. The proposal
-for the same outcomes is another. What its outcomes are is known only where the true process is; a
-surrogate judges its own proposals too well, which is why its errors at the settings of the history are
-told beside them.
+A row of the history holds settings, what they cost, and the outcomes that were measured. A proposal
+offers other settings for the same outcomes. Only the true process knows what it would give: a surrogate
+judges its own proposals too kindly. So the surrogate's errors at the history's settings stand beside.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cases: the ways in which settings are fixed, at levels or where they are, of which the best is kept.
+"""Solve each target in many cases, which fix settings at levels or at the reference; keep the best.
 
 Each combination of levels, and each choice of settings that change, is one case. All cases of all
 targets are rows of one query, which differ in their bounds alone.
@@ -109,7 +109,7 @@ class Cases:
 
 
 def held(query: Query, inputs: Tensor) -> Bounds:
-    """Return the bounds (N, n) with levels, and what has not changed, fixed where inputs have them."""
+    """Return bounds (N, n) that fix inputs at their levels, and those that have not changed."""
     fixed = torch.tensor([bool(v.levels) for v in query.inputs] or [False], device=inputs.device)
     if query.reference is not None:
         fixed = fixed | (inputs == query.reference)
