@@ -1,5 +1,6 @@
 # make demo   sets up .venv, trains the reference problem, shows its invertibility, builds a page of it
 # make page   builds the page of the latest demo anew: one HTML file, opened by a double click
+# make docs   builds the site in docs/_build: open docs/_build/index.html
 # make quick  lint, types, doctests and the tests that are not slow: what one runs all day
 # make test   lint, types, doctests and all tests: what CI runs
 # make test-lowest   the tests with the oldest versions and the oldest Python that pyproject.toml admits
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 LOWEST := .venv-lowest
 
-.PHONY: install demo page quick test test-lowest test-projects lowest-versions lint types format clean
+.PHONY: install demo page docs quick test test-lowest test-projects lowest-versions lint types format clean
 
 install: $(VENV)/.installed
 
@@ -24,13 +25,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/lightning-invert demo $(ARGS)
-	@$(if $(ARGS),,$(MAKE) --no-print-directory page || echo "No page: docs/page.md says what it takes.")
+	@$(if $(ARGS),,$(MAKE) --no-print-directory page || echo "No page: docs/how_to/page.md says what it takes.")
 
 page: install
 	@checkpoint=$$(ls -t $(RUNS)/blast_furnace/*/checkpoints/*.ckpt 2>/dev/null | head -1); \
 	test -n "$$checkpoint" || { echo "There is no trained pair in $(RUNS): make demo trains one."; exit 1; }; \
 	$(BIN)/lightning-invert export --ckpt "$$checkpoint" --to page --folder $(RUNS)/page \
 		--title "Blast furnace with hydrogen injection"
+
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
 
 # A process a core: more threads would only wait for each other.
 quick: lint types
@@ -44,7 +48,7 @@ test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist worksteal -W ignore::DeprecationWarning -W ignore::FutureWarning \
 		-k "not test_benchmarks and not the_demo_runs"
 
-# Some GB of downloads and ten minutes; docs/tried.md shows what the latest run saw.
+# Some GB of downloads and ten minutes; docs/evidence/tried.md shows what the latest run saw.
 test-projects: install $(LOWEST)/bin/uv
 	PATH=$(abspath $(LOWEST)/bin):$$PATH $(BIN)/python -m tests.real && $(BIN)/python -m docs.tried
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import machine, markdown, put, quiet_trainer, quietly, resimulation_error
+from common import DOCS, machine, markdown, put, quiet_trainer, quietly, resimulation_error
 from lightning.pytorch import seed_everything
 from torch import Tensor
 
@@ -36,7 +36,6 @@ from lightning_invert import (
 )
 from lightning_invert.datamodules import ProblemDataModule
 
-DOCS = Path(__file__).parent.parent / "docs"
 ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.8, 0.95, 1.0)
 WAYS = {
     "constant": ALPHAS,
@@ -195,7 +194,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=5000)
     parser.add_argument("--targets", type=int, default=1000)
     parser.add_argument("--few", action="store_true", help="two weights and the tandem only")
-    parser.add_argument("--write", action="store_true", help="into docs/alpha.md")
+    parser.add_argument("--write", action="store_true", help="into docs/explanations/alpha.md")
     options = parser.parse_args()
     quietly()
     ways = {"constant": (0.0, 1.0), "tandem": (1.0,)} if options.few else WAYS
@@ -207,8 +206,8 @@ def main() -> None:
     print("\nsine, 2 -> 1\n" + table(sine, kappa=False))
     print(f"\n{time.perf_counter() - begin:.0f} s")
     if options.write:
-        put(DOCS / "alpha.md", "furnace", table(furnace))
-        put(DOCS / "alpha.md", "sine", table(sine, kappa=False))
+        put("furnace", table(furnace))
+        put("sine", table(sine, kappa=False))
         picture(furnace, DOCS / "images" / "alpha.png")
 
 

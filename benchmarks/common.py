@@ -20,6 +20,8 @@ from lightning_invert.problems import Problem
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+DOCS = Path(__file__).parent.parent / "docs"
+
 TURN = 0.05
 """Seconds that one contestant runs before it is the next one's turn."""
 
@@ -85,9 +87,10 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def put(page: Path, name: str, text: str) -> None:
-    """Replace what stands between a page's two comments that name the text."""
+def put(name: str, text: str, docs: Path = DOCS) -> None:
+    """Replace what stands, in the one page that has them, between two comments that name the text."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    (page,) = (page for page in docs.rglob("*.md") if begin in page.read_text())
     before, rest = page.read_text().split(begin)
     _, after = rest.split(end)
     page.write_text(f"{before}{begin}\n{text}\n{end}{after}")

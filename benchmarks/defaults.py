@@ -38,7 +38,6 @@ from lightning_invert.cli.fit import InvertCLI
 from lightning_invert.pair.learning_rate import one_cycle
 from lightning_invert.problems import KNOWN, Problem
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 ROWS, NOISES, FRESH = (300, 3000, 30_000), (0.01, 0.05, 0.2), 2000
 WIDTHS, DECAYS, MEMBERS = (64, 128, 256), (0.0, 0.1, 0.3), (1, 3, 5)
 Found = dict[str, Any]
@@ -236,7 +235,7 @@ def main() -> None:
     parser.add_argument("--widths", default=",".join(map(str, WIDTHS)), help="of the sweep")
     parser.add_argument("--epochs", type=int, help="at most, instead of the config's")
     parser.add_argument("--keep", type=Path, help="folder of what was found, a file a cell")
-    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="into docs/evidence/benchmarks.md")
     options = parser.parse_args()
     quietly()
     torch.set_num_threads(1)
@@ -264,7 +263,7 @@ def main() -> None:
                 )
     print(report(cells))
     if options.write:
-        put(PAGE, "defaults", report(cells))
+        put("defaults", report(cells))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def write_page(
     rows.append(["*limit: the surrogate's own error*", *limits, ""])
     found = markdown(["", *(TITLES[name] for name in problems), "s a target"], rows)
     seeds = ", ".join(f"{TITLES[name]} {len(of)}" for name, of in runs.items())
-    put(folder / "benchmarks.md", "known problems", f"\n{found}\n\nSeeds: {seeds}. {machine}.\n")
+    put("known problems", f"\n{found}\n\nSeeds: {seeds}. {machine}.\n", folder)
     _draw(folder / "images" / "inverse_problems.png", table, published, problems)
 
 

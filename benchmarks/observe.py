@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="runs without a change")
     parser.add_argument("--seed", type=int, default=300)
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--write", type=Path, help="folder of solve.md")
+    parser.add_argument("--write", type=Path, help="folder of the documentation")
     args = parser.parse_args()
     quietly()
     torch.set_num_threads(1)
@@ -236,11 +236,7 @@ def main() -> None:
     )
     print(text)
     if args.write is not None:
-        page = args.write / "solve.md"
-        if not page.exists():
-            page = args.write / "observe_table.md"
-            page.write_text("<!-- observe -->\n<!-- end of observe -->\n")
-        put(page, "observe", f"\n{text}\n\nMedians of {args.repeats} runs. {head}.\n")
+        put("observe", f"\n{text}\n\nMedians of {args.repeats} runs. {head}.\n", args.write)
 
 
 if __name__ == "__main__":

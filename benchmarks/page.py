@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=60)
     parser.add_argument("--targets", type=int, default=8)
     parser.add_argument("--times", type=int, default=3, help="how often it is opened")
-    parser.add_argument("--write", type=Path, help="folder of page.md")
+    parser.add_argument("--write", type=Path, help="folder of the documentation")
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -112,7 +112,7 @@ def main() -> None:
     print(text)
     print("limit: 16 ms, one picture on the screen")
     if args.write is not None:
-        put(args.write / "page.md", "measured", f"\n{text}\n")
+        put("measured", f"\n{text}\n", args.write)
 
 
 if __name__ == "__main__":

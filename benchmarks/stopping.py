@@ -18,7 +18,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from common import machine, markdown, put, quiet_trainer, quietly, resimulation_error
@@ -38,7 +37,6 @@ from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import BlastFurnace
 
-PAGE = Path(__file__).parent.parent / "docs" / "stopping.md"
 REGIMES = {
     "small": {"num_points": 300, "noise": 0.1},
     "cleaner": {"num_points": 500, "noise": 0.02},
@@ -236,8 +234,8 @@ def report(name: str, runs: list[Looks], options: argparse.Namespace) -> None:
     scalars = tracking([settled(looks, options.epochs) for looks in runs])
     print(f"\n{name}: {REGIMES[name]}, {len(runs)} runs\n{rules}\n\n{scalars}", flush=True)
     if options.write:
-        put(PAGE, f"{name}, rules", rules)
-        put(PAGE, f"{name}, scalars", scalars)
+        put(f"{name}, rules", rules)
+        put(f"{name}, scalars", scalars)
 
 
 def main() -> None:
@@ -247,7 +245,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="epochs between looks")
     parser.add_argument("--targets", type=int, default=200)
     parser.add_argument("--points", type=int, default=2000, help="where the Jacobian is judged")
-    parser.add_argument("--write", action="store_true", help="into docs/stopping.md")
+    parser.add_argument("--write", action="store_true", help="into docs/explanations/stopping.md")
     options = parser.parse_args()
     quietly()
     print(machine("lightning"))

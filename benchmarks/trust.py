@@ -295,14 +295,10 @@ def main() -> None:
     text = tables(found)
     print(text)
     if args.write is not None:
-        page = args.write / "solve.md"
-        if not page.exists():
-            page = args.write / "reliability_table.md"
-            page.write_text("<!-- reliability -->\n<!-- end of reliability -->\n")
         images = args.write / "images"
         images.mkdir(exist_ok=True)
         draw(found, images / "bands.png")
-        put(page, "reliability", f"\n{text}\n\n{head}.\n")
+        put("reliability", f"\n{text}\n\n{head}.\n", args.write)
 
 
 if __name__ == "__main__":

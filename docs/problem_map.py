@@ -1,6 +1,6 @@
 """Where the known problems are hard: ``python -m docs.problem_map`` draws docs/images/problems.png.
 
-It also prints the table of docs/problems.md.
+It also prints the table of docs/evidence/problems.md.
 """
 
 from pathlib import Path
@@ -104,7 +104,7 @@ def shares(axes, problems):
 
 
 def table():
-    """Return the table; docs/problems.md says in words where the rank is below k."""
+    """Return the table; docs/evidence/problems.md says in words where the rank is below k."""
     lines = ["| problem | n → m | κ median | 95 % | 99 % | rank < k |", "|---|---|---|---|---|---|"]
     for problem in (p() for p in (BlastFurnace, RobotArm, Ballistics, Sine, MultilayerFilm)):
         sigma = standardised(problem, problem.sample(3000, seed=1))

@@ -1,4 +1,4 @@
-"""The table of what the callback was tried with: ``python -m docs.tried`` writes docs/tried.md."""
+"""The table of what the callback was tried with: ``python -m docs.tried`` writes docs/evidence/tried.md."""
 
 import json
 from importlib import import_module
@@ -9,7 +9,7 @@ from tests.real import NAMES, SEEN
 from tests.third_party import PROJECTS
 from tests.third_party.advised import ADVISED
 
-FILE = Path(__file__).parent / "tried.md"
+FILE = Path(__file__).parent / "evidence" / "tried.md"
 
 HEAD = """\
 # What it was tried with

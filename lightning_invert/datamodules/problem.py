@@ -18,7 +18,7 @@ class ProblemDataModule(PairDataModule):
     """Draw pairs of a process whose true map and true Jacobian are known.
 
     ``data.problem.forward`` is the true map, ``data.problem.jacobian`` its true Jacobian.
-    docs/problems.md describes the processes.
+    docs/evidence/problems.md describes the processes.
 
     Args:
         problem: A :class:`~lightning_invert.problems.Problem`, or a name in

@@ -26,7 +26,7 @@ class TabularDataModule(PairDataModule):
     Only the named columns are read. Integers and booleans are numbers. A constant column is an
     error, and so are too few rows. How a text file is written (separator, decimal sign, encoding,
     ...), its first lines tell; what they tell is logged, and what they leave in doubt is an error
-    that names the arguments to write: docs/tables.md.
+    that names the arguments to write: docs/how_to/tables.md.
 
     Args:
         file: The table: ``.csv``, ``.tsv``, ``.txt`` or ``.dat``, each also as ``.gz``,

@@ -64,7 +64,7 @@ class SmoothMLP(nn.Module):
 
     with :math:`s(z) = z / (1 + e^{-z})`, the SiLU. The default surrogate: the Jacobian of a network
     of rectifiers is a staircase, and dropout smooths a plateau of the process away; either finds next
-    to none of the truly fragile points (docs/blast_furnace.md).
+    to none of the truly fragile points (docs/explanations/blast_furnace.md).
 
     Args:
         in_features: n.
@@ -192,7 +192,7 @@ class Standardize(nn.Module):
         self.std = std.detach().to(self.std)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map physical to standard units, shape (*, n), in the dtype of ``x``."""
+        """Map physical to standard units, shape (..., n), in the dtype of ``x``."""
         mean = self.mean
         if mean.ndim == 0:
             return x
@@ -201,7 +201,7 @@ class Standardize(nn.Module):
         return ((x.to(mean.dtype) - mean) / self.std).to(x.dtype)
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Map standard to physical units, shape (*, n), in float64."""
+        """Map standard to physical units, shape (..., n), in float64."""
         # Cast first: a gradient in float32 is then in standardised units.
         return z.to(self.mean.dtype) * self.std + self.mean if self.fitted else z
 

@@ -31,9 +31,9 @@ class AdamSettings:
             where the trainer does not know how many steps there will be. ``"constant"``.
         betas: How much of the mean gradient, and of its mean square, a step keeps. With batches of
             some hundred rows, (0.95, 0.99) and a higher rate fit a smooth process closer in the same
-            time (docs/blast_furnace.md).
+            time (docs/explanations/blast_furnace.md).
         weight_decay: Decoupled weight decay, as of :class:`torch.optim.AdamW`. It keeps F from fitting
-            the noise of the outcomes, and costs accuracy where there is none (docs/benchmarks.md).
+            the noise of the outcomes, and costs accuracy where there is none (docs/evidence/benchmarks.md).
             ``None``: 5 times the last ``val/forward``, at most 0.1; 0 without validation.
 
     Raises:

@@ -10,4 +10,4 @@ from lightning_invert.problems.sine import Sine
 __all__ = ["KNOWN", "Ballistics", "BlastFurnace", "MultilayerFilm", "Problem", "RobotArm", "Sine"]
 
 KNOWN: dict[str, type[Problem]] = {kind.name: kind for kind in Problem.__subclasses__()}
-"""Name -> class of the problems above. Built without arguments, each is the one in docs/problems.md."""
+"""Name -> class of the problems above. Built without arguments, each is the one in docs/evidence/problems.md."""

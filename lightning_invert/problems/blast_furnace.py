@@ -32,7 +32,7 @@ _COLDEST_FLAME = 1700.0  # °C: no operator lets the flame fall below
 class BlastFurnace(Problem):
     r"""Run a blast furnace with hydrogen injection, 7 -> 4, or 7 -> 5 with the coke rate.
 
-    Mass and heat balances, :mod:`~lightning_invert.problems.furnace_balance`; docs/blast_furnace.md
+    Mass and heat balances, :mod:`~lightning_invert.problems.furnace_balance`; docs/explanations/blast_furnace.md
     derives them and gives the sources. Prior: points as a plant chooses them. Each input has the
     mean and spread of the reference data inside its range. Injectants are off in a share of the
     points. More oxygen is blown where more is injected, as operators do to hold the flame; points

@@ -12,7 +12,7 @@ All flows are in kmol per tonne of hot metal (tHM). The stations, from the tuyer
 4. *Shaft*: above the reserve zone the gas heats and dries the burden. Where its heat no longer
    suffices, the top gas stays at the temperature of the wet burden: there it depends on no setting.
 
-docs/blast_furnace.md derives each step and says which numbers are measured, which are typical.
+docs/explanations/blast_furnace.md derives each step and says which numbers are measured, which are typical.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from tests.proposals.process import untrained
 
 pytestmark = pytest.mark.slow
 
-DOC = Path(__file__).parents[2] / "docs" / "deploy.md"
+DOC = Path(__file__).parents[2] / "docs" / "how_to" / "onnx.md"
 
 PAGE = """<!doctype html>
 <script type="importmap">{"imports": {"onnxruntime-web": "./ort.wasm.bundle.min.mjs"}}</script>

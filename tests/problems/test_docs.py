@@ -1,4 +1,4 @@
-"""docs/problems.md runs as it stands."""
+"""docs/evidence/problems.md runs as it stands."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from docs import problem_map
 from lightning_invert.datamodules import PairDataModule
 from lightning_invert.problems import KNOWN
 
-TEXT = (Path(__file__).parents[2] / "docs" / "problems.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "evidence" / "problems.md").read_text(encoding="utf-8")
 
 
 def test_the_config_is_valid():

@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import numpy as np
@@ -78,19 +77,5 @@ def test_a_statistic_is_numpys_over_the_points_that_are_known(row):
         assert summary[f"{row.name}_low"] < expected < summary[f"{row.name}_high"]
 
 
-def test_documents_name_every_scalar_and_mark_the_essential():
-    readme, truth = (
-        (ROOT / file).read_text(encoding="utf-8") for file in ("README.md", "docs/truth.md")
-    )
-    table = "\n".join(line for line in readme.splitlines() if line.startswith("| `"))
-    marks = re.findall(r"`(\w+)`(\*?)", table)
-    named = {*re.findall(r"`(\w+)`", truth), *(name for name, _ in marks)}
-    starred = {name for name, star in marks if star}
-    for row in SCALARS.values():
-        line = f"| `{row.name}`{'*' * row.essential} | {row.formula}: {row.doc} |"
-        assert row.name in named, f"write in README.md: {line}"
-        assert (row.name in starred) == row.essential, f"write in README.md: {line}"
-    (ends,) = re.findall(r"^\| (.*) with `…_low` and `…_high`", readme, re.MULTILINE)
-    with_interval = {row.name for row in SCALARS.values() if row.interval}
-    assert set(re.findall(r"`(\w+)`", ends)) == with_interval
+def test_the_metric_names_every_scalar():
     assert all(f"``{name}``" in InvertibilityMetric.__doc__ for name in scalar_names("spectrum"))
