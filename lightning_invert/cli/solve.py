@@ -260,17 +260,16 @@ def read_fixed(
 
 def read_constraints(
     constraints: Mapping[str, Mapping[str, float]] | None, inputs: Sequence[str]
-) -> dict[str, Linear]:
-    """Return the constraints, whose ends stand among their weights."""
-    read = {}
-    for name, numbers in (constraints or {}).items():
-        option, weights = f"--constraints of {name!r}", dict(numbers)
+) -> dict[str, Linear] | None:
+    """Return the constraints, whose ends stand among their weights; ``None`` for those of the pair."""
+    if constraints is None:
+        return None
+    for name, numbers in constraints.items():
+        option = f"--constraints of {name!r}"
         if both := {"low", "high"}.intersection(inputs):
             raise ValueError(f"Expected no setting to be called {both.pop()!r} beside {option}.")
-        low, high = weights.pop("low", None), weights.pop("high", None)
-        check_names(option, weights, [*inputs, "low", "high"], "settings and ends")
-        read[name] = Linear(weights, low, high)
-    return read
+        check_names(option, numbers, [*inputs, "low", "high"], "settings and ends")
+    return {name: Linear.of(numbers) for name, numbers in constraints.items()}
 
 
 def read_cost(

@@ -60,7 +60,8 @@ class Options(TableFormat):
     )
     constraints: dict[str, dict[str, float]] | None = option(
         "Constraints between settings, by name or in a YAML file: the weights of a sum and its ends, "
-        "low and high, like {fuel: {coal: 1, gas: 1, high: 200}}. Equal ends make an equation.",
+        "low and high, like {fuel: {coal: 1, gas: 1, high: 200}}. Equal ends make an equation. By default "
+        "those that the checkpoint keeps; {} for none.",
         None,
     )
     plausible: bool = option(

@@ -118,6 +118,8 @@ class PairDataModule(LightningDataModule):
             resumed.
         num_workers: Worker processes of each loader. The rows are in memory and a batch is one index
             operation, so 0 is fastest for all but very large batches.
+        constraints: Constraints between settings, which a pair keeps: name -> the weights of a sum and
+            its ends, like ``{"fuel": {"coal": 1, "gas": 1, "high": 200}}``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -135,6 +137,7 @@ class PairDataModule(LightningDataModule):
         test_fraction: float = 0.0,
         seed: int = 0,
         num_workers: int = 0,
+        constraints: dict[str, dict[str, float]] | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -154,6 +157,7 @@ class PairDataModule(LightningDataModule):
         )
         self.seed = check_integer("seed", seed, low=0)
         self.num_workers = check_integer("num_workers", num_workers, low=0)
+        self.constraints = constraints
         self._splits: dict[str, PairDataset] | None = None
         self._statistics: Statistics | None = None
 

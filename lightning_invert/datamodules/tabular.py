@@ -48,7 +48,7 @@ class TabularDataModule(PairDataModule):
         missing: Words and numbers that stand for a missing value, like ``[-200, "Offline"]``,
             besides the usual words.
         **options: ``batch_size``, ``eval_batch_size``, ``val_fraction``, ``test_fraction``,
-            ``seed`` and ``num_workers`` of :class:`PairDataModule`.
+            ``seed``, ``num_workers`` and ``constraints`` of :class:`PairDataModule`.
 
     Raises:
         ValueError: If an argument is out of range; when the file is read, if it lacks a column or

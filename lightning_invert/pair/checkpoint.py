@@ -25,10 +25,11 @@ from lightning_invert.arguments import plain_values
 from lightning_invert.pair.allowed_classes import allowed_objects
 from lightning_invert.pair.alpha import AlphaSchedule
 from lightning_invert.pair.pair import Pair
+from lightning_invert.solver.constraint import Linear
 from lightning_invert.variables import Variable, read_levels
 
 __all__ = [
-    "CHECKPOINT_KEY", "PARTS", "fill", "load_forward", "load_parts", "naming_file", "pack",
+    "CHECKPOINT_KEY", "PARTS", "device_of", "fill", "load_forward", "load_parts", "naming_file", "pack",
     "plain_arguments", "read_checkpoint", "section", "unpack", "unpack_variables",
 ]  # fmt: skip
 
@@ -99,6 +100,9 @@ def fill(
     variables = {
         side: [plain_values(tuple(v)) for v in known or ()] for side, known in sides.items()
     }
+    variables["constraints"] = [
+        plain_values((c.weights, c.low, c.high, c.name)) for c in pair.constraints
+    ]
     own = {"parts": _pack_parts(parts), "variables": variables}
     checkpoint[CHECKPOINT_KEY] = {**own, **sections}
 
@@ -114,6 +118,12 @@ def plain_arguments(kind: type[Any], checkpoint: Mapping[str, Any]) -> dict[str,
     if isinstance(training := arguments.get("forward_training"), Mapping):
         arguments["forward_training"] = {**training, "start_from": None}
     return arguments
+
+
+def device_of(checkpoint: Mapping[str, Any]) -> torch.device:
+    """Return where the weights of a checkpoint are."""
+    weights = (w for w in checkpoint["state_dict"].values() if isinstance(w, Tensor))
+    return next(weights, torch.empty(0)).device
 
 
 def section(checkpoint: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -237,7 +247,7 @@ def unpack(packed: Tensor, allow: Sequence[str] = ()) -> Any:
 
 
 def unpack_variables(checkpoint: Mapping[str, Any], pair: Pair) -> None:
-    """Give a pair without variables those of a checkpoint."""
+    """Give a pair without variables or constraints those of a checkpoint."""
     packed = section(checkpoint, "variables")
     for side in ("inputs", "outputs"):
         try:
@@ -251,6 +261,13 @@ def unpack_variables(checkpoint: Mapping[str, Any], pair: Pair) -> None:
                 f"Expected the checkpoint to name its {side}, but they are damaged: {error}."
             ) from error
         setattr(pair, side, getattr(pair, side) or variables or None)
+    try:
+        constraints = [Linear(*constraint) for constraint in packed.get("constraints", [])]
+        pair.constraints = pair.constraints or constraints
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected the checkpoint to keep its constraints, but they are damaged: {error}"
+        ) from error
 
 
 def _class_names(buffer: io.BytesIO) -> list[str]:

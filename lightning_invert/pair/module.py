@@ -8,7 +8,6 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
@@ -23,7 +22,7 @@ from lightning_invert.pair.alpha import AlphaSchedule, weight
 from lightning_invert.pair.delegation import AttributeOf
 from lightning_invert.pair.learning_rate import adam_over, follow_loss
 from lightning_invert.pair.objective import Objective
-from lightning_invert.pair.pair import Pair, split_batch
+from lightning_invert.pair.pair import COLUMNS, Pair, split_batch
 from lightning_invert.pair.penalty import ConditioningPenalty, JacobianConsistency
 from lightning_invert.pair.settings import AdamSettings, ForwardTraining, read_settings
 from lightning_invert.proposals.evidence import Evidence
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
     from lightning_invert.pair.networks import Standardize
     from lightning_invert.proposals.proposal import Proposal
     from lightning_invert.proposals.reliability import Reliability
-    from lightning_invert.proposals.trade_off import TradeOff
     from lightning_invert.proposals.trials import Trials
+    from lightning_invert.solver.constraint import Linear
     from lightning_invert.variables import Variable
 
 __all__ = ["ForwardInverseModule"]
@@ -106,10 +105,11 @@ class ForwardInverseModule(Shown, LightningModule):
     outputs: AttributeOf[tuple[Variable, ...] | None] = AttributeOf("pair")
     input_names: AttributeOf[tuple[str, ...] | None] = AttributeOf("pair")
     output_names: AttributeOf[tuple[str, ...] | None] = AttributeOf("pair")
+    constraints: AttributeOf[tuple[Linear, ...]] = AttributeOf("pair")
     inverse: AttributeOf[Callable[[Tensor], Tensor]] = AttributeOf("pair")
     round_trip: AttributeOf[Callable[[Tensor], Tensor]] = AttributeOf("pair")
     propose: AttributeOf[Callable[..., Proposal]] = AttributeOf("proposer")
-    trade_off: AttributeOf[Callable[..., TradeOff]] = AttributeOf("proposer")
+    trade_off: AttributeOf[Callable[..., Any]] = AttributeOf("proposer")
     windows: AttributeOf[Callable[..., Any]] = AttributeOf("proposer")
     backtest: AttributeOf[Callable[..., Any]] = AttributeOf("proposer")
     observe: AttributeOf[Callable[..., Trials]] = AttributeOf("proposer")
@@ -225,8 +225,7 @@ class ForwardInverseModule(Shown, LightningModule):
             module.on_load_checkpoint(checkpoint)
             strict = module.strict_loading if strict is None else strict
             module.load_state_dict(checkpoint["state_dict"], strict=strict)
-        weights = (w for w in checkpoint["state_dict"].values() if isinstance(w, Tensor))
-        return module.to(next(weights, torch.empty(0)).device)
+        return module.to(files.device_of(checkpoint))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep networks, schedule, variables and rows of the data beside the weights."""
@@ -258,7 +257,7 @@ class ForwardInverseModule(Shown, LightningModule):
     def setup(self, stage: str) -> None:
         """Take names, sizes and statistics over from the data module."""
         data = getattr(self.trainer, "datamodule", None)
-        self.pair.name_columns(getattr(data, "inputs", None), getattr(data, "outputs", None))
+        self.pair.name_columns(*(getattr(data, name, None) for name in COLUMNS))
         if self.forward_training.start_from is not None and self.pair.forward_net is None:
             files.load_forward(self.pair, str(self.forward_training.start_from), self.allow)
         missing = {n for n in ("forward_net", "inverse_net") if getattr(self.pair, n) is None}

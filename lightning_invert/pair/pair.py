@@ -13,12 +13,18 @@ from lightning_invert.doorway import Shown
 from lightning_invert.jacobians.arithmetic import in_dtype_of
 from lightning_invert.pair.ensemble import Ensemble, members_of
 from lightning_invert.pair.networks import SmoothMLP, Standardize
+from lightning_invert.solver.constraints import read_linear
 from lightning_invert.variables import ColumnStatistics, Variable, as_variables, check_rounding
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Pair", "split_batch"]
+    from lightning_invert.solver.constraint import Linear
+
+__all__ = ["COLUMNS", "Pair", "split_batch"]
+
+COLUMNS = ("inputs", "outputs", "constraints")
+"""What a data module tells of its columns."""
 
 WIDTH, MEMBERS = 128, 3
 """Of the networks that are built where none is given: benchmarks/defaults.py tries others."""
@@ -54,6 +60,7 @@ class Pair(Shown, nn.Module):
         self.scale_y = Standardize()
         self.inputs: tuple[Variable, ...] | None = None
         self.outputs: tuple[Variable, ...] | None = None
+        self._constraints: tuple[Linear, ...] = ()
         self.forward_net = forward_net
         self.inverse_net = inverse_net
         self.frozen = frozen
@@ -107,11 +114,23 @@ class Pair(Shown, nn.Module):
             self.forward_net.eval()
         return self
 
-    def name_columns(self, inputs: Sequence[Any] | None, outputs: Sequence[Any] | None) -> None:
-        """Take over variables or names of both sides, if there are any."""
+    @property
+    def constraints(self) -> tuple[Linear, ...]:
+        """Linear constraints between the settings: proposals keep them unless others are given."""
+        return self._constraints
+
+    @constraints.setter
+    def constraints(self, constraints: Any) -> None:
+        self._constraints = read_linear(constraints, self.inputs)
+
+    def name_columns(
+        self, inputs: Sequence[Any] | None, outputs: Sequence[Any] | None, constraints: Any = None
+    ) -> None:
+        """Take over variables or names of both sides, and constraints, if there are any."""
         if inputs and outputs:
             self.inputs = tuple(map(Variable.of, inputs))
             self.outputs = tuple(map(Variable.of, outputs))
+        self.constraints = constraints or self.constraints
 
     def build_missing(self) -> None:
         """Build the networks that are ``None``, sized by the numbers of columns; freeze F."""

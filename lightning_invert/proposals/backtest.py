@@ -143,7 +143,7 @@ def run_backtest(
     device = proposal.inputs.device
     inputs, measured, rows = (part.to(device) for part in (inputs, measured, rows))
     with surrogate.evaluating(cost):
-        asked = {"fixed": None, "tolerance": 1e-3, "max_steps": 1, "constraints": None}
+        asked = {"fixed": None, "tolerance": 1e-3, "max_steps": 1, "constraints": ()}
         price = surrogate.query(measured, options.get("bounds"), 1, cost=cost, **asked).cost
         assert price is not None
         spent = price(inputs)[0]

@@ -128,7 +128,7 @@ class Proposer(Shown):
             cost: Prices by name, as ``{"pressure": 3}``, a function or
                 :class:`~lightning_invert.Near`, as for ``solve``; or :class:`~lightning_invert.Plausible`.
             constraints: Constraints between inputs, as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
-                for ``solve``.
+                for ``solve``: by default those of a pair, ``()`` for none.
             max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``;
                 or ``(2, reference)`` beside other costs. Of all choices of inputs the best is found.
             tolerance: A target is reached at this distance, in standard units.
@@ -293,7 +293,7 @@ class Proposer(Shown):
             proposal: Proposals of :meth:`propose`, whose targets and bounds hold on; so do fixed inputs.
             tolerance: How far each outcome may be from its target, in standard units; or by name in
                 physical units, ``{"conversion": 0.5}``, and the others stay as they are.
-            constraints: As for :meth:`propose`: a proposal does not know its constraints.
+            constraints: As for :meth:`propose`: a proposal does not know its own.
             max_steps: Bound on the steps to each end.
 
         Returns:

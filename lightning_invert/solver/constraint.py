@@ -24,6 +24,7 @@ class Linear:
         weights: a, name or index -> number; the inputs that are not named do not count.
         low: The low end, open by default. Equal ends make an equation.
         high: The high end.
+        name: What it is called; by default its formula.
 
     Example:
         >>> from lightning_invert import solve
@@ -41,6 +42,13 @@ class Linear:
     weights: Mapping[Any, float]
     low: float | None = None
     high: float | None = None
+    name: str = ""
+
+    @classmethod
+    def of(cls, numbers: Mapping[Any, Any], name: str = "") -> Linear:
+        """Read weights among which the ends, ``low`` and ``high``, stand: as YAML has them."""
+        weights = dict(numbers)
+        return cls(weights, weights.pop("low", None), weights.pop("high", None), name)
 
 
 @dataclass(frozen=True)

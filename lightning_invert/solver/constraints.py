@@ -19,7 +19,7 @@ from lightning_invert.solver.model import Model, num_outputs_of
 from lightning_invert.solver.rows import finite_rows, first_index, select
 from lightning_invert.variables import Bounds, Variable, by_column
 
-__all__ = ["Constraints", "inside", "read_constraints"]
+__all__ = ["Constraints", "inside", "read_constraints", "read_linear"]
 
 ROUNDS, PATIENT_ROUNDS = 8, 50
 """Newton steps back to the constraints, and before they are called contradictory; linear ones need one
@@ -207,7 +207,7 @@ def read_constraints(
         if isinstance(part, Linear):
             row = _read_weights(place, part, inputs, input_spread)
             weights.append(row * input_spread)
-            row_names = [name or _formula(row, low, high, inputs)]
+            row_names = [name or part.name or _formula(row, low, high, inputs)]
         else:
             function = _checked(part.function, place)
             functions.append(function)
@@ -225,6 +225,41 @@ def read_constraints(
     rows = rows / rows.norm(dim=1, keepdim=True)
     low, high = low / unit, high / unit
     return Constraints(tuple(names), low, high, rows, curved, input_spread, tolerance)
+
+
+def read_linear(constraints: Any, inputs: Sequence[Variable] | None) -> tuple[Linear, ...]:
+    """Read constraints that a file can hold: each a :class:`Linear`, or weights with ``low`` and ``high``.
+
+    Raises:
+        TypeError: If one is something else.
+        ValueError: If they do not fit the inputs, where these are known, or contradict each other or the ranges.
+    """
+    if isinstance(constraints, Linear | Constraint):
+        constraints = [constraints]
+    if isinstance(constraints, str) or not isinstance(constraints, Mapping | Sequence):
+        what = "a Linear, a list of them, or a dictionary {name: Linear}"
+        raise TypeError(expected_but_got("constraints", what, constraints))
+    named = isinstance(constraints, Mapping)
+    parts = constraints.items() if isinstance(constraints, Mapping) else enumerate(constraints)
+    read = []
+    for key, part in parts:
+        name = str(key) if named else ""
+        if isinstance(part, Mapping):
+            part = Linear.of(part, name)
+        if not isinstance(part, Linear) or not isinstance(part.name, str):
+            what = (
+                "a Linear or its weights with `low` and `high`, as a file holds no function (give a Constraint "
+                "to `propose`)"
+            )
+            raise TypeError(expected_but_got(f"constraints[{key!r}]", what, part))
+        read.append(replace(part, weights=dict(part.weights), name=name or part.name))
+    if inputs and read:
+        together = {part.name: part for part in read} if named else read
+        unit = torch.ones(len(inputs), dtype=torch.float64)
+        rows = read_constraints(together, inputs, unit, unit[None], 1e-3)
+        assert rows is not None
+        rows.check(Bounds(*(end[None] for end in Bounds.of_variables(inputs))))
+    return tuple(read)
 
 
 def _curved(

@@ -16,6 +16,7 @@ from lightning_invert.jacobians.contexts import differentiable, evaluation_mode
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import evaluate
 from lightning_invert.jacobians.jacobian import count_outputs, default_chunk, jacobian_and_outputs
+from lightning_invert.solver.constraint import Linear
 from lightning_invert.variables import Bounds, Variable
 
 __all__ = ["Description", "Model", "evaluating", "num_outputs_of"]
@@ -78,6 +79,7 @@ class Description(NamedTuple):
     scale_x: Any = None  # with ``fitted``, ``mean`` and ``std``
     scale_y: Any = None
     takes_float64: bool = False  # the module casts to its networks' dtype by itself
+    constraints: tuple[Linear, ...] = ()
 
     @classmethod
     def of(cls, function: Any) -> Description:
@@ -89,11 +91,12 @@ class Description(NamedTuple):
             return cls(module)
         return cls(
             module=module,
-            inputs=_variables(getattr(module, "inputs", None)),
-            outputs=_variables(getattr(module, "outputs", None)),
+            inputs=_tuple_of(Variable, getattr(module, "inputs", None)),
+            outputs=_tuple_of(Variable, getattr(module, "outputs", None)),
             scale_x=getattr(module, "scale_x", None),
             scale_y=getattr(module, "scale_y", None),
             takes_float64=bool(getattr(module, "takes_float64", False)),
+            constraints=_tuple_of(Linear, getattr(module, "constraints", None)) or (),
         )
 
     @property
@@ -128,8 +131,8 @@ def num_outputs_of(function: Callable[[Tensor], Tensor], points: Tensor) -> int:
     raise failures[0]
 
 
-def _variables(value: Any) -> tuple[Variable, ...] | None:
-    known = isinstance(value, tuple) and all(isinstance(part, Variable) for part in value)
+def _tuple_of(kind: type[Any], value: Any) -> tuple[Any, ...] | None:
+    known = isinstance(value, tuple) and all(isinstance(part, kind) for part in value)
     return value if known and value else None
 
 

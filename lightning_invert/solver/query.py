@@ -87,6 +87,7 @@ class Query:
         num_targets = len(read.low)
         model = Model(function, m, *_read_scale(scale, about, each.around(), m))
         limits, each = _fix(fixed, each, num_targets, inputs)
+        constraints = about.constraints if constraints is None else constraints
         kept = read_constraints(constraints, inputs, model.input_spread, first, tolerance)
         if kept is not None:
             kept.check(each)

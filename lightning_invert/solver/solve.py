@@ -97,7 +97,8 @@ def solve(
             or :class:`~lightning_invert.Plausible`, like known settings.
         constraints: Constraints g between inputs, which come before the targets: a
             :class:`~lightning_invert.Linear`, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, a
-            :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint.
+            :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint. By default those
+            of a pair; ``()`` for none.
         tolerance: A target is reached at this distance, in the units of ``scale``.
         max_steps: Bound on the steps to a target; as many again, that keep off the bounds first,
             where no start led there; and as many for the cost.
