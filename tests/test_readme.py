@@ -57,8 +57,27 @@ def run(command, folder):
     ).stdout
 
 
+NETWORKS = """
+from lightning_invert import ConstantAlpha, SmoothMLP
+
+class MyNet(SmoothMLP):
+    pass
+
+class MySchedule(ConstantAlpha):
+    def __init__(self):
+        super().__init__(0.8)
+"""
+
+
 @pytest.mark.parametrize("snippet", SNIPPETS)
-def test_every_snippet_runs(snippet, tmp_path, monkeypatch):
+def test_every_snippet_runs(snippet, tmp_path, monkeypatch, request):
+    if "pair.ckpt" in snippet and "save_checkpoint" not in snippet:
+        if "build_page" in snippet and not (shutil.which("npm") or os.environ.get("CI")):
+            pytest.skip("no npm here, which brings onnxruntime-web")
+        shutil.copy(request.getfixturevalue("folder") / "pair.ckpt", tmp_path)
+        (tmp_path / "my_package").mkdir()
+        (tmp_path / "my_package" / "nets.py").write_text(NETWORKS)
+        monkeypatch.syspath_prepend(tmp_path)
     # A file, because the processes of a strategy start it anew.
     (tmp_path / "snippet.py").write_text(snippet)
     if "devices=" in snippet:
