@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 
 from lightning_invert.cli.backtest_options import Options
@@ -11,12 +13,13 @@ from lightning_invert.cli.solve import read_bounds, read_constraints
 from lightning_invert.cli.tables import open_table, write_table
 from lightning_invert.cli.targets import read_rows
 from lightning_invert.proposals.backtest import Backtest
+from lightning_invert.report.files import replace_file
 
 __all__ = ["run"]
 
 
 def run(options: Options) -> None:
-    """Compare a history with the cheapest settings; write table and figure."""
+    """Compare a history with the cheapest settings; write table, summary and figure."""
     pair = load_pair(options.ckpt, listed(options.allow))
     inputs, outputs = variables_of(pair, "x"), variables_of(pair, "y")
     names, variables = [variable.name for variable in inputs], (*inputs, *outputs)
@@ -45,7 +48,11 @@ def run(options: Options) -> None:
     columns = {f"history/{reader.word}": torch.tensor([numbers[row] for row in rows]), **columns}
     file = folder / f"backtest.{options.table}"
     write_table(file, columns, units, reader.found)
+    about = {"checkpoint": options.ckpt, "data": options.data, "cost": dict(options.cost)}
+    summary = folder / "backtest.json"
+    replace_file(summary, json.dumps({**about, **result.summary()}, indent=2, ensure_ascii=False))
     print(result)
     print(f"Table:   {file}")
+    print(f"Summary: {summary}")
     if options.figures:
         print(f"Figure:  {result.save_figures(folder)[0]}")

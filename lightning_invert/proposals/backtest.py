@@ -8,7 +8,7 @@ judges its own proposals too kindly. So the surrogate's errors at the history's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,9 @@ from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trials import read_measured, wrong_shape
+from lightning_invert.solver.constraint import functions_of
+from lightning_invert.solver.cost import Near
+from lightning_invert.solver.solve import NUM_STARTS
 
 __all__ = ["Backtest", "run_backtest"]
 
@@ -32,6 +35,9 @@ ROUNDING = 1e-5, 1e-6, 1e-3
 """How far rounding may move a number: a share of it, but at least and at most these of its column's range."""
 
 CHUNK = 64
+
+TOLD = {"coverage", "joint", "progress"}
+"""Options that say how proposals are told; the others are of the query."""
 
 EACH = "a row for each of the history"
 
@@ -87,6 +93,47 @@ class Backtest(Drawn):
         found = self.outcomes if outcomes is None else outcomes
         return (found - self.measured).abs() <= share * self.measured.abs()
 
+    def summary(self) -> dict[str, Any]:
+        """Return shares of the rows and what they cost, fit for JSON.
+
+        Means and medians are of rows whose outcomes are reached, None without any. ``within`` holds the
+        shares of the outcomes within 1, 5 and 10 % of what was asked; ``history_within``, those that F
+        predicts so well at the inputs in force.
+        """
+        reached, certified = self.proposal.converged, self.proposal.certified
+        assert self.proposal.cost is not None
+        costs = {"spent": self.spent[reached], "proposed": self.proposal.cost[reached]}
+        near = {"within": self.outcomes, "history_within": self.predicted}
+        shares = {
+            kind: {f"{100 * share:g}": self.within(share, found).double() for share in SHARES}
+            for kind, found in near.items()
+        }
+        return {
+            "rows": len(self),
+            "known_rows": self.num_known,
+            "known_left_out": self.left_out,
+            "reached_share": _mean(reached),
+            "cheaper_share": _mean(self.cheaper),
+            "certified_share": None if certified is None else _mean(certified),
+            "certified_cheaper_share": None
+            if certified is None
+            else _mean(self.cheaper[certified]),
+            **{
+                f"{name}_{middle}": _finite(getattr(values, middle)()) if len(values) else None
+                for name, values in costs.items()
+                for middle in ("mean", "median")
+            },
+            "by_truth": self.by_truth,
+            **{kind: {s: _mean(inside) for s, inside in of.items()} for kind, of in shares.items()},
+            "outcomes": {
+                variable.name: {
+                    kind: {s: _mean(inside[:, place]) for s, inside in of.items()}
+                    for kind, of in shares.items()
+                }
+                for place, variable in enumerate(self.proposal.output_variables)
+            },
+        }
+
     def columns(self) -> dict[str, Tensor]:
         """Return the columns of a table: those of the history, of the proposals, and the true outcomes."""
         return {name: numbers for name, (_, numbers) in self._table().items()}
@@ -109,15 +156,26 @@ class Backtest(Drawn):
         return table
 
 
+def _mean(values: Tensor) -> float | None:
+    return _finite(values.double().mean())
+
+
+def _finite(number: Tensor) -> float | None:
+    return float(number) if number.isfinite() else None
+
+
 def run_backtest(
     x: TensorLike,
     y: TensorLike,
     cost: Any,
     *,
     surrogate: Surrogate,
-    propose: Callable[..., Proposal],
+    answer: Callable[..., Proposal],
     truth: Callable[[Tensor], Tensor] | None,
     include_known: bool,
+    num_starts: int = NUM_STARTS,
+    bounds: Any = None,
+    max_changes: Any = None,
     **options: Any,
 ) -> Backtest:
     """Propose for the outcomes of a history, and compare; ``options`` are of :meth:`.Proposer.propose`."""
@@ -134,20 +192,25 @@ def run_backtest(
             "Take other rows, or set include_known to True and expect too good a result."
         )
     rows = (torch.ones_like(known) if include_known else ~known).nonzero()[:, 0]
-    inputs, measured = (part[rows] for part in history)
-    if getattr(cost, "ndim", 0) == 2 and len(cost) == len(known):
-        cost = cost[rows.numpy()] if not isinstance(cost, Tensor) else cost[rows.to(cost.device)]
-    proposal = propose(measured, cost=cost, **options)
-    if inputs.shape[1] != proposal.inputs.shape[1]:
-        raise ValueError(wrong_shape("x", proposal.inputs.shape[1], EACH, inputs))
-    device = proposal.inputs.device
-    inputs, measured, rows = (part.to(device) for part in (inputs, measured, rows))
-    with surrogate.evaluating(cost):
-        asked = {"fixed": None, "tolerance": 1e-3, "max_steps": 1, "constraints": ()}
-        price = surrogate.query(measured, options.get("bounds"), 1, cost=cost, **asked).cost
-        assert price is not None
-        spent = price(inputs)[0]
-        predicted = surrogate.predict(inputs.to(proposal.inputs)).double()
+    inputs, measured = history
+    if isinstance(max_changes, int) and not isinstance(cost, Near):
+        max_changes = max_changes, inputs
+    told = {name: options.pop(name) for name in TOLD & options.keys()}
+    with surrogate.evaluating(cost, *functions_of(options.get("constraints"))):
+        # Of all rows, as bounds and prices may have one for each.
+        query = surrogate.query(measured, bounds, num_starts, max_changes, cost=cost, **options)
+        device, n = query.bounds.low.device, query.bounds.low.shape[1]
+        if inputs.shape[1] != n:
+            raise ValueError(wrong_shape("x", n, EACH, inputs))
+        rows = rows.to(device)
+        inputs, measured = (part.to(device) for part in history)
+        if query.reference is None:
+            query = replace(query, reference=inputs.to(query.bounds.low))
+        query, inputs, measured = query.rows(rows), inputs[rows], measured[rows]
+        assert query.cost is not None
+        spent = query.cost(inputs)[0]
+        predicted = surrogate.predict(inputs.to(query.bounds.low)).double()
+        proposal = answer(query, **told)
     outcomes = proposal.outputs.double()
     if truth is not None:
         found = evaluate_inside(truth, proposal.inputs.double(), shape=outcomes.shape[1:])

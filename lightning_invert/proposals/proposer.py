@@ -26,6 +26,7 @@ from lightning_invert.proposals.windows import Windows, find_windows
 from lightning_invert.solver.cases import held
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
+from lightning_invert.solver.query import Query
 from lightning_invert.solver.solve import NUM_STARTS, rank_solutions
 from lightning_invert.solver.targets import TargetsLike
 from lightning_invert.variables import Bounds, Variable, as_variables
@@ -144,29 +145,30 @@ class Proposer(Shown):
             TypeError: If an argument is of a wrong type.
             ValueError: If an argument is out of its range, or no closed bounds are known.
         """
-        check_flag("progress", progress)
-        check_flag("joint", joint)
-        check_number("coverage", coverage, low=0.0, high=1.0, open_low=True, open_high=True)
         options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating(cost, *functions_of(constraints)):
             query = self.knowledge.surrogate.query(
                 targets, bounds, num_starts, max_changes, constraints=constraints, **options
             )
-            reliability = self.reliability
-            ranking = rank_solutions(
-                query,
-                partial(self.knowledge.judge, coverage=coverage, joint=joint),
-                progress=progress,
-            )
-            about = self.surrogate.description
-            unseen = self.knowledge.unseen(query.targets)
+            return self._answer(query, coverage=coverage, joint=joint, progress=progress)
+
+    def _answer(
+        self, query: Query, *, coverage: float = COVERAGE, joint: bool = True, progress: bool = True
+    ) -> Proposal:
+        """Solve a query, and tell what to expect of what is found."""
+        check_flag("progress", progress)
+        check_flag("joint", joint)
+        check_number("coverage", coverage, low=0.0, high=1.0, open_low=True, open_high=True)
+        about, reliability = self.surrogate.description, self.reliability
+        judge = partial(self.knowledge.judge, coverage=coverage, joint=joint)
+        ranking = rank_solutions(query, judge, progress=progress)
         return Proposal(
             **ranking.best(),
             alternatives=ranking.alternatives(),
             targets=query.targets,
             bounds=held(query, ranking.best()["inputs"]),
             constraint_names=query.constraint_names,
-            unseen=unseen,
+            unseen=self.knowledge.unseen(query.targets),
             input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
             output_variables=as_variables(about.outputs, "y", query.model.num_outputs),
             coverage=coverage,
@@ -335,13 +337,16 @@ class Proposer(Shown):
     ) -> Backtest:
         """Compare what a history cost with the cheapest inputs for the same outcomes.
 
+        The inputs of each row are among the starts: where they reach their outcomes by F, a proposal costs no more.
+
         Args:
             x: Inputs that were in force, shape (N, n).
             y: Outputs that were measured there, shape (N, m): the targets.
             cost: Prices by name or of shape (n,) or (N, n), a function or a ``Near``.
             truth: The true process, (N, n) to (N, m): it judges the proposals. By default F does, too kindly.
             include_known: Keep the rows that F was trained on, as far as the :attr:`evidence` knows.
-            options: Of :meth:`propose`, such as ``bounds`` and ``constraints``.
+            options: Of :meth:`propose`, such as ``constraints``; bounds may have a row for each of the
+                history, and ``max_changes=2`` counts from the inputs in force.
 
         Raises:
             TypeError: If an argument is of a wrong type, or there is no cost.
@@ -357,7 +362,7 @@ class Proposer(Shown):
         """
         return run_backtest(
             x, y, cost, truth=truth, include_known=include_known,
-            surrogate=self.knowledge.surrogate, propose=self.propose, **options,
+            surrogate=self.knowledge.surrogate, answer=self._answer, **options,
         )  # fmt: skip
 
     @property

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from torch import Tensor
-
-from lightning_invert.proposals.backtest import SHARES, Backtest
+from lightning_invert.proposals.backtest import Backtest
 from lightning_invert.report.proposals import certification_words, reliance_lines
 from lightning_invert.watch.numerals import counted, percent
 
@@ -19,37 +18,27 @@ def backtest_words(result: Backtest) -> str:
 
 
 def _lines(result: Backtest) -> Iterator[str]:
-    count, proposal = len(result), result.proposal
-    yield f"Back-test of {counted(count, 'row')}: {_known(result)}."
+    proposal, summary = result.proposal, result.summary()
+    yield f"Back-test of {counted(len(result), 'row')}: {_known(result)}."
     yield certification_words(proposal)
-    reached = proposal.converged
-    if reached.any():
-        assert proposal.cost is not None
-        spent, cost = result.spent[reached], proposal.cost[reached]
-        base = float(spent.mean())
-        less = f": {100 * float((spent - cost).mean()) / base:.3g} % less" if base > 0 else ""
-        of = (
-            ""
-            if reached.all()
-            else f", of the {int(reached.sum())} rows whose outcomes are reached"
-        )
-        yield f"Spent: {_middle(spent)}. Would be: {_middle(cost)}{less}{of}."
-    cheaper = f"Cheaper: {percent(float(result.cheaper.double().mean()))} of all rows"
-    certified = proposal.certified
-    if certified is not None and certified.any():
-        share = percent(float(result.cheaper[certified].double().mean()))
-        cheaper += f", {share} of those that are certified"
+    base = summary["spent_mean"]
+    if base is not None:
+        less = f": {100 * (1 - summary['proposed_mean'] / base):.3g} % less" if base > 0 else ""
+        reached = int(proposal.converged.sum())
+        of = f", of the {reached} rows whose outcomes are reached" if reached < len(result) else ""
+        yield f"Spent: {_middle(summary, 'spent')}. Would be: {_middle(summary, 'proposed')}{less}{of}."
+    cheaper = f"Cheaper: {percent(summary['cheaper_share'])} of all rows"
+    if summary["certified_cheaper_share"] is not None:
+        cheaper += f", {percent(summary['certified_cheaper_share'])} of those that are certified"
     yield f"{cheaper}."
     judge = "by the true process" if result.by_truth else "as the pair predicts, which is too kind"
-    ends = ", ".join(f"{100 * share:.0f}" for share in SHARES)
+    ends = ", ".join(summary["within"])
     yield f"Outcomes within {ends} % of what was measured, {judge} (in brackets: as predicted for the history):"
-    shares = [(result.within(s), result.within(s, result.predicted)) for s in SHARES]
-    for place, variable in enumerate(proposal.output_variables):
+    for name, near in summary["outcomes"].items():
         ours, history = (
-            ", ".join(percent(float(inside[side][:, place].double().mean())) for inside in shares)
-            for side in (0, 1)
+            ", ".join(map(percent, near[kind].values())) for kind in ("within", "history_within")
         )
-        yield f"  {variable.name}: {ours} ({history})"
+        yield f"  {name}: {ours} ({history})"
     yield from reliance_lines(proposal)
 
 
@@ -64,5 +53,5 @@ def _known(result: Backtest) -> str:
     return words
 
 
-def _middle(values: Tensor) -> str:
-    return f"mean {float(values.mean()):.4g}, median {float(values.median()):.4g}"
+def _middle(summary: Mapping[str, Any], name: str) -> str:
+    return f"mean {summary[f'{name}_mean']:.4g}, median {summary[f'{name}_median']:.4g}"

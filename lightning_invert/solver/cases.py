@@ -74,14 +74,12 @@ class Cases:
 
     def query(self, query: Query) -> Query:
         """Return a query with K rows for each of N targets, (N K) in all."""
-        starts, targets = query.points(), torch.arange(len(query), device=self.states.device)
-        if query.reference is not None:
-            starts = torch.cat([starts, query.reference[:, None]], 1)
-        every = replace(query, starts=starts).rows(targets.repeat_interleave(len(self)))
+        targets = torch.arange(len(query), device=self.states.device)
+        every = replace(query, starts=query.points()).rows(targets.repeat_interleave(len(self)))
         states = self.states.repeat(len(query), 1).to(every.bounds.low)
         at = states if every.reference is None else states.where(states != STAYS, every.reference)
         ends = (end.where(states.isnan(), at) for end in every.bounds)
-        return replace(every, bounds=Bounds(*ends))
+        return replace(every, bounds=Bounds(*ends), reference=None)  # it is among the starts
 
     def best(self, query: Query, ranking: Ranking, bounds: Bounds) -> Tensor:
         """Return the rows, (N,), of the best case of each target, from the solutions of all.
@@ -111,7 +109,7 @@ class Cases:
 def held(query: Query, inputs: Tensor) -> Bounds:
     """Return bounds (N, n) that fix inputs at their levels, and those that have not changed."""
     fixed = torch.tensor([bool(v.levels) for v in query.inputs] or [False], device=inputs.device)
-    if query.reference is not None:
+    if query.max_changes is not None and query.reference is not None:
         fixed = fixed | (inputs == query.reference)
     fixed = fixed & inputs.isfinite()
     low, high = (torch.where(fixed, inputs, end.to(inputs)) for end in query.bounds)

@@ -56,11 +56,11 @@ class _State(NamedTuple):
 def descend(query: Query, ends: Ends) -> Ends:
     """Lower the cost from where P searches reached their targets; change ``ends`` in place.
 
-    No point ends farther from its target than the tolerance. None ends costlier than it began,
-    except for what it takes to come nearer to the target.
+    No point ends farther from its target than the tolerance, and none costlier than it began.
     """
     value, slope = _slope_of(query, ends.inputs)
     ends = ends._replace(cost=value)
+    begin = ends.rows(torch.arange(len(value), device=value.device))
     unit = slope.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     state = _State(
         torch.arange(len(value), device=value.device),
@@ -77,6 +77,10 @@ def descend(query: Query, ends: Ends) -> Ends:
         if len(state.rows) == 0:
             break
         state, goes_on = _advance(query.rows(state.rows), ends, state)
+    # To come nearer to the target costs, and within the tolerance nobody asked for it.
+    assert begin.cost is not None
+    dearer = value > begin.cost
+    ends.put(dearer, begin._replace(optimal=ends.optimal, steps=ends.steps).rows(dearer))
     return ends
 
 

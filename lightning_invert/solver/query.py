@@ -40,8 +40,8 @@ class Query:
     tolerance: float = 1e-3  # a target is reached at this distance, in spreads of the outputs
     max_steps: int = 50  # to the target, and as many that lower the cost
     inputs: tuple[Variable, ...] = ()  # n
+    reference: Tensor | None = None  # (N, n): inputs in force, one more start of each target
     max_changes: int | None = None  # how many inputs may differ from the reference
-    reference: Tensor | None = None  # (N, n)
 
     @classmethod
     def of(
@@ -150,9 +150,12 @@ class Query:
     def points(self) -> Tensor:
         """Return the starts of all targets within their bounds, (N, S, n); constraints may not hold."""
         assert self.starts is not None
-        if isinstance(self.starts, Tensor):
-            return self.starts.clamp(*(end[:, None] for end in self.bounds))
-        return self.starts(self.targets, self.bounds)
+        starts = self.starts
+        if not isinstance(starts, Tensor):
+            starts = starts(self.targets, self.bounds)
+        if self.reference is not None:
+            starts = torch.cat([starts, self.reference[:, None]], 1)
+        return starts.clamp(*(end[:, None] for end in self.bounds))
 
 
 def _num_inputs(about: Description, starts: Tensor | None, bounds: Any, scale: Any) -> int:

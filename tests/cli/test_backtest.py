@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def test_the_command_says_what_python_says_and_writes_table_and_figure(checkpoin
         spent.to_torch(), written["history/spent"].to_torch(), rtol=1e-4, atol=1e-4
     )
     assert Path("results/backtest.png").stat().st_size > 5000
+    summary = json.loads(Path("results/backtest.json").read_text())
+    assert f"Summary: {Path('results/backtest.json')}" in told
+    assert (summary["rows"], summary["known_rows"]) == (len(written), known)
+    reached = written.filter(~polars.col("unconverged"))
+    assert summary["spent_mean"] == pytest.approx(reached["history/spent"].mean(), rel=1e-4)
+    assert summary["proposed_mean"] == pytest.approx(reached["cost"].mean(), rel=1e-4)
+    cheaper = (written["history/saved"].fill_nan(0) > 0).mean()
+    assert summary["cheaper_share"] == pytest.approx(cheaper)
+    assert (summary["cost"], summary["data"]) == ({"wind": 0.01, "load": 2}, "history.csv")
 
 
 GOOD = "wind,heat,load,rate,gas\n1000,300,0.5,9000,420\n1010,301,0.51,9100,421\n"
