@@ -61,7 +61,8 @@ NETWORKS = """
 from lightning_invert import ConstantAlpha, SmoothMLP
 
 class MyNet(SmoothMLP):
-    pass
+    def __init__(self, n, m):
+        super().__init__(n, m, width=8)
 
 class MySchedule(ConstantAlpha):
     def __init__(self):
