@@ -3,7 +3,9 @@
 import { conditioningDetails, conditioningOf, effectsPanel } from "./conditioning.js";
 import { copy, download, toCsv } from "./csv.js";
 import { button, engineersFold, make, titled } from "./elements.js";
-import { proposalView, propose } from "./find.js";
+import { proposalView } from "./find.js";
+import { knownOf } from "./known.js";
+import { asking } from "./asking.js";
 import { loadNetwork, loadRuntime } from "./model.js";
 import { outcomesPanel, summaryOf } from "./outcomes.js";
 import { settingsPanel } from "./settings.js";
@@ -23,24 +25,12 @@ function fail(error) {
 }
 
 function storeOf(metadata) {
-  const { outputs, reliability } = metadata;
-  // A setting without a range of its own is used where data are known.
-  const inputs = metadata.inputs.map((variable, j) => ({
-    ...variable,
-    low: variable.low ?? reliability?.input_low[j] ?? null,
-    high: variable.high ?? reliability?.input_high[j] ?? null,
-  }));
+  const known = knownOf(metadata);
+  const { inputs, outputs } = known;
   const mean = inputs.map((variable) => variable.mean);
   const wanted = outputs.map(() => ({ kind: "free", value: null, low: null, high: null }));
   return {
-    inputs,
-    outputs,
-    reliability,
-    thresholds: {
-      bands: metadata.bands,
-      singularFloor: metadata.singular_floor,
-      rankAtol: metadata.rank_atol,
-    },
+    ...known,
     state: {
       tab: "predict",
       x: mean,
@@ -211,7 +201,7 @@ function findTab(store) {
     status.textContent = problem;
     if (problem) return;
     const began = performance.now();
-    const found = await propose(store, state);
+    const found = await store.ask("propose", state);
     const took = performance.now() - began;
     if (found.found.length === 0) {
       clear("The model gives no finite outcome anywhere near: nothing can be proposed.");
@@ -251,6 +241,7 @@ async function begin() {
   const runtime = await loadRuntime(page.online);
   store.forward = await loadNetwork(runtime, "forward");
   store.inverse = await loadNetwork(runtime, "inverse");
+  store.ask = asking(store);
   await store.forward([store.state.x]); // the first is slow: it compiles
 
   const showTab = tabs(store);
