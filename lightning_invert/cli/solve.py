@@ -20,10 +20,10 @@ from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.windows import Windows
 from lightning_invert.report.files import replace_file
-from lightning_invert.report.proposals import certification_words
+from lightning_invert.report.proposals import certification_words, spread_lines
 from lightning_invert.report.windows import windows_words
 from lightning_invert.solver.constraint import ConstraintsLike, Linear
-from lightning_invert.solver.cost import Near, Plausible
+from lightning_invert.solver.cost import CostLike, Near, Plausible, Robust
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
 from lightning_invert.tables import TableReader
@@ -81,6 +81,7 @@ def run(options: Options) -> None:
         cost=read_cost(options, present, names),
         constraints=constraints,
         max_changes=read_max_changes(options, present),
+        setting_error=options.setting_error,
         tolerance=options.tolerance,
         progress=options.progress,
     )
@@ -186,6 +187,7 @@ def _words(
     for name, number in summary["flags"].items():
         if number and name != "unconverged":
             words.append(f"Look at {counted(number, 'target')} flagged {name!r}: {FLAGS[name]}.")
+    words += spread_lines(proposal)
     if proposal.cost is not None and summary["cost"] and count > 1:
         row = rows[int(proposal.cost.where(proposal.converged, -torch.inf).argmax())]
         words.append(
@@ -272,27 +274,27 @@ def read_constraints(
     return {name: Linear.of(numbers) for name, numbers in constraints.items()}
 
 
-def read_cost(
-    options: Options, present: Present | None, inputs: Sequence[str]
-) -> dict[str, float] | Near | Plausible | None:
-    """Return prices, the distance from the present settings, or that from the data."""
-    prices = options.cost
+def read_cost(options: Options, present: Present | None, inputs: Sequence[str]) -> CostLike | None:
+    """Return prices, or what else is to be the least."""
+    errors = options.setting_error
+    for option, numbers in (("--cost", options.cost), ("--setting_error", errors)):
+        check_names(option, numbers or {}, inputs, "settings")
+    if options.robust and errors is None:
+        raise ValueError("Expected --setting_error beside --robust, how exactly a setting is set.")
     near = present is not None and options.ramp is None and options.max_changes is None
-    if options.plausible and (prices is not None or near):
-        other = "--near without --ramp or --max_changes" if prices is None else "--cost"
-        raise ValueError(f"Expected at most one of {other} and --plausible, but got both.")
-    if options.plausible:
-        return Plausible()
-    if prices is not None and near:
-        raise ValueError(
-            "Expected at most one of --cost and --near without --ramp or --max_changes, but got both."
-        )
-    if prices is not None:
-        check_names("--cost", prices, inputs, "settings")
-        return prices
-    if present is None:
-        return None
-    return Near(present.settings)
+    costs: dict[str, CostLike | None] = {
+        "--cost": options.cost,
+        "--near without --ramp or --max_changes": Near(present.settings)
+        if near and present
+        else None,
+        "--plausible": Plausible() if options.plausible else None,
+        "--robust": Robust(errors) if options.robust and errors is not None else None,
+    }
+    given = {option: cost for option, cost in costs.items() if cost is not None}
+    if len(given) > 1:
+        raise ValueError(f"Expected at most one of {' and '.join(given)}, but got {len(given)}.")
+    others = None if present is None else Near(present.settings)
+    return next(iter(given.values()), others)
 
 
 def read_max_changes(options: Options, present: Present | None) -> tuple[int, Tensor] | None:

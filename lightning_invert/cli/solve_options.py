@@ -69,6 +69,16 @@ class Options(TableFormat):
         "varies together there stays together.",
         False,
     )
+    setting_error: dict[str, float] | None = option(
+        "How exactly a setting is set, its standard deviation, {name: amount} or a YAML file: tells how "
+        "far the outcomes spread.",
+        None,
+    )
+    robust: bool = option(
+        "Of all settings that reach a target, whether to propose those at which the outcomes spread least "
+        "by --setting_error.",
+        False,
+    )
     fixed: dict[str, float] | None = option("Fixed settings, {name: value} or a YAML file.", None)
     within: Within | None = option(
         "How far an outcome may be from its value: a percentage for all, like 5%, or by name, in "

@@ -24,7 +24,7 @@ from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trials import read_measured, wrong_shape
 from lightning_invert.solver.constraint import functions_of
 from lightning_invert.solver.cost import Near
-from lightning_invert.solver.solve import NUM_STARTS
+from lightning_invert.solver.search import Search
 
 __all__ = ["Backtest", "run_backtest"]
 
@@ -36,7 +36,7 @@ ROUNDING = 1e-5, 1e-6, 1e-3
 
 CHUNK = 64
 
-TOLD = {"coverage", "joint", "progress"}
+TOLD = {"coverage", "joint", "setting_error"}
 """Options that say how proposals are told; the others are of the query."""
 
 EACH = "a row for each of the history"
@@ -173,8 +173,7 @@ def run_backtest(
     answer: Callable[..., Proposal],
     truth: Callable[[Tensor], Tensor] | None,
     include_known: bool,
-    num_starts: int = NUM_STARTS,
-    bounds: Any = None,
+    search: Search,
     max_changes: Any = None,
     **options: Any,
 ) -> Backtest:
@@ -198,7 +197,7 @@ def run_backtest(
     told = {name: options.pop(name) for name in TOLD & options.keys()}
     with surrogate.evaluating(cost, *functions_of(options.get("constraints"))):
         # Of all rows, as bounds and prices may have one for each.
-        query = surrogate.query(measured, bounds, num_starts, max_changes, cost=cost, **options)
+        query = surrogate.query(measured, search, cost=cost, max_changes=max_changes, **options)
         device, n = query.bounds.low.device, query.bounds.low.shape[1]
         if inputs.shape[1] != n:
             raise ValueError(wrong_shape("x", n, EACH, inputs))
@@ -210,7 +209,7 @@ def run_backtest(
         assert query.cost is not None
         spent = query.cost(inputs)[0]
         predicted = surrogate.predict(inputs.to(query.bounds.low)).double()
-        proposal = answer(query, **told)
+        proposal = answer(query, search.progress, **told)
     outcomes = proposal.outputs.double()
     if truth is not None:
         found = evaluate_inside(truth, proposal.inputs.double(), shape=outcomes.shape[1:])

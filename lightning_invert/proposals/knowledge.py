@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import compress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lightning_invert.arguments import check_flag, check_number
 from lightning_invert.arrays import TensorLike
 from lightning_invert.proposals.band import COVERAGE
 from lightning_invert.proposals.feedback import Feedback
+from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.reliability import MIN_POINTS, Reliability
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trials import Trials, read_trials
+from lightning_invert.solver.cases import held
+from lightning_invert.solver.cost import read_setting_error
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.rows import spread_out
-from lightning_invert.solver.sensitivity import sensitivity
+from lightning_invert.solver.sensitivity import outcome_spread, sensitivity
+from lightning_invert.solver.solve import rank_solutions
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import as_variables
 
@@ -80,7 +86,43 @@ class Knowledge:
         half, beyond = reliability.half_width(points, sigma, coverage, joint=joint)
         return Expectation(sigma, half if doubt is None else half.hypot(doubt[1]), beyond)
 
-    def judge(self, query: Query, ranking: Ranking, *, coverage: float, joint: bool) -> Ranking:
+    def answer(
+        self,
+        query: Query,
+        progress: bool,
+        *,
+        coverage: float = COVERAGE,
+        joint: bool = True,
+        setting_error: Any = None,
+    ) -> Proposal:
+        """Solve a query, and tell what to expect of what is found."""
+        check_flag("joint", joint)
+        check_number("coverage", coverage, low=0.0, high=1.0, open_low=True, open_high=True)
+        error = read_setting_error("setting_error", setting_error, query.inputs)
+        if error is None and query.cost is not None:
+            error = query.cost.setting_error
+        about, reliability = self._plain.description, self.reliability
+        judge = partial(self._judge, coverage=coverage, joint=joint)
+        ranking = rank_solutions(query, judge, progress=progress)
+        best = ranking.best()
+        return Proposal(
+            **best,
+            alternatives=ranking.alternatives(),
+            targets=query.targets,
+            bounds=held(query, best["inputs"]),
+            outcome_spread=None
+            if error is None
+            else outcome_spread(query.model, best["inputs"], error),
+            constraint_names=query.constraint_names,
+            unseen=self.unseen(query.targets),
+            input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
+            output_variables=as_variables(about.outputs, "y", query.model.num_outputs),
+            coverage=coverage,
+            joint=joint,
+            num_validation_rows=None if reliability is None else len(reliability.band.scores),
+        )
+
+    def _judge(self, query: Query, ranking: Ranking, *, coverage: float, joint: bool) -> Ranking:
         """Add what to expect of each solution; without a cost, the most trusted comes first."""
         inputs, outputs = ranking.columns["inputs"], ranking.columns["outputs"]
         solved = ranking.exists & inputs.isfinite().all(2)

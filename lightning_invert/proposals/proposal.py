@@ -36,6 +36,8 @@ class Proposal(Solution):
         outcome_low: Low end of a band about ``outputs``, shape (N, m), for the *measured* outcome,
             noise included: see :attr:`band_words`.
         outcome_high: High end of the band.
+        outcome_spread: Standard deviation of each outcome where the inputs err by ``setting_error``, by the
+            linear model, shape (N, m), in the outcomes' units; ``None`` without it.
         expected_error: Expected distance of the outcome from the target: the median, in standard
             units, Euclidean over the outputs that have a target; shape (N,).
         trust: Probability that the outcome is as near to the target as the surrogate is accurate,
@@ -59,6 +61,7 @@ class Proposal(Solution):
     output_variables: tuple[Variable, ...]
     outcome_low: Tensor | None = None
     outcome_high: Tensor | None = None
+    outcome_spread: Tensor | None = None
     expected_error: Tensor | None = None
     trust: Tensor | None = None
     far: Tensor | None = None
@@ -162,6 +165,8 @@ class Proposal(Solution):
             for end, band in bands.items():
                 part = None if band is None else band[:, place]
                 add(f"{variable.name}_{end}", part, variable.unit)
+            if self.outcome_spread is not None:
+                add(f"{variable.name}_spread", self.outcome_spread[:, place], variable.unit)
         certified = add("certified", self.certified)
         add("trust", self.trust)
         add("expected_error", self.expected_error, "standard units")

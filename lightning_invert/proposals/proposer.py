@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from lightning_invert.arguments import check_flag, check_number, expected_but_got
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.doorway import Shown
@@ -23,13 +22,12 @@ from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
 from lightning_invert.proposals.trials import Trials
 from lightning_invert.proposals.windows import Windows, find_windows
-from lightning_invert.solver.cases import held
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
-from lightning_invert.solver.query import Query
-from lightning_invert.solver.solve import NUM_STARTS, rank_solutions
+from lightning_invert.solver.search import Search
+from lightning_invert.solver.solve import rank_solutions
 from lightning_invert.solver.targets import TargetsLike
-from lightning_invert.variables import Bounds, Variable, as_variables
+from lightning_invert.variables import Bounds, Variable
 
 __all__ = ["Proposer"]
 
@@ -99,16 +97,15 @@ class Proposer(Shown):
         targets: TargetsLike,
         *,
         bounds: tuple[Any, Any] | Mapping[Any, Any] | None = None,
-        num_starts: int = NUM_STARTS,
         fixed: Mapping[Any, Any] | None = None,
         cost: CostLike | None = None,
         constraints: ConstraintsLike | None = None,
         max_changes: int | tuple[int, Any] | None = None,
+        setting_error: TensorLike | Mapping[Any, float] | None = None,
         tolerance: float = 1e-3,
-        max_steps: int = 50,
         coverage: float = COVERAGE,
         joint: bool = True,
-        progress: bool = True,
+        **search: Any,
     ) -> Proposal:
         r"""Propose inputs for wanted outputs within bounds, and tell what to expect of them.
 
@@ -124,19 +121,20 @@ class Proposer(Shown):
                 free; or an :class:`~lightning_invert.Interval`, or a data frame.
             bounds: Ends that replace those of :attr:`bounds`, as ``{"pressure": (1, None)}``; None
                 keeps an end. Or a pair (low, high), each of shape (n,) or a number.
-            num_starts: How many starts each target gets.
             fixed: Values of fixed inputs, by name or index: a number, or one for each target.
-            cost: Prices by name, as ``{"pressure": 3}``, a function or
-                :class:`~lightning_invert.Near`, as for ``solve``; or :class:`~lightning_invert.Plausible`.
+            cost: Prices by name, as ``{"pressure": 3}``, a function, :class:`~lightning_invert.Near`,
+                :class:`~lightning_invert.Plausible` or :class:`~lightning_invert.Robust`, as for ``solve``.
             constraints: Constraints between inputs, as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
                 for ``solve``: by default those of a pair, ``()`` for none.
             max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``;
                 or ``(2, reference)`` beside other costs. Of all choices of inputs the best is found.
+            setting_error: Standard deviations of what the inputs are really set to, in their units, as
+                ``{"pressure": 0.1}``: the proposal tells how far the outcome spreads. By default those of
+                ``cost=Robust(...)``.
             tolerance: A target is reached at this distance, in standard units.
-            max_steps: Bound on the steps, as for ``solve``.
             coverage: How often the band holds what is measured.
             joint: Whether the band holds all outputs at once with this coverage, or each by itself.
-            progress: Show a progress bar if it takes long and the output is a terminal.
+            search: ``num_starts`` (8), ``max_steps`` (50) and ``progress`` (True), as for ``solve``.
 
         Returns:
             The proposals, in physical units.
@@ -145,36 +143,15 @@ class Proposer(Shown):
             TypeError: If an argument is of a wrong type.
             ValueError: If an argument is out of its range, or no closed bounds are known.
         """
-        options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
+        how = Search.of(search, Proposer.propose)
         with self.surrogate.evaluating(cost, *functions_of(constraints)):
             query = self.knowledge.surrogate.query(
-                targets, bounds, num_starts, max_changes, constraints=constraints, **options
+                targets, how, bounds=bounds, fixed=fixed, cost=cost, constraints=constraints,
+                max_changes=max_changes, tolerance=tolerance,
+            )  # fmt: skip
+            return self.knowledge.answer(
+                query, how.progress, coverage=coverage, joint=joint, setting_error=setting_error
             )
-            return self._answer(query, coverage=coverage, joint=joint, progress=progress)
-
-    def _answer(
-        self, query: Query, *, coverage: float = COVERAGE, joint: bool = True, progress: bool = True
-    ) -> Proposal:
-        """Solve a query, and tell what to expect of what is found."""
-        check_flag("progress", progress)
-        check_flag("joint", joint)
-        check_number("coverage", coverage, low=0.0, high=1.0, open_low=True, open_high=True)
-        about, reliability = self.surrogate.description, self.reliability
-        judge = partial(self.knowledge.judge, coverage=coverage, joint=joint)
-        ranking = rank_solutions(query, judge, progress=progress)
-        return Proposal(
-            **ranking.best(),
-            alternatives=ranking.alternatives(),
-            targets=query.targets,
-            bounds=held(query, ranking.best()["inputs"]),
-            constraint_names=query.constraint_names,
-            unseen=self.knowledge.unseen(query.targets),
-            input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
-            output_variables=as_variables(about.outputs, "y", query.model.num_outputs),
-            coverage=coverage,
-            joint=joint,
-            num_validation_rows=None if reliability is None else len(reliability.band.scores),
-        )
 
     def trade_off(
         self,
@@ -183,12 +160,10 @@ class Proposer(Shown):
         *,
         widths: Sequence[float] = WIDTHS,
         bounds: tuple[Any, Any] | Mapping[Any, Any] | None = None,
-        num_starts: int = NUM_STARTS,
         fixed: Mapping[Any, Any] | None = None,
         constraints: ConstraintsLike | None = None,
         tolerance: float = 1e-3,
-        max_steps: int = 50,
-        progress: bool = True,
+        **search: Any,
     ) -> TradeOff:
         r"""Find what it saves if a target need not be met exactly.
 
@@ -200,12 +175,10 @@ class Proposer(Shown):
             cost: Prices, a function or :class:`~lightning_invert.Near`.
             widths: Widths in standard units, in ascending order.
             bounds: This and all that follows is as for :meth:`propose`.
-            num_starts: See there.
             fixed: See there.
             constraints: See there.
             tolerance: See there.
-            max_steps: See there.
-            progress: See there.
+            search: See there.
 
         Returns:
             Costs and inputs for each width.
@@ -225,19 +198,19 @@ class Proposer(Shown):
             >>> trade_off.cost.shape, bool((trade_off.cost[1] <= trade_off.cost[0]).all())
             (torch.Size([2, 4]), True)
         """
-        check_flag("progress", progress)
+        how = Search.of(search, Proposer.trade_off)
         numbers = read_widths(widths)
         if cost is None:
             raise TypeError(
                 "Expected argument `cost` to be prices, a function or a `Near`, but got None: without "
                 "a cost a wider target saves nothing."
             )
-        options = {"fixed": fixed, "cost": cost, "tolerance": tolerance, "max_steps": max_steps}
         with self.surrogate.evaluating(cost, *functions_of(constraints)):
             query = self.knowledge.surrogate.query(
-                targets, bounds, num_starts, constraints=constraints, **options
-            )
-            ranking = rank_solutions(widened(query, numbers), progress=progress)
+                targets, how, bounds=bounds, fixed=fixed, cost=cost, constraints=constraints,
+                tolerance=tolerance,
+            )  # fmt: skip
+            ranking = rank_solutions(widened(query, numbers), progress=how.progress)
         return TradeOff.of(numbers, ranking)
 
     @making_tensors_on_cpu()
@@ -362,7 +335,7 @@ class Proposer(Shown):
         """
         return run_backtest(
             x, y, cost, truth=truth, include_known=include_known,
-            surrogate=self.knowledge.surrogate, answer=self._answer, **options,
+            search=Search.of(options, Proposer.propose), surrogate=self.knowledge.surrogate, answer=self.knowledge.answer, **options,
         )  # fmt: skip
 
     @property

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_integer
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.proposals.correction import Correction
 from lightning_invert.proposals.evidence import Evidence
-from lightning_invert.solver.cases import limited, reference_of
+from lightning_invert.solver.cases import ask
 from lightning_invert.solver.constraints import Constraints, inside
-from lightning_invert.solver.cost import Near, Plausible
+from lightning_invert.solver.cost import Plausible
 from lightning_invert.solver.model import Description, Model, evaluating
 from lightning_invert.solver.query import Query
+from lightning_invert.solver.search import Search
 from lightning_invert.solver.starts import Pool, Starts, StartsOf
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, Variable, as_variables
@@ -131,35 +131,29 @@ class Surrogate:
     def query(
         self,
         targets: Any,
-        bounds: Any,
-        num_starts: int,
-        max_changes: Any = None,
+        search: Search,
         *,
+        bounds: Any = None,
         cost: Any = None,
         **options: Any,
     ) -> Query:
-        """Ask for targets, from known inputs on; ``options`` are of :meth:`.Query.of`."""
-        num_starts = check_integer("num_starts", num_starts, low=1)
+        """Ask for targets, from known inputs on; ``options`` are of :func:`.ask`."""
         if isinstance(cost, Plausible) and cost.points is None and self.known is not None:
             cost = Plausible(self.known[0])
-        reference = reference_of(max_changes, cost)
-        if cost is None and reference is not None:
-            cost = Near(reference)
         about, known = self.description, self.bounds
         if known is not None and isinstance(bounds, Mapping | None):
             bounds = known.replaced(bounds or {}, as_variables(about.inputs, "x", len(known.low)))
-        query = Query.of(
+        return ask(
             self.corrected,
             targets,
             description=about,
             bounds=bounds,
-            starts=self.starts_of(num_starts),
-            num_starts=num_starts,
+            starts=self.starts_of(search.num_starts),
+            search=search,
             scale=self.units,
             cost=cost,
             **options,
         )
-        return query if max_changes is None else limited(query, max_changes, reference)
 
     def starts_of(self, count: int) -> StartsOf:
         """Return what makes ``count`` starts of a target: I(y) and the nearest known points."""

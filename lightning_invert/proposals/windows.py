@@ -21,6 +21,7 @@ from lightning_invert.doorway import Figures, Shown, figures_of, save_figures_of
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.solver.query import Query
+from lightning_invert.solver.search import Search
 from lightning_invert.solver.solve import rank_solutions
 from lightning_invert.solver.targets import Interval
 from lightning_invert.variables import by_column
@@ -86,9 +87,11 @@ def find_windows(
     surrogate: Surrogate,
     proposal: Proposal,
     tolerance: float | Mapping[Any, float],
-    **options: Any,
+    *,
+    constraints: Any,
+    max_steps: int,
 ) -> Windows:
-    """Find the windows of proposals; ``options`` are of :meth:`.Query.of`."""
+    """Find the windows of proposals."""
     assert surrogate.units is not None
     reach = _read_tolerance(tolerance, proposal, surrogate.units[1])
     movable = proposal.bounds.movable & proposal.inputs.isfinite().all(1, keepdim=True)
@@ -109,10 +112,10 @@ def find_windows(
         description=surrogate.description,
         bounds=tuple(end[row].repeat(2, 1) for end in proposal.bounds),
         starts=proposal.inputs[row].repeat(2, 1),
-        num_starts=1,
+        search=Search.of({"num_starts": 1, "max_steps": max_steps}, find_windows),
         cost=torch.cat([one, -one]),
         scale=surrogate.units,
-        **options,
+        constraints=constraints,
     )
     ends = rank_solutions(query, progress=False).best()["inputs"].to(proposal.inputs)
     sides = []

@@ -20,6 +20,7 @@ __all__ = [
     "proposal_words",
     "reliance_lines",
     "solution_words",
+    "spread_lines",
 ]
 
 MAX_ROWS = 10
@@ -115,10 +116,21 @@ def reliance_lines(proposal: Proposal) -> Iterator[str]:
     if proposal.trust is not None and len(trust := proposal.trust[proposal.trust.isfinite()]):
         few = int((trust < LOW_TRUST).sum())
         yield f"Trust: median {float(trust.median()):.2f}, below {LOW_TRUST:g} at {few}."
+    yield from spread_lines(proposal)
     counts = {name: int(flag.sum()) for name, flag in proposal.flags.items()}
     counts.pop("unconverged", None)  # told by how many are reached
     if words := [f"{count} {FLAG_WORDS[name]}" for name, count in counts.items() if count]:
         yield f"To look at: {', '.join(words)}."
+
+
+def spread_lines(proposal: Proposal) -> Iterator[str]:
+    """Tell how far the outcomes spread where the settings are not exact, if it is known."""
+    if proposal.outcome_spread is None:
+        return
+    middle = proposal.outcome_spread.nanmedian(0).values.tolist()
+    parts = zip(proposal.output_variables, middle, strict=True)
+    words = ", ".join(f"{v.name} {spread:.3g} {v.unit}".rstrip() for v, spread in parts)
+    yield f"Errors of the settings spread the outcomes by {words}{' (medians)' * (len(proposal) > 1)}."
 
 
 def _rows(proposal: Proposal) -> Iterator[list[str]]:

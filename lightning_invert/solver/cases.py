@@ -6,7 +6,7 @@ targets are rows of one query, which differ in their bounds alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.solution import Result
 from lightning_invert.variables import Bounds, by_column
 
-__all__ = ["Cases", "held", "limited", "reference_of"]
+__all__ = ["Cases", "ask", "held"]
 
 MAX_CASES = 4096
 
@@ -116,14 +116,30 @@ def held(query: Query, inputs: Tensor) -> Bounds:
     return Bounds(low, high)
 
 
-def reference_of(max_changes: Any, cost: Any) -> Any:
+def ask(
+    function: Callable[[Tensor], Tensor],
+    targets: Any,
+    *,
+    max_changes: Any = None,
+    cost: Any = None,
+    **options: Any,
+) -> Query:
+    """Read a query, in which at most ``max_changes`` inputs differ; ``options`` are of :meth:`.Query.of`."""
+    reference = _reference_of(max_changes, cost)
+    if cost is None and reference is not None:
+        cost = Near(reference)
+    query = Query.of(function, targets, cost=cost, **options)
+    return query if max_changes is None else _limited(query, max_changes, reference)
+
+
+def _reference_of(max_changes: Any, cost: Any) -> Any:
     """Return the settings in force: of ``max_changes=(2, reference)`` or of a :class:`Near`."""
     if isinstance(max_changes, tuple | list) and len(max_changes) == 2:
         return max_changes[1]
     return cost.reference if isinstance(cost, Near) else None
 
 
-def limited(query: Query, max_changes: Any, reference: Any) -> Query:
+def _limited(query: Query, max_changes: Any, reference: Any) -> Query:
     """Return a query in which at most so many inputs differ from a reference."""
     inputs, pair = query.inputs, isinstance(max_changes, tuple | list) and len(max_changes) == 2
     number = check_integer("max_changes", max_changes[0] if pair else max_changes, low=1)

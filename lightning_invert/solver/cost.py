@@ -9,13 +9,19 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.arrays import Placement, TensorLike, read_number, read_tensor
-from lightning_invert.jacobians.contexts import differentiable
+from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
+from lightning_invert.jacobians.jacobian import default_chunk
+from lightning_invert.solver.model import Model
+from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Variable, by_column
 
-__all__ = ["Cost", "CostLike", "Near", "Plausible", "read_cost", "whitening_of"]
+__all__ = [
+    "Cost", "CostLike", "Near", "Plausible", "Robust", "read_cost", "read_setting_error", "whitening_of",
+]  # fmt: skip
 
 
 class Near(NamedTuple):
@@ -65,12 +71,47 @@ class Plausible(NamedTuple):
     points: TensorLike | None = None
 
 
-CostLike: TypeAlias = Near | Plausible | Callable[[Tensor], Tensor] | Mapping[Any, Any] | TensorLike
+class Robust(NamedTuple):
+    r"""The cost of outcomes that spread, where the inputs are not set exactly.
+
+    .. math:: c(x) = \sum_{ij} \Big( \frac{\partial F_i}{\partial x_j} \frac{e_j}{s_i} \Big)^2
+
+    over the outputs that have a target, in their units s (see ``scale`` of :func:`~lightning_invert.solve`).
+    F has to bend: of rectifiers the slope is the same all around, and nothing is found.
+
+    Attributes:
+        setting_error: e, standard deviations of what the inputs are really set to, shape (n,) in their
+            units, or name -> number; the inputs that are not named are exact.
+
+    Example:
+        >>> from lightning_invert import solve
+        >>> solution = solve(  # a product of 1: where one factor errs, the other is to be small
+        ...     lambda x: x[:, :1] * x[:, 1:],
+        ...     [[1.0]],
+        ...     bounds=(0.5, [4.0, 4.0]),
+        ...     cost=Robust({0: 0.1}),
+        ... )
+        >>> solution.inputs.round(decimals=2)
+        tensor([[2.0000, 0.5000]])
+    """
+
+    setting_error: TensorLike | Mapping[Any, float]
+
+
+ERRORS = (
+    "name -> standard deviation of that input, none below 0 and not all 0, or numbers of shape (n,)"
+)
+
+CostLike: TypeAlias = (
+    Near | Plausible | Robust | Callable[[Tensor], Tensor] | Mapping[Any, Any] | TensorLike
+)
 """What :func:`read_cost` reads."""
 
 
 class Cost:
     """A cost of P points, by default the same for each."""
+
+    setting_error: Tensor | None = None  # (n,), if it is one of errors
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return cost and slope at inputs (P, n): (P,) and (P, n), float64."""
@@ -117,6 +158,42 @@ class _Unlikeness(Cost):
 
 
 @dataclass(frozen=True)
+class _Spread(Cost):
+    model: Model
+    weights: Tensor  # (P, m), of the outputs
+    setting_error: Tensor  # (n,)
+
+    def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        values, slopes = (
+            [inputs.new_zeros(0).double()],
+            [inputs.new_zeros(0, len(self.setting_error)).double()],
+        )
+        size = max(
+            1,
+            default_chunk(len(self.setting_error) + self.model.num_outputs)
+            // self.model.num_outputs,
+        )
+        with differentiable(inputs.device.type), twice_differentiable():
+            for part, weights in zip(inputs.split(size), self.weights.split(size), strict=True):
+                if not len(part):
+                    continue
+                x = part.detach().clone().requires_grad_()
+                jacobian = self.model.jacobian_with_graph(x).double()
+                value = (jacobian * self.setting_error * weights[:, :, None]).square().sum((1, 2))
+                slope = torch.zeros_like(x)
+                if value.requires_grad:
+                    (slope,) = torch.autograd.grad(
+                        value.sum(), x, allow_unused=True, materialize_grads=True
+                    )
+                values.append(value.detach())
+                slopes.append(slope.double())
+        return torch.cat(values), torch.cat(slopes)
+
+    def rows(self, rows: Tensor | slice) -> Cost:
+        return replace(self, weights=self.weights[rows])
+
+
+@dataclass(frozen=True)
 class _Function(Cost):
     function: Callable[[Tensor], Tensor]
 
@@ -145,13 +222,14 @@ class _Function(Cost):
 
 def read_cost(
     cost: Any,
-    num_targets: int,
     inputs: Sequence[Variable],
-    input_spread: Tensor,
+    model: Model,
+    targets: Targets,
     placement: Placement,
 ) -> Cost:
-    """Read prices (n,), (N, n) or by name, a function (N, n) -> (N,), a :class:`Near` or a :class:`Plausible`."""
+    """Read prices (n,), (N, n) or by name, a function (N, n) -> (N,), or one of the classes above."""
     n, placement = len(inputs), placement._replace(dtype=torch.float64)
+    num_targets, input_spread = len(targets.low), model.input_spread
     if isinstance(cost, Near):
         reference = _read_finite("cost.reference", cost.reference, inputs, placement)
         if reference.shape not in ((n,), (1, n), (num_targets, n)):
@@ -175,6 +253,12 @@ def read_cost(
         return _Nearness(reference.expand(num_targets, n), spread)
     if isinstance(cost, Plausible):
         return _read_plausible(cost, n, placement)
+    if isinstance(cost, Robust):
+        error = read_setting_error("cost.setting_error", cost.setting_error, inputs)
+        if error is None:
+            raise TypeError(expected_but_got("cost.setting_error", ERRORS, None))
+        error = error.to(model.input_spread.device)
+        return _Spread(model, targets.constrained / model.output_spread, error)
     if callable(cost):
         return _Function(in_parts(cost, num_targets, *POWERS))
     prices = _read_finite("cost", cost, inputs, placement)
@@ -184,6 +268,16 @@ def read_cost(
             f"function or a `Near`, but got shape {tuple(prices.shape)}."
         )
     return _Prices(prices)
+
+
+def read_setting_error(argument: str, value: Any, inputs: Sequence[Variable]) -> Tensor | None:
+    """Return standard deviations (n,), float64, of (n,) or by name; ``None`` if there are none."""
+    if value is None:
+        return None
+    error = _read_finite(argument, value, inputs, Placement(torch.float64, torch.device("cpu")))
+    if error.shape != (len(inputs),) or (error < 0).any() or not error.any():
+        raise ValueError(expected_but_got(argument, ERRORS, value))
+    return error
 
 
 def _read_plausible(cost: Plausible, n: int, placement: Placement) -> Cost:

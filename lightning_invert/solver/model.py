@@ -61,6 +61,17 @@ class Model(NamedTuple):
             jacobian.double() * self.input_spread * (constrained / self.output_spread)[:, :, None]
         )
 
+    def jacobian_with_graph(self, x: Tensor) -> Tensor:
+        """Return the Jacobians at a leaf x (P, n), (P, m, n), without units; NaN where F raises."""
+        # Each point once for every output, so that one backward pass finds all rows.
+        points = x.repeat_interleave(self.num_outputs, 0)
+        y = self._outputs(points)
+        each = torch.eye(self.num_outputs, dtype=y.dtype, device=y.device).repeat(len(x), 1)
+        (rows,) = torch.autograd.grad(
+            y, points, each, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+        return rows.reshape(len(x), self.num_outputs, -1)
+
     def moved(self, inputs: Tensor, step: Tensor, bounds: Bounds) -> Tensor:
         """Return inputs (P, n) moved by a step in their spreads, no further than the bounds."""
         return bounds.clamp((inputs.double() + step * self.input_spread).to(inputs.dtype))

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_integer, check_number, expected_but_got, to_builtin
+from lightning_invert.arguments import check_number, expected_but_got, to_builtin
 from lightning_invert.arrays import Placement, as_columns, leaves, read_tensor, to_tensor
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.solver.constraints import Constraints, read_constraints
 from lightning_invert.solver.cost import Cost, read_cost
 from lightning_invert.solver.model import Description, Model, num_outputs_of
 from lightning_invert.solver.rows import first_index
+from lightning_invert.solver.search import Search
 from lightning_invert.solver.starts import Starts, StartsOf
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, Variable, as_variables, by_column, without_none
@@ -52,20 +53,18 @@ class Query:
         description: Description | None = None,
         bounds: Any = None,
         starts: Any | StartsOf,
-        num_starts: int,
+        search: Search,
         fixed: Any = None,
         cost: Any = None,
         constraints: Any = None,
         scale: Any = None,
         tolerance: float = 1e-3,
-        max_steps: int = 50,
     ) -> Query:
         """Read the arguments of :func:`~lightning_invert.solve`; F is evaluated at a few points.
 
         ``description`` overrides what the function tells about itself.
         """
         tolerance = check_number("tolerance", tolerance, low=0.0, open_low=True)
-        max_steps = check_integer("max_steps", max_steps, low=1)
         if not callable(function):
             raise TypeError(expected_but_got("function", "a module or a function", function))
         targets, bounds, starts, fixed, scale = map(
@@ -91,14 +90,17 @@ class Query:
         kept = read_constraints(constraints, inputs, model.input_spread, first, tolerance)
         if kept is not None:
             kept.check(each)
+        num_starts = search.num_starts
         if points is None:
             begin = starts(model, limits, about, kept)
         else:
             begin = _shape_starts(points, num_targets, n)
             num_starts = begin.shape[1]
         if cost is not None:
-            cost = read_cost(cost, num_targets, inputs, model.input_spread, placement)
-        return cls(model, read, each, cost, kept, begin, num_starts, tolerance, max_steps, inputs)
+            cost = read_cost(cost, inputs, model, read, placement)
+        return cls(
+            model, read, each, cost, kept, begin, num_starts, tolerance, search.max_steps, inputs
+        )
 
     def __len__(self) -> int:
         return len(self.targets.low)

@@ -1,4 +1,4 @@
-"""Sensitivity of inputs: how far they move for a change of the target."""
+"""How far inputs move for a change of the target, and outputs where the inputs err."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_invert.jacobians.jacobian import default_chunk
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.rows import finite_rows
 
-__all__ = ["sensitivity"]
+__all__ = ["outcome_spread", "sensitivity"]
 
 
 def sensitivity(model: Model, inputs: Tensor, constrained: Tensor, movable: Tensor) -> Tensor:
@@ -28,6 +28,20 @@ def sensitivity(model: Model, inputs: Tensor, constrained: Tensor, movable: Tens
         rows = rows[finite]
         result[rows] = _lengths(jacobian[finite], constrained[rows], movable[rows])
     return result * model.input_spread
+
+
+def outcome_spread(model: Model, inputs: Tensor, setting_error: Tensor) -> Tensor:
+    r"""Return how far outputs spread where inputs (N, n) err by (n,): :math:`\sqrt{\mathrm{diag}(J S J^T)}`, (N, m).
+
+    Both are standard deviations, in physical units; F is taken as linear within the error.
+    """
+    spread = inputs.new_full((len(inputs), model.num_outputs), torch.nan, dtype=torch.float64)
+    places = finite_rows(inputs).nonzero()[:, 0]
+    share = setting_error.to(model.input_spread) / model.input_spread
+    for rows in places.split(default_chunk(inputs.shape[1] * model.num_outputs)):
+        jacobian = model.jacobian(inputs[rows], model.output_spread.expand(len(rows), -1))
+        spread[rows] = (jacobian * share).norm(dim=2)
+    return spread
 
 
 def _lengths(jacobian: Tensor, constrained: Tensor, movable: Tensor) -> Tensor:

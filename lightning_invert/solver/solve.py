@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lightning_invert.arguments import check_flag, check_integer
 from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.independence import ROWS_TOLD_APART, check_independence
 from lightning_invert.jacobians.jacobian import batched_jacobian
-from lightning_invert.solver.cases import Cases
+from lightning_invert.solver.cases import Cases, ask
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.descent import descend
@@ -24,13 +23,13 @@ from lightning_invert.solver.least_squares import approach, begin_feasible
 from lightning_invert.solver.model import evaluating
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
+from lightning_invert.solver.search import Search
 from lightning_invert.solver.solution import Ends, Solution
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import TargetsLike
 
-__all__ = ["NUM_STARTS", "points_at_once", "rank_solutions", "solve"]
+__all__ = ["points_at_once", "rank_solutions", "solve"]
 
-NUM_STARTS = 8
 SEED = 42
 
 MAX_NUMBERS_AT_ONCE = 2**23
@@ -52,15 +51,14 @@ def solve(
     targets: TargetsLike,
     *,
     bounds: tuple[Any, Any] | Mapping[Any, Any] | None = None,
-    num_starts: int = NUM_STARTS,
     starts: TensorLike | None = None,
     fixed: Mapping[Any, Any] | None = None,
     cost: CostLike | None = None,
     constraints: ConstraintsLike | None = None,
+    max_changes: int | tuple[int, Any] | None = None,
     tolerance: float = 1e-3,
-    max_steps: int = 50,
     scale: Any = None,
-    progress: bool = True,
+    **search: Any,
 ) -> Solution:
     r"""Find inputs whose outputs are the targets, within bounds, at the least cost.
 
@@ -87,9 +85,7 @@ def solve(
         bounds: A pair (low, high) of the inputs' ends, each of shape (n,), (N, n) or a number; open
             where infinite, NaN or None. By default the ranges of a pair's inputs, or none. By name,
             ``{"pressure": (1, None)}``, ends of these are replaced; None keeps an end.
-        num_starts: How many starts each target gets: of 512 points drawn within the bounds, those
-            whose outcomes are nearest to it.
-        starts: Where to begin instead, shape (N, n), or (N, S, n) for several starts of each target;
+        starts: Where to begin, shape (N, n), or (N, S, n) for several starts of each target;
             a start outside the bounds is moved to the nearest point inside.
         fixed: Values of fixed inputs, by name or index: a number, or one for each target, shape (N,).
         cost: Prices, shape (n,) or (N, n), or by name, ``{"pressure": 3}``, the others free; or a differentiable
@@ -99,14 +95,17 @@ def solve(
             :class:`~lightning_invert.Linear`, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, a
             :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint. By default those
             of a pair; ``()`` for none.
+        max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``;
+            or ``(2, reference)`` beside other costs. Of all choices of inputs the best is found.
         tolerance: A target is reached at this distance, in the units of ``scale``.
-        max_steps: Bound on the steps to a target; as many again, that keep off the bounds first,
-            where no start led there; and as many for the cost.
         scale: Units of inputs and outputs, in which steps, residuals and condition numbers are
             measured. ``"standardized"``: the statistics of a pair. ``"physical"``: those of F. Or a
             pair of numbers or of shapes (n,) and (m,). By default a pair is standardised; for any
             other function an input's unit is the width of its bounds, where these are closed.
-        progress: Show a progress bar if it takes long and the output is a terminal.
+        search: How it searches: ``num_starts``, 8 starts of each target, the points with the nearest
+            outcomes of 512 that are drawn within the bounds; ``max_steps``, at most 50 steps to a target,
+            as many again, that keep off the bounds first, where no start led there, and as many for
+            the cost; ``progress``, True: show a progress bar if it takes long and the output is a terminal.
 
     Returns:
         The best solution of each target, and its alternatives.
@@ -125,23 +124,24 @@ def solve(
         >>> solution.inputs[0].round(decimals=2), solution.cost[0].round(decimals=2)
         (tensor([0.6700, 3.0000, 0.0000]), tensor(3.6700, dtype=torch.float64))
     """
-    num_starts = check_integer("num_starts", num_starts, low=1)
-    check_flag("progress", progress)
+    how = Search.of(search, solve)
     with evaluating(function, cost, *functions_of(constraints)):
-        query = Query.of(
+        query = ask(
             function,
             targets,
             bounds=bounds,
-            starts=partial(Pool.drawn, seed=SEED, count=num_starts) if starts is None else starts,
-            num_starts=num_starts,
+            starts=partial(Pool.drawn, seed=SEED, count=how.num_starts)
+            if starts is None
+            else starts,
+            search=how,
             fixed=fixed,
             cost=cost,
             constraints=constraints,
+            max_changes=max_changes,
             scale=scale,
             tolerance=tolerance,
-            max_steps=max_steps,
         )
-        ranking = rank_solutions(query, progress=progress)
+        ranking = rank_solutions(query, progress=how.progress)
     return Solution(
         **ranking.best(),
         alternatives=ranking.alternatives(),

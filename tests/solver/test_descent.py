@@ -10,6 +10,7 @@ from lightning_invert.arrays import Placement
 from lightning_invert.solver.cost import read_cost
 from lightning_invert.solver.descent import descend
 from lightning_invert.solver.least_squares import approach
+from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import as_variables
 from tests.solver.maps import linear_model, model_of, network, posed, query_of, uniform
 
@@ -25,7 +26,7 @@ COSTS = {
 
 def reached(model, start, y, given, width=0.0):
     """Go to the targets, and from there to the least cost: the cost, and what was found."""
-    cost = read_cost(given, len(start), VARIABLES[: start.shape[1]], model.input_spread, PLACEMENT)
+    cost = read_cost(given, VARIABLES[: start.shape[1]], model, Targets(y, y), PLACEMENT)
     query = query_of(model, start, y, width=width, max_steps=100)
     near = approach(query, start)
     rows = (near.residual <= TOLERANCE).nonzero()[:, 0]
