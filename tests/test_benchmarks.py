@@ -23,6 +23,7 @@ TINY = {
     "defaults": "--problems sine --rows 60 --noise 0.2 --epochs 2 --widths 8 --sweep",
     "stopping": "--runs 2 --epochs 7 --every 2 --targets 20 --points 100",
     "page": "--moves 2 --targets 1 --times 1",
+    "backtest": "--points 300 --rows 3 --epochs 1",
     "trust": "--problems robot_arm --pairs 1 --targets 16 --epochs 1",
     "observe": "--repeats 1 --runs 1 --epochs 1",
     "solve": "--targets 40 --few 2 --epochs 2 --seconds 0.01",
