@@ -5,6 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from lightning.pytorch import Callback, LightningModule
+
 import lightning_invert
 from docs.reference_pages import write_reference
 
@@ -37,6 +39,16 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 
+html_theme_options = {"top_of_page_buttons": []}
+
+
+def skip(app, what, name, member, skipped, options):
+    """Leave out what Lightning and torch call: hooks are not for people to call."""
+    is_hook = hasattr(Callback, name) or hasattr(LightningModule, name)
+    return True if is_hook and name not in ("forward", "load_from_checkpoint") else None
+
+
 def setup(app):
     """Write the pages that are made of the code before Sphinx looks for pages."""
+    app.connect("autodoc-skip-member", skip)
     write_reference(Path(app.srcdir) / "reference")

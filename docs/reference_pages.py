@@ -20,7 +20,10 @@ API = {
         ),
     ),
     "Train": (
-        "For those who train a forward network and its inverse together.",
+        (
+            "For those who train a forward network and its inverse together. `propose`, `windows`, "
+            "`backtest`, `observe` and `trade_off` of a pair are those of its [Proposer](api_invert.md)."
+        ),
         (
             "ForwardInverseModule SmoothMLP ResidualMLP LinearPlusNonlinear Ensemble Standardize "
             "AlphaSchedule ConstantAlpha LinearDecayAlpha consistency_loss ConditioningPenalty "

@@ -22,23 +22,29 @@ from lightning_invert.watch.observation import observe
 from lightning_invert.watch.resolution import resolve_maps
 from tests.projects import quiet_trainer
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = "".join(
+PAGES = [
     page.read_text(encoding="utf-8")
     for page in sorted((ROOT / "docs").rglob("*.md"))
     if "made" not in page.parts
-)
+]
 SNIPPETS = [
     pytest.param(snippet, marks=marks, id=snippet.strip().splitlines()[-1][:40])
-    for text, marks in ((TEXT, ()), (DOCS, pytest.mark.slow))
+    for text, marks in ((TEXT, ()), ("".join(PAGES), pytest.mark.slow))
     for snippet in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 ]
-COMMANDS = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = {
+    line.split("#")[0].strip(): None
+    for text in (TEXT, *PAGES)
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     for line in block.splitlines()
-]
+}
 INVERT = [command for command in COMMANDS if command.startswith("lightning-invert")]
 
 
@@ -57,7 +63,18 @@ def run(command, folder):
     ).stdout
 
 
-NETWORKS = """
+MODULES = {
+    "package/module.py": "def process(x):\n    return x[:, :2] * x[:, 2:]\n",
+    "other/nets.py": "from torch import nn\n\n\nclass Net(nn.Linear):\n    pass\n",
+    "my_package/__init__.py": """
+from lightning_invert.datamodules import ProblemDataModule
+
+
+class Data(ProblemDataModule):
+    def __init__(self):
+        super().__init__("blast_furnace", num_points=100)
+""",
+    "my_package/nets.py": """
 from lightning_invert import ConstantAlpha, SmoothMLP
 
 class MyNet(SmoothMLP):
@@ -67,7 +84,8 @@ class MyNet(SmoothMLP):
 class MySchedule(ConstantAlpha):
     def __init__(self):
         super().__init__(0.8)
-"""
+""",
+}
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
@@ -76,9 +94,7 @@ def test_every_snippet_runs(snippet, tmp_path, monkeypatch, request):
         if "build_page" in snippet and not (shutil.which("npm") or os.environ.get("CI")):
             pytest.skip("no npm here, which brings onnxruntime-web")
         shutil.copy(request.getfixturevalue("folder") / "pair.ckpt", tmp_path)
-        (tmp_path / "my_package").mkdir()
-        (tmp_path / "my_package" / "nets.py").write_text(NETWORKS)
-        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.syspath_prepend(request.getfixturevalue("folder"))
     # A file, because the processes of a strategy start it anew.
     (tmp_path / "snippet.py").write_text(snippet)
     if "devices=" in snippet:
@@ -93,7 +109,7 @@ def test_every_snippet_runs(snippet, tmp_path, monkeypatch, request):
 
 
 def test_the_flow_of_the_readme_is_a_real_one(tmp_path):
-    (snippet,) = re.findall(r"```python\n([^`]*def latent.*?)```", TEXT, re.DOTALL)
+    (snippet,) = re.findall(r"```python\n([^`]*def latent.*?)```", "".join(PAGES), re.DOTALL)
     (method,) = re.findall(r"# .*: (def latent.*)", snippet)
     (tmp_path / "snippet.py").write_text(f"{snippet}\n{method}")
     names = runpy.run_path(tmp_path / "snippet.py")
@@ -136,7 +152,21 @@ def folder(tmp_path_factory):
     names = ",".join(variable.name for variable in (*problem.inputs, *problem.outputs))
     rows = torch.cat([x, problem.forward(x)], 1).tolist()
     (folder / "tried.csv").write_text("\n".join([names, *(str(row)[1:-1] for row in rows)]))
+    shutil.copy(folder / "tried.csv", folder / "history.csv")
+    (folder / "current.csv").write_text("\n".join([names, str(rows[0])[1:-1]]))
     (folder / "prices.yaml").write_text("wind_rate: 1.5\n")
+    (folder / "ramps.yaml").write_text("wind_rate: 10\n")
+    (folder / "constraints.yaml").write_text(
+        "fuel: {pulverised_coal: 1, natural_gas: 1, high: 300}\n"
+    )
+    kept = folder / "runs" / "blast_furnace" / "version_0" / "checkpoints"
+    kept.mkdir(parents=True)
+    shutil.copy(folder / "configured.ckpt", kept / "best-27.ckpt")
+    for name in "other", "b", "c", "d":
+        shutil.copy(folder / "table.ckpt", folder / f"{name}.ckpt")
+    for file, text in MODULES.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
     (folder / "surrogate.py").write_text("def predict(x):\n    return x[:, :2] * x[:, 2:]\n")
     return folder
 
@@ -151,10 +181,11 @@ def test_every_command_runs(command, folder, monkeypatch, capsys, caplog):
         words += ["--trainer.max_epochs", "1"]
         words += ["--data.num_points", "100"] if "tabular" not in command else []
         words = [word.replace("pair.ckpt", "configured.ckpt") for word in words]
-    if words[1:2] == ["measurements.csv"] or "{yield" in command:
+    if "measurements.csv" in command or "{yield" in command:
         words = [word.replace("pair.ckpt", "table.ckpt") for word in words]
         words += ["--max_epochs", "1"] if words[0] == "fit" else []
     monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
     monkeypatch.delitem(sys.modules, "surrogate", raising=False)  # a benchmark has that name, too
     helps = pytest.raises(SystemExit, match="0") if "--help" in words else nullcontext()
     with warnings.catch_warnings(), helps:
@@ -178,23 +209,34 @@ def test_the_demo_runs_shortened_and_tensorboard_reads_what_it_leaves(tmp_path):
 def test_no_other_commands_are_promised():
     others = [command for command in COMMANDS if command not in INVERT]
     assert others == [
-        "pip install .",
+        "pip install lightning-invert",
+        "tensorboard --logdir lightning_logs",
         "make demo",
-        "make page",
         "make test",
         "tensorboard --logdir runs",
+        "pip install lightning-invert[deploy]",
     ]
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)]+)\)", TEXT))
-def test_every_link_leads_somewhere(link):
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", TEXT))
+def test_every_link_leads_to_the_site_or_to_a_file_of_the_repository(link):
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
     file, _, heading = link.partition("#")
-    target = ROOT / file if file else ROOT / "README.md"
+    site, source = urls["Documentation"], urls["Source"]
+    raw = source.replace("github.com", "raw.githubusercontent.com") + "/main/"
+    if file.startswith(site):
+        page = file.removeprefix(site) or "index.html"
+        target = ROOT / "docs" / page.replace(".html", ".md")
+    else:
+        assert file.startswith((raw, f"{source}/blob/main/"))
+        target = ROOT / file.removeprefix(raw).removeprefix(f"{source}/blob/main/")
     assert target.exists()
-    if heading:
-        titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
-        slugs = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
-        assert heading in slugs
+    assert heading in ("", *_slugs(target.read_text(encoding="utf-8") if heading else ""))
+
+
+def _slugs(text):
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
 
 
 @pytest.mark.slow
