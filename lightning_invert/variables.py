@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ __all__ = [
     "as_variables",
     "by_column",
     "check_rounding",
+    "matters",
+    "read_conditions",
     "read_levels",
     "without_none",
 ]
@@ -38,6 +41,12 @@ MAX_ROUNDING = 0.1
 variance, and soon all of it."""
 
 
+SIGNS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+    "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+
+
 class Variable(NamedTuple):
     """A named physical quantity: a column of x or y.
 
@@ -47,10 +56,12 @@ class Variable(NamedTuple):
         low: Low end of the range in which it is used, if known.
         high: High end of that range.
         levels: The only values that it may take, such as ``(0, 1, 2)``; empty if it is continuous.
+        matters_if: Where it counts: ``("h2_injection", ">", 0)``, another input, a sign and a number.
+            Elsewhere it has no value to propose and costs nothing.
 
     Example:
         >>> Variable("wind_rate", "m³/h", 0.0, 250.0).label, Variable.of("load")
-        ('wind_rate [m³/h]', Variable(name='load', unit='', low=None, high=None, levels=()))
+        ('wind_rate [m³/h]', Variable(name='load', unit='', low=None, high=None, levels=(), matters_if=None))
     """
 
     name: str
@@ -58,6 +69,7 @@ class Variable(NamedTuple):
     low: float | None = None
     high: float | None = None
     levels: tuple[float, ...] = ()
+    matters_if: tuple[str, str, float] | None = None
 
     @property
     def label(self) -> str:
@@ -68,8 +80,12 @@ class Variable(NamedTuple):
     def of(cls, described: Any) -> Variable:
         """Read the description of a column: a name, or an object with ``name``."""
         unit, low, high = (getattr(described, part, None) for part in ("unit", "low", "high"))
-        levels = getattr(described, "levels", ())
-        return cls(str(getattr(described, "name", described)), str(unit or ""), low, high, levels)
+        levels, matters_if = (
+            getattr(described, "levels", ()),
+            getattr(described, "matters_if", None),
+        )
+        name = str(getattr(described, "name", described))
+        return cls(name, str(unit or ""), low, high, levels, matters_if)
 
 
 def as_variables(
@@ -97,6 +113,48 @@ def read_levels(variable: Variable) -> tuple[float | None, float | None]:
                 f"{level:g}."
             )
     return min(levels, default=None), max(levels, default=None)
+
+
+def read_conditions(variables: Sequence[Variable]) -> dict[int, tuple[int, str, float]]:
+    """Return by index which other input has to be how, for each input that does not always matter.
+
+    Raises:
+        TypeError: If a condition is no name, sign and number.
+        ValueError: If it names no other input, or a sign that is none.
+    """
+    conditions, names = {}, [variable.name for variable in variables]
+    for place, variable in enumerate(variables):
+        if variable.matters_if is None:
+            continue
+        whose, condition = f"matters_if of {variable.name!r}", variable.matters_if
+        is_triple = isinstance(condition, tuple | list) and len(condition) == 3
+        if not is_triple or not all(isinstance(part, str) for part in condition[:2]):
+            what = "(name, sign, number), like ('h2_injection', '>', 0)"
+            raise TypeError(expected_but_got(whose, what, condition))
+        name, sign, number = condition
+        if name == variable.name:
+            raise ValueError(
+                f"Expected argument `{whose}` to name another input than {name!r} itself."
+            )
+        if name not in names:
+            hint = suggest(name, names)
+            raise ValueError(expected_but_got(whose, f"of one of the inputs {names}", name) + hint)
+        if sign not in SIGNS:
+            raise ValueError(expected_but_got(whose, f"of one of the signs {[*SIGNS]}", sign))
+        conditions[place] = names.index(name), sign, check_number(whose, number)
+    return conditions
+
+
+def matters(inputs: Tensor, variables: Sequence[Variable]) -> Tensor | None:
+    """Return which of the inputs (N, n) matter; ``None`` if all always do."""
+    conditions = read_conditions(variables)
+    if not conditions:
+        return None
+    mattering = torch.ones_like(inputs, dtype=torch.bool)
+    for place, (other, sign, number) in conditions.items():
+        values = inputs[:, other]
+        mattering[:, place] = SIGNS[sign](values, number) | values.isnan()
+    return mattering
 
 
 def by_column(

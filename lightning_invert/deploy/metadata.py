@@ -31,7 +31,8 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
     Keys: ``version`` of this package; ``map``; ``inputs`` and ``outputs`` of the map, each a list of
     ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown), ``usual_low``
     and ``usual_high``, between which 95 % of the known training rows lie (``None`` without rows), and
-    ``mean`` and ``std`` of the standardisation (0 and 1 without one); the thresholds ``bands``,
+    ``mean`` and ``std`` of the standardisation (0 and 1 without one), and ``matters_if`` (``None``, or
+    the name, sign and number of :class:`.Variable`); the thresholds ``bands``,
     ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` for a schedule); ``reliability`` of the
     forward map's proposals (``None`` without data): what :meth:`.Reliability.to_json` holds, and the
     ranges ``input_low`` and ``input_high`` of the known settings in physical units; ``tried``, in
@@ -84,6 +85,7 @@ def _columns(columns: Columns, rows: Tensor | None) -> list[dict[str, Any]]:
             "usual_high": usual_high,
             "mean": mean,
             "std": std,
+            "matters_if": variable.matters_if and [*variable.matters_if],
         }
         for variable, (mean, std, usual_low, usual_high) in zip(
             columns.variables, numbers, strict=True

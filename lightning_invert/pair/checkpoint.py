@@ -26,7 +26,7 @@ from lightning_invert.pair.allowed_classes import allowed_objects
 from lightning_invert.pair.alpha import AlphaSchedule
 from lightning_invert.pair.pair import Pair
 from lightning_invert.solver.constraint import Linear
-from lightning_invert.variables import Variable, read_levels
+from lightning_invert.variables import Variable, read_conditions, read_levels
 
 __all__ = [
     "CHECKPOINT_KEY", "PARTS", "device_of", "fill", "load_forward", "load_parts", "naming_file", "pack",
@@ -256,6 +256,7 @@ def unpack_variables(checkpoint: Mapping[str, Any], pair: Pair) -> None:
                 raise TypeError("a name is no text")
             for variable in variables:
                 read_levels(variable)
+            read_conditions(variables)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"Expected the checkpoint to name its {side}, but they are damaged: {error}."

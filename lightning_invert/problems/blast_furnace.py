@@ -60,7 +60,7 @@ class BlastFurnace(Problem):
         Variable("pulverised_coal", "kg/tHM", 0.0, 300.0),
         Variable("natural_gas", "kg/tHM", 0.0, 300.0),
         Variable("o2_fraction", "% of the blast", 21.0, 40.0),
-        Variable("h2_temperature", "°C", 0.0, 1500.0),
+        Variable("h2_temperature", "°C", 0.0, 1500.0, matters_if=("h2_injection", ">", 0)),
         Variable("hot_blast_temperature", "°C", 1200.0, 1500.0),
         Variable("wind_rate", "thousand Nm³/h", 150.0, 250.0),
     )

@@ -26,7 +26,7 @@ from lightning_invert.solver.rows import spread_out
 from lightning_invert.solver.sensitivity import outcome_spread, sensitivity
 from lightning_invert.solver.solve import rank_solutions
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import as_variables
+from lightning_invert.variables import as_variables, matters
 
 __all__ = ["Expectation", "Knowledge"]
 
@@ -114,6 +114,7 @@ class Knowledge:
             if error is None
             else outcome_spread(query.model, best["inputs"], error),
             constraint_names=query.constraint_names,
+            matters=matters(best["inputs"], query.inputs),
             unseen=self.unseen(query.targets),
             input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
             output_variables=as_variables(about.outputs, "y", query.model.num_outputs),

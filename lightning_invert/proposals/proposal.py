@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lightning_invert.doorway import Figures, figures_of, save_figures_of
@@ -138,7 +139,7 @@ class Proposal(Solution):
     def columns(self) -> dict[str, Tensor]:
         """Return the columns of a table of the proposals, name -> numbers (N,), as a data frame takes them.
 
-        ``certified`` comes first. A name that is taken gets a number: an outcome may be called cost.
+        ``certified`` comes first. An input that does not matter is NaN. A name that is taken gets a number: an outcome may be called cost.
         """
         return {name: numbers for name, (_, numbers) in self._table().items()}
 
@@ -159,7 +160,10 @@ class Proposal(Solution):
 
         bands = {"band_low": self.outcome_low, "band_high": self.outcome_high}
         for place, variable in enumerate(self.input_variables):
-            add(variable.name, self.inputs[:, place], variable.unit)
+            values = self.inputs[:, place]
+            if self.matters is not None:
+                values = values.where(self.matters[:, place], torch.nan)
+            add(variable.name, values, variable.unit)
         for place, variable in enumerate(self.output_variables):
             add(variable.name, self.outputs[:, place], variable.unit)
             for end, band in bands.items():

@@ -106,10 +106,14 @@ def find_windows(
     # What a proposal itself reaches is within its window.
     low, high = (wanted.low - reach).minimum(outputs), (wanted.high + reach).maximum(outputs)
     one = torch.nn.functional.one_hot(place, movable.shape[1]) / surrogate.units[0]
+    about = surrogate.description
+    if about.inputs is not None:  # how far one may go counts where it does not matter, too
+        always = tuple(variable._replace(matters_if=None) for variable in about.inputs)
+        about = about._replace(inputs=always)
     query = Query.of(
         surrogate.corrected,
         Interval(*(torch.cat([end, end]) for end in (low, high))),
-        description=surrogate.description,
+        description=about,
         bounds=tuple(end[row].repeat(2, 1) for end in proposal.bounds),
         starts=proposal.inputs[row].repeat(2, 1),
         search=Search.of({"num_starts": 1, "max_steps": max_steps}, find_windows),

@@ -87,6 +87,12 @@ def _reached(solution: Solution) -> Iterator[str]:
     if solution.cost is not None and reached:
         cost = _median(solution.cost[solution.converged])
         yield f"Cost of those that are reached: median {cost}."
+    if solution.matters is not None and isinstance(solution, Proposal):
+        numbers = (~solution.matters).sum(0).tolist()
+        of = f" at {{}} of {counted(count, 'target')}" if count > 1 else ""
+        named = zip(solution.input_variables, numbers, strict=True)
+        if words := [v.name + of.format(number) for v, number in named if number]:
+            yield f"Any value will do: {', '.join(words)}."
     if solution.binding is not None:
         counts = zip(solution.constraint_names, solution.binding.sum(0).tolist(), strict=True)
         words = [f"{name!r} at {number}" for name, number in counts if number]
@@ -144,7 +150,11 @@ def _rows(proposal: Proposal) -> Iterator[list[str]]:
             cells.append(_bar(float(proposal.trust[row])))
         if proposal.cost is not None:
             cells.append(_number(float(proposal.cost[row])))
-        cells += [_number(float(value)) for value in proposal.inputs[row]]
+        anything = None if proposal.matters is None else ~proposal.matters[row]
+        cells += [
+            "any" if anything is not None and anything[place] else _number(float(value))
+            for place, value in enumerate(proposal.inputs[row])
+        ]
         yield cells + [
             _outcome(proposal, row, place) for place in range(len(proposal.output_variables))
         ]

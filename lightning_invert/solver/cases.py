@@ -1,6 +1,7 @@
 """Solve each target in many cases, which fix settings at levels or at the reference; keep the best.
 
-Each combination of levels, and each choice of settings that change, is one case. All cases of all
+Each combination of levels, and each choice of settings that change, is one case; so is what is switched off, so
+that another setting no longer matters. All cases of all
 targets are rows of one query, which differ in their bounds alone.
 """
 
@@ -20,7 +21,7 @@ from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.solution import Result
-from lightning_invert.variables import Bounds, by_column
+from lightning_invert.variables import Bounds, by_column, read_conditions
 
 __all__ = ["Cases", "ask", "held"]
 
@@ -43,7 +44,7 @@ class Cases:
     @classmethod
     def of(cls, query: Query) -> Cases | None:
         """List the cases of a query; ``None`` if its inputs have no levels and all may change."""
-        levels, limit = _levels_within(query), query.max_changes
+        levels, limit = {**_levels_within(query), **_switched_off(query)}, query.max_changes
         movable = query.bounds.movable.any(0).tolist()
         if limit is None and not any(movable[place] for place in levels):
             return None
@@ -201,6 +202,25 @@ def _levels_within(query: Query) -> dict[int, list[float]]:
             )
         within[place] = own[inside.any(0)].double().tolist()
     return within
+
+
+def _switched_off(query: Query) -> dict[int, list[float]]:
+    """Return by index where inputs may be besides, so that others which cost something do not matter."""
+    states: dict[int, list[float]] = {}
+    counted = None if query.cost is None else query.cost.counted
+    for place, (other, sign, number) in read_conditions(query.inputs).items():
+        low, high = (end[:, other] for end in query.bounds)
+        possible = bool(((low <= number) & (number <= high) & (low < high)).any())
+        is_free = not query.inputs[other].levels
+        if (
+            counted is not None
+            and counted[place]
+            and possible
+            and is_free
+            and sign in (">", "<", "!=")
+        ):
+            states[other] = [*states.get(other, [FREE]), number]
+    return states
 
 
 def _check_number(query: Query, states: Sequence[Sequence[tuple[float, int]]], limit: int) -> None:

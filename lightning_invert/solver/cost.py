@@ -17,7 +17,7 @@ from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import default_chunk
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Variable, by_column
+from lightning_invert.variables import Variable, by_column, matters
 
 __all__ = [
     "Cost", "CostLike", "Near", "Plausible", "Robust", "read_cost", "read_setting_error", "whitening_of",
@@ -112,6 +112,7 @@ class Cost:
     """A cost of P points, by default the same for each."""
 
     setting_error: Tensor | None = None  # (n,), if it is one of errors
+    counted: Tensor | None = None  # (n,), which inputs cost something where they matter
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return cost and slope at inputs (P, n): (P,) and (P, n), float64."""
@@ -125,10 +126,16 @@ class Cost:
 @dataclass(frozen=True)
 class _Prices(Cost):
     prices: Tensor  # (n,), or (P, n)
+    variables: Sequence[Variable]
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        value = torch.linalg.vecdot(inputs.double(), self.prices)
-        return value, self.prices.expand(inputs.shape)
+        prices, mattering = self.prices.expand(inputs.shape), matters(inputs, self.variables)
+        prices = prices if mattering is None else prices * mattering
+        return torch.linalg.vecdot(inputs.double(), prices), prices
+
+    @property
+    def counted(self) -> Tensor:  # type: ignore[override]
+        return (self.prices != 0).reshape(-1, self.prices.shape[-1]).any(0)
 
     def rows(self, rows: Tensor | slice) -> Cost:
         return self if self.prices.ndim == 1 else replace(self, prices=self.prices[rows])
@@ -138,9 +145,16 @@ class _Prices(Cost):
 class _Nearness(Cost):
     reference: Tensor
     spread: Tensor
+    variables: Sequence[Variable]
+
+    @property
+    def counted(self) -> Tensor:  # type: ignore[override]
+        return self.spread.isfinite()
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         away = (inputs.double() - self.reference) / self.spread
+        mattering = matters(inputs, self.variables)
+        away = away if mattering is None else away * mattering
         return away.square().sum(1), 2 * away / self.spread
 
     def rows(self, rows: Tensor | slice) -> Cost:
@@ -250,7 +264,7 @@ def read_cost(
             named = by_column("cost.reference", cost.reference, inputs)
             counts = torch.tensor([index in named for index in range(n)], device=spread.device)
             spread = spread.where(counts, torch.inf)
-        return _Nearness(reference.expand(num_targets, n), spread)
+        return _Nearness(reference.expand(num_targets, n), spread, inputs)
     if isinstance(cost, Plausible):
         return _read_plausible(cost, n, placement)
     if isinstance(cost, Robust):
@@ -267,7 +281,7 @@ def read_cost(
             f"Expected argument `cost` to be prices of shape ({n},) or ({num_targets}, {n}) or by name, a "
             f"function or a `Near`, but got shape {tuple(prices.shape)}."
         )
-    return _Prices(prices)
+    return _Prices(prices, inputs)
 
 
 def read_setting_error(argument: str, value: Any, inputs: Sequence[Variable]) -> Tensor | None:

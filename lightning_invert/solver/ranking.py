@@ -13,6 +13,7 @@ from lightning_invert.jacobians.thresholds import condition_number
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.rows import finite_rows, spread_out
 from lightning_invert.solver.solution import Alternatives, Ends, Result
+from lightning_invert.variables import matters
 
 __all__ = ["Ranking"]
 
@@ -38,6 +39,9 @@ class Ranking:
         inputs, movable = columns["inputs"], query.bounds.movable[:, None]
         low, high = (end[:, None] for end in query.bounds)
         at_bound = ((inputs == low) | (inputs == high)) & movable
+        mattering = matters(inputs.flatten(0, 1), query.inputs)
+        if mattering is not None:
+            at_bound &= mattering.reshape(inputs.shape)
         if query.constraints is not None:
             binding = query.constraints.binding(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
             stopped = (columns["result"] == Result.OUT_OF_REACH) & binding.any(2)

@@ -27,6 +27,7 @@ from lightning_invert.solver.search import Search
 from lightning_invert.solver.solution import Ends, Solution
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import TargetsLike
+from lightning_invert.variables import matters
 
 __all__ = ["points_at_once", "rank_solutions", "solve"]
 
@@ -142,8 +143,10 @@ def solve(
             tolerance=tolerance,
         )
         ranking = rank_solutions(query, progress=how.progress)
+    best = ranking.best()
     return Solution(
-        **ranking.best(),
+        **best,
+        matters=matters(best["inputs"], query.inputs),
         alternatives=ranking.alternatives(),
         constraint_names=query.constraint_names,
     )

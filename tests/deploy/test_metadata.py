@@ -26,9 +26,9 @@ def test_columns_are_told_with_ranges_and_statistics(pair):
         (None, 5.0, None, None, 300.0, 2.0),
         (None, None, None, None, 1e-6, 1e-8),
     )
-    keys = ("name", "unit", "low", "high", "usual_low", "usual_high", "mean", "std")
+    keys = ("name", "unit", "low", "high", "usual_low", "usual_high", "mean", "std", "matters_if")
     assert found["inputs"] == [
-        dict(zip(keys, (*variable[:2], *numbers), strict=True))
+        dict(zip(keys, (*variable[:2], *numbers, None), strict=True))
         for variable, numbers in zip(INPUTS, values, strict=True)
     ]
     rest = {name: value for name, value in found.items() if name not in ("inputs", "outputs")}
