@@ -3,6 +3,7 @@
 # make docs   builds the site in docs/_build: open docs/_build/index.html
 # make quick  lint, types, doctests and the tests that are not slow: what one runs all day
 # make test   lint, types, doctests and all tests: what CI runs
+# make release   tests, builds twice, checks and tries the wheel and the sdist, and stops before the upload
 # make test-lowest   the tests with the oldest versions and the oldest Python that pyproject.toml admits
 # make test-projects  real packages, each in an environment of its own: are their fits their own, and the numbers right
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 LOWEST := .venv-lowest
 
-.PHONY: install demo page docs quick test test-lowest test-projects lowest-versions lint types format clean
+.PHONY: install demo page docs quick test release test-lowest test-projects lowest-versions lint types format clean
 
 install: $(VENV)/.installed
 
@@ -42,6 +43,20 @@ quick: lint types
 
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# From the commit alone, in an environment with nothing else; the upload is left to people.
+release: test
+	@test -z "$$(git status --porcelain)" || { echo "Commit first: git status names what is not."; exit 1; }
+	rm -rf build/release && mkdir -p build/release
+	for build in first second; do $(BIN)/python -m build --no-isolation --outdir build/release/$$build .; done
+	diff -r build/release/first build/release/second
+	$(BIN)/twine check --strict build/release/first/*
+	for kind in .whl .tar.gz; do \
+		$(PYTHON) -m venv --clear build/release/env && \
+		build/release/env/bin/pip install --quiet --constraint constraints.txt $$(ls build/release/first/*$$kind) && \
+		(cd build/release && env/bin/lightning-invert demo --max_epochs 1 --data.num_points 2000) || exit 1; \
+	done
+	@echo "Ready. Tag it, then: twine upload build/release/first/*"
 
 # Others' deprecations are left out, and so are timings and what would install .venv.
 test-lowest: $(LOWEST)/.installed

@@ -80,16 +80,42 @@ def test_an_unknown_name_is_refused():
         _ = lightning_invert.nonsense
 
 
+def test_the_version_has_one_source_that_others_follow():
+    assert "version" in METADATA["project"]["dynamic"]
+    cited = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    changes = re.findall(
+        r"^## \[([\d.]+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    assert cited == [lightning_invert.__version__] == changes[:1]
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Built from a copy: what an earlier build left in the clone would get into this one."""
-    source = tmp_path_factory.mktemp("source")
-    shutil.copytree(ROOT / "lightning_invert", source / "lightning_invert")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", source / "dist", source)
-    (wheel,) = (source / "dist").glob("*.whl")
+def built(tmp_path_factory):
+    """Folders with a wheel and an sdist, built twice from copies that are elsewhere."""
+    folders = []
+    for _ in range(2):
+        source = tmp_path_factory.mktemp("source")
+        shutil.copytree(ROOT / "lightning_invert", source / "lightning_invert")
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, source)
+        run(sys.executable, "-m", "build", "--no-isolation", "-o", source / "dist", source)
+        folders.append(source / "dist")
+    return folders
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (wheel,) = built[0].glob("*.whl")
     return wheel
+
+
+@pytest.mark.slow
+def test_what_is_built_twice_is_the_same_and_is_what_an_index_takes(built):
+    first, second = (sorted(folder.iterdir()) for folder in built)
+    assert [file.suffix for file in first] == [".whl", ".gz"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    run(sys.executable, "-m", "twine", "check", "--strict", *first)
 
 
 @pytest.mark.slow
