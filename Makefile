@@ -84,6 +84,7 @@ lowest-versions: $(LOWEST)/bin/uv
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 types: install
 	$(BIN)/mypy
