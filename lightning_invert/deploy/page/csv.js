@@ -1,6 +1,7 @@
 // What is on the page, as a table for other programs.
 
-import { make } from "./elements.js";
+import { button, make } from "./elements.js";
+import { costOf } from "./prices.js";
 
 // A spreadsheet runs what begins like a formula: a name from a stranger's file must not be one.
 function cell(value) {
@@ -10,9 +11,9 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-export const toCsv = (rows) => rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
+const toCsv = (rows) => rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 
-export function download(text, name) {
+function download(text, name) {
   const address = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv" }));
   const link = make("a", { href: address, download: name });
   document.body.append(link);
@@ -22,7 +23,7 @@ export function download(text, name) {
 }
 
 // Resolves to whether it worked: a browser may forbid it to a file on disk.
-export async function copy(text) {
+async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
@@ -35,4 +36,37 @@ export async function copy(text) {
     area.remove();
     return copied;
   }
+}
+
+// Values, and both ends of intervals, for other programs. `to` and `reached` are what is compared
+// with From: the settings that are shown, or a proposal.
+export function csvRows(store, { from, begin, to, reached, target }) {
+  const end = (value) => (target && Number.isFinite(value) ? value : null);
+  const rows = [["kind", "name", "unit", "from", "to", "wanted_low", "wanted_high"]];
+  store.inputs.forEach(({ name, unit }, j) => rows.push(["setting", name, unit, from[j], to[j], null, null]));
+  store.outputs.forEach(({ name, unit }, i) =>
+    rows.push(["outcome", name, unit, begin[i], reached[i], end(target?.low[i]), end(target?.high[i])]),
+  );
+  const { prices } = store.state;
+  if (costOf(prices, from) !== null) rows.push(["cost", "cost", "", costOf(prices, from), costOf(prices, to), null, null]);
+  return toCsv(rows);
+}
+
+// Buttons that take what `text` returns along.
+export function exporting(text, name) {
+  const said = make("span", { role: "status", class: "hint" });
+  const copying = async () => {
+    said.textContent = (await copy(text())) ? "Copied." : "The browser does not allow copying: download instead.";
+  };
+  const link = async () => {
+    said.textContent = (await copy(location.href)) ? "Link copied." : "Copy the address from the browser.";
+  };
+  return make(
+    "p",
+    { class: "buttons" },
+    button("Copy as CSV", copying),
+    button("Download CSV", () => download(text(), name)),
+    button("Copy link", link),
+    said,
+  );
 }

@@ -62,9 +62,27 @@ export function table(caption, heads, rows, attributes = {}) {
   );
 }
 
+// Where a value is entered: a box for a number, or a choice where the variable has levels.
+export const valueBox = (options) => (options.variable.levels.length > 0 ? levelBox(options) : numberBox(options));
+
+// A choice among levels, which answers as a `numberBox` does.
+function levelBox({ id, label, describedby, variable, change }) {
+  const error = make("p", { class: "error", id: `${id}-error` });
+  const choices = variable.levels.map((level) => make("option", { value: level }, plain(level, variable.std)));
+  const onchange = () => change(Number(box.value));
+  const box = make("select", { id, "aria-label": label, "aria-describedby": describedby, onchange }, choices);
+  return {
+    box,
+    error,
+    lacking: () => box.value === "",
+    show: (value) => (box.value = value === null ? "" : String(value)),
+  };
+}
+
 // A box for a number. `change` is told each good one; in place of a refused one null, or, with `keep`,
-// the number that stood there before. What is written is replaced only by another number of `show`.
-export function numberBox({ id, label, describedby, variable, change, keep = false }) {
+// the number that stood there before. What is written is replaced only by another number of `show`. An
+// empty box is refused unless the number is `optional`.
+export function numberBox({ id, label, describedby, variable, change, keep = false, optional = false }) {
   const { unit, std: spread } = variable;
   let [stands, before, refusal, objection] = [undefined, null, "", ""];
   const error = make("p", { class: "error", id: `${id}-error`, "aria-live": "polite" });
@@ -77,13 +95,14 @@ export function numberBox({ id, label, describedby, variable, change, keep = fal
     "aria-label": label,
     "aria-describedby": `${describedby ? `${describedby} ` : ""}${id}-error`,
     oninput: () => {
-      const { value, error: words } = readNumber(box.value, unit);
+      const empty = optional && box.value.trim() === "";
+      const { value, error: words } = empty ? { value: null } : readNumber(box.value, unit);
       stands = words ? (keep ? before : null) : value;
       refuse(words && keep ? `${words} Until then it is ${plain(before, spread)}.` : words);
       change(stands);
     },
     onchange: () => {
-      if (refusal) return;
+      if (refusal || stands === null) return;
       box.value = pointed(box.value, unit);
       before = stands;
     },
@@ -107,8 +126,8 @@ export function numberBox({ id, label, describedby, variable, change, keep = fal
     },
     // Whether there is no number to go by; says so beside the box.
     lacking() {
-      if (stands === null && !refusal) refuse("Write a number here.");
-      return stands === null || box.hasAttribute("aria-invalid");
+      if (stands === null && !refusal && !optional) refuse("Write a number here.");
+      return (stands === null && !optional) || box.hasAttribute("aria-invalid");
     },
     show(value) {
       if (value === stands) return;
@@ -122,7 +141,7 @@ export function numberBox({ id, label, describedby, variable, change, keep = fal
 // What an operator need not read. It stays open or closed while what is in it is written anew.
 export function engineersFold() {
   const body = make("div");
-  const element = make("details", { class: "card" }, make("summary", {}, "For the engineer"), body);
+  const element = make("details", { class: "card engineer" }, make("summary", {}, "For the engineer"), body);
   return { element, show: (...children) => body.replaceChildren(...children) };
 }
 

@@ -109,3 +109,14 @@ export function roundStep(most) {
 
 // A step of 1, 10, 0.1 ... that divides the span into some hundreds.
 export const stepOf = (span) => 10 ** Math.floor(Math.log10(span / 200));
+
+// Values with those of settings that have levels at the nearest one.
+export const atLevels = (variables, values) =>
+  values.map((value, j) =>
+    value === null
+      ? null
+      : variables[j].levels.reduce(
+          (best, level) => (Math.abs(level - value) < Math.abs(best - value) ? level : best),
+          variables[j].levels[0] ?? value,
+        ),
+  );

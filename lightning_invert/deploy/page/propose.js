@@ -62,8 +62,13 @@ export async function propose(store, state) {
     singularFloor: store.thresholds.singularFloor,
   };
   const starts = [network.outputs, state.x, ...(await drawn(store, target, box))];
+  const described = (one) => ({
+    ...one,
+    binding: [],
+    changed: one.inputs.flatMap((value, j) => (value === state.x[j] ? [] : [j])),
+  });
   const found = await solve(problem, starts.filter((s) => s.every(Number.isFinite)), state.x);
-  return { target, box, found: mostTrustedFirst(store, target, found) };
+  return { target, box, found: mostTrustedFirst(store, target, found).map(described) };
 }
 
 // With a reliability, what is expected to err least comes first: of those that reach the target.

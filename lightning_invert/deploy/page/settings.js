@@ -1,7 +1,10 @@
-// The settings of the forward model: a slider and a box for each.
+// The settings of the forward model: a slider and a box for each, or a choice among its levels, and
+// its window.
 
-import { button, labelled, make, numberBox, quantity, titled } from "./elements.js";
+import { button, labelled, make, quantity, titled, valueBox } from "./elements.js";
+import { limitsList } from "./limits.js";
 import { rangeOf, rangeWords, shown, stepOf, usualOf } from "./numbers.js";
+import { stopWords, windowChoices, windowLine } from "./window_view.js";
 
 export function outsideWords(variable, value) {
   const { low, high, known } = rangeOf(variable);
@@ -18,13 +21,18 @@ export function usualWords(variable) {
     : `on average ${rangeWords({ low: variable.mean, high: variable.mean }, variable.std)}`;
 }
 
-function sliderOf(variable, id, change) {
+// The ends of a slider, and where on it a value is, in per cent.
+function scaleOf(variable) {
   const { low, high, known } = rangeOf(variable);
   // A little past a range that is only a guess, so that one sees where it ends.
   const margin = known ? 0 : (high - low) / 2;
   const [least, most] = [low - margin, high + margin];
+  const place = (value) => Math.min(Math.max((100 * (value - least)) / (most - least), 0), 100);
+  return { low, high, least, most, place };
+}
+
+function sliderOf(variable, id, { low, high, least, most, place }, band, change) {
   const usual = usualOf(variable);
-  const share = (value) => `${(100 * (value - least)) / (most - least)}%`;
   const slider = make("input", {
     id: `${id}-slider`,
     type: "range",
@@ -35,26 +43,30 @@ function sliderOf(variable, id, change) {
     "aria-describedby": `${id}-hint`,
     oninput: () => change(Number(slider.value)),
   });
-  const range = make("span", { class: "range" });
-  range.style.left = share(low);
-  range.style.right = `calc(100% - ${share(high)})`;
-  const mostly = usual.known ? make("span", { class: "usual" }) : null;
-  if (mostly) {
-    mostly.style.left = share(Math.max(usual.low, least));
-    mostly.style.right = `calc(100% - ${share(Math.min(usual.high, most))})`;
-  }
-  return { slider, track: make("div", { class: "track", "aria-hidden": "true" }, range, mostly) };
+  const part = (name, from, to) => {
+    const element = make("span", { class: name });
+    element.style.left = `${place(from)}%`;
+    element.style.right = `${100 - place(to)}%`;
+    return element;
+  };
+  const rail = make("div", { class: "rail", "aria-hidden": "true" }, band);
+  const mostly = usual.known ? part("usual", usual.low, usual.high) : null;
+  const track = make("div", { class: "track", "aria-hidden": "true" }, part("range", low, high), mostly);
+  return { slider, slide: make("div", { class: "slide" }, rail, slider, track) };
 }
 
-function settingField(variable, j, store) {
+function settingField(variable, j, store, go) {
   const id = `setting-${j}`;
   const move = (value) => {
-    const x = store.state.x.slice();
+    const [x, heldAt] = [store.state.x.slice(), store.state.heldAt.slice()];
     x[j] = value;
-    store.set({ x });
+    if (store.state.held[j]) heldAt[j] = value;
+    store.set({ x, heldAt });
   };
-  const { slider, track } = sliderOf(variable, id, move);
-  const number = numberBox({
+  const scale = scaleOf(variable);
+  const line = windowLine(variable, j, store, go);
+  const { slider, slide } = variable.levels.length > 0 ? {} : sliderOf(variable, id, scale, line.band, move);
+  const number = valueBox({
     id,
     label: labelled(variable),
     describedby: `${id}-hint ${id}-warning`,
@@ -63,6 +75,7 @@ function settingField(variable, j, store) {
     keep: true,
   });
   const warning = make("p", { class: "warning", id: `${id}-warning`, "aria-live": "polite" });
+  const said = make("p", { class: "hint", role: "status" });
   const [whole, usual] = [rangeWords(rangeOf(variable), variable.std), usualWords(variable)];
   const mostly = usual === `mostly ${whole}` ? "" : `, ${usual}`;
   const hint = rangeOf(variable).known ? `Training range ${whole}${mostly}` : `In training ${usual}`;
@@ -71,34 +84,80 @@ function settingField(variable, j, store) {
     { class: "field" },
     make("label", { for: id }, quantity(variable)),
     number.box,
-    make("div", { class: "slide" }, slider, track),
+    slide,
     make("p", { class: "hint", id: `${id}-hint` }, hint),
+    line.element,
+    said,
     number.error,
     warning,
   );
   return {
     element,
-    show(value) {
-      slider.value = value;
-      slider.setAttribute("aria-valuetext", `${shown(value, variable.std)} ${variable.unit}`.trim());
+    said,
+    line,
+    place: scale.place,
+    show(value, held) {
+      if (slider) {
+        slider.value = value;
+        slider.setAttribute("aria-valuetext", `${shown(value, variable.std)} ${variable.unit}`.trim());
+      }
       number.show(value);
+      line.hold(held);
       warning.textContent = outsideWords(variable, value);
     },
   };
 }
 
 export function settingsPanel(store) {
-  const fields = store.inputs.map((variable, j) => settingField(variable, j, store));
+  // The newest windows, whether the settings have changed since, and the end that is asked for or gone to.
+  let [windows, fresh, asked, gone] = [null, false, null, null];
+  function go(j, side) {
+    asked = fresh ? null : [j, side];
+    if (!fresh) return;
+    const { x, kept } = store.state;
+    const inputs = (side === "low" ? windows[j].atLow : windows[j].atHigh).slice();
+    gone = { j, before: x, inputs };
+    store.set({ x: inputs, kept: kept ?? x });
+  }
+  const fields = store.inputs.map((variable, j) => settingField(variable, j, store, go));
+  const [choices, limits] = [windowChoices(store), limitsList(store)];
+  const list = make("div", { class: "fields" }, fields.map((field) => field.element));
   const element = titled(
     "settings-title",
     "Settings",
-    make("div", { class: "fields" }, fields.map((field) => field.element)),
+    choices.element,
+    list,
+    limits.element,
     make(
       "p",
       { class: "buttons" },
       button("Back to From", () => store.set({ x: store.state.from.slice() })),
-      button("Training mean", () => store.set({ x: store.inputs.map((variable) => variable.mean) })),
+      button("Training mean", () => store.set({ x: store.middle.slice() })),
     ),
   );
-  return { element, show: ({ x }) => fields.forEach((field, j) => field.show(x[j])) };
+  return {
+    element,
+    show(state) {
+      const { x, held } = state;
+      fields.forEach((field, j) => field.show(x[j], held[j]));
+      limits.show(x);
+      choices.show(state);
+    },
+    // Says, once the outcome is known, what going to an end of a window took.
+    tell(seen) {
+      fields.forEach(({ said }, j) => {
+        said.textContent = gone?.j === j && gone.inputs === seen.x ? stopWords(store, gone, seen) : "";
+      });
+    },
+    // While new windows are sought, the last ones stay, in grey.
+    showWindows(found) {
+      fresh = found !== null;
+      list.classList.toggle("stale", !fresh);
+      if (!fresh) return;
+      windows = found;
+      fields.forEach(({ line, place }, j) => line.show(found[j], store.state.held[j], place));
+      if (asked) go(...asked);
+    },
+    forget: () => (asked = null),
+  };
 }

@@ -43,6 +43,11 @@ export function toAddress(state) {
     `want=${state.wanted.map(written).join(",")}`,
     `hold=${state.held.map(Number).join("")}`,
     `at=${state.heldAt.map((at) => at ?? "?").join(",")}`,
+    `stays=${state.keep}:${state.share}`,
+    ...(state.maxChanges === null ? [] : [`most=${state.maxChanges}`]),
+    ...(state.prices.every((price) => price === null)
+      ? []
+      : [`prices=${state.prices.map((price) => price ?? "?").join(",")}`, `cheapest=${Number(state.cheapest)}`]),
   ];
   return `#${parts.concat(state.solved ? ["solved=1"] : []).join("&")}`;
 }
@@ -57,6 +62,8 @@ export function fromAddress(address, state) {
   const texts = (parts.get("want") ?? "").split(",");
   const wanted = texts.length === m ? texts.map((text, i) => wantedOf(text, state.wanted[i])) : [null];
   const held = parts.get("hold") ?? "";
+  const [, keep, share] = (parts.get("stays") ?? "").match(/^(now|wanted):(1|5|10)$/) ?? [];
+  const most = Number(parts.get("most"));
   return {
     tab: ["predict", "find"].includes(parts.get("tab")) ? parts.get("tab") : state.tab,
     x: numbersOf(parts.get("x"), n) ?? state.x,
@@ -64,6 +71,11 @@ export function fromAddress(address, state) {
     wanted: wanted.includes(null) ? state.wanted : wanted,
     held: /^[01]+$/.test(held) && held.length === n ? [...held].map((c) => c === "1") : state.held,
     heldAt: numbersOf(parts.get("at"), n, { lacking: true }) ?? state.heldAt,
+    keep: keep ?? state.keep,
+    share: Number(share ?? state.share),
+    maxChanges: Number.isInteger(most) && most >= 1 && most <= n ? most : null,
+    prices: numbersOf(parts.get("prices"), n, { lacking: true }) ?? state.prices,
+    cheapest: parts.has("cheapest") ? parts.get("cheapest") === "1" : state.cheapest,
     solved: parts.get("solved") === "1",
   };
 }

@@ -1,6 +1,7 @@
 // What is wanted of each outcome, and which settings are held.
 
-import { labelled, make, numberBox, quantity, readable, titled } from "./elements.js";
+import { labelled, make, numberBox, quantity, readable, titled, valueBox } from "./elements.js";
+import { pricesFold } from "./prices.js";
 import { outsideWords, usualWords } from "./settings.js";
 import { ENDS } from "./state.js";
 
@@ -77,7 +78,7 @@ function heldField(variable, j, store) {
       change(check.checked, check.checked && !refused ? x[j] : heldAt[j]);
     },
   });
-  const number = numberBox({
+  const number = valueBox({
     id: `${id}-at`,
     label: `${labelled(variable)}, held at`,
     describedby: `${id}-warning`,
@@ -107,31 +108,50 @@ function heldField(variable, j, store) {
   };
 }
 
+// How many settings may differ from those in force.
+function changesField(store) {
+  const options = [make("option", { value: "" }, "any number"), ...store.inputs.map((_, j) => make("option", { value: j + 1 }, `at most ${j + 1}`))];
+  const change = () => store.set({ maxChanges: Number(choice.value) || null, solved: false });
+  const choice = make("select", { id: "max-changes", onchange: change }, options);
+  return {
+    element: make("div", { class: "field" }, make("label", { for: "max-changes" }, "Settings that may change"), choice),
+    show: (maxChanges) => (choice.value = maxChanges ?? ""),
+  };
+}
+
 // `problem(state)` says in words why nothing can be solved yet; nothing where it can.
 export function wantedPanel(store, buttons) {
   const wants = store.outputs.map((variable, i) => wantedField(variable, i, store));
   const holds = store.inputs.map((variable, j) => heldField(variable, j, store));
+  const [changes, prices] = [changesField(store), pricesFold(store)];
+  const fields = (parts) => make("div", { class: "fields" }, parts.map((field) => field.element));
   const element = titled(
     "wanted-title",
     "Wanted outcome",
-    make("div", { class: "fields" }, wants.map((field) => field.element)),
-    make("fieldset", {}, make("legend", {}, "Settings to hold"), make("div", { class: "fields" }, holds.map((field) => field.element))),
+    fields(wants),
+    make("fieldset", {}, make("legend", {}, "Settings to hold"), fields(holds)),
+    changes.element,
+    prices.element,
     buttons,
   );
   return {
     element,
-    show({ wanted, held, heldAt }) {
-      wants.forEach((field, i) => field.show(wanted[i]));
-      holds.forEach((field, j) => field.show(held[j], heldAt[j]));
+    show(state) {
+      wants.forEach((field, i) => field.show(state.wanted[i]));
+      holds.forEach((field, j) => field.show(state.held[j], state.heldAt[j]));
+      changes.show(state.maxChanges);
+      prices.show(state);
     },
-    problem({ wanted, held }) {
+    problem(state) {
+      const { wanted, held } = state;
       if (wanted.every(({ kind }) => kind === "free")) return "Nothing is wanted yet: ask for at least one outcome.";
       const lacking = [
         ...wants.map((field, i) => field.lacking(wanted[i])),
         ...holds.map((field, j) => field.lacking(held[j])),
+        prices.lacking(),
       ];
       if (lacking.includes(true)) return "Mend the marked number first.";
-      return held.every(Boolean) ? "Every setting is held: leave at least one free." : "";
+      return held.every(Boolean) ? "Every setting is held: leave at least one free." : prices.problem(state);
     },
   };
 }

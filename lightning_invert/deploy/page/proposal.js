@@ -2,11 +2,15 @@
 
 import { bandWords } from "./conditioning.js";
 import { data, make, quantity, readable, table } from "./elements.js";
+import { limitsTable } from "./limits.js";
 import { brief, shown, signed } from "./numbers.js";
 import { bandText, unlikeWords } from "./outcomes.js";
+import { amount, changeWords, costOf } from "./prices.js";
 import { outsideWords } from "./settings.js";
 import { TOLERANCE, nearestIn } from "./propose.js";
 import { trustOf } from "./reliability.js";
+
+const listed = (variables) => variables.map(({ name }) => readable(name)).join(", ");
 
 function flagsOf(store, { target, box }, found, trust) {
   const { inputs, outputs, thresholds } = store;
@@ -21,10 +25,11 @@ function flagsOf(store, { target, box }, found, trust) {
   const ends = inputs.filter(
     (_, j) => box.low[j] < box.high[j] && (found.inputs[j] === box.low[j] || found.inputs[j] === box.high[j]),
   );
-  if (ends.length > 0) flags.push(`At the end of its range: ${ends.map(({ name }) => readable(name)).join(", ")}.`);
+  if (ends.length > 0) flags.push(`At the end of its range: ${listed(ends)}.`);
+  if (found.binding.length > 0) flags.push(`What binds: ${found.binding.map(readable).join(", ")}.`);
   const outside = inputs.filter((variable, j) => outsideWords(variable, found.inputs[j]));
   if (outside.length > 0) {
-    flags.push(`Outside the training range: ${outside.map(({ name }) => readable(name)).join(", ")}.`);
+    flags.push(`Outside the training range: ${listed(outside)}.`);
   }
   if (trust?.unseen) flags.push("Such an outcome was never seen in the data.");
   const { words } = bandWords(found.condition, thresholds);
@@ -50,18 +55,32 @@ function verdictOf({ converged }, trust) {
   return ["Certified.", "The model predicts what is wanted, with settings like those that its bands were tried on."];
 }
 
+function costLine({ prices, x, cheapest }, found) {
+  const [before, after] = [x, found.inputs].map((at) => costOf(prices, at));
+  if (before === null) return null;
+  const aim = cheapest ? "the least that was found for this outcome" : "the least cost was not looked for";
+  return make(
+    "p",
+    { id: "proposal-cost" },
+    `Cost ${amount(before)} now, ${amount(after)} proposed: `,
+    make("strong", {}, changeWords(before, after)),
+    ` (${aim}).`,
+  );
+}
+
 // The result: what is proposed, what it leads to, and what to mind.
-export function proposalView(store, answer, k, x) {
+export function proposalView(store, answer, k) {
   const found = answer.found[k];
-  const { target, box } = answer;
+  const { target, box, x } = answer;
   const trust = trustOf(store, found.inputs, found.outputs, target);
   const flags = flagsOf(store, answer, found, trust);
   const number = (value, variable, write = shown) => data(write(value, variable.std), value);
   const settings = store.inputs.map((variable, j) => {
     const fixed = box.low[j] === box.high[j];
+    const stays = !fixed && !found.changed.includes(j);
     const atEnd = !fixed && (found.inputs[j] === box.low[j] || found.inputs[j] === box.high[j]);
     return [
-      make("span", {}, quantity(variable), make("span", { class: "note" }, fixed ? "held" : atEnd ? "end of range" : "")),
+      make("span", {}, quantity(variable), make("span", { class: "note" }, fixed ? "held" : stays ? "stays" : atEnd ? "end of range" : "")),
       number(x[j], variable),
       number(found.inputs[j], variable),
       number(found.inputs[j] - x[j], variable, signed),
@@ -102,9 +121,11 @@ export function proposalView(store, answer, k, x) {
             ),
           ]
         : []),
+      costLine(answer, found),
       table("Proposed settings", ["setting", "From", "To", "change"], settings, { id: "proposed-settings" }),
+      limitsTable(store, x, found),
       table(caption, heads, outcomes, { id: "proposed-outcomes" }),
-    ],
+    ].filter((part) => part !== null),
     details: [
       make("p", {}, `Found in ${steps}; κ of what was asked: `, condition, `, ${bandWords(found.condition, store.thresholds).band}${expected}.`),
     ],

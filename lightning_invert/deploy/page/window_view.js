@@ -1,0 +1,137 @@
+// The window of each setting: how far it can go while the others compensate and the outcome stays.
+
+import { button, labelled, make, readable } from "./elements.js";
+import { shown, signed } from "./numbers.js";
+import { standing } from "./limits.js";
+import { targetOf } from "./propose.js";
+
+const SHARES = [1, 5, 10]; // per cent of the usual range of each outcome
+const USUAL_WIDTH = 4; // standard deviations
+const NO_ROOM = 1e-3; // standard deviations
+const MOVED = 0.01; // standard deviations
+const ROUNDED = 1e-6; // standard deviations
+const AT_EDGE = 0.95; // of the reach
+const KEEPS = { now: "the predicted outcome", wanted: "the wanted outcome" };
+
+const reachOf = ({ std }, percent) => (USUAL_WIDTH * std * percent) / 100;
+const asksSomething = ({ wanted }) => wanted.some(({ kind }) => kind !== "free");
+const keptKind = (state) => (asksSomething(state) ? state.keep : "now");
+
+const keptWishes = (state, kept) =>
+  keptKind(state) === "wanted" ? state.wanted : kept.map((value) => ({ kind: "value", value }));
+
+// What the worker is asked: {state, inputs, tolerance}; `kept` are the outcomes to be kept. Held settings
+// stay where they are.
+export function windowQuestion(store, kept) {
+  const { state } = store;
+  const asked = { ...state, wanted: keptWishes(state, kept), heldAt: state.x, prices: null, maxChanges: null };
+  return { state: asked, inputs: state.x, tolerance: (USUAL_WIDTH * state.share) / 100 };
+}
+
+// Under a slider: the two ends, which can be gone to, and whether the setting is held.
+export function windowLine(variable, j, store, go) {
+  const id = `setting-${j}`;
+  const side = (name, words) => {
+    const end = button("", () => go(j, name), "end");
+    end.id = `${id}-${name}`;
+    return {
+      end,
+      show(value) {
+        const text = shown(value, variable.std);
+        end.textContent = text;
+        end.setAttribute("aria-label", `${labelled(variable)} ${words} ${text}, the others compensate`);
+      },
+    };
+  };
+  const [low, high] = [side("low", "down to"), side("high", "up to")];
+  const [ends, lack] = [make("span", {}, "Window ", low.end, " to ", high.end), make("span", {})];
+  const check = make("input", {
+    id: `${id}-hold`,
+    type: "checkbox",
+    "aria-label": `Hold ${readable(variable.name)} where it is`,
+    onchange: () => {
+      const [held, heldAt] = [store.state.held.slice(), store.state.heldAt.slice()];
+      [held[j], heldAt[j]] = [check.checked, store.state.x[j]];
+      store.set({ held, heldAt, solved: false });
+    },
+  });
+  const band = make("span", { class: "band" });
+  return {
+    band,
+    element: make("div", { class: "window" }, make("span", {}, ends, lack), make("label", { class: "check" }, check, "hold")),
+    hold: (held) => (check.checked = held),
+    // `place` says where on the slider a value is, in per cent.
+    show(window, held, place) {
+      const width = window ? window.high - window.low : 0;
+      const room = !held && Number.isFinite(width) && width > NO_ROOM * variable.std;
+      band.hidden = !room;
+      ends.hidden = !room;
+      lack.textContent = !window ? "" : held ? "Stays where it is" : room ? "" : "No window: the others cannot compensate";
+      if (!room) return;
+      low.show(window.low);
+      high.show(window.high);
+      band.style.left = `${place(window.low)}%`;
+      band.style.right = `${100 - place(window.high)}%`;
+    },
+  };
+}
+
+// Which outcome stays, and how nearly. The summary says so while the choices are folded.
+export function windowChoices(store) {
+  const choice = (id, texts, change) => {
+    const options = texts.map(([value, text]) => make("option", { value }, text));
+    return make("select", { id, onchange: ({ target }) => change(target.value) }, options);
+  };
+  const keep = choice("window-keep", Object.entries(KEEPS), (value) => store.set({ keep: value }));
+  const shares = SHARES.map((value) => [value, `${value} %`]);
+  const share = choice("window-share", shares, (value) => store.set({ share: Number(value) }));
+  const keeping = make("div", { class: "field" }, make("label", { for: "window-keep" }, "What stays"), keep);
+  const [said, reach] = [make("span", {}), make("p", { class: "hint", id: "window-reach" })];
+  const element = make(
+    "details",
+    { class: "windows" },
+    make("summary", {}, "Window: how far a setting can go while the others compensate, so that ", said),
+    keeping,
+    make("div", { class: "field" }, make("label", { for: "window-share" }, "Within, of its usual range"), share),
+    reach,
+  );
+  return {
+    element,
+    show(state) {
+      const kind = keptKind(state);
+      keeping.hidden = !asksSomething(state);
+      [keep.value, share.value] = [kind, String(state.share)];
+      said.textContent = `${KEEPS[kind]} stays within ${state.share} %.`;
+      const reaches = store.outputs.map(
+        (variable) => `±${shown(reachOf(variable, state.share), variable.std)} ${variable.unit} ${readable(variable.name)}`,
+      );
+      reach.textContent = `That is ${reaches.join(", ")}. Press an end of a window to go there: the others follow.`;
+    },
+  };
+}
+
+// What was moved to go to the end of a window, and what stops it there.
+export function stopWords(store, { j, before, inputs }, { now, keptAt }) {
+  const { state } = store;
+  const target = targetOf(keptWishes(state, keptAt.outputs));
+  const atEnd = ({ low, high, std }, value) => [low, high].some((end) => end !== null && Math.abs(value - end) < ROUNDED * std);
+  const moves = store.inputs.flatMap(({ name, std }, i) => {
+    const change = inputs[i] - before[i];
+    return i !== j && Math.abs(change) > MOVED * std ? [`${readable(name)} ${signed(change, std)}`] : [];
+  });
+  const binding = store.constraints.filter((constraint) => standing(constraint, store.inputs, inputs).binds);
+  const ended = store.inputs.filter((variable, i) => i !== j && !state.held[i] && atEnd(variable, inputs[i]));
+  const edge = store.outputs.filter((variable, i) => {
+    const reach = AT_EDGE * reachOf(variable, state.share);
+    return now.outputs[i] < target.low[i] - reach || now.outputs[i] > target.high[i] + reach;
+  });
+  const names = (parts) => parts.map(({ name }) => readable(name)).join(", ");
+  const stops = [
+    ...binding.map(({ name }) => readable(name)),
+    ...(ended.length > 0 ? [`ranges that end (${names(ended)})`] : []),
+    ...(edge.length > 0 ? [`the edge of what stays (${names(edge)})`] : []),
+  ];
+  const stop = atEnd(store.inputs[j], inputs[j]) ? "the end of its range" : stops.join(", ");
+  const moved = moves.length > 0 ? ` Compensated by ${moves.join(", ")}.` : " Nothing had to compensate.";
+  return `As far as it goes.${moved}${stop ? ` What stops it: ${stop}.` : ""}`;
+}
