@@ -30,7 +30,7 @@ from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import BlastFurnace, furnace_balance
 from lightning_invert.proposals.drift import FALSE_ALARMS
 
-NOISE, BEFORE, BATCH, NEXT = 0.01, 40, 10, 50
+NUM_POINTS, NOISE, BEFORE, BATCH, NEXT = 3000, 0.01, 40, 10, 50
 AFTER = (10, 30)
 ROWS = 100
 CHANGES = {
@@ -49,7 +49,7 @@ class Pair(NamedTuple):
 
 def train(seed: int, epochs: int) -> Pair:
     data = ProblemDataModule(
-        "blast_furnace", num_points=3000, noise=NOISE, seed=seed, batch_size=64
+        "blast_furnace", num_points=NUM_POINTS, noise=NOISE, seed=seed, batch_size=64
     )
     torch.manual_seed(seed)
     module = ForwardInverseModule(SmoothMLP(7, 4, width=64), SmoothMLP(4, 7, width=64), alpha=0.1)

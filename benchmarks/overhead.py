@@ -32,7 +32,7 @@ from lightning_invert import (
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.datamodules import ProblemDataModule
 
-RECIPE = 1000
+RECIPE, NUM_POINTS, SECONDS = 1000, 5000, 2.0
 """Epochs of the reference recipe."""
 
 
@@ -64,7 +64,7 @@ def timed(
             adam={"schedule": "constant"},
         )
         begin = time.perf_counter()
-        trainer.fit(module, datamodule=ProblemDataModule("blast_furnace", noise=0.01))
+        trainer.fit(module, datamodule=ProblemDataModule("blast_furnace", NUM_POINTS, noise=0.01))
         seconds = time.perf_counter() - begin
     last = spent["on_train_end"][-1]
     hooks = sum(map(sum, spent.values())) - last
@@ -92,7 +92,7 @@ def spectra_alone(module: ForwardInverseModule) -> float:
         for function, points in maps:
             singular_values(batched_jacobian(function, points, check=False))
 
-    return in_turns({"spectra": run}, 2.0)["spectra"]
+    return in_turns({"spectra": run}, SECONDS)["spectra"]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ its Jacobian at the 27 points that each move of a slider takes.
     python benchmarks/page.py [--page runs/page/page.html] [--moves 60] [--targets 8] [--times 3]
                               [--write docs]
 
-Without ``--page`` it builds one of a furnace pair that is not trained, which computes as fast.
+The page is by default that of `make demo`.
 """
 
 from __future__ import annotations
@@ -14,28 +14,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from common import machine, markdown, put
 
 WARM_UP = 10
-
-
-def untrained(folder: Path) -> Path:
-    from lightning_invert import ForwardInverseModule, SmoothMLP
-    from lightning_invert.datamodules import ProblemDataModule
-    from lightning_invert.deploy import build_page
-
-    torch.manual_seed(0)
-    data = ProblemDataModule("blast_furnace", num_points=2000, noise=0.01)
-    pair = ForwardInverseModule(SmoothMLP(7, 4), SmoothMLP(4, 7, width=128)).eval()
-    pair.inputs, pair.outputs = tuple(data.inputs), tuple(data.outputs)
-    pair.pair.fit_scales(*data.statistics)
-    return build_page(pair, folder / "page.html")
 
 
 def ready(browser: Any, file: Path) -> tuple[Any, float]:
@@ -75,7 +60,7 @@ def solved(page: Any, targets: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--page", type=Path)
+    parser.add_argument("--page", type=Path, default=Path("runs/page/page.html"))
     parser.add_argument("--moves", type=int, default=60)
     parser.add_argument("--targets", type=int, default=8)
     parser.add_argument("--times", type=int, default=3, help="how often it is opened")
@@ -85,18 +70,17 @@ def main() -> None:
 
     head = machine()
     print(head)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
-        file = args.page or untrained(Path(folder))
+    with sync_playwright() as started:
         browser = started.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         opened = []
         for _ in range(args.times):
-            page, seconds = ready(browser, file)
+            page, seconds = ready(browser, args.page)
             opened.append(seconds)
         moves, solves = moved(page, args.moves), solved(page, args.targets)
         rows = [
-            ["size", f"{file.stat().st_size / 1e6:.1f} MB"],
+            ["size", f"{args.page.stat().st_size / 1e6:.1f} MB"],
             ["from opening to the first outcome", f"{min(opened):.1f} to {max(opened):.1f} s"],
             [
                 "F and its Jacobian at 27 points, as each move of a slider takes",

@@ -33,6 +33,7 @@ TOLERANCE = 1e-3
 FUELS, MOST_FUEL = [1, 2], 60.0
 """Pulverised coal and natural gas, and the kg of both together that a constraint leaves."""
 
+FILM_STEPS = 50
 ADAM_STEPS, ADAM_RATE = 300, 0.1
 """Of rates from 0.003 to 0.3, constant or falling along a cosine, this one solves the most."""
 
@@ -248,7 +249,9 @@ def film(count: int) -> None:
     low, high = problem.bounds
     x, start = problem.sample(2 * count, seed=0).split(count)
     y = problem.forward(x)
-    given = {"bounds": (low, high), "scale": (high - low, 0.1), "starts": start}
+    given = {
+        "bounds": (low, high), "scale": (high - low, 0.1), "starts": start, "max_steps": FILM_STEPS,
+    }  # fmt: skip
     few = y[:2], {**given, "starts": start[:2]}
     solve(problem.forward, few[0], **few[1])
     took, found = seconds(lambda: solve(problem.forward, y, **given))

@@ -28,11 +28,11 @@ from lightning_invert import ForwardInverseModule, ResidualMLP
 from lightning_invert.callbacks import InvertibilityCallback
 from lightning_invert.datamodules import ProblemDataModule
 
-ALPHA = 0.1
+ALPHA, NUM_POINTS = 0.1, 5000
 
 
 def standardised(batch_size: int) -> dict[str, TensorDataset]:
-    data = ProblemDataModule("blast_furnace", batch_size=batch_size, noise=0.01)
+    data = ProblemDataModule("blast_furnace", NUM_POINTS, batch_size=batch_size, noise=0.01)
     data.setup()
     x_mean, x_std, y_mean, y_std = data.statistics
     return {
@@ -106,7 +106,10 @@ def lightning(batch_size: int, epochs: int, *, watch: bool) -> list[float]:
             adam={"schedule": "constant", "weight_decay": 0.0},
         )
         trainer.fit(
-            module, datamodule=ProblemDataModule("blast_furnace", batch_size=batch_size, noise=0.01)
+            module,
+            datamodule=ProblemDataModule(
+                "blast_furnace", NUM_POINTS, batch_size=batch_size, noise=0.01
+            ),
         )
     return clock.seconds
 
