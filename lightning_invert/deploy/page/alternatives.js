@@ -1,7 +1,7 @@
 // Proposals side by side: one is chosen, and what differs from it is marked.
 
 import { data, make, quantity, table } from "./elements.js";
-import { amount, costOf } from "./prices.js";
+import { amount, costAt } from "./prices.js";
 import { shown } from "./numbers.js";
 import { trustOf } from "./reliability.js";
 
@@ -37,11 +37,11 @@ export function alternativesTable(store, { found, target, prices, x, begin }, k,
       return [[head, shown(from[j], variable.std), ...values.map((value) => cellOf(value, values[k], variable))]];
     });
   const trusts = found.map((one) => trustOf(store, one.inputs, one.outputs, target));
-  const now = costOf(prices, x);
+  const now = costAt(prices, x);
   const rows = [
     ...numbers(store.inputs, "inputs", x, () => true),
     ...numbers(store.outputs, "outputs", begin, differs),
-    ...(now === null ? [] : [["cost", amount(now), ...found.map((one) => amount(costOf(prices, one.inputs)))]]),
+    ...(now === null ? [] : [["cost", amount(now), ...found.map((one) => amount(costAt(prices, one.inputs)))]]),
     ...(trusts[0] ? [["trust", "", ...trusts.map(({ trust }) => `${Math.round(100 * trust)} %`)]] : []),
     ["settings changed", "", ...found.map(({ changed }) => String(changed.length))],
   ];

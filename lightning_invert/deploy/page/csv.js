@@ -1,7 +1,7 @@
 // What is on the page, as a table for other programs.
 
 import { button, make } from "./elements.js";
-import { costOf } from "./prices.js";
+import { costAt } from "./prices.js";
 
 // A spreadsheet runs what begins like a formula: a name from a stranger's file must not be one.
 function cell(value) {
@@ -48,7 +48,7 @@ export function csvRows(store, { from, begin, to, reached, target }) {
     rows.push(["outcome", name, unit, begin[i], reached[i], end(target?.low[i]), end(target?.high[i])]),
   );
   const { prices } = store.state;
-  if (costOf(prices, from) !== null) rows.push(["cost", "cost", "", costOf(prices, from), costOf(prices, to), null, null]);
+  if (costAt(prices, from) !== null) rows.push(["cost", "cost", "", costAt(prices, from), costAt(prices, to), null, null]);
   return toCsv(rows);
 }
 

@@ -74,7 +74,7 @@ export function findTab(store, panel, fail) {
     if (ASKED.some((part) => store.state[part] !== state[part])) return; // it answers what is no longer asked
     if (found.found.length === 0) {
       status.textContent = "";
-      clear("The model gives no finite outcome anywhere near: nothing can be proposed.");
+      clear(found.refused || "The model gives no finite outcome anywhere near: nothing can be proposed.");
       return;
     }
     const [begin] = await store.forward([state.x]);

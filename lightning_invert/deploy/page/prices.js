@@ -12,7 +12,7 @@ export function pricesOf({ inputs }, { prices }) {
 }
 
 // What settings cost; null without prices.
-export const costOf = (prices, x) =>
+export const costAt = (prices, x) =>
   prices.every((price) => price === null) ? null : prices.reduce((sum, price, j) => sum + (price ?? 0) * x[j], 0);
 
 export const amount = (value) => (Math.abs(value) >= 1000 ? value.toFixed(0) : brief(value)).replace("-", "−");

@@ -5,7 +5,7 @@ import { data, make, quantity, readable, table } from "./elements.js";
 import { limitsTable } from "./limits.js";
 import { brief, shown, signed } from "./numbers.js";
 import { bandText, unlikeWords } from "./outcomes.js";
-import { amount, changeWords, costOf } from "./prices.js";
+import { amount, changeWords, costAt } from "./prices.js";
 import { outsideWords } from "./settings.js";
 import { TOLERANCE, nearestIn } from "./propose.js";
 import { trustOf } from "./reliability.js";
@@ -56,7 +56,7 @@ function verdictOf({ converged }, trust) {
 }
 
 function costLine({ prices, x, cheapest }, found) {
-  const [before, after] = [x, found.inputs].map((at) => costOf(prices, at));
+  const [before, after] = [x, found.inputs].map((at) => costAt(prices, at));
   if (before === null) return null;
   const aim = cheapest ? "the least that was found for this outcome" : "the least cost was not looked for";
   return make(

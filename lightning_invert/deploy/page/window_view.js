@@ -63,10 +63,12 @@ export function windowLine(variable, j, store, go) {
     // `place` says where on the slider a value is, in per cent.
     show(window, held, place) {
       const width = window ? window.high - window.low : 0;
+      // A setting with levels stays where it is while windows are sought.
+      const still = variable.levels.length > 0;
       const room = !held && Number.isFinite(width) && width > NO_ROOM * variable.std;
       band.hidden = !room;
       ends.hidden = !room;
-      lack.textContent = !window ? "" : held ? "Stays where it is" : room ? "" : "No window: the others cannot compensate";
+      lack.textContent = !window || still ? "" : held ? "Stays where it is" : room ? "" : "No window: the others cannot compensate";
       if (!room) return;
       low.show(window.low);
       high.show(window.high);
