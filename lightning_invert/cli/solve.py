@@ -20,7 +20,7 @@ from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.windows import Windows
 from lightning_invert.report.files import replace_file
-from lightning_invert.report.proposals import certification_words, spread_lines
+from lightning_invert.report.proposals import certification_words, given_up_lines, spread_lines
 from lightning_invert.report.windows import windows_words
 from lightning_invert.solver.constraint import ConstraintsLike, Linear
 from lightning_invert.solver.cost import CostLike, Near, Plausible, Robust
@@ -70,6 +70,7 @@ def run(options: Options) -> None:
         [variable.name for variable in outputs],
         options.within,
     )
+    check_names("--weights", options.weights or {}, [v.name for v in outputs], "outcomes")
     bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
     present = read_present(options, inputs, len(targets.low))
     constraints = read_constraints(options.constraints, names)
@@ -80,6 +81,7 @@ def run(options: Options) -> None:
         fixed=read_fixed(options.fixed, targets, names),
         cost=read_cost(options, present, names),
         constraints=constraints,
+        weights=options.weights,
         max_changes=read_max_changes(options, present),
         setting_error=options.setting_error,
         tolerance=options.tolerance,
@@ -87,10 +89,8 @@ def run(options: Options) -> None:
     )
     windows = _windows(options.windows, pair, proposal, constraints)
     folder = folder_of_results(options.folder, options.ckpt, "proposals")
-    wanted = {name: cells for name, (_, cells) in targets.cells.items()}
-    units = {name: outputs[place].unit for name, (place, _) in targets.cells.items()}
-    columns = {**wanted, **proposal.columns()}
-    units |= proposal.units()
+    columns = {name: cells for name, (_, cells) in targets.cells.items()} | proposal.columns()
+    units = {name: outputs[i].unit for name, (i, _) in targets.cells.items()} | proposal.units()
     if windows is not None:
         columns |= windows.columns()
         units |= windows.units()
@@ -187,7 +187,7 @@ def _words(
     for name, number in summary["flags"].items():
         if number and name != "unconverged":
             words.append(f"Look at {counted(number, 'target')} flagged {name!r}: {FLAGS[name]}.")
-    words += spread_lines(proposal)
+    words += [*given_up_lines(proposal), *spread_lines(proposal)]
     if proposal.cost is not None and summary["cost"] and count > 1:
         row = rows[int(proposal.cost.where(proposal.converged, -torch.inf).argmax())]
         words.append(

@@ -69,6 +69,11 @@ class Options(TableFormat):
         "varies together there stays together.",
         False,
     )
+    weights: dict[str, float] | None = option(
+        "What a miss of each outcome counts where a target cannot be reached, {name: weight} or a YAML "
+        "file; 1 where it is not named.",
+        None,
+    )
     setting_error: dict[str, float] | None = option(
         "How exactly a setting is set, its standard deviation, {name: amount} or a YAML file: tells how "
         "far the outcomes spread.",

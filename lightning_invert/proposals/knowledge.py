@@ -114,6 +114,7 @@ class Knowledge:
             if error is None
             else outcome_spread(query.model, best["inputs"], error),
             constraint_names=query.constraint_names,
+            shortfall=query.targets.shortfall(best["outputs"]),
             matters=matters(best["inputs"], query.inputs),
             unseen=self.unseen(query.targets),
             input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),

@@ -169,6 +169,8 @@ class Proposal(Solution):
             for end, band in bands.items():
                 part = None if band is None else band[:, place]
                 add(f"{variable.name}_{end}", part, variable.unit)
+            if self.shortfall is not None and not self.converged.all():
+                add(f"{variable.name}_shortfall", self.shortfall[:, place], variable.unit)
             if self.outcome_spread is not None:
                 add(f"{variable.name}_spread", self.outcome_spread[:, place], variable.unit)
         certified = add("certified", self.certified)

@@ -100,6 +100,7 @@ class Proposer(Shown):
         fixed: Mapping[Any, Any] | None = None,
         cost: CostLike | None = None,
         constraints: ConstraintsLike | None = None,
+        weights: TensorLike | Mapping[Any, float] | None = None,
         max_changes: int | tuple[int, Any] | None = None,
         setting_error: TensorLike | Mapping[Any, float] | None = None,
         tolerance: float = 1e-3,
@@ -126,6 +127,8 @@ class Proposer(Shown):
                 :class:`~lightning_invert.Plausible` or :class:`~lightning_invert.Robust`, as for ``solve``.
             constraints: Constraints between inputs, as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
                 for ``solve``: by default those of a pair, ``()`` for none.
+            weights: What a miss of each output counts where a target is out of reach, as ``{"purity": 2}``,
+                as for ``solve``.
             max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``;
                 or ``(2, reference)`` beside other costs. Of all choices of inputs the best is found.
             setting_error: Standard deviations of what the inputs are really set to, in their units, as
@@ -147,7 +150,7 @@ class Proposer(Shown):
         with self.surrogate.evaluating(cost, *functions_of(constraints)):
             query = self.knowledge.surrogate.query(
                 targets, how, bounds=bounds, fixed=fixed, cost=cost, constraints=constraints,
-                max_changes=max_changes, tolerance=tolerance,
+                weights=weights, max_changes=max_changes, tolerance=tolerance,
             )  # fmt: skip
             return self.knowledge.answer(
                 query, how.progress, coverage=coverage, joint=joint, setting_error=setting_error

@@ -16,6 +16,7 @@ from lightning_invert.watch.numerals import counted
 
 __all__ = [
     "certification_words",
+    "given_up_lines",
     "proposal_html",
     "proposal_words",
     "reliance_lines",
@@ -26,6 +27,9 @@ __all__ = [
 MAX_ROWS = 10
 
 LOW_TRUST = 0.5
+
+NOTABLE = 5e-4
+"""Share of what is wanted that counts as given up."""
 
 FLAG_WORDS = {
     "unconverged": "not reached",
@@ -84,6 +88,8 @@ def _reached(solution: Solution) -> Iterator[str]:
         reasons = Counter(solution.result[~solution.converged].tolist())
         words = [f"{number} {Result(value).words}" for value, number in sorted(reasons.items())]
         yield f"Not reached: {'; '.join(words)}."
+        if isinstance(solution, Proposal):
+            yield from given_up_lines(solution)
     if solution.cost is not None and reached:
         cost = _median(solution.cost[solution.converged])
         yield f"Cost of those that are reached: median {cost}."
@@ -127,6 +133,28 @@ def reliance_lines(proposal: Proposal) -> Iterator[str]:
     counts.pop("unconverged", None)  # told by how many are reached
     if words := [f"{count} {FLAG_WORDS[name]}" for name, count in counts.items() if count]:
         yield f"To look at: {', '.join(words)}."
+
+
+def given_up_lines(proposal: Proposal) -> Iterator[str]:
+    """Tell what is missing of each outcome where targets are not reached."""
+    if proposal.shortfall is None or proposal.converged.all():
+        return
+    missed = ~proposal.converged & proposal.shortfall.isfinite().all(1)
+    lacking = proposal.shortfall[missed]
+    low, high = (end[missed] for end in proposal.targets)
+    wanted = low.where(lacking > 0, high).abs()
+    given_up = lacking.abs() >= NOTABLE * wanted
+    words = []
+    for place, variable in enumerate(proposal.output_variables):
+        rows = given_up[:, place] & (lacking[:, place] != 0)
+        if rows.any():
+            middle = lacking[rows, place].median()
+            way = "too low" if middle > 0 else "too high"
+            amount = f"{abs(float(middle)):.3g} {variable.unit}".rstrip()
+            at = f" at {int(rows.sum())}" if len(proposal) > 1 else ""
+            words.append(f"{amount} of {variable.name}{at} ({way})")
+    if words:
+        yield f"Given up{', medians' * (len(lacking) > 1)}: {', '.join(words)}."
 
 
 def spread_lines(proposal: Proposal) -> Iterator[str]:

@@ -18,7 +18,7 @@ from lightning_invert.solver.model import Description, Model, num_outputs_of
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.search import Search
 from lightning_invert.solver.starts import Starts, StartsOf
-from lightning_invert.solver.targets import Targets
+from lightning_invert.solver.targets import Targets, read_weights
 from lightning_invert.variables import Bounds, Variable, as_variables, by_column, without_none
 
 __all__ = ["Query"]
@@ -42,6 +42,7 @@ class Query:
     max_steps: int = 50  # to the target, and as many that lower the cost
     inputs: tuple[Variable, ...] = ()  # n
     reference: Tensor | None = None  # (N, n): inputs in force, one more start of each target
+    weights: Tensor | None = None  # (m,), of the outputs where a target is out of reach
     max_changes: int | None = None  # how many inputs may differ from the reference
 
     @classmethod
@@ -57,6 +58,7 @@ class Query:
         fixed: Any = None,
         cost: Any = None,
         constraints: Any = None,
+        weights: Any = None,
         scale: Any = None,
         tolerance: float = 1e-3,
     ) -> Query:
@@ -98,9 +100,12 @@ class Query:
             num_starts = begin.shape[1]
         if cost is not None:
             cost = read_cost(cost, inputs, model, read, placement)
+        if weights is not None:
+            weights = read_weights(weights, as_variables(about.outputs, "y", m), placement)
         return cls(
-            model, read, each, cost, kept, begin, num_starts, tolerance, search.max_steps, inputs
-        )
+            model, read, each, cost, kept, begin, num_starts, tolerance, search.max_steps, inputs,
+            weights=weights,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.targets.low)
@@ -125,6 +130,20 @@ class Query:
     def constraint_names(self) -> tuple[str, ...]:
         """Names of the constraints."""
         return () if self.constraints is None else self.constraints.names
+
+    def weighed(self) -> Query:
+        """Return the query for targets out of reach, whose distance is weighed."""
+        assert self.weights is not None
+        model = self.model._replace(output_spread=self.model.output_spread / self.weights)
+        # What is so near in weighed spreads is near in the others.
+        return replace(self, model=model, tolerance=self.tolerance * float(self.weights.min()))
+
+    def distance(self, outputs: Tensor, residual: Tensor) -> Tensor:
+        """Return how far outputs (N, m) of these residuals (N,) are from the targets, weighed."""
+        if self.weights is None:
+            return residual
+        weighed = self.targets.distance(outputs, self.model.output_spread / self.weights)
+        return weighed.where(residual.isfinite(), residual)
 
     def jacobian(self, inputs: Tensor) -> Tensor:
         """Return the Jacobians of outputs and constraints in their units, (N, m + K, n)."""

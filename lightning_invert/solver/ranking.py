@@ -127,10 +127,12 @@ def _order(query: Query, ends: Ends) -> tuple[Tensor, Tensor]:
     residual = ends.residual.reshape(num_targets, -1)
     starts = residual.shape[1]
     reached = residual <= query.tolerance
-    worth = residual
+    each = torch.arange(num_targets, device=residual.device).repeat_interleave(residual.shape[1])
+    distance = query.rows(each).distance(ends.outputs, ends.residual).reshape(residual.shape)
+    worth = torch.where(reached, residual, distance)
     if ends.cost is not None:
         cost = ends.cost.reshape(num_targets, -1).nan_to_num(nan=torch.inf)
-        worth = torch.where(reached, cost, residual)
+        worth = torch.where(reached, cost, distance)
     order = _sort(worth, ~reached)
     if starts == 1:
         return order, torch.ones_like(order[:, 0])

@@ -124,6 +124,8 @@ class Solution(Shown):
         cost: Cost of the inputs, shape (N,), float64; ``None`` without a cost.
         binding: Which constraints are at an end, shape (N, K), in the order of ``constraint_names``;
             ``None`` without constraints.
+        shortfall: What the outputs lack to be at their targets, shape (N, m), in their own units: above 0
+            where they are too low, below 0 where too high; 0 where free.
         matters: Which inputs matter there, shape (N, n): elsewhere any value will do. ``None`` if all
             always do, see ``matters_if`` of :class:`~lightning_invert.Variable`.
         alternatives: Further solutions, see :class:`Alternatives`.
@@ -140,6 +142,7 @@ class Solution(Shown):
     cost: Tensor | None = None
     binding: Tensor | None = None
     constraint_names: tuple[str, ...] = ()
+    shortfall: Tensor | None = None
     matters: Tensor | None = None
     alternatives: Alternatives
 

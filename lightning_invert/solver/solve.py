@@ -24,7 +24,7 @@ from lightning_invert.solver.model import evaluating
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.search import Search
-from lightning_invert.solver.solution import Ends, Solution
+from lightning_invert.solver.solution import Ends, Result, Solution
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import TargetsLike
 from lightning_invert.variables import matters
@@ -56,6 +56,7 @@ def solve(
     fixed: Mapping[Any, Any] | None = None,
     cost: CostLike | None = None,
     constraints: ConstraintsLike | None = None,
+    weights: TensorLike | Mapping[Any, float] | None = None,
     max_changes: int | tuple[int, Any] | None = None,
     tolerance: float = 1e-3,
     scale: Any = None,
@@ -96,6 +97,9 @@ def solve(
             :class:`~lightning_invert.Linear`, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, a
             :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint. By default those
             of a pair; ``()`` for none.
+        weights: What a miss of each output counts where a target is out of reach, by name, the others 1,
+            ``{"purity": 2}``, or of shape (m,): the distance is weighed. Whether a target is reached, and
+            ``residual``, are not.
         max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``;
             or ``(2, reference)`` beside other costs. Of all choices of inputs the best is found.
         tolerance: A target is reached at this distance, in the units of ``scale``.
@@ -138,6 +142,7 @@ def solve(
             fixed=fixed,
             cost=cost,
             constraints=constraints,
+            weights=weights,
             max_changes=max_changes,
             scale=scale,
             tolerance=tolerance,
@@ -146,6 +151,7 @@ def solve(
     best = ranking.best()
     return Solution(
         **best,
+        shortfall=query.targets.shortfall(best["outputs"]),
         matters=matters(best["inputs"], query.inputs),
         alternatives=ranking.alternatives(),
         constraint_names=query.constraint_names,
@@ -243,7 +249,7 @@ def _row_of(starts: Tensor) -> Tensor:
 def _reach_targets(query: Query, starts: Tensor) -> Ends:
     """Approach the targets from starts (N, S, n), a row of the query for each start.
 
-    Targets that no start reached are approached once more, with care.
+    Targets that no start reached are approached once more, with care; then, if there are weights, by these.
     """
     begin = starts.flatten(0, 1)
     ends = approach(query, begin)
@@ -255,4 +261,17 @@ def _reach_targets(query: Query, starts: Tensor) -> Ends:
         nearer = again.residual < ends.residual[rows]
         ends.steps[rows] = again.steps
         ends.put(rows[nearer], again.rows(nearer))
+    if query.weights is None:
+        return ends
+    missed = (ends.residual > query.tolerance).reshape(starts.shape[:2]).all(1)
+    rows = missed.repeat_interleave(starts.shape[1]).nonzero()[:, 0]
+    part = query.rows(rows)
+    again, other = (approach(part.weighed(), x[rows]) for x in (ends.inputs, begin))
+    nearer = other.residual < again.residual
+    again.put(nearer.nonzero()[:, 0], other.rows(nearer))
+    residual = part.targets.distance(again.outputs, query.model.output_spread)
+    again = again._replace(residual=residual.where(again.residual.isfinite(), torch.inf))
+    again.result[again.residual <= query.tolerance] = Result.REACHED
+    again.steps.add_(ends.steps[rows])
+    ends.put(rows, again)
     return ends

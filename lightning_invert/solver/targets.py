@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.arguments import expected_but_got
+from lightning_invert.arrays import Placement, TensorLike, read_number, read_tensor
 from lightning_invert.solver.rows import first_index
 from lightning_invert.variables import Variable, by_column, without_none
 
-__all__ = ["Interval", "Targets", "TargetsLike"]
+__all__ = ["Interval", "Targets", "TargetsLike", "read_weights"]
 
 
 class Interval(NamedTuple):
@@ -101,6 +102,10 @@ class Targets(NamedTuple):
         """Return how far outputs (N, m) are from the targets, (N,), float64; NaN where one is NaN."""
         return distance_of(*self.change(outputs, spread))
 
+    def shortfall(self, outputs: Tensor) -> Tensor:
+        """Return what outputs (N, m) lack: above 0 where they are too low, below 0 where too high."""
+        return (self.low - outputs).clamp(min=0) - (outputs - self.high).clamp(min=0)
+
     def _check(self, outputs: Sequence[Variable]) -> None:
         empty = (self.low > self.high) | (self.low == torch.inf) | (self.high == -torch.inf)
         if empty.any():
@@ -117,6 +122,21 @@ class Targets(NamedTuple):
                 "Expected argument `targets` to hold a value or an end for at least one output of "
                 f"each target, but target {first_index(free) + 1} has only free ones (NaN)."
             )
+
+
+def read_weights(weights: Any, outputs: Sequence[Variable], placement: Placement) -> Tensor:
+    """Read weights (m,) or by name, those that are not named 1; float64."""
+    placement = placement._replace(dtype=torch.float64)
+    if isinstance(weights, Mapping):
+        read = torch.ones(len(outputs), dtype=torch.float64, device=placement.device)
+        for index, weight in by_column("weights", weights, outputs).items():
+            read[index] = read_number("weights", weight, placement)
+    else:
+        read = read_tensor("weights", weights, placement)
+    if read.shape != (len(outputs),) or not ((read > 0) & read.isfinite()).all():
+        what = f"positive numbers, name -> weight or of shape ({len(outputs)},)"
+        raise ValueError(expected_but_got("weights", what, weights))
+    return read
 
 
 def _end(value: Any, place: int) -> Any:

@@ -78,8 +78,10 @@ def test_errors_of_settings_spread_the_outcomes_which_may_be_the_least(checkpoin
     given, errors = ["--setting_error", "{wind: 20, load: 0.001}"], {"wind": 20.0, "load": 0.001}
     agrees(solved(checkpoint, *given), pair.propose(TARGETS, setting_error=errors))
     assert "Errors of the settings spread the outcomes by rate " in capsys.readouterr().out
-    found = solved(checkpoint, *given, "--robust", "true", folder="proposals-1")
-    agrees(found, pair.propose(TARGETS, cost=Robust(errors)))
+    more = ["--robust", "true", "--weights", "{gas: 9}"]
+    found = solved(checkpoint, *given, *more, folder="proposals-1")
+    agrees(found, pair.propose(TARGETS, cost=Robust(errors), weights={"gas": 9.0}))
+    assert re.search(r"Given up: \S+ t/d of rate at 1 \(too low\)", capsys.readouterr().out)
 
 
 def test_windows_are_told_written_and_drawn(checkpoint, pair, capsys):
@@ -244,16 +246,13 @@ def test_constraints_and_ramps_come_from_yaml(checkpoint, pair, capsys):
     Path("now.csv").write_text("wind,heat,load\n980,300,0.5\n")
     args = ["--constraints", "rules.yaml", "--ramp", "ramps.yaml", "--near", "now.csv"]
     found = solved(checkpoint, *args, "--cost", "{wind: -1}")
-    rules = {
-        "mix": Linear({"wind": 0.01, "heat": 1}, high=309.5),
-        "no, really": Linear({2: 1}, 0.4),
-    }
+    mix = Linear({"wind": 0.01, "heat": 1}, high=309.5)
+    rules = {"mix": mix, "no, really": Linear({2: 1}, 0.4)}
     low, high = (end[None].repeat(4, 1) for end in pair.proposer.bounds)
     low[:, 0], high[:, 0], low[:, 2], high[:, 2] = 920, 1040, 0.49, 0.51
     agrees(found, pair.propose(TARGETS, constraints=rules, bounds=(low, high), cost={"wind": -1}))
     assert (0.01 * found["wind"] + found["heat"]).max() < 309.5 + 1e-3
-    count = int(found["binding/mix"].sum())
-    assert count
+    assert (count := int(found["binding/mix"].sum()))
     assert f"Binding constraints: 'mix' at {count} of 4 targets." in capsys.readouterr().out
     summary = json.loads(Path("proposals/summary.json").read_text(encoding="utf-8"))
     assert summary["binding"] == {"mix": count, "no, really": 0}
@@ -346,8 +345,6 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         (None, ["--within", "{gas: -3}"], r"--within of 'gas' .* at least 0, .* but got -3\.0"),
         (None, ["--within", "{wind: 3}"], "--within to name outcomes .* rate, gas, but got 'wind'"),
         (None, ["--num_starts", "0"], "at least 1, but got 0"),
-        (None, ["--cost", "{coke: 3}"], "--cost to name settings, .* got 'coke'"),
-        (None, ["--bounds", "{wnd: [1, 2]}"], "--bounds to name settings, .* got 'wnd'"),
         (None, ["--bounds", "{wind: [3, 2]}"], "low <= high.*3 .*2 .*'wind'"),
         ("rate\n1\n", ["--near", "targets.csv"], "'targets.csv' to have a column 'wind'"),
         (None, ["--near", "gap.csv"], "'load' of 'gap.csv' .* line 3 has none"),
@@ -356,6 +353,7 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         (None, ["--ramp", "{wind: 1}"], "--near beside --ramp"),
         (None, ["--robust", "true"], "--setting_error beside --robust"),
         (None, ["--setting_error", "{wnd: 1}"], "--setting_error to name settings.* mean 'wind'"),
+        (None, ["--weights", "{wind: 1}"], "--weights to name outcomes, .* got 'wind'"),
         (None, ["--setting_error", "{wind: 1}", "--robust", "true", "--cost", "{wind: 1}"], "of --cost and --robust"),
         (None, ["--max_changes", "2"], "--near beside --max_changes"),
         (None, ["--near", "four.csv", "--max_changes", "2"], "3 for input 'load', which may be 0"),
