@@ -1,6 +1,7 @@
 # make demo   sets up .venv, trains the reference problem, shows its invertibility, builds a page of it
 # make page   builds the page of the latest demo anew: one HTML file, opened by a double click
 # make docs   builds the site in docs/_build: open docs/_build/index.html
+# make notebooks   executes the notebooks of examples/ and writes their outputs into them
 # make quick  lint, types, doctests and the tests that are not slow: what one runs all day
 # make test   lint, types, doctests and all tests: what CI runs
 # make release   tests, builds twice, checks and tries the wheel and the sdist, and stops before the upload
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 LOWEST := .venv-lowest
 
-.PHONY: install demo page docs quick test release test-lowest test-projects lowest-versions lint types format clean
+.PHONY: install demo page docs notebooks quick test release test-lowest test-projects lowest-versions lint types format clean
 
 install: $(VENV)/.installed
 
@@ -36,6 +37,9 @@ page: install
 
 docs: install
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
+notebooks: install
+	$(BIN)/python -m docs.notebooks
 
 # A process a core: more threads would only wait for each other.
 quick: lint types

@@ -226,7 +226,8 @@ def test_every_link_leads_to_the_site_or_to_a_file_of_the_repository(link):
     raw = source.replace("github.com", "raw.githubusercontent.com") + "/main/"
     if file.startswith(site):
         page = file.removeprefix(site) or "index.html"
-        target = ROOT / "docs" / page.replace(".html", ".md")
+        pages = [ROOT / "docs" / page.replace(".html", end) for end in (".md", ".ipynb")]
+        target = next(filter(Path.exists, pages), pages[0])
     else:
         assert file.startswith((raw, f"{source}/blob/main/"))
         target = ROOT / file.removeprefix(raw).removeprefix(f"{source}/blob/main/")
