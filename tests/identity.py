@@ -5,7 +5,7 @@ test, has to leave everything of the module as it was, by identity and by conten
 """
 
 import random
-from collections import deque
+from collections import OrderedDict, deque
 from functools import partialmethod
 
 import numpy as np
@@ -18,6 +18,8 @@ from lightning_invert import InvertibilityCallback
 
 HOOKS = [name for name in vars(InvertibilityCallback) if name.startswith("on_") or name == "setup"]
 SLOTS = ("_parameters", "_buffers", "_modules")
+PLAIN = {int, float, str, bool, type(None)}
+EMPTY = {dict, OrderedDict, list, tuple, set}
 
 
 def identity_of(module: nn.Module) -> dict[str, int]:
@@ -47,8 +49,13 @@ def state_of(module: nn.Module) -> dict[str, tuple]:
 
 def content_of(value, depth=0):
     """What a value holds, in plain values: tensors with their place and gradient, collections, streams."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
     if depth > 8:
         return id(value)
+    if kind in EMPTY and not value:
+        return kind
     if isinstance(value, torch.Tensor):
         return _content_of_tensor(value)
     if isinstance(value, np.ndarray):
@@ -65,9 +72,9 @@ def content_of(value, depth=0):
         return [content_of(part, depth + 1) for part in value]
     if isinstance(value, dict):
         return {id(key): content_of(part, depth + 1) for key, part in dict.items(value)}
-    if type(value).__module__.startswith("tests") and hasattr(value, "__dict__"):
+    if kind.__module__.startswith("tests") and hasattr(value, "__dict__"):
         return content_of(vars(value), depth + 1)
-    return value if isinstance(value, int | float | str | bool | None) else id(value)
+    return value if isinstance(value, int | float | str) else id(value)
 
 
 def _content_of_tensor(value):
@@ -100,7 +107,7 @@ def streams() -> dict:
     return {
         "torch": bytes(torch.get_rng_state().numpy()),
         "python": random.getstate(),
-        "numpy": str(np.random.get_state()),
+        "numpy": [bytes(x) if isinstance(x, np.ndarray) else x for x in np.random.get_state()],
     }
 
 

@@ -196,7 +196,8 @@ def test_every_command_runs(command, folder, monkeypatch, capsys, caplog):
 
 @pytest.mark.slow
 def test_the_demo_runs_shortened_and_tensorboard_reads_what_it_leaves(tmp_path):
-    options = f"--trainer.max_epochs 1 --trainer.logger.init_args.save_dir {tmp_path}"
+    options = "--trainer.max_epochs 1 --data.num_points 3000 "
+    options += f"--trainer.logger.init_args.save_dir {tmp_path}"
     text = run(["make", "demo", f"ARGS={options}"], ROOT)
     assert "right-invertible" in text
     assert len(list(tmp_path.rglob("*.png"))) == 3  # of one look there is no evolution

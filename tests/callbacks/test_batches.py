@@ -337,8 +337,10 @@ def test_points_are_those_that_forward_saw_where_a_step_changes_them_in_place(tm
     assert {tuple(row) for row in watch.observations[0].inputs.tolist()} == seen
 
 
-def test_no_batch_is_held_longer_than_it_lives(tmp_path):
+def test_no_batch_is_held_longer_than_it_lives(tmp_path, request):
     alive, counts = weakref.WeakSet(), []
+    gc.freeze()  # of what is older, nothing is asked
+    request.addfinalizer(gc.unfreeze)
 
     class Batch(dict):
         __hash__ = object.__hash__
