@@ -341,9 +341,7 @@ def test_no_batch_is_held_longer_than_it_lives(tmp_path, request):
     alive, counts = weakref.WeakSet(), []
     gc.freeze()  # of what is older, nothing is asked
     request.addfinalizer(gc.unfreeze)
-
-    class Batch(dict):
-        __hash__ = object.__hash__
+    Batch = type("Batch", (dict,), {"__hash__": object.__hash__})
 
     class Watching(OfA):
         def on_validation_batch_start(self, batch, batch_idx):
