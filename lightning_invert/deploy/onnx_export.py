@@ -156,6 +156,8 @@ def _model(physical: PhysicalMap, program: ExportedProgram, metadata: str) -> An
     for part in (*model.graph.node, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
         part.ClearField("doc_string")
+    for end in (*model.graph.input, *model.graph.output):
+        end.type.tensor_type.shape.dim[0].dim_param = "batch"  # torch 2.6 has a name of its own
     set_model_props(model, {METADATA_KEY: metadata})
     return model
 
