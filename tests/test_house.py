@@ -26,7 +26,7 @@ ARROWS = {
     "pair": {"jacobians", "proposals", "sampling", "solver", "variables"},
     "solver": {"arrays", "jacobians", "variables"},
     "proposals": {"arrays", "jacobians", "sampling", "solver", "variables"},
-    "deploy": {"jacobians", "pair", "solver", "tables", "variables"},
+    "deploy": {"jacobians", "pair", "proposals", "solver", "tables", "variables"},
     "problems": {"jacobians", "variables"},
     "datamodules": {"problems", "tables", "variables"},
     "callbacks": {"jacobians", "report", "sampling", "tables", "variables", "watch"},

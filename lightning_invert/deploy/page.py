@@ -18,8 +18,8 @@ from lightning_invert.arguments import check_flag, check_text
 from lightning_invert.deploy.metadata import describe
 from lightning_invert.deploy.onnx_export import export_onnx
 from lightning_invert.deploy.runtime import CDN, VERSION, find_runtime, online_runtime
+from lightning_invert.deploy.schema import CONSTANTS
 from lightning_invert.pair.module import ForwardInverseModule
-from lightning_invert.solver import bounded_step, least_squares, ranking
 
 __all__ = ["PARTS", "build_page", "joined"]
 
@@ -27,6 +27,7 @@ PARTS = Path(__file__).with_name("page")
 
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|let|function|async)", re.MULTILINE)
+_CONSTANTS = re.compile(r"^const \{ ([^}]*) \} = CONSTANTS;$", re.MULTILINE)
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -124,14 +125,8 @@ def _text(
 def joined(*names: str) -> str:
     """Return modules of the page, each after those that it imports, as one: a page imports none.
 
-    ``CONSTANTS`` in it holds the constants of the Python solver.
+    ``CONSTANTS`` in it holds the constants of the Python solver that they name.
     """
-    constants = {
-        name: value
-        for module in (bounded_step, least_squares, ranking)
-        for name, value in vars(module).items()
-        if name.isupper() and isinstance(value, int | float)
-    }
     texts: dict[str, str] = {}
 
     def add(name: str) -> None:
@@ -143,7 +138,9 @@ def joined(*names: str) -> str:
 
     for name in names:
         add(name)
-    return f"\nconst CONSTANTS = {json.dumps(constants)};\n" + "\n".join(texts.values())
+    script = "\n".join(texts.values())
+    used = [name for part in _CONSTANTS.findall(script) for name in part.split(", ")]
+    return f"\nconst CONSTANTS = {json.dumps({name: CONSTANTS[name] for name in used})};\n{script}"
 
 
 def _policy(script: str, style: str, *, online: bool) -> str:

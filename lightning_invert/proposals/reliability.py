@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.doorway import Shown
-from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, Band, band_words
+from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, Band
 from lightning_invert.proposals.likelihood import maximise_likelihood
 from lightning_invert.solver.cost import whitening_of
 
@@ -155,27 +155,6 @@ class Reliability(Shown):
         probability: Tensor = torch.special.log_ndtr(deviations).exp()
         return probability
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the attributes in plain values, as deploy/page/reliability.js reads them.
-
-        Besides, ``neighbours`` and, of the ``joint`` band with a ``coverage`` of 90 %, its ``words``,
-        ``num_alike``, ``rank`` and the joint ``scores``. Values in standard units are rounded.
-        """
-        seen = {"seen_low": self.seen_low.tolist(), "seen_high": self.seen_high.tolist()}
-        joint = _plain(self.band.scores.amax(1))
-        band = {
-            **_plain(self.band),
-            "scores": joint,
-            "num_alike": self.band.num_alike,
-            "rank": self.band.rank(COVERAGE),
-            "coverage": COVERAGE,
-            "joint": True,
-            "words": band_words(
-                len(self.accuracy), COVERAGE, joint=True, num_rows=len(self.band.scores)
-            ),
-        }
-        return {"neighbours": NEIGHBOURS, **_plain(self), **seen, "band": band}
-
 
 def _moved(part: Any, device: torch.device) -> Any:
     """Return a tensor, or a dataclass with all its tensors, on a device."""
@@ -184,17 +163,6 @@ def _moved(part: Any, device: torch.device) -> Any:
     if is_dataclass(part) and not isinstance(part, type):
         return replace(part, **{name: _moved(own, device) for name, own in vars(part).items()})
     return part
-
-
-def _plain(part: Any) -> Any:
-    """Return numbers, tensors and dataclasses of them in plain values of seven digits."""
-    if isinstance(part, Tensor):
-        part = part.tolist()
-    if isinstance(part, list):
-        return [_plain(each) for each in part]
-    if is_dataclass(part):
-        return {name: _plain(own) for name, own in vars(part).items()}
-    return float(f"{part:.7g}")
 
 
 def _terms(

@@ -1,9 +1,30 @@
-// What takes long, asked for by name: ask("propose", state), ask("windows", state, inputs, tolerance).
-// Of the windows only the newest are found: what an older request waits for becomes null.
+// What takes long is asked of a worker, so that nothing blocks drawing: ask("propose", state) and
+// ask("windows", state, inputs, tolerance). Of the windows only the newest are found: an older question is
+// answered by null.
 
-import { propose } from "./propose.js";
-import { windowsOf } from "./windows.js";
-
-const ANSWERS = { propose, windows: windowsOf };
-
-export const asking = (store) => async (name, ...what) => ANSWERS[name](store, ...what);
+// `script` is the worker's, `start` what it begins with: {metadata, files}.
+export function startWorker(script, start) {
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  const worker = new Worker(address, { type: "module" });
+  const open = new Map(); // id -> {name, resolve, reject}
+  let count = 0;
+  const settle = (id, end) => {
+    if (open.has(id)) end(open.get(id));
+    open.delete(id);
+  };
+  worker.onmessage = ({ data: { id, answer, error } }) =>
+    settle(id, ({ resolve, reject }) => (error === undefined ? resolve(answer) : reject(new Error(error))));
+  worker.onerror = ({ message }) => {
+    for (const id of [...open.keys()]) settle(id, ({ reject }) => reject(new Error(message || "The worker does not start.")));
+  };
+  worker.postMessage({ start });
+  return (name, ...what) =>
+    new Promise((resolve, reject) => {
+      if (name === "windows") {
+        for (const [id, older] of [...open]) if (older.name === name) settle(id, () => older.resolve(null));
+      }
+      count += 1;
+      open.set(count, { name, resolve, reject });
+      worker.postMessage({ id: count, name, what });
+    });
+}

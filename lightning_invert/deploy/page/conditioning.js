@@ -1,8 +1,8 @@
 // What each setting does to each outcome; the Jacobian, its singular values, and what they say.
 
+import { transposed } from "./bounded_step.js";
 import { data, make, quantity, readable, table, titled } from "./elements.js";
 import { brief, roundStep, signed, usualOf } from "./numbers.js";
-import { transposed } from "./solver.js";
 import { bandOf, conditionNumber, numericalRank, singularValues, standardized } from "./spectrum.js";
 
 const BANDS = {

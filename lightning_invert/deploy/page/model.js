@@ -22,22 +22,28 @@ async function fetched({ url, integrity }) {
   }
 }
 
-export async function loadRuntime(online) {
-  const files = online
-    ? await Promise.all([fetched(online.script), fetched(online.wasm)])
-    : await Promise.all([packed("runtime-script"), packed("runtime-wasm")]);
-  const address = URL.createObjectURL(new Blob([files[0]], { type: "text/javascript" }));
+// The runtime and the networks, as they are in the page or on the network.
+export async function loadFiles(online) {
+  const loaded = online
+    ? [fetched(online.script), fetched(online.wasm)]
+    : [packed("runtime-script"), packed("runtime-wasm")];
+  const [script, wasm, forward, inverse] = await Promise.all([...loaded, packed("forward"), packed("inverse")]);
+  return { script, wasm, forward, inverse };
+}
+
+export async function startRuntime({ script, wasm }) {
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
   const runtime = await import(address);
   URL.revokeObjectURL(address);
-  runtime.env.wasm.wasmBinary = files[1];
+  runtime.env.wasm.wasmBinary = wasm;
   runtime.env.wasm.numThreads = 1; // more need headers that a file on disk does not have
   runtime.env.logLevel = "error";
   return runtime;
 }
 
 // A network with its Jacobian: `evaluate(points)` of N points gives N of {outputs, jacobian}.
-export async function loadNetwork(runtime, id) {
-  const session = await runtime.InferenceSession.create(new Uint8Array(await packed(id)));
+export async function loadNetwork(runtime, file) {
+  const session = await runtime.InferenceSession.create(new Uint8Array(file));
   const [input] = session.inputNames;
   const output = session.outputNames.find((name) => name !== "jacobian");
   const type = session.inputMetadata[0].type;

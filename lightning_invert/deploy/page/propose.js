@@ -1,8 +1,12 @@
 // Proposals: what the inverse network proposes, refined by the solver. No DOM.
 
+import { clampAll } from "./bounded_step.js";
+import { solveCases } from "./cases.js";
+import { rowsOf } from "./constraints.js";
+import { nearnessCost, pricesCost } from "./descent.js";
 import { rangeOf } from "./numbers.js";
 import { trustOf } from "./reliability.js";
-import { randomNumbers, solve } from "./solver.js";
+import { apart, randomNumbers } from "./solver.js";
 import { ENDS } from "./state.js";
 
 export const TOLERANCE = 1e-3;
@@ -20,11 +24,29 @@ export function boxOf({ inputs }, { held, heldAt }) {
   return { low: end("low", -Infinity), high: end("high", Infinity) };
 }
 
-export const nearestIn = (values, { low, high }) =>
-  values.map((value, i) => Math.min(Math.max(value, low[i]), high[i]));
+export const nearestIn = (values, { low, high }) => clampAll(values, low, high);
+
+// What is asked of the solver, see problem.js; `store.evaluate` gives {outputs, jacobian} of settings.
+export function problemOf(store, state) {
+  const inputSpread = store.inputs.map(({ std }) => std);
+  return {
+    evaluate: store.evaluate,
+    target: targetOf(state.wanted),
+    box: boxOf(store, state),
+    inputSpread,
+    outputSpread: store.outputs.map(({ std }) => std),
+    tolerance: TOLERANCE,
+    maxSteps: MAX_STEPS,
+    singularFloor: store.thresholds.singularFloor,
+    rows: rowsOf(store.constraints, inputSpread),
+    names: store.inputs.map(({ name }) => name),
+    levels: store.inputs.map(({ levels }) => levels),
+    cost: null,
+  };
+}
 
 // Draw points from the box, and return those whose outcomes are nearest to the target.
-async function drawn(store, target, box) {
+async function drawn(store, { target, box }) {
   const random = randomNumbers(SEED);
   const points = Array.from({ length: POOL_SIZE }, () =>
     nearestIn(
@@ -37,7 +59,7 @@ async function drawn(store, target, box) {
   );
   const far = ({ outputs }) =>
     Math.hypot(...nearestIn(outputs, target).map((y, i) => (y - outputs[i]) / store.outputs[i].std));
-  return (await store.forward(points))
+  return (await Promise.all(points.map(store.evaluate)))
     .map((found, k) => ({ point: points[k], far: far(found) }))
     .filter((start) => Number.isFinite(start.far))
     .sort((a, b) => a.far - b.far)
@@ -45,39 +67,40 @@ async function drawn(store, target, box) {
     .map(({ point }) => point);
 }
 
-// Proposals, the best first. The network's own comes first among the starts: where an outcome is not
-// given as a value, it is asked for the nearest to the present one.
-export async function propose(store, state) {
-  const [target, box] = [targetOf(state.wanted), boxOf(store, state)];
-  const [now] = await store.forward([state.x]);
-  const [network] = await store.inverse([nearestIn(now.outputs, target)]);
-  const problem = {
-    evaluate: async (point) => (await store.forward([point]))[0],
-    target,
-    box,
-    inputSpread: store.inputs.map(({ std }) => std),
-    outputSpread: store.outputs.map(({ std }) => std),
-    tolerance: TOLERANCE,
-    maxSteps: MAX_STEPS,
-    singularFloor: store.thresholds.singularFloor,
-  };
-  const starts = [network.outputs, state.x, ...(await drawn(store, target, box))];
-  const described = (one) => ({
-    ...one,
-    binding: [],
-    changed: one.inputs.flatMap((value, j) => (value === state.x[j] ? [] : [j])),
-  });
-  const found = await solve(problem, starts.filter((s) => s.every(Number.isFinite)), state.x);
-  return { target, box, found: mostTrustedFirst(store, target, found).map(described) };
+// The least cost comes first: by prices, or else of few changes the nearest to what is in force.
+function costOf({ inputs }, { prices, maxChanges, x }, { inputSpread }) {
+  if (prices) return pricesCost(inputs.map(({ name }) => prices[name] ?? 0));
+  return maxChanges === null ? null : nearnessCost(x, inputSpread);
 }
 
-// With a reliability, what is expected to err least comes first: of those that reach the target.
-function mostTrustedFirst(store, target, found) {
-  if (!store.reliability) return found;
-  const expected = ({ inputs, outputs, converged }) =>
-    (converged ? 0 : 1e9) + trustOf(store, inputs, outputs, target).expectedError;
-  return found
-    .map((proposal) => ({ proposal, error: expected(proposal) }))
-    .sort((a, b) => a.error - b.error)
-    .map(({ proposal }) => proposal);
+// Without a cost, with a reliability, what is expected to err least comes first; without one what the first
+// start, the network's own, led to, and then what is nearest to what is in force.
+function worthOf(store, problem, { x }) {
+  if (store.reliability) {
+    return ({ inputs, outputs }) => trustOf(store, inputs, outputs, problem.target).expectedError;
+  }
+  return ({ inputs }, place) => (place === 0 ? -1 : apart(inputs, x, problem));
+}
+
+// {target, box, found, refused}: proposals {inputs, outputs, jacobian, converged, residual, condition, cost,
+// binding, changed, steps}, the best first, or words why none are sought. The network's own comes first among
+// the starts: where an outcome is not given as a value, it is asked for the nearest to the present one.
+export async function propose(store, given) {
+  const state = { prices: null, maxChanges: null, ...given };
+  const problem = problemOf(store, state);
+  const { target, box } = problem;
+  problem.cost = costOf(store, state, problem);
+  problem.worth = worthOf(store, problem, state);
+  const now = await store.evaluate(state.x);
+  const [network] = await store.inverse([nearestIn(now.outputs, target)]);
+  const starts = [network.outputs, state.x, ...(await drawn(store, problem))].filter((s) => s.every(Number.isFinite));
+  const { found, refused } = await solveCases(problem, starts, { reference: state.x, maxChanges: state.maxChanges });
+  return { target, box, refused, found: found.map((one) => proposalOf(one, state)) };
+}
+
+// `cost` is what the settings cost, `changed` are the indices of those that are not as they are now.
+function proposalOf({ inputs, outputs, jacobian, converged, residual, condition, cost, binding, steps }, { x, prices }) {
+  const changed = [...inputs.keys()].filter((j) => inputs[j] !== x[j]);
+  const paid = prices ? cost : null;
+  return { inputs, outputs, jacobian, converged, residual, condition, cost: paid, binding, changed, steps };
 }

@@ -1,7 +1,7 @@
 // How far to rely on a proposal, by the reliability that was exported with the pair: the numbers that
-// `Reliability.to_json` writes in Python, without the spread over the members of F.
+// deploy/schema.py lists, without the spread over the members of F.
 
-import { times } from "./solver.js";
+import { times } from "./bounded_step.js";
 
 const norm = (vector) => Math.hypot(...vector);
 

@@ -1,9 +1,9 @@
 // Singular values of a Jacobian, and what is said of them: the same words as in Python.
 
+import { dot } from "./bounded_step.js";
+
 const MAX_SWEEPS = 60;
 const RELATIVE_ZERO = 1e-15;
-
-const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 
 // One-sided Jacobi: G. H. Golub, C. F. Van Loan, "Matrix Computations", 4th ed., section 8.6.3.
 // Rows (or columns, whichever are fewer) are rotated in pairs until they are orthogonal; their

@@ -1,0 +1,91 @@
+// Solve a target in many cases, which hold settings at levels or where they are, and keep the best:
+// `lightning_invert.solver.cases`, for one target.
+
+import { clampAll } from "./bounded_step.js";
+import { contradicting } from "./constraints.js";
+import { distance } from "./problem.js";
+import { different, solve } from "./solver.js";
+
+const { MAX_CASES, SAME_COST } = CONSTANTS;
+
+// A browser tries so many searches at most: with many cases each begins where it is nearest to the target.
+const MAX_SEARCHES = 2048;
+const MAX_FOUND = 8;
+
+// What each setting may do: {at: where it is held or null, more: whether that is a change}. One that cannot
+// stay where it is has to change.
+function statesOf({ box, levels }, reference) {
+  return levels.map((own, j) => {
+    const [low, high] = [box.low[j], box.high[j]];
+    const [moves, within] = [low < high, (value) => value >= low && value <= high];
+    const free = own.length > 0 && moves ? own.filter(within).map((at) => ({ at, more: 0 })) : [{ at: null, more: 0 }];
+    if (reference === null || !moves) return free;
+    const changed = free.filter(({ at }) => at !== reference[j]).map(({ at }) => ({ at, more: 1 }));
+    const stays = within(reference[j]) && (own.length === 0 || own.includes(reference[j]));
+    return stays ? [{ at: reference[j], more: 0 }, ...changed] : changed;
+  });
+}
+
+// All combinations [{at: [n], changes}] with at most so many changes; null if there are too many.
+function combined(states, limit) {
+  let cases = [{ at: [], changes: 0 }];
+  for (const own of states) {
+    cases = cases.flatMap(({ at, changes }) =>
+      own.filter(({ more }) => changes + more <= limit).map((state) => ({ at: [...at, state.at], changes: changes + state.more })),
+    );
+    if (cases.length > MAX_CASES) return null;
+  }
+  return cases;
+}
+
+// Of the starts, moved into the case's box, those whose outcomes are nearest to the target.
+async function nearestStarts({ evaluate, target, outputSpread }, box, starts, count) {
+  if (starts.length <= count) return starts;
+  const inside = starts.map((start) => clampAll(start, box.low, box.high));
+  const off = await Promise.all(inside.map(async (start) => distance(target, (await evaluate(start)).outputs, outputSpread)));
+  return [...starts.keys()].sort((a, b) => off[a] - off[b]).slice(0, count).map((k) => starts[k]);
+}
+
+const refusal = (refused) => ({ found: [], refused });
+
+// {found, refused}: the best first, of the best case and then of the others; or words why nothing is sought.
+// `problem` is of problem.js, with `levels` of each setting; at most `maxChanges` settings differ from the
+// `reference`, unless it is null.
+export async function solveCases(problem, starts, { reference, maxChanges }) {
+  const { box, levels } = problem;
+  const clash = contradicting(problem.rows, box);
+  if (clash.length > 0) return refusal(`No settings within their ranges keep ${clash.join(" and ")}.`);
+  const counts = maxChanges !== null;
+  const states = statesOf(problem, counts ? reference : null);
+  const none = states.findIndex((own) => own.length === 0);
+  if (none >= 0) return refusal(`${problem.names[none]} has no level within its range.`);
+  const cases = combined(states, counts ? maxChanges : Infinity);
+  if (cases === null) {
+    return refusal(`There are more than ${MAX_CASES} ways to choose levels and settings that change: hold some settings.`);
+  }
+  if (cases.length === 0) return refusal("More settings than that have to change, as they are not within their ranges.");
+  const all = counts ? [...starts, reference] : starts;
+  const count = Math.max(1, Math.floor(MAX_SEARCHES / cases.length));
+  const solved = await Promise.all(
+    cases.map(async ({ at, changes }) => {
+      const [low, high] = [box.low, box.high].map((ends) => ends.map((end, j) => at[j] ?? end));
+      const own = { ...problem, box: { low, high } };
+      const found = await solve(own, await nearestStarts(own, own.box, all, count));
+      return { found, changes };
+    }),
+  );
+  return { found: best(solved.filter(({ found }) => found.length > 0), problem), refused: null };
+}
+
+// What reaches the target comes first, then the least worth, then the fewest changes.
+function best(solved, problem) {
+  const reached = solved.filter(({ found }) => found[0].converged);
+  if (solved.length === 0) return [];
+  const worth = ({ found }) => (reached.length > 0 ? found[0].worth : found[0].residual);
+  const some = reached.length > 0 ? reached : solved;
+  const least = Math.min(...some.map(worth));
+  const same = (one) => worth(one) <= least + SAME_COST * Math.abs(least);
+  const order = some.slice().sort((a, b) => same(b) - same(a) || (same(a) ? a.changes - b.changes : 0) || worth(a) - worth(b));
+  const found = [...order[0].found, ...order.slice(1).map((one) => one.found[0])];
+  return different(reached.length > 0 ? found : found.slice(0, 1), problem).slice(0, MAX_FOUND);
+}
