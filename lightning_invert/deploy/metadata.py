@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lightning_invert import __version__
+from lightning_invert.arguments import check_number
 from lightning_invert.deploy.maps import Columns, physical_map
+from lightning_invert.deploy.schema import reliability_numbers
 from lightning_invert.jacobians.thresholds import Thresholds
 from lightning_invert.pair.alpha import ConstantAlpha
 from lightning_invert.pair.module import ForwardInverseModule
+from lightning_invert.solver.constraints import read_constraints
+from lightning_invert.variables import by_column
 
 __all__ = ["METADATA_KEY", "describe"]
 
@@ -25,18 +31,26 @@ USUAL = (0.025, 0.975)
 """Quantiles of the training rows."""
 
 
-def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any]:
+def describe(
+    pair: ForwardInverseModule,
+    name: str = "forward",
+    *,
+    prices: Mapping[Any, float] | None = None,
+    backtest: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return the metadata of a map of a pair, in plain values that JSON holds.
 
     Keys: ``version`` of this package; ``map``; ``inputs`` and ``outputs`` of the map, each a list of
     ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown), ``usual_low``
     and ``usual_high``, between which 95 % of the known training rows lie (``None`` without rows), and
-    ``mean`` and ``std`` of the standardisation (0 and 1 without one), and ``matters_if`` (``None``, or
+    ``mean`` and ``std`` of the standardisation (0 and 1 without one), the ``levels``, and ``matters_if`` (``None``, or
     the name, sign and number of :class:`.Variable`); the thresholds ``bands``,
     ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` for a schedule); ``reliability`` of the
-    forward map's proposals (``None`` without data): what :meth:`.Reliability.to_json` holds, and the
+    forward map's proposals (``None`` without data): what :func:`.reliability_numbers` lists, and the
     ranges ``input_low`` and ``input_high`` of the known settings in physical units; ``tried``, in
-    words, what rows that were tried have changed (``None`` without any).
+    words, what rows that were tried have changed (``None`` without any). Besides, of the forward map,
+    ``constraints`` between settings, each with ``name``, ``coefficients``, ``low`` and ``high``;
+    ``prices`` by name; and the summary of a ``backtest``, as :meth:`.Backtest.summary` returns it.
     """
     physical = physical_map(pair, name)
     thresholds = Thresholds()
@@ -52,6 +66,31 @@ def describe(pair: ForwardInverseModule, name: str = "forward") -> dict[str, Any
         "alpha": pair.alpha.value if isinstance(pair.alpha, ConstantAlpha) else None,
         "reliability": _reliability(pair) if name == "forward" else None,
         "tried": _tried(pair) if name != "inverse" else None,
+        "constraints": _constraints(pair, physical.domain) if name == "forward" else [],
+        "prices": None if prices is None else _prices(prices, physical.domain),
+        "backtest": None if backtest is None else dict(backtest),
+    }
+
+
+def _constraints(pair: ForwardInverseModule, columns: Columns) -> list[dict[str, Any]]:
+    """Return the linear constraints of a pair, in physical units."""
+    unit = torch.ones(len(columns.variables), dtype=torch.float64)
+    read = read_constraints(pair.constraints, columns.variables, unit, unit[None], 1e-3)
+    parts = []
+    for part, row_name in zip(pair.constraints, () if read is None else read.names, strict=True):
+        weights = by_column("constraints", part.weights, columns.variables)
+        coefficients = [float(weights.get(place, 0.0)) for place in range(len(unit))]
+        ends = {"low": _finite(part.low), "high": _finite(part.high)}
+        parts.append({"name": row_name, "coefficients": coefficients, **ends})
+    return parts
+
+
+def _prices(prices: Mapping[Any, float], columns: Columns) -> dict[str, float]:
+    """Return prices by the name of their setting."""
+    by_place = by_column("prices", prices, columns.variables)
+    return {
+        columns.variables[place].name: check_number("prices", price)
+        for place, price in by_place.items()
     }
 
 
@@ -85,6 +124,7 @@ def _columns(columns: Columns, rows: Tensor | None) -> list[dict[str, Any]]:
             "usual_high": usual_high,
             "mean": mean,
             "std": std,
+            "levels": list(variable.levels),
             "matters_if": variable.matters_if and [*variable.matters_if],
         }
         for variable, (mean, std, usual_low, usual_high) in zip(
@@ -105,4 +145,4 @@ def _reliability(pair: ForwardInverseModule) -> dict[str, Any] | None:
         return None
     x, _ = training_rows
     ends = {"input_low": x.amin(0).tolist(), "input_high": x.amax(0).tolist()}
-    return {**reliability.to_json(), **ends}
+    return {**reliability_numbers(reliability), **ends}

@@ -38,6 +38,8 @@ def build_page(
     runtime: str | os.PathLike[str] | None = None,
     online: bool = False,
     title: str | None = None,
+    prices: Mapping[Any, float] | None = None,
+    backtest: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one HTML file in which a pair predicts and proposes, in any browser, from disk.
 
@@ -55,6 +57,8 @@ def build_page(
         online: Write a small page that loads onnxruntime-web from a public address instead, pinned
             by its hash. It needs the network whenever it is opened.
         title: Title of the page; by default the numbers of settings and outcomes.
+        prices: What settings cost, by name: the page begins with them.
+        backtest: Summary of a back-test, as :meth:`.Backtest.summary` returns it, to be shown.
 
     Returns:
         The file.
@@ -85,13 +89,14 @@ def build_page(
         raise IsADirectoryError(
             f"Expected argument `file` to name a file, like page.html, but {target} is a folder."
         )
+    metadata = describe(pair, prices=prices, backtest=backtest)
     runtime_files = None if online else find_runtime(runtime)  # first: the export takes longer
     with tempfile.TemporaryDirectory() as folder:
         networks = export_onnx(pair, Path(folder, "onnx"))
         files = {name: networks[name].read_bytes() for name in ("forward", "inverse")}
     if runtime_files is not None:
         files |= {"runtime-script": runtime_files.script, "runtime-wasm": runtime_files.wasm}
-    text = _text(describe(pair), files, online=online, title=title)
+    text = _text(metadata, files, online=online, title=title)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8", newline="\n")
     return target
@@ -113,6 +118,7 @@ def _text(
         "note": f'<p class="warning">{html.escape(note)}</p>' if note else "",
         "page": _json({"title": title, "online": online_runtime() if online else None}),
         "metadata": _json(metadata),
+        "worker": _json(joined("worker")),
         "files": "\n".join(
             f'<script type="application/octet-stream" id="{name}">{_packed(content)}</script>'
             for name, content in files.items()
@@ -152,7 +158,7 @@ def _policy(script: str, style: str, *, online: bool) -> str:
     connect = CDN if online else "'none'"
     return (
         f"default-src 'none'; script-src {hashed(script)} blob: 'wasm-unsafe-eval'; "
-        f"style-src {hashed(style)}; connect-src {connect}; base-uri 'none'; form-action 'none'"
+        f"worker-src blob:; style-src {hashed(style)}; connect-src {connect}; base-uri 'none'; form-action 'none'"
     )
 
 

@@ -51,7 +51,7 @@ CONSTANTS: dict[str, float] = {
     "PATIENT_ROUNDS": constraints.PATIENT_ROUNDS,
     "EXACT": constraints.EXACT,
     "HELD": constraints.HELD,
-    "ROUNDING": constraints.ROUNDING,
+    "SUM_ROUNDING": constraints.ROUNDING,
     "BINDING": constraints.BINDING,
     "MAX_CASES": cases.MAX_CASES,
     "SAME_COST": cases.SAME_COST,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_invert import LinearDecayAlpha, __version__
+from lightning_invert import Linear, LinearDecayAlpha, Variable, __version__
 from lightning_invert.deploy.metadata import describe
 from lightning_invert.proposals.band import Band
 from lightning_invert.proposals.leverage import Leverage
@@ -26,9 +26,20 @@ def test_columns_are_told_with_ranges_and_statistics(pair):
         (None, 5.0, None, None, 300.0, 2.0),
         (None, None, None, None, 1e-6, 1e-8),
     )
-    keys = ("name", "unit", "low", "high", "usual_low", "usual_high", "mean", "std", "matters_if")
+    keys = (
+        "name",
+        "unit",
+        "low",
+        "high",
+        "usual_low",
+        "usual_high",
+        "mean",
+        "std",
+        "levels",
+        "matters_if",
+    )
     assert found["inputs"] == [
-        dict(zip(keys, (*variable[:2], *numbers, None), strict=True))
+        dict(zip(keys, (*variable[:2], *numbers, [], None), strict=True))
         for variable, numbers in zip(INPUTS, values, strict=True)
     ]
     rest = {name: value for name, value in found.items() if name not in ("inputs", "outputs")}
@@ -41,7 +52,34 @@ def test_columns_are_told_with_ranges_and_statistics(pair):
         "alpha": 0.8,
         "reliability": None,
         "tried": None,
+        "constraints": [],
+        "prices": None,
+        "backtest": None,
     }
+
+
+def test_constraints_levels_prices_and_a_backtest_go_to_the_page(pair):
+    levels = (0.0, 2.0, 5.0)
+    pair.inputs = (INPUTS[0], Variable("valve", "", None, 5.0, levels), INPUTS[2])
+    pair.constraints = [
+        Linear({"valve": 2, INPUTS[0].name: -1}, high=3, name="room"),
+        Linear({2: 1}, low=0),
+    ]
+    summary = {"rows": 3, "cheaper_share": None}
+    found = describe(pair, prices={"valve": 3}, backtest=summary)
+    assert found["inputs"][1]["levels"] == [0.0, 2.0, 5.0]
+    assert found["constraints"] == [
+        {"name": "room", "coefficients": [-1.0, 2.0, 0.0], "low": None, "high": 3.0},
+        {
+            "name": f"0 <= {INPUTS[2].name}",
+            "coefficients": [0.0, 0.0, 1.0],
+            "low": 0.0,
+            "high": None,
+        },
+    ]
+    assert (found["prices"], found["backtest"]) == ({"valve": 3.0}, summary)
+    with pytest.raises(ValueError, match=r"`prices` to be keyed by one of .* Did you mean 'valve'"):
+        describe(pair, prices={"valv": 3})
 
 
 @pytest.mark.parametrize(
@@ -110,7 +148,7 @@ def test_what_is_described_judges_as_the_pair_does_by_the_same_points(trained):
     assert torch.equal(*beyonds)
     assert beyonds[0].any()
     band = described["band"]
-    assert (band["rank"], band["coverage"], band["joint"]) == (here.band.rank(0.9), 0.9, True)
+    assert band["rank"] == here.band.rank(0.9)
     proposal = trained.propose(torch.zeros(1, 2), bounds=(CENTRE - SCALE, CENTRE + SCALE))
     assert band["words"] == proposal.band_words == "both outcomes inside nine times out of ten"
     trusts = [

@@ -14,9 +14,9 @@ from lightning_invert.deploy.page import joined
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.windows import find_windows
-from lightning_invert.solver.cases import limited
+from lightning_invert.solver.cases import ask as ask_query
 from lightning_invert.solver.model import Description
-from lightning_invert.solver.query import Query
+from lightning_invert.solver.search import Search
 from lightning_invert.solver.solve import rank_solutions
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds
@@ -73,7 +73,9 @@ def ask(tmp_path_factory):
     def asked(cases):
         (folder / "asked.json").write_text(json.dumps(cases), encoding="utf-8")
         files = [str(folder / name) for name in ("asked.json", "answers.json")]
-        done = subprocess.run([program, script, *files], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [program, script, *files], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         return json.loads((folder / "answers.json").read_text(encoding="utf-8"))
 
@@ -90,7 +92,7 @@ class Problem:
 
     def __init__(self, kind, seed):
         draw = self.draw = np.random.default_rng(seed)
-        self.kind, self.n, self.m = kind, int(draw.integers(4, 7)), int(draw.integers(1, 4))
+        self.kind, self.n, self.m = kind, int(draw.integers(4, 6)), int(draw.integers(1, 4))
         n, m = self.n, self.m
         self.first = draw.normal(size=(12, n)) / np.sqrt(n)
         self.second = draw.normal(size=(m, 12)) / np.sqrt(12)
@@ -112,12 +114,15 @@ class Problem:
             free = draw.random(y.shape) < 0.2
             free[:, 0] = False
             self.target[0][free], self.target[1][free] = -np.inf, np.inf
-        self.starts = draw.uniform(self.low, self.high, (TARGETS, 1 if kind == "target" else 3, n))
+        self.starts = draw.uniform(self.low, self.high, (TARGETS, 1 if kind == "target" else 2, n))
         self.prices = draw.normal(size=(TARGETS, n)) / self.unit
         weights = draw.normal(size=(2, n)) / self.unit
         sums = x @ weights.T
         # The second is an equation where all targets come from points that keep it.
-        self.weights, self.ends = weights, [(None, float(sums[:, 0].max())), (float(sums[:, 1].min()), float(sums[:, 1].max()))]
+        self.weights, self.ends = (
+            weights,
+            [(None, float(sums[:, 0].max())), (float(sums[:, 1].min()), float(sums[:, 1].max()))],
+        )
         if seed % 3 == 0:
             self.weights, self.ends = weights[:0], []
 
@@ -150,19 +155,18 @@ class Problem:
         return {f"row {k}": Linear(dict(enumerate(row)), *end) for k, (row, end) in enumerate(rows)}
 
     def solved(self):
-        query = Query.of(
+        query = ask_query(
             self.function,
             Interval(*map(torch.from_numpy, self.target)),
+            max_changes=(2, self.reference) if "changes" in self.kind else None,
             description=Description(inputs=self.variables),
             bounds=(torch.from_numpy(self.low), torch.from_numpy(self.high)),
             starts=torch.from_numpy(self.starts),
-            num_starts=1,
             cost=self.cost,
             constraints=self.constraints,
+            search=Search(),
             scale=(torch.from_numpy(self.unit), torch.from_numpy(self.output_unit)),
         )
-        if "changes" in self.kind:
-            query = limited(query, (2, self.reference), self.reference)
         return rank_solutions(query, progress=False).best()
 
     def windows(self, inputs):
@@ -173,14 +177,15 @@ class Problem:
             inputs=inputs,
             outputs=self.function(inputs),
             targets=Targets(*map(torch.from_numpy, self.target)),
-            bounds=Bounds(*(torch.from_numpy(end).expand_as(inputs) for end in (self.low, self.high))),
+            bounds=Bounds(
+                *(torch.from_numpy(end).expand_as(inputs) for end in (self.low, self.high))
+            ),
             input_variables=variables,
         )
         return find_windows(surrogate, proposal, 0.05, constraints=self.constraints)
 
     def asked(self, row, at):
-        end = [list(end) for end in self.ends]
-        rows = zip(self.weights.tolist(), end, strict=True)
+        rows = zip(self.weights.tolist(), self.ends, strict=True)
         return {
             "kind": self.kind,
             "network": [self.first.tolist(), self.second.tolist()],
@@ -203,7 +208,7 @@ class Problem:
 
 
 def test_the_page_and_the_package_find_the_same_settings(ask):
-    problems = [Problem(KINDS[seed % len(KINDS)], seed) for seed in range(21)]
+    problems = [Problem(KINDS[seed % len(KINDS)], seed) for seed in range(20)]
     found = [problem.solved() for problem in problems]
     cases, expected = [], []
     for problem, best in zip(problems, found, strict=True):
@@ -218,14 +223,13 @@ def test_the_page_and_the_package_find_the_same_settings(ask):
     for case, (problem, mine), page in zip(cases, expected, ask(cases), strict=True):
         if problem.kind == "windows":
             theirs = [[one["atLow"] for one in page], [one["atHigh"] for one in page]]
-            off.append((case["kind"], float(np.abs((np.array(theirs) - mine.numpy()) / problem.unit).max())))
+            off.append(np.abs((np.array(theirs) - mine.numpy()) / problem.unit).max())
             continue
-        difference = np.abs((np.array(page["inputs"]) - mine["inputs"].numpy()) / problem.unit).max()
-        off.append((case["kind"], float(difference)))
-        assert page["converged"] == bool(mine["residual"] <= 1e-3)
+        off.append(np.abs((np.array(page["inputs"]) - mine["inputs"].numpy()) / problem.unit).max())
+        assert page["converged"] == bool(mine["residual"] <= 1e-3), case["kind"]
         if problem.ends:
-            assert page["binding"] == [f"row {k}" for k, binds in enumerate(mine["binding"]) if binds]
+            assert page["binding"] == [f"row {k}" for k, at in enumerate(mine["binding"]) if at]
         kept += page["converged"]
-    assert kept > 120
-    print([(kind, value) for kind, value in off if value > 1e-4], max(v for _, v in off), kept, len(off))
-    assert max(value for _, value in off) <= 1e-4
+    assert len(off) == 200
+    assert kept > 150
+    assert max(off) <= 1e-4

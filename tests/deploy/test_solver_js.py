@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 def page(browser):
     context = browser.new_context()
     opened = context.new_page()
-    names = "{ singularValues, numericalRank, conditionNumber, bandOf, boundedStep, readNumber, shown, ended, trustOf }"
-    source = joined("numbers", "solver", "reliability") + f"\nwindow.numerics = {names};"
+    names = "{ singularValues, numericalRank, conditionNumber, bandOf, boundedStep, readNumber, shown, ended, trustOf, knownOf }"
+    source = joined("numbers", "solver", "reliability", "known") + f"\nwindow.numerics = {names};"
     opened.add_script_tag(content=source, type="module")
     opened.wait_for_function("window.numerics")
     yield opened
@@ -74,7 +74,7 @@ def test_a_bounded_step_is_that_of_the_package(page, shape):
     code = """texts => texts.map((text) => {
         const [j, low, high, least, most, damping] = JSON.parse(
             text.replaceAll("-Infinity", "-1e999").replaceAll("Infinity", "1e999"));
-        return numerics.boundedStep(j, [low, high], [least, most], damping);
+        return numerics.boundedStep(j, [low, high], [least, most], damping).step;
     })"""
     np.testing.assert_allclose(page.evaluate(code, texts), expected, rtol=1e-6, atol=1e-8)
 
@@ -177,7 +177,7 @@ def test_bands_trust_and_what_is_alike_are_those_of_python(page, trusted):
     everything = torch.ones_like(y, dtype=torch.bool)
     error = reliability.expected_error(sigma, (0.1 * shift).norm(dim=1), everything)
     code = """([about, cases]) => cases.map(([x, y, target]) =>
-        numerics.trustOf(about, x, y, { low: target, high: target }))"""
+        numerics.trustOf(numerics.knownOf(about), x, y, { low: target, high: target }))"""
     cases = [[part.tolist() for part in case] for case in zip(x, y, target, strict=True)]
     found = page.evaluate(code, [describe(trusted), cases])
 

@@ -3,7 +3,7 @@
 
 import { boundedStep, clampAll, dot } from "./bounded_step.js";
 
-const { ROUNDS, PATIENT_ROUNDS, EXACT, HELD, ROUNDING, BINDING } = CONSTANTS;
+const { ROUNDS, PATIENT_ROUNDS, EXACT, HELD, SUM_ROUNDING, BINDING } = CONSTANTS;
 
 // Rows of constraints [{name, coefficients, low, high}], for settings in their spreads.
 export function rowsOf(constraints, inputSpread) {
@@ -28,7 +28,7 @@ export function rowChange({ weights, low, high, inputSpread }, inputs) {
 // A rounded sum needs room.
 function nearnessOf({ weights, inputSpread }, inputs, room) {
   const sizes = inputs.map((value, j) => Math.abs(value) / inputSpread[j]);
-  return weights.map((row) => room + ROUNDING * Number.EPSILON * dot(row.map(Math.abs), sizes));
+  return weights.map((row) => room + SUM_ROUNDING * Number.EPSILON * dot(row.map(Math.abs), sizes));
 }
 
 function violations(rows, inputs) {

@@ -5,7 +5,6 @@ export function knownOf(metadata) {
   // A setting without a range of its own is used where data are known.
   const inputs = metadata.inputs.map((variable, j) => ({
     ...variable,
-    levels: variable.levels ?? [],
     low: variable.low ?? reliability?.input_low[j] ?? null,
     high: variable.high ?? reliability?.input_high[j] ?? null,
   }));
@@ -13,13 +12,13 @@ export function knownOf(metadata) {
     inputs,
     outputs,
     reliability,
-    constraints: (metadata.constraints ?? []).map((constraint) => ({
+    constraints: metadata.constraints.map((constraint) => ({
       ...constraint,
       low: constraint.low ?? -Infinity,
       high: constraint.high ?? Infinity,
     })),
-    prices: metadata.prices ?? null, // {name: number}
-    backtest: metadata.backtest ?? null,
+    prices: metadata.prices, // {name: number}
+    backtest: metadata.backtest,
     thresholds: {
       bands: metadata.bands,
       singularFloor: metadata.singular_floor,

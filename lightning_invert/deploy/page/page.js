@@ -1,9 +1,9 @@
 // The page: one state, two tabs, and what follows from the state.
 
-import { asking } from "./asking.js";
+import { startWorker } from "./asking.js";
 import { findTab } from "./find_tab.js";
 import { knownOf } from "./known.js";
-import { loadNetwork, loadRuntime } from "./model.js";
+import { loadFiles, loadNetwork, startRuntime } from "./model.js";
 import { atLevels } from "./numbers.js";
 import { predictTab } from "./predict_tab.js";
 import { fromAddress, toAddress } from "./state.js";
@@ -78,11 +78,11 @@ async function begin() {
     return { ...state, x, from, heldAt };
   };
   store.state = { ...store.state, ...addressed() };
-  const runtime = await loadRuntime(page.online);
-  store.forward = await loadNetwork(runtime, "forward");
-  store.inverse = await loadNetwork(runtime, "inverse");
-  store.ask = asking(store);
+  const files = await loadFiles(page.online);
+  const runtime = await startRuntime(files);
+  store.forward = await loadNetwork(runtime, files.forward);
   await store.forward([store.state.x]); // the first is slow: it compiles
+  store.ask = startWorker(read("worker"), { metadata, files });
 
   const showTab = tabs(store);
   const predict = predictTab(store, element("panel-predict"), fail);
