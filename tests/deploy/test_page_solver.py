@@ -182,7 +182,7 @@ class Problem:
             ),
             input_variables=variables,
         )
-        return find_windows(surrogate, proposal, 0.05, constraints=self.constraints)
+        return find_windows(surrogate, proposal, 0.05, constraints=self.constraints, max_steps=50)
 
     def asked(self, row, at):
         rows = zip(self.weights.tolist(), self.ends, strict=True)

@@ -5,7 +5,7 @@
 // `script` is the worker's, `start` what it begins with: {metadata, files}.
 export function startWorker(script, start) {
   const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-  const worker = new Worker(address, { type: "module" });
+  const worker = new Worker(address); // no module: of a page on disk Chromium does not start one
   const open = new Map(); // id -> {name, resolve, reject}
   let count = 0;
   const settle = (id, end) => {

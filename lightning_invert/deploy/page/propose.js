@@ -68,7 +68,7 @@ async function drawn(store, { target, box }) {
 }
 
 // The least cost comes first: by prices, or else of few changes the nearest to what is in force.
-function costOf({ inputs }, { prices, maxChanges, x }, { inputSpread }) {
+function soughtCost({ inputs }, { prices, maxChanges, x }, { inputSpread }) {
   if (prices) return pricesCost(inputs.map(({ name }) => prices[name] ?? 0));
   return maxChanges === null ? null : nearnessCost(x, inputSpread);
 }
@@ -89,7 +89,7 @@ export async function propose(store, given) {
   const state = { prices: null, maxChanges: null, ...given };
   const problem = problemOf(store, state);
   const { target, box } = problem;
-  problem.cost = costOf(store, state, problem);
+  problem.cost = soughtCost(store, state, problem);
   problem.worth = worthOf(store, problem, state);
   const now = await store.evaluate(state.x);
   const [network] = await store.inverse([nearestIn(now.outputs, target)]);
