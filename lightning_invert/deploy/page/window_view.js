@@ -56,6 +56,7 @@ export function windowLine(variable, j, store, go) {
     },
   });
   const band = make("span", { class: "band" });
+  [band.hidden, ends.hidden] = [true, true]; // until windows are known
   return {
     band,
     element: make("div", { class: "window" }, make("span", {}, ends, lack), make("label", { class: "check" }, check, "hold")),
