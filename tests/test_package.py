@@ -34,6 +34,7 @@ def test_doors_at_the_front_lead_to_the_package_s_own_folders(door):
     assert link.resolve() == ROOT / "lightning_invert" / door
 
 
+@pytest.mark.slow
 def test_an_import_loads_nothing_heavy_that_it_does_not_need():
     imports = {
         "import lightning_invert": HEAVY,

@@ -37,6 +37,7 @@ def printed(capsys, caplog):
     return said
 
 
+@pytest.mark.slow
 def test_each_command_runs_as_the_one_before_prints_it(tmp_path, capsys, caplog):
     main(["fit", "plant 1.csv", *SHORT])
     said = printed(capsys, caplog)

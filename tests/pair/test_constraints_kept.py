@@ -102,6 +102,7 @@ def test_damaged_ones_of_a_file_are_said_to_be_damaged(damaged):
         unpack_variables({"lightning_invert": {"variables": section}}, Pair())
 
 
+@pytest.mark.slow
 def test_the_commands_take_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     x, y = Smooth().load()

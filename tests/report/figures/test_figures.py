@@ -150,6 +150,7 @@ def test_a_user_s_settings_change_nothing():
         assert [to_image(figure).tobytes() for figure in draw(X, COLLAPSED).values()] == expected
 
 
+@pytest.mark.slow
 def test_words_and_drawing_load_and_leave_nothing_that_was_not_asked_for():
     code = """
 import random, sys
