@@ -8,6 +8,7 @@ import torch
 
 from lightning_invert.cli.backtest_options import Options
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
+from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
 from lightning_invert.cli.solve import read_bounds, read_constraints
 from lightning_invert.cli.tables import open_table, write_table
@@ -56,3 +57,4 @@ def run(options: Options) -> None:
     print(f"Summary: {summary}")
     if options.figures:
         print(f"Figure:  {result.save_figures(folder)[0]}")
+    print_next(export_step(options.ckpt, options.cost, str(summary)))

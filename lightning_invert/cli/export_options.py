@@ -17,6 +17,7 @@ Write the maps of a trained pair to files that run elsewhere, each with its Jaco
 
   lightning-invert export --ckpt pair.ckpt --to onnx
   lightning-invert export --ckpt pair.ckpt --to page
+  lightning-invert export --ckpt pair.ckpt --to page --cost prices.yaml --backtest backtest.json
 """
 
 
@@ -43,4 +44,12 @@ class Options:
         "For a page: load onnxruntime-web from a public address when the page is opened.", False
     )
     title: str | None = option("For a page: its title.", None)
+    cost: dict[str, float] | None = option(
+        "For a page: prices of a unit of the settings, {name: price} or a YAML file. It begins with them.",
+        None,
+    )
+    backtest: str | None = option(
+        "For a page: the backtest.json that `backtest` wrote. It says what would have been saved.",
+        None,
+    )
     allow: Names | None = option(ALLOW, None)

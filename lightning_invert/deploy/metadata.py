@@ -30,6 +30,9 @@ KNOWN_POINTS = 512
 USUAL = (0.025, 0.975)
 """Quantiles of the training rows."""
 
+HISTORY = ("rows", "cheaper_share", "spent_mean", "proposed_mean", "within")
+"""What a file carries of the summary of a back-test."""
+
 
 def describe(
     pair: ForwardInverseModule,
@@ -50,7 +53,7 @@ def describe(
     ranges ``input_low`` and ``input_high`` of the known settings in physical units; ``tried``, in
     words, what rows that were tried have changed (``None`` without any). Besides, of the forward map,
     ``constraints`` between settings, each with ``name``, ``coefficients``, ``low`` and ``high``;
-    ``prices`` by name; and the summary of a ``backtest``, as :meth:`.Backtest.summary` returns it.
+    ``prices`` by name; and of the summary of a ``backtest`` what the page shows (``HISTORY``).
     """
     physical = physical_map(pair, name)
     thresholds = Thresholds()
@@ -68,7 +71,7 @@ def describe(
         "tried": _tried(pair) if name != "inverse" else None,
         "constraints": _constraints(pair, physical.domain) if name == "forward" else [],
         "prices": None if prices is None else _prices(prices, physical.domain),
-        "backtest": None if backtest is None else dict(backtest),
+        "backtest": None if backtest is None else _history(backtest),
     }
 
 
@@ -92,6 +95,19 @@ def _prices(prices: Mapping[Any, float], columns: Columns) -> dict[str, float]:
         columns.variables[place].name: check_number("prices", price)
         for place, price in by_place.items()
     }
+
+
+def _history(backtest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file carries of the summary of a back-test."""
+    is_mapping = isinstance(backtest, Mapping)
+    missing = [key for key in HISTORY if not is_mapping or key not in backtest]
+    if missing or not isinstance(backtest["within"], Mapping):
+        got = f"one without {', '.join(missing)}" if is_mapping and missing else repr(backtest)
+        raise ValueError(
+            "Expected argument `backtest` to be a summary, as the method `summary` of a back-test "
+            f"returns it and `lightning-invert backtest` writes it to backtest.json, but got {got:.200}."
+        )
+    return {key: backtest[key] for key in HISTORY}
 
 
 def _tried(pair: ForwardInverseModule) -> str | None:

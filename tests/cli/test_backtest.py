@@ -43,6 +43,8 @@ def test_the_command_says_what_python_says_and_writes_table_and_figure(checkpoin
     assert Path("results/backtest.png").stat().st_size > 5000
     summary = json.loads(Path("results/backtest.json").read_text())
     assert f"Summary: {Path('results/backtest.json')}" in told
+    step = "--to page --cost '{wind: 0.01, load: 2.0}' --backtest results/backtest.json"
+    assert step in told.splitlines()[-1]
     assert (summary["rows"], summary["known_rows"]) == (len(written), known)
     reached = written.filter(~polars.col("unconverged"))
     assert summary["spent_mean"] == pytest.approx(reached["history/spent"].mean(), rel=1e-4)

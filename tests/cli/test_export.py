@@ -1,5 +1,7 @@
+import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -44,6 +46,42 @@ def test_a_checkpoint_of_own_networks_becomes_files_where_they_are_allowed(own, 
     session = onnxruntime.InferenceSession("made/here/forward.onnx")
     y, jacobian = session.run(None, {"x": np.zeros((4, 3))})
     assert (y.shape, jacobian.shape) == ((4, 2), (4, 2, 3))
+
+
+def test_a_page_begins_with_prices_and_a_backtest(checkpoint, capsys):
+    Path("prices.yaml").write_text("wind: 2.5\n")
+    summary = {
+        "rows": 7,
+        "cheaper_share": 0.5,
+        "spent_mean": 3.0,
+        "proposed_mean": 2.0,
+        "within": {},
+    }
+    Path("backtest.json").write_text(json.dumps({"data": "history.csv", **summary}))
+    begun = ["export", checkpoint, "--to", "page", "--online", "true", "--cost", "prices.yaml"]
+    main([*begun, "--backtest", "backtest.json", "--folder", "made"])
+    page = Path("made/page.html").read_text(encoding="utf-8")
+    metadata = json.loads(re.search(r'id="metadata">(.*?)</script>', page, re.DOTALL)[1])
+    assert (metadata["prices"], metadata["backtest"]) == ({"wind": 2.5}, summary)
+
+
+@pytest.mark.parametrize(
+    ("to", "args", "words"),
+    [
+        ("page", ["--cost", "{wnd: 1}"], "--cost to name settings, some of wind, .*'wnd'.*'wind'"),
+        ("page", ["--backtest", "none.json"], "--backtest .* no file 'none.json'"),
+        ("page", ["--backtest", "bad.json"], "--backtest .* 'bad.json' is no JSON"),
+        ("page", ["--backtest", "other.json"], "backtest.json, but got one without rows, cheaper"),
+        ("onnx", ["--cost", "{wind: 1}"], "--cost only with --to page"),
+        ("onnx", ["--backtest", "other.json"], "--backtest only with --to page"),
+    ],
+)
+def test_wrong_prices_and_histories_are_refused_before_any_file(checkpoint, to, args, words):
+    Path("bad.json").write_text("rows: 3")
+    Path("other.json").write_text("{}")
+    line = refusal("export", checkpoint, "--to", to, *args, "--folder", "made")
+    assert re.search(words, line), line
+    assert not Path("made").exists()
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,14 @@ def test_constraints_levels_prices_and_a_backtest_go_to_the_page(pair):
         Linear({"valve": 2, INPUTS[0].name: -1}, high=3, name="room"),
         Linear({2: 1}, low=0),
     ]
-    summary = {"rows": 3, "cheaper_share": None}
-    found = describe(pair, prices={"valve": 3}, backtest=summary)
+    summary = {
+        "rows": 3,
+        "cheaper_share": None,
+        "spent_mean": None,
+        "proposed_mean": None,
+        "within": {"1": 0.5},
+    }
+    found = describe(pair, prices={"valve": 3}, backtest={"data": "secret/folder", **summary})
     assert found["inputs"][1]["levels"] == [0.0, 2.0, 5.0]
     assert found["constraints"] == [
         {"name": "room", "coefficients": [-1.0, 2.0, 0.0], "low": None, "high": 3.0},
@@ -80,6 +86,9 @@ def test_constraints_levels_prices_and_a_backtest_go_to_the_page(pair):
     assert (found["prices"], found["backtest"]) == ({"valve": 3.0}, summary)
     with pytest.raises(ValueError, match=r"`prices` to be keyed by one of .* Did you mean 'valve'"):
         describe(pair, prices={"valv": 3})
+    for wrong in ({"rows": 3}, [1], {**summary, "within": 1}):
+        with pytest.raises(ValueError, match=r"`backtest` to be a summary, .* but got "):
+            describe(pair, backtest=wrong)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,10 @@ const percent = (share) => `${Math.round(100 * share)} %`;
 export function historyCard({ backtest }) {
   if (!backtest) return null;
   const { rows, cheaper_share, spent_mean, proposed_mean, within } = backtest;
+  const spent =
+    spent_mean === null
+      ? ""
+      : `On average ${amount(spent_mean)} was spent, and ${amount(proposed_mean)} would be: ${changeWords(spent_mean, proposed_mean)}. `;
   const near = Object.entries(within).map(([share, reached]) => `${percent(reached)} within ${share} %`);
   return titled(
     "history-title",
@@ -16,7 +20,7 @@ export function historyCard({ backtest }) {
       "p",
       { id: "history" },
       `In ${rows} rows of history, the cheapest settings for the outcomes that were measured cost less in ${percent(cheaper_share)}. `,
-      `On average ${amount(spent_mean)} was spent, and ${amount(proposed_mean)} would be: ${changeWords(spent_mean, proposed_mean)}. `,
+      spent,
       `Outcomes near what was asked: ${near.join(", ")}.`,
     ),
   );
