@@ -52,8 +52,10 @@ def solved(page: Any, targets: int) -> list[float]:
         page.fill("#wanted-0-value", f"{middle * (1 + 0.01 * k):.6g}")
         page.wait_for_timeout(60)
         page.click(".main-action")
-        page.wait_for_timeout(1000)
-        words = page.inner_text("#solve-status").split()
+        words: list[str] = []
+        while "ms." not in words:
+            page.wait_for_timeout(100)
+            words = page.inner_text("#solve-status").split()
         found.append(float(words[words.index("ms.") - 1]))
     return found
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from lightning_invert import ForwardInverseModule, SmoothMLP, Variable
+from lightning_invert import ForwardInverseModule, Linear, SmoothMLP, Variable
 from lightning_invert.deploy import build_page, export_onnx
 from lightning_invert.deploy.runtime import find_runtime
 from tests.proposals.process import known
@@ -73,6 +73,15 @@ def trusted(pair):
 
 
 @pytest.fixture(scope="session")
+def plant(trusted):
+    """The same pair with levels and a constraint."""
+    plant = copy.deepcopy(trusted)
+    plant.inputs = (*INPUTS[:2], INPUTS[2]._replace(levels=(21.0, 25.0, 40.0)), *INPUTS[3:])
+    plant.constraints = {"total": Linear({"h2_injection": 1, HOSTILE: 1}, high=100)}
+    return plant
+
+
+@pytest.fixture(scope="session")
 def build(pair, runtime, tmp_path_factory):
     """Build the page of a pair with the networks of ``pair``, which are exported once."""
     networks = export_onnx(pair, tmp_path_factory.mktemp("onnx"))
@@ -94,6 +103,14 @@ def page_file(build, pair):
 @pytest.fixture(scope="session")
 def trusted_file(build, trusted):
     return build(trusted, "trusted.html")
+
+
+@pytest.fixture(scope="session")
+def plant_file(build, plant):
+    within = {"1": 0.5, "5": 0.9, "10": 1.0}
+    saved = {"rows": 40, "cheaper_share": 0.8, "spent_mean": 200.0, "proposed_mean": 150.0}
+    prices = {"h2_injection": 4.0, "o2_fraction": 2.0}
+    return build(plant, "plant.html", prices=prices, backtest={**saved, "within": within})
 
 
 @pytest.fixture(scope="session")

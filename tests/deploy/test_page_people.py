@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 WIDTHS = (380, 1000, 1600)
 AXE = "axe-core@4.10.3"
 OPEN_ALL = "document.querySelectorAll('details').forEach(fold => (fold.open = true))"
+SMALLEST = "Math.min(...[...document.querySelectorAll('main *')].map(e => parseFloat(getComputedStyle(e).fontSize)))"
 NOW = "60,20,25,1700000050,0"
 
 
@@ -90,13 +91,14 @@ def test_the_keyboard_alone_reaches_and_works_everything(opened):
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("tab", ["predict", "find"])
 def test_nothing_is_wider_than_the_screen_and_between_keeps_its_line(
-    open_page, trusted_file, width, tab, tmp_path
+    open_page, plant_file, width, tab, tmp_path
 ):
-    page = open_page(f"#tab={tab}&x={NOW}&want=80:100,*,*&solved=1", file=trusted_file).page
+    page = open_page(f"#tab={tab}&x={NOW}&want=80:100,*,*&solved=1", file=plant_file).page
     page.set_viewport_size({"width": width, "height": 900})
     page.evaluate(OPEN_ALL)
     page.screenshot(path=tmp_path / f"{tab}-{width}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(SMALLEST) >= 12
     if tab == "find":
         low, high = (page.locator(f"#wanted-0-{end}").bounding_box() for end in ("low", "high"))
         assert low["y"] == high["y"]
@@ -119,9 +121,9 @@ def axe(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [380, 1600])
-def test_axe_finds_no_barrier(open_page, trusted_file, axe, width, scheme):
+def test_axe_finds_no_barrier(open_page, plant_file, axe, width, scheme):
     address = f"#x={NOW}&want=80:100,*,?:3&hold=10000&at=-5,?,?,?,?&solved=1"
-    page = open_page(address, file=trusted_file, color_scheme=scheme, bypass_csp=True).page
+    page = open_page(address, file=plant_file, color_scheme=scheme, bypass_csp=True).page
     page.set_viewport_size({"width": width, "height": 900})
     page.evaluate(axe)
     found = []

@@ -86,7 +86,10 @@ export function findTab(store, panel, fail) {
     const end = found.found[0].converged ? reached : "Not reached";
     status.textContent = `${end}, in ${took.toFixed(0)} ms.`;
     store.set({ solved: true });
-  }, fail);
+  }, (error) => {
+    status.textContent = "";
+    fail(error);
+  });
   return {
     async show(state, changed) {
       wanted.show(state);

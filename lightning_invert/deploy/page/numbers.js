@@ -120,3 +120,7 @@ export const atLevels = (variables, values) =>
           variables[j].levels[0] ?? value,
         ),
   );
+
+// Whether a value is at an end, but for rounding.
+export const isAtEnd = ({ low, high, std }, value) =>
+  [low, high].some((end) => end !== null && Math.abs(value - end) < 1e-6 * std);

@@ -15,7 +15,8 @@ const read = (id) => JSON.parse(element(id).textContent);
 
 function fail(error) {
   element("failure").hidden = false;
-  element("failure").textContent = `This page cannot run here: ${error.message ?? error}`;
+  const what = document.documentElement.dataset.ready ? "This cannot be computed" : "This page cannot run here";
+  element("failure").textContent = `${what}: ${error.message ?? error}`;
   element("waiting").hidden = true;
 }
 

@@ -2,8 +2,8 @@
 
 import { bandWords } from "./conditioning.js";
 import { data, make, quantity, readable, table } from "./elements.js";
-import { limitsTable } from "./limits.js";
-import { brief, shown, signed } from "./numbers.js";
+import { constraintWords, limitsTable } from "./limits.js";
+import { brief, isAtEnd, shown, signed } from "./numbers.js";
 import { bandText, unlikeWords } from "./outcomes.js";
 import { amount, changeWords, costAt } from "./prices.js";
 import { outsideWords } from "./settings.js";
@@ -22,11 +22,10 @@ function flagsOf(store, { target, box }, found, trust) {
       .map(({ variable, off }) => `${signed(off, variable.std)} ${variable.unit} (${readable(variable.name)})`);
     flags.push(`Not reached: off by ${missed.join(", ") || "nothing finite"}.`);
   }
-  const ends = inputs.filter(
-    (_, j) => box.low[j] < box.high[j] && (found.inputs[j] === box.low[j] || found.inputs[j] === box.high[j]),
-  );
+  const ends = inputs.filter((variable, j) => box.low[j] < box.high[j] && isAtEnd(variable, found.inputs[j]));
   if (ends.length > 0) flags.push(`At the end of its range: ${listed(ends)}.`);
-  if (found.binding.length > 0) flags.push(`What binds: ${found.binding.map(readable).join(", ")}.`);
+  const binding = store.constraints.filter(({ name }) => found.binding.includes(name));
+  if (binding.length > 0) flags.push(`What binds: ${binding.map((one) => constraintWords(one, inputs)).join("; ")}.`);
   const outside = inputs.filter((variable, j) => outsideWords(variable, found.inputs[j]));
   if (outside.length > 0) {
     flags.push(`Outside the training range: ${listed(outside)}.`);
@@ -78,7 +77,7 @@ export function proposalView(store, answer, k) {
   const settings = store.inputs.map((variable, j) => {
     const fixed = box.low[j] === box.high[j];
     const stays = !fixed && !found.changed.includes(j);
-    const atEnd = !fixed && (found.inputs[j] === box.low[j] || found.inputs[j] === box.high[j]);
+    const atEnd = !fixed && isAtEnd(variable, found.inputs[j]);
     return [
       make("span", {}, quantity(variable), make("span", { class: "note" }, fixed ? "held" : stays ? "stays" : atEnd ? "end of range" : "")),
       number(x[j], variable),

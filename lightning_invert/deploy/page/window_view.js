@@ -1,7 +1,7 @@
 // The window of each setting: how far it can go while the others compensate and the outcome stays.
 
 import { button, labelled, make, readable } from "./elements.js";
-import { shown, signed } from "./numbers.js";
+import { isAtEnd, shown, signed } from "./numbers.js";
 import { standing } from "./limits.js";
 import { targetOf } from "./propose.js";
 
@@ -9,7 +9,6 @@ const SHARES = [1, 5, 10]; // per cent of the usual range of each outcome
 const USUAL_WIDTH = 4; // standard deviations
 const NO_ROOM = 1e-3; // standard deviations
 const MOVED = 0.01; // standard deviations
-const ROUNDED = 1e-6; // standard deviations
 const AT_EDGE = 0.95; // of the reach
 const KEEPS = { now: "the predicted outcome", wanted: "the wanted outcome" };
 
@@ -44,7 +43,7 @@ export function windowLine(variable, j, store, go) {
     };
   };
   const [low, high] = [side("low", "down to"), side("high", "up to")];
-  const [ends, lack] = [make("span", {}, "Window ", low.end, " to ", high.end), make("span", {})];
+  const [ends, lack] = [make("span", { hidden: true }, "Window ", low.end, " to ", high.end), make("span", {}, "Window …")];
   const check = make("input", {
     id: `${id}-hold`,
     type: "checkbox",
@@ -55,8 +54,7 @@ export function windowLine(variable, j, store, go) {
       store.set({ held, heldAt, solved: false });
     },
   });
-  const band = make("span", { class: "band" });
-  [band.hidden, ends.hidden] = [true, true]; // until windows are known
+  const band = make("span", { class: "band", hidden: true });
   return {
     band,
     element: make("div", { class: "window" }, make("span", {}, ends, lack), make("label", { class: "check" }, check, "hold")),
@@ -104,7 +102,7 @@ export function windowChoices(store) {
       const kind = keptKind(state);
       keeping.hidden = !asksSomething(state);
       [keep.value, share.value] = [kind, String(state.share)];
-      said.textContent = `${KEEPS[kind]} stays within ${state.share} %.`;
+      said.textContent = `${KEEPS[kind]} stays within ${state.share}\u00a0%.`;
       const reaches = store.outputs.map(
         (variable) => `±${shown(reachOf(variable, state.share), variable.std)} ${variable.unit} ${readable(variable.name)}`,
       );
@@ -117,13 +115,12 @@ export function windowChoices(store) {
 export function stopWords(store, { j, before, inputs }, { now, keptAt }) {
   const { state } = store;
   const target = targetOf(keptWishes(state, keptAt.outputs));
-  const atEnd = ({ low, high, std }, value) => [low, high].some((end) => end !== null && Math.abs(value - end) < ROUNDED * std);
   const moves = store.inputs.flatMap(({ name, std }, i) => {
     const change = inputs[i] - before[i];
     return i !== j && Math.abs(change) > MOVED * std ? [`${readable(name)} ${signed(change, std)}`] : [];
   });
   const binding = store.constraints.filter((constraint) => standing(constraint, store.inputs, inputs).binds);
-  const ended = store.inputs.filter((variable, i) => i !== j && !state.held[i] && atEnd(variable, inputs[i]));
+  const ended = store.inputs.filter((variable, i) => i !== j && !state.held[i] && isAtEnd(variable, inputs[i]));
   const edge = store.outputs.filter((variable, i) => {
     const reach = AT_EDGE * reachOf(variable, state.share);
     return now.outputs[i] < target.low[i] - reach || now.outputs[i] > target.high[i] + reach;
@@ -131,10 +128,10 @@ export function stopWords(store, { j, before, inputs }, { now, keptAt }) {
   const names = (parts) => parts.map(({ name }) => readable(name)).join(", ");
   const stops = [
     ...binding.map(({ name }) => readable(name)),
-    ...(ended.length > 0 ? [`ranges that end (${names(ended)})`] : []),
-    ...(edge.length > 0 ? [`the edge of what stays (${names(edge)})`] : []),
+    ...(ended.length > 0 ? [`${names(ended)} at the end of the range`] : []),
+    ...(edge.length > 0 ? [`${names(edge)} as far off as allowed`] : []),
   ];
-  const stop = atEnd(store.inputs[j], inputs[j]) ? "the end of its range" : stops.join(", ");
+  const stop = isAtEnd(store.inputs[j], inputs[j]) ? "the end of its range" : stops.join("; ");
   const moved = moves.length > 0 ? ` Compensated by ${moves.join(", ")}.` : " Nothing had to compensate.";
   return `As far as it goes.${moved}${stop ? ` What stops it: ${stop}.` : ""}`;
 }
