@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -71,13 +72,14 @@ def solution_words(solution: Solution) -> str:
 
 
 def proposal_html(proposal: Proposal) -> str:
-    """Lay the first ten proposals out as a table below their description; names are escaped."""
+    """Lay the first ten proposals out below their description, a column each; names are escaped."""
     variables = (*proposal.input_variables, *proposal.output_variables)
-    head = ["target", "flags", *(["trust"] if proposal.trust is not None else [])]
-    head += [*([] if proposal.cost is None else ["cost"]), *(v.label for v in variables)]
+    names = ["target", "flags", *(["trust"] if proposal.trust is not None else [])]
+    names += [*([] if proposal.cost is None else ["cost"]), *(v.label for v in variables)]
     count = len(proposal)
     more = [f"The first {MAX_ROWS} of {count}."] if count > MAX_ROWS else []
-    table = table_of(head, _rows(proposal), is_html=True)
+    head, *rows = zip(map(html.escape, names), *_columns(proposal), strict=True)
+    table = table_of(head, rows, is_html=True)
     return page_of(proposal_words(proposal).splitlines(), table, notes=more)
 
 
@@ -167,13 +169,13 @@ def spread_lines(proposal: Proposal) -> Iterator[str]:
     yield f"Errors of the settings spread the outcomes by {words}{' (medians)' * (len(proposal) > 1)}."
 
 
-def _rows(proposal: Proposal) -> Iterator[list[str]]:
+def _columns(proposal: Proposal) -> Iterator[list[str]]:
     flags = proposal.flags
     for row in range(min(len(proposal), MAX_ROWS)):
         words = [FLAG_WORDS[name] for name, flag in flags.items() if flag[row]]
         if proposal.certified is not None and not proposal.certified[row]:
             words.insert(0, "<b>not certified</b>")
-        cells = [str(row + 1), f'<div style="min-width:8em">{"<br>".join(words)}</div>']
+        cells = [str(row + 1), "<br>".join(words)]
         if proposal.trust is not None:
             cells.append(_bar(float(proposal.trust[row])))
         if proposal.cost is not None:
