@@ -18,7 +18,7 @@ from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.knowledge import Knowledge
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.reliability import Reliability
-from lightning_invert.proposals.surrogate import Surrogate
+from lightning_invert.proposals.surrogate import Surrogate, of_any_dtype
 from lightning_invert.proposals.trade_off import WIDTHS, TradeOff, read_widths, widened
 from lightning_invert.proposals.trials import Trials
 from lightning_invert.proposals.windows import Windows, find_windows
@@ -80,8 +80,9 @@ class Proposer(Shown):
             raise TypeError(expected_but_got("function", "a module or a function", function))
         if not isinstance(evidence, Evidence):
             raise TypeError(expected_but_got("evidence", "an Evidence, see Evidence.of", evidence))
+        known = evidence.rows("train")
         self.surrogate = Surrogate(
-            function,
+            of_any_dtype(function, None if known is None else known[0]),
             evidence,
             None if inputs is None else tuple(map(Variable.of, inputs)),
             None if outputs is None else tuple(map(Variable.of, outputs)),

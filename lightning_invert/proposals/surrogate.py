@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,14 +19,16 @@ from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.cases import ask
 from lightning_invert.solver.constraints import Constraints, inside
 from lightning_invert.solver.cost import Plausible
-from lightning_invert.solver.model import Description, Model, evaluating
+from lightning_invert.solver.model import Description, Model, evaluating, num_outputs_of
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.search import Search
 from lightning_invert.solver.starts import Pool, Starts, StartsOf
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, Variable, as_variables
 
-__all__ = ["Surrogate"]
+__all__ = ["Surrogate", "of_any_dtype"]
+
+DTYPES = torch.float64, torch.float32
 
 
 @dataclass(frozen=True)
@@ -190,3 +192,21 @@ def _starts(
     starts = torch.cat([own[:, None], known], 1)[:, :count]
     starts = torch.where(starts.isfinite(), starts, known[:, :1])
     return starts.clamp(*(end[:, None] for end in bounds))
+
+
+def of_any_dtype(
+    function: Callable[[Tensor], Tensor], points: Tensor | None
+) -> Callable[[Tensor], Tensor]:
+    """Return F for rows of any dtype, where it takes one alone, like a network that it calls."""
+    if points is None or Description.of(function).module is not None:
+        return function
+    works = []
+    for dtype in DTYPES:
+        with suppress(Exception), evaluating(function):
+            num_outputs_of(function, points.to(dtype))
+            works.append(dtype)
+    return partial(_cast, function, works[0]) if len(works) == 1 else function
+
+
+def _cast(function: Callable[[Tensor], Tensor], dtype: torch.dtype, x: Tensor) -> Tensor:
+    return function(x.to(dtype)).to(x.dtype)

@@ -110,6 +110,27 @@ def test_a_plain_module_in_physical_units_proposes_in_its_own_dtype(dtype):
     assert inside.all(1).double().mean() >= 0.8
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", ["names", "tensor"])
+def test_a_function_that_calls_a_network_is_given_the_network_s_dtype(dtype, form):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)).to(dtype)
+    x = torch.rand(100, 2)
+    y = net(x.to(dtype)).detach() + 0.01 * torch.randn(100, 2)
+    options = {
+        "evidence": Evidence.of(train=(x[:50], y[:50]), val=(x[50:], y[50:])),
+        "outputs": [Variable("rate"), Variable("gas")],
+    }
+    targets = {"rate": y[:3, 0].tolist()} if form == "names" else y[:3].clone()
+    proposal = Proposer(lambda x: net(x), **options).propose(targets)
+    expected = Proposer(net, **options).propose(targets)
+    assert proposal.converged.tolist() == expected.converged.tolist()
+    assert proposal.converged.any()
+    close = {"rtol": 1e-3, "atol": 1e-3, "check_dtype": False}
+    torch.testing.assert_close(proposal.outputs, net(proposal.inputs.to(dtype)), **close)
+    torch.testing.assert_close(proposal.residual, expected.residual, **close)
+
+
 def test_a_scale_sets_the_units_of_residuals_and_errors(proposer):
     scaled = Proposer(surrogate, evidence=proposer.evidence, scale=([1.0, 1.0], [100.0]))
     proposal = scaled.propose([[5.0]], bounds=UNIT.unbind())
