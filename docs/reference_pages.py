@@ -36,7 +36,7 @@ API = {
     ),
     "Invert": (
         "For those who look for settings that lead to a wanted outcome.",
-        "solve Solution Proposer Proposal",
+        "solve Solution Proposer Evidence Proposal",
     ),
     "Numbers": (
         "For those who need Jacobians, ranks and condition numbers alone: no Lightning.",

@@ -34,6 +34,7 @@ from lightning_invert.pair.penalty import (
     JacobianConsistency as JacobianConsistency,
 )
 from lightning_invert.problems.problem import Problem as Problem
+from lightning_invert.proposals.evidence import Evidence as Evidence
 from lightning_invert.proposals.proposal import Proposal as Proposal
 from lightning_invert.proposals.proposer import Proposer as Proposer
 from lightning_invert.solver.constraint import Constraint as Constraint, Linear as Linear
