@@ -37,6 +37,7 @@ CONSTANTS: dict[str, float] = {
     "POOR": least_squares.POOR,
     "MIN_GAIN": least_squares.MIN_GAIN,
     "MIN_DECREASE": least_squares.MIN_DECREASE,
+    "MIN_LENGTH": least_squares.MIN_LENGTH,
     "FIRST_CURVATURE": descent.FIRST_CURVATURE,
     "MIN_CURVATURE": descent.MIN_CURVATURE,
     "MAX_CURVATURE": descent.MAX_CURVATURE,

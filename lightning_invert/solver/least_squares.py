@@ -2,9 +2,10 @@ r"""Come as near to the targets as the bounds allow: Levenberg-Marquardt at many
 
 Each step is the best by the linear model within the bounds, with a damping for each point (see
 :mod:`~lightning_invert.solver.bounded_step`). It is taken if the distance falls by at least a small
-share of the decrease that the model predicts. The damping follows how well the model predicted, as in
-J. J. More, *The Levenberg-Marquardt algorithm: implementation and theory*, Lecture Notes in
-Mathematics 630 (1978). Points that are done leave the batch.
+share of the decrease that the model predicts. The damping follows how well the model predicted, and
+inputs are measured by the longest column that their Jacobians had, as in J. J. More, *The
+Levenberg-Marquardt algorithm: implementation and theory*, Lecture Notes in Mathematics 630 (1978).
+Points that are done leave the batch.
 """
 
 from __future__ import annotations
@@ -33,16 +34,21 @@ MIN_DAMPING, MAX_DAMPING = 1e-10, 1e8
 MIN_BESIDE_CONSTRAINTS = 1e-6
 """Constraints have to come before the outcomes, and their damping is hardly less than the least."""
 
-LOWER, RAISE = 0.2, 5.0
+LOWER, RAISE = 0.2, 3.0
 GOOD, POOR, MIN_GAIN = 0.75, 0.25, 1e-4
 """Shares of the predicted decrease: the damping falls above GOOD and rises below POOR; a step below
 MIN_GAIN is not taken."""
 
+MIN_LENGTH = 1e-150
+
 NEARER = 0.1
 """Share of the tolerance to which starts are brought to the constraints."""
 
-MIN_DECREASE = 1e-6
-"""A point is stationary if its squared distance is predicted to fall by a smaller share of itself."""
+MIN_DECREASE = 1e-10
+"""A point is stationary if a short step is predicted to lower its squared distance by a smaller share:
+about the squared cosine between what is missing and the columns along which inputs may move, which
+depends on no unit. Refused steps raise the damping where columns vanish, as at a fold: there the longest
+columns measure inputs."""
 
 
 def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
@@ -53,29 +59,25 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     """
     model, tolerance = query.model, query.tolerance
     ends = _begin(query, inputs)
-    min_decrease = max(MIN_DECREASE, 10 * torch.finfo(inputs.dtype).eps)
+    min_decrease = max(MIN_DECREASE, 10 * max(model.eps, torch.finfo(inputs.dtype).eps))
     rows = (ends.result == Result.OUT_OF_STEPS).nonzero()[:, 0]
     jacobian = query.rows(rows).jacobian(inputs[rows])
-    num_outputs = model.num_outputs
     least = MIN_DAMPING if query.constraints is None else MIN_BESIDE_CONSTRAINTS
     damping = ends.residual.new_full((len(rows),), FIRST_DAMPING)
+    longest = torch.zeros_like(jacobian[:, 0])
     for count in range(query.max_steps):
         finite = finite_rows(jacobian)
         ends.result[rows[~finite]] = Result.NOT_FINITE
-        rows, jacobian, damping = select(finite, rows, jacobian, damping)
+        rows, jacobian, damping, longest = select(finite, rows, jacobian, damping, longest)
         if len(rows) == 0:
             break
-        x, before = ends.inputs[rows], ends.residual[rows]
-        part = query.rows(rows)
-        low, high = part.change(x, ends.outputs[rows])
+        part, begin = query.rows(rows), ends.rows(rows)
+        x, before = begin.inputs, begin.residual
+        longest = torch.maximum(longest, _lengths(query, jacobian))
+        unit = torch.where(_determined(part), longest, 1.0)
         short = careful and count < CAREFUL_STEPS
-        limits = part.bounds.steps(x, model.input_spread, share=CAREFUL_SHARE if short else 1.0)
-        step, _ = bounded_step(
-            jacobian, (low, high), limits, damping, num_constraints=query.num_constraints
-        )
-        predicted = multiply(jacobian, step)[:, :num_outputs]
-        low, high = low[:, :num_outputs], high[:, :num_outputs]
-        decrease = before.square() - distance_of(low - predicted, high - predicted).square()
+        share = CAREFUL_SHARE if short else 1.0
+        step, decrease = _step(part, begin, jacobian, damping, unit, share)
         moved, kept = part.moved(x, step.nan_to_num(nan=0.0))
         y = model.outputs(moved)
         after = part.targets.distance(y, model.output_spread)
@@ -85,8 +87,13 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         at = rows[taken]
         ends.steps[rows] += 1
         ends.inputs[at], ends.outputs[at], ends.residual[at] = moved[taken], y[taken], after[taken]
-        still = decrease * damping.clamp(min=1.0) <= min_decrease * before.square()
-        still &= not short
+        flat = min_decrease * before.square()
+        still = (decrease * damping.clamp(min=1.0) <= flat) & (not short)
+        at = (still & (damping <= FIRST_DAMPING)).nonzero()[:, 0]
+        if len(at) > 0:
+            lengths = _lengths(query, jacobian[at])
+            tested = part.rows(at), begin.rows(at), jacobian[at], torch.ones_like(damping[at])
+            still[at] = _step(*tested, lengths)[1] <= flat[at]
         reached = taken & (after <= tolerance)
         stuck = (moved == x).all(1) | (damping > MAX_DAMPING)
         ends.result[rows[stuck]] = Result.STUCK
@@ -99,11 +106,48 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         ).clamp(min=least)
 
         goes_on = ~(reached | still | stuck)
-        rows, jacobian, damping, taken = select(goes_on, rows, jacobian, damping, taken)
+        rows, jacobian, damping, longest, taken = select(
+            goes_on, rows, jacobian, damping, longest, taken
+        )
         renewed = rows[taken]
         jacobian[taken] = query.rows(renewed).jacobian(ends.inputs[renewed])
     stationary = (ends.result == Result.REACHED) | (ends.result == Result.OUT_OF_REACH)
     return ends._replace(optimal=stationary)
+
+
+def _step(
+    query: Query, begin: Ends, jacobian: Tensor, damping: Tensor, unit: Tensor, share: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return the best steps, with inputs in units (P, n), and by how much they lower the square."""
+    change = query.change(begin.inputs, begin.outputs)
+    low, high = query.bounds.steps(begin.inputs, query.model.input_spread, share=share)
+    step, _ = bounded_step(
+        jacobian / unit[:, None],
+        change,
+        (low * unit, high * unit),
+        damping,
+        num_constraints=query.num_constraints,
+    )
+    step = step / unit
+    count = query.model.num_outputs
+    low, high = (end[:, :count] for end in change)
+    predicted = multiply(jacobian, step)[:, :count]
+    decrease = begin.residual.square() - distance_of(low - predicted, high - predicted).square()
+    return step, decrease
+
+
+def _lengths(query: Query, jacobian: Tensor) -> Tensor:
+    """Return the lengths of the columns (P, n), nowhere 0; 1 beside constraints, whose rows are as long."""
+    lengths = jacobian.norm(dim=1)
+    if query.constraints is not None:
+        return torch.ones_like(lengths)
+    longest = lengths.amax(1, keepdim=True).clamp(min=MIN_LENGTH)
+    return torch.where(lengths > MIN_LENGTH, lengths, longest)
+
+
+def _determined(query: Query) -> Tensor:
+    """Return where no input is left to choose: else the nearest inputs, in their units, are sought."""
+    return (query.targets.constrained.sum(1) >= query.bounds.movable.sum(1))[:, None]
 
 
 def begin_feasible(query: Query, inputs: Tensor) -> Tensor:

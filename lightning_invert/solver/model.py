@@ -32,6 +32,7 @@ class Model(NamedTuple):
     num_outputs: int
     input_spread: Tensor  # (n,), float64
     output_spread: Tensor  # (m,), float64
+    eps: float = 0.0  # how coarse the weights are: inputs may be finer
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return F at inputs (P, n), shape (P, m), without a graph; NaN where it raises."""

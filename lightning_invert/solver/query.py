@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_number, expected_but_got, to_builtin
 from lightning_invert.arrays import Placement, as_columns, leaves, read_tensor, to_tensor
+from lightning_invert.jacobians.arithmetic import dtype_of
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.solver.constraints import Constraints, read_constraints
 from lightning_invert.solver.cost import Cost, read_cost
@@ -86,7 +87,9 @@ class Query:
         m = num_outputs_of(function, first)
         read = Targets.of(targets, as_variables(about.outputs, "y", m), placement)
         num_targets = len(read.low)
-        model = Model(function, m, *_read_scale(scale, about, each.around(), m))
+        dtype = dtype_of(about.module) if about.module is not None else None
+        units = _read_scale(scale, about, each.around(), m)
+        model = Model(function, m, *units, 0.0 if dtype is None else torch.finfo(dtype).eps)
         limits, each = _fix(fixed, each, num_targets, inputs)
         constraints = about.constraints if constraints is None else constraints
         kept = read_constraints(constraints, inputs, model.input_spread, first, tolerance)

@@ -127,7 +127,7 @@ def test_alternatives_reach_the_target_differ_and_come_best_first():
     [
         (lambda x: x, [[0.5, 0.5]], {}, Result.REACHED),
         (lambda x: x, [[2.0, 0.5]], {}, Result.AT_BOUNDS),
-        (lambda x: x.square() + 1, [[0.5, 1.25]], {}, Result.OUT_OF_REACH),
+        (lambda x: x.square() + 1, [[0.5, 1.25]], {"max_steps": 100}, Result.OUT_OF_REACH),
         (lambda x: x.exp(), [[2.0, 0.7]], {"max_steps": 1}, Result.OUT_OF_STEPS),
         (lambda x: x * math.nan, [[0.5, 0.5]], {}, Result.NOT_FINITE),
     ],

@@ -2,7 +2,7 @@
 // Marquardt lead to the target, each step the best of the linear model inside the box; from there the cost is
 // lowered. No DOM, no model of its own; of problem.js is what all take as `problem`.
 
-import { boundedStep, clampAll, times } from "./bounded_step.js";
+import { boundedStep, clampAll, times, transposed } from "./bounded_step.js";
 import { bindingOf, holds, restored } from "./constraints.js";
 import { descend } from "./descent.js";
 import { allFinite, changeAt, distance, distanceOf, isWanted, limitsOf, moveBy, slopesAt } from "./problem.js";
@@ -10,6 +10,27 @@ import { conditionNumber, singularValues } from "./spectrum.js";
 
 const { MIN_APART, FIRST_DAMPING, MIN_DAMPING, MIN_BESIDE_CONSTRAINTS, MAX_DAMPING } = CONSTANTS;
 const { LOWER, RAISE, GOOD, POOR, MIN_GAIN, MIN_DECREASE, CAREFUL_STEPS, CAREFUL_SHARE } = CONSTANTS;
+const { MIN_LENGTH } = CONSTANTS;
+// The networks compute in float32.
+const FLAT = Math.max(MIN_DECREASE, 10 * 2 ** -23);
+
+// The lengths of the columns, nowhere 0; 1 beside constraints, whose rows are as long.
+function lengthsOf(slopes, hard) {
+  const lengths = transposed(slopes).map((column) => Math.hypot(...column));
+  const longest = Math.max(...lengths, MIN_LENGTH);
+  return lengths.map((length) => (hard > 0 ? 1 : length > MIN_LENGTH ? length : longest));
+}
+
+// The best step with inputs in units, and by how much it is to lower the squared distance of `count` outcomes.
+function dampedStep(slopes, change, limits, damping, unit, { hard, count }) {
+  const scaled = slopes.map((row) => row.map((value, j) => value / unit[j]));
+  const ends = limits.map((end) => end.map((value, j) => value * unit[j]));
+  const step = boundedStep(scaled, change, ends, damping, { hard }).step.map((value, j) => value / unit[j]);
+  const foretold = times(slopes, step);
+  const begin = change.map((end) => end.slice(0, count));
+  const left = begin.map((end) => end.map((value, i) => value - foretold[i]));
+  return { step, decrease: distanceOf(...begin) ** 2 - distanceOf(...left) ** 2 };
+}
 
 // Lower the distance from the target until it is at most the tolerance, or the least.
 export async function approach(problem, start, { careful = false } = {}) {
@@ -18,22 +39,32 @@ export async function approach(problem, start, { careful = false } = {}) {
   let inputs = restored(rows, clampAll(start, box.low, box.high), box);
   let { outputs, jacobian } = await evaluate(inputs);
   let before = holds(rows, inputs) ? distance(target, outputs, outputSpread) : Infinity;
+  // Where inputs are left to choose, the nearest are sought, in their spreads.
+  const moving = box.low.filter((low, j) => low < box.high[j]).length;
+  const determined = isWanted(target).filter(Boolean).length >= moving;
+  let longest = inputs.map(() => 0);
   let [damping, steps] = [FIRST_DAMPING, 0];
   while (steps < maxSteps && before > tolerance && before < Infinity && allFinite(jacobian)) {
     const share = careful && steps < CAREFUL_STEPS ? CAREFUL_SHARE : 1;
     const change = changeAt(problem, inputs, outputs);
     const slopes = slopesAt(problem, jacobian);
-    const { step } = boundedStep(slopes, change, limitsOf(problem, inputs, share), damping, { hard });
-    const foretold = times(slopes, step);
-    const left = distanceOf(...change.map((end) => outputs.map((_, i) => end[i] - foretold[i])));
-    const decrease = before ** 2 - left ** 2;
+    const limits = limitsOf(problem, inputs, share);
+    const lengths = lengthsOf(slopes, hard);
+    longest = longest.map((value, j) => Math.max(value, lengths[j]));
+    const unit = determined ? longest : longest.map(() => 1);
+    const counts = { hard, count: outputs.length };
+    const { step, decrease } = dampedStep(slopes, change, limits, damping, unit, counts);
     const moved = moveBy(problem, inputs, step);
     const next = await evaluate(moved.inputs);
     const after = distance(target, next.outputs, outputSpread);
     const gain = (before ** 2 - after ** 2) / decrease;
     const taken = gain > MIN_GAIN && decrease > 0 && moved.kept;
     const stuck = moved.inputs.every((value, j) => value === inputs[j]) || damping > MAX_DAMPING;
-    const still = share === 1 && decrease * Math.max(damping, 1) <= MIN_DECREASE * before ** 2;
+    const flat = FLAT * before ** 2;
+    const still =
+      share === 1 &&
+      decrease * Math.max(damping, 1) <= flat &&
+      (damping > FIRST_DAMPING || dampedStep(slopes, change, limits, 1, lengths, counts).decrease <= flat);
     steps += 1;
     if (taken) {
       inputs = moved.inputs;

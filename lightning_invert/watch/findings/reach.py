@@ -169,10 +169,12 @@ class Reach(MapQuestion):
         targets, (m, n) = outcomes.flatten(1).to(x.dtype), measurement.spectrum.shape
         start = self._start(outcomes, (m, n), measurement.points.frame.sizes).to(x.dtype)
         ends = self.box(x)
+        units = [std.detach().to(x.device).double() for std in measurement.find_stds()]
         model = Model(
             lambda z: measurement.function(z.reshape(-1, *inputs.shape[1:])).flatten(1),
             m,
-            *(std.detach().to(x.device).double() for std in measurement.find_stds()),
+            input_spread=units[0],
+            output_spread=units[1],
         )
         distance = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
         for rows in targets.isfinite().all(1).nonzero()[:, 0].split(points_at_once(n, m)):
