@@ -70,8 +70,7 @@ def brown_dennis(a, b, c, d):
 class Problem(NamedTuple):
     """A sum of squares, where a search begins, its minima, and a box with the least sum in it.
 
-    The least sums in a box are those of SciPy's trf; D. M. Gay, ACM Transactions on Mathematical Software 9
-    (1983), publishes the boxes and sums of some.
+    The boxes are of our choice, and the least sums in them are those of SciPy's trf.
     """
 
     parts: Callable
