@@ -10,7 +10,7 @@ validation points, and q the 90 % quantile of :math:`|e_j| / \sigma_j` there. Th
 point is :math:`\max_j |e_j| / (q_j \sigma_j)`. Q(x) is the quantile of the scores of the validation
 points that are most like x: in the leverage and the error at their neighbours, or in that error alone,
 whichever is larger. The leverage tells where data are missing, the neighbours tell where F errs
-among data. docs/how_to/settings.md has the measurements.
+among data. docs/explanations/bands_and_trust.md has the measurements.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the distances that are computed at once."""
 
 FEW_ROWS = 200
-"""Of fewer validation rows the words of a band tell the number: see the table in docs/how_to/settings.md."""
+"""Of fewer validation rows the words of a band tell the number: see the table in docs/explanations/bands_and_trust.md."""
 
 NUMBERS = [
     *("no", "one", "two", "three", "four", "five", "six"),

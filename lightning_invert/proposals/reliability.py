@@ -14,7 +14,7 @@ by its neighbours alone. A term is left out unless it pays, over all outputs, by
 criterion of G. Schwarz (*Estimating the dimension of a model*, Annals of Statistics 6, 1978). Where
 the data have no noise, the neighbours tell nearly all. Where noise hides what they know, the terms of
 the members and of the distance get at least a hundredth of the variance each: too little to matter
-near noisy data, but it orders the proposals and grows far from them. docs/how_to/settings.md has the measurements.
+near noisy data, but it orders the proposals and grows far from them. docs/explanations/bands_and_trust.md has the measurements.
 """
 
 from __future__ import annotations
