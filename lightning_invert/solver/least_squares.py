@@ -64,7 +64,8 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     jacobian = query.rows(rows).jacobian(inputs[rows])
     least = MIN_DAMPING if query.constraints is None else MIN_BESIDE_CONSTRAINTS
     damping = ends.residual.new_full((len(rows),), FIRST_DAMPING)
-    longest = torch.zeros_like(jacobian[:, 0])
+    scaled = query.constraints is None and bool(_determined(query).any())
+    longest = torch.zeros_like(jacobian[:, 0, : None if scaled else 0])
     for count in range(query.max_steps):
         finite = finite_rows(jacobian)
         ends.result[rows[~finite]] = Result.NOT_FINITE
@@ -73,8 +74,10 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
             break
         part, begin = query.rows(rows), ends.rows(rows)
         x, before = begin.inputs, begin.residual
-        longest = torch.maximum(longest, _lengths(query, jacobian))
-        unit = torch.where(_determined(part), longest, 1.0)
+        unit = None
+        if scaled:
+            longest = torch.maximum(longest, _lengths(jacobian))
+            unit = torch.where(_determined(part), longest, 1.0)
         short = careful and count < CAREFUL_STEPS
         share = CAREFUL_SHARE if short else 1.0
         step, decrease = _step(part, begin, jacobian, damping, unit, share)
@@ -91,7 +94,8 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         still = (decrease * damping.clamp(min=1.0) <= flat) & (not short)
         at = (still & (damping <= FIRST_DAMPING)).nonzero()[:, 0]
         if len(at) > 0:
-            lengths = _lengths(query, jacobian[at])
+            # Beside constraints their rows are as long, and are left as they are.
+            lengths = _lengths(jacobian[at]) if query.constraints is None else None
             tested = part.rows(at), begin.rows(at), jacobian[at], torch.ones_like(damping[at])
             still[at] = _step(*tested, lengths)[1] <= flat[at]
         reached = taken & (after <= tolerance)
@@ -116,31 +120,32 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
 
 
 def _step(
-    query: Query, begin: Ends, jacobian: Tensor, damping: Tensor, unit: Tensor, share: float = 1.0
+    query: Query,
+    begin: Ends,
+    jacobian: Tensor,
+    damping: Tensor,
+    unit: Tensor | None,
+    share: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return the best steps, with inputs in units (P, n), and by how much they lower the square."""
     change = query.change(begin.inputs, begin.outputs)
-    low, high = query.bounds.steps(begin.inputs, query.model.input_spread, share=share)
-    step, _ = bounded_step(
-        jacobian / unit[:, None],
-        change,
-        (low * unit, high * unit),
-        damping,
-        num_constraints=query.num_constraints,
+    limits, slopes = (
+        query.bounds.steps(begin.inputs, query.model.input_spread, share=share),
+        jacobian,
     )
-    step = step / unit
+    if unit is not None:
+        limits, slopes = (limits[0] * unit, limits[1] * unit), jacobian / unit[:, None]
+    step, _ = bounded_step(slopes, change, limits, damping, num_constraints=query.num_constraints)
     count = query.model.num_outputs
+    predicted = multiply(slopes, step)[:, :count]
     low, high = (end[:, :count] for end in change)
-    predicted = multiply(jacobian, step)[:, :count]
     decrease = begin.residual.square() - distance_of(low - predicted, high - predicted).square()
-    return step, decrease
+    return step if unit is None else step / unit, decrease
 
 
-def _lengths(query: Query, jacobian: Tensor) -> Tensor:
-    """Return the lengths of the columns (P, n), nowhere 0; 1 beside constraints, whose rows are as long."""
+def _lengths(jacobian: Tensor) -> Tensor:
+    """Return the lengths of the columns (P, n), nowhere 0."""
     lengths = jacobian.norm(dim=1)
-    if query.constraints is not None:
-        return torch.ones_like(lengths)
     longest = lengths.amax(1, keepdim=True).clamp(min=MIN_LENGTH)
     return torch.where(lengths > MIN_LENGTH, lengths, longest)
 
