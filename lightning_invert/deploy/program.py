@@ -153,6 +153,6 @@ def _reason(error: BaseException) -> str:
             "the way through it depends on the numbers that go in (an `if`, a loop, `.item()`). "
             "Write it as `torch.where`, say."
         )
-    if "specialized it to be a constant" in text:
+    if "specialized it to be a constant" in text or "Constraints violated" in text:
         return "it takes batches of one size alone: is that size written in a `view` or `reshape`?"
     return text.strip().partition("\n")[0] or type(error).__name__

@@ -58,7 +58,7 @@ def consistency_loss(
         >>> consistency_loss(lambda x: 2 * x, lambda y: y / 2 + 1, torch.zeros(5, 3)).item()
         4.0
     """
-    return mse_loss(forward(inverse(y)), y)
+    return _mean_square(forward(inverse(y)), y)
 
 
 def pair_loss(
@@ -80,15 +80,15 @@ def pair_loss(
     """
     y_hat, fit, forward = _fit(forward_net, x, y)
     x_hat = _of_shape("inverse_net", inverse_net(in_dtype_of(inverse_net, y)), x)
-    inverse = mse_loss(x_hat, x)
+    inverse = _mean_square(x_hat, x)
     x_hat = x_hat.to(x.dtype)  # which F takes, whatever I computes in
     # Gradients of zero rather than none, which DDP would wait for.
     total = fit + (0.0 if forward_only else 1.0 - alpha) * inverse
     if alpha == 0 or forward_only:  # logged all the same, without a backward pass
         with torch.no_grad():
-            return PairLoss(total, forward, inverse, mse_loss(forward_net(x_hat), y), y_hat)
+            return PairLoss(total, forward, inverse, _mean_square(forward_net(x_hat), y), y_hat)
     with frozen(forward_net, unless=consistency_trains_forward):
-        consistency = mse_loss(forward_net(x_hat), y)
+        consistency = _mean_square(forward_net(x_hat), y)
     return PairLoss(total + alpha * consistency, forward, inverse, consistency, y_hat)
 
 
@@ -97,13 +97,13 @@ def _fit(forward_net: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, 
     members = members_of(forward_net)
     if members is None:
         y_hat = _of_shape("forward_net", forward_net(x), y)
-        loss = mse_loss(y_hat, y)
+        loss = _mean_square(y_hat, y)
         return y_hat, loss, loss
     answers = members(x)
     with torch.no_grad():
         y_hat = _of_shape("forward_net", answers.mean(0), y)
-        loss = mse_loss(y_hat, y)
-    return y_hat, mse_loss(answers, y.expand_as(answers)), loss
+        loss = _mean_square(y_hat, y)
+    return y_hat, _mean_square(answers, y.expand_as(answers)), loss
 
 
 def _of_shape(name: str, answer: Tensor, column: Tensor) -> Tensor:
@@ -126,3 +126,9 @@ def frozen(module: nn.Module, *, unless: bool) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
+
+
+def _mean_square(predicted: Tensor, known: Tensor) -> Tensor:
+    """Return the mean squared difference; in torch 2.6 gradients fail where the dtypes differ."""
+    dtype = torch.promote_types(predicted.dtype, known.dtype)
+    return mse_loss(predicted.to(dtype), known.to(dtype))

@@ -53,7 +53,9 @@ def draw_table(rng, odd):
     if quoting is None:
         buffer.write(end.join(separator.join(cells) for cells in rows) + end)
     else:
-        writer = csv.writer(buffer, delimiter=separator, quoting=quoting, lineterminator=end)
+        writer = csv.writer(
+            buffer, delimiter=separator, quoting=quoting, lineterminator=end, escapechar="\\"
+        )
         writer.writerows(rows)
     lines = buffer.getvalue().split(end)
     for _ in range(rng.randint(0, 2) * odd):

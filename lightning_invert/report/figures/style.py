@@ -77,7 +77,9 @@ def styled() -> Iterator[None]:
     settings["font.family"] = _families()
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # A letter that no font has is drawn as a box; where warnings are errors, nothing would be drawn.
-        warnings.filterwarnings("ignore", r"(?s).*Glyph \d+ .*missing from", UserWarning)
+        warnings.filterwarnings(
+            "ignore", r"(?s).*(Glyph \d+ .*missing from|does not support .* natively)", UserWarning
+        )
         yield
 
 
