@@ -19,12 +19,15 @@ from lightning_invert.solver.model import Description
 from lightning_invert.solver.search import Search
 from lightning_invert.solver.solve import rank_solutions
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Bounds
+from lightning_invert.variables import Bounds, matters
 from tests.deploy.conftest import missing
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("target", "prices", "near", "levels", "changes", "levels and changes", "windows")
+KINDS = (
+    "target", "prices", "near", "levels", "changes", "levels and changes", "windows", "matters", "near matters",
+    "levels, changes, matters",
+)  # fmt: skip
 TARGETS = 10
 LEVELS = (-0.5, 0.25, 0.75)
 
@@ -41,7 +44,7 @@ const answers = JSON.parse(readFileSync(from, "utf8")).map(async (one) => {
     return { outputs: times(second, hidden), jacobian: second.map((row) => pulledBy(slopes, row, x.length)) };
   }));
   const inputs = one.levels.map((levels, j) =>
-    ({ name: `x${j}`, levels, std: one.inputSpread[j], low: one.box.low[j], high: one.box.high[j] }));
+    ({ name: `x${j}`, levels, matters_if: one.mattersIf[j], std: one.inputSpread[j], low: one.box.low[j], high: one.box.high[j] }));
   const store = {
     evaluate, inputs,
     outputs: one.outputSpread.map((std) => ({ std })),
@@ -54,10 +57,11 @@ const answers = JSON.parse(readFileSync(from, "utf8")).map(async (one) => {
   if (one.kind === "windows") return windowsOf(store, { wanted, held }, one.at, 0.05);
   const problem = problemOf(store, { wanted, held });
   problem.worth = ({ residual }) => residual;
-  if (one.prices) problem.cost = pricesCost(one.prices);
-  if (one.near) problem.cost = nearnessCost(one.near, one.inputSpread);
+  const matter = (x) => mattering(inputs, x);
+  if (one.prices) problem.cost = pricesCost(one.prices, matter);
+  if (one.near) problem.cost = nearnessCost(one.near, one.inputSpread, matter);
   const { found } = await solveCases(problem, one.starts, { reference: one.reference, maxChanges: one.maxChanges });
-  return found[0];
+  return { ...found[0], matters: matter(found[0].inputs) };
 });
 writeFileSync(to, JSON.stringify(await Promise.all(answers)));
 """
@@ -104,6 +108,11 @@ class Problem:
         if "levels" in kind:
             for j in (0, 2):
                 self.levels[j] = tuple((self.unit[j] * np.array(LEVELS)).tolist())
+        self.conditions = [None] * n
+        if "matters" in kind:
+            self.conditions[3] = ("x1", ">", 0.0)
+            self.conditions[0] = ("x1", "!=", float(0.3 * self.unit[1]))
+            self.first[:, 3] = 0
         x, self.reference = self.points(), self.points()
         if "changes" in kind:
             x = np.where(draw.permuted(np.arange(n) < 2 + 0 * x, axis=1), x, self.reference)
@@ -142,12 +151,15 @@ class Problem:
     def cost(self):
         if self.kind in ("target", "windows"):
             return None
-        return Near(self.reference) if self.kind == "near" else self.prices
+        return Near(self.reference) if "near" in self.kind else self.prices
 
     @property
     def variables(self):
         ends = zip(self.low.tolist(), self.high.tolist(), self.levels, strict=True)
-        return tuple(Variable(f"x{j}", "", *end) for j, end in enumerate(ends))
+        return tuple(
+            Variable(f"x{j}", "", *end, matters_if=condition)
+            for j, (end, condition) in enumerate(zip(ends, self.conditions, strict=True))
+        )
 
     @property
     def constraints(self):
@@ -190,6 +202,7 @@ class Problem:
             "kind": self.kind,
             "network": [self.first.tolist(), self.second.tolist()],
             "levels": [list(own) for own in self.levels],
+            "mattersIf": self.conditions,
             "inputSpread": self.unit.tolist(),
             "outputSpread": self.output_unit.tolist(),
             "box": {"low": self.low.tolist(), "high": self.high.tolist()},
@@ -200,7 +213,7 @@ class Problem:
             ],
             "starts": self.starts[row].tolist(),
             "prices": self.prices[row].tolist() if self.cost is self.prices else None,
-            "near": self.reference[row].tolist() if self.kind == "near" else None,
+            "near": self.reference[row].tolist() if "near" in self.kind else None,
             "reference": self.reference[row].tolist(),
             "maxChanges": 2 if "changes" in self.kind else None,
             "at": at,
@@ -219,7 +232,7 @@ def test_the_page_and_the_package_find_the_same_settings(ask):
             if windows is not None:
                 mine = torch.stack([windows.inputs_at_low[row], windows.inputs_at_high[row]])
             expected.append((problem, mine))
-    off, kept = [], 0
+    off, kept, switched_off = [], 0, 0
     for case, (problem, mine), page in zip(cases, expected, ask(cases), strict=True):
         if problem.kind == "windows":
             theirs = [[one["atLow"] for one in page], [one["atHigh"] for one in page]]
@@ -230,6 +243,11 @@ def test_the_page_and_the_package_find_the_same_settings(ask):
         if problem.ends:
             assert page["binding"] == [f"row {k}" for k, at in enumerate(mine["binding"]) if at]
         kept += page["converged"]
+        if "matters" in problem.kind:
+            mattering = matters(mine["inputs"][None], problem.variables)[0]
+            assert page["matters"] == mattering.tolist()
+            switched_off += not mattering.all()
     assert len(off) == 200
     assert kept > 150
+    assert 10 <= switched_off <= 50
     assert max(off) <= 1e-4

@@ -32,16 +32,17 @@ export function alternativesTable(store, { found, target, prices, x, begin }, k,
   const numbers = (variables, part, from, isRow) =>
     variables.flatMap((variable, j) => {
       const values = found.map((one) => one[part][j]);
+      const isAny = (one) => part === "inputs" && !one.matters[j];
       if (!isRow(values, variable)) return [];
       const head = make("span", {}, quantity(variable));
-      return [[head, shown(from[j], variable.std), ...values.map((value) => cellOf(value, values[k], variable))]];
+      return [[head, shown(from[j], variable.std), ...found.map((one, i) => (isAny(one) ? "any" : cellOf(values[i], values[k], variable)))]];
     });
   const trusts = found.map((one) => trustOf(store, one.inputs, one.outputs, target));
-  const now = costAt(prices, x);
+  const now = costAt(store, prices, x);
   const rows = [
     ...numbers(store.inputs, "inputs", x, () => true),
     ...numbers(store.outputs, "outputs", begin, differs),
-    ...(now === null ? [] : [["cost", amount(now), ...found.map((one) => amount(costAt(prices, one.inputs)))]]),
+    ...(now === null ? [] : [["cost", amount(now), ...found.map((one) => amount(costAt(store, prices, one.inputs)))]]),
     ...(trusts[0] ? [["trust", "", ...trusts.map(({ trust }) => `${Math.round(100 * trust)} %`)]] : []),
     ["settings changed", "", ...found.map(({ changed }) => String(changed.length))],
   ];

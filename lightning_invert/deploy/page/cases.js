@@ -12,13 +12,26 @@ const { MAX_CASES, SAME_COST } = CONSTANTS;
 const MAX_SEARCHES = 2048;
 const MAX_FOUND = 8;
 
+// Where settings may be besides, so that others which cost something do not matter: numbers for each.
+function switchedOff({ cost, conditions, levels }) {
+  const numbers = levels.map(() => []);
+  conditions.forEach((one, j) => {
+    const counts = one !== null && cost?.counted[j] && [">", "<", "!="].includes(one.sign);
+    if (counts && levels[one.other].length === 0) numbers[one.other].push(one.number);
+  });
+  return numbers;
+}
+
 // What each setting may do: {at: where it is held or null, more: whether that is a change}. One that cannot
 // stay where it is has to change.
-function statesOf({ box, levels }, reference) {
+function statesOf(problem, reference) {
+  const { box, levels } = problem;
+  const off = switchedOff(problem);
   return levels.map((own, j) => {
     const [low, high] = [box.low[j], box.high[j]];
     const [moves, within] = [low < high, (value) => value >= low && value <= high];
-    const free = own.length > 0 && moves ? own.filter(within).map((at) => ({ at, more: 0 })) : [{ at: null, more: 0 }];
+    const places = own.length > 0 && moves ? own.filter(within) : [null, ...(moves ? off[j].filter(within) : [])];
+    const free = places.map((at) => ({ at, more: 0 }));
     if (reference === null || !moves) return free;
     const changed = free.filter(({ at }) => at !== reference[j]).map(({ at }) => ({ at, more: 1 }));
     const stays = within(reference[j]) && (own.length === 0 || own.includes(reference[j]));
@@ -49,7 +62,7 @@ async function nearestStarts({ evaluate, target, outputSpread }, box, starts, co
 const refusal = (refused) => ({ found: [], refused });
 
 // {found, refused}: the best first, of the best case and then of the others; or words why nothing is sought.
-// `problem` is of problem.js, with `levels` of each setting; at most `maxChanges` settings differ from the
+// `problem` is of problem.js, with `levels` and `conditions` of each setting; at most `maxChanges` settings differ from the
 // `reference`, unless it is null.
 export async function solveCases(problem, starts, { reference, maxChanges }) {
   const { box, levels } = problem;

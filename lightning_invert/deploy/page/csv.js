@@ -48,7 +48,7 @@ export function csvRows(store, { from, begin, to, reached, target }) {
     rows.push(["outcome", name, unit, begin[i], reached[i], end(target?.low[i]), end(target?.high[i])]),
   );
   const { prices } = store.state;
-  if (costAt(prices, from) !== null) rows.push(["cost", "cost", "", costAt(prices, from), costAt(prices, to), null, null]);
+  if (costAt(store, prices, from) !== null) rows.push(["cost", "cost", "", costAt(store, prices, from), costAt(store, prices, to), null, null]);
   return toCsv(rows);
 }
 

@@ -1,5 +1,6 @@
 // Lower the cost of settings that reach their target, and keep them there: `lightning_invert.solver.descent`,
-// one point at a time. A cost is a function of settings that gives {value, slope}.
+// one point at a time. A cost is a function of settings that gives {value, slope}; `counted` of it tells which
+// cost something where they matter, and `matter` which of the settings do.
 
 import { boundedStep, dot, pulledBy } from "./bounded_step.js";
 import { allFinite, changeAt, distance, limitsOf, moveBy, slopesAt } from "./problem.js";
@@ -10,13 +11,26 @@ const TINY = 2.2250738585072014e-308; // the least normal number
 
 const lengthOf = (vector) => Math.sqrt(dot(vector, vector));
 
-export const pricesCost = (prices) => (inputs) => ({ value: dot(prices, inputs), slope: prices });
+const all = (inputs) => inputs.map(() => true);
+
+export function pricesCost(prices, matter = all) {
+  const cost = (inputs) => {
+    const matters = matter(inputs);
+    const slope = prices.map((price, j) => (matters[j] ? price : 0));
+    return { value: dot(slope, inputs), slope };
+  };
+  return Object.assign(cost, { counted: prices.map((price) => price !== 0) });
+}
 
 // The squared distance from settings, in their spreads.
-export const nearnessCost = (reference, inputSpread) => (inputs) => {
-  const away = inputs.map((value, j) => (value - reference[j]) / inputSpread[j]);
-  return { value: dot(away, away), slope: away.map((value, j) => (2 * value) / inputSpread[j]) };
-};
+export function nearnessCost(reference, inputSpread, matter = all) {
+  const cost = (inputs) => {
+    const matters = matter(inputs);
+    const away = inputs.map((value, j) => (matters[j] ? (value - reference[j]) / inputSpread[j] : 0));
+    return { value: dot(away, away), slope: away.map((value, j) => (2 * value) / inputSpread[j]) };
+  };
+  return Object.assign(cost, { counted: all(reference) });
+}
 
 // The cost, and its slope along the settings that may move, in their spreads.
 function slopeOf({ cost, box, inputSpread }, inputs) {

@@ -1,6 +1,7 @@
 // What settings cost: prices from the pair or typed, and whether the least cost is looked for.
 
 import { labelled, make, numberBox, readable } from "./elements.js";
+import { mattering } from "./matters.js";
 import { brief } from "./numbers.js";
 
 const FINEST = 1e-3; // to which a price is shown
@@ -11,9 +12,12 @@ export function pricesOf({ inputs }, { prices }) {
   return given.length === 0 ? null : Object.fromEntries(given);
 }
 
-// What settings cost; null without prices.
-export const costAt = (prices, x) =>
-  prices.every((price) => price === null) ? null : prices.reduce((sum, price, j) => sum + (price ?? 0) * x[j], 0);
+// What the settings that matter cost; null without prices.
+export function costAt({ inputs }, prices, x) {
+  if (prices.every((price) => price === null)) return null;
+  const matters = mattering(inputs, x);
+  return prices.reduce((sum, price, j) => sum + (matters[j] ? (price ?? 0) * x[j] : 0), 0);
+}
 
 export const amount = (value) => (Math.abs(value) >= 1000 ? value.toFixed(0) : brief(value)).replace("-", "−");
 

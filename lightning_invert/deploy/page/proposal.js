@@ -22,11 +22,11 @@ function flagsOf(store, { target, box }, found, trust) {
       .map(({ variable, off }) => `${signed(off, variable.std)} ${variable.unit} (${readable(variable.name)})`);
     flags.push(`Not reached: off by ${missed.join(", ") || "nothing finite"}.`);
   }
-  const ends = inputs.filter((variable, j) => box.low[j] < box.high[j] && isAtEnd(variable, found.inputs[j]));
+  const ends = inputs.filter((variable, j) => found.matters[j] && box.low[j] < box.high[j] && isAtEnd(variable, found.inputs[j]));
   if (ends.length > 0) flags.push(`At the end of its range: ${listed(ends)}.`);
   const binding = store.constraints.filter(({ name }) => found.binding.includes(name));
   if (binding.length > 0) flags.push(`What binds: ${binding.map((one) => constraintWords(one, inputs)).join("; ")}.`);
-  const outside = inputs.filter((variable, j) => outsideWords(variable, found.inputs[j]));
+  const outside = inputs.filter((variable, j) => found.matters[j] && outsideWords(variable, found.inputs[j]));
   if (outside.length > 0) {
     flags.push(`Outside the training range: ${listed(outside)}.`);
   }
@@ -54,8 +54,8 @@ function verdictOf({ converged }, trust) {
   return ["Certified.", "The model predicts what is wanted, with settings like those that its bands were tried on."];
 }
 
-function costLine({ prices, x, cheapest }, found) {
-  const [before, after] = [x, found.inputs].map((at) => costAt(prices, at));
+function costLine(store, { prices, x, cheapest }, found) {
+  const [before, after] = [x, found.inputs].map((at) => costAt(store, prices, at));
   if (before === null) return null;
   const aim = cheapest ? "the least that was found for this outcome" : "the least cost was not looked for";
   return make(
@@ -78,6 +78,10 @@ export function proposalView(store, answer, k) {
     const fixed = box.low[j] === box.high[j];
     const stays = !fixed && !found.changed.includes(j);
     const atEnd = !fixed && isAtEnd(variable, found.inputs[j]);
+    if (!found.matters[j]) {
+      const note = make("span", { class: "note" }, "does not matter");
+      return [make("span", {}, quantity(variable), note), number(x[j], variable), "any", ""];
+    }
     return [
       make("span", {}, quantity(variable), make("span", { class: "note" }, fixed ? "held" : stays ? "stays" : atEnd ? "end of range" : "")),
       number(x[j], variable),
@@ -120,7 +124,7 @@ export function proposalView(store, answer, k) {
             ),
           ]
         : []),
-      costLine(answer, found),
+      costLine(store, answer, found),
       table("Proposed settings", ["setting", "From", "To", "change"], settings, { id: "proposed-settings" }),
       limitsTable(store, x, found),
       table(caption, heads, outcomes, { id: "proposed-outcomes" }),

@@ -4,6 +4,7 @@ import { clampAll } from "./bounded_step.js";
 import { solveCases } from "./cases.js";
 import { rowsOf } from "./constraints.js";
 import { nearnessCost, pricesCost } from "./descent.js";
+import { conditionsOf, mattering } from "./matters.js";
 import { rangeOf } from "./numbers.js";
 import { trustOf } from "./reliability.js";
 import { apart, randomNumbers } from "./solver.js";
@@ -41,6 +42,7 @@ export function problemOf(store, state) {
     rows: rowsOf(store.constraints, inputSpread),
     names: store.inputs.map(({ name }) => name),
     levels: store.inputs.map(({ levels }) => levels),
+    conditions: conditionsOf(store.inputs),
     cost: null,
   };
 }
@@ -69,8 +71,9 @@ async function drawn(store, { target, box }) {
 
 // The least cost comes first: by prices, or else of few changes the nearest to what is in force.
 function soughtCost({ inputs }, { prices, maxChanges, x }, { inputSpread }) {
-  if (prices) return pricesCost(inputs.map(({ name }) => prices[name] ?? 0));
-  return maxChanges === null ? null : nearnessCost(x, inputSpread);
+  const matter = (at) => mattering(inputs, at);
+  if (prices) return pricesCost(inputs.map(({ name }) => prices[name] ?? 0), matter);
+  return maxChanges === null ? null : nearnessCost(x, inputSpread, matter);
 }
 
 // Without a cost, with a reliability, what is expected to err least comes first; without one what the first
@@ -83,7 +86,7 @@ function worthOf(store, problem, { x }) {
 }
 
 // {target, box, found, refused}: proposals {inputs, outputs, jacobian, converged, residual, condition, cost,
-// binding, changed, steps}, the best first, or words why none are sought. The network's own comes first among
+// binding, matters, changed, steps}, the best first, or words why none are sought. The network's own comes first among
 // the starts: where an outcome is not given as a value, it is asked for the nearest to the present one.
 export async function propose(store, given) {
   const state = { prices: null, maxChanges: null, ...given };
@@ -95,12 +98,14 @@ export async function propose(store, given) {
   const [network] = await store.inverse([nearestIn(now.outputs, target)]);
   const starts = [network.outputs, state.x, ...(await drawn(store, problem))].filter((s) => s.every(Number.isFinite));
   const { found, refused } = await solveCases(problem, starts, { reference: state.x, maxChanges: state.maxChanges });
-  return { target, box, refused, found: found.map((one) => proposalOf(one, state)) };
+  return { target, box, refused, found: found.map((one) => proposalOf(one, store, state)) };
 }
 
-// `cost` is what the settings cost, `changed` are the indices of those that are not as they are now.
-function proposalOf({ inputs, outputs, jacobian, converged, residual, condition, cost, binding, steps }, { x, prices }) {
-  const changed = [...inputs.keys()].filter((j) => inputs[j] !== x[j]);
+// `cost` is what the settings cost, `matters` tells which of them matter, and `changed` are the indices of those
+// that do and are not as they are now.
+function proposalOf({ inputs, outputs, jacobian, converged, residual, condition, cost, binding, steps }, store, { x, prices }) {
+  const matters = mattering(store.inputs, inputs);
+  const changed = [...inputs.keys()].filter((j) => matters[j] && inputs[j] !== x[j]);
   const paid = prices ? cost : null;
-  return { inputs, outputs, jacobian, converged, residual, condition, cost: paid, binding, changed, steps };
+  return { inputs, outputs, jacobian, converged, residual, condition, cost: paid, binding, matters, changed, steps };
 }

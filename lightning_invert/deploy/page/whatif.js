@@ -66,7 +66,7 @@ export function whatIfPanel(store) {
         data(shown(now.outputs[i], variable.std), now.outputs[i]),
         data(signed(now.outputs[i] - start.outputs[i], variable.std), now.outputs[i] - start.outputs[i]),
       ]);
-      const [before, after] = [from, x].map((at) => costAt(store.state.prices, at));
+      const [before, after] = [from, x].map((at) => costAt(store, store.state.prices, at));
       if (before !== null) rows.push(["cost", data(amount(before), before), data(amount(after), after), changeWords(before, after)]);
       body.replaceChildren(table("What the model predicts", ["outcome", "From", "now", "change"], rows, { id: "what-if" }));
     },

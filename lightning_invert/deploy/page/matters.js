@@ -1,0 +1,22 @@
+// Which settings matter: `matters` and `read_conditions` of lightning_invert/variables.py.
+
+const SIGNS = {
+  ">": (a, b) => a > b,
+  ">=": (a, b) => a >= b,
+  "<": (a, b) => a < b,
+  "<=": (a, b) => a <= b,
+  "==": (a, b) => a === b,
+  "!=": (a, b) => a !== b,
+};
+
+// Of each setting {other, sign, number}: how another one has to be; null where it always matters.
+export const conditionsOf = (inputs) =>
+  inputs.map(({ matters_if: condition }) => {
+    if (!condition) return null;
+    const [name, sign, number] = condition;
+    return { other: inputs.findIndex((variable) => variable.name === name), sign, number };
+  });
+
+// Which of the settings matter.
+export const mattering = (inputs, x) =>
+  conditionsOf(inputs).map((one) => one === null || Number.isNaN(x[one.other]) || SIGNS[one.sign](x[one.other], one.number));
