@@ -14,6 +14,8 @@ FILE = Path(__file__).parent / "evidence" / "tried.md"
 HEAD = """\
 # What it was tried with
 
+For those who ask whether the callback works with a project like theirs.
+
 Made by the tests (`python -m docs.tried`), which try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`. *By itself*: what `InvertibilityCallback()` does without being told anything: it watches `forward` at the first part of the batch, or says once what the batch holds and what to write. That is shown: each such entry of `maps` was copied from the message, and watched. Where no entry works, the message says why and shows the two lines of a method. *Maps*: with what it watches more, or at all. In each case a fit with the callback ends like one without, to the bit: weights, buffers, the project's own metrics, random streams.
 
 ## Real packages

@@ -241,6 +241,16 @@ def _slugs(text):
     return [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
 
 
+@pytest.mark.parametrize(
+    "page",
+    [*(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"],
+    ids=lambda page: page.stem,
+)
+def test_every_page_says_first_whom_it_is_for(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("```{include}") or re.match(r"# .*\n\nFor ", text)
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
