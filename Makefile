@@ -6,6 +6,7 @@
 # make test   lint, types, doctests and all tests: what CI runs
 # make release   tests, builds twice, checks and tries the wheel and the sdist, and stops before the upload
 # make test-lowest   the tests with the oldest versions and the oldest Python that pyproject.toml admits
+# make test-newest   the tests with what pip brings today, without pins, on the newest Python that is here
 # make test-projects  real packages, each in an environment of its own: are their fits their own, and the numbers right
 PYTHON ?= python3
 PYTHON_LOWEST ?= $(shell for python in python3.10 ~/.pyenv/versions/3.10.*/bin/python $(PYTHON); do \
@@ -13,9 +14,12 @@ PYTHON_LOWEST ?= $(shell for python in python3.10 ~/.pyenv/versions/3.10.*/bin/p
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= runs
+PYTHON_NEWEST ?= $(shell for python in python3.14 ~/.pyenv/versions/3.14.*/bin/python python3.13 ~/.pyenv/versions/3.13.*/bin/python $(PYTHON); do \
+	$$python -c '' 2>/dev/null && echo $$python && break; done)
 LOWEST := .venv-lowest
+NEWEST := .venv-newest
 
-.PHONY: install demo page docs notebooks quick test release test-lowest test-projects lowest-versions lint types format clean
+.PHONY: install demo page docs notebooks quick test release test-lowest test-newest test-projects lowest-versions lint types format clean
 
 install: $(VENV)/.installed
 
@@ -67,6 +71,15 @@ test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist worksteal -W ignore::DeprecationWarning -W ignore::FutureWarning \
 		-k "not test_benchmarks and not the_demo_runs"
 
+test-newest: $(NEWEST)/.installed
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n auto --dist worksteal -W ignore::DeprecationWarning -W ignore::FutureWarning \
+		-k "not test_benchmarks and not the_demo_runs"
+
+$(NEWEST)/.installed: pyproject.toml
+	$(PYTHON_NEWEST) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --editable ".[dev]"
+	touch $@
+
 # Some GB of downloads and ten minutes; docs/evidence/tried.md shows what the latest run saw.
 test-projects: install $(LOWEST)/bin/uv
 	PATH=$(abspath $(LOWEST)/bin):$$PATH $(BIN)/python -m tests.real && $(BIN)/python -m docs.tried
@@ -98,4 +111,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) build dist *.egg-info
