@@ -89,6 +89,7 @@ class ForwardInverseModule(Shown, LightningModule):
         ValueError: If an argument is out of its range or the arguments contradict each other.
 
     Example:
+        >>> import torch
         >>> pair = ForwardInverseModule(nn.Linear(7, 4), nn.Linear(4, 7), alpha=0.8)
         >>> y = pair(torch.randn(10, 7))
         >>> pair.inverse(y).shape, pair.round_trip(y).shape
