@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from lightning_invert.arrays import Placement, read_number, read_tensor
 __all__ = [
     "Bounds",
     "ColumnStatistics",
+    "Conditions",
     "Variable",
     "as_variables",
     "by_column",
@@ -45,6 +46,10 @@ SIGNS: dict[str, Callable[[Tensor, float], Tensor]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
     "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
+
+
+Conditions: TypeAlias = Mapping[int, tuple[int, str, float]]
+"""By index of an input that does not always matter: which other input, the sign, and the number."""
 
 
 class Variable(NamedTuple):
@@ -80,12 +85,10 @@ class Variable(NamedTuple):
     def of(cls, described: Any) -> Variable:
         """Read the description of a column: a name, or an object with ``name``."""
         unit, low, high = (getattr(described, part, None) for part in ("unit", "low", "high"))
-        levels, matters_if = (
-            getattr(described, "levels", ()),
-            getattr(described, "matters_if", None),
-        )
+        levels = getattr(described, "levels", ())
+        condition = getattr(described, "matters_if", None)
         name = str(getattr(described, "name", described))
-        return cls(name, str(unit or ""), low, high, levels, matters_if)
+        return cls(name, str(unit or ""), low, high, levels, condition)
 
 
 def as_variables(
@@ -115,8 +118,8 @@ def read_levels(variable: Variable) -> tuple[float | None, float | None]:
     return min(levels, default=None), max(levels, default=None)
 
 
-def read_conditions(variables: Sequence[Variable]) -> dict[int, tuple[int, str, float]]:
-    """Return by index which other input has to be how, for each input that does not always matter.
+def read_conditions(variables: Sequence[Variable]) -> Conditions:
+    """Read ``matters_if`` of variables.
 
     Raises:
         TypeError: If a condition is no name, sign and number.
@@ -145,9 +148,8 @@ def read_conditions(variables: Sequence[Variable]) -> dict[int, tuple[int, str, 
     return conditions
 
 
-def matters(inputs: Tensor, variables: Sequence[Variable]) -> Tensor | None:
+def matters(inputs: Tensor, conditions: Conditions) -> Tensor | None:
     """Return which of the inputs (N, n) matter; ``None`` if all always do."""
-    conditions = read_conditions(variables)
     if not conditions:
         return None
     mattering = torch.ones_like(inputs, dtype=torch.bool)

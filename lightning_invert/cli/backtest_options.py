@@ -52,8 +52,8 @@ class Options(TableFormat):
     num_starts: int = option("Number of starts of the search for each row.", 8)
     tolerance: float = option("An outcome is reached at this distance, in standard units.", 1e-3)
     folder: str | None = option(
-        "Folder of the table, backtest.json and the figure; by default `backtest` in the run of the checkpoint, or else "
-        "here. An existing folder is not touched: a number is added to its name.",
+        "Folder of the table, backtest.json and the figure; by default `backtest` in the run of the "
+        "checkpoint, or else here. An existing folder is not touched: a number is added to its name.",
         None,
     )
     table: Literal["csv", "parquet"] = option("Kind of the table.", "csv")

@@ -213,10 +213,9 @@ def _listed(proposal: Proposal) -> list[str]:
         rows.append((variable, outputs[place], band))
     wide = max(len(variable.name) for variable, _, _ in rows)
     words = [f"  {v.name:{wide}}  {float(x):.6g} {v.unit}{band}".rstrip() for v, x, band in rows]
-    for place in (
-        () if proposal.matters is None else (~proposal.matters[0]).nonzero()[:, 0].tolist()
-    ):
-        words[place] = f"  {rows[place][0].name:{wide}}  any"
+    if proposal.matters is not None:
+        for place in (~proposal.matters[0]).nonzero()[:, 0].tolist():
+            words[place] = f"  {rows[place][0].name:{wide}}  any"
     words.insert(0, "Set:")
     where = "" if bands[0] is None else f" (in brackets: {proposal.band_words})"
     words.insert(1 + len(proposal.input_variables), f"The model predicts{where}:")

@@ -115,7 +115,7 @@ class Knowledge:
             else outcome_spread(query.model, best["inputs"], error),
             constraint_names=query.constraint_names,
             shortfall=query.targets.shortfall(best["outputs"]),
-            matters=matters(best["inputs"], query.inputs),
+            matters=matters(best["inputs"], query.conditions),
             unseen=self.unseen(query.targets),
             input_variables=as_variables(about.inputs, "x", query.bounds.low.shape[1]),
             output_variables=as_variables(about.outputs, "y", query.model.num_outputs),

@@ -139,7 +139,8 @@ class Proposal(Solution):
     def columns(self) -> dict[str, Tensor]:
         """Return the columns of a table of the proposals, name -> numbers (N,), as a data frame takes them.
 
-        ``certified`` comes first. An input that does not matter is NaN. A name that is taken gets a number: an outcome may be called cost.
+        ``certified`` comes first. An input that does not matter is NaN. A name that is taken gets a
+        number: an outcome may be called cost.
         """
         return {name: numbers for name, (_, numbers) in self._table().items()}
 

@@ -337,9 +337,10 @@ class Proposer(Shown):
             >>> proposer.backtest(history, history.sin(), {0: 3.0}).saved.abs().max() < 0.1
             tensor(True)
         """
+        search = Search.of(options, Proposer.propose)  # and leaves the others
         return run_backtest(
-            x, y, cost, truth=truth, include_known=include_known,
-            search=Search.of(options, Proposer.propose), surrogate=self.knowledge.surrogate, answer=self.knowledge.answer, **options,
+            x, y, cost, truth=truth, include_known=include_known, search=search,
+            surrogate=self.knowledge.surrogate, answer=self.knowledge.answer, **options,
         )  # fmt: skip
 
     @property

@@ -16,7 +16,7 @@ from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.proposals.correction import Correction
 from lightning_invert.proposals.evidence import Evidence
-from lightning_invert.solver.cases import ask
+from lightning_invert.solver.cases import read_query
 from lightning_invert.solver.constraints import Constraints, inside
 from lightning_invert.solver.cost import Plausible
 from lightning_invert.solver.model import Description, Model, evaluating, num_outputs_of
@@ -139,13 +139,13 @@ class Surrogate:
         cost: Any = None,
         **options: Any,
     ) -> Query:
-        """Ask for targets, from known inputs on; ``options`` are of :func:`.ask`."""
+        """Ask for targets, from known inputs on; ``options`` are of :func:`.read_query`."""
         if isinstance(cost, Plausible) and cost.points is None and self.known is not None:
             cost = Plausible(self.known[0])
         about, known = self.description, self.bounds
         if known is not None and isinstance(bounds, Mapping | None):
             bounds = known.replaced(bounds or {}, as_variables(about.inputs, "x", len(known.low)))
-        return ask(
+        return read_query(
             self.corrected,
             targets,
             description=about,

@@ -1,8 +1,8 @@
 """Solve each target in many cases, which fix settings at levels or at the reference; keep the best.
 
-Each combination of levels, and each choice of settings that change, is one case; so is what is switched off, so
-that another setting no longer matters. All cases of all
-targets are rows of one query, which differ in their bounds alone.
+A case is a combination of levels, a choice of settings that change, or a setting that is switched off, so
+that another one no longer matters. All cases of all targets are rows of one query. They differ in their
+bounds alone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lightning_invert.solver.query import Query
 from lightning_invert.solver.ranking import Ranking
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.solution import Result
-from lightning_invert.variables import Bounds, by_column, read_conditions
+from lightning_invert.variables import Bounds, by_column
 
-__all__ = ["Cases", "ask", "held"]
+__all__ = ["Cases", "held", "read_query"]
 
 MAX_CASES = 4096
 
@@ -118,7 +118,7 @@ def held(query: Query, inputs: Tensor) -> Bounds:
     return Bounds(low, high)
 
 
-def ask(
+def read_query(
     function: Callable[[Tensor], Tensor],
     targets: Any,
     *,
@@ -206,20 +206,16 @@ def _levels_within(query: Query) -> dict[int, list[float]]:
 
 
 def _switched_off(query: Query) -> dict[int, list[float]]:
-    """Return by index where inputs may be besides, so that others which cost something do not matter."""
+    """Return by index at which values an input switches off another one that costs something."""
     states: dict[int, list[float]] = {}
     counted = None if query.cost is None else query.cost.counted
-    for place, (other, sign, number) in read_conditions(query.inputs).items():
+    if counted is None:
+        return states
+    for place, (other, sign, number) in query.conditions.items():
+        if not counted[place] or query.inputs[other].levels or sign not in (">", "<", "!="):
+            continue  # free of charge; its levels are cases already; or it matters at the number itself
         low, high = (end[:, other] for end in query.bounds)
-        possible = bool(((low <= number) & (number <= high) & (low < high)).any())
-        is_free = not query.inputs[other].levels
-        if (
-            counted is not None
-            and counted[place]
-            and possible
-            and is_free
-            and sign in (">", "<", "!=")
-        ):
+        if ((low <= number) & (number <= high) & (low < high)).any():
             states[other] = [*states.get(other, [FREE]), number]
     return states
 

@@ -17,7 +17,7 @@ from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import default_chunk
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Variable, by_column, matters
+from lightning_invert.variables import Conditions, Variable, by_column, matters, read_conditions
 
 __all__ = [
     "Cost", "CostLike", "Near", "Plausible", "Robust", "read_cost", "read_setting_error", "whitening_of",
@@ -112,7 +112,11 @@ class Cost:
     """A cost of P points, by default the same for each."""
 
     setting_error: Tensor | None = None  # (n,), if it is one of errors
-    counted: Tensor | None = None  # (n,), which inputs cost something where they matter
+
+    @property
+    def counted(self) -> Tensor | None:
+        """Which inputs cost something where they matter, (n,); ``None`` where that is not asked."""
+        return None
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return cost and slope at inputs (P, n): (P,) and (P, n), float64."""
@@ -126,15 +130,15 @@ class Cost:
 @dataclass(frozen=True)
 class _Prices(Cost):
     prices: Tensor  # (n,), or (P, n)
-    variables: Sequence[Variable]
+    conditions: Conditions
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        prices, mattering = self.prices.expand(inputs.shape), matters(inputs, self.variables)
+        prices, mattering = self.prices.expand(inputs.shape), matters(inputs, self.conditions)
         prices = prices if mattering is None else prices * mattering
         return torch.linalg.vecdot(inputs.double(), prices), prices
 
     @property
-    def counted(self) -> Tensor:  # type: ignore[override]
+    def counted(self) -> Tensor:
         return (self.prices != 0).reshape(-1, self.prices.shape[-1]).any(0)
 
     def rows(self, rows: Tensor | slice) -> Cost:
@@ -145,15 +149,15 @@ class _Prices(Cost):
 class _Nearness(Cost):
     reference: Tensor
     spread: Tensor
-    variables: Sequence[Variable]
+    conditions: Conditions
 
     @property
-    def counted(self) -> Tensor:  # type: ignore[override]
+    def counted(self) -> Tensor:
         return self.spread.isfinite()
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         away = (inputs.double() - self.reference) / self.spread
-        mattering = matters(inputs, self.variables)
+        mattering = matters(inputs, self.conditions)
         away = away if mattering is None else away * mattering
         return away.square().sum(1), 2 * away / self.spread
 
@@ -178,30 +182,25 @@ class _Spread(Cost):
     setting_error: Tensor  # (n,)
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        values, slopes = (
-            [inputs.new_zeros(0).double()],
-            [inputs.new_zeros(0, len(self.setting_error)).double()],
-        )
-        size = max(
-            1,
-            default_chunk(len(self.setting_error) + self.model.num_outputs)
-            // self.model.num_outputs,
-        )
+        if not len(inputs):
+            return inputs.new_zeros(0).double(), inputs.double()
+        m, n = self.model.num_outputs, len(self.setting_error)
+        size = max(1, default_chunk(n + m) // m)
         with differentiable(inputs.device.type), twice_differentiable():
-            for part, weights in zip(inputs.split(size), self.weights.split(size), strict=True):
-                if not len(part):
-                    continue
-                x = part.detach().clone().requires_grad_()
-                jacobian = self.model.jacobian_with_graph(x).double()
-                value = (jacobian * self.setting_error * weights[:, :, None]).square().sum((1, 2))
-                slope = torch.zeros_like(x)
-                if value.requires_grad:
-                    (slope,) = torch.autograd.grad(
-                        value.sum(), x, allow_unused=True, materialize_grads=True
-                    )
-                values.append(value.detach())
-                slopes.append(slope.double())
+            parts = zip(inputs.split(size), self.weights.split(size), strict=True)
+            values, slopes = zip(*(self._at(*part) for part in parts), strict=True)
         return torch.cat(values), torch.cat(slopes)
+
+    def _at(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        x = inputs.detach().clone().requires_grad_()
+        jacobian = self.model.jacobian_with_graph(x).double()
+        value = (jacobian * self.setting_error * weights[:, :, None]).square().sum((1, 2))
+        slope = torch.zeros_like(x)
+        if value.requires_grad:
+            (slope,) = torch.autograd.grad(
+                value.sum(), x, allow_unused=True, materialize_grads=True
+            )
+        return value.detach(), slope.double()
 
     def rows(self, rows: Tensor | slice) -> Cost:
         return replace(self, weights=self.weights[rows])
@@ -264,7 +263,7 @@ def read_cost(
             named = by_column("cost.reference", cost.reference, inputs)
             counts = torch.tensor([index in named for index in range(n)], device=spread.device)
             spread = spread.where(counts, torch.inf)
-        return _Nearness(reference.expand(num_targets, n), spread, inputs)
+        return _Nearness(reference.expand(num_targets, n), spread, read_conditions(inputs))
     if isinstance(cost, Plausible):
         return _read_plausible(cost, n, placement)
     if isinstance(cost, Robust):
@@ -281,7 +280,7 @@ def read_cost(
             f"Expected argument `cost` to be prices of shape ({n},) or ({num_targets}, {n}) or by name, a "
             f"function or a `Near`, but got shape {tuple(prices.shape)}."
         )
-    return _Prices(prices, inputs)
+    return _Prices(prices, read_conditions(inputs))
 
 
 def read_setting_error(argument: str, value: Any, inputs: Sequence[Variable]) -> Tensor | None:

@@ -92,12 +92,10 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         ends.inputs[at], ends.outputs[at], ends.residual[at] = moved[taken], y[taken], after[taken]
         flat = min_decrease * before.square()
         still = (decrease * damping.clamp(min=1.0) <= flat) & (not short)
-        at = (still & (damping <= FIRST_DAMPING)).nonzero()[:, 0]
-        if len(at) > 0:
-            # Beside constraints their rows are as long, and are left as they are.
-            lengths = _lengths(jacobian[at]) if query.constraints is None else None
-            tested = part.rows(at), begin.rows(at), jacobian[at], torch.ones_like(damping[at])
-            still[at] = _step(*tested, lengths)[1] <= flat[at]
+        undamped = (still & (damping <= FIRST_DAMPING)).nonzero()[:, 0]
+        if len(undamped) > 0:
+            at_rest = part.rows(undamped), begin.rows(undamped), jacobian[undamped]
+            still[undamped] = _leads_nowhere(*at_rest, flat[undamped])
         reached = taken & (after <= tolerance)
         stuck = (moved == x).all(1) | (damping > MAX_DAMPING)
         ends.result[rows[stuck]] = Result.STUCK
@@ -129,10 +127,8 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     """Return the best steps, with inputs in units (P, n), and by how much they lower the square."""
     change = query.change(begin.inputs, begin.outputs)
-    limits, slopes = (
-        query.bounds.steps(begin.inputs, query.model.input_spread, share=share),
-        jacobian,
-    )
+    limits = query.bounds.steps(begin.inputs, query.model.input_spread, share=share)
+    slopes = jacobian
     if unit is not None:
         limits, slopes = (limits[0] * unit, limits[1] * unit), jacobian / unit[:, None]
     step, _ = bounded_step(slopes, change, limits, damping, num_constraints=query.num_constraints)
@@ -141,6 +137,14 @@ def _step(
     low, high = (end[:, :count] for end in change)
     decrease = begin.residual.square() - distance_of(low - predicted, high - predicted).square()
     return step if unit is None else step / unit, decrease
+
+
+def _leads_nowhere(query: Query, begin: Ends, jacobian: Tensor, flat: Tensor) -> Tensor:
+    """Return where a short step, in units of the columns, lowers the square by no more than ``flat``, (P,)."""
+    # Beside constraints, whose rows are as long, inputs stay in their own units.
+    unit = _lengths(jacobian) if query.constraints is None else None
+    _, decrease = _step(query, begin, jacobian, torch.ones_like(begin.residual), unit)
+    return decrease <= flat
 
 
 def _lengths(jacobian: Tensor) -> Tensor:

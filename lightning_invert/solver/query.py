@@ -20,7 +20,15 @@ from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.search import Search
 from lightning_invert.solver.starts import Starts, StartsOf
 from lightning_invert.solver.targets import Targets, read_weights
-from lightning_invert.variables import Bounds, Variable, as_variables, by_column, without_none
+from lightning_invert.variables import (
+    Bounds,
+    Conditions,
+    Variable,
+    as_variables,
+    by_column,
+    read_conditions,
+    without_none,
+)  # fmt: skip
 
 __all__ = ["Query"]
 
@@ -123,6 +131,11 @@ class Query:
             cost=None if self.cost is None else self.cost.rows(rows),
             reference=None if self.reference is None else self.reference[rows],
         )
+
+    @property
+    def conditions(self) -> Conditions:
+        """Where inputs matter that do not always."""
+        return read_conditions(self.inputs)
 
     @property
     def num_constraints(self) -> int:

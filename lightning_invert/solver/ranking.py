@@ -39,7 +39,7 @@ class Ranking:
         inputs, movable = columns["inputs"], query.bounds.movable[:, None]
         low, high = (end[:, None] for end in query.bounds)
         at_bound = ((inputs == low) | (inputs == high)) & movable
-        mattering = matters(inputs.flatten(0, 1), query.inputs)
+        mattering = matters(inputs.flatten(0, 1), query.conditions)
         if mattering is not None:
             at_bound &= mattering.reshape(inputs.shape)
         if query.constraints is not None:

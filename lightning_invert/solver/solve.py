@@ -15,7 +15,7 @@ from lightning_invert.arrays import TensorLike
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.independence import ROWS_TOLD_APART, check_independence
 from lightning_invert.jacobians.jacobian import batched_jacobian
-from lightning_invert.solver.cases import Cases, ask
+from lightning_invert.solver.cases import Cases, read_query
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
 from lightning_invert.solver.descent import descend
@@ -130,14 +130,13 @@ def solve(
         (tensor([0.6700, 3.0000, 0.0000]), tensor(3.6700, dtype=torch.float64))
     """
     how = Search.of(search, solve)
+    drawn = partial(Pool.drawn, seed=SEED, count=how.num_starts)
     with evaluating(function, cost, *functions_of(constraints)):
-        query = ask(
+        query = read_query(
             function,
             targets,
             bounds=bounds,
-            starts=partial(Pool.drawn, seed=SEED, count=how.num_starts)
-            if starts is None
-            else starts,
+            starts=drawn if starts is None else starts,
             search=how,
             fixed=fixed,
             cost=cost,
@@ -152,7 +151,7 @@ def solve(
     return Solution(
         **best,
         shortfall=query.targets.shortfall(best["outputs"]),
-        matters=matters(best["inputs"], query.inputs),
+        matters=matters(best["inputs"], query.conditions),
         alternatives=ranking.alternatives(),
         constraint_names=query.constraint_names,
     )

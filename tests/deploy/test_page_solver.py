@@ -14,12 +14,12 @@ from lightning_invert.deploy.page import joined
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.proposals.windows import find_windows
-from lightning_invert.solver.cases import ask as ask_query
+from lightning_invert.solver.cases import read_query
 from lightning_invert.solver.model import Description
 from lightning_invert.solver.search import Search
 from lightning_invert.solver.solve import rank_solutions
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Bounds, matters
+from lightning_invert.variables import Bounds, matters, read_conditions
 from tests.deploy.conftest import missing
 
 pytestmark = pytest.mark.slow
@@ -167,7 +167,7 @@ class Problem:
         return {f"row {k}": Linear(dict(enumerate(row)), *end) for k, (row, end) in enumerate(rows)}
 
     def solved(self):
-        query = ask_query(
+        query = read_query(
             self.function,
             Interval(*map(torch.from_numpy, self.target)),
             max_changes=(2, self.reference) if "changes" in self.kind else None,
@@ -244,7 +244,7 @@ def test_the_page_and_the_package_find_the_same_settings(ask):
             assert page["binding"] == [f"row {k}" for k, at in enumerate(mine["binding"]) if at]
         kept += page["converged"]
         if "matters" in problem.kind:
-            mattering = matters(mine["inputs"][None], problem.variables)[0]
+            mattering = matters(mine["inputs"][None], read_conditions(problem.variables))[0]
             assert page["matters"] == mattering.tolist()
             switched_off += not mattering.all()
     assert len(off) == 200

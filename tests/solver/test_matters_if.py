@@ -11,7 +11,7 @@ from lightning_invert.pair.checkpoint import unpack_variables
 from lightning_invert.pair.pair import Pair
 from lightning_invert.problems import BlastFurnace
 from lightning_invert.proposals.evidence import Evidence
-from lightning_invert.variables import matters
+from lightning_invert.variables import matters, read_conditions
 from tests.cli.commands import save_pair
 from tests.projects import Smooth
 from tests.solver.maps import uniform
@@ -103,7 +103,7 @@ def test_windows_of_it_are_as_wide_as_its_bounds():
 def test_each_condition_is_read_as_it_is_written(op, expected):
     inputs = (Variable("a"), Variable("b", matters_if=("a", op, 1.5)))
     x = torch.tensor([[1.0, 0.0], [1.5, 0.0], [2.0, 0.0]])
-    assert matters(x, inputs)[:, 1].tolist() == [bool(e) for e in expected]
+    assert matters(x, read_conditions(inputs))[:, 1].tolist() == [bool(e) for e in expected]
 
 
 BAD = [

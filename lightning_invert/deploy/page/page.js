@@ -1,6 +1,6 @@
 // The page: one state, two tabs, and what follows from the state.
 
-import { startWorker } from "./asking.js";
+import { startWorker } from "./worker_client.js";
 import { findTab } from "./find_tab.js";
 import { knownOf } from "./known.js";
 import { loadFiles, loadNetwork, startRuntime } from "./model.js";
