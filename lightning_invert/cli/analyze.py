@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -187,8 +188,8 @@ def _array(file: str) -> Tensor:
         # Copied on write: no more of it is in memory than is looked at.
         return torch.from_numpy(np.load(file, mmap_mode="c", allow_pickle=False))
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        # What follows the first sentence advises to load the file all the same.
-        reason = str(error).partition(".")[0]
+        # What follows advises to load the file all the same.
+        reason = re.split(r"\.| when allow_pickle", str(error))[0]
         raise ValueError(
             f"Expected {file!r} to hold an array of numbers, but it cannot be read: {reason}."
         ) from error

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from lightning_invert import Thresholds
+from lightning_invert.report.figures.style import styled
 from lightning_invert.watch.findings.runs import Runs
 from lightning_invert.watch.findings.truth import Truth
 from lightning_invert.watch.history import record
@@ -87,7 +88,8 @@ def tick_labels(axis):
 
 
 def assert_nothing_written_is_clipped(figure):
-    figure.canvas.draw()
+    with styled():
+        figure.canvas.draw()
     inside = figure.bbox.padded(1)
     for axes in figure.axes:
         ticks = [*axes.xaxis.get_ticklabels(), *axes.yaxis.get_ticklabels()]
