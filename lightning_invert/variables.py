@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,13 +22,10 @@ from lightning_invert.arrays import Placement, read_number, read_tensor
 __all__ = [
     "Bounds",
     "ColumnStatistics",
-    "Conditions",
     "Variable",
     "as_variables",
     "by_column",
     "check_rounding",
-    "matters",
-    "read_conditions",
     "read_levels",
     "without_none",
 ]
@@ -40,16 +36,6 @@ MIN_RELATIVE_SPREAD = 1e-12
 MAX_ROUNDING = 0.1
 """Of a column's standard deviation: a dtype that rounds by more loses half a percent of its
 variance, and soon all of it."""
-
-
-SIGNS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
-    "==": operator.eq, "!=": operator.ne,
-}  # fmt: skip
-
-
-Conditions: TypeAlias = Mapping[int, tuple[int, str, float]]
-"""By index of an input that does not always matter: which other input, the sign, and the number."""
 
 
 class Variable(NamedTuple):
@@ -116,47 +102,6 @@ def read_levels(variable: Variable) -> tuple[float | None, float | None]:
                 f"{level:g}."
             )
     return min(levels, default=None), max(levels, default=None)
-
-
-def read_conditions(variables: Sequence[Variable]) -> Conditions:
-    """Read ``matters_if`` of variables.
-
-    Raises:
-        TypeError: If a condition is no name, sign and number.
-        ValueError: If it names no other input, or a sign that is none.
-    """
-    conditions, names = {}, [variable.name for variable in variables]
-    for place, variable in enumerate(variables):
-        if variable.matters_if is None:
-            continue
-        whose, condition = f"matters_if of {variable.name!r}", variable.matters_if
-        is_triple = isinstance(condition, tuple | list) and len(condition) == 3
-        if not is_triple or not all(isinstance(part, str) for part in condition[:2]):
-            what = "(name, sign, number), like ('h2_injection', '>', 0)"
-            raise TypeError(expected_but_got(whose, what, condition))
-        name, sign, number = condition
-        if name == variable.name:
-            raise ValueError(
-                f"Expected argument `{whose}` to name another input than {name!r} itself."
-            )
-        if name not in names:
-            hint = suggest(name, names)
-            raise ValueError(expected_but_got(whose, f"of one of the inputs {names}", name) + hint)
-        if sign not in SIGNS:
-            raise ValueError(expected_but_got(whose, f"of one of the signs {[*SIGNS]}", sign))
-        conditions[place] = names.index(name), sign, check_number(whose, number)
-    return conditions
-
-
-def matters(inputs: Tensor, conditions: Conditions) -> Tensor | None:
-    """Return which of the inputs (N, n) matter; ``None`` if all always do."""
-    if not conditions:
-        return None
-    mattering = torch.ones_like(inputs, dtype=torch.bool)
-    for place, (other, sign, number) in conditions.items():
-        values = inputs[:, other]
-        mattering[:, place] = SIGNS[sign](values, number) | values.isnan()
-    return mattering
 
 
 def by_column(

@@ -18,17 +18,18 @@ ARROWS = {
     "devices": set(),
     "doorway": set(),
     "variables": {"arrays"},
+    "conditions": {"variables"},
     "sampling": set(),
     "tables": set(),
     "jacobians": set(),
     "watch": {"jacobians", "sampling", "solver", "variables"},
     "report": {"jacobians", "proposals", "solver", "variables", "watch"},
-    "pair": {"jacobians", "proposals", "sampling", "solver", "variables"},
-    "solver": {"arrays", "jacobians", "variables"},
-    "proposals": {"arrays", "jacobians", "sampling", "solver", "variables"},
+    "pair": {"conditions", "jacobians", "proposals", "sampling", "solver", "variables"},
+    "solver": {"arrays", "conditions", "jacobians", "variables"},
+    "proposals": {"arrays", "conditions", "jacobians", "sampling", "solver", "variables"},
     "deploy": {"jacobians", "pair", "proposals", "solver", "tables", "variables"},
     "problems": {"jacobians", "variables"},
-    "datamodules": {"problems", "tables", "variables"},
+    "datamodules": {"conditions", "problems", "tables", "variables"},
     "callbacks": {"jacobians", "report", "sampling", "tables", "variables", "watch"},
     "analysis": {"arrays", "jacobians", "report", "sampling", "tables", "variables", "watch"},
     "__main__": {"cli"},
@@ -40,8 +41,8 @@ MAX_FILE, MAX_BODY = 400, 60
 MAX_ARGUMENTS = {"elsewhere": 12, "callbacks/invertibility.py:__init__": 14}
 
 WITHOUT_LIGHTNING = {
-    "arguments", "arrays", "devices", "variables", "sampling", "tables", "jacobians", "watch", "solver",
-    "proposals", "problems", "analysis",
+    "arguments", "arrays", "conditions", "devices", "variables", "sampling", "tables", "jacobians", "watch",
+    "solver", "proposals", "problems", "analysis",
 }  # fmt: skip
 
 

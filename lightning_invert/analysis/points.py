@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,12 @@ class TableRows:
 
     reader: TableReader
     dtype: torch.dtype | None
+    fill: Callable[[Tensor], Tensor] | None = None  # what puts numbers into empty cells
 
     def __iter__(self) -> Iterator[Tensor]:
         for piece in self.reader.read():
-            yield piece.to_torch().to(self.dtype)
+            rows = piece.to_torch()
+            yield (rows if self.fill is None else self.fill(rows)).to(self.dtype)
 
 
 def table_points(

@@ -170,7 +170,11 @@ def _points(options: Options, task: _Task, said: set[str]) -> Any:
         pair = task.pair
         known = () if pair is None else (*(pair.inputs or ()), *(pair.outputs or ()))
         reader = open_table(data, task.columns, options, known, said)
-        return TableRows(reader, None if has_weights else torch.get_default_dtype())
+        dtype = None if has_weights else torch.get_default_dtype()
+        fill = None
+        if pair is not None and task.watched.name == "forward":
+            fill = pair.proposer.surrogate.filled
+        return TableRows(reader, dtype, fill)
     points = import_name(data)
     if isinstance(points, type) and issubclass(points, LightningDataModule):
         points = points()

@@ -29,7 +29,7 @@ def run(options: Options) -> None:
     bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
     constraints = read_constraints(options.constraints, names)
     reader = open_table(options.data, [v.name for v in variables], options, variables)
-    x, y = read_rows(reader).split([len(inputs), len(outputs)], dim=1)
+    x, y = read_rows(reader, pair.proposer.surrogate)
     result: Backtest = pair.backtest(
         x,
         y,

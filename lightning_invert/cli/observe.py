@@ -36,7 +36,7 @@ def run(options: Options) -> None:
         )
     variables = (*inputs, *outputs)
     reader = open_table(options.data, [v.name for v in variables], options, variables)
-    x, y = read_rows(reader).split([len(inputs), len(outputs)], dim=1)
+    x, y = read_rows(reader, pair.proposer.surrogate)
     _check_measured(options.data, pair, x, y)
     trials = pair.observe(x, y)
     checkpoint = read_checkpoint(options.ckpt)

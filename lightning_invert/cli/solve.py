@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
 from lightning_invert.cli.solve_options import Options
 from lightning_invert.cli.tables import InlineRow, open_table, write_table
-from lightning_invert.cli.targets import TargetTable, read_columns, read_targets
+from lightning_invert.cli.targets import TargetTable, check_cells, read_columns, read_targets
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.proposals.proposal import Proposal
 from lightning_invert.proposals.windows import Windows
@@ -54,6 +55,7 @@ class Present(NamedTuple):
     """The settings in force."""
 
     settings: Tensor  # (1, n) or (N, n), float64
+    empty: Tensor  # where the table says nothing: a setting that does not matter
     reader: TableReader
 
 
@@ -61,24 +63,25 @@ def run(options: Options) -> None:
     """Propose settings for the targets of a table; write table, figures and summary."""
     pair = load_pair(options.ckpt, listed(options.allow))
     inputs, outputs = variables_of(pair, "x"), variables_of(pair, "y")
-    names = [variable.name for variable in inputs]
+    names = [v.name for v in inputs]
     targets = read_targets(
         InlineRow(options.targets, "--targets")
         if options.targets.startswith("{")
         else open_table(options.targets, None, options, (*inputs, *outputs)),
         names,
-        [variable.name for variable in outputs],
+        [v.name for v in outputs],
         options.within,
     )
     check_names("--weights", options.weights or {}, [v.name for v in outputs], "outcomes")
     bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
-    present = read_present(options, inputs, len(targets.low))
+    fill = partial(pair.proposer.surrogate.filled, bounds=bounds)
+    present = read_present(options, inputs, len(targets.low), fill)
     constraints = read_constraints(options.constraints, names)
     proposal = pair.propose(
         Interval(targets.low, targets.high),
         bounds=within_ramps(options.ramp, present, bounds, inputs),
         num_starts=options.num_starts,
-        fixed=read_fixed(options.fixed, targets, names),
+        fixed=read_fixed(options.fixed, targets, names, fill),
         cost=read_cost(options, present, names),
         constraints=constraints,
         weights=options.weights,
@@ -92,8 +95,7 @@ def run(options: Options) -> None:
     columns = {name: cells for name, (_, cells) in targets.cells.items()} | proposal.columns()
     units = {name: outputs[i].unit for name, (i, _) in targets.cells.items()} | proposal.units()
     if windows is not None:
-        columns |= windows.columns()
-        units |= windows.units()
+        columns, units = columns | windows.columns(), units | windows.units()
     file = folder / f"proposals.{options.table}"
     write_table(file, columns, units, targets.reader.found)
     rows = targets.reader.row_names(set(range(len(proposal))))
@@ -244,7 +246,10 @@ def read_bounds(
 
 
 def read_fixed(
-    fixed: Mapping[str, float] | None, targets: TargetTable, inputs: Sequence[str]
+    fixed: Mapping[str, float] | None,
+    targets: TargetTable,
+    inputs: Sequence[str],
+    fill: Callable[[Tensor], Tensor],
 ) -> dict[str | int, Any]:
     """Return the fixed settings of the option and of the table of targets."""
     check_names("--fixed", fixed or {}, inputs, "settings")
@@ -257,9 +262,14 @@ def read_fixed(
             f"Expected {str(targets.reader.file)!r} to leave a setting free, but its columns fix all: "
             f"{', '.join(inputs)}. Delete those that may move."
         )
-    values: dict[str | int, Any] = {}
-    values.update(targets.fixed)
-    values.update(fixed or {})
+    settings = torch.full((len(targets.low), len(inputs)), torch.nan).double()
+    for name, value in (*targets.fixed.items(), *(fixed or {}).items()):
+        settings[:, inputs.index(name)] = torch.as_tensor(value)
+    settings = fill(settings)
+    values: dict[str | int, Any] = dict((fixed or {}).items())
+    for name in targets.fixed:
+        values[name] = cells = settings[:, inputs.index(name)]
+        check_cells(targets.reader, name, cells, ~cells.isfinite(), "a number in every row")
     return values
 
 
@@ -309,9 +319,15 @@ def read_max_changes(options: Options, present: Present | None) -> tuple[int, Te
 
 
 def read_present(
-    options: Options, variables: Sequence[Variable], num_targets: int
+    options: Options,
+    variables: Sequence[Variable],
+    num_targets: int,
+    fill: Callable[[Tensor], Tensor],
 ) -> Present | None:
-    """Read the table of the present settings, with one row or a row for each target."""
+    """Read the table of the present settings, with one row or a row for each target.
+
+    What does not matter may be empty.
+    """
     near, inputs = options.near, [variable.name for variable in variables]
     if near is None:
         for name, value in (("--ramp", options.ramp), ("--max_changes", options.max_changes)):
@@ -319,7 +335,8 @@ def read_present(
                 raise ValueError(f"Expected --near beside {name}, a table of the present settings.")
         return None
     reader = open_table(near, inputs, options, variables)
-    reference = torch.stack(list(read_columns(reader).values()), 1)
+    given = torch.stack(list(read_columns(reader).values()), 1)
+    reference = fill(given)
     if len(reference) not in (1, num_targets):
         raise ValueError(
             f"Expected {near!r} to have one row, or one for each of the {num_targets} targets, but it "
@@ -332,7 +349,7 @@ def read_present(
             f"Expected column {inputs[first_index(missing[row])]!r} of {near!r} to have a finite number in "
             f"every row, but {reader.row_name(row)} has none."
         )
-    return Present(reference, reader)
+    return Present(reference, given.isnan(), reader)
 
 
 def within_ramps(
@@ -350,6 +367,7 @@ def within_ramps(
     for name, amount in ramp.items():
         reach[names.index(name)] = check_number(f"--ramp of {name!r}", amount, low=0.0)
     low, high = (end.to(reach) for end in bounds)
+    reach = reach.expand_as(present.settings).masked_fill(present.empty, torch.inf)
     least, most = low.maximum(present.settings - reach), high.minimum(present.settings + reach)
     beyond = least > most
     if beyond.any():
@@ -359,6 +377,6 @@ def within_ramps(
             f"Expected --ramp of {names[place]!r} to lead to its bounds, {low[place]:g} to "
             f"{high[place]:g}, from where it is, but {present.reader.row_name(row)} of "
             f"{str(present.reader.file)!r} has {present.settings[row, place]:g}, and the ramp is "
-            f"{reach[place]:g}."
+            f"{ramp[names[place]]:g}."
         )
     return Bounds(least, most)

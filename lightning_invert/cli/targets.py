@@ -12,10 +12,11 @@ from lightning_invert.arguments import suggest
 from lightning_invert.cli.options import check_names
 from lightning_invert.cli.solve_options import Within
 from lightning_invert.cli.tables import InlineRow
+from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.solver.rows import first_index
 from lightning_invert.tables import TableReader, split_unit
 
-__all__ = ["TargetTable", "read_columns", "read_rows", "read_targets"]
+__all__ = ["TargetTable", "check_cells", "read_columns", "read_rows", "read_targets"]
 
 ENDS = {"_low": -torch.inf, "_high": torch.inf}
 
@@ -28,7 +29,7 @@ class TargetTable:
     low: Tensor  # (N, m), the low end of each output, float64, infinite where open
     high: Tensor
     cells: dict[str, tuple[int, Tensor]]  # column beside the proposals -> (output, (N,) or NaN)
-    fixed: dict[str, Tensor]  # settings that the table fixes, name -> (N,)
+    fixed: dict[str, Tensor]  # settings that the table fixes, name -> (N,), NaN if empty
 
 
 def read_targets(
@@ -51,14 +52,13 @@ def read_targets(
     for name, cells in columns.items():
         output, end = _output_of(name, outputs)
         if name in inputs and name not in outputs:
-            _check_cells(reader, name, cells, ~cells.isfinite(), "a number in every row")
             fixed[name] = cells
         elif end is None:
-            _check_cells(reader, name, cells, cells.isinf(), "finite numbers or empty cells")
+            check_cells(reader, name, cells, cells.isinf(), "finite numbers or empty cells")
             values[name] = cells
         else:
             infinite = cells == -ENDS[end]
-            _check_cells(reader, name, cells, infinite, "finite numbers or empty cells")
+            check_cells(reader, name, cells, infinite, "finite numbers or empty cells")
             limits[name] = place = outputs.index(output)
             ends[end][:, place] = torch.where(cells.isnan(), ENDS[end], cells)
     widths = {} if within is None else _half_widths(within, file, values)
@@ -92,11 +92,13 @@ def read_columns(reader: TableReader | InlineRow) -> dict[str, Tensor]:
     return dict(zip(_names(reader), numbers.T.contiguous(), strict=True))
 
 
-def read_rows(reader: TableReader) -> Tensor:
-    """Read the columns of a table, (N, columns), float64; every cell must have a number."""
+def read_rows(reader: TableReader, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
+    """Read settings (N, n), then outcomes (N, m), float64; what does not matter may be empty."""
     columns = read_columns(reader)
     numbers = torch.stack(list(columns.values()), 1)
-    missing = ~numbers.isfinite()
+    n = len(surrogate.description.inputs or columns)
+    x, y = surrogate.filled(numbers[:, :n]), numbers[:, n:]
+    missing = ~torch.cat([x, y], 1).isfinite()
     if missing.any():
         row = first_index(missing.any(1))
         name = list(columns)[first_index(missing[row])]
@@ -104,7 +106,7 @@ def read_rows(reader: TableReader) -> Tensor:
             f"Expected column {name!r} of {str(reader.file)!r} to have a number in every row, but "
             f"{reader.row_name(row)} has none. Delete rows where a value was not measured."
         )
-    return numbers
+    return x, y
 
 
 def _names(reader: TableReader | InlineRow) -> list[str]:
@@ -134,9 +136,10 @@ def _unknown_columns(
     )
 
 
-def _check_cells(
+def check_cells(
     reader: TableReader | InlineRow, name: str, cells: Tensor, wrong: Tensor, expected: str
 ) -> None:
+    """Raise a ValueError if a cell of a column is wrong."""
     if wrong.any():
         row = first_index(wrong)
         got = "is empty" if cells[row].isnan() else f"has {cells[row]:g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +12,28 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lightning_invert.arguments import check_integer, check_number, describe_repetitions
+from lightning_invert.arguments import (
+    check_integer,
+    check_number,
+    describe_repetitions,
+    expected_but_got,
+)
+from lightning_invert.conditions import filled, read_conditions
 from lightning_invert.devices import making_tensors_on_cpu
-from lightning_invert.variables import ColumnStatistics, Variable, check_rounding
+from lightning_invert.variables import (
+    ColumnStatistics,
+    Variable,
+    by_column,
+    check_rounding,
+    read_levels,
+)
 
 __all__ = ["PairDataModule", "PairDataset", "SeededShuffle", "ShuffledLoader", "Statistics"]
 
 SPLIT = 42
 """The split and the order of the rows draw from the seed plus this: points draw from the seed."""
+
+FIELDS, EXAMPLE = ("low", "high", "levels", "matters_if"), "{'valve': {'levels': [0, 1]}}"
 
 
 def batch_size_of(num_rows: int) -> int:
@@ -94,6 +108,29 @@ class ShuffledLoader(DataLoader[Tensor]):
         yield from super().__iter__()
 
 
+def described(
+    inputs: Sequence[Variable], known: Mapping[str, Mapping[str, Any]] | None
+) -> tuple[Variable, ...]:
+    """Return variables with the fields that are known besides, name -> {field: value}."""
+    if not isinstance(known or {}, Mapping):
+        raise TypeError(expected_but_got("variables", f"a mapping, {EXAMPLE}", known))
+    read = list(inputs)
+    for place, about in by_column("variables", known or {}, inputs).items():
+        whose = f"of {inputs[place].name!r}"
+        if not isinstance(about, Mapping) or not set(about) <= {*FIELDS}:
+            what = f"a mapping of {', '.join(FIELDS)}, as in {EXAMPLE}"
+            raise TypeError(expected_but_got(f"variables {whose}", what, about))
+        for end in ("low", "high"):
+            if about.get(end) is not None:
+                check_number(f"{end} {whose}", about[end])
+        fields: dict[str, Any] = {**about}
+        fields |= {k: tuple(v) for k, v in about.items() if isinstance(v, list)}
+        read[place] = read[place]._replace(**fields)
+        read_levels(read[place])
+    read_conditions(read)
+    return tuple(read)
+
+
 def _unchanged(batch: Any) -> Any:
     return batch
 
@@ -120,6 +157,8 @@ class PairDataModule(LightningDataModule):
             operation, so 0 is fastest for all but very large batches.
         constraints: Constraints between settings, which a pair keeps: name -> the weights of a sum and
             its ends, like ``{"fuel": {"coal": 1, "gas": 1, "high": 200}}``.
+        variables: What else is known of settings: name -> ``low``, ``high``, ``levels`` and ``matters_if`` of
+            a :class:`~lightning_invert.Variable`, like ``{"valve": {"levels": [0, 1]}}``.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -138,6 +177,7 @@ class PairDataModule(LightningDataModule):
         seed: int = 0,
         num_workers: int = 0,
         constraints: dict[str, dict[str, float]] | None = None,
+        variables: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
@@ -158,11 +198,15 @@ class PairDataModule(LightningDataModule):
         self.seed = check_integer("seed", seed, low=0)
         self.num_workers = check_integer("num_workers", num_workers, low=0)
         self.constraints = constraints
+        self.variables = variables
         self._splits: dict[str, PairDataset] | None = None
         self._statistics: Statistics | None = None
 
     def load(self) -> tuple[Tensor, Tensor]:
-        """Return all rows in physical units, float64: x of shape (N, n), y of shape (N, m)."""
+        """Return all rows in physical units, float64: x of shape (N, n), y of shape (N, m).
+
+        Where an input does not matter, NaN will do: it counts as the mean.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} defines no `load`: return the rows there, x (N, n) and y (N, m)."
         )
@@ -191,6 +235,7 @@ class PairDataModule(LightningDataModule):
                     f"{again}."
                 )
         x, y = self.load()
+        self.inputs = described(self.inputs, self.variables)
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.seed + SPLIT))
         num_val = round(self.val_fraction * len(x))
         num_test = round(self.test_fraction * len(x))
@@ -202,6 +247,7 @@ class PairDataModule(LightningDataModule):
                 f"{len(val)} for validation and {len(test)} for the test."
             )
         x, y = x.double(), y.double()
+        x = filled(x, self.inputs, x[train].nanmean(0))
         moments: list[Tensor] = []
         for rows, variables in ((x[train], self.inputs), (y[train], self.outputs)):
             columns = ColumnStatistics()

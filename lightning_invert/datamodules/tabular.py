@@ -13,7 +13,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lightning_invert.arguments import check_choice, describe_repetitions, expected_but_got
-from lightning_invert.datamodules.pair import PairDataModule
+from lightning_invert.conditions import filled
+from lightning_invert.datamodules.pair import PairDataModule, described
 from lightning_invert.tables import FormatError, TableFormat, TableReader, split_unit
 from lightning_invert.variables import Variable
 
@@ -37,7 +38,7 @@ class TabularDataModule(PairDataModule):
             ``flow [t/h]`` and a row of units in the file tell units, too.
         on_missing: What happens to a row in which one of the columns is empty, NaN, infinite or
             a word for missing: ``"raise"`` ends with an error, ``"drop"`` leaves the row out and
-            warns of their number.
+            warns of their number. A cell of what does not matter may be empty.
         separator: Character between the cells of a text file; a TSV file has tabs.
         decimal: Decimal sign: ``"."`` or ``","``.
         thousands: Sign between the thousands: ``","``, ``"."``, ``" "``, ``"'"``, or ``""`` for
@@ -48,7 +49,7 @@ class TabularDataModule(PairDataModule):
         missing: Words and numbers that stand for a missing value, like ``[-200, "Offline"]``,
             besides the usual words.
         **options: ``batch_size``, ``eval_batch_size``, ``val_fraction``, ``test_fraction``,
-            ``seed``, ``num_workers`` and ``constraints`` of :class:`PairDataModule`.
+            ``seed``, ``num_workers``, ``constraints`` and ``variables`` of :class:`PairDataModule`.
 
     Raises:
         ValueError: If an argument is out of range; when the file is read, if it lacks a column or
@@ -127,6 +128,7 @@ class TabularDataModule(PairDataModule):
         self.inputs, self.outputs = (
             tuple(variables[name] for name in names) for names in self._columns
         )
+        self.inputs = described(self.inputs, self.variables)
 
     @property
     def source(self) -> str:
@@ -146,7 +148,9 @@ class TabularDataModule(PairDataModule):
         return x, y
 
     def _without_missing(self, table: Tensor, reader: TableReader) -> Tensor:
-        missing = ~table.isfinite()
+        n = len(self.inputs)
+        known = filled(table[:, :n], self.inputs, torch.zeros(n))
+        missing = ~torch.cat([known, table[:, n:]], 1).isfinite()
         if not missing.any():
             return table
         if missing.all(0).any():

@@ -22,11 +22,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_invert.arguments import plain_values
+from lightning_invert.conditions import read_conditions
 from lightning_invert.pair.allowed_classes import allowed_objects
 from lightning_invert.pair.alpha import AlphaSchedule
 from lightning_invert.pair.pair import Pair
 from lightning_invert.solver.constraint import Linear
-from lightning_invert.variables import Variable, read_conditions, read_levels
+from lightning_invert.variables import Variable, read_levels
 
 __all__ = [
     "CHECKPOINT_KEY", "PARTS", "device_of", "fill", "load_forward", "load_parts", "naming_file", "pack",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_flag, expected_but_got
 from lightning_invert.arrays import TensorLike
+from lightning_invert.conditions import matters, read_conditions
 from lightning_invert.doorway import Drawn
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.proposals.evidence import Evidence
@@ -145,7 +146,9 @@ class Backtest(Drawn):
     def _table(self) -> dict[str, tuple[str, Tensor]]:
         inputs, outputs = self.proposal.input_variables, self.proposal.output_variables
         table = {"history/row": ("", self.rows)}
-        for variables, values in ((inputs, self.inputs), (outputs, self.measured)):
+        mattering = matters(self.inputs, read_conditions(inputs))
+        given = self.inputs if mattering is None else self.inputs.where(mattering, torch.nan)
+        for variables, values in ((inputs, given), (outputs, self.measured)):
             for variable, column in zip(variables, values.T, strict=True):
                 table[f"history/{variable.name}"] = variable.unit, column
         table |= {"history/spent": ("", self.spent), "history/saved": ("", self.saved)}
@@ -183,7 +186,7 @@ def run_backtest(
     if truth is not None and not callable(truth):
         raise TypeError(expected_but_got("truth", "a function of the inputs, or None", truth))
     evidence = surrogate.evidence
-    history = _read_history(x, y, evidence)
+    history = _read_history(x, y, surrogate)
     known = _known_rows(history, evidence)
     if not check_flag("include_known", include_known) and known.all():
         raise ValueError(
@@ -228,9 +231,9 @@ def run_backtest(
     )  # fmt: skip
 
 
-def _read_history(x: TensorLike, y: TensorLike, evidence: Evidence) -> tuple[Tensor, Tensor]:
+def _read_history(x: TensorLike, y: TensorLike, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
     """Return inputs (N, n) and outcomes (N, m), float64, if they are finite and like the known rows."""
-    history = read_measured(x, y, evidence.rows("train"), EACH)
+    history = read_measured(x, y, surrogate, EACH)
     for name, part in zip("xy", history, strict=True):
         if not len(part):
             raise ValueError(f"Expected argument `{name}` to have rows, but it has none.")

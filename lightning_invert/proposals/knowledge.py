@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_flag, check_number
 from lightning_invert.arrays import TensorLike
+from lightning_invert.conditions import matters
 from lightning_invert.proposals.band import COVERAGE
 from lightning_invert.proposals.feedback import Feedback
 from lightning_invert.proposals.proposal import Proposal
@@ -26,7 +27,7 @@ from lightning_invert.solver.rows import spread_out
 from lightning_invert.solver.sensitivity import outcome_spread, sensitivity
 from lightning_invert.solver.solve import rank_solutions
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import as_variables, matters
+from lightning_invert.variables import as_variables
 
 __all__ = ["Expectation", "Knowledge"]
 
@@ -161,7 +162,7 @@ class Knowledge:
     def observe(self, x: TensorLike, y: TensorLike) -> Trials:
         """Judge rows that were tried, and add them to the evidence: see :meth:`.Proposer.observe`."""
         evidence, surrogate = self._plain.evidence, self.surrogate
-        tried, measured = read_trials(x, y, evidence)
+        tried, measured = read_trials(x, y, surrogate)
         placement, units = surrogate.description.placement(), surrogate.units
         assert units is not None
         inside = None

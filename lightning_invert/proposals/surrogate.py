@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
+from lightning_invert.conditions import filled
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.proposals.correction import Correction
@@ -117,6 +118,15 @@ class Surrogate:
             mean: Tensor = (about.scale_x if side == "x" else about.scale_y).mean.double()
             return mean
         return torch.zeros(()) if known is None else known["xy".index(side)].mean(0)
+
+    def filled(self, x: Tensor, bounds: Bounds | None = None) -> Tensor:
+        """Return inputs (N, n) with their mean, within bounds, for NaN where one does not matter."""
+        variables = self.description.inputs or ()
+        if x.ndim != 2 or x.shape[1] != len(variables):
+            return x
+        centre = self.centre("x").cpu().expand(len(variables))
+        bounds = bounds or self.bounds
+        return filled(x, variables, centre if bounds is None else bounds.clamp(centre))
 
     def standardize(self, x: Tensor) -> Tensor:
         """Return inputs in standard units about their mean: far from 0 digits would be lost."""

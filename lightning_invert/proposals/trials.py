@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.doorway import Shown
-from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.proposals.surrogate import Surrogate
 from lightning_invert.solver.rows import finite_rows, first_index
 from lightning_invert.variables import Variable
 
@@ -55,15 +55,15 @@ class Trials(Shown):
         return len(self.inputs)
 
 
-def read_trials(x: TensorLike, y: TensorLike, evidence: Evidence) -> tuple[Tensor, Tensor]:
+def read_trials(x: TensorLike, y: TensorLike, surrogate: Surrogate) -> tuple[Tensor, Tensor]:
     """Return inputs (N, n) and outcomes (N, m), float64, if they are like the known rows."""
-    known = evidence.rows("train")
-    if known is None:
+    evidence = surrogate.evidence
+    if evidence.rows("train") is None:
         raise ValueError(
             "Expected known rows of the training data, but there are none. Fit the pair, with "
             "`keep_points` above 0."
         )
-    rows = read_measured(x, y, known, "a row for each trial")
+    rows = read_measured(x, y, surrogate, "a row for each trial")
     if not 0 < len(rows[0]) <= evidence.num_points:
         raise ValueError(
             f"Expected from 1 to {evidence.num_points} rows, as many as are kept (`keep_points` of a "
@@ -73,12 +73,15 @@ def read_trials(x: TensorLike, y: TensorLike, evidence: Evidence) -> tuple[Tenso
 
 
 def read_measured(
-    x: TensorLike, y: TensorLike, like: tuple[Tensor, Tensor] | None, what: str
+    x: TensorLike, y: TensorLike, surrogate: Surrogate, what: str
 ) -> tuple[Tensor, Tensor]:
-    """Return inputs (N, n) and outcomes (N, m), float64, if they are finite and like the known rows."""
+    """Return inputs (N, n) and outcomes (N, m), float64, if they are finite and like the known rows.
+
+    NaN may stand for an input that does not matter.
+    """
     float64 = Placement(torch.float64, torch.device("cpu"))
-    rows = read_tensor("x", x, float64), read_tensor("y", y, float64)
-    for name, part, known in zip("xy", rows, like or rows, strict=True):
+    rows = surrogate.filled(read_tensor("x", x, float64)), read_tensor("y", y, float64)
+    for name, part, known in zip("xy", rows, surrogate.known or rows, strict=True):
         if part.ndim != 2 or part.shape[1:] != known.shape[1:] or len(part) != len(rows[0]):
             raise ValueError(wrong_shape(name, known.shape[-1], what, part))
         if not (finite := finite_rows(part)).all():

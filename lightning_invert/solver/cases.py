@@ -211,6 +211,10 @@ def _switched_off(query: Query) -> dict[int, list[float]]:
     counted = None if query.cost is None else query.cost.counted
     if counted is None:
         return states
+    counted = counted.clone()
+    for _ in query.conditions:  # it counts, too, on what others depend that count
+        for place, (other, *_) in query.conditions.items():
+            counted[other] |= counted[place]
     for place, (other, sign, number) in query.conditions.items():
         if not counted[place] or query.inputs[other].levels or sign not in (">", "<", "!="):
             continue  # free of charge; its levels are cases already; or it matters at the number itself

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from lightning_invert.arguments import expected_but_got
 from lightning_invert.arrays import Placement, TensorLike, read_number, read_tensor
+from lightning_invert.conditions import Conditions, matters, read_conditions
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import default_chunk
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Conditions, Variable, by_column, matters, read_conditions
+from lightning_invert.variables import Variable, by_column
 
 __all__ = [
     "Cost", "CostLike", "Near", "Plausible", "Robust", "read_cost", "read_setting_error", "whitening_of",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_invert.arguments import check_number, expected_but_got, to_builtin
 from lightning_invert.arrays import Placement, as_columns, leaves, read_tensor, to_tensor
+from lightning_invert.conditions import Conditions, read_conditions
 from lightning_invert.jacobians.arithmetic import dtype_of
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.solver.constraints import Constraints, read_constraints
@@ -20,15 +21,7 @@ from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.search import Search
 from lightning_invert.solver.starts import Starts, StartsOf
 from lightning_invert.solver.targets import Targets, read_weights
-from lightning_invert.variables import (
-    Bounds,
-    Conditions,
-    Variable,
-    as_variables,
-    by_column,
-    read_conditions,
-    without_none,
-)  # fmt: skip
+from lightning_invert.variables import Bounds, Variable, as_variables, by_column, without_none
 
 __all__ = ["Query"]
 

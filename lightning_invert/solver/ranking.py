@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_invert.conditions import matters
 from lightning_invert.jacobians.singular_values import singular_values
 from lightning_invert.jacobians.thresholds import condition_number
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.rows import finite_rows, spread_out
 from lightning_invert.solver.solution import Alternatives, Ends, Result
-from lightning_invert.variables import matters
 
 __all__ = ["Ranking"]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lightning_invert.arrays import TensorLike
+from lightning_invert.conditions import matters
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.independence import ROWS_TOLD_APART, check_independence
 from lightning_invert.jacobians.jacobian import batched_jacobian
@@ -27,7 +28,6 @@ from lightning_invert.solver.search import Search
 from lightning_invert.solver.solution import Ends, Result, Solution
 from lightning_invert.solver.starts import Pool
 from lightning_invert.solver.targets import TargetsLike
-from lightning_invert.variables import matters
 
 __all__ = ["points_at_once", "rank_solutions", "solve"]
 

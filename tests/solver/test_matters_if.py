@@ -6,12 +6,12 @@ import torch
 from scipy.optimize import minimize
 
 from lightning_invert import ForwardInverseModule, Near, Proposer, SmoothMLP, Variable, solve
+from lightning_invert.conditions import matters, read_conditions
 from lightning_invert.deploy.metadata import describe
 from lightning_invert.pair.checkpoint import unpack_variables
 from lightning_invert.pair.pair import Pair
 from lightning_invert.problems import BlastFurnace
 from lightning_invert.proposals.evidence import Evidence
-from lightning_invert.variables import matters, read_conditions
 from tests.cli.commands import save_pair
 from tests.projects import Smooth
 from tests.solver.maps import uniform
@@ -104,6 +104,40 @@ def test_each_condition_is_read_as_it_is_written(op, expected):
     inputs = (Variable("a"), Variable("b", matters_if=("a", op, 1.5)))
     x = torch.tensor([[1.0, 0.0], [1.5, 0.0], [2.0, 0.0]])
     assert matters(x, read_conditions(inputs))[:, 1].tolist() == [bool(e) for e in expected]
+
+
+def test_what_was_measured_may_lack_it():
+    x = torch.tensor([[0.0, NAN, 0.5], [1.0, 1.5, 0.2]]).double()
+    usual = x.nan_to_num(float(proposer().surrogate.centre("x")[1]))
+    y = process(usual)
+    asked = proposer()
+    assert torch.equal(asked.observe(x, y + 0.1).inputs, usual)
+    back = asked.backtest(x, y, {"heat": 1.0})
+    assert back.spent.tolist() == [0.0, 1.5]
+    assert back.columns()["history/heat"].isnan().tolist() == [True, False]
+    x[1, 1] = NAN
+    for ask in (asked.observe, lambda *rows: asked.backtest(*rows, {"heat": 1.0})):
+        with pytest.raises(ValueError, match="`x` to be finite, but row 1 has"):
+            ask(x, y)
+
+
+def test_what_depends_on_what_does_not_matter_does_not_matter_either():
+    inputs = [Variable(name, "", 0.0, 2.0) for name in ("fan", "flow", "heat", "other")]
+    inputs[1] = inputs[1]._replace(matters_if=("fan", ">", 0))
+    inputs[2] = inputs[2]._replace(matters_if=("flow", ">", 0))
+    conditions = read_conditions(inputs[::-1])  # in any order
+    x = torch.tensor([[1, 1, 1, 0], [1, 0, 1, 0], [0, 1, 1, 0], [0, NAN, NAN, 0], [1, NAN, 1, 0]])
+    found = matters(x.flip(1), conditions).flip(1)
+    expected = [[1, 1, 1, 1], [1, 1, 0, 1], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 1]]
+    assert found.tolist() == [[bool(part) for part in row] for row in expected]
+    # Heat costs; so it pays to switch off the fan, though neither it nor the flow costs anything.
+    process = lambda x: x[:, :1].sign() * 0.5 + x[:, 3:]
+    tried = torch.rand(80, 4).double() + 0.1
+    known = Evidence.of((tried[:40], process(tried[:40])), (tried[40:], process(tried[40:])))
+    proposal = Proposer(process, evidence=known, inputs=inputs, scale=(1.0, 1.0)).propose(
+        [[1.0]], cost={"heat": 1.0}, bounds={"heat": (0.5, 1), "flow": (0.5, 1)}
+    )
+    assert (float(proposal.cost), float(proposal.inputs[0, 0])) == (0.0, 0.0)
 
 
 BAD = [

@@ -15,8 +15,11 @@ const MAX_FOUND = 8;
 // Where settings may be besides, so that others which cost something do not matter: numbers for each.
 function switchedOff({ cost, conditions, levels }) {
   const numbers = levels.map(() => []);
+  const counted = levels.map((_, j) => Boolean(cost?.counted[j]));
+  // It counts, too, on what others depend that count.
+  for (const _ of levels) conditions.forEach((one, j) => { if (one !== null && counted[j]) counted[one.other] = true; });
   conditions.forEach((one, j) => {
-    const counts = one !== null && cost?.counted[j] && [">", "<", "!="].includes(one.sign);
+    const counts = one !== null && counted[j] && [">", "<", "!="].includes(one.sign);
     if (counts && levels[one.other].length === 0) numbers[one.other].push(one.number);
   });
   return numbers;

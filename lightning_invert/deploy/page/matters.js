@@ -1,4 +1,4 @@
-// Which settings matter: `matters` and `read_conditions` of lightning_invert/variables.py.
+// Which settings matter: `matters` and `read_conditions` of lightning_invert/conditions.py.
 
 const SIGNS = {
   ">": (a, b) => a > b,
@@ -17,6 +17,10 @@ export const conditionsOf = (inputs) =>
     return { other: inputs.findIndex((variable) => variable.name === name), sign, number };
   });
 
-// Which of the settings matter.
-export const mattering = (inputs, x) =>
-  conditionsOf(inputs).map((one) => one === null || Number.isNaN(x[one.other]) || SIGNS[one.sign](x[one.other], one.number));
+// Which of the settings matter. One that depends on another which does not matter itself does not, either.
+export const mattering = (inputs, x) => {
+  const conditions = conditionsOf(inputs);
+  let matters = conditions.map((one) => one === null || Number.isNaN(x[one.other]) || SIGNS[one.sign](x[one.other], one.number));
+  for (const _ of conditions) matters = matters.map((mine, j) => mine && (conditions[j] === null || matters[conditions[j].other]));
+  return matters;
+};
