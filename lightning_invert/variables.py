@@ -205,6 +205,11 @@ class Bounds(NamedTuple):
         """Whether both ends of each input are finite, shape (n,) or (N, n)."""
         return self.low.isfinite() & self.high.isfinite()
 
+    @property
+    def middle(self) -> Tensor:
+        """The middle, or what is next to 0 where an end is open, shape (n,) or (N, n)."""
+        return self.clamp(torch.where(self.closed, (self.low + self.high) / 2, 0.0))
+
     def or_range(self, points: Tensor) -> Bounds:
         """Replace open ends by the range of points (K, n), and not beyond the other end."""
         finite = points.isfinite()

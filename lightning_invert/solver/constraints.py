@@ -156,8 +156,7 @@ class Constraints:
     def _possible(self, bounds: Bounds) -> Tensor:
         same = all(bool((end == end[0]).all()) for end in bounds)
         some = bounds.rows(slice(0, 1)) if same else bounds
-        middle = torch.where(some.closed, (some.low + some.high) / 2, 0.0)
-        found = self.hold(self.restored(some.clamp(middle), some, rounds=PATIENT_ROUNDS))
+        found = self.hold(self.restored(some.middle, some, rounds=PATIENT_ROUNDS))
         return found.expand(len(bounds.low))
 
     def _only(self, rows: Sequence[int]) -> Constraints:

@@ -18,7 +18,7 @@ from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import default_chunk
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Variable, by_column
+from lightning_invert.variables import Bounds, Variable, by_column
 
 __all__ = [
     "Cost", "CostLike", "Near", "Plausible", "Robust", "read_cost", "read_setting_error", "whitening_of",
@@ -54,7 +54,8 @@ class Plausible(NamedTuple):
 
     .. math:: c(x) = (x - \mu)^T \Sigma^{-1} (x - \mu)
 
-    with mean and covariance of the known settings: the squared distance of P. C. Mahalanobis (1936).
+    with mean and covariance of the known settings: the squared distance of P. C. Mahalanobis (1936),
+    of the settings that matter.
 
     Attributes:
         points: Known settings, shape (K, n). By default, for ``propose``, those of the training data.
@@ -170,32 +171,64 @@ class _Nearness(Cost):
 class _Unlikeness(Cost):
     mean: Tensor  # (n,)
     whitening: Tensor  # (n, n): W with cov(W x) = 1
+    conditions: Conditions
+
+    @property
+    def counted(self) -> Tensor:
+        return torch.ones_like(self.mean, dtype=torch.bool)
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        away = (inputs.double() - self.mean) @ self.whitening.T
-        return away.square().sum(1), 2 * away @ self.whitening
+        away = inputs.double() - self.mean
+        mattering = matters(inputs, self.conditions)
+        if mattering is not None:
+            away = self._likeliest(away * mattering, ~mattering)
+        white = away @ self.whitening.T
+        slope = 2 * white @ self.whitening
+        return white.square().sum(1), slope if mattering is None else slope * mattering
+
+    def _likeliest(self, away: Tensor, free: Tensor) -> Tensor:
+        """Put what is free where it costs least: so the others cost what they do by themselves."""
+        precision = self.whitening.T @ self.whitening
+        alone = torch.eye(len(precision)).to(precision)
+        system = torch.where(free[:, :, None] & free[:, None], precision, alone)
+        likeliest: Tensor = away - torch.linalg.solve(system, (away @ precision) * free)
+        return likeliest
 
 
 @dataclass(frozen=True)
 class _Spread(Cost):
     model: Model
     weights: Tensor  # (P, m), of the outputs
+    conditions: Conditions
+    usual: Tensor  # (n,): where an input is taken to be that does not matter
     setting_error: Tensor  # (n,)
+
+    @property
+    def counted(self) -> Tensor:
+        return self.setting_error > 0
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         if not len(inputs):
             return inputs.new_zeros(0).double(), inputs.double()
+        mattering = matters(inputs, self.conditions)
+        if mattering is None:
+            return self._at_all(inputs, self.setting_error.expand(inputs.shape))
+        inputs = inputs.where(mattering, self.usual)
+        value, slope = self._at_all(inputs, self.setting_error * mattering)
+        return value, slope * mattering
+
+    def _at_all(self, inputs: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
         m, n = self.model.num_outputs, len(self.setting_error)
         size = max(1, default_chunk(n + m) // m)
         with differentiable(inputs.device.type), twice_differentiable():
-            parts = zip(inputs.split(size), self.weights.split(size), strict=True)
+            parts = zip(*(p.split(size) for p in (inputs, self.weights, error)), strict=True)
             values, slopes = zip(*(self._at(*part) for part in parts), strict=True)
         return torch.cat(values), torch.cat(slopes)
 
-    def _at(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def _at(self, inputs: Tensor, weights: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
         x = inputs.detach().clone().requires_grad_()
         jacobian = self.model.jacobian_with_graph(x).double()
-        value = (jacobian * self.setting_error * weights[:, :, None]).square().sum((1, 2))
+        value = (jacobian * error[:, None] * weights[:, :, None]).square().sum((1, 2))
         slope = torch.zeros_like(x)
         if value.requires_grad:
             (slope,) = torch.autograd.grad(
@@ -240,10 +273,12 @@ def read_cost(
     model: Model,
     targets: Targets,
     placement: Placement,
+    bounds: Bounds,
 ) -> Cost:
     """Read prices (n,), (N, n) or by name, a function (N, n) -> (N,), or one of the classes above."""
     n, placement = len(inputs), placement._replace(dtype=torch.float64)
     num_targets, input_spread = len(targets.low), model.input_spread
+    conditions = read_conditions(inputs)
     if isinstance(cost, Near):
         reference = _read_finite("cost.reference", cost.reference, inputs, placement)
         if reference.shape not in ((n,), (1, n), (num_targets, n)):
@@ -264,15 +299,15 @@ def read_cost(
             named = by_column("cost.reference", cost.reference, inputs)
             counts = torch.tensor([index in named for index in range(n)], device=spread.device)
             spread = spread.where(counts, torch.inf)
-        return _Nearness(reference.expand(num_targets, n), spread, read_conditions(inputs))
+        return _Nearness(reference.expand(num_targets, n), spread, conditions)
     if isinstance(cost, Plausible):
-        return _read_plausible(cost, n, placement)
+        return _read_plausible(cost, n, placement, conditions)
     if isinstance(cost, Robust):
         error = read_setting_error("cost.setting_error", cost.setting_error, inputs)
         if error is None:
             raise TypeError(expected_but_got("cost.setting_error", ERRORS, None))
-        error = error.to(model.input_spread.device)
-        return _Spread(model, targets.constrained / model.output_spread, error)
+        error, weights = error.to(input_spread.device), targets.constrained / model.output_spread
+        return _Spread(model, weights, conditions, bounds.middle, error)
     if callable(cost):
         return _Function(in_parts(cost, num_targets, *POWERS))
     prices = _read_finite("cost", cost, inputs, placement)
@@ -281,7 +316,7 @@ def read_cost(
             f"Expected argument `cost` to be prices of shape ({n},) or ({num_targets}, {n}) or by name, a "
             f"function or a `Near`, but got shape {tuple(prices.shape)}."
         )
-    return _Prices(prices, read_conditions(inputs))
+    return _Prices(prices, conditions)
 
 
 def read_setting_error(argument: str, value: Any, inputs: Sequence[Variable]) -> Tensor | None:
@@ -294,7 +329,7 @@ def read_setting_error(argument: str, value: Any, inputs: Sequence[Variable]) ->
     return error
 
 
-def _read_plausible(cost: Plausible, n: int, placement: Placement) -> Cost:
+def _read_plausible(cost: Plausible, n: int, placement: Placement, conditions: Conditions) -> Cost:
     if cost.points is None:
         raise ValueError(
             "Expected argument `cost.points` to be known settings, shape (K, n), but got None: write "
@@ -308,7 +343,8 @@ def _read_plausible(cost: Plausible, n: int, placement: Placement) -> Cost:
         )
     spread = points.std(0)
     spread = torch.where(spread > 0, spread, 1.0)
-    return _Unlikeness(points.mean(0), whitening_of((points - points.mean(0)) / spread) / spread)
+    whitening = whitening_of((points - points.mean(0)) / spread) / spread
+    return _Unlikeness(points.mean(0), whitening, conditions)
 
 
 def whitening_of(centred: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class Query:
             begin = _shape_starts(points, num_targets, n)
             num_starts = begin.shape[1]
         if cost is not None:
-            cost = read_cost(cost, inputs, model, read, placement)
+            cost = read_cost(cost, inputs, model, read, placement, each.around())
         if weights is not None:
             weights = read_weights(weights, as_variables(about.outputs, "y", m), placement)
         return cls(

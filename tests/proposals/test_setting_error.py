@@ -12,6 +12,7 @@ from lightning_invert.problems import BlastFurnace
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.cost import read_cost
 from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds, as_variables
 from tests.solver.maps import model_of, network, uniform
 
 FURNACE, NAN = BlastFurnace(), float("nan")
@@ -84,7 +85,8 @@ def test_cost_and_slope_are_those_of_autograd_s_own_jacobian():
     unit = y.nan_to_num(0.0).std(0)
     model = model_of(net, 5, y.nan_to_num(0.0))
     place = Placement(torch.float64, torch.device("cpu"))
-    cost = read_cost(Robust(error), (None,) * 5, model, Targets(low, high), place)
+    bounds, variables = Bounds(-torch.ones(5), torch.ones(5)), as_variables(None, "x", 5)
+    cost = read_cost(Robust(error), variables, model, Targets(low, high), place, bounds)
     value, slope = cost(x)
 
     def reference(point, row):

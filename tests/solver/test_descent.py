@@ -26,8 +26,9 @@ COSTS = {
 
 def reached(model, start, y, given, width=0.0):
     """Go to the targets, and from there to the least cost: the cost, and what was found."""
-    cost = read_cost(given, VARIABLES[: start.shape[1]], model, Targets(y, y), PLACEMENT)
     query = query_of(model, start, y, width=width, max_steps=100)
+    variables = VARIABLES[: start.shape[1]]
+    cost = read_cost(given, variables, model, Targets(y, y), PLACEMENT, query.bounds.around())
     near = approach(query, start)
     rows = (near.residual <= TOLERANCE).nonzero()[:, 0]
     part = replace(query, cost=cost).rows(rows)

@@ -5,13 +5,23 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from lightning_invert import ForwardInverseModule, Near, Proposer, SmoothMLP, Variable, solve
+from lightning_invert import (
+    ForwardInverseModule,
+    Near,
+    Plausible,
+    Proposer,
+    Robust,
+    SmoothMLP,
+    Variable,
+    solve,
+)  # fmt: skip
 from lightning_invert.conditions import matters, read_conditions
 from lightning_invert.deploy.metadata import describe
 from lightning_invert.pair.checkpoint import unpack_variables
 from lightning_invert.pair.pair import Pair
 from lightning_invert.problems import BlastFurnace
 from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.solver.search import Search
 from tests.cli.commands import save_pair
 from tests.projects import Smooth
 from tests.solver.maps import uniform
@@ -77,6 +87,46 @@ def test_what_does_not_matter_costs_nothing(cost, price):
     cells = found.columns()["heat"]
     assert torch.equal(cells.isnan(), off)
     assert f"Any value will do: heat at {int(off.sum())} of 5 targets." in str(found)
+
+
+KNOWN = proposer().evidence.rows("train")[0]
+ERROR = np.array([0.1, 0.3, 0.2])
+
+
+def unlikeness(x, counts):
+    """The distance of Mahalanobis of what matters alone: what does not may be what suits it best."""
+    mine = [0, 1, 2] if counts else [0, 2]
+    away = (x - KNOWN.numpy().mean(0))[mine]
+    return away @ np.linalg.inv(np.cov(KNOWN.numpy().T)[np.ix_(mine, mine)]) @ away
+
+
+def spread(x, counts):
+    """The spread of the outcome by autograd's own Jacobian; heat that does not matter is in the middle."""
+    at = torch.from_numpy(np.where([True, counts, True], x, [0.0, 1.0, 0.0]))[None]
+    slopes = torch.autograd.functional.jacobian(process, at)[0, 0, 0].numpy()
+    return float(np.square(slopes * ERROR * [1, counts, 1]).sum())
+
+
+@pytest.mark.parametrize(("cost", "price"), [(Plausible(), unlikeness), (Robust(ERROR), spread)])
+def test_neither_its_likeness_nor_its_error_costs_anything(cost, price):
+    asked = proposer()
+    query = asked.surrogate.query([[0.1]] * 8, Search(), cost=cost)
+    x = torch.rand(8, 3).double() + torch.tensor([0.1, 0.3, -0.5])
+    x[::2, 0] = 0
+    value, slope = query.cost(x)
+    expected = [price(row, bool(row[0] > 0)) for row in x.numpy()]
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert (slope[::2, 1] == 0).all()
+    assert (slope[1::2, 1] != 0).all()
+    other = query.cost(x + torch.tensor([0.0, 0.4, 0.0]))
+    torch.testing.assert_close([part[::2] for part in other], [value[::2], slope[::2]])
+    step = 1e-6 * torch.tensor([0.0, 0.0, 1.0])
+    steep = (query.cost(x + step)[0] - query.cost(x - step)[0]) / 2e-6
+    torch.testing.assert_close(slope[:, 2], steep, rtol=1e-4, atol=1e-4)
+    y = [0.0, 0.3, 0.9]
+    found = asked.propose([[v] for v in y], cost=cost)
+    assert found.converged.all()
+    np.testing.assert_allclose(found.cost, np.min([least(v, price) for v in y], 1), rtol=1e-2)
 
 
 def test_it_counts_as_no_change():
