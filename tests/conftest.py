@@ -1,3 +1,4 @@
+import logging
 import os
 import socket
 
@@ -6,6 +7,8 @@ import torch
 
 from tests.strangers import packages
 
+# Where nobody listens while it is imported, Lightning keeps its messages from `caplog`.
+logging.getLogger().addHandler(logging.NullHandler())
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
