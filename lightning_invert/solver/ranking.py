@@ -137,7 +137,10 @@ def _order(query: Query, ends: Ends) -> tuple[Tensor, Tensor]:
     if starts == 1:
         return order, torch.ones_like(order[:, 0])
 
-    inputs = (ends.inputs.double() / query.model.input_spread).reshape(num_targets, starts, -1)
+    inputs, mattering = ends.inputs.double(), matters(ends.inputs, query.conditions)
+    if mattering is not None:
+        inputs = inputs.where(mattering, 0.0)
+    inputs = (inputs / query.model.input_spread).reshape(num_targets, starts, -1)
     inputs = inputs.gather(1, order[:, :, None].expand_as(inputs))
     counts = reached.gather(1, order)
     counts[:, 0] = True

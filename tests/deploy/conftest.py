@@ -114,6 +114,15 @@ def plant_file(build, plant):
 
 
 @pytest.fixture(scope="session")
+def matters_file(build, trusted):
+    """Where h2_injection is 0, the setting with the hostile name may have any value."""
+    pair = copy.deepcopy(trusted)
+    condition = ("h2_injection", ">", 0)
+    pair.inputs = (INPUTS[0], INPUTS[1]._replace(matters_if=condition), *INPUTS[2:])
+    return build(pair, "matters.html")
+
+
+@pytest.fixture(scope="session")
 def browser():
     try:
         from playwright.sync_api import sync_playwright

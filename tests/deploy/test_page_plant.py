@@ -1,10 +1,12 @@
 """What a plant has besides ranges: windows, constraints, levels, prices, few changes, a history."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
 
-from tests.deploy.conftest import until
+from tests.deploy.conftest import HOSTILE, until
 
 pytestmark = pytest.mark.slow
 
@@ -86,3 +88,54 @@ def test_what_a_pair_does_not_have_takes_no_place(open_page, trusted_file):
     for part in ("#history", "#proposal-cost", "#proposed-constraints", "#prices[open]"):
         assert page.locator(part).count() == 0
     assert page.locator("#constraints").is_hidden()
+
+
+def saved(page):
+    """The settings of the table that the open tab saves: {name: (from, to)}."""
+    with page.expect_download() as download:
+        page.click("[role=tabpanel]:not([hidden]) >> text=Download CSV")
+    with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
+        return {row["name"]: (row["from"], row["to"]) for row in csv.DictReader(file)}
+
+
+def test_a_setting_that_does_not_matter_has_no_value_wherever_it_is_written(
+    open_page, trusted, matters_file
+):
+    wanted = outcome(trusted, [0.0, *NOW[1:]])[1]
+    seen = open_page(
+        address(f"tab=find&want=*,{wanted:.6g},*&hold=10000&at=0,?,?,?,?&solved=1"),
+        file=matters_file,
+    )
+    page, row = seen.page, "tbody tr:nth-child(2)"
+    page.wait_for_selector("#proposed-settings")
+    cells = page.locator(f"#proposed-settings {row} td").all_inner_texts()
+    assert cells == ["20.0", "any", ""]
+    assert "does not matter" in page.inner_text(f"#proposed-settings {row} th")
+    assert page.locator("[name=alternative]").count() > 1
+    assert {*page.locator(f"#alternatives {row} td").all_inner_texts()[1:]} == {"any"}
+    assert HOSTILE not in page.text_content("#flags, #proposal > .hint")
+    assert saved(page)[HOSTILE] == ("20", "")
+    page.click("text=Use these settings")
+    until(page, "!document.querySelector('.stale')")
+    assert page.inner_text("#setting-1-hint") == "Any: it matters only if h2 injection > 0."
+    assert page.locator("#setting-1-low, #setting-1-warning:not(:empty)").is_hidden()
+    assert page.inner_text(f"#effects {row}").split()[-3:] == ["does", "not", "matter"]
+    assert saved(page)[HOSTILE] == ("20", "")
+    page.click("text=Keep these settings as From")
+    assert saved(page)[HOSTILE] == ("", "")
+    page.click("#tab-find")
+    page.click(".main-action")
+    until(page, "document.querySelector('#alternatives')")
+    assert page.locator(f"#proposed-settings {row} td").all_inner_texts() == ["any", "any", ""]
+    assert {*page.locator(f"#alternatives {row} td").all_inner_texts()} == {"any"}
+    for j in range(2, 5):  # what differs in nothing else is one solution
+        page.check(f"#held-{j}")
+    page.select_option("#wanted-1-kind", "low")
+    page.fill("#wanted-1-low", "-1e6")
+    page.click(".main-action")
+    until(page, "document.querySelector('#solve-status').textContent.startsWith('One solution')")
+    page.click("#tab-predict")
+    page.fill("#setting-0", "1")
+    until(page, "document.querySelector('#setting-1-low').checkVisibility()")
+    assert page.inner_text("#setting-1-hint").startswith("Training range 0 to 300")
+    assert seen.errors == []

@@ -47,7 +47,7 @@ const answers = JSON.parse(readFileSync(from, "utf8")).map(async (one) => {
   const inputs = one.levels.map((levels, j) =>
     ({ name: `x${j}`, levels, matters_if: one.mattersIf[j], std: one.inputSpread[j], low: one.box.low[j], high: one.box.high[j] }));
   const store = {
-    evaluate, inputs,
+    evaluate, inputs, conditions: conditionsOf(inputs),
     outputs: one.outputSpread.map((std) => ({ std })),
     constraints: one.constraints.map((row) => ({ ...row, low: row.low ?? -Infinity, high: row.high ?? Infinity })),
     thresholds: { singularFloor: 1e-12 },
@@ -58,7 +58,7 @@ const answers = JSON.parse(readFileSync(from, "utf8")).map(async (one) => {
   if (one.kind === "windows") return windowsOf(store, { wanted, held }, one.at, 0.05);
   const problem = problemOf(store, { wanted, held });
   problem.worth = ({ residual }) => residual;
-  const matter = (x) => mattering(inputs, x);
+  const matter = (x) => mattering(store, x);
   if (one.prices) problem.cost = pricesCost(one.prices, matter);
   if (one.near) problem.cost = nearnessCost(one.near, one.inputSpread, matter);
   const { found } = await solveCases(problem, one.starts, { reference: one.reference, maxChanges: one.maxChanges });

@@ -66,6 +66,12 @@ def least(y, price):
 NOW = np.array([0.4, 1.9, 0.1])
 
 
+def test_solutions_that_differ_in_what_does_not_matter_are_one():
+    model = proposer()
+    off, on = (model.propose([[0.3]], fixed={"flow": flow}).alternatives for flow in (0.0, 0.5))
+    assert int(off.count) == 0 < int(on.count)
+
+
 @pytest.mark.parametrize(
     ("cost", "price"),
     [

@@ -2,6 +2,7 @@
 
 import { transposed } from "./bounded_step.js";
 import { data, make, quantity, readable, table, titled } from "./elements.js";
+import { mattering } from "./matters.js";
 import { brief, roundStep, signed, usualOf } from "./numbers.js";
 import { bandOf, conditionNumber, numericalRank, singularValues, standardized } from "./spectrum.js";
 
@@ -81,24 +82,26 @@ export function effectsPanel(store) {
   });
   return {
     element: titled("conditioning-title", "How the outcome answers here", body),
-    show({ now, conditioning }) {
+    show({ x, now, conditioning }) {
       if (conditioning === null) {
         const words = "At these settings the model has no finite slopes: nothing can be said of them.";
         body.replaceChildren(make("p", { class: "warning" }, words));
         return;
       }
       const { slopes, sigma, condition } = conditioning;
+      const matters = mattering(store, x);
       const heads = outputs.map((variable) => make("span", {}, quantity(variable)));
       const names = inputs.map(({ name, unit }, j) =>
-        make("span", {}, `${readable(name)} `, make("span", { class: "step" }, `+${brief(steps[j])} ${unit}`)),
+        make("span", {}, `${readable(name)} `, make("span", { class: "step" }, matters[j] ? `+${brief(steps[j])} ${unit}` : "does not matter")),
       );
-      const texts = inputs.map((_, j) => outputs.map(({ std }, i) => signed(now.jacobian[i][j] * steps[j], std)));
+      const answers = transposed(slopes).map((row, j) => row.map((slope) => (matters[j] ? slope : 0)));
+      const texts = inputs.map((_, j) => outputs.map(({ std }, i) => (matters[j] ? signed(now.jacobian[i][j] * steps[j], std) : "")));
       const { band, words } = bandWords(condition, store.thresholds);
       const caption = "By how much an outcome changes when one setting is raised";
       // Of a single outcome κ says nothing.
       const verdict = sigma.length > 1 || band === "singular";
       body.replaceChildren(
-        heatMap({ caption, id: "effects", corner: "setting", heads, names, slopes: transposed(slopes), texts }),
+        heatMap({ caption, id: "effects", corner: "setting", heads, names, slopes: answers, texts }),
         make("p", { class: "legend", "aria-hidden": "true" }, "lowers ", make("span", { class: "scale" }), " raises"),
         verdict ? make("p", { class: `verdict ${band}`, id: "verdict" }, `Here ${words}`) : "",
       );

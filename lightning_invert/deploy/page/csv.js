@@ -1,6 +1,7 @@
 // What is on the page, as a table for other programs.
 
 import { button, make } from "./elements.js";
+import { meant } from "./matters.js";
 import { costAt } from "./prices.js";
 
 // A spreadsheet runs what begins like a formula: a name from a stranger's file must not be one.
@@ -39,11 +40,12 @@ async function copy(text) {
 }
 
 // Values, and both ends of intervals, for other programs. `to` and `reached` are what is compared
-// with From: the settings that are shown, or a proposal.
+// with From: the settings that are shown, or a proposal. A setting that does not matter has no value.
 export function csvRows(store, { from, begin, to, reached, target }) {
   const end = (value) => (target && Number.isFinite(value) ? value : null);
   const rows = [["kind", "name", "unit", "from", "to", "wanted_low", "wanted_high"]];
-  store.inputs.forEach(({ name, unit }, j) => rows.push(["setting", name, unit, from[j], to[j], null, null]));
+  const [before, after] = [from, to].map((x) => meant(store, x));
+  store.inputs.forEach(({ name, unit }, j) => rows.push(["setting", name, unit, before[j], after[j], null, null]));
   store.outputs.forEach(({ name, unit }, i) =>
     rows.push(["outcome", name, unit, begin[i], reached[i], end(target?.low[i]), end(target?.high[i])]),
   );

@@ -1,7 +1,7 @@
 // Elements of the page. Names and units may come from a stranger's file: they become text nodes and
 // nothing else, whatever they hold.
 
-import { plain, pointed, readNumber } from "./numbers.js";
+import { plain, pointed, readNumber, shown } from "./numbers.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -37,6 +37,9 @@ export const quantity = ({ name, unit }) => [
 
 // A number as people read it, with the whole of it for scripts.
 export const data = (text, value) => make("data", { value: String(value) }, text);
+
+// The value of a variable, as `write` writes it; "any" for null.
+export const valueOf = (value, { std }, write = shown) => (value === null ? "any" : data(write(value, std), value));
 
 // A table in a frame that scrolls where the screen is narrow.
 export function table(caption, heads, rows, attributes = {}) {

@@ -1,5 +1,7 @@
 // What the metadata tell of a pair, as the page and its worker use it. No DOM.
 
+import { conditionsOf } from "./matters.js";
+
 export function knownOf(metadata) {
   const { outputs, reliability } = metadata;
   // A setting without a range of its own is used where data are known.
@@ -12,6 +14,7 @@ export function knownOf(metadata) {
     inputs,
     outputs,
     reliability,
+    conditions: conditionsOf(inputs),
     constraints: metadata.constraints.map((constraint) => ({
       ...constraint,
       low: constraint.low ?? -Infinity,

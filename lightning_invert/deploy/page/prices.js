@@ -13,9 +13,9 @@ export function pricesOf({ inputs }, { prices }) {
 }
 
 // What the settings that matter cost; null without prices.
-export function costAt({ inputs }, prices, x) {
+export function costAt(store, prices, x) {
   if (prices.every((price) => price === null)) return null;
-  const matters = mattering(inputs, x);
+  const matters = mattering(store, x);
   return prices.reduce((sum, price, j) => sum + (matters[j] ? (price ?? 0) * x[j] : 0), 0);
 }
 

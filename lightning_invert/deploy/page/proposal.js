@@ -1,8 +1,9 @@
 // What is proposed for a wanted outcome, and what to mind.
 
 import { bandWords } from "./conditioning.js";
-import { data, make, quantity, readable, table } from "./elements.js";
+import { data, make, quantity, readable, table, valueOf } from "./elements.js";
 import { constraintWords, limitsTable } from "./limits.js";
+import { meant } from "./matters.js";
 import { brief, isAtEnd, shown, signed } from "./numbers.js";
 import { bandText, unlikeWords } from "./outcomes.js";
 import { amount, changeWords, costAt } from "./prices.js";
@@ -73,28 +74,25 @@ export function proposalView(store, answer, k) {
   const { target, box, x } = answer;
   const trust = trustOf(store, found.inputs, found.outputs, target);
   const flags = flagsOf(store, answer, found, trust);
-  const number = (value, variable, write = shown) => data(write(value, variable.std), value);
+  const [before, after] = [x, found.inputs].map((at) => meant(store, at));
   const settings = store.inputs.map((variable, j) => {
     const fixed = box.low[j] === box.high[j];
     const stays = !fixed && !found.changed.includes(j);
     const atEnd = !fixed && isAtEnd(variable, found.inputs[j]);
-    if (!found.matters[j]) {
-      const note = make("span", { class: "note" }, "does not matter");
-      return [make("span", {}, quantity(variable), note), number(x[j], variable), "any", ""];
-    }
+    const note = after[j] === null ? "does not matter" : fixed ? "held" : stays ? "stays" : atEnd ? "end of range" : "";
     return [
-      make("span", {}, quantity(variable), make("span", { class: "note" }, fixed ? "held" : stays ? "stays" : atEnd ? "end of range" : "")),
-      number(x[j], variable),
-      number(found.inputs[j], variable),
-      number(found.inputs[j] - x[j], variable, signed),
+      make("span", {}, quantity(variable), make("span", { class: "note" }, note)),
+      valueOf(before[j], variable),
+      valueOf(after[j], variable),
+      before[j] === null || after[j] === null ? "" : valueOf(after[j] - before[j], variable, signed),
     ];
   });
   const outcomes = store.outputs.map((variable, i) => [
     make("span", {}, quantity(variable)),
     wantedText(variable, target.low[i], target.high[i]),
-    number(found.outputs[i], variable),
+    valueOf(found.outputs[i], variable),
     ...(trust ? [bandText(trust, variable, i)] : []),
-    number(found.outputs[i] - nearestIn(found.outputs, target)[i], variable, signed),
+    valueOf(found.outputs[i] - nearestIn(found.outputs, target)[i], variable, signed),
   ]);
   const steps = `${found.steps} ${found.steps === 1 ? "step" : "steps"}`;
   const condition = make("data", { id: "proposal-condition", value: String(found.condition) }, brief(found.condition));

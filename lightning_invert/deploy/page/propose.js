@@ -4,7 +4,7 @@ import { clampAll } from "./bounded_step.js";
 import { solveCases } from "./cases.js";
 import { rowsOf } from "./constraints.js";
 import { nearnessCost, pricesCost } from "./descent.js";
-import { conditionsOf, mattering } from "./matters.js";
+import { mattering } from "./matters.js";
 import { rangeOf } from "./numbers.js";
 import { trustOf } from "./reliability.js";
 import { apart, randomNumbers } from "./solver.js";
@@ -42,7 +42,7 @@ export function problemOf(store, state) {
     rows: rowsOf(store.constraints, inputSpread),
     names: store.inputs.map(({ name }) => name),
     levels: store.inputs.map(({ levels }) => levels),
-    conditions: conditionsOf(store.inputs),
+    conditions: store.conditions,
     cost: null,
   };
 }
@@ -70,9 +70,9 @@ async function drawn(store, { target, box }) {
 }
 
 // The least cost comes first: by prices, or else of few changes the nearest to what is in force.
-function soughtCost({ inputs }, { prices, maxChanges, x }, { inputSpread }) {
-  const matter = (at) => mattering(inputs, at);
-  if (prices) return pricesCost(inputs.map(({ name }) => prices[name] ?? 0), matter);
+function soughtCost(store, { prices, maxChanges, x }, { inputSpread }) {
+  const matter = (at) => mattering(store, at);
+  if (prices) return pricesCost(store.inputs.map(({ name }) => prices[name] ?? 0), matter);
   return maxChanges === null ? null : nearnessCost(x, inputSpread, matter);
 }
 
@@ -104,7 +104,7 @@ export async function propose(store, given) {
 // `cost` is what the settings cost, `matters` tells which of them matter, and `changed` are the indices of those
 // that do and are not as they are now.
 function proposalOf({ inputs, outputs, jacobian, converged, residual, condition, cost, binding, steps }, store, { x, prices }) {
-  const matters = mattering(store.inputs, inputs);
+  const matters = mattering(store, inputs);
   const changed = [...inputs.keys()].filter((j) => matters[j] && inputs[j] !== x[j]);
   const paid = prices ? cost : null;
   return { inputs, outputs, jacobian, converged, residual, condition, cost: paid, binding, matters, changed, steps };

@@ -1,8 +1,9 @@
 // The settings of the forward model: a slider and a box for each, or a choice among its levels, and
 // its window.
 
-import { button, labelled, make, quantity, titled, valueBox } from "./elements.js";
+import { button, labelled, make, quantity, readable, titled, valueBox } from "./elements.js";
 import { limitsList } from "./limits.js";
+import { mattering } from "./matters.js";
 import { rangeOf, rangeWords, shown, stepOf, usualOf } from "./numbers.js";
 import { stopWords, windowChoices, windowLine } from "./window_view.js";
 
@@ -19,6 +20,15 @@ export function usualWords(variable) {
   return known
     ? `mostly ${rangeWords({ low, high }, variable.std)}`
     : `on average ${rangeWords({ low: variable.mean, high: variable.mean }, variable.std)}`;
+}
+
+const WRITTEN = { ">=": "≥", "<=": "≤", "==": "=", "!=": "≠" };
+
+// When a setting would matter that does not.
+function anyWords({ inputs, conditions }, j, matters) {
+  const { other, sign, number } = conditions[j];
+  const how = matters[other] ? `${WRITTEN[sign] ?? sign} ${number}` : "does";
+  return `Any: it matters only if ${readable(inputs[other].name)} ${how}.`;
 }
 
 // The ends of a slider, and where on it a value is, in per cent.
@@ -78,14 +88,15 @@ function settingField(variable, j, store, go) {
   const said = make("p", { class: "hint", role: "status" });
   const [whole, usual] = [rangeWords(rangeOf(variable), variable.std), usualWords(variable)];
   const mostly = usual === `mostly ${whole}` ? "" : `, ${usual}`;
-  const hint = rangeOf(variable).known ? `Training range ${whole}${mostly}` : `In training ${usual}`;
+  const range = rangeOf(variable).known ? `Training range ${whole}${mostly}` : `In training ${usual}`;
+  const hint = make("p", { class: "hint", id: `${id}-hint` }, range);
   const element = make(
     "div",
     { class: "field" },
     make("label", { for: id }, quantity(variable)),
     number.box,
     slide,
-    make("p", { class: "hint", id: `${id}-hint` }, hint),
+    hint,
     line.element,
     said,
     number.error,
@@ -96,14 +107,17 @@ function settingField(variable, j, store, go) {
     said,
     line,
     place: scale.place,
-    show(value, held) {
+    // `any` says when it would matter, where it does not.
+    show(value, held, any) {
+      hint.textContent = any || range;
+      element.classList.toggle("any", any !== "");
       if (slider) {
         slider.value = value;
         slider.setAttribute("aria-valuetext", `${shown(value, variable.std)} ${variable.unit}`.trim());
       }
       number.show(value);
       line.hold(held);
-      warning.textContent = outsideWords(variable, value);
+      warning.textContent = any ? "" : outsideWords(variable, value);
     },
   };
 }
@@ -139,7 +153,8 @@ export function settingsPanel(store) {
     element,
     show(state) {
       const { x, held } = state;
-      fields.forEach((field, j) => field.show(x[j], held[j]));
+      const matters = mattering(store, x);
+      fields.forEach((field, j) => field.show(x[j], held[j], matters[j] ? "" : anyWords(store, j, matters)));
       limits.show(x);
       choices.show(state);
     },
@@ -155,7 +170,9 @@ export function settingsPanel(store) {
       list.classList.toggle("stale", !fresh);
       if (!fresh) return;
       windows = found;
-      fields.forEach(({ line, place }, j) => line.show(found[j], store.state.held[j], place));
+      const { x, held } = store.state;
+      const matters = mattering(store, x);
+      fields.forEach(({ line, place }, j) => line.show(found[j], { held: held[j], matters: matters[j] }, place));
       if (asked) go(...asked);
     },
     forget: () => (asked = null),

@@ -5,6 +5,7 @@
 import { boundedStep, clampAll, times, transposed } from "./bounded_step.js";
 import { bindingOf, holds, restored } from "./constraints.js";
 import { descend } from "./descent.js";
+import { meant } from "./matters.js";
 import { allFinite, changeAt, distance, distanceOf, isWanted, limitsOf, moveBy, slopesAt } from "./problem.js";
 import { conditionNumber, singularValues } from "./spectrum.js";
 
@@ -91,9 +92,11 @@ function conditionOf({ jacobian }, { target, box, inputSpread, outputSpread, sin
   return conditionNumber(singularValues(counted), singularFloor);
 }
 
-// By how many spreads settings differ in what differs most.
-export const apart = (a, b, { inputSpread }) =>
-  Math.max(...a.map((value, j) => Math.abs(value - b[j]) / inputSpread[j]));
+// By how many spreads settings differ in what differs most, and matters.
+export function apart(a, b, problem) {
+  const [one, other] = [a, b].map((x) => meant(problem, x));
+  return Math.max(...one.map((value, j) => Math.abs(value - other[j]) / problem.inputSpread[j]));
+}
 
 // Those that differ, in their order.
 export function different(found, problem) {

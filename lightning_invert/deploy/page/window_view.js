@@ -1,6 +1,7 @@
 // The window of each setting: how far it can go while the others compensate and the outcome stays.
 
 import { button, labelled, make, readable } from "./elements.js";
+import { mattering } from "./matters.js";
 import { isAtEnd, shown, signed } from "./numbers.js";
 import { standing } from "./limits.js";
 import { targetOf } from "./propose.js";
@@ -60,11 +61,11 @@ export function windowLine(variable, j, store, go) {
     element: make("div", { class: "window" }, make("span", {}, ends, lack), make("label", { class: "check" }, check, "hold")),
     hold: (held) => (check.checked = held),
     // `place` says where on the slider a value is, in per cent.
-    show(window, held, place) {
+    show(window, { held, matters }, place) {
       const width = window ? window.high - window.low : 0;
       // A setting with levels stays where it is while windows are sought.
-      const still = variable.levels.length > 0;
-      const room = !held && Number.isFinite(width) && width > NO_ROOM * variable.std;
+      const still = variable.levels.length > 0 || !matters;
+      const room = !held && !still && Number.isFinite(width) && width > NO_ROOM * variable.std;
       band.hidden = !room;
       ends.hidden = !room;
       lack.textContent = !window || still ? "" : held ? "Stays where it is" : room ? "" : "No window: the others cannot compensate";
@@ -115,12 +116,13 @@ export function windowChoices(store) {
 export function stopWords(store, { j, before, inputs }, { now, keptAt }) {
   const { state } = store;
   const target = targetOf(keptWishes(state, keptAt.outputs));
+  const matters = mattering(store, inputs);
   const moves = store.inputs.flatMap(({ name, std }, i) => {
     const change = inputs[i] - before[i];
-    return i !== j && Math.abs(change) > MOVED * std ? [`${readable(name)} ${signed(change, std)}`] : [];
+    return i !== j && matters[i] && Math.abs(change) > MOVED * std ? [`${readable(name)} ${signed(change, std)}`] : [];
   });
   const binding = store.constraints.filter((constraint) => standing(constraint, store.inputs, inputs).binds);
-  const ended = store.inputs.filter((variable, i) => i !== j && !state.held[i] && isAtEnd(variable, inputs[i]));
+  const ended = store.inputs.filter((variable, i) => i !== j && matters[i] && !state.held[i] && isAtEnd(variable, inputs[i]));
   const edge = store.outputs.filter((variable, i) => {
     const reach = AT_EDGE * reachOf(variable, state.share);
     return now.outputs[i] < target.low[i] - reach || now.outputs[i] > target.high[i] + reach;
