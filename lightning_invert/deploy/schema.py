@@ -47,6 +47,7 @@ CONSTANTS: dict[str, float] = {
     "DESCENT_DAMPING": descent.DAMPING,
     "RESTORING_STEPS": descent.RESTORING_STEPS,
     "RESTORED": descent.RESTORED,
+    "PATIENCE": descent.PATIENCE,
     "MAX_SLOPE": descent.MAX_SLOPE,
     "ROUNDS": constraints.ROUNDS,
     "PATIENT_ROUNDS": constraints.PATIENT_ROUNDS,

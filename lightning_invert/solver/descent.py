@@ -2,12 +2,14 @@ r"""Lower the cost of points that reach their targets, and keep them there.
 
 Each step is that of sequential quadratic programming with a curvature h for each point: along the
 slope of the cost in the null space of the Jacobian, as far as the bounds allow, and back to the target
-(see :mod:`~lightning_invert.solver.bounded_step`). Up to three further steps with the same Jacobian
+(see :mod:`~lightning_invert.solver.bounded_step`). Up to two further steps with the same Jacobian
 restore the outcome, which keeps the steps long where the target's surface is curved. A step is taken
 where cost plus :math:`\pi` times distance falls, with :math:`\pi` above the multipliers: the exact
 penalty function (J. Nocedal and S. J. Wright, *Numerical Optimization*, 2006, sections 18.3 and 18.4).
-The curvature follows the slopes of the Lagrangian, after J. Barzilai and J. M. Borwein, IMA Journal of
-Numerical Analysis 8 (1988).
+So a long step may leave the target for the next ones to return to. Where none leads on from there, the
+search goes back to where it left, and takes a shorter one: a watchdog (section 15.6). The curvature
+follows the slopes of the Lagrangian, after J. Barzilai and J. M. Borwein, IMA Journal of Numerical
+Analysis 8 (1988).
 """
 
 from __future__ import annotations
@@ -31,25 +33,34 @@ MIN_CURVATURE, MAX_CURVATURE = 1e-6, 1e8
 MAX_CHANGE, REJECTED = 10.0, 4.0
 MIN_GAIN = 0.1
 DAMPING = 1e-10
-RESTORING_STEPS = 3
+RESTORING_STEPS = 2
 RESTORED = 0.1
 """The outcome is brought back to this share of the tolerance, if possible."""
+
+PATIENCE = 16.0
+"""Away from the target the curvature may rise to so many times that of the step which left it."""
 
 MAX_SLOPE = 1e-3
 """Bound on the projected slope at an optimum, where the slope at the start has the length 1."""
 
 
 class _State(NamedTuple):
-    """What is remembered of the points that go on, from step to step.
+    """Where the points are that go on, and what is remembered of them.
 
-    ``slope`` is in units of ``unit``, its length at the start.
+    ``slope`` is in units of ``unit``, its length at the start; ``departure`` is the curvature of the
+    last step from the target.
     """
 
     rows: Tensor
+    inputs: Tensor
+    outputs: Tensor
+    residual: Tensor
+    cost: Tensor
     jacobian: Tensor
     slope: Tensor
     unit: Tensor
     curvature: Tensor
+    departure: Tensor
     penalty: Tensor
 
 
@@ -64,11 +75,16 @@ def descend(query: Query, ends: Ends) -> Ends:
     unit = slope.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     state = _State(
         torch.arange(len(value), device=value.device),
-        query.jacobian(ends.inputs),
-        slope / unit[:, None],
-        unit,
-        torch.full_like(value, FIRST_CURVATURE),
-        torch.zeros_like(value),
+        inputs=ends.inputs.clone(),
+        outputs=ends.outputs.clone(),
+        residual=ends.residual.clone(),
+        cost=value.clone(),
+        jacobian=query.jacobian(ends.inputs),
+        slope=slope / unit[:, None],
+        unit=unit,
+        curvature=torch.full_like(value, FIRST_CURVATURE),
+        departure=torch.full_like(value, FIRST_CURVATURE),
+        penalty=torch.zeros_like(value),
     )
     ends.optimal[:] = False
     goes_on = finite_rows(state.jacobian, state.slope, value)
@@ -85,55 +101,85 @@ def descend(query: Query, ends: Ends) -> Ends:
 
 
 def _advance(query: Query, ends: Ends, state: _State) -> tuple[_State, Tensor]:
-    """Try a step at each row of the state and write it to ``ends``; return who goes on."""
+    """Try a step at each row of the state; write what is at its target to ``ends``; return who goes on."""
     assert ends.cost is not None
-    model, tolerance = query.model, query.tolerance
-    rows, jacobian, slope, unit, curvature, penalty = state
-    x, before = ends.inputs[rows], ends.residual[rows]
+    x, before, slope, curvature = state.inputs, state.residual, state.slope, state.curvature
     step, multipliers = bounded_step(
-        jacobian,
-        query.change(x, ends.outputs[rows]),
-        query.bounds.steps(x, model.input_spread),
+        state.jacobian,
+        query.change(x, state.outputs),
+        query.bounds.steps(x, query.model.input_spread),
         torch.full_like(before, DAMPING),
         slope=slope,
         curvature=curvature,
         num_constraints=query.num_constraints,
     )
     step = step.nan_to_num(nan=0.0)
-    moved, y, after, kept = _restore(query, jacobian, x, step)
+    moved, y, after, kept = _restore(query, state.jacobian, x, step)
     value, next_slope = _slope_of(query, moved)
-    next_slope = next_slope / unit[:, None]
-    pull = multipliers[:, : model.num_outputs].norm(dim=1).nan_to_num()
-    penalty = torch.maximum(penalty, 2 * pull)
+    pull = multipliers[:, : query.model.num_outputs].norm(dim=1).nan_to_num()
+    penalty = torch.maximum(state.penalty, 2 * pull)
     predicted = -(slope * step).sum(1) + penalty * before
-    decrease = (ends.cost[rows] - value) / unit + penalty * (before - after)
+    decrease = (state.cost - value) / state.unit + penalty * (before - after)
     changed = (moved != x).any(1)
-    taken = (
-        (decrease > MIN_GAIN * predicted) & (after <= tolerance) & (predicted > 0) & changed & kept
-    )
+    taken = (decrease > MIN_GAIN * predicted) & (predicted > 0) & changed & kept
 
-    ends.steps[rows] += 1
-    at = rows[taken]
-    ends.inputs[at], ends.outputs[at] = moved[taken], y[taken]
-    ends.residual[at], ends.cost[at] = after[taken], value[taken]
+    ends.steps[state.rows] += 1
+    near = taken & (after <= query.tolerance)
+    at = state.rows[near]
+    ends.inputs[at], ends.outputs[at] = moved[near], y[near]
+    ends.residual[at], ends.cost[at] = after[near], value[near]
     # A step of curvature below 1 is longer than that of 1, and no longer than the bounds are wide:
     # times its curvature it may look flat where it is not.
+    away = before > query.tolerance
     projected = curvature.clamp(min=1.0) * step.norm(dim=1)
     flat = projected <= MAX_SLOPE * slope.norm(dim=1).clamp(min=1.0)
-    ends.optimal[rows] = flat
-    goes_on = ~flat & (taken | (changed & (curvature < MAX_CURVATURE)))
+    flat &= torch.where(taken, near, ~away)
+    ends.optimal[state.rows] = flat
+    lost = away & ~taken & ~(changed & (curvature <= PATIENCE * state.departure))
+    goes_on = lost | (~flat & (taken | (changed & (curvature < MAX_CURVATURE))))
+    tried = state._replace(
+        inputs=moved, outputs=y, residual=after, cost=value, slope=next_slope / state.unit[:, None]
+    )
+    state = state._replace(
+        departure=torch.where(taken & ~away, curvature, state.departure), penalty=penalty
+    )
+    state = _moved(query, state, tried, taken & goes_on, multipliers)
+    if lost.any():
+        _return(query, ends, state, lost)
+    return state, goes_on & finite_rows(state.jacobian, state.slope, state.cost)
 
-    next_jacobian = jacobian.clone()
-    renewed = (taken & goes_on).nonzero()[:, 0]
-    next_jacobian[renewed] = query.rows(renewed).jacobian(moved[renewed])
-    bend = (next_slope - slope) - multiply((next_jacobian - jacobian).mT, multipliers)
-    difference = (moved.double() - x.double()) / model.input_spread
+
+def _moved(
+    query: Query, state: _State, tried: _State, taken: Tensor, multipliers: Tensor
+) -> _State:
+    """Return the state after the steps that are taken, and the next curvature of each row."""
+    jacobian = state.jacobian.clone()
+    rows = taken.nonzero()[:, 0]
+    jacobian[rows] = query.rows(rows).jacobian(tried.inputs[rows])
+    bend = (tried.slope - state.slope) - multiply((jacobian - state.jacobian).mT, multipliers)
+    difference = (tried.inputs.double() - state.inputs.double()) / query.model.input_spread
     observed = (difference * bend).sum(1) / difference.square().sum(1)
-    observed = observed.nan_to_num(nan=0.0).clamp(curvature / MAX_CHANGE, curvature * MAX_CHANGE)
-    curvature = torch.where(taken, observed, REJECTED * curvature).clamp(min=MIN_CURVATURE)
-    slope = torch.where(taken[:, None], next_slope, slope)
-    goes_on &= finite_rows(next_jacobian, slope, ends.cost[rows])
-    return _State(rows, next_jacobian, slope, unit, curvature, penalty), goes_on
+    low, high = state.curvature / MAX_CHANGE, state.curvature * MAX_CHANGE
+    observed = observed.nan_to_num(nan=0.0).clamp(low, high)
+    curvature = torch.where(taken, observed, REJECTED * state.curvature)
+    for name in ("inputs", "outputs", "residual", "cost", "slope"):
+        getattr(state, name)[rows] = getattr(tried, name)[rows]
+    return state._replace(jacobian=jacobian, curvature=curvature.clamp(min=MIN_CURVATURE))
+
+
+def _return(query: Query, ends: Ends, state: _State, lost: Tensor) -> None:
+    """Bring rows of the state back to where they left their targets, with a shorter step."""
+    assert ends.cost is not None
+    rows = lost.nonzero()[:, 0]
+    at, part = state.rows[rows], query.rows(rows)
+    x = ends.inputs[at]
+    state.inputs[rows], state.outputs[rows] = x, ends.outputs[at]
+    state.residual[rows], state.cost[rows] = ends.residual[at], ends.cost[at]
+    state.jacobian[rows] = part.jacobian(x)
+    state.slope[rows] = _slope_of(part, x)[1] / state.unit[rows, None]
+    state.departure[rows] *= REJECTED
+    state.curvature[rows] = state.departure[rows]
+    state.penalty[rows] = 0
 
 
 def _restore(

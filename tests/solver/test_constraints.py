@@ -144,8 +144,9 @@ def test_costs_as_little_as_slsqp_finds_from_where_the_targets_are_reached(posed
          for a, b in zip(starts.numpy(), y[rows].numpy(), strict=True)]
     )  # fmt: skip
     solved = (theirs[:, 2] < 1e-3) & (theirs[:, 1] < 1e-3)
-    cheap = ours.cost.numpy() <= theirs[:, 0] + 0.01 * np.abs(theirs[:, 0])
-    assert cheap[solved].mean() >= 0.9  # where there are several optima, either may find the better
+    excess = (ours.cost.numpy() - theirs[:, 0])[solved] / np.abs(theirs[solved, 0])
+    # Where there are several optima, either may find the better.
+    assert (excess > 0.01).sum() <= (excess < -0.01).sum() + 1
 
 
 def test_a_target_that_is_not_feasible_gets_the_nearest_feasible_point():

@@ -6,7 +6,7 @@ import { boundedStep, dot, pulledBy } from "./bounded_step.js";
 import { allFinite, changeAt, distance, limitsOf, moveBy, slopesAt } from "./problem.js";
 
 const { FIRST_CURVATURE, MIN_CURVATURE, MAX_CURVATURE, MAX_CHANGE, REJECTED, DESCENT_GAIN } = CONSTANTS;
-const { DESCENT_DAMPING, RESTORING_STEPS, RESTORED, MAX_SLOPE } = CONSTANTS;
+const { DESCENT_DAMPING, RESTORING_STEPS, RESTORED, PATIENCE, MAX_SLOPE } = CONSTANTS;
 const TINY = 2.2250738585072014e-308; // the least normal number
 
 const lengthOf = (vector) => Math.sqrt(dot(vector, vector));
@@ -60,51 +60,60 @@ async function restoredAfter(problem, slopes, from, step) {
 
 export async function descend(problem, begin) {
   const { tolerance, maxSteps, inputSpread, rows } = problem;
-  let { inputs, outputs, jacobian, residual, steps } = begin;
-  let { value: cost, slope } = slopeOf(problem, inputs);
-  const atFirst = cost;
-  const unit = Math.max(lengthOf(slope), TINY);
-  slope = slope.map((a) => a / unit);
-  let slopes = slopesAt(problem, jacobian);
-  let [curvature, penalty] = [FIRST_CURVATURE, 0];
-  for (let count = 0; count < maxSteps && allFinite(slopes) && allFinite(slope) && Number.isFinite(cost); count += 1) {
+  const first = slopeOf(problem, begin.inputs);
+  const unit = Math.max(lengthOf(first.slope), TINY);
+  const inUnits = (slope) => slope.map((a) => a / unit);
+  // Where the search is, and where it last was at its target.
+  let at = { ...begin, cost: first.value, slope: inUnits(first.slope), slopes: slopesAt(problem, begin.jacobian) };
+  let home = at;
+  let steps = begin.steps;
+  let [curvature, departure, penalty] = [FIRST_CURVATURE, FIRST_CURVATURE, 0];
+  for (let count = 0; count < maxSteps; count += 1) {
+    const { inputs, slopes, slope } = at;
+    if (!(allFinite(slopes) && allFinite(slope) && Number.isFinite(at.cost))) break;
     const options = { slope, curvature, hard: rows.names.length };
-    const change = changeAt(problem, inputs, outputs);
+    const change = changeAt(problem, inputs, at.outputs);
     const { step, multipliers } = boundedStep(slopes, change, limitsOf(problem, inputs), DESCENT_DAMPING, options);
     const tried = await restoredAfter(problem, slopes, inputs, step);
     const next = slopeOf(problem, tried.inputs);
-    const nextSlope = next.slope.map((a) => a / unit);
-    const pull = lengthOf(multipliers.slice(0, outputs.length));
+    const pull = lengthOf(multipliers.slice(0, at.outputs.length));
     penalty = Math.max(penalty, 2 * (Number.isFinite(pull) ? pull : 0));
-    const predicted = -dot(slope, step) + penalty * residual;
-    const decrease = (cost - next.value) / unit + penalty * (residual - tried.off);
+    const predicted = -dot(slope, step) + penalty * at.residual;
+    const decrease = (at.cost - next.value) / unit + penalty * (at.residual - tried.off);
     const changed = tried.inputs.some((value, j) => value !== inputs[j]);
-    const lower = decrease > DESCENT_GAIN * predicted && tried.off <= tolerance && predicted > 0;
-    const taken = lower && changed && tried.kept;
+    const taken = decrease > DESCENT_GAIN * predicted && predicted > 0 && changed && tried.kept;
     // A step of curvature below 1 is longer than that of 1, and no longer than the bounds are wide.
-    const flat = Math.max(curvature, 1) * lengthOf(step) <= MAX_SLOPE * Math.max(lengthOf(slope), 1);
+    const away = at.residual > tolerance;
+    const near = taken ? tried.off <= tolerance : !away;
+    const flat = near && Math.max(curvature, 1) * lengthOf(step) <= MAX_SLOPE * Math.max(lengthOf(slope), 1);
     steps += 1;
-    const before = { inputs, slopes };
     if (taken) {
-      [inputs, cost, residual] = [tried.inputs, next.value, tried.off];
-      ({ outputs, jacobian } = tried.found);
-      slopes = slopesAt(problem, jacobian);
+      const { outputs, jacobian } = tried.found;
+      at = { inputs: tried.inputs, outputs, jacobian, residual: tried.off, cost: next.value };
+      at = { ...at, slope: inUnits(next.slope), slopes: slopesAt(problem, jacobian) };
+      if (near) home = at;
     }
-    if (flat || !(taken || (changed && curvature < MAX_CURVATURE))) break;
+    if (flat) break;
     if (taken) {
-      const bent = pulledBy(slopes.map((row, i) => row.map((a, j) => a - before.slopes[i][j])), multipliers, slope.length);
-      const difference = inputs.map((value, j) => (value - before.inputs[j]) / inputSpread[j]);
-      const bend = nextSlope.map((a, j) => a - slope[j] - bent[j]);
+      if (!away) departure = curvature;
+      const bent = pulledBy(at.slopes.map((row, i) => row.map((a, j) => a - slopes[i][j])), multipliers, slope.length);
+      const difference = at.inputs.map((value, j) => (value - inputs[j]) / inputSpread[j]);
+      const bend = at.slope.map((a, j) => a - slope[j] - bent[j]);
       const observed = dot(difference, bend) / dot(difference, difference);
       const most = curvature * MAX_CHANGE;
       curvature = Math.min(Math.max(Number.isNaN(observed) ? 0 : observed, curvature / MAX_CHANGE), most);
-      slope = nextSlope;
-    } else {
+    } else if (away && !(changed && curvature <= PATIENCE * departure)) {
+      departure *= REJECTED;
+      [at, curvature, penalty] = [home, departure, 0];
+    } else if (changed && curvature < MAX_CURVATURE) {
       curvature *= REJECTED;
+    } else {
+      break;
     }
     curvature = Math.max(curvature, MIN_CURVATURE);
   }
   // To come nearer to the target costs, and within the tolerance nobody asked for it.
-  if (cost > atFirst) return { ...begin, steps };
+  if (home.cost > first.value) return { ...begin, steps };
+  const { inputs, outputs, jacobian, residual } = home;
   return { ...begin, inputs, outputs, jacobian, residual, steps };
 }
