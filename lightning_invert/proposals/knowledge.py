@@ -131,7 +131,7 @@ class Knowledge:
         solved = ranking.exists & inputs.isfinite().all(2)
         target = solved.nonzero()[:, 0]
         x, constrained = inputs[solved], query.targets.constrained[target]
-        moves = sensitivity(query.model, x, constrained, query.bounds.movable[target])
+        moves = sensitivity(query.rows(target), x)
         ranking = ranking.adding(sensitivity=spread_out(solved, moves))
         if self.reliability is None:
             return ranking

@@ -93,6 +93,11 @@ class Constraints:
         rows = range(len(self) - len(self.weights), len(self))
         return self if self.curved is None else replace(self._only(rows), curved=None)
 
+    @property
+    def equal(self) -> Tensor:
+        """Which are equations, (K,)."""
+        return self.low == self.high
+
     def hold(self, inputs: Tensor) -> Tensor:
         """Return at which inputs (P, n) all constraints hold."""
         low, high = self.change(inputs)

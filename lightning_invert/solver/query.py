@@ -17,7 +17,7 @@ from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.solver.constraints import Constraints, read_constraints
 from lightning_invert.solver.cost import Cost, read_cost
 from lightning_invert.solver.model import Description, Model, num_outputs_of
-from lightning_invert.solver.rows import first_index
+from lightning_invert.solver.rows import finite_rows, first_index
 from lightning_invert.solver.search import Search
 from lightning_invert.solver.starts import Starts, StartsOf
 from lightning_invert.solver.targets import Targets, read_weights
@@ -160,6 +160,25 @@ class Query:
         if self.constraints is None:
             return jacobian
         return torch.cat([jacobian, self.constraints.jacobian(inputs)], 1)
+
+    def moving_jacobian(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the Jacobians (N, m, n) along what may move, and how many singular values count, (N,).
+
+        No move leads off an equation, as none changes a fixed input. What is at an end may move back.
+        """
+        movable, constrained = self.bounds.movable, self.targets.constrained
+        jacobian, free = self.model.jacobian(inputs, constrained) * movable[:, None], movable.sum(1)
+        if self.constraints is not None and (equal := self.constraints.equal).any():
+            normals = self.constraints.jacobian(inputs)[:, equal] * movable[:, None]
+            jacobian[~finite_rows(normals)] = torch.nan
+            _, sigma, directions = torch.linalg.svd(
+                normals.nan_to_num(0, 0, 0), full_matrices=False
+            )
+            held = sigma > torch.finfo(sigma.dtype).eps * max(normals.shape[1:]) * sigma[:, :1]
+            directions = directions * held[:, :, None]
+            jacobian = jacobian - jacobian @ directions.mT @ directions
+            free = free - held.sum(1)
+        return jacobian, torch.minimum(constrained.sum(1), free)
 
     def change(self, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return the least and the most by which outputs and constraints have to change, (N, m + K)."""

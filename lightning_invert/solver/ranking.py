@@ -104,17 +104,15 @@ class Ranking:
         """Return the condition numbers of the parts of the Jacobians that count, (N, R)."""
         inputs = self.columns["inputs"]
         solved = self.exists & inputs.isfinite().all(2)
-        target = solved.nonzero()[:, 0]
-        constrained, movable = query.targets.constrained[target], query.bounds.movable[target]
-        jacobian = query.model.jacobian(inputs[solved], constrained)
-        condition = torch.full((len(target),), torch.nan, dtype=torch.float64, device=inputs.device)
+        part = query.rows(solved.nonzero()[:, 0])
+        jacobian, count = part.moving_jacobian(inputs[solved])
+        condition = jacobian.new_full((len(count),), torch.nan)
         rows = finite_rows(jacobian)
         if rows.any():
             # What does not count adds singular values of 0, which come last.
-            sigma = singular_values(jacobian[rows] * movable[rows][:, None])
-            count = torch.minimum(constrained[rows].sum(1), movable[rows].sum(1)).clamp(min=1)
-            last = sigma.to(count.device).gather(1, count[:, None] - 1)
-            condition[rows] = condition_number(torch.cat((sigma[:, :1].to(last), last), 1))
+            sigma = singular_values(jacobian[rows]).to(count.device)
+            last = sigma.gather(1, count[rows].clamp(min=1)[:, None] - 1)
+            condition[rows] = condition_number(torch.cat((sigma[:, :1], last), 1))
         return spread_out(solved, condition)
 
 

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from lightning_invert.jacobians.jacobian import default_chunk
 from lightning_invert.solver.model import Model
+from lightning_invert.solver.query import Query
 from lightning_invert.solver.rows import finite_rows
 
 __all__ = ["outcome_spread", "sensitivity"]
 
 
-def sensitivity(model: Model, inputs: Tensor, constrained: Tensor, movable: Tensor) -> Tensor:
+def sensitivity(query: Query, inputs: Tensor) -> Tensor:
     r"""Return how far each input moves, at most, when the target moves by one unit, (N, n), float64.
 
     The least change of the inputs for a change dy of the target is :math:`J^+ dy`. So over all dy of
@@ -20,13 +21,15 @@ def sensitivity(model: Model, inputs: Tensor, constrained: Tensor, movable: Tens
     fewer inputs may move than outputs have a target, they follow as far as they can. 0 for a fixed
     input, infinite for the others where the Jacobian is singular, NaN where it is not finite.
     """
+    model = query.model
     result = torch.full(inputs.shape, torch.nan, dtype=torch.float64, device=inputs.device)
     places = finite_rows(inputs).nonzero()[:, 0]
     for rows in places.split(default_chunk(inputs.shape[1] * model.num_outputs)):
-        jacobian = model.jacobian(inputs[rows], constrained[rows]) * movable[rows, None]
+        part = query.rows(rows)
+        jacobian, count = part.moving_jacobian(inputs[rows])
         finite = finite_rows(jacobian)
-        rows = rows[finite]
-        result[rows] = _lengths(jacobian[finite], constrained[rows], movable[rows])
+        movable = part.bounds.movable[finite]
+        result[rows[finite]] = _lengths(jacobian[finite], count[finite], movable)
     return result * model.input_spread
 
 
@@ -44,13 +47,11 @@ def outcome_spread(model: Model, inputs: Tensor, setting_error: Tensor) -> Tenso
     return spread
 
 
-def _lengths(jacobian: Tensor, constrained: Tensor, movable: Tensor) -> Tensor:
+def _lengths(jacobian: Tensor, count: Tensor, movable: Tensor) -> Tensor:
     """Return the lengths of the rows of the pseudoinverses of (N, m, n), shape (N, n)."""
     _, sigma, v = torch.linalg.svd(jacobian, full_matrices=False)
-    # Outputs without a target and fixed inputs add singular values of 0, which come last. The others
-    # have to exceed rounding.
-    count = torch.minimum(constrained.sum(1, keepdim=True), movable.sum(1, keepdim=True))
-    counts = torch.arange(sigma.shape[1], device=sigma.device) < count
+    # What does not count adds singular values of 0, which come last. The others have to exceed rounding.
+    counts = torch.arange(sigma.shape[1], device=sigma.device) < count[:, None]
     floor = torch.finfo(sigma.dtype).eps * max(jacobian.shape[1:]) * sigma[:, :1]
     singular = (counts & (sigma <= floor)).any(1, keepdim=True)
     inverse = torch.where(counts & (sigma > floor), 1 / sigma, 0.0)

@@ -120,7 +120,8 @@ class Solution(Shown):
         at_bound: Which inputs are at an end of their bounds, shape (N, n); not the fixed ones.
         condition: Condition number of the Jacobian between the inputs that may move and the outputs
             that have a target, in the units of ``scale``, shape (N,), float64; NaN where the
-            Jacobian is not finite.
+            Jacobian is not finite. No move leads off a constraint with equal ends; what is at a bound, or
+            at one of two ends, may move back.
         steps: Number of steps tried from the start that led here, shape (N,).
         cost: Cost of the inputs, shape (N,), float64; ``None`` without a cost.
         binding: Which constraints are at an end, shape (N, K), in the order of ``constraint_names``;

@@ -1,11 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import null_space
 
+from lightning_invert import Constraint, Linear, Proposer, Variable
+from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.model import Model
+from lightning_invert.solver.query import Query
 from lightning_invert.solver.sensitivity import sensitivity
+from lightning_invert.solver.targets import Targets
+from lightning_invert.variables import Bounds
 from tests.jacobians.reference import jacobians_by_autograd
-from tests.solver.maps import network, uniform
+from tests.solver.maps import network, query_of, uniform
 
 
 def rows_of(matrices):
@@ -24,9 +30,11 @@ def of(matrices, wanted=None, free=None, units=None):
     function, points = rows_of(matrices)
     count, m, n = matrices.shape
     of_x, of_y = units or (torch.ones(n).double(), torch.ones(m).double())
-    wanted = torch.ones(count, m, dtype=torch.bool) if wanted is None else wanted.expand(count, m)
-    free = torch.ones(count, n, dtype=torch.bool) if free is None else free.expand(count, n)
-    return sensitivity(Model(function, m, of_x, of_y), points, wanted, free).numpy()
+    ends = torch.where(torch.ones(m).bool() if wanted is None else wanted, 0.0, torch.inf)
+    targets = Targets(-ends.double().expand(count, m), ends.double().expand(count, m))
+    width = torch.ones(n).double() if free is None else free.double()
+    bounds = Bounds(points - width, points + width)
+    return sensitivity(Query(Model(function, m, of_x, of_y), targets, bounds), points).numpy()
 
 
 def pinv_rows(matrices):
@@ -53,8 +61,8 @@ def test_it_is_the_length_of_the_rows_of_the_pseudoinverse(m, n, moving, wanted)
 
 def test_it_is_that_of_a_network_by_autograd():
     net, x = network(5, 3), uniform(20, 5, seed=1)
-    ones = torch.ones(5).double(), torch.ones(3).double()
-    found = sensitivity(Model(net, 3, *ones), x, torch.ones(20, 3).bool(), torch.ones(20, 5).bool())
+    model = Model(net, 3, torch.ones(5).double(), torch.ones(3).double())
+    found = sensitivity(query_of(model, x, net(x).detach()), x)
     np.testing.assert_allclose(found, pinv_rows(jacobians_by_autograd(net, x)), rtol=1e-9)
 
 
@@ -91,3 +99,47 @@ def test_it_is_nan_where_the_jacobian_is_not_finite():
     found = of(jacobians)
     assert np.isnan(found[1]).all()
     np.testing.assert_allclose(found[[0, 2]], pinv_rows(jacobians[[0, 2]]), rtol=1e-9)
+
+
+EQUATIONS = {
+    "linear": ({"constraints": Linear({0: 1, 1: 2, 3: -1}, 0.1, 0.1)}, lambda x: [[1, 2, 0, -1, 0]]),
+    "sphere": (
+        {"constraints": Constraint(lambda x: x.square().sum(1), 1, 1)}, lambda x: [2 * x],
+    ),
+    "both, one of them twice, beside a fixed input": (
+        {
+            "constraints": [
+                Linear({0: 1, 1: 2}, 0.1, 0.1), Linear({0: 2, 1: 4}, 0.2, 0.2),
+                Constraint(lambda x: x.square().sum(1), 1, 1),
+            ],
+            "fixed": {4: 0.25},
+        },
+        lambda x: [[1, 2, 0, 0, 0], 2 * x, [0, 0, 0, 0, 1]],
+    ),
+    "a fixed input": ({"constraints": Linear({2: 3}, 0.6, 0.6)}, lambda x: [[0, 0, 1, 0, 0]]),
+    "at an end, from which it may move back": ({"constraints": Linear({0: 1}, high=-0.9)}, lambda x: []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EQUATIONS)
+def test_what_an_equation_holds_does_not_move_and_does_not_count(kind):
+    """Against the singular values and pseudoinverses on the null space of the normals, by NumPy."""
+    given, normals_at = EQUATIONS[kind]
+    net, x, given = network(5, 2, gain=1.5), uniform(300, 5, seed=1), dict(given)
+    with torch.no_grad():
+        known = x, net(x)
+    proposer = Proposer(
+        net,
+        evidence=Evidence.of(train=known, val=known),
+        inputs=[Variable(f"x{i}", "", -1, 1) for i in range(5)],
+        scale=(torch.ones(5), torch.ones(2)),
+    )
+    found = proposer.propose(known[1][:20], num_starts=2, **given)
+    jacobians = jacobians_by_autograd(net, found.inputs)
+    for row, (x, jacobian) in enumerate(zip(found.inputs.numpy(), jacobians, strict=True)):
+        normals = np.array(normals_at(x), dtype=float).reshape(-1, 5)
+        basis = null_space(normals) if len(normals) else np.eye(5)
+        held = np.asarray(jacobian) @ basis
+        np.testing.assert_allclose(found.condition[row], np.linalg.cond(held), rtol=1e-6)
+        expected = np.linalg.norm(basis @ np.linalg.pinv(held), axis=1)
+        np.testing.assert_allclose(found.sensitivity[row], expected, rtol=1e-6, atol=1e-9)
