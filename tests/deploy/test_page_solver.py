@@ -61,8 +61,10 @@ const answers = JSON.parse(readFileSync(from, "utf8")).map(async (one) => {
   const matter = (x) => mattering(store, x);
   if (one.prices) problem.cost = pricesCost(one.prices, matter);
   if (one.near) problem.cost = nearnessCost(one.near, one.inputSpread, matter);
-  const { found } = await solveCases(problem, one.starts, { reference: one.reference, maxChanges: one.maxChanges });
-  return { ...found[0], matters: matter(found[0].inputs) };
+  const told = [];
+  const tell = (share, some) => told.push([share, some().length]);
+  const { found } = await solveCases(problem, one.starts, { reference: one.reference, maxChanges: one.maxChanges, tell });
+  return { ...found[0], matters: matter(found[0].inputs), told };
 });
 writeFileSync(to, JSON.stringify(await Promise.all(answers)));
 """
@@ -98,6 +100,8 @@ class Problem:
     def __init__(self, kind, seed):
         draw = self.draw = np.random.default_rng(seed)
         self.kind, self.n, self.m = kind, int(draw.integers(4, 6)), int(draw.integers(1, 4))
+        if kind == "many levels":
+            self.n, self.m = 7, 2
         n, m = self.n, self.m
         self.first = draw.normal(size=(12, n)) / np.sqrt(n)
         self.second = draw.normal(size=(m, 12)) / np.sqrt(12)
@@ -107,7 +111,7 @@ class Problem:
         self.low, self.high = -self.unit, self.unit * draw.uniform(0.8, 1.5, n)
         self.levels = [()] * n
         if "levels" in kind:
-            for j in (0, 2):
+            for j in range(5) if kind == "many levels" else (0, 2):
                 self.levels[j] = tuple((self.unit[j] * np.array(LEVELS)).tolist())
         self.conditions = [None] * n
         if "matters" in kind:
@@ -125,7 +129,8 @@ class Problem:
             free = draw.random(y.shape) < 0.2
             free[:, 0] = False
             self.target[0][free], self.target[1][free] = -np.inf, np.inf
-        self.starts = draw.uniform(self.low, self.high, (TARGETS, 1 if kind == "target" else 2, n))
+        num_starts = {"target": 1, "many levels": 4}.get(kind, 2)
+        self.starts = draw.uniform(self.low, self.high, (TARGETS, num_starts, n))
         self.prices = draw.normal(size=(TARGETS, n)) / self.unit
         weights = draw.normal(size=(2, n)) / self.unit
         sums = x @ weights.T
@@ -254,3 +259,16 @@ def test_the_page_and_the_package_find_the_same_settings(ask):
     assert kept > 150
     assert 10 <= switched_off <= 50
     assert max(off) <= 1e-4
+
+
+def test_of_many_cases_the_page_finds_as_cheap_a_one_in_few_searches(ask):
+    problem = Problem("many levels", 1)
+    best = problem.solved()
+    for row, page in enumerate(ask([problem.asked(row, []) for row in range(TARGETS)])):
+        assert page["converged"] == bool(best["residual"][row] <= 1e-3)
+        # A setting of a random price costs about 1 between its ends.
+        assert page["cost"] <= best["cost"][row] + 1e-3
+        shares, counts = zip(*page["told"], strict=True)
+        assert len(shares) <= 3**5 + 512
+        assert list(shares) == sorted(shares)
+        assert counts[-1] > 0

@@ -1,15 +1,12 @@
 // Solve a target in many cases, which hold settings at levels or where they are, and keep the best:
 // `lightning_invert.solver.cases`, for one target.
 
-import { clampAll } from "./bounded_step.js";
 import { contradicting } from "./constraints.js";
-import { distance } from "./problem.js";
-import { different, solve } from "./solver.js";
+import { searchAll } from "./searches.js";
+import { different } from "./solver.js";
 
 const { MAX_CASES, SAME_COST } = CONSTANTS;
 
-// A browser tries so many searches at most: with many cases each begins where it is nearest to the target.
-const MAX_SEARCHES = 2048;
 const MAX_FOUND = 8;
 
 // Where settings may be besides, so that others which cost something do not matter: numbers for each.
@@ -54,20 +51,13 @@ function combined(states, limit) {
   return cases;
 }
 
-// Of the starts, moved into the case's box, those whose outcomes are nearest to the target.
-async function nearestStarts({ evaluate, target, outputSpread }, box, starts, count) {
-  if (starts.length <= count) return starts;
-  const inside = starts.map((start) => clampAll(start, box.low, box.high));
-  const off = await Promise.all(inside.map(async (start) => distance(target, (await evaluate(start)).outputs, outputSpread)));
-  return [...starts.keys()].sort((a, b) => off[a] - off[b]).slice(0, count).map((k) => starts[k]);
-}
-
 const refusal = (refused) => ({ found: [], refused });
 
 // {found, refused}: the best first, of the best case and then of the others; or words why nothing is sought.
 // `problem` is of problem.js, with `levels` and `conditions` of each setting; at most `maxChanges` settings differ from the
-// `reference`, unless it is null.
-export async function solveCases(problem, starts, { reference, maxChanges }) {
+// `reference`, unless it is null. `tell` is told now and then which share is done, and gets a function that gives
+// what is found so far.
+export async function solveCases(problem, starts, { reference, maxChanges, tell = () => {} }) {
   const { box, levels } = problem;
   const clash = contradicting(problem.rows, box);
   if (clash.length > 0) return refusal(`No settings within their ranges keep ${clash.join(" and ")}.`);
@@ -81,20 +71,18 @@ export async function solveCases(problem, starts, { reference, maxChanges }) {
   }
   if (cases.length === 0) return refusal("More settings than that have to change, as they are not within their ranges.");
   const all = counts ? [...starts, reference] : starts;
-  const count = Math.max(1, Math.floor(MAX_SEARCHES / cases.length));
-  const solved = await Promise.all(
-    cases.map(async ({ at, changes }) => {
-      const [low, high] = [box.low, box.high].map((ends) => ends.map((end, j) => at[j] ?? end));
-      const own = { ...problem, box: { low, high } };
-      const found = await solve(own, await nearestStarts(own, own.box, all, count));
-      return { found, changes };
-    }),
-  );
-  return { found: best(solved.filter(({ found }) => found.length > 0), problem), refused: null };
+  const problems = cases.map(({ at }) => {
+    const [low, high] = [box.low, box.high].map((ends) => ends.map((end, j) => at[j] ?? end));
+    return { ...problem, box: { low, high } };
+  });
+  const bestOf = (found) => best(found.map((own, k) => ({ found: own, changes: cases[k].changes })), problem);
+  const found = await searchAll(problems, all, (share, some) => tell(share, () => bestOf(some)));
+  return { found: bestOf(found), refused: null };
 }
 
 // What reaches the target comes first, then the least worth, then the fewest changes.
-function best(solved, problem) {
+function best(cases, problem) {
+  const solved = cases.filter(({ found }) => found.length > 0);
   const reached = solved.filter(({ found }) => found[0].converged);
   if (solved.length === 0) return [];
   const worth = ({ found }) => (reached.length > 0 ? found[0].worth : found[0].residual);
@@ -103,5 +91,5 @@ function best(solved, problem) {
   const same = (one) => worth(one) <= least + SAME_COST * Math.abs(least);
   const order = some.slice().sort((a, b) => same(b) - same(a) || (same(a) ? a.changes - b.changes : 0) || worth(a) - worth(b));
   const found = [...order[0].found, ...order.slice(1).map((one) => one.found[0])];
-  return different(reached.length > 0 ? found : found.slice(0, 1), problem).slice(0, MAX_FOUND);
+  return different(found, problem, reached.length > 0 ? MAX_FOUND : 1);
 }

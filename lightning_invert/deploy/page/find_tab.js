@@ -15,9 +15,11 @@ const ASKED = ["wanted", "held", "heldAt", "prices", "cheapest", "maxChanges"];
 export function findTab(store, panel, fail) {
   let [answer, k] = [null, 0];
   const status = make("p", { class: "hint", id: "solve-status", role: "status" });
+  const progress = make("progress", { "aria-label": "Searched so far", hidden: true });
   const wanted = wantedPanel(store, [
     make("p", { class: "buttons" }, button("Find settings", () => run(), "main-action")),
     status,
+    progress,
   ]);
   wanted.element.addEventListener("keydown", ({ key, target }) => {
     if (key === "Enter" && target.type === "text") run();
@@ -69,23 +71,36 @@ export function findTab(store, panel, fail) {
     status.textContent = "Looking for settings…";
     const began = performance.now();
     const prices = state.cheapest ? pricesOf(store, state) : null;
-    const found = await store.ask("propose", { ...state, prices });
+    const [begin] = await store.forward([state.x]);
+    const isOld = () => ASKED.some((part) => store.state[part] !== state[part]); // it is no longer asked for
+    const show = (found) => {
+      answer = { ...found, x: state.x, begin: begin.outputs, prices: state.prices, cheapest: prices !== null };
+      [actions, fold.element].forEach((part) => (part.hidden = false));
+      const focused = choice.contains(document.activeElement);
+      pick(0);
+      if (focused) choice.querySelector("input")?.focus();
+      store.set({ solved: true });
+    };
+    const tell = (part) => {
+      if (isOld()) return;
+      [progress.hidden, progress.value] = [false, part.share];
+      if (!part.found[0]?.converged) return;
+      status.textContent = "A first solution; looking for better ones…";
+      if (!choice.contains(document.activeElement)) show(part);
+    };
+    const found = await store.ask("propose", [{ ...state, prices }], tell).finally(() => (progress.hidden = true));
     const took = performance.now() - began;
-    if (ASKED.some((part) => store.state[part] !== state[part])) return; // it answers what is no longer asked
+    if (isOld()) return;
     if (found.found.length === 0) {
       status.textContent = "";
       clear(found.refused || "The model gives no finite outcome anywhere near: nothing can be proposed.");
       return;
     }
-    const [begin] = await store.forward([state.x]);
-    answer = { ...found, x: state.x, begin: begin.outputs, prices: state.prices, cheapest: prices !== null };
-    [actions, fold.element].forEach((part) => (part.hidden = false));
-    pick(0);
+    show(found);
     const count = found.found.length;
     const reached = count === 1 ? "One solution found" : `${count} solutions found`;
     const end = found.found[0].converged ? reached : "Not reached";
     status.textContent = `${end}, in ${took.toFixed(0)} ms.`;
-    store.set({ solved: true });
   }, (error) => {
     status.textContent = "";
     fail(error);

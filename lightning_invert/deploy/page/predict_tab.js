@@ -43,7 +43,7 @@ export function predictTab(store, panel, fail) {
     const { x, kept } = store.state;
     const [{ outputs }] = await store.forward([kept ?? x]);
     const { state, inputs, tolerance } = windowQuestion(store, outputs);
-    const found = outputs.every(Number.isFinite) ? await store.ask("windows", state, inputs, tolerance) : [];
+    const found = outputs.every(Number.isFinite) ? await store.ask("windows", [state, inputs, tolerance]) : [];
     if (found && store.state.x === x) settings.showWindows(found);
   }, fail);
   return {

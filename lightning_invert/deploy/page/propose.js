@@ -13,6 +13,7 @@ import { ENDS } from "./state.js";
 export const TOLERANCE = 1e-3;
 const MAX_STEPS = 50;
 const [POOL_SIZE, POOL_STARTS, SEED] = [256, 6, 42];
+const PAUSE = 200; // milliseconds between two messages of what is found so far
 
 export function targetOf(wanted) {
   const end = (side, open) =>
@@ -87,8 +88,9 @@ function worthOf(store, problem, { x }) {
 
 // {target, box, found, refused}: proposals {inputs, outputs, jacobian, converged, residual, condition, cost,
 // binding, matters, changed, steps}, the best first, or words why none are sought. The network's own comes first among
-// the starts: where an outcome is not given as a value, it is asked for the nearest to the present one.
-export async function propose(store, given) {
+// the starts: where an outcome is not given as a value, it is asked for the nearest to the present one. If it takes
+// long, `tell` is told what is found so far, and in place of `refused` which `share` is done.
+export async function propose(store, given, tell) {
   const state = { prices: null, maxChanges: null, ...given };
   const problem = problemOf(store, state);
   const { target, box } = problem;
@@ -97,8 +99,16 @@ export async function propose(store, given) {
   const now = await store.evaluate(state.x);
   const [network] = await store.inverse([nearestIn(now.outputs, target)]);
   const starts = [network.outputs, state.x, ...(await drawn(store, problem))].filter((s) => s.every(Number.isFinite));
-  const { found, refused } = await solveCases(problem, starts, { reference: state.x, maxChanges: state.maxChanges });
-  return { target, box, refused, found: found.map((one) => proposalOf(one, store, state)) };
+  const answer = (found, more) => ({ target, box, found: found.map((one) => proposalOf(one, store, state)), ...more });
+  let told = performance.now();
+  const progress = (share, found) => {
+    if (performance.now() < told + PAUSE) return;
+    tell(answer(found(), { share }));
+    told = performance.now();
+  };
+  const options = { reference: state.x, maxChanges: state.maxChanges, tell: progress };
+  const { found, refused } = await solveCases(problem, starts, options);
+  return answer(found, { refused });
 }
 
 // `cost` is what the settings cost, `matters` tells which of them matter, and `changed` are the indices of those

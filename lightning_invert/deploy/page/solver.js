@@ -98,33 +98,31 @@ export function apart(a, b, problem) {
   return Math.max(...one.map((value, j) => Math.abs(value - other[j]) / problem.inputSpread[j]));
 }
 
-// Those that differ, in their order.
-export function different(found, problem) {
+// Those that differ, in their order; at most so many.
+export function different(found, problem, most = Infinity) {
   const kept = [];
   for (const next of found) {
     if (kept.every((other) => apart(next.inputs, other.inputs, problem) >= MIN_APART)) kept.push(next);
+    if (kept.length === most) break;
   }
   return kept;
 }
 
-// Go to the target from every start, once more with care where none led to it, and lower the cost. Returns
-// what reaches the target and differs, the least worth first; where nothing does, what came nearest.
-// `problem.worth` tells the worth of what is found from a start by its place, unless there is a cost.
-export async function solve(problem, starts) {
-  let ends = await Promise.all(starts.map((start) => approach(problem, start)));
-  if (!ends.some(({ converged }) => converged)) {
-    const again = await Promise.all(starts.map((start) => approach(problem, start, { careful: true })));
-    ends = again.map((end, k) => (end.residual < ends[k].residual ? end : ends[k]));
-  }
-  if (problem.cost) ends = await Promise.all(ends.map((end) => (end.converged ? descend(problem, end) : end)));
-  ends = ends
-    .map((end, place) => {
-      const cost = problem.cost ? problem.cost(end.inputs).value : null;
-      return { ...end, cost, worth: cost ?? problem.worth(end, place) };
-    })
-    .filter(({ residual }) => residual < Infinity);
-  const reached = ends.filter(({ converged }) => converged).sort((a, b) => a.worth - b.worth);
-  const nearest = ends.slice().sort((a, b) => a.residual - b.residual).slice(0, 1);
+// Go from a start to the target, and there lower the cost. `problem.worth` tells the worth of what is found by the
+// place of its start, unless there is a cost.
+export async function search(problem, start, place, how = {}) {
+  const reached = await approach(problem, start, how);
+  const end = problem.cost && reached.converged ? await descend(problem, reached) : reached;
+  const cost = problem.cost ? problem.cost(end.inputs).value : null;
+  return { ...end, cost, worth: cost ?? problem.worth(end, place) };
+}
+
+// Of what searches ended at: what reaches the target and differs, the least worth first; where nothing does, what
+// came nearest.
+export function ranked(problem, ends) {
+  const finite = ends.filter(({ residual }) => residual < Infinity);
+  const reached = finite.filter(({ converged }) => converged).sort((a, b) => a.worth - b.worth);
+  const nearest = finite.sort((a, b) => a.residual - b.residual).slice(0, 1);
   return different(reached.length > 0 ? reached : nearest, problem).map((end) => ({
     ...end,
     condition: conditionOf(end, problem),

@@ -1,5 +1,5 @@
 // What runs in the page's worker: it takes {start: {metadata, files}}, then questions {id, name, what}, and
-// answers {id, answer} or {id, error}. Of the windows only the newest question is answered: an older one
+// answers {id, answer} or {id, error}, and before that {id, part}: what is found so far. Of the windows only the newest question is answered: an older one
 // stops at its next evaluation.
 
 import { batched } from "./batch.js";
@@ -22,7 +22,7 @@ async function answerTo({ id, name, what }) {
   const store = await opened;
   const old = () => name === "windows" && newestOf[name] !== id;
   const evaluate = (point) => (old() ? Promise.reject(new Error("There is a newer question.")) : store.evaluate(point));
-  return ANSWERS[name]({ ...store, evaluate }, ...what);
+  return ANSWERS[name]({ ...store, evaluate }, ...what, (part) => globalThis.postMessage({ id, part }));
 }
 
 globalThis.onmessage = ({ data: { start, ...question } }) => {
