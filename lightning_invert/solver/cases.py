@@ -7,8 +7,9 @@ bounds alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -23,9 +24,10 @@ from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.solution import Result
 from lightning_invert.variables import Bounds, by_column
 
-__all__ = ["Cases", "held", "read_query"]
+__all__ = ["SAME_COST", "Cases", "held", "levels_within", "read_query", "switched_off_points"]
 
 MAX_CASES = 4096
+"""Of more cases, the best is sought by :mod:`~lightning_invert.solver.branches`."""
 
 SAME_COST = 1e-6
 """Costs that differ by a smaller share are the same, and fewer changes decide."""
@@ -44,18 +46,9 @@ class Cases:
     @classmethod
     def of(cls, query: Query) -> Cases | None:
         """List the cases of a query; ``None`` if its inputs have no levels and all may change."""
-        levels, limit = {**_levels_within(query), **_switched_off(query)}, query.max_changes
-        movable = query.bounds.movable.any(0).tolist()
-        if limit is None and not any(movable[place] for place in levels):
+        states, limit = _states_of(query), _limit_of(query)
+        if states is None:
             return None
-        limit = len(movable) if limit is None else limit
-        states = [[(level, 0) for level in levels.get(j, [FREE])] for j in range(len(movable))]
-        if query.max_changes is not None:
-            states = [
-                [(STAYS, 0), *((state, 1) for state, _ in own)] if movable[j] else [(FREE, 0)]
-                for j, own in enumerate(states)
-            ]
-        _check_number(query, states, limit)
         cases: list[tuple[tuple[float, ...], int]] = [((), 0)]
         for own in states:
             cases = [
@@ -69,6 +62,17 @@ class Cases:
             torch.tensor([case for case, _ in cases], dtype=torch.float64, device=device),
             torch.tensor([count for _, count in cases], device=device),
         )
+
+    @staticmethod
+    def are_too_many(query: Query) -> bool:
+        """Whether there are more cases than are tried one by one."""
+        counts = [1] + [0] * _limit_of(query)  # by how many inputs change
+        for own in _states_of(query) or ():
+            before, counts = counts, [0] * len(counts)
+            for _, more in own:
+                for changed in range(more, len(counts)):
+                    counts[changed] += before[changed - more]
+        return sum(counts) > MAX_CASES
 
     def __len__(self) -> int:
         return len(self.states)
@@ -186,7 +190,33 @@ def _limited(query: Query, max_changes: Any, reference: Any) -> Query:
     return replace(query, max_changes=number, reference=point)
 
 
-def _levels_within(query: Query) -> dict[int, list[float]]:
+def _limit_of(query: Query) -> int:
+    """Return how many inputs may change."""
+    return query.bounds.low.shape[1] if query.max_changes is None else query.max_changes
+
+
+def _states_of(query: Query) -> list[list[tuple[float, int]]] | None:
+    """Return what each input may do, and whether that is a change; ``None`` if each has no choice."""
+    levels = {**levels_within(query), **_switched_off(query)}
+    movable = query.bounds.movable.any(0).tolist()
+    if query.max_changes is None:
+        if not any(movable[place] for place in levels):
+            return None
+        return [[(level, 0) for level in levels.get(j, [FREE])] for j in range(len(movable))]
+    return [
+        [(STAYS, 0), *((level, 1) for level in levels.get(j, [FREE]))] if moves else [(FREE, 0)]
+        for j, moves in enumerate(movable)
+    ]
+
+
+def switched_off_points(query: Query) -> Tensor:
+    """Return all combinations of what inputs switch off, (O, n), NaN where an input is free."""
+    off, low = _switched_off(query), query.bounds.low
+    points = product(*(off.get(place, [FREE]) for place in range(low.shape[1])))
+    return torch.tensor([*points], dtype=low.dtype, device=low.device)
+
+
+def levels_within(query: Query) -> dict[int, list[float]]:
     """Return the levels of inputs by index, those that are within the bounds of a target."""
     within = {}
     for place, variable in enumerate(query.inputs):
@@ -222,24 +252,3 @@ def _switched_off(query: Query) -> dict[int, list[float]]:
         if ((low <= number) & (number <= high) & (low < high)).any():
             states[other] = [*states.get(other, [FREE]), number]
     return states
-
-
-def _check_number(query: Query, states: Sequence[Sequence[tuple[float, int]]], limit: int) -> None:
-    """Raise a ValueError if there are more cases than are tried."""
-    counts = [1] + [0] * limit  # by how many inputs change
-    for own in states:
-        before, counts = counts, [0] * len(counts)
-        for _, more in own:
-            for changed in range(more, len(counts)):
-                counts[changed] += before[changed - more]
-    if sum(counts) <= MAX_CASES:
-        return
-    if query.max_changes is None:
-        raise ValueError(
-            f"Expected the levels of the inputs to have at most {MAX_CASES} combinations, but they "
-            f"have {sum(counts)}: hold some inputs with `fixed`, or narrow `bounds`."
-        )
-    raise ValueError(
-        f"Expected argument `max_changes` to leave at most {MAX_CASES} choices of inputs and levels, "
-        f"but {limit} of {len(states)} give {sum(counts)}: lower it, or hold some inputs with `fixed`."
-    )

@@ -16,6 +16,7 @@ from lightning_invert.conditions import matters
 from lightning_invert.devices import making_tensors_on_cpu
 from lightning_invert.jacobians.independence import ROWS_TOLD_APART, check_independence
 from lightning_invert.jacobians.jacobian import batched_jacobian
+from lightning_invert.solver.branches import AT_ONCE, branch
 from lightning_invert.solver.cases import Cases, read_query
 from lightning_invert.solver.constraint import ConstraintsLike, functions_of
 from lightning_invert.solver.cost import CostLike
@@ -171,8 +172,9 @@ def rank_solutions(
         batched_jacobian(query.model.function, first[inside])
     _check_constraints(query, first)
     n, m = query.bounds.low.shape[1], query.model.num_outputs
-    cases = Cases.of(query)
-    each = query.num_starts * (1 if cases is None else len(cases))
+    branches = Cases.are_too_many(query)
+    cases = None if branches else Cases.of(query)
+    each = query.num_starts * (AT_ONCE if branches else 1 if cases is None else len(cases))
     chunk = max(1, points_at_once(n, m + query.num_constraints) // each)
     parts = []
     with tqdm(
@@ -184,8 +186,11 @@ def rank_solutions(
         disable=None if progress else True,
     ) as bar:
         for begin in range(0, len(query), chunk):
-            part = query.rows(slice(begin, begin + chunk))
-            parts.append(_solve_chunk(part, cases, judge or _unjudged))
+            part, judged = query.rows(slice(begin, begin + chunk)), judge or _unjudged
+            if branches:
+                parts.append(judged(*branch(part, _solve_rows, bar.update)))
+                continue
+            parts.append(_solve_chunk(part, cases, judged))
             bar.update(len(part))
     return Ranking.joined(parts)
 

@@ -1,10 +1,12 @@
 import torch
 from torch import nn
 
+from lightning_invert import Proposer
+from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.targets import Targets
-from lightning_invert.variables import Bounds
+from lightning_invert.variables import Bounds, Variable
 
 
 def network(n, m, *, gain=1.0, width=48, seed=0, dtype=torch.float64):
@@ -52,3 +54,22 @@ def query_of(model, start, y, *, width=0.0, bounds=None, tolerance=1e-3, max_ste
     targets = Targets(y, y + width * model.output_spread)
     bounds = bounds or Bounds(-torch.ones_like(start), torch.ones_like(start))
     return Query(model, targets, bounds, None, tolerance=tolerance, max_steps=max_steps)
+
+
+def proposer_of(function, n, levels=None, **ends):
+    """A proposer for a function on [-1, 1]^n, some of whose inputs have levels."""
+    x = uniform(80, n, seed=0)
+    with torch.no_grad():
+        known = x[:40], function(x[:40])
+        held = x[40:], function(x[40:])
+    ends = {"low": -1.0, "high": 1.0, **ends}
+    inputs = [Variable(f"x{j}", levels=(levels or {}).get(j, ()), **ends) for j in range(n)]
+    return Proposer(
+        function, evidence=Evidence.of(train=known, val=held), inputs=inputs, scale=(1.0, 1.0)
+    )
+
+
+def linear(n, m, seed):
+    """A random matrix, and the function that it is."""
+    a = uniform(m, n, seed=seed)
+    return a, lambda x: x @ a.to(x).T

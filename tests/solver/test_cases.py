@@ -1,4 +1,4 @@
-"""Levels and few changes, each against enumeration by SciPy or NumPy."""
+"""Levels and few changes, each against enumeration by SciPy or NumPy: all cases are tried, or branches are."""
 
 from itertools import combinations, product
 
@@ -12,33 +12,20 @@ from lightning_invert import (
     Interval,
     Linear,
     Near,
-    Proposer,
     SmoothMLP,
     Variable,
     solve,
 )  # fmt: skip
-from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.solver import cases
 from tests.cli.commands import save_pair
 from tests.projects import Smooth
-from tests.solver.maps import network, uniform
+from tests.solver.maps import linear, network, proposer_of, uniform
 
 
-def proposer_of(function, n, levels=None, **ends):
-    """A proposer for a function on [-1, 1]^n, some of whose inputs have levels."""
-    x = uniform(80, n, seed=0)
-    with torch.no_grad():
-        known = x[:40], function(x[:40])
-        held = x[40:], function(x[40:])
-    ends = {"low": -1.0, "high": 1.0, **ends}
-    inputs = [Variable(f"x{j}", levels=(levels or {}).get(j, ()), **ends) for j in range(n)]
-    return Proposer(
-        function, evidence=Evidence.of(train=known, val=held), inputs=inputs, scale=(1.0, 1.0)
-    )
-
-
-def linear(n, m, seed):
-    a = uniform(m, n, seed=seed)
-    return a, lambda x: x @ a.to(x).T
+@pytest.fixture(params=["one by one", "by branches"])
+def searched(request, monkeypatch):
+    if request.param == "by branches":
+        monkeypatch.setattr(cases, "MAX_CASES", 1)
 
 
 def choices(n, most):
@@ -51,6 +38,7 @@ def least_cost(a, y, prices, boxes):
     return min((result.fun for result in found if result.status == 0), default=np.inf)
 
 
+@pytest.mark.usefixtures("searched")
 @pytest.mark.parametrize(("n", "most"), [(12, 2), (5, 1), (6, 3), (4, 9)])
 def test_a_few_changes_cost_what_the_best_choice_of_all_does(n, most):
     a, function = linear(n, 1, seed=3)
@@ -68,6 +56,7 @@ def test_a_few_changes_cost_what_the_best_choice_of_all_does(n, most):
     assert ((proposal.inputs != reference).sum(1) <= most).all()
 
 
+@pytest.mark.usefixtures("searched")
 def test_the_nearest_of_a_curved_function_is_that_of_the_best_choice():
     net, reference = network(6, 1, gain=1.5), uniform(6, seed=6) * 0.5
     with torch.no_grad():
@@ -113,6 +102,7 @@ def test_of_equal_costs_the_fewest_settings_change():
 LEVELS = {0: (-1, 0, 0.5), 2: (-0.5, 0.25), 3: (-1.0, 1.0)}
 
 
+@pytest.mark.usefixtures("searched")
 def test_levels_cost_what_the_best_combination_does():
     a, function = linear(5, 2, seed=7)
     prices, y = uniform(5, seed=8), 0.3 * uniform(6, 2, seed=9)
@@ -157,6 +147,7 @@ def assert_at_levels(inputs):
         assert torch.isin(inputs[:, place], torch.tensor(levels).to(inputs)).all()
 
 
+@pytest.mark.usefixtures("searched")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_where_all_have_levels_the_outcome_is_the_nearest_of_all(dtype):
     net, levels = network(4, 2, gain=1.5, dtype=dtype), (-0.7, 0.1, 0.9)
@@ -171,6 +162,7 @@ def test_where_all_have_levels_the_outcome_is_the_nearest_of_all(dtype):
     assert torch.isin(solution.inputs, torch.tensor(levels, dtype=dtype)).all()
 
 
+@pytest.mark.usefixtures("searched")
 def test_levels_changes_fixed_inputs_and_constraints_hold_together():
     a, function = linear(5, 1, seed=11)
     reference = torch.tensor([0.0, 0.3, 0.25, -1.0, 0.2]).double()
@@ -227,14 +219,12 @@ NEAR = Near([0.0] * 4)
         ({"max_changes": (2, [0.0] * 3)}, ValueError, r"`cost.reference` to be of shape \(4,\)"),
         ({"max_changes": (2, [0.0] * 3), "cost": [1.0] * 4}, ValueError, r"`reference` to be finite, of shape \(4,\)"),
         ({"max_changes": (2, {"x0": 0.0})}, ValueError, "to name every input, but it lacks 'x1', 'x2', 'x3'"),
-        ({"n": 20, "max_changes": (5, [0.0] * 20)}, ValueError, "at most 4096 choices .* 5 of 20 give 21700: lower"),
         ({"levels": {1: (0, 3)}}, ValueError, "levels of 'x1'` to lie within its bounds, -1 to 1, but got 3"),
         ({"levels": {1: (0, float("nan"))}}, ValueError, "levels of 'x1'` to be a finite number"),
         ({"levels": {1: 3}}, TypeError, "levels of 'x1'` to be a tuple of numbers"),
         ({"levels": {1: (0, 1)}, "fixed": {"x1": 0.5}}, ValueError, r"'x1' to hold one of its levels, \(0, 1\), .* 0.5 to"),
         ({"levels": {1: (0, 1)}, "bounds": {"x1": (0.2, 0.8)}}, ValueError, "'x1' to hold one of its levels"),
         ({"levels": {1: (0, 1)}, "max_changes": (2, [0, 0.5, 0, 0])}, ValueError, r"at a level of input 'x1', one of \(0, 1\), but it has 0.5"),
-        ({"n": 8, "levels": dict.fromkeys(range(8), (-1, 0, 1))}, ValueError, "at most 4096 combinations, but they have 6561: hold"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_a_line(options, error, words):
