@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_invert import Interval
 from tests.deploy.conftest import HOSTILE, until
 
 pytestmark = pytest.mark.slow
@@ -23,6 +24,20 @@ def outcome(pair, x):
         return pair(torch.tensor([x], dtype=torch.float64))[0].numpy()
 
 
+def can_reach(pair, outputs, **fixed):
+    """Whether the outputs are reached, to 5 % of four standard deviations, with these settings."""
+    near = 0.2 * pair.scale_y.std
+    return bool(pair.propose(Interval(outputs - near, outputs + near), fixed=fixed).converged)
+
+
+def settings(page):
+    return [*map(float, page.evaluate("location.hash.split('x=')[1].split('&')[0]").split(","))]
+
+
+def missed(pair, reached, before):
+    return np.abs(outcome(pair, reached) - outcome(pair, before)) / pair.scale_y.std.numpy()
+
+
 def test_the_end_of_a_window_is_gone_to_while_the_others_compensate(open_page, plant, plant_file):
     seen = open_page(address(), file=plant_file)
     page = seen.page
@@ -31,6 +46,10 @@ def test_the_end_of_a_window_is_gone_to_while_the_others_compensate(open_page, p
     until(page, "document.querySelector('#setting-1-low').checkVisibility()")
     page.check("#setting-4-hold")
     until(page, "!document.querySelector('.stale')")
+    levels, near = page.locator(".levels button"), torch.from_numpy(outcome(plant, NOW))[None]
+    assert levels.all_inner_texts() == ["21", "25", "40"]
+    within = [can_reach(plant, near, o2_fraction=o2, **{"=1+1": -0.3}) for o2 in (21, 25, 40)]
+    assert [to.is_enabled() for to in levels.all()] == within == [True, True, False]
     end = float(page.inner_text("#setting-0-low"))
     assert end < 60
     page.focus("#setting-0-low")
@@ -39,19 +58,23 @@ def test_the_end_of_a_window_is_gone_to_while_the_others_compensate(open_page, p
         page, "document.querySelector('#panel-predict').textContent.includes('As far as it goes')"
     )
     until(page, "!location.hash.includes('x=60,')")
-    reached = list(
-        map(float, page.evaluate("location.hash.split('x=')[1].split('&')[0]").split(","))
-    )
+    reached = settings(page)
     assert reached[0] == pytest.approx(end, abs=0.1)
     assert (reached[2], reached[4]) == (25, -0.3)
     assert reached[0] + reached[1] <= 100 + 1e-6
-    moved = np.abs(outcome(plant, reached) - outcome(plant, NOW)) / plant.scale_y.std.numpy()
-    assert moved.max() <= 0.2 * 1.01  # 5 % of four standard deviations
+    assert missed(plant, reached, NOW).max() <= 0.2 * 1.01  # 5 % of four standard deviations
     assert page.evaluate("document.activeElement.id") == "setting-0-low"
     before = page.locator(".window").all_inner_texts()
     page.fill("#setting-1", "50")
     until(page, "!document.querySelector('.stale')")
     assert page.locator(".window").all_inner_texts() != before
+    until(page, "location.hash.includes(',50,25,')")
+    before = settings(page)
+    levels.first.focus()
+    page.keyboard.press("Enter")
+    until(page, "location.hash.includes(',21,')")
+    assert settings(page)[2] == 21
+    assert missed(plant, settings(page), before).max() <= 0.2 * 1.01
     assert seen.errors == []
 
 

@@ -125,11 +125,12 @@ function settingField(variable, j, store, go) {
 export function settingsPanel(store) {
   // The newest windows, whether the settings have changed since, and the end that is asked for or gone to.
   let [windows, fresh, asked, gone] = [null, false, null, null];
-  function go(j, side) {
-    asked = fresh ? null : [j, side];
-    if (!fresh) return;
+  function go(j, pick) {
+    asked = fresh ? null : [j, pick];
+    const at = fresh ? pick(windows[j]) : null;
+    if (!at) return;
     const { x, kept } = store.state;
-    const inputs = (side === "low" ? windows[j].atLow : windows[j].atHigh).slice();
+    const inputs = at.slice();
     gone = { j, before: x, inputs };
     store.set({ x: inputs, kept: kept ?? x });
   }

@@ -2,7 +2,7 @@
 
 import { button, labelled, make, readable } from "./elements.js";
 import { mattering } from "./matters.js";
-import { isAtEnd, shown, signed } from "./numbers.js";
+import { isAtEnd, plain, shown, signed } from "./numbers.js";
 import { standing } from "./limits.js";
 import { targetOf } from "./propose.js";
 
@@ -28,23 +28,50 @@ export function windowQuestion(store, kept) {
   return { state: asked, inputs: state.x, tolerance: (USUAL_WIDTH * state.share) / 100 };
 }
 
-// Under a slider: the two ends, which can be gone to, and whether the setting is held.
+// The levels of a setting: those within reach can be gone to.
+function levelButtons(variable, j, store, go) {
+  const buttons = variable.levels.map((level, k) => {
+    const text = plain(level, variable.std);
+    const to = button(text, () => go(j, ({ atLevels }) => atLevels[k]), "end");
+    to.setAttribute("aria-label", `${labelled(variable)} to ${text}, the others compensate`);
+    return to;
+  });
+  const element = make("span", { class: "levels" }, "Within reach ", buttons);
+  const show = ({ atLevels }) =>
+    buttons.forEach((to, k) => {
+      to.disabled = atLevels[k] === null;
+      to.setAttribute("aria-pressed", String(variable.levels[k] === store.state.x[j]));
+    });
+  return { element, show };
+}
+
+// The two ends of a window, which can be gone to.
+function endButtons(variable, j, store, go) {
+  const side = (name, words, at) => {
+    const end = button("", () => go(j, at), "end");
+    end.id = `setting-${j}-${name}`;
+    const show = (value) => {
+      const text = shown(value, variable.std);
+      end.textContent = text;
+      end.setAttribute("aria-label", `${labelled(variable)} ${words} ${text}, the others compensate`);
+    };
+    return { end, show };
+  };
+  const [low, high] = [side("low", "down to", ({ atLow }) => atLow), side("high", "up to", ({ atHigh }) => atHigh)];
+  const show = (window) => {
+    low.show(window.low);
+    high.show(window.high);
+  };
+  return { element: make("span", {}, "Window ", low.end, " to ", high.end), show };
+}
+
+// Under a slider: where the setting can go, and whether it is held.
 export function windowLine(variable, j, store, go) {
   const id = `setting-${j}`;
-  const side = (name, words) => {
-    const end = button("", () => go(j, name), "end");
-    end.id = `${id}-${name}`;
-    return {
-      end,
-      show(value) {
-        const text = shown(value, variable.std);
-        end.textContent = text;
-        end.setAttribute("aria-label", `${labelled(variable)} ${words} ${text}, the others compensate`);
-      },
-    };
-  };
-  const [low, high] = [side("low", "down to"), side("high", "up to")];
-  const [ends, lack] = [make("span", { hidden: true }, "Window ", low.end, " to ", high.end), make("span", {}, "Window …")];
+  const hasLevels = variable.levels.length > 0;
+  const ends = (hasLevels ? levelButtons : endButtons)(variable, j, store, go);
+  ends.element.hidden = true;
+  const lack = make("span", {}, hasLevels ? "Within reach …" : "Window …");
   const check = make("input", {
     id: `${id}-hold`,
     type: "checkbox",
@@ -58,20 +85,17 @@ export function windowLine(variable, j, store, go) {
   const band = make("span", { class: "band", hidden: true });
   return {
     band,
-    element: make("div", { class: "window" }, make("span", {}, ends, lack), make("label", { class: "check" }, check, "hold")),
+    element: make("div", { class: "window" }, make("span", {}, ends.element, lack), make("label", { class: "check" }, check, "hold")),
     hold: (held) => (check.checked = held),
     // `place` says where on the slider a value is, in per cent.
     show(window, { held, matters }, place) {
       const width = window ? window.high - window.low : 0;
-      // A setting with levels stays where it is while windows are sought.
-      const still = variable.levels.length > 0 || !matters;
-      const room = !held && !still && Number.isFinite(width) && width > NO_ROOM * variable.std;
+      const room = matters && !held && (hasLevels ? Boolean(window) : Number.isFinite(width) && width > NO_ROOM * variable.std);
       band.hidden = !room;
-      ends.hidden = !room;
-      lack.textContent = !window || still ? "" : held ? "Stays where it is" : room ? "" : "No window: the others cannot compensate";
+      ends.element.hidden = !room;
+      lack.textContent = !window || !matters || room ? "" : held ? "Stays where it is" : "No window: the others cannot compensate";
       if (!room) return;
-      low.show(window.low);
-      high.show(window.high);
+      ends.show(window);
       band.style.left = `${place(window.low)}%`;
       band.style.right = `${100 - place(window.high)}%`;
     },
@@ -135,5 +159,6 @@ export function stopWords(store, { j, before, inputs }, { now, keptAt }) {
   ];
   const stop = isAtEnd(store.inputs[j], inputs[j]) ? "the end of its range" : stops.join("; ");
   const moved = moves.length > 0 ? ` Compensated by ${moves.join(", ")}.` : " Nothing had to compensate.";
+  if (store.inputs[j].levels.length > 0) return moved.trim();
   return `As far as it goes.${moved}${stop ? ` What stops it: ${stop}.` : ""}`;
 }
