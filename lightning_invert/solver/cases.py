@@ -113,13 +113,12 @@ class Cases:
 
 
 def held(query: Query, inputs: Tensor) -> Bounds:
-    """Return bounds (N, n) that fix inputs at their levels, and those that have not changed."""
-    fixed = torch.tensor([bool(v.levels) for v in query.inputs] or [False], device=inputs.device)
-    if query.max_changes is not None and query.reference is not None:
-        fixed = fixed | (inputs == query.reference)
-    fixed = fixed & inputs.isfinite()
-    low, high = (torch.where(fixed, inputs, end.to(inputs)) for end in query.bounds)
-    return Bounds(low, high)
+    """Return bounds (N, n) that fix those of the inputs that have not changed, where few may."""
+    low, high = (end.to(inputs) for end in query.bounds)
+    if query.max_changes is None or query.reference is None:
+        return Bounds(low, high)
+    stays = (inputs == query.reference) & inputs.isfinite()
+    return Bounds(torch.where(stays, inputs, low), torch.where(stays, inputs, high))
 
 
 def read_query(

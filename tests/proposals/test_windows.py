@@ -60,6 +60,55 @@ def test_windows_of_a_linear_function_are_those_of_linear_programs():
             assert found == pytest.approx(expected, abs=5e-3)
 
 
+def test_of_levels_the_least_and_the_greatest_that_can_be_reached():
+    levels = {0: (-1.0, -0.5, 0.0, 0.5, 1.0), 2: (-1.0, 0.25, 1.5)}
+    proposer = proposer_of(linear, 4)
+    inputs = tuple(Variable(f"x{j}", levels=levels.get(j, ())) for j in range(4))
+    proposer.surrogate.__dict__["inputs"] = inputs
+    asked = (
+        {"bounds": ENDS},
+        {"bounds": ([-0.6, -1, -1, -1], ENDS[1])},
+        {"bounds": ENDS, "fixed": {0: 0.5}},
+    )
+    for options in asked:
+        proposal = proposer.propose(TARGETS, **options)
+        windows = proposer.windows(proposal, TOLERANCE)
+        a = np.concatenate([A.numpy(), -A.numpy()])
+        for row, target in enumerate(np.array(TARGETS)):
+            b = np.concatenate([target + TOLERANCE, -target + TOLERANCE])
+            for j, own in levels.items():
+                possible = []
+                for level in own:
+                    box = [
+                        BOX if k not in levels else (float(proposal.inputs[row, k]),) * 2
+                        for k in range(4)
+                    ]
+                    box[j] = level, level
+                    if (
+                        level == proposal.inputs[row, j]
+                        or linprog(np.zeros(4), a, b, bounds=box).status == 0
+                    ):
+                        possible.append(level)
+                if options is asked[1] and j == 0:
+                    possible = [level for level in possible if level >= -0.6]
+                if "fixed" in options and j == 0:
+                    possible = [0.5]
+                ends = windows.low[row, j].item(), windows.high[row, j].item()
+                assert ends == (min(possible), max(possible))
+                for end, at_end in zip(
+                    ends, (windows.inputs_at_low, windows.inputs_at_high), strict=True
+                ):
+                    at = at_end[row, j]
+                    assert at[j] == end
+                    assert (
+                        linear(at[None])[0] - torch.tensor(target)
+                    ).abs().max() < TOLERANCE + 2e-3
+                    others = [k for k in levels if k != j]
+                    assert torch.equal(at[others], proposal.inputs[row, others])
+    spans = windows.high - windows.low
+    assert (spans[:, 2] > 0).any()
+
+
 def test_windows_of_a_curved_function_are_those_of_slsqp_and_are_reached():
     proposer = proposer_of(curved, 4)
     proposal = proposer.propose(TARGETS, bounds=ENDS)

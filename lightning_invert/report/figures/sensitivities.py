@@ -56,7 +56,8 @@ def sensitivities(
         axes.hlines(where, *ends, color=style.BLACK, lw=1.1, gid="ranges")
     if limit > 1:
         axes.axvline(100, color=style.RED, lw=0.9, ls="--")
-    fixed = ~proposal.bounds.movable.any(0).cpu().numpy()
+    leveled = np.array([bool(variable.levels) for variable in proposal.input_variables])
+    fixed = leveled | ~proposal.bounds.movable.any(0).cpu().numpy()
     for at, j in zip(where, shown, strict=True):
         text = "fixed" if fixed[j] else percent(median[j])
         axes.text(
