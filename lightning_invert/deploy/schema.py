@@ -39,6 +39,8 @@ CONSTANTS: dict[str, float] = {
     "MIN_DECREASE": least_squares.MIN_DECREASE,
     "MIN_LENGTH": least_squares.MIN_LENGTH,
     "FIRST_CURVATURE": descent.FIRST_CURVATURE,
+    "MANY_STEPS": descent.MANY_STEPS,
+    "SECOND_CURVATURE": descent.SECOND_CURVATURE,
     "MIN_CURVATURE": descent.MIN_CURVATURE,
     "MAX_CURVATURE": descent.MAX_CURVATURE,
     "MAX_CHANGE": descent.MAX_CHANGE,

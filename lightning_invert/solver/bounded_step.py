@@ -97,6 +97,7 @@ def bounded_step(
     slope: Tensor | None = None,
     curvature: Tensor | None = None,
     num_constraints: int = 0,
+    begin: Tensor | None = None,
 ) -> Step:
     r"""Return the best step within the limits at each of P points, float64.
 
@@ -104,8 +105,9 @@ def bounded_step(
     target; the lowest and highest change of the outcome (P, m), equal for a value and infinite for an
     output without a target; the lowest and highest step of each input (P, n), at most and at least 0;
     :math:`\lambda` as a share of the mean square of the Jacobian's rows (P,); the slope c (P, n), 0 by
-    default, and the curvature h (P,), 1 by default. The last ``num_constraints`` rows are hard. Where a
-    linear system is singular, the step may be NaN.
+    default, and the curvature h (P,), 1 by default. The last ``num_constraints`` rows are hard. Multipliers
+    of a similar step, (P, m), are a good place to ``begin``. Where a linear system is singular, the step
+    may be NaN.
     """
     slope = torch.zeros_like(limits[0]) if slope is None else slope
     h = torch.ones_like(damping)[:, None] if curvature is None else curvature[:, None]
@@ -123,7 +125,7 @@ def bounded_step(
     nearest = torch.zeros_like(change[0]).clamp(*change)
     model = _Model(jacobian, h, *limits, *change, nearest, damping * square, SLACK * square)
     # Not zero: its sign tells which inputs at a bound are about to leave it.
-    multipliers = 1e-9 * nearest / square
+    multipliers = 1e-9 * nearest / square if begin is None else begin.clone()
     pulled = (multiply(jacobian.mT, multipliers) - slope) / h
     left = torch.arange(len(jacobian), device=jacobian.device)
     part = model

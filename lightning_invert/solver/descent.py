@@ -29,6 +29,10 @@ __all__ = ["descend"]
 FIRST_CURVATURE = 4.0
 """With a slope of 1 the first step is at most a quarter of the inputs' spread."""
 
+MANY_STEPS, SECOND_CURVATURE = 8, 0.1
+"""Where constraints cut a bent surface there are several optima, and a long first step comes to other ones.
+Without constraints it would find as many, but take as long again."""
+
 MIN_CURVATURE, MAX_CURVATURE = 1e-6, 1e8
 MAX_CHANGE, REJECTED = 10.0, 4.0
 MIN_GAIN = 0.1
@@ -48,7 +52,7 @@ class _State(NamedTuple):
     """Where the points are that go on, and what is remembered of them.
 
     ``slope`` is in units of ``unit``, its length at the start; ``departure`` is the curvature of the
-    last step from the target.
+    last step from the target; ``multipliers`` are those of the last step.
     """
 
     rows: Tensor
@@ -62,13 +66,33 @@ class _State(NamedTuple):
     curvature: Tensor
     departure: Tensor
     penalty: Tensor
+    multipliers: Tensor
 
 
 def descend(query: Query, ends: Ends) -> Ends:
     """Lower the cost from where P searches reached their targets; change ``ends`` in place.
 
-    No point ends farther from its target than the tolerance, and none costlier than it began.
+    No point ends farther from its target than the tolerance, and none costlier than it began. Beside
+    constraints, where the way was long, a second one begins with a longer step; the cheaper end counts.
     """
+    begin = ends.rows(torch.arange(len(ends.inputs), device=ends.inputs.device))
+    ends = _descend(query, ends, FIRST_CURVATURE)
+    rows = (ends.steps - begin.steps > MANY_STEPS).nonzero()[:, 0]
+    if query.constraints is None or len(rows) == 0:
+        return ends
+    again = begin.rows(rows)
+    again.steps.copy_(ends.steps[rows])
+    again = _descend(query.rows(rows), again, SECOND_CURVATURE)
+    assert ends.cost is not None
+    assert again.cost is not None
+    ends.steps[rows] = again.steps
+    cheaper = again.cost < ends.cost[rows]
+    ends.put(rows[cheaper], again.rows(cheaper))
+    return ends
+
+
+def _descend(query: Query, ends: Ends, curvature: float) -> Ends:
+    """Descend once, with such a curvature first; change ``ends`` in place."""
     value, slope = _slope_of(query, ends.inputs)
     ends = ends._replace(cost=value)
     begin = ends.rows(torch.arange(len(value), device=value.device))
@@ -82,9 +106,10 @@ def descend(query: Query, ends: Ends) -> Ends:
         jacobian=query.jacobian(ends.inputs),
         slope=slope / unit[:, None],
         unit=unit,
-        curvature=torch.full_like(value, FIRST_CURVATURE),
-        departure=torch.full_like(value, FIRST_CURVATURE),
+        curvature=torch.full_like(value, curvature),
+        departure=torch.full_like(value, curvature),
         penalty=torch.zeros_like(value),
+        multipliers=value.new_zeros(len(value), query.model.num_outputs + query.num_constraints),
     )
     ends.optimal[:] = False
     goes_on = finite_rows(state.jacobian, state.slope, value)
@@ -112,6 +137,7 @@ def _advance(query: Query, ends: Ends, state: _State) -> tuple[_State, Tensor]:
         slope=slope,
         curvature=curvature,
         num_constraints=query.num_constraints,
+        begin=state.multipliers,
     )
     step = step.nan_to_num(nan=0.0)
     moved, y, after, kept = _restore(query, state.jacobian, x, step)
@@ -141,7 +167,9 @@ def _advance(query: Query, ends: Ends, state: _State) -> tuple[_State, Tensor]:
         inputs=moved, outputs=y, residual=after, cost=value, slope=next_slope / state.unit[:, None]
     )
     state = state._replace(
-        departure=torch.where(taken & ~away, curvature, state.departure), penalty=penalty
+        departure=torch.where(taken & ~away, curvature, state.departure),
+        penalty=penalty,
+        multipliers=multipliers.nan_to_num(0.0, 0.0, 0.0),
     )
     state = _moved(query, state, tried, taken & goes_on, multipliers)
     if lost.any():

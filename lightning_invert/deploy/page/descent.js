@@ -5,7 +5,7 @@
 import { boundedStep, dot, pulledBy } from "./bounded_step.js";
 import { allFinite, changeAt, distance, limitsOf, moveBy, slopesAt } from "./problem.js";
 
-const { FIRST_CURVATURE, MIN_CURVATURE, MAX_CURVATURE, MAX_CHANGE, REJECTED, DESCENT_GAIN } = CONSTANTS;
+const { FIRST_CURVATURE, MANY_STEPS, SECOND_CURVATURE, MIN_CURVATURE, MAX_CURVATURE, MAX_CHANGE, REJECTED, DESCENT_GAIN } = CONSTANTS;
 const { DESCENT_DAMPING, RESTORING_STEPS, RESTORED, PATIENCE, MAX_SLOPE } = CONSTANTS;
 const TINY = 2.2250738585072014e-308; // the least normal number
 
@@ -58,7 +58,16 @@ async function restoredAfter(problem, slopes, from, step) {
   return { inputs, found, off, kept };
 }
 
+// Beside constraints, where the way was long, a second one begins with a longer step; the cheaper end counts.
 export async function descend(problem, begin) {
+  const end = await descendOnce(problem, begin, FIRST_CURVATURE);
+  if (problem.rows.names.length === 0 || end.steps - begin.steps <= MANY_STEPS) return end;
+  const again = await descendOnce(problem, { ...begin, steps: end.steps }, SECOND_CURVATURE);
+  const cheaper = problem.cost(again.inputs).value < problem.cost(end.inputs).value;
+  return cheaper ? again : { ...end, steps: again.steps };
+}
+
+async function descendOnce(problem, begin, firstCurvature) {
   const { tolerance, maxSteps, inputSpread, rows } = problem;
   const first = slopeOf(problem, begin.inputs);
   const unit = Math.max(lengthOf(first.slope), TINY);
@@ -67,7 +76,7 @@ export async function descend(problem, begin) {
   let at = { ...begin, cost: first.value, slope: inUnits(first.slope), slopes: slopesAt(problem, begin.jacobian) };
   let home = at;
   let steps = begin.steps;
-  let [curvature, departure, penalty] = [FIRST_CURVATURE, FIRST_CURVATURE, 0];
+  let [curvature, departure, penalty] = [firstCurvature, firstCurvature, 0];
   for (let count = 0; count < maxSteps; count += 1) {
     const { inputs, slopes, slope } = at;
     if (!(allFinite(slopes) && allFinite(slope) && Number.isFinite(at.cost))) break;
