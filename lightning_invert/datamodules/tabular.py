@@ -165,10 +165,18 @@ class TabularDataModule(PairDataModule):
         if self.on_missing == "raise":
             value = table[first, column]
             cell = "missing" if value.isnan() else value.item()
+            advice: list[tuple[str, dict[str, Any]]] = [
+                ("To leave such rows out, write", {"on_missing": "drop"})
+            ]
+            names = [variable.name for variable in self.inputs]
+            if value.isnan() and column < n > 1:
+                condition = {"matters_if": [names[column == 0], ">", 0]}
+                words = f"If {names[column]!r} matters only sometimes, say where, as in"
+                advice.append((words, {"variables": {names[column]: condition}}))
             raise FormatError(
                 f"{what}: the first is {reader.row_name(first)}, column {reader.columns[column]!r} "
                 f"({cell}). Mend the file.",
-                [("To leave such rows out, write", {"on_missing": "drop"})],
+                advice,
             )
         rank_zero_warn(f"{what} and are left out (`on_missing='drop'`).")
         return table[~rows]

@@ -116,7 +116,7 @@ def _is_float(value: Any) -> bool:
 
 
 def _shell(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         return shlex.quote(json.dumps(value, ensure_ascii=False))
     # A tab that is pasted would complete a name.
     return {"\t": r"$'\t'", "'": '"\'"'}.get(value, f"'{value}'")

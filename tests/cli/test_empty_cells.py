@@ -123,7 +123,10 @@ def test_a_pair_is_trained_on_such_a_history():
 @pytest.mark.parametrize(
     ("about", "words"),
     [
-        ("{}", "column 'heat' .missing"),
+        (
+            "{}",
+            r"""column 'heat' .missing.*--variables '{"heat": {"matters_if": \["wind", ">", 0\]}}'""",
+        ),
         ("{heat: {matters_if: [load, '>', 0.4]}}", "column 'heat' .missing"),
         ("{heat: {matters_if: [lod, '>', 0.5]}}", "matters_if of 'heat'.*mean 'load'"),
         ("{haet: {low: 0}}", "variables.*'haet'.*mean 'heat'"),
