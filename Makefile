@@ -67,13 +67,13 @@ release: test
 	@echo "Ready. Tag it, then: twine upload build/release/first/*"
 
 # Others' deprecations are left out, and so are timings and what would install .venv.
+OF_OTHERS := -n auto --dist worksteal -W ignore::DeprecationWarning -W ignore::FutureWarning -k "not test_benchmarks and not the_demo_runs"
+
 test-lowest: $(LOWEST)/.installed
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto --dist worksteal -W ignore::DeprecationWarning -W ignore::FutureWarning \
-		-k "not test_benchmarks and not the_demo_runs"
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(OF_OTHERS)
 
 test-newest: $(NEWEST)/.installed
-	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest -n auto --dist worksteal -W ignore::DeprecationWarning -W ignore::FutureWarning \
-		-k "not test_benchmarks and not the_demo_runs"
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(OF_OTHERS) -W "ignore:Guards may run slower on Python 3.13.0:RuntimeWarning"
 
 $(NEWEST)/.installed: pyproject.toml
 	$(PYTHON_NEWEST) -m venv --clear $(NEWEST)

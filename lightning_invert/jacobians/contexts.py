@@ -170,7 +170,11 @@ def _replacing(name: str, stand_in: Any) -> Change:
 without_reentrant_checkpoints = _replacing("CheckpointFunction", _Unchecked)
 """Evaluate without those whose backward pass adds to the parameters' `.grad`, which `grad` refuses."""
 
-_without_others = _replacing("_checkpoint_without_reentrant_generator", _unchecked)
+_GENERATOR = "_checkpoint_without_reentrant_generator"
+_FROM_TORCH_2_14 = f"{_GENERATOR}_impl"
+_without_others = _replacing(
+    _FROM_TORCH_2_14 if hasattr(checkpoint, _FROM_TORCH_2_14) else _GENERATOR, _unchecked
+)
 
 
 @contextmanager

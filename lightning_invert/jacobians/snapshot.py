@@ -358,7 +358,7 @@ def _twin(iterator: Any) -> Any:
     """Return an iterator that goes on alike and leaves this one where it is; raise if there is none."""
     make, arguments, *state = iterator.__reduce__()
     twin = make(*(_twin(part) if isinstance(part, Iterator) else part for part in arguments))
-    if state:
+    if state and state[0] is not None:  # from Python 3.12 on, a range's is
         twin.__setstate__(_unshared(state[0]))
     return twin
 
