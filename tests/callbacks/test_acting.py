@@ -66,6 +66,7 @@ def test_stock_callbacks_keep_the_best_conditioned_epoch_and_stop_by_it(tmp_path
     assert weights["epoch"] == np.argmin(p95)
 
 
+@pytest.mark.slow
 def test_the_term_of_the_slope_lowers_what_is_watched_of_it(tmp_path):
     found = []
     for term in (None, JacobianConsistency(1.0)):

@@ -285,6 +285,7 @@ def test_weights_that_are_nan_are_reported_as_the_worst_there_is_and_do_not_end_
     assert logged["invertibility/forward/log10_cond_p95"] == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["forward_net", "inverse_net"])
 def test_networks_that_become_nan_end_no_fit(tmp_path, side):
     class Broken(Callback):

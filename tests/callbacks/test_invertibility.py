@@ -52,6 +52,7 @@ def fitted(tmp_path_factory):
     return SimpleNamespace(folder=folder, module=module, trainer=trainer, watch=watch)
 
 
+@pytest.mark.slow
 def test_logged_numbers_of_a_pair_equal_those_in_standardised_units(fitted):
     module, trainer = fitted.module.eval(), fitted.trainer
     points = {observation.name: observation.inputs for observation in fitted.watch.observations}

@@ -51,6 +51,7 @@ def test_a_number_for_each_row_has_the_name_it_was_given(tmp_path):
     assert has_six_digits_of(table["trust"], torch.cat([batch["trust"] for batch in found]))
 
 
+@pytest.mark.slow
 def test_proposals_are_written_under_the_variables_names(tmp_path):
     module = ForwardInverseModule(ResidualMLP(3, 2, width=8), ResidualMLP(2, 3, width=8))
     quiet_trainer(tmp_path).fit(module, datamodule=Smooth())

@@ -14,6 +14,7 @@ from tests.projects import Foreign, Smooth, fit_project
 TAG = "invertibility/forward/reachable_fraction"
 
 
+@pytest.mark.slow
 def test_a_pair_tells_it_of_its_forward_map_inside_the_ranges_of_its_variables(tmp_path):
     watch = InvertibilityCallback(reachable_steps=10)
     keep = ModelCheckpoint(tmp_path / "kept", monitor=TAG, mode="max")

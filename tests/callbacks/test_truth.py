@@ -1,3 +1,4 @@
+import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -11,6 +12,7 @@ from tests.callbacks.fits import Known, pair, process
 from tests.projects import Smooth, fit_project
 
 
+@pytest.mark.slow
 def test_a_pair_is_held_against_the_process_of_its_data(tmp_path):
     everywhere = Thresholds(bands=(1, 1e4))  # all points are fragile
     watch = InvertibilityCallback(

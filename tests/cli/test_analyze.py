@@ -35,6 +35,7 @@ def analyzed(*args):
     return json.loads(Path("analysis/summary.json").read_text())
 
 
+@pytest.mark.slow
 def test_of_a_checkpoint_every_map_gets_a_table_figures_and_a_line(checkpoint, tmp_path, capsys):
     main(["analyze", "--ckpt", checkpoint, "--data", "points.csv"])
     names = {path.name for path in (tmp_path / "analysis").iterdir()}

@@ -15,6 +15,7 @@ from tests.projects import Smooth
 NAMES = ["wind", "heat", "load", "rate", "gas"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_the_command_says_what_python_says_and_writes_table_and_figure(checkpoint, kind, capsys):
     x, y = Smooth().load()

@@ -68,6 +68,7 @@ def test_a_ramp_does_not_begin_where_the_table_says_nothing(pair):
     assert 960 <= row["wind [m3/h]"] <= 1020
 
 
+@pytest.mark.slow
 def test_what_is_proposed_is_read_by_all(pair):
     Path("targets.csv").write_text("rate\n" + "8000\n8500\n9000\n7000\n")
     main(["solve", "targets.csv", "--ckpt", pair, "--bounds", "{load: [0.48, 0.502]}", "--cost", "{load: 1}", *QUICK])  # fmt: skip
@@ -98,6 +99,7 @@ ABOUT = "{heat: {matters_if: [load, '>', 0.5]}, wind: {low: 0, levels: [900, 100
 FIT = ["fit", "history.csv", "--inputs", "wind,heat,load", "--outputs", "rate,gas"]
 
 
+@pytest.mark.slow
 def test_a_pair_is_trained_on_such_a_history():
     x, _ = history("history.csv")
     main([*FIT, "--variables", ABOUT, *QUIET])

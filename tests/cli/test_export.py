@@ -48,6 +48,7 @@ def test_a_checkpoint_of_own_networks_becomes_files_where_they_are_allowed(own, 
     assert (y.shape, jacobian.shape) == ((4, 2), (4, 2, 3))
 
 
+@pytest.mark.slow
 def test_a_page_begins_with_prices_and_a_backtest(checkpoint, capsys):
     Path("prices.yaml").write_text("wind: 2.5\n")
     summary = {

@@ -38,6 +38,7 @@ def loaded(file):
     return ForwardInverseModule.load_from_checkpoint(file).eval()
 
 
+@pytest.mark.slow
 def test_a_new_checkpoint_knows_the_rows_and_the_words_are_those_of_python(here, capsys):
     old, (x, y) = Path(here).read_bytes(), trials(shift=1.0)
     write("tried.csv", x, y, shift=["night"] * 12)

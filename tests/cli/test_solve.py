@@ -74,6 +74,7 @@ def test_the_most_plausible_settings_are_asked_for_alone(checkpoint, pair):
     assert "--cost and --plausible" in refusal("solve", *given, "--cost", "{wind: 1}")
 
 
+@pytest.mark.slow
 def test_errors_of_settings_spread_the_outcomes_which_may_be_the_least(checkpoint, pair, capsys):
     given, errors = ["--setting_error", "{wind: 20, load: 0.001}"], {"wind": 20.0, "load": 0.001}
     agrees(solved(checkpoint, *given), pair.propose(TARGETS, setting_error=errors))

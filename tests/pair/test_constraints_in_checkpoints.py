@@ -34,6 +34,7 @@ def kept(x):
     return bool(((mix(x) >= 1500 - 1e-6) & (mix(x) <= 1560 + 1e-6)).all())
 
 
+@pytest.mark.slow
 def test_what_it_proposes_keeps_them_unless_others_are_given(pair):
     assert pair.constraints == KEPT
     y = pair.evidence.rows("val")[1][:8]

@@ -56,6 +56,7 @@ def test_a_few_changes_cost_what_the_best_choice_of_all_does(n, most):
     assert ((proposal.inputs != reference).sum(1) <= most).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("searched")
 def test_the_nearest_of_a_curved_function_is_that_of_the_best_choice():
     net, reference = network(6, 1, gain=1.5), uniform(6, seed=6) * 0.5

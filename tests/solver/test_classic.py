@@ -10,6 +10,7 @@ ELSEWHERE = {"Bard", "Beale", "Box", "Jennrich-Sampson", "Meyer"}
 """From ten times as far these lead onto a plain that falls without end, where no search gets far."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 @pytest.mark.parametrize("boxed", [False, True])
 def test_comes_to_a_published_minimum_and_calls_optimal_what_is(name, boxed):

@@ -116,6 +116,7 @@ def posed(request):
     return net, y, spread.numpy(), given
 
 
+@pytest.mark.slow
 def test_ends_as_near_to_the_targets_as_slsqp_from_the_same_starts(posed):
     net, y, spread, given = posed
     ours = solve(net, y, **given)
@@ -129,6 +130,7 @@ def test_ends_as_near_to_the_targets_as_slsqp_from_the_same_starts(posed):
     assert nearer[kept].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_costs_as_little_as_slsqp_finds_from_where_the_targets_are_reached(posed):
     net, y, spread, given = posed
     begin = solve(net, y, **given)
@@ -253,6 +255,7 @@ def test_a_contradiction_is_named_with_its_target_and_nothing_that_is_needless()
         solve(lambda x: x, y, **given | {"constraints": nowhere})
 
 
+@pytest.mark.slow
 def test_constraints_go_by_name_are_told_and_lower_no_trust():
     x = uniform(300, 3, seed=1)
     known = x, x[:, :1] * x[:, 1:2] + x[:, 2:]
@@ -278,6 +281,7 @@ def test_constraints_go_by_name_are_told_and_lower_no_trust():
     assert saved.inputs[..., :2].sum(2).nan_to_num(-1).max() < 0.1 + 1e-9
 
 
+@pytest.mark.slow
 def test_a_constraint_that_raises_outside_its_domain_ends_no_search():
     def log(x):
         if (x <= 0).any():
@@ -292,6 +296,7 @@ def test_a_constraint_that_raises_outside_its_domain_ends_no_search():
     assert found.inputs.log().sum(1).min() >= -2.01
 
 
+@pytest.mark.slow
 def test_many_redundant_constraints_leave_the_nearest_and_the_cheapest_point():
     """Polyhedra with duplicates and sums of their rows, at corners, in uneven units."""
     for seed in range(8):

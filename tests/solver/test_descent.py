@@ -118,6 +118,7 @@ def test_the_most_plausible_settings_of_a_linear_map_are_those_of_the_closed_for
     torch.testing.assert_close(found.cost, squares)
 
 
+@pytest.mark.slow
 def test_never_costs_more_than_at_the_start():
     _, model, start, y = posed(6, 3, 60, gain=3.0)
     cost, begin, _, found = reached(model, start, y, uniform(6, seed=5))
@@ -158,6 +159,7 @@ def kkt_residual(jacobian, slope, x):
     return (2 * lsq_linear(a, -slope, (least, np.inf)).cost) ** 0.5 / np.linalg.norm(slope)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gain", [1.5, 3.0])
 def test_what_is_said_to_be_optimal_meets_the_conditions_of_karush_kuhn_and_tucker(gain):
     _, model, start, y = posed(7, 3, 150, gain=gain, seed=1)

@@ -38,6 +38,7 @@ QUERIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "options"), QUERIES.values(), ids=QUERIES)
 def test_targets_are_reached_inside(function, options):
     solution = solve(function, TARGETS, num_starts=8, **options)

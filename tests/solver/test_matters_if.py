@@ -113,6 +113,7 @@ def spread(x, counts):
     return float(np.square(slopes * ERROR * [1, counts, 1]).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cost", "price"), [(Plausible(), unlikeness), (Robust(ERROR), spread)])
 def test_neither_its_likeness_nor_its_error_costs_anything(cost, price):
     asked = proposer()

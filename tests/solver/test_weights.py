@@ -38,6 +38,7 @@ def test_of_a_linear_map_the_weighed_distance_is_the_least_there_is():
     torch.testing.assert_close(found.shortfall, y - found.outputs)
 
 
+@pytest.mark.slow
 def test_of_networks_it_ends_as_low_as_scipy_does():
     net, starts = network(5, 3, gain=2.0, width=16), uniform(14, 3, 5, seed=3)
     with torch.no_grad():

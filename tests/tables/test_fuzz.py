@@ -97,6 +97,7 @@ def verdict(path, names, form=None, rows_at_once=2):
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", [False, True])
 def test_tables_are_read_as_python_reads_them_or_refused(odd, tmp_path):
     read = 0
@@ -165,6 +166,7 @@ def draw_writing(rng):
     return content, names, numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines_seen", [4, 1000])
 def test_any_numbers_in_any_format_are_read_exactly_or_refused(lines_seen, tmp_path, monkeypatch):
     for module in ("reader", "decimal_sign"):
