@@ -3,7 +3,8 @@
 A node relaxes levels to the interval between them, and lets all inputs change. If its solution is between
 two levels, it is split there: one child stays below, one above. If too many inputs change, one of them stays
 or is counted. Each node's solution is rounded, too, and solved again: the best of these is the incumbent. A
-node that does not promise better is not split. The solver is local, so what a node promises is no proof.
+node that does not promise better is not split. At last the neighbours of the incumbent are tried. The solver
+is local, so what a node promises is no proof.
 
 All targets' nodes are rows of one query. See A. H. Land and A. G. Doig, Econometrica 28 (1960).
 """
@@ -97,6 +98,7 @@ def branch(
         done(left - still)
         left = still
         if not left:
+            tree.improve(tree.neighbours())
             return tree.answer()
         first = nodes.ranks() < WIDTH
         children = tree.solved(tree.children(nodes.rows(first)))
@@ -148,13 +150,37 @@ class _Tree:
         rounded = self.rounded(nodes)
         known = self.best.rows(rounded.target)
         same = ((rounded.low == known.low) & (rounded.high == known.high)).all(1)
-        rounded = rounded.rows(~same | known.shortfall.isinf())
-        rounded = self._relaxed(rounded).ordered()
-        rounded = rounded.rows(rounded.ranks() == 0)
-        rounded = rounded.rows(rounded.better(self.best))
-        for part, new in zip(self.best, rounded, strict=True):
-            part[rounded.target] = new
+        self.improve(rounded.rows(~same | known.shortfall.isinf()))
         return nodes
+
+    def improve(self, nodes: Nodes) -> None:
+        """Solve nodes that hold all levels: those better than the incumbents replace them."""
+        nodes = self._relaxed(nodes).ordered()
+        nodes = nodes.rows(nodes.ranks() == 0)
+        nodes = nodes.rows(nodes.better(self.best))
+        for part, new in zip(self.best, nodes, strict=True):
+            part[nodes.target] = new
+
+    def neighbours(self) -> Nodes:
+        """Return the incumbents with one input at the next level below or above."""
+        parts = [self.best.rows(self.best.target[:0])]
+        for place, levels in self.levels.items():
+            low, high = (end[:, place] for end in self.query.bounds)
+            for shift in (-1, 1):
+                at = torch.searchsorted(levels, self.best.low[:, place].contiguous()) + shift
+                level = levels[at.clamp(0, len(levels) - 1)]
+                ends = self.best.low.clone(), self.best.high.clone()
+                for end in ends:
+                    end[:, place] = level
+                moved = self.best._replace(low=ends[0], high=ends[1])
+                inside = (level != self.best.low[:, place]) & (level >= low) & (level <= high)
+                parts.append(moved.rows(inside))
+        nodes = Nodes(*map(torch.cat, zip(*parts, strict=True)))
+        if self.query.reference is None:
+            return nodes
+        reference = self.query.reference[nodes.target]
+        changes = ((nodes.low != reference) | (nodes.high != reference)).sum(1)
+        return nodes.rows(changes <= self.limit)
 
     def _relaxed(self, nodes: Nodes) -> Nodes:
         if not len(nodes.target):

@@ -118,7 +118,6 @@ def test_a_pair_is_trained_on_such_a_history():
     torch.testing.assert_close(rows[off, 1], mean.expand(int(off.sum())))
     assert known.statistics.input_mean[1] == pytest.approx(float(mean))
     assert len(x) == len(known.load()[0])
-    main(["validate", "history.csv", "--ckpt", str(ckpt)])
     main(["predict", "history.csv", "--ckpt", str(ckpt)])
 
 

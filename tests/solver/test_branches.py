@@ -22,12 +22,13 @@ def at_levels(x, levels):
     return x
 
 
+@pytest.mark.slow
 def test_on_random_networks_the_cost_is_that_of_enumeration(monkeypatch):
     worse, reached = [], []
-    for seed in range(2):
+    for seed in range(3):
         net, levels = network(5, 2, gain=2.0, seed=seed), dict.fromkeys(range(3), (-0.8, 0.1, 0.7))
         with torch.no_grad():
-            y = torch.cat([net(at_levels(uniform(9, 5, seed=seed), levels)), uniform(3, 2, seed=1)])
+            y = torch.cat([net(at_levels(uniform(6, 5, seed=seed), levels)), uniform(1, 2, seed=1)])
         proposer, found = proposer_of(net, 5, levels), []
         for limit in (cases.MAX_CASES, 1):
             monkeypatch.setattr(cases, "MAX_CASES", limit)
@@ -40,7 +41,7 @@ def test_on_random_networks_the_cost_is_that_of_enumeration(monkeypatch):
         farther = branched.residual > every.residual + 1e-2
         assert not farther[~every.converged].any()
         monkeypatch.undo()
-    assert np.sum(reached, 0)[1] >= np.sum(reached, 0)[0] > 18
+    assert np.sum(reached, 0)[1] >= np.sum(reached, 0)[0] > 17
     assert np.mean(np.array(worse) <= 0.01) >= 0.95
 
 
@@ -64,10 +65,11 @@ def least(a, y, prices, levels, free, *, rule=None, reference=None, most=None):
     return found.fun if found.success else np.inf
 
 
+@pytest.mark.slow
 def test_of_65536_combinations_the_cheapest_is_found():
     a, function = linear(10, 2, seed=1)
     levels, prices = dict.fromkeys(range(8), POSITIONS), uniform(10, seed=10) + 1.5
-    y = function(at_levels(uniform(3, 10, seed=7), levels))
+    y = function(at_levels(uniform(2, 10, seed=7), levels))
     found = proposer_of(function, 10, levels).propose(y, cost=prices)
     expected = [least(a.numpy(), (row, row), prices.numpy(), POSITIONS, 2) for row in y.numpy()]
     assert found.converged.all()
