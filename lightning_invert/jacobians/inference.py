@@ -70,7 +70,7 @@ def _clones_given() -> Iterator[None]:
         def apply(kind: type, *arguments: Any, **options: Any) -> Any:
             with torch._C.DisableTorchFunction():  # or the mode answers for the tensors
                 arguments = given.of(arguments)
-            return own.__func__(kind, *arguments, **options)
+            return own.__get__(None, kind)(*arguments, **options)
 
         setattr(torch.autograd.Function, "apply", classmethod(apply))  # noqa: B010
         try:
