@@ -53,6 +53,7 @@ def options_of(message):
     return shlex.split(said)
 
 
+@pytest.mark.slow
 def test_a_fit_takes_units_from_the_table_and_writes_as_it_reads(points, tmp_path, caplog):
     main(["fit", *FIT, "--data.file", "plant.csv"])
     (path,) = tmp_path.rglob("*.ckpt")
@@ -67,6 +68,7 @@ def test_a_fit_takes_units_from_the_table_and_writes_as_it_reads(points, tmp_pat
     np.testing.assert_array_equal(found, points[:, [0, 4]])
 
 
+@pytest.mark.slow
 def test_what_a_fit_refuses_runs_with_the_options_that_it_prints(tmp_path):
     rows = torch.cat(Smooth().load(), 1).numpy().round() + 1000
     write_german("plant.csv", COLUMNS, rows, digits=0)

@@ -68,6 +68,7 @@ def test_an_existing_folder_is_not_touched_and_folders_above_are_made(tmp_path, 
     assert written["forward"].parent.stat().st_mode == existing.stat().st_mode
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(file, content):
         raise OSError("No space left on device")

@@ -264,6 +264,7 @@ def test_numbers_made_in_inference_mode_are_taken_inside_and_outside_of_it(take)
         torch.testing.assert_close(take(), outside)
 
 
+@pytest.mark.slow
 def test_a_pair_proposes_after_a_validation(tmp_path):
     torch.manual_seed(0)
     pair = ForwardInverseModule(Lazily(3, 2), Lazily(2, 3))

@@ -164,6 +164,7 @@ def test_of_weights_in_half_precision_is_that_of_the_same_weights_to_their_preci
     assert (found - exact).abs().max() < 4 * torch.finfo(dtype).eps * exact.abs().max()
 
 
+@pytest.mark.slow
 def test_of_a_compiled_module_is_that_of_the_module_and_compiles_nothing():
     net, x = network(7, 20), torch.randn(5, 7, dtype=torch.float64)
     expected = jacobians_by_autograd(net, x)

@@ -43,6 +43,7 @@ def pair_of(make, **options):
     return ForwardInverseModule(make(3, 2), make(2, 3), **{**terms, **options})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:The .grad attribute")
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_it_is_trained_with_penalties_watched_solved_and_kept(tmp_path, kind):

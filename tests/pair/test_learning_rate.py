@@ -54,6 +54,7 @@ def test_adam_takes_the_betas_that_are_asked_for_and_a_checkpoint_keeps_them(tmp
     assert ForwardInverseModule.load_from_checkpoint(path).adam.betas == (0.95, 0.99)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adam", "options", "expected"),
     [
@@ -105,6 +106,7 @@ def test_a_finished_fit_can_be_made_longer(tmp_path):
     assert longer.current_epoch == 4
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*configure_optimizers. will be overridden:UserWarning")
 def test_the_command_line_can_name_another_optimizer(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

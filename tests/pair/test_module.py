@@ -63,6 +63,7 @@ def test_networks_that_are_not_given_are_sized_by_the_columns():
     assert shapes["inverse_net.head.weight"] == (3, 128)
 
 
+@pytest.mark.slow
 def test_it_learns_both_directions_in_physical_units(trained):
     module, trainer, _ = trained
     metrics = trainer.callback_metrics

@@ -133,6 +133,7 @@ def test_a_fit_resumed_at_the_end_of_an_epoch_ends_as_if_it_had_not_been_stopped
     assert any("train/loss" in dict(line) for _, line in logged_after)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:You're resuming from a checkpoint that ended before:UserWarning"
 )

@@ -71,6 +71,7 @@ def of_stamps(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("stamps"), InUnits(**STAMPS))[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", ["time stamps", "both"])
 def test_it_learns_and_is_watched_alike_in_whatever_units(units, plain, of_stamps, tmp_path):
     if units == "both":
@@ -158,6 +159,7 @@ def test_a_checkpoint_is_analysed_at_the_points_of_a_table_as_they_are_there(tmp
     np.testing.assert_allclose(table["output/rate"], pair(x)[:, 0].detach(), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*bfloat16 support:UserWarning")
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions_learn_from_time_stamps_too(precision, tmp_path):
@@ -175,6 +177,7 @@ def of_loader(data, dtype, **options):
     return DataLoader(TensorDataset(x.to(dtype), y.to(dtype)), batch_size=16, **options)
 
 
+@pytest.mark.slow
 def test_a_plain_loader_of_float64_serves_as_well(tmp_path):
     torch.manual_seed(0)
     train, val = (of_loader(InUnits(**STAMPS), torch.float64, shuffle=s) for s in (True, False))

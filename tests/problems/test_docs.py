@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
@@ -26,6 +27,7 @@ def test_every_problem_is_described():
     assert set(re.findall(r"^\| `(\w+)`", TEXT, re.MULTILINE)) == set(KNOWN)
 
 
+@pytest.mark.slow
 def test_the_table_of_condition_numbers_is_what_its_script_prints():
     rows = [line.rsplit("|", 2)[0] for line in problem_map.table().splitlines()[2:]]
     assert [row for row in rows if row not in TEXT] == []

@@ -112,6 +112,7 @@ def test_the_film_that_glass_resembles_is_the_hardest_to_tell():
     assert seen[-1] < 0.05 * seen[:-1].min()
 
 
+@pytest.mark.slow
 def test_each_further_pair_of_films_makes_it_worse():
     medians = []
     for layers in (2, 4, 8, 16):

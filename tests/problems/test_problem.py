@@ -39,6 +39,7 @@ def test_points_and_outcomes_have_the_shapes_that_the_variables_say(problem):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_the_jacobian_is_that_of_central_differences(problem):
     x = problem.sample(300, seed=5)
     spread, size = scales(problem)

@@ -80,6 +80,7 @@ def test_rows_of_the_training_are_told_apart_to_rounding(change):
     assert "are among them" in str(everything)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"max_changes": 2}, {"constraints": Linear({0: 1, 1: 1}, high=1.5)}]
 )

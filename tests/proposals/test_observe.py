@@ -81,6 +81,7 @@ def test_rows_are_judged_by_the_bands_as_they_were_before(proposer):
     assert proposer.propose(TARGETS, progress=False).outcome_low.ne(before.outcome_low).all()
 
 
+@pytest.mark.slow
 def test_tried_rows_recalibrate_the_bands(proposer):
     """The noise has become thrice as large: after enough rows the bands hold nine of ten again."""
     rows = [

@@ -49,6 +49,7 @@ def exists(found):
     return torch.arange(ranked(found, "residual").shape[1]) <= found.alternatives.count[:, None]
 
 
+@pytest.mark.slow
 def test_what_is_proposed_is_within_bounds_and_leads_to_the_target(pair, proposal, targets):
     low, high = pair.proposer.bounds
     inputs = ranked(proposal, "inputs")[exists(proposal)]

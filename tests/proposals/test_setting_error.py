@@ -42,6 +42,7 @@ def measured_spread(inputs, count=4000):
     )
 
 
+@pytest.mark.slow
 def test_the_spread_is_what_the_true_furnace_shows(proposer):
     proposal = proposer.propose(WANTED, setting_error=ERRORS)
     measured = measured_spread(proposal.inputs)
@@ -59,6 +60,7 @@ def test_the_spread_is_what_the_true_furnace_shows(proposer):
     assert "spread" not in str(plain)
 
 
+@pytest.mark.slow
 def test_robust_settings_spread_less_on_the_true_furnace(proposer):
     wanted = WANTED.clone()
     wanted[:, [0, 3]] = NAN
@@ -100,6 +102,7 @@ def test_cost_and_slope_are_those_of_autograd_s_own_jacobian():
     torch.testing.assert_close(cost.rows(chosen)(x[chosen])[0], value[chosen])
 
 
+@pytest.mark.slow
 def test_the_least_spread_is_that_of_scipy():
     net = network(4, 1, gain=1.5)
     with torch.no_grad():
@@ -164,6 +167,7 @@ def test_an_unknown_word_of_the_search_is_named(proposer):
         solve(torch.sin, [[0.1]], bounds=(0.0, [1.0]), cost=Robust(None))
 
 
+@pytest.mark.slow
 def test_solve_changes_few_inputs_as_propose_does(proposer):
     present, wanted = X[:1], {"production_rate": float(FURNACE.forward(X[:1])[0, 2]) + 200}
     ours = proposer.propose(wanted, max_changes=2, cost=Near(present))

@@ -29,6 +29,7 @@ def wanted(pair):
 PRICES = torch.tensor([0.01, 1.0, 0.0])
 
 
+@pytest.mark.slow
 def test_at_each_width_the_cost_is_that_of_settings_which_reach_the_widened_target(pair, wanted):
     widths = (0.0, 0.1, 0.3)
     found = pair.trade_off(wanted, PRICES, widths=widths, bounds=BOX)
@@ -51,6 +52,7 @@ def test_a_wider_target_is_never_dearer_and_reached_wherever_a_narrower_one_is(p
     assert (cost[-1] < cost[0]).any()
 
 
+@pytest.mark.slow
 def test_a_width_costs_what_a_proposal_for_its_interval_does(pair, wanted):
     found = pair.trade_off(wanted, PRICES, widths=(0.2,), bounds=BOX)
     by = 0.2 * pair.scale_y.std

@@ -152,6 +152,7 @@ def test_a_figure_that_cannot_be_drawn_is_left_out(monkeypatch):
     assert Tree(observed()._repr_html_()).images == []
 
 
+@pytest.mark.slow
 def test_a_watch_draws_and_saves_the_figures_of_all_maps(tmp_path):
     watch = fitted()
     figures = watch.figures()

@@ -59,6 +59,7 @@ NAMES = {
 """Dollars make no formula, and a letter that no font has no warning."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_is_drawn_whole_and_legible_and_says_so_where_there_is_nothing(case):
     figures = draw(*CASES[case], names=NAMES.get(case), title=r"a $\unknown$ map" + "f" * 300)
@@ -126,6 +127,7 @@ def test_image_and_png_are_the_same_picture():
     np.testing.assert_allclose(image / 255, png[..., :3], atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_user_s_settings_change_nothing():
     expected = [to_image(figure).tobytes() for figure in draw(X, COLLAPSED).values()]
     exotic = {

@@ -60,6 +60,7 @@ def test_what_is_fixed_is_called_so():
     assert words(figure).endswith("fixed 1.5 %")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [sensitivities, settings])
 @pytest.mark.parametrize("inputs", [1, 7, 30])
 def test_names_of_any_number_of_inputs_are_neither_clipped_nor_run_into_each_other(draw, inputs):

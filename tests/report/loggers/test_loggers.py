@@ -176,6 +176,7 @@ def test_a_logger_says_once_what_it_cannot_show_of_what_is_asked_for(
     ]
 
 
+@pytest.mark.slow
 def test_a_prefix_is_before_every_tag_and_a_test_leaves_the_charts_of_the_fit(tmp_path):
     trainer = fit(tmp_path, TensorBoardLogger(tmp_path, "", version="", prefix="run"))
     trainer.test(Foreign(), loader(), verbose=False)
