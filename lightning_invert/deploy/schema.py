@@ -38,6 +38,7 @@ CONSTANTS: dict[str, float] = {
     "MIN_GAIN": least_squares.MIN_GAIN,
     "MIN_DECREASE": least_squares.MIN_DECREASE,
     "MIN_LENGTH": least_squares.MIN_LENGTH,
+    "TRUSTED_RANGE": least_squares.TRUSTED_RANGE,
     "FIRST_CURVATURE": descent.FIRST_CURVATURE,
     "MANY_STEPS": descent.MANY_STEPS,
     "SECOND_CURVATURE": descent.SECOND_CURVATURE,

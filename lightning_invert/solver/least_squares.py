@@ -40,15 +40,17 @@ GOOD, POOR, MIN_GAIN = 0.75, 0.25, 1e-4
 MIN_GAIN is not taken."""
 
 MIN_LENGTH = 1e-150
+TRUSTED_RANGE = 10.0
+"""Given units of inputs are kept while the columns' lengths are within this factor of their geometric mean."""
 
 NEARER = 0.1
 """Share of the tolerance to which starts are brought to the constraints."""
 
-MIN_DECREASE = 1e-10
-"""A point is stationary if a short step is predicted to lower its squared distance by a smaller share:
-about the squared cosine between what is missing and the columns along which inputs may move, which
-depends on no unit. Refused steps raise the damping where columns vanish, as at a fold: there the longest
-columns measure inputs."""
+MIN_DECREASE = 1e-8
+"""A point is stationary if a step, and each input by itself, is predicted to lower its squared distance by
+a smaller share: the squared cosine between what is missing and the columns along which inputs may move,
+which depends on no unit. Refused steps raise the damping where columns vanish, as at a fold: there the
+step alone is asked."""
 
 
 def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
@@ -77,10 +79,12 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         unit = None
         if scaled:
             longest = torch.maximum(longest, _lengths(jacobian))
-            unit = torch.where(_determined(part), longest, 1.0)
+            unit = torch.where(_determined(part), _units(longest, model.units_given), 1.0)
         short = careful and count < CAREFUL_STEPS
         share = CAREFUL_SHARE if short else 1.0
-        step, decrease = _step(part, begin, jacobian, damping, unit, share)
+        change = part.change(x, begin.outputs)
+        limits = part.bounds.steps(x, model.input_spread, share=share)
+        step, decrease = _step(query, jacobian, change, limits, damping, unit)
         moved, kept = part.moved(x, step.nan_to_num(nan=0.0))
         y = model.outputs(moved)
         after = part.targets.distance(y, model.output_spread)
@@ -92,10 +96,10 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         ends.inputs[at], ends.outputs[at], ends.residual[at] = moved[taken], y[taken], after[taken]
         flat = min_decrease * before.square()
         still = (decrease * damping.clamp(min=1.0) <= flat) & (not short)
-        undamped = (still & (damping <= FIRST_DAMPING)).nonzero()[:, 0]
-        if len(undamped) > 0:
-            at_rest = part.rows(undamped), begin.rows(undamped), jacobian[undamped]
-            still[undamped] = _leads_nowhere(*at_rest, flat[undamped])
+        if query.constraints is None:
+            undamped = (still & (damping <= FIRST_DAMPING)).nonzero()[:, 0]
+            alone = _decrease_alone(*select(undamped, jacobian, *change, *limits))
+            still[undamped] = alone <= flat[undamped]
         reached = taken & (after <= tolerance)
         stuck = (moved == x).all(1) | (damping > MAX_DAMPING)
         ends.result[rows[stuck]] = Result.STUCK
@@ -119,15 +123,13 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
 
 def _step(
     query: Query,
-    begin: Ends,
     jacobian: Tensor,
+    change: tuple[Tensor, Tensor],
+    limits: tuple[Tensor, Tensor],
     damping: Tensor,
     unit: Tensor | None,
-    share: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return the best steps, with inputs in units (P, n), and by how much they lower the square."""
-    change = query.change(begin.inputs, begin.outputs)
-    limits = query.bounds.steps(begin.inputs, query.model.input_spread, share=share)
     slopes = jacobian
     if unit is not None:
         limits, slopes = (limits[0] * unit, limits[1] * unit), jacobian / unit[:, None]
@@ -135,16 +137,23 @@ def _step(
     count = query.model.num_outputs
     predicted = multiply(slopes, step)[:, :count]
     low, high = (end[:, :count] for end in change)
-    decrease = begin.residual.square() - distance_of(low - predicted, high - predicted).square()
+    decrease = (
+        distance_of(low, high).square() - distance_of(low - predicted, high - predicted).square()
+    )
     return step if unit is None else step / unit, decrease
 
 
-def _leads_nowhere(query: Query, begin: Ends, jacobian: Tensor, flat: Tensor) -> Tensor:
-    """Return where a short step, in units of the columns, lowers the square by no more than ``flat``, (P,)."""
-    # Beside constraints, whose rows are as long, inputs stay in their own units.
-    unit = _lengths(jacobian) if query.constraints is None else None
-    _, decrease = _step(query, begin, jacobian, torch.ones_like(begin.residual), unit)
-    return decrease <= flat
+def _decrease_alone(
+    jacobian: Tensor, low: Tensor, high: Tensor, least: Tensor, most: Tensor
+) -> Tensor:
+    """Return by how much the inputs, each by itself, lower the square in all: the same in any units, (P,).
+
+    ``low`` and ``high`` are the ends of the missing change, ``least`` and ``most`` those of the step.
+    """
+    slope = multiply(jacobian.mT, torch.zeros_like(low).clamp(low, high))
+    steepness = _lengths(jacobian).square()
+    step = (slope / steepness).clamp(least, most)
+    return ((2 * slope - steepness * step) * step).sum(1)
 
 
 def _lengths(jacobian: Tensor) -> Tensor:
@@ -152,6 +161,13 @@ def _lengths(jacobian: Tensor) -> Tensor:
     lengths = jacobian.norm(dim=1)
     longest = lengths.amax(1, keepdim=True).clamp(min=MIN_LENGTH)
     return torch.where(lengths > MIN_LENGTH, lengths, longest)
+
+
+def _units(longest: Tensor, given: bool) -> Tensor:
+    """Return the units of inputs (P, n): their columns', or what makes given units no worse than that."""
+    middle = longest.log().mean(1, keepdim=True).exp()
+    trusted = TRUSTED_RANGE if given else 1.0
+    return longest / longest.clamp(middle / trusted, middle * trusted)
 
 
 def _determined(query: Query) -> Tensor:

@@ -32,6 +32,9 @@ class Model(NamedTuple):
     num_outputs: int
     input_spread: Tensor  # (n,), float64
     output_spread: Tensor  # (m,), float64
+    units_given: bool = (
+        True  # by bounds or by a scale; else the inputs' spreads are 1 for want of another
+    )
     eps: float = 0.0  # how coarse the weights are: inputs may be finer
 
     def outputs(self, inputs: Tensor) -> Tensor:

@@ -298,8 +298,10 @@ def _fix(
     return limits, each
 
 
-def _read_scale(scale: Any, about: Description, bounds: Bounds, m: int) -> tuple[Tensor, Tensor]:
-    """Return the units of the inputs and of the outputs, (n,) and (m,), float64."""
+def _read_scale(
+    scale: Any, about: Description, bounds: Bounds, m: int
+) -> tuple[Tensor, Tensor, bool]:
+    """Return the units of the inputs (n,) and outputs (m,), float64, and whether the inputs' are given."""
     placement = Placement(torch.float64, bounds.low.device)
     if isinstance(scale, tuple | list) and len(scale) == 2:
         units = []
@@ -311,7 +313,7 @@ def _read_scale(scale: Any, about: Description, bounds: Bounds, m: int) -> tuple
                     f"{count}, but got {value!r}."
                 )
             units.append(unit.expand(count))
-        return units[0], units[1]
+        return units[0], units[1], True
     if scale not in (None, "standardized", "physical"):
         raise ValueError(
             expected_but_got(
@@ -319,7 +321,7 @@ def _read_scale(scale: Any, about: Description, bounds: Bounds, m: int) -> tuple
             )
         )
     if scale != "physical" and about.standardized:
-        return about.scale_x.std.double(), about.scale_y.std.double()
+        return about.scale_x.std.double(), about.scale_y.std.double(), True
     if scale == "standardized":
         raise ValueError(
             "Expected argument `scale` not to be 'standardized' for a function without statistics: "
@@ -327,4 +329,5 @@ def _read_scale(scale: Any, about: Description, bounds: Bounds, m: int) -> tuple
         )
     width = (bounds.high - bounds.low).double()
     by_width = width.isfinite() & (width > 0) & (scale is None)
-    return torch.where(by_width, width, 1.0), torch.ones(m).to(width)
+    given = scale is not None or bool(width.isfinite().all())
+    return torch.where(by_width, width, 1.0), torch.ones(m).to(width), given

@@ -68,9 +68,9 @@ def brown_dennis(a, b, c, d):
 
 
 class Problem(NamedTuple):
-    """A sum of squares, where a search begins, its minima, and a box with the least sum in it.
+    """A sum of squares, where a search begins, its minima, and those in a box.
 
-    The boxes are of our choice, and the least sums in them are those of SciPy's trf.
+    The boxes are of our choice, and the minima in them are those of SciPy's trf.
     """
 
     parts: Callable
@@ -78,7 +78,7 @@ class Problem(NamedTuple):
     least: tuple
     low: list
     high: list
-    boxed: float
+    boxed: tuple
 
     def __call__(self, x):
         """Return the terms at points (N, n), shape (N, m)."""
@@ -87,33 +87,33 @@ class Problem(NamedTuple):
 
 
 PROBLEMS = {
-    "Rosenbrock": Problem(lambda a, b: (10 * (b - a**2), 1 - a), [-1.2, 1], (0,), [-50, -5], [0.5, 100], 0.25),
+    "Rosenbrock": Problem(lambda a, b: (10 * (b - a**2), 1 - a), [-1.2, 1], (0,), [-50, -5], [0.5, 100], (0.25,)),
     "Freudenstein-Roth": Problem(
         lambda a, b: (-13 + a + ((5 - b) * b - 2) * b, -29 + a + ((b + 1) * b - 14) * b),
-        [0.5, -2], (0, 48.98425), [-20, -30], [20, 3], 48.98425),
+        [0.5, -2], (0, 48.98425), [-20, -30], [20, 3], (48.98425,)),
     "Powell, badly scaled": Problem(
-        lambda a, b: (1e4 * a * b - 1, (-a).exp() + (-b).exp() - 1.0001), [0, 1], (0,), [0, 1], [1, 9], 1.51259e-10),
+        lambda a, b: (1e4 * a * b - 1, (-a).exp() + (-b).exp() - 1.0001), [0, 1], (0,), [0, 1], [1, 9], (1.51259e-10,)),
     "Brown, badly scaled": Problem(
-        lambda a, b: (a - 1e6, b - 2e-6, a * b - 2), [1, 1], (0,), [0, 3e-5], [1e6, 100], 784),
+        lambda a, b: (a - 1e6, b - 2e-6, a * b - 2), [1, 1], (0,), [0, 3e-5], [1e6, 100], (784,)),
     "Beale": Problem(
         lambda a, b: tuple(y - a * (1 - b**i) for i, y in ((1, 1.5), (2, 2.25), (3, 2.625))),
-        [1, 1], (0,), [0.6, 0.5], [10, 100], 0),
+        [1, 1], (0,), [0.6, 0.5], [10, 100], (0,)),
     "Jennrich-Sampson": Problem(
         lambda a, b: 2 + 2 * upto(10) - (a * upto(10)).exp() - (b * upto(10)).exp(),
-        [0.3, 0.4], (124.362,), [0.26, 0], [5, 5], 124.383),
-    "helical valley": Problem(helical_valley, [-1, 0, 0], (0,), [-100, -1, -1], [0.8, 1, 1], 0.990422),
-    "Bard": Problem(bard, [1, 1, 1], (8.21487e-3, 17.4286), [0.1, 0.1, 0.1], [50, 1.5, 50], 9.58585e-3),
-    "Gaussian": Problem(gaussian, [0.4, 1, 0], (1.12793e-8,), [0.398, 1, -0.5], [4.2, 2, 0.1], 1.12793e-8),
+        [0.3, 0.4], (124.362,), [0.26, 0], [5, 5], (124.383,)),
+    "helical valley": Problem(helical_valley, [-1, 0, 0], (0,), [-100, -1, -1], [0.8, 1, 1], (0.990422,)),
+    "Bard": Problem(bard, [1, 1, 1], (8.21487e-3, 17.4286), [0.1, 0.1, 0.1], [50, 1.5, 50], (9.58585e-3,)),
+    "Gaussian": Problem(gaussian, [0.4, 1, 0], (1.12793e-8,), [0.398, 1, -0.5], [4.2, 2, 0.1], (1.12793e-8,)),
     "Meyer": Problem(lambda a, b, c: a * (b / (45 + 5 * upto(16) + c)).exp() - numbers(MEYER),
-        [0.02, 4000, 250], (87.9458,), [6e-3, 0, 200], [1, 1e5, 5000], 127.452),
-    "Gulf": Problem(gulf, [5, 2.5, 0.15], (0,), [0.1, 0, 0], [100, 25, 1.4], 0.0139048),
-    "Box": Problem(box, [0, 10, 20], (0,), [0, 5, 0], [2, 9.5, 20], 1.14348e-4),
+        [0.02, 4000, 250], (87.9458,), [6e-3, 0, 200], [1, 1e5, 5000], (127.452,)),
+    "Gulf": Problem(gulf, [5, 2.5, 0.15], (0,), [0.1, 0, 0], [100, 25, 1.4], (0.0139048,)),
+    "Box": Problem(box, [0, 10, 20], (0,), [0, 5, 0], [2, 9.5, 20], (1.14348e-4,)),
     "Powell, singular": Problem(
         lambda a, b, c, d: (a + 10 * b, 5**0.5 * (c - d), (b - 2 * c) ** 2, 10**0.5 * (a - d) ** 2),
-        [3, -1, 0, 1], (0,), [0.1, -20, -1, -1], [100, 20, 1, 50], 1.8782e-4),
-    "Wood": Problem(wood, [-3, -1, -3, -1], (0,), [-100] * 4, [0, 10, 100, 100], 1.5567),
+        [3, -1, 0, 1], (0,), [0.1, -20, -1, -1], [100, 20, 1, 50], (1.8782e-4,)),
+    "Wood": Problem(wood, [-3, -1, -3, -1], (0,), [-100] * 4, [0, 10, 100, 100], (1.5567, 7.09384)),
     "Kowalik-Osborne": Problem(
-        kowalik_osborne, [0.25, 0.39, 0.415, 0.39], (3.07505e-4, 1.02734e-3), [0, 0, 0.13, 0.12], [10, 10, 10, 12], 3.07831e-4),
+        kowalik_osborne, [0.25, 0.39, 0.415, 0.39], (3.07505e-4, 1.02734e-3), [0, 0, 0.13, 0.12], [10, 10, 10, 12], (3.07831e-4,)),
     "Brown-Dennis": Problem(
-        brown_dennis, [25, 5, -5, -1], (85822.2,), [-10, 0, -100, -20], [100, 15, 0, 0.2], 88860.5),
+        brown_dennis, [25, 5, -5, -1], (85822.2,), [-10, 0, -100, -20], [100, 15, 0, 0.2], (88860.5,)),
 }  # fmt: skip

@@ -23,7 +23,7 @@ def test_comes_to_a_published_minimum_and_calls_optimal_what_is(name, boxed):
     wanted = torch.zeros_like(problem(begin))
     found = solve(problem, wanted, bounds=(low, high), starts=begin, tolerance=1e-9, max_steps=400)
     for square in found.residual.square().tolist():
-        least = (problem.boxed,) if boxed else problem.least
+        least = problem.boxed if boxed else problem.least
         assert any(square == pytest.approx(value, rel=1e-3, abs=1e-14) for value in least)
     assert found.optimal.all()
 

@@ -11,7 +11,7 @@ import { conditionNumber, singularValues } from "./spectrum.js";
 
 const { MIN_APART, FIRST_DAMPING, MIN_DAMPING, MIN_BESIDE_CONSTRAINTS, MAX_DAMPING } = CONSTANTS;
 const { LOWER, RAISE, GOOD, POOR, MIN_GAIN, MIN_DECREASE, CAREFUL_STEPS, CAREFUL_SHARE } = CONSTANTS;
-const { MIN_LENGTH } = CONSTANTS;
+const { MIN_LENGTH, TRUSTED_RANGE } = CONSTANTS;
 // The networks compute in float32.
 const FLAT = Math.max(MIN_DECREASE, 10 * 2 ** -23);
 
@@ -20,6 +20,23 @@ function lengthsOf(slopes, hard) {
   const lengths = transposed(slopes).map((column) => Math.hypot(...column));
   const longest = Math.max(...lengths, MIN_LENGTH);
   return lengths.map((length) => (hard > 0 ? 1 : length > MIN_LENGTH ? length : longest));
+}
+
+// The units of inputs: 1 while the columns' lengths are not far from their geometric mean.
+function unitsOf(lengths) {
+  const middle = Math.exp(lengths.reduce((sum, length) => sum + Math.log(length), 0) / lengths.length);
+  return lengths.map((length) => length / Math.min(Math.max(length, middle / TRUSTED_RANGE), middle * TRUSTED_RANGE));
+}
+
+// By how much the inputs, each by itself, lower the squared distance in all: the same in any units.
+function decreaseAlone(slopes, [low, high], [least, most], lengths) {
+  const missing = low.map((value, i) => Math.min(Math.max(0, value), high[i]));
+  return transposed(slopes).reduce((sum, column, j) => {
+    const slope = column.reduce((total, value, i) => total + value * missing[i], 0);
+    const steepness = lengths[j] ** 2;
+    const step = Math.min(Math.max(slope / steepness, least[j]), most[j]);
+    return sum + (2 * slope - steepness * step) * step;
+  }, 0);
 }
 
 // The best step with inputs in units, and by how much it is to lower the squared distance of `count` outcomes.
@@ -52,7 +69,7 @@ export async function approach(problem, start, { careful = false } = {}) {
     const limits = limitsOf(problem, inputs, share);
     const lengths = lengthsOf(slopes, hard);
     longest = longest.map((value, j) => Math.max(value, lengths[j]));
-    const unit = determined ? longest : longest.map(() => 1);
+    const unit = determined ? unitsOf(longest) : longest.map(() => 1);
     const counts = { hard, count: outputs.length };
     const { step, decrease } = dampedStep(slopes, change, limits, damping, unit, counts);
     const moved = moveBy(problem, inputs, step);
@@ -65,7 +82,7 @@ export async function approach(problem, start, { careful = false } = {}) {
     const still =
       share === 1 &&
       decrease * Math.max(damping, 1) <= flat &&
-      (damping > FIRST_DAMPING || dampedStep(slopes, change, limits, 1, lengths, counts).decrease <= flat);
+      (hard > 0 || damping > FIRST_DAMPING || decreaseAlone(slopes, change, limits, lengths) <= flat);
     steps += 1;
     if (taken) {
       inputs = moved.inputs;
