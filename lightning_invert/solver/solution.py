@@ -115,7 +115,7 @@ class Solution(Shown):
             keeps the outcome and the bounds lowers the cost (Karush, Kuhn and Tucker), because the
             projected slope is at most 1e-3 of the slope itself, there or where the descent began.
             Without a cost: the target is reached. Where it is not: no direction within the bounds
-            leads nearer, in units of the Jacobian's columns: up to a cosine of about 1e-5, in float32
+            leads nearer, in units of the Jacobian's columns: up to a cosine of about 1e-4, in float32
             1e-3.
         at_bound: Which inputs are at an end of their bounds, shape (N, n); not the fixed ones.
         condition: Condition number of the Jacobian between the inputs that may move and the outputs
