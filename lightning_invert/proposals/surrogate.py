@@ -18,8 +18,9 @@ from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.proposals.correction import Correction
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.cases import read_query
+from lightning_invert.solver.constraint import with_another
 from lightning_invert.solver.constraints import Constraints, inside
-from lightning_invert.solver.cost import Plausible
+from lightning_invert.solver.cost import Plausible, Robust
 from lightning_invert.solver.model import Description, Model, evaluating, num_outputs_of
 from lightning_invert.solver.query import Query
 from lightning_invert.solver.search import Search
@@ -153,6 +154,12 @@ class Surrogate:
         if isinstance(cost, Plausible) and cost.points is None and self.known is not None:
             cost = Plausible(self.known[0])
         about, known = self.description, self.bounds
+        if isinstance(cost, Robust) and self.known is not None:
+            near = cost.constraint(self.known[0])
+            given = options.get("constraints")
+            options["constraints"] = with_another(
+                about.constraints if given is None else given, near
+            )
         if known is not None and isinstance(bounds, Mapping | None):
             bounds = known.replaced(bounds or {}, as_variables(about.inputs, "x", len(known.low)))
         return read_query(

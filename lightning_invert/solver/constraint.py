@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Constraint", "ConstraintsLike", "Linear", "functions_of"]
+__all__ = ["Constraint", "ConstraintsLike", "Linear", "functions_of", "with_another"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,16 @@ class Constraint:
 
 ConstraintsLike: TypeAlias = Linear | Constraint | Sequence[Linear | Constraint] | Mapping[str, Any]
 """One, several, or name -> constraint."""
+
+
+def with_another(constraints: Any, another: Constraint | None) -> Any:
+    """Return constraints, of any form that is read, with one more."""
+    if another is None:
+        return constraints
+    if isinstance(constraints, Mapping):
+        return {**constraints, another.function.__name__: another}
+    several = isinstance(constraints, Sequence) and not isinstance(constraints, str)
+    return [*(constraints if several else [constraints]), another]
 
 
 def functions_of(constraints: Any) -> list[Any]:

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import expected_but_got
+from lightning_invert.arguments import check_number, expected_but_got
 from lightning_invert.arrays import Placement, TensorLike, read_number, read_tensor
 from lightning_invert.conditions import Conditions, matters, read_conditions
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import default_chunk
+from lightning_invert.solver.constraint import Constraint
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, Variable, by_column
@@ -84,6 +85,9 @@ class Robust(NamedTuple):
     Attributes:
         setting_error: e, standard deviations of what the inputs are really set to, shape (n,) in their
             units, or name -> number; the inputs that are not named are exact.
+        share: For ``propose``: no proposal is less like the known settings, by the distance of Mahalanobis,
+            than this share of them are: 0.9, at most 1. Farther away F is wrong about where outcomes spread
+            least. ``None``: anywhere within the bounds.
 
     Example:
         >>> from lightning_invert import solve
@@ -98,6 +102,21 @@ class Robust(NamedTuple):
     """
 
     setting_error: TensorLike | Mapping[Any, float]
+    share: float | None = 0.9
+
+    def constraint(self, points: Tensor) -> Constraint | None:
+        """Return what keeps inputs as much like known points (K, n) as ``share`` says."""
+        if self.share is None:
+            return None
+        share = check_number("cost.share", self.share, low=0.0, high=1.0, open_low=True)
+        mean, whitening = whitened(points.double())
+
+        def distance_from_the_data(x: Tensor) -> Tensor:
+            return ((x.double() - mean.to(x.device)) @ whitening.T.to(x.device)).square().sum(1)
+
+        return Constraint(
+            distance_from_the_data, high=float(distance_from_the_data(points).quantile(share))
+        )
 
 
 ERRORS = (
@@ -341,10 +360,14 @@ def _read_plausible(cost: Plausible, n: int, placement: Placement, conditions: C
             f"Expected argument `cost.points` to be at least 2 finite rows of {n} settings, but got shape "
             f"{tuple(points.shape)}."
         )
+    return _Unlikeness(*whitened(points), conditions)
+
+
+def whitened(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of points (K, n), and W with cov(W x) = 1."""
     spread = points.std(0)
     spread = torch.where(spread > 0, spread, 1.0)
-    whitening = whitening_of((points - points.mean(0)) / spread) / spread
-    return _Unlikeness(points.mean(0), whitening, conditions)
+    return points.mean(0), whitening_of((points - points.mean(0)) / spread) / spread
 
 
 def whitening_of(centred: Tensor) -> Tensor:

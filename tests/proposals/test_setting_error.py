@@ -6,10 +6,11 @@ import torch
 from scipy.optimize import minimize
 from torch.autograd.functional import jacobian
 
-from lightning_invert import Near, Proposer, Robust, solve
+from lightning_invert import Constraint, Linear, Near, Proposer, Robust, solve
 from lightning_invert.arrays import Placement
 from lightning_invert.problems import BlastFurnace
 from lightning_invert.proposals.evidence import Evidence
+from lightning_invert.solver.constraint import with_another
 from lightning_invert.solver.cost import read_cost
 from lightning_invert.solver.targets import Targets
 from lightning_invert.variables import Bounds, as_variables
@@ -19,6 +20,7 @@ FURNACE, NAN = BlastFurnace(), float("nan")
 ERRORS = {"natural_gas": 2.0, "wind_rate": 1.0, "o2_fraction": 0.1}
 DEVIATIONS = torch.tensor([ERRORS.get(v.name, 0.0) for v in FURNACE.inputs]).double()
 X = FURNACE.sample(600, seed=3)
+COAL = Linear({"pulverised_coal": 1}, high=100)
 WANTED = FURNACE.forward(FURNACE.sample(12, seed=4))
 
 
@@ -75,6 +77,37 @@ def test_robust_settings_spread_less_on_the_true_furnace(proposer):
     torch.testing.assert_close(
         robust.cost, (robust.outcome_spread / unit)[:, [1, 2]].square().sum(1), rtol=1e-6, atol=0
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("constraints", [None, {"coal": COAL}])
+def test_robust_settings_stay_as_much_like_the_data_as_is_asked(proposer, constraints):
+    known = X[:300].double().numpy()
+    inverse = np.linalg.inv(np.cov(known.T))
+
+    def distances(x):
+        away = np.asarray(x, dtype=float) - known.mean(0)
+        return np.einsum("ij,jk,ik->i", away, inverse, away)
+
+    wanted, found = {"production_rate": WANTED[:3, 2]}, {}
+    for share in (0.5, None):
+        cost = Robust(ERRORS, share=share)
+        found[share] = proposer.propose(wanted, cost=cost, constraints=constraints, num_starts=2)
+        if constraints is not None:
+            assert found[share].inputs[:, 1].le(100 + 1e-6).all()
+    farthest = np.quantile(distances(known), 0.5)
+    assert (distances(found[0.5].inputs) <= 1.01 * farthest).all()
+    assert (distances(found[None].inputs) > farthest).any()
+    assert found[0.5].constraint_names.count("distance_from_the_data") == 1
+    assert found[0.5].binding.any()
+
+
+@pytest.mark.parametrize("given", [COAL, [COAL], (COAL,), {"coal": COAL}])
+def test_a_constraint_joins_those_that_are_given(given):
+    more = Constraint(torch.sin, high=1.0)
+    joined = with_another(given, more)
+    assert [*(joined.values() if isinstance(joined, dict) else joined)] == [COAL, more]
+    assert with_another(given, None) is given
 
 
 def test_cost_and_slope_are_those_of_autograd_s_own_jacobian():
@@ -165,6 +198,9 @@ def test_an_unknown_word_of_the_search_is_named(proposer):
         solve(torch.sin, [[0.1]], bound=(0, 1))
     with pytest.raises(TypeError, match=r"`cost\.setting_error`"):
         solve(torch.sin, [[0.1]], bounds=(0.0, [1.0]), cost=Robust(None))
+    for share in (0.0, 1.5, "all"):
+        with pytest.raises((TypeError, ValueError), match=r"`cost\.share`"):
+            proposer.propose(WANTED[:1], cost=Robust(ERRORS, share))
 
 
 @pytest.mark.slow
