@@ -30,7 +30,7 @@ from torch import Tensor
 from lightning_invert.doorway import Shown
 from lightning_invert.proposals.band import COVERAGE, MAX_NUMBERS_AT_ONCE, Band
 from lightning_invert.proposals.likelihood import maximise_likelihood
-from lightning_invert.solver.cost import whitening_of
+from lightning_invert.solver.whitening import whitening_of
 
 __all__ = ["MIN_POINTS", "Reliability"]
 

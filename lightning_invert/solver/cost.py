@@ -19,10 +19,11 @@ from lightning_invert.jacobians.jacobian import default_chunk
 from lightning_invert.solver.constraint import Constraint
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.targets import Targets
+from lightning_invert.solver.whitening import whitened
 from lightning_invert.variables import Bounds, Variable, by_column
 
 __all__ = [
-    "Cost", "CostLike", "Near", "Plausible", "Robust", "read_cost", "read_setting_error", "whitening_of",
+    "Cost", "CostLike", "Near", "Plausible", "Robust", "read_cost", "read_setting_error",
 ]  # fmt: skip
 
 
@@ -361,21 +362,6 @@ def _read_plausible(cost: Plausible, n: int, placement: Placement, conditions: C
             f"{tuple(points.shape)}."
         )
     return _Unlikeness(*whitened(points), conditions)
-
-
-def whitened(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of points (K, n), and W with cov(W x) = 1."""
-    spread = points.std(0)
-    spread = torch.where(spread > 0, spread, 1.0)
-    return points.mean(0), whitening_of((points - points.mean(0)) / spread) / spread
-
-
-def whitening_of(centred: Tensor) -> Tensor:
-    """Return W with cov(W x) = 1; a direction without variance gets the least that counts."""
-    variance, directions = torch.linalg.eigh(centred.T @ centred / max(1, len(centred) - 1))
-    least = float(variance.max()) * 1e-6
-    whitening: Tensor = directions.T / variance.clamp(min=max(least, 1e-300)).sqrt()[:, None]
-    return whitening
 
 
 def _read_finite(
