@@ -46,9 +46,7 @@ class Nodes(NamedTuple):
     target: Tensor  # (M,)
     low: Tensor  # (M, n)
     high: Tensor
-    counted: (
-        Tensor  # (M, n): inputs whose change is counted; once the limit is reached, others stay
-    )
+    counted: Tensor  # (M, n): whose change is counted; once the limit is reached, the others stay
     inputs: Tensor  # (M, n)
     shortfall: Tensor  # (M,): 0 where the target is reached, else the distance
     cost: Tensor  # (M,)
@@ -88,11 +86,11 @@ def branch(
     ``solve`` solves queries without levels; ``done`` hears of how many targets the search has ended.
     """
     tree = _Tree(query, solve)
-    nodes, spent = tree.solved(tree.roots()), torch.zeros(len(query), dtype=torch.int64)
+    nodes = tree.solved(tree.roots())
+    spent = nodes.target.new_zeros(len(query))
     left = len(query)
     while True:
         nodes = nodes.rows(nodes.better(tree.best) & tree.open(nodes)).ordered()
-        spent = spent.to(nodes.target.device)
         nodes = nodes.rows(spent[nodes.target] < MAX_NODES)
         still = len(nodes.target.unique())
         done(left - still)
@@ -204,14 +202,14 @@ class _Tree:
         far = torch.zeros_like(inputs)
         for place, levels in self.levels.items():
             x = inputs[:, place]
-            below, above = self._neighbours(levels, x)
+            below, above = self._levels_around(levels, x)
             gap = torch.where(above > below, above - below, 1.0)
             far[:, place] = torch.minimum(x - below, above - x) / gap
         mattering = matters(inputs, self.query.conditions)
         return far if mattering is None else far * mattering
 
     @staticmethod
-    def _neighbours(levels: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _levels_around(levels: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         above = torch.searchsorted(levels, x.contiguous()).clamp(max=len(levels) - 1)
         below = torch.where(levels[above] > x, above - 1, above).clamp(min=0)
         return levels[below], levels[above]
@@ -243,7 +241,7 @@ class _Tree:
         second = nodes.low.clone(), nodes.high, nodes.counted.clone()
         for input_, levels in self.levels.items():
             mine = (between & (place[:, 0] == input_)).nonzero()[:, 0]
-            below, above = self._neighbours(levels, value[mine])
+            below, above = self._levels_around(levels, value[mine])
             first[1][mine, input_], second[0][mine, input_] = below, above
         rest = (~between).nonzero()[:, 0]
         at, first = place[rest, 0], (first[0].clone(), *first[1:])

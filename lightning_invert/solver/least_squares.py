@@ -164,7 +164,7 @@ def _lengths(jacobian: Tensor) -> Tensor:
 
 
 def _units(longest: Tensor, given: bool) -> Tensor:
-    """Return the units of inputs (P, n): their columns', or what makes given units no worse than that."""
+    """Return units of inputs (P, n) in which all columns are as long: given units, up to the trusted range."""
     middle = longest.log().mean(1, keepdim=True).exp()
     trusted = TRUSTED_RANGE if given else 1.0
     return longest / longest.clamp(middle / trusted, middle * trusted)

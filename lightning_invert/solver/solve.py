@@ -111,7 +111,8 @@ def solve(
         search: How it searches: ``num_starts``, 8 starts of each target, the points with the nearest
             outcomes of 512 that are drawn within the bounds; ``max_steps``, at most 50 steps to a target,
             as many again, that keep off the bounds first, where no start led there, and as many for
-            the cost, twice beside constraints; ``progress``, True: show a progress bar if it takes long and the output is a terminal.
+            the cost, twice beside constraints; ``progress``, True: show a progress bar if it takes long
+            and the output is a terminal.
 
     Returns:
         The best solution of each target, and its alternatives.

@@ -1,6 +1,6 @@
 // What runs in the page's worker: it takes {start: {metadata, files}}, then questions {id, name, what}, and
-// answers {id, answer} or {id, error}, and before that {id, part}: what is found so far. Of the windows only the newest question is answered: an older one
-// stops at its next evaluation.
+// answers {id, answer} or {id, error}, and before that {id, part}: what is found so far. Of the windows only
+// the newest question is answered: an older one stops at its next evaluation.
 
 import { batched } from "./batch.js";
 import { knownOf } from "./known.js";
