@@ -1,3 +1,4 @@
+import itertools
 import shutil
 import subprocess
 import tarfile
@@ -12,6 +13,15 @@ pytestmark = pytest.mark.slow
 WIDTHS = (380, 1000, 1600)
 AXE = "axe-core@4.10.3"
 OPEN_ALL = "document.querySelectorAll('details').forEach(fold => (fold.open = true))"
+# A window may be sought anew, and each of its ends be pressed or out of reach, when somebody looks.
+STATES = [
+    f"""document.querySelectorAll('.fields').forEach(list => list.classList.toggle('stale', {stale}));
+    document.querySelectorAll('.end').forEach(end => {{
+        end.setAttribute('aria-pressed', '{pressed}');
+        end.disabled = {disabled};
+    }})"""
+    for stale, pressed, disabled in itertools.product(("true", "false"), repeat=3)
+]
 SMALLEST = "Math.min(...[...document.querySelectorAll('main *')].map(e => parseFloat(getComputedStyle(e).fontSize)))"
 NOW = "60,20,25,1700000050,0"
 
@@ -138,6 +148,9 @@ def test_axe_finds_no_barrier(open_page, plant_file, axe, width, scheme):
             page.wait_for_selector("#proposed-settings")
         page.evaluate(OPEN_ALL)
         found += page.evaluate("axe.run()")["violations"]
+        for state in STATES if tab == "predict" else ():
+            page.evaluate(state)
+            found += page.evaluate("axe.run({runOnly: ['color-contrast']})")["violations"]
     told = [
         f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary']}"
         for one in found
