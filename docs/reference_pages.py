@@ -47,13 +47,13 @@ API = {
 """Title of a page -> whom it is for, and the public names on it. What is on none is on *Invert*."""
 
 FINDINGS = {
-    "spectrum": "Of every map whose Jacobians are formed",
-    "probes": "Of a map whose Jacobians are too large to be formed",
-    "accuracy": "Of a map whose outcomes are known: a pair's `forward`, maps with `target`",
-    "round_trip": "Of a round trip: a pair's `round_trip`, maps with `identity`",
-    "truth": "Of a map whose truth is known",
-    "runs": "With other runs, from `analyze`",
-    "reach": "With `reachable_steps`",
+    "spectrum": "Every map whose Jacobians are formed",
+    "probes": "Maps whose Jacobians are too large to be formed",
+    "accuracy": "Maps whose outcomes are known: a pair's `forward`, maps with `target`",
+    "round_trip": "Round trips: a pair's `round_trip`, maps with `identity`",
+    "truth": "Maps whose true map is known",
+    "runs": "Other runs are given, by `analyze`",
+    "reach": "`reachable_steps` is set",
 }
 
 
