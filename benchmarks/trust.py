@@ -198,22 +198,24 @@ def tables(found: Found) -> str:
                 f"{kind}, {name}", str(len(pairs)),
                 f"{100 * mean('held'):.0f} ({100 * min(numbers['held']):.0f})",
                 f"{100 * mean('conformal'):.0f} ({100 * min(numbers['conformal']):.0f})",
-                f"{100 * mean('each'):.0f}", f"{mean('width'):.1f}", f"{100 * mean('certified'):.0f}",
-                f"{100 * mean('certified, held'):.0f}", f"{100 * mean('converged'):.0f}",
+                f"{100 * mean('each'):.0f}", f"{mean('width'):.1f}", f"{100 * mean('converged'):.0f}",
+                f"{100 * mean('certified'):.0f}", f"{100 * mean('certified, held'):.0f}",
                 f"{mean('auroc'):.2f}", f"{100 * mean('trust'):.0f} / {100 * mean('near'):.0f}",
             ])  # fmt: skip
         least, share = GOALS[kind]
         kept = sum(p[kind]["held"] >= least for p in every) / len(every)
         marks.append(
-            f"- {kind}: at least {100 * least:.0f} % in {100 * kept:.0f} % of the pairs "
-            f"(goal {100 * share:.0f} %)"
+            f"- {kind}: in {100 * kept:.0f} % of the pairs the band held for at least "
+            f"{100 * least:.0f} % of the proposals (goal: {100 * share:.0f} % of the pairs)"
         )
     prices = sum(p["least cost"]["prices below 80 %"] for p in every) / len(every)
-    marks.append(f"- of single price vectors {100 * prices:.0f} % hold less than 80 %")
+    marks.append(
+        f"- least cost: for {100 * prices:.0f} % of the single sets of prices the band held for "
+        "less than 80 % of the proposals"
+    )
     head = [
-        "", "pairs", "all outcomes in band, % (worst pair)", "in split conformal's", "each outcome in band",
-        "width to split conformal's", "certified, %", "of those in band", "converged, %",
-        "AUROC of trust", "accurate, %: said / was",
+        "", "pairs", "held, % (worst)", "conformal held, % (worst)", "each, %", "width", "reached, %",
+        "certified, %", "of these held, %", "AUROC", "trust / true, %",
     ]  # fmt: skip
     return "\n".join((markdown(head, rows), "", *marks, "", by_rows(every)))
 
