@@ -109,14 +109,14 @@ def main() -> None:
             ["size", f"{args.page.stat().st_size / 1e6:.1f} MB"],
             ["from opening to the first outcome", f"{min(opened):.1f} to {max(opened):.1f} s"],
             [
-                "F and its Jacobian at 28 points, as each move of a slider takes",
+                "F and its Jacobian at 28 points, after each move of a slider",
                 spread_words(moves),
             ],
             [
                 f"the windows of all {count} settings at once, after each move",
                 spread_words(windows),
             ],
-            ["of them, a setting's", spread_words([each / count for each in windows])],
+            ["the same, for each setting", spread_words([each / count for each in windows])],
             ["a proposal, from eight starts", f"{min(solves):.0f} to {max(solves):.0f} ms"],
         ]
         text = f"{markdown(['', ''], rows)}\n\n{head}; Chromium {browser.version}."
