@@ -271,7 +271,7 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=500)
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--adjoint", type=int, default=5)
-    parser.add_argument("--write", type=Path, help="folder for benchmarks.md and its picture")
+    parser.add_argument("--write", type=Path, help="folder of the documentation")
     parser.add_argument("--keep", type=Path, help="a JSON file of results, which is added to")
     args = parser.parse_args()
     quietly()

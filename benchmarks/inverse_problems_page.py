@@ -23,7 +23,7 @@ def write_page(
     runs: Mapping[str, list[dict[str, Any]]],
     machine: str,
 ) -> None:
-    """Put table and picture into ``folder``/benchmarks.md, between its two marks."""
+    """Put table and picture into the documentation in ``folder``."""
     problems = list(runs)
     rows = []
     for method, of in table.items():

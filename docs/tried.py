@@ -16,36 +16,47 @@ HEAD = """\
 
 For those who ask whether the callback works with a project like theirs.
 
-Made by the tests (`python -m docs.tried`), which try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`. *By itself*: what `InvertibilityCallback()` does without being told anything: it watches `forward` at the first part of the batch, or says once what the batch holds and what to write. That is shown: each such entry of `maps` was copied from the message, and watched. Where no entry works, the message says why and shows the two lines of a method. *Maps*: with what it watches more, or at all. In each case a fit with the callback ends like one without, to the bit: weights, buffers, the project's own metrics, random streams.
+In every case below, a fit with the callback ends like a fit without it, to the bit: weights, buffers, the project's own metrics, random streams.
+
+The column *without arguments* shows what `InvertibilityCallback()` does:
+
+- *watched*: it watches `forward` at the first part of the batch.
+- an entry: it cannot guess what to watch, and says so once. The message gives this entry of `maps=` to copy, for the map `forward`. The tests copied it, and it was watched.
+- *shows a method*: no entry works. The message says why, and shows two lines of a method to add.
+
+The column *with maps* shows entries that watch more, or watch where nothing else does. [Name what to watch](../how_to/name_what_to_watch.md) explains them. n → m are the numbers of inputs and outputs of the first map.
 
 ## Real packages
 
-`make test-projects` installs each in an environment of its own and trains it as its users do. The fit alone, watched without arguments, watched by the advice and watched by the maps below ends with the same weights, metrics and random streams; the singular values at two points are those of autograd's own Jacobian, up to the error in the last column (of the largest).
+`make test-projects` installs each package in an environment of its own and trains it as its users do. It does so four times: without the callback, with it and no arguments, with the entry of its message (if there is one), and with the maps below. All end with the same weights, metrics and random streams. The last column is the error of the singular values at two points, against autograd's own Jacobian, as a share of the largest.
 
-| package | trained | by itself | maps | n → m | error |
+| package | trained | without arguments | with maps | n → m | error |
 |---|---|---|---|---|---|
 {real}
 
 ## Miniatures
 
-These projects are miniatures: their batches, the signatures of their `forward` and what it returns are those of the originals, their sizes are not.
+These projects are small copies of others. Their batches, the signatures of their `forward` and what it returns are those of the originals. Their sizes are not.
 
-| project | after | by itself | maps | n → m |
+| project | copy of | without arguments | with maps | n → m |
 |---|---|---|---|---|
 """
 
 TRAINER = """
-## Trainer options
+## Options of Trainer and loaders
 
-A fit of a module with dropout, BatchNorm, random streams and logging in its forward, with and without the callback, is the same to the bit with
+A module draws random numbers and logs in its forward, and has dropout and BatchNorm. Its fit is the same to the bit, with the callback and without, with
 
 """
 
 ELSEWHERE = """\
-- DDP and FSDP2 on two processes, with as many points, uneven, none on one of them, and one that fails (`tests/callbacks/test_strategies.py`)
-- one validation loader or several, merged or separate (`test_dataloaders.py`); `limit_val_batches`, `val_check_interval`, `check_val_every_n_epoch` (`test_schedule.py`)
+- DDP and FSDP2 on two processes: with as many points on each, with uneven numbers, with none on one of them, and with one that fails (`tests/callbacks/test_strategies.py`)
+- one validation loader or several, merged or separate (`test_dataloaders.py`)
+- `limit_val_batches`, `val_check_interval`, `check_val_every_n_epoch` (`test_schedule.py`)
 - TensorBoard, Weights & Biases (offline), MLflow (files), CSV, several loggers, none (`tests/report/loggers`)
 - `lightning` and `pytorch_lightning`; `fit`, `validate`, `test`; resumed fits (`test_resume.py`)
+
+The tests write this page (`python -m docs.tried`) and try every line of it: `tests/test_drop_in.py` and `tests/callbacks/test_no_interference.py`.
 """
 
 
@@ -72,7 +83,7 @@ def row(project):
     by_itself = "watched"
     if not project.is_watched_by_default:
         advised = ADVISED[project.name]
-        by_itself = f"advises `{advised!r}`" if advised else "advises a method"
+        by_itself = f"`{advised!r}`" if advised else "shows a method"
     source = project.source.replace("|", "/")
     return f"| {project.name} | {source} | {by_itself} | {maps.replace('|', '/')} | {shape} |"
 
@@ -87,18 +98,16 @@ def real_row(name, seen):
     )
 
 
-def option_text(value):
-    if isinstance(value, list):
-        return [kind.__name__ for kind in value]
-    return getattr(value, "__name__", value)
-
-
 def option(options):
-    return (
-        f"- `{ {name: option_text(value) for name, value in options.items()}!r}`"
-        if options
-        else "- nothing else"
-    )
+    if not options:
+        return "- no further option"
+    ((name, value),) = options.items()
+    if name == "module":
+        return "- an encoder that `torch.compile` made"
+    if name == "callbacks":
+        (callback,) = value
+        return f"- the callback `{callback.__name__}`"
+    return f"- `{name}={value!r}`"
 
 
 def table():

@@ -52,7 +52,7 @@ class WithInverse(Noisy):
         return self.decoder(y)
 
 
-def AverageOfWeights():
+def StochasticWeightAveraging():
     return stock.StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1)
 
 
@@ -70,7 +70,7 @@ OPTIONS = [
     {"precision": "64-true"},
     {"gradient_clip_val": 0.1},
     {"module": Compiled},
-    {"callbacks": [AverageOfWeights]},
+    {"callbacks": [StochasticWeightAveraging]},
     {"callbacks": [EMAWeightAveraging]},
     {"num_sanity_val_steps": 0},
     {"val_check_interval": 2},
