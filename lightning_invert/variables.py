@@ -39,16 +39,16 @@ variance, and soon all of it."""
 
 
 class Variable(NamedTuple):
-    """A named physical quantity: a column of x or y.
+    """Describe a column of x or y: name, unit and range.
 
     Attributes:
         name: The column's name.
-        unit: Its unit, as labels show it; empty if it has none.
+        unit: Its unit, as labels show it; empty without one.
         low: Low end of the range in which it is used, if known.
-        high: High end of that range.
+        high: High end of that range, if known.
         levels: The only values that it may take, such as ``(0, 1, 2)``; empty if it is continuous.
-        matters_if: Where it counts: ``("h2_injection", ">", 0)``, another input, a sign and a number.
-            Elsewhere it has no value to propose and costs nothing.
+        matters_if: The condition under which it matters, such as ``("h2_injection", ">", 0)``: another
+            input, a sign and a number. Elsewhere no value is proposed, and it costs nothing.
 
     Example:
         >>> Variable("wind_rate", "m³/h", 0.0, 250.0).label, Variable.of("load")

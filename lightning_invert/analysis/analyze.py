@@ -59,58 +59,53 @@ def analyze(
 ) -> Observation:
     r"""Measure where a map can be inverted: what the callback logs, and a table of all points.
 
-    The points pass in pieces: neither they nor the table have to fit into memory. A terminal shows a
-    progress bar (``TQDM_DISABLE=1`` hides it). Of more than
-    262 144 points, the observation holds a uniform sample of so many, in the order in which they
-    came; ``num_points``, and the scalars that are shares or means, are of all.
+    The points pass in pieces, so that neither they nor the table need to fit into memory. A terminal shows
+    a progress bar (``TQDM_DISABLE=1`` hides it). Of more than 262 144 points the observation holds a
+    uniform sample of that size, in order; ``num_points``, shares and means are of all points.
 
-    The table has a row for each point, in the order in which they came: ``input/{name}``,
-    ``output/{name}``, ``condition_number``, ``band`` (stable, moderate, ill-conditioned, singular
-    or nonfinite), ``unresolved`` (whether :math:`\kappa` is beyond what the arithmetic can tell),
-    ``rank``, ``log_volume`` and ``sigma_1``, ``sigma_2``, ... Where a Jacobian is too large to be
-    formed, these are bounds and estimates (:class:`~lightning_invert.jacobians.lanczos.Probes`).
-    With ``directions`` also ``weakest_input/{name}`` and ``weakest_output/{name}``: the components
-    of the singular vectors of :math:`\sigma_k`, see :func:`~lightning_invert.weakest_directions`.
-    With a truth also ``true_condition_number`` and ``jacobian_error``,
-    :math:`\|J - J^*\|_F / \|J^*\|_F`; with runs ``log10_cond_mean`` and ``log10_cond_std``.
+    The table has a row for each point, in order: ``input/{name}``, ``output/{name}``,
+    ``condition_number``, ``band`` (stable, moderate, ill-conditioned, singular or nonfinite),
+    ``unresolved`` (whether :math:`\kappa` is beyond what the arithmetic can resolve), ``rank``,
+    ``log_volume`` and ``sigma_1``, ``sigma_2``, ... For a Jacobian that is too large to be formed, these are
+    bounds and estimates (:class:`~lightning_invert.jacobians.lanczos.Probes`). ``directions`` adds
+    ``weakest_input/{name}`` and ``weakest_output/{name}``, see
+    :func:`~lightning_invert.weakest_directions`. ``truth`` adds ``true_condition_number`` and
+    ``jacobian_error``, :math:`\|J - J^*\|_F / \|J^*\|_F`; ``runs`` add ``log10_cond_mean`` and
+    ``log10_cond_std``.
 
     Args:
-        function: Maps (N, \*) to (N, \*), each row by itself. A module is evaluated in evaluation
-            mode and on its own device; afterwards it is as it was. Points at which it raises are not
-            finite. Of a module that names its maps (``invertibility_maps()``, as a pair does), one of
-            these is analysed, with its names and its standard units; such an entry may also be given
-            by itself.
-        points: Shape (N, \*): a tensor, an array, or an iterable of batches, such as a
-            ``DataLoader``. Of a batch with several parts the first is taken, or what a
-            ``WatchedMap`` selects. Or a table: the name of a file, a data frame, or a dictionary of
-            columns.
-        name: Of the map, in the report and in file names. Of a module that names its maps it says
-            which one is meant; by default the first, which of a pair is ``"forward"``.
-        inputs: Names of the n inputs, which are the columns of a table that are read; by default
-            those that the map names, or all columns, or else x0, x1, ...
-        outputs: Names of the m outputs; by default y0, y1, ...
-        scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the map's
-            own statistics or else by the spread of the points, which then are read twice.
-            ``"physical"``: as the map computes them. ``None``: standardised for a map with
-            statistics, physical for any other.
-        thresholds: What counts as full rank, as singular, and as ill-conditioned; by default
+        function: Maps (N, \*) to (N, \*), each row by itself. A module is evaluated in evaluation mode
+            and on its own device; afterwards it is as it was. A point at which it raises counts as not
+            finite. Of a module with ``invertibility_maps()``, such as a pair, one map is analysed, with
+            its names and standard units; such an entry can also be given by itself.
+        points: Shape (N, \*): a tensor, an array, or an iterable of batches such as a ``DataLoader``. Of
+            a batch with several parts the first counts, or what a ``WatchedMap`` selects. Or a table:
+            a file name, a data frame or a dictionary of columns.
+        name: Name of the map in the report and in file names. Of a module with several maps it selects
+            one; by default the first, which is a pair's ``"forward"``.
+        inputs: Names of the n inputs; of a table, the columns to read. Default: those that the map
+            names, else all columns, else x0, x1, ...
+        outputs: Names of the m outputs. Default: those that the map names, else y0, y1, ...
+        scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the map's own
+            statistics, else by the spread of the points, which are then read twice. ``"physical"``: as
+            the map computes them. ``None``: standardised for a map with statistics, else physical.
+        thresholds: What counts as full rank, singular and ill-conditioned. Default:
             :class:`~lightning_invert.Thresholds`.
-        precision: The arithmetic of the Jacobian: ``"native"`` or ``"float64"``.
-        table: Where to write the table; the name ends in .csv or .parquet. An existing file is not
-            replaced: a number is added to the name. A ``TableWriter`` has a separator of its own.
-        directions: Whether to find the weakest directions, which takes an SVD a point.
-        truth: The true map, of the same inputs to the same outputs, differentiable. The Jacobians
-            are compared with its own. It is evaluated in float64 if it follows there. What is no
-            truth is named: ``truth={"other run": function}``.
-        runs: The same map of other runs: how far condition numbers spread over all of them is
-            the error bar of each, see :class:`~lightning_invert.watch.findings.runs.Runs`.
+        precision: Arithmetic of the Jacobian: ``"native"`` or ``"float64"``.
+        table: Where to write the table: a .csv or .parquet file, or a ``TableWriter``. An existing
+            file is not replaced: the new name gets a number.
+        directions: Whether to find the weakest directions, which takes an SVD for each point.
+        truth: The true map, of the same inputs and outputs, differentiable: its Jacobians are compared.
+            It is evaluated in float64 if it can be. To name it otherwise: ``{"other run": function}``.
+        runs: The same map of other runs. The spread of condition numbers over all runs is the error bar
+            of each, see :class:`~lightning_invert.watch.findings.runs.Runs`.
 
     Returns:
         The summary, and the points with their spectra.
 
     Raises:
-        ValueError: If an argument is out of its range or there are no points.
-        TypeError: If the points are not floating tensors.
+        ValueError: If an argument is out of range, or there are no points.
+        TypeError: If an argument has the wrong type, or the points are not floating tensors.
 
     Example:
         >>> import torch

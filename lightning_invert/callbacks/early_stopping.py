@@ -40,24 +40,23 @@ STATE = (
 
 
 class ConditioningEarlyStopping(Callback):
-    r"""Stop fit when a map's conditioning is good enough, too bad, or no longer improves.
+    """Stop fit when a map's conditioning is good enough, too bad, or no longer improves.
 
     It judges each look of the :class:`~lightning_invert.callbacks.InvertibilityCallback` in the same
-    trainer. A condition stops fit when it has held for ``patience`` looks in a row:
+    trainer. Fit stops when one of these conditions holds for ``patience`` looks in a row:
 
-    * ``stopping_threshold``: the monitored value is at least as good. Nothing is left to be gained.
-    * ``divergence_threshold``: it is worse, or infinite. The map has collapsed.
-    * ``stop_when_stalled``: it is not better than its best by more than ``min_delta``.
+    * ``stopping_threshold``: the value is at least as good: nothing is left to gain.
+    * ``divergence_threshold``: the value is worse, or infinite: the map has collapsed.
+    * ``stop_when_stalled``: the value does not beat its best by more than ``min_delta``.
 
-    A look that cannot tell the value (NaN: the recall of fragile points where there are none) does not
-    count.
+    A look where the value is NaN does not count.
 
     Args:
         map: Name of the watched map.
         monitor: Name of one of the map's scalars. The table
-            :mod:`~lightning_invert.watch.scalars` says whether larger values of it are better.
-        stopping_threshold: Limit of the first condition, in the unit of the monitored scalar: 2 means
-            κ = 100 for ``log10_cond_p95``. ``None``: off.
+            :mod:`~lightning_invert.watch.scalars` says whether larger values are better.
+        stopping_threshold: Limit of the first condition, in the unit of the scalar: 2 means κ = 100
+            for ``log10_cond_p95``. ``None``: off.
         divergence_threshold: Limit of the second condition, likewise.
         stop_when_stalled: Whether the third condition is on.
         min_delta: Least change that counts as an improvement.
@@ -65,12 +64,13 @@ class ConditioningEarlyStopping(Callback):
         verbose: Whether to log the reason.
 
     Attributes:
-        stopped_epoch: The epoch in which fit was stopped, or ``None``.
-        stopping_reason: ``"good"``, ``"bad"`` or ``"stalled"``, or ``None``.
+        stopped_epoch: The epoch in which fit stopped, or ``None``.
+        stopping_reason: ``"good"``, ``"bad"``, ``"stalled"`` or ``None``.
         stopping_reason_message: The reason in words, or ``None``.
 
     Raises:
-        ValueError: If an argument is out of its range, or no condition is on.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or no condition is on.
 
     Example:
         >>> ConditioningEarlyStopping("forward", stopping_threshold=2.0, divergence_threshold=6.0, patience=5)

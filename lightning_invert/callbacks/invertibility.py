@@ -40,85 +40,86 @@ MUCH_SECONDS, MUCH_OF_AN_EPOCH = 1.0, 0.1  # a first look that takes more than b
 
 
 class InvertibilityCallback(Drawn, Callback):
-    r"""Log how much of the data a module's maps can be inverted on.
+    """Log at how many points of the validation data a module's maps can be inverted.
 
-    At each look (a watched validation, ``validate`` or ``test``) it takes a uniform sample of the
-    points, computes the Jacobian of each map there and logs, under ``invertibility/{map}/``, the share
-    of points at full rank, the distribution of condition numbers and the other scalars of
-    :class:`~lightning_invert.InvertibilityMetric`. All go to ``trainer.callback_metrics``, where
-    ``EarlyStopping`` and ``ModelCheckpoint`` find them; the essential ones to every logger; figures and
-    the worst points to the loggers that can show them. In ``test`` the tags begin with ``test/``.
+    A look takes place at each watched validation of a fit, in ``validate`` and in ``test``. It draws a
+    uniform sample of points, computes each map's Jacobian there, and logs the scalars of
+    :class:`~lightning_invert.InvertibilityMetric` under ``invertibility/{map}/``, in ``test`` under
+    ``test/invertibility/{map}/``. All scalars reach ``trainer.callback_metrics``, where
+    ``EarlyStopping`` and ``ModelCheckpoint`` find them. Every logger gets the essential scalars;
+    loggers that can show figures and tables get those, too.
 
-    Of a Jacobian that is too large to be formed, only what is certain is logged: see
-    :func:`~lightning_invert.jacobians.lanczos.probe_jacobians`.
+    A Jacobian that is too large to be formed is bounded and estimated: see
+    :class:`~lightning_invert.jacobians.lanczos.Probes`.
 
-    Watching changes nothing in the training, be it weights, random streams, gradients or buffers.
+    Watching changes nothing in the training: not weights, random streams, gradients or buffers.
 
     Args:
-        maps: What to watch: name -> path of a submodule or method, or a mapping with ``module`` (a
-            path, a module or a callable), ``input`` (the part of the batch by which the Jacobian is
-            taken), ``within`` (the collection that the function takes whole, with the input in it; ``[]``
-            is the batch itself),
-            ``argument`` (the position or name of the argument that the input is, if not the first),
-            ``context`` (further arguments, held fixed: parts in their order, or a mapping of names to
-            parts), ``constants`` (arguments with a fixed value, by name) and ``output`` (the part of
-            what is returned).
-            A part is an index, a key, an attribute, a method to be called (``"float()"``), a list of
-            those (a path) or a callable of the batch, or of batch and module; a list of lists names
-            several parts. An input or context may also be the value of another map,
-            ``{"map": <its name>}``, or of any function, ``{"module": <path>, "input": ..., ...}``, with
-            the keys so far. Further keys: ``input_names``, ``output_names``, ``input_std``,
-            ``output_std`` (to standardise by), ``target`` (the part of the batch with the known
-            outcomes: R² is logged, and the verdict begins with it), ``identity`` (whether the map is a
-            round trip), ``truth`` (the true map, as a path, a module or a callable of the same
-            arguments) and ``reach`` (see ``reachable_steps``). ``None``: the module's
-            ``invertibility_maps()``, else its ``forward`` at the first part of the batch. If that
-            cannot be watched, one message lists what there is, and training goes on.
+        maps: What to watch, name -> map. A map is the path of a submodule or method, such as
+            ``{"encoder": "encoder"}``, or a mapping with these keys:
+
+            * ``module``: a path, a module or a callable.
+            * ``input``: the part of the batch by which the map is differentiated.
+            * ``argument``: the argument that takes the input, by position or name. Default: the first.
+            * ``within``: the collection that the map takes whole, with the input in it; ``[]``: the batch.
+            * ``context``: further arguments, held fixed: parts in their order, or name -> part.
+            * ``constants``: arguments with a fixed value, name -> value.
+            * ``output``: the part of the returned value to differentiate.
+            * ``target``: the part of the batch with the known outcomes; R² is logged.
+            * ``identity``: whether the map is a round trip.
+            * ``truth``: the true map: a path, a module or a callable of the same arguments.
+            * ``reach``: see ``reachable_steps``.
+            * ``input_names``, ``output_names``, ``input_std``, ``output_std``: of the columns.
+
+            A part is an index, a key, an attribute, a method to call (``"float()"``), a list of those
+            (a path), or a callable of the batch, or of batch and module. A list of lists names several
+            parts. ``input`` and ``context`` can also be the value of another map,
+            ``{"map": "encoder"}``, or of a function, ``{"module": <path>, "input": ...}``.
+
+            ``None``: the module's ``invertibility_maps()``, else its ``forward`` at the first part of
+            the batch. If that fails, one message lists what the batch holds, and training goes on.
         num_points: Points for each map and look, over all processes together.
-        every_n_validations: Which validations of a fit are watched. n: 0, n, 2n, ... ``"log"``: 0, 1,
-            2, 4, 8, ... A list: these. The first is always watched. So is the last, unless nothing
-            tells beforehand that it is: an ``EarlyStopping``, an interrupt, a first epoch of data of
-            unknown length. Then the summary says how many came after the last look.
+        every_n_validations: Which validations of a fit to watch. n: 0, n, 2n, ... ``"log"``: 0, 1, 2,
+            4, 8, ... A list: 0 and these. The last validation is watched, too, where it is known
+            beforehand; an ``EarlyStopping`` or an interrupt is not.
         scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the module's
-            statistics or else by the spread of the sampled points. ``"physical"``: as the module
-            computes them. ``None``: standardised for a module that has statistics, else physical.
-        thresholds: What counts as full rank, as singular, as stable and as ill-conditioned.
-        precision: ``"native"`` or ``"float64"``: the arithmetic that computes the Jacobian. The
-            singular values are always computed in float64.
-        sampling: ``"reservoir"``: a fresh uniform sample at each look. ``"fixed"``: the same one at
-            each look, so that a curve does not move because the points do. It needs a validation
-            loader that does not shuffle.
-        dataloaders: Of several validation dataloaders: ``"merged"`` watches a sample of all their
-            points, ``"separate"`` one of each, under ``invertibility/dataloader_{i}/{map}/``.
-        figures: ``"auto"``: whether a map gets worse, and where, after the last look and, before it, as
-            often as keeps drawing below 1 % of the time. ``"all"``: every figure that applies. ``True``:
-            all, at each look. ``False``: none.
-        save_figures: Whether to save the figures as PNG: ``True`` for the folder ``invertibility``
-            beside the logs, or a folder. A later figure of a map replaces the earlier.
+            statistics, else by the spread of the sampled points. ``"physical"``: as the module
+            computes them. ``None``: standardised where the module has statistics, else physical.
+        thresholds: What counts as full rank, singular, stable and ill-conditioned.
+        precision: Arithmetic of the Jacobian, ``"native"`` or ``"float64"``. Singular values are always
+            computed in float64.
+        sampling: ``"reservoir"``: a fresh uniform sample at each look. ``"fixed"``: the same points at
+            each look, so that only the map moves a curve. This needs a loader that does not shuffle.
+        dataloaders: How to watch several validation dataloaders. ``"merged"``: one sample of all their
+            points. ``"separate"``: one of each, under ``invertibility/dataloader_{i}/{map}/``.
+        figures: ``"auto"``: two figures, whether a map gets worse and where, after the last look, and
+            before it as long as drawing takes less than 1 % of the time. ``"all"``: every figure that
+            applies, equally often. ``True``: all at each look. ``False``: none.
+        save_figures: ``True``: save the figures as PNG in the folder ``invertibility`` beside the logs.
+            A path: in that folder. A later figure of a map replaces the earlier one.
         scalars: Which scalars the loggers get in fit: ``"essential"`` or ``"all"``.
-        max_work: Floating point operations that a look at a map may take, estimated from its shapes,
-            so that the bound is the same on every machine: by default about 1.5 s on two cores. Beyond
-            it, fewer points are watched, or the Jacobian is not formed; a message says so. ``None``:
-            no bound.
+        max_work: Bound on the floating point operations of a look at a map, estimated from shapes.
+            Default: about 1.5 s on two cores. Beyond it fewer points are watched, or the Jacobian is
+            not formed; a message says so. ``None``: no bound.
         reachable_steps: Also log ``reachable_fraction``: start from the inverse's proposal, take this
-            many solver steps within the bounds (of the variables, or else of the sampled inputs), count
-            the outcomes reached to 0.01 standard deviations. This needs a
-            :class:`~lightning_invert.ForwardInverseModule`, or maps with ``reach``: ``{"inverse":
-            <path, module or callable>, "outcomes": <part of the batch>, "bounds": (low, high)}``, the
-            bounds optional. It may take ``max_work`` again. ``None``: off.
-        on_error: ``"warn"``: a failure (out of memory, another shape, a logger, a full disk) is said
-            once, with its cause; that look or figure is missing. ``"raise"``: it is raised.
+            many solver steps within the bounds, count the outcomes reached to 0.01 standard deviations.
+            This needs a :class:`~lightning_invert.ForwardInverseModule`, or a map with ``reach``:
+            ``{"inverse": <path, module or callable>, "outcomes": <part of the batch>, "bounds": (low,
+            high)}``; the ends of the sampled inputs stand in for bounds. ``None``: off.
+        on_error: What a failed look, figure or logger does. ``"warn"``: one warning names the cause, and
+            training goes on. ``"raise"``: the error is raised.
 
     Attributes:
-        watcher: What watches; it needs no Lightning.
-        observations: What the latest look found, one for each map. A notebook shows them.
-        kept_observations: After a fit, the same of the weights of the checkpoint that it keeps, at the
-            same points; empty where none is kept, or the latest look was at its weights.
-        history: Name of a map -> its looks in fit, each a row of a data frame, see
-            :data:`~lightning_invert.watch.history.Record`. Of more than 512 the older are thinned out.
+        watcher: The :class:`~lightning_invert.watch.watcher.Watcher` that looks, without Lightning.
+        observations: An :class:`~lightning_invert.Observation` of each map from the latest look.
+        kept_observations: After a fit, the same for the weights of the kept checkpoint, at the same
+            points. Empty if no checkpoint is kept, or if the latest look was at its weights.
+        history: Map name -> rows, one for each look of the fit, for a data frame: see
+            :data:`~lightning_invert.watch.history.Record`. Beyond 512 rows older ones are thinned out.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> from lightning.pytorch import Trainer

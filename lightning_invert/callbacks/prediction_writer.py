@@ -36,22 +36,26 @@ HEADS = {
 class PredictionWriter(Callback):
     """Write predictions to a CSV file, batch by batch, while ``trainer.predict`` runs.
 
-    ``predict_step`` returns a mapping of name -> tensor of shape (N, k) or (N,), or one tensor.
-    Columns are named ``{name}/{position}``. Of a pair they have the names and units of its variables:
-    ``given/{variable}`` as they came, ``predicted/`` of the given settings, ``inverse/`` the settings
-    that the inverse proposes for the given outcomes and what they lead to, ``solved/`` the same of the
-    solver, with the ends of its band. A tensor of shape (N,) is one column of its name. Each process writes its own file;
-    ``.rank1``, ``.rank2``, ... are added to the names of all but the first. An existing file is never
-    replaced: a number is added to the name. The file has the separator and the decimal sign of the
+    ``predict_step`` returns one tensor, or a mapping of name -> tensor. A tensor (N, k) becomes the
+    columns ``{name}/0``, ``{name}/1``, ...; a tensor (N,) becomes one column. A pair's columns carry the
+    names and units of its variables:
+
+    * ``given/``: the settings and outcomes of the row.
+    * ``predicted/``: the outcomes predicted for these settings.
+    * ``inverse/``: the settings that the inverse proposes for these outcomes, and what they lead to.
+    * ``solved/``: the same of the solver, with the ends of its band.
+
+    An existing file is never replaced: the new name gets a number. Each process writes its own file, with
+    ``.rank1``, ``.rank2``, ... in all names but the first. Separator and decimal sign are those of the
     table that a ``TabularDataModule`` read.
 
     Args:
-        file: Where to write; a relative path starts from the trainer's ``log_dir``, or from its
-            ``default_root_dir`` where there is no logger.
+        file: Where to write. A relative path starts from the trainer's ``log_dir``, or from its
+            ``default_root_dir`` if there is no logger.
 
     Raises:
         ValueError: If ``file`` does not end in ``.csv``.
-        TypeError: When predicting, if ``predict_step`` returns neither a tensor nor such a mapping.
+        TypeError: If ``file`` is no path, or ``predict_step`` returns neither tensor nor mapping.
 
     Example:
         >>> PredictionWriter("predictions.csv").file.name

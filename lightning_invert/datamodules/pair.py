@@ -136,32 +136,32 @@ def _unchanged(batch: Any) -> Any:
 
 
 class PairDataModule(LightningDataModule):
-    """Load (x, y) pairs, split them by seed, and compute the training split's statistics.
+    """Load pairs (x, y), split them by seed, and compute the training split's statistics.
 
-    A subclass names its columns in ``inputs`` and ``outputs`` and returns the rows in ``load``.
-    Batches are in physical units. A module with a true attribute ``takes_float64``, like
-    ``ForwardInverseModule``, standardises them itself and gets float64: what float32 rounds away,
-    like the minutes of a time stamp, is still there. Any other gets torch's default dtype, and a
-    column that it does not hold is an error.
+    A subclass names its columns in ``inputs`` and ``outputs`` and returns the rows from ``load``.
+    Batches are in physical units. A module with ``takes_float64 = True``, such as
+    ``ForwardInverseModule``, gets float64 and standardises it, so that time stamps keep their seconds. Any
+    other module gets torch's default dtype; a column that loses its content there is an error.
 
     Args:
-        batch_size: Rows of a training batch. ``None``: a 40th of the training rows, as the nearest
-            power of 2 from 16 to 512.
+        batch_size: Rows of a training batch. ``None``: a 40th of the training rows, rounded to a power
+            of 2 from 16 to 512.
         eval_batch_size: Rows of a batch in validation, test and prediction.
         val_fraction: Share of the rows held out for validation, in (0, 1).
-        test_fraction: Share of the rows held out for the test, in [0, 1).
-        seed: Seed of the split, and of the order in which the training rows come: the same seed
-            always gives the same split and, epoch by epoch, the same order, also in a fit that is
-            resumed.
-        num_workers: Worker processes of each loader. The rows are in memory and a batch is one index
-            operation, so 0 is fastest for all but very large batches.
-        constraints: Constraints between settings, which a pair keeps: name -> the weights of a sum and
-            its ends, like ``{"fuel": {"coal": 1, "gas": 1, "high": 200}}``.
-        variables: What else is known of settings: name -> ``low``, ``high``, ``levels`` and ``matters_if`` of
-            a :class:`~lightning_invert.Variable`, like ``{"valve": {"levels": [0, 1]}}``.
+        test_fraction: Share of the rows held out for the test, in [0, 1 - val_fraction).
+        seed: Seed of the split and of the order of the training rows: the same seed always gives the same
+            split and, epoch by epoch, the same order, also in a resumed fit.
+        num_workers: Worker processes of each loader. The rows are in memory, so 0 is fastest for all but
+            very large batches.
+        constraints: Constraints between settings, kept by a pair: name -> weights of a sum and its ends,
+            such as ``{"fuel": {"coal": 1, "gas": 1, "high": 200}}``.
+        variables: What else is known of settings: name -> ``low``, ``high``, ``levels`` and
+            ``matters_if`` of a :class:`~lightning_invert.Variable`, such as
+            ``{"valve": {"levels": [0, 1]}}``.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
     """
 
     inputs: Sequence[Variable]
@@ -205,7 +205,7 @@ class PairDataModule(LightningDataModule):
     def load(self) -> tuple[Tensor, Tensor]:
         """Return all rows in physical units, float64: x of shape (N, n), y of shape (N, m).
 
-        Where an input does not matter, NaN will do: it counts as the mean.
+        An input may be NaN where it does not matter: it counts as the mean.
         """
         raise NotImplementedError(
             f"{type(self).__name__} defines no `load`: return the rows there, x (N, n) and y (N, m)."
@@ -315,7 +315,7 @@ class PairDataModule(LightningDataModule):
         return self._loader("val", batch_size=self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[Tensor]:
-        """Return the test split; a ValueError if nothing was held out for it."""
+        """Return the test split. It raises ``ValueError`` if no rows were held out for it."""
         if self.test_fraction == 0:
             raise ValueError(
                 f"Expected argument `test_fraction` of {type(self).__name__} to be positive for a "

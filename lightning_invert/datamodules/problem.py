@@ -15,18 +15,18 @@ __all__ = ["ProblemDataModule"]
 
 
 class ProblemDataModule(PairDataModule):
-    """Draw pairs of a process whose true map and true Jacobian are known.
+    """Draw pairs (x, y) from a process whose true map and true Jacobian are known.
 
-    ``data.problem.forward`` is the true map, ``data.problem.jacobian`` its true Jacobian.
+    ``data.problem.forward`` is the true map and ``data.problem.jacobian`` its Jacobian.
     docs/evidence/problems.md describes the processes.
 
     Args:
         problem: A :class:`~lightning_invert.problems.Problem`, or a name in
-            :data:`lightning_invert.problems.KNOWN`, like ``"robot_arm"``.
+            :data:`lightning_invert.problems.KNOWN`, such as ``"robot_arm"``.
         num_points: Points for training and validation.
         num_test_points: Further points for the test.
-        noise: Standard deviation of the Gaussian measurement noise on each output, as a share of
-            the output's own standard deviation; 0 for none.
+        noise: Standard deviation of the Gaussian measurement noise on each output, as a share of the
+            output's own standard deviation; 0 for none.
         batch_size: Rows of a training batch. ``None``: by their number, as in
             :class:`~lightning_invert.datamodules.PairDataModule`.
         eval_batch_size: Rows of a batch in validation, test and prediction.
@@ -35,8 +35,8 @@ class ProblemDataModule(PairDataModule):
         num_workers: Worker processes of each loader.
 
     Raises:
-        TypeError: If an argument is of a wrong type.
-        ValueError: If an argument is out of its range, or ``problem`` no name in ``KNOWN``.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or ``problem`` is not a name in ``KNOWN``.
 
     Example:
         >>> data = ProblemDataModule("robot_arm", num_points=100)

@@ -22,39 +22,39 @@ __all__ = ["TabularDataModule"]
 
 
 class TabularDataModule(PairDataModule):
-    r"""Pairs (x, y) from the columns of a text file, a Parquet file or an Excel workbook.
+    r"""Load pairs (x, y) from columns of a text file, a Parquet file or an Excel workbook.
 
-    Only the named columns are read. Integers and booleans are numbers. A constant column is an
-    error, and so are too few rows. How a text file is written (separator, decimal sign, encoding,
-    ...), its first lines tell; what they tell is logged, and what they leave in doubt is an error
-    that names the arguments to write: docs/how_to/tables.md.
+    Only the named columns are read; integers and booleans count as numbers. A constant column is an error,
+    and so are too few rows. The first lines of a text file show how it is written (separator, decimal
+    sign, encoding, ...); what is found is logged. If they leave a doubt, an error names the arguments to
+    write: docs/how_to/tables.md.
 
     Args:
         file: The table: ``.csv``, ``.tsv``, ``.txt`` or ``.dat``, each also as ``.gz``,
             ``.parquet``, ``.pq``, ``.xlsx`` or ``.xlsm``.
         inputs: Names of the columns of x. A column ``flow [t/h]`` may be called ``flow``.
         outputs: Names of the columns of y.
-        units: Column -> unit, as labels show it; a column may be left out. Names like
-            ``flow [t/h]`` and a row of units in the file tell units, too.
-        on_missing: What happens to a row in which one of the columns is empty, NaN, infinite or
-            a word for missing: ``"raise"`` ends with an error, ``"drop"`` leaves the row out and
-            warns of their number. A cell of what does not matter may be empty.
+        units: Column -> unit, for labels; columns may be left out. Names like ``flow [t/h]`` and a row
+            of units in the file also give units.
+        on_missing: What to do with a row in which a named column is empty, NaN, infinite or a word for
+            missing. ``"raise"``: raise an error. ``"drop"``: leave the row out, with a warning. A cell
+            may be empty where ``matters_if`` says that its column does not matter.
         separator: Character between the cells of a text file; a TSV file has tabs.
         decimal: Decimal sign: ``"."`` or ``","``.
-        thousands: Sign between the thousands: ``","``, ``"."``, ``" "``, ``"'"``, or ``""`` for
-            none.
+        thousands: Sign between the thousands: ``","``, ``"."``, ``" "``, ``"'"``, or ``""`` for none.
         encoding: Encoding of a text file.
         skip_rows: Number of lines before the names of the columns.
         units_row: Number of rows under the names that hold no numbers; the last holds the units.
-        missing: Words and numbers that stand for a missing value, like ``[-200, "Offline"]``,
-            besides the usual words.
+        missing: Words and numbers that stand for a missing value, such as ``[-200, "Offline"]``, besides
+            the usual words.
         **options: ``batch_size``, ``eval_batch_size``, ``val_fraction``, ``test_fraction``,
             ``seed``, ``num_workers``, ``constraints`` and ``variables`` of :class:`PairDataModule`.
 
     Raises:
-        ValueError: If an argument is out of range; when the file is read, if it lacks a column or
-            holds a cell that is no finite number.
-        FileNotFoundError: When the file is read, if there is none.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range. When the file is read: if it lacks a column, or a cell
+            is not a finite number.
+        FileNotFoundError: When the file is read, if it does not exist.
 
     Example:
         >>> import tempfile

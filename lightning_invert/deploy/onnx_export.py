@@ -30,12 +30,11 @@ __all__ = ["export_onnx"]
 
 
 def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Path]:
-    r"""Write ``forward.onnx``, ``inverse.onnx`` and ``round_trip.onnx``, each with its Jacobian.
+    """Write ``forward.onnx``, ``inverse.onnx`` and ``round_trip.onnx``, each with its Jacobian.
 
-    Each file takes physical units in float64, for any number of points N. Its two outputs, likewise
-    in float64, are the output of the map and its Jacobian d output / d input in physical units. The
-    networks inside compute in their own dtype. Each file stands alone. It is run in onnxruntime with
-    batches of several sizes and compared with the pair before the folder gets its name.
+    Input, output and Jacobian are in physical units, in float64, for any number of points N. The networks
+    inside compute in their own dtype. Each file stands alone. Before the folder gets its name, each file
+    is run in onnxruntime with batches of several sizes and compared with the pair.
 
     ============  ================  =====================================================
     file          input             outputs
@@ -45,20 +44,20 @@ def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Pat
     round_trip    ``y`` (N, m)      ``y_round_trip`` (N, m), ``jacobian`` (N, m, m)
     ============  ================  =====================================================
 
-    The file's metadata have one entry, ``lightning_invert``: JSON with the names, units and ranges
-    of the columns and the thresholds, see :func:`lightning_invert.deploy.metadata.describe`.
+    The metadata have one entry, ``lightning_invert``: JSON with names, units and ranges of the columns and
+    the thresholds, see :func:`lightning_invert.deploy.metadata.describe`.
 
     Args:
-        pair: A trained pair, which stays as it is. Dropout and the like are off in the files.
-        folder: The folder to make. If it exists, a number is added to its name.
+        pair: A trained pair; it stays as it is. Dropout and the like are off in the files.
+        folder: The folder to make. If it exists, the new name gets a number.
 
     Returns:
-        The files, by the names of the maps.
+        The files, map name -> path.
 
     Raises:
         ImportError: If onnx, onnxscript or onnxruntime is missing.
         TypeError: If ``pair`` is not a pair, or ``folder`` not a path.
-        ValueError: If a network cannot be exported. The error names the operation or the cause.
+        ValueError: If a network cannot be exported. The message names the operation or the cause.
         RuntimeError: If a file does not compute what the pair does.
         OSError: If the folder cannot be written. After any error, nothing is written.
 

@@ -43,22 +43,22 @@ def build_page(
 ) -> Path:
     """Write one HTML file in which a pair predicts and proposes, in any browser, from disk.
 
-    It opens by a double click and needs no network, no server and no installation: it holds the
-    networks with their Jacobians, the solver and onnxruntime-web. A content security policy forbids
-    every connection. An operator sets inputs and sees the outcome, the Jacobian and its condition
-    number, or enters targets and gets settings for them.
+    It opens by a double click, without network, server or installation: it holds the networks with their
+    Jacobians, the solver and onnxruntime-web. A content security policy forbids every connection. An
+    operator sets inputs and sees the outcome, the Jacobian and its condition number, or enters targets
+    and gets settings for them.
 
     Args:
-        pair: A trained pair, which stays as it is.
+        pair: A trained pair; it stays as it is.
         file: The file to write. An existing one is replaced.
-        runtime: Folder with the pinned version of onnxruntime-web: its npm package, its ``dist``, or
-            the folder above its ``node_modules``. By default ``node_modules`` and the user's cache
-            are searched, and ``npm pack`` fetches it into the cache once.
-        online: Write a small page that loads onnxruntime-web from a public address instead, pinned
-            by its hash. It needs the network whenever it is opened.
-        title: Title of the page; by default the numbers of settings and outcomes.
-        prices: What settings cost, by name: the page begins with them.
-        backtest: Summary of a back-test, as :meth:`.Backtest.summary` returns it, to be shown.
+        runtime: Folder with the pinned version of onnxruntime-web: its npm package, its ``dist``, or the
+            folder above its ``node_modules``. Default: ``node_modules`` here, then the user's cache,
+            which ``npm pack`` fills once.
+        online: Write a small page that loads onnxruntime-web from a public address, pinned by its hash,
+            each time it is opened.
+        title: Title of the page. Default: the numbers of settings and outcomes.
+        prices: Prices of the settings by name, with which the page begins.
+        backtest: Summary of a back-test to show, from :meth:`.Backtest.summary`.
 
     Returns:
         The file.
@@ -67,7 +67,7 @@ def build_page(
         FileNotFoundError: If the runtime cannot be found or fetched. The message says what to do.
         ImportError: If onnx, onnxscript or onnxruntime is missing.
         OSError: If the file cannot be written.
-        TypeError: If an argument is of a wrong type.
+        TypeError: If an argument has the wrong type.
         ValueError: If a network cannot be exported, or ``runtime`` is another version.
 
     Example:

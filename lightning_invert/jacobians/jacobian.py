@@ -72,22 +72,22 @@ def batched_jacobian(
 ) -> Tensor:
     r"""Return the Jacobian of ``function`` at each row of ``inputs``.
 
-    It works inside ``torch.no_grad`` and ``torch.inference_mode``. Autocast is off, and compiled
-    modules run uncompiled. It does not touch the parameters' ``.grad``. ``function`` must treat the
-    rows independently: put a module with BatchNorm into evaluation mode.
+    It works inside ``torch.no_grad`` and ``torch.inference_mode``, without autocast. Compiled modules run
+    uncompiled. The parameters' ``.grad`` stays as it is. ``function`` must treat the rows independently: put
+    a module with BatchNorm into evaluation mode.
 
     Args:
         function: Maps (N, \*) to (N, \*).
         inputs: The points, shape (N, \*), floating. Dimensions after the first are flattened to n;
             those of the outputs to m.
-        mode: ``"reverse"`` costs m backward passes; ``"forward"`` costs n forward-mode passes, which
-            every operation in ``function`` must support. ``"auto"`` takes reverse mode unless
-            m > 4 n: a forward-mode pass takes about four times as long as a backward pass.
-        chunk_size: Points at a time, which bounds the memory beside the result. By default their
-            inputs and outputs are 65 536 numbers, but at least 8 points; all points with a graph.
-        create_graph: Give the result a graph to the function's parameters, for a loss. Each point
-            then goes through the function once for every output, in one batch.
-        check: Check that the rows are treated independently: in each call; for a module once for
+        mode: ``"reverse"`` takes m backward passes. ``"forward"`` takes n forward-mode passes, which
+            every operation in ``function`` must support. ``"auto"`` is reverse unless m > 4 n, because a
+            forward-mode pass takes about four times as long as a backward pass.
+        chunk_size: Points at a time, which bounds the memory beside the result. Default: as many as
+            have 65 536 inputs and outputs, at least 8; all points with ``create_graph``.
+        create_graph: Give the result a graph to the function's parameters, for a loss. Each point then
+            goes through the function once for every output, in one batch.
+        check: Check that the rows are treated independently: a function in each call, a module once for
             every shape of a point and every choice of parts in training mode.
 
     Returns:
@@ -95,9 +95,8 @@ def batched_jacobian(
 
     Raises:
         TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
-        ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, the outputs carry no
-            gradient, or the rows are not treated independently: the Jacobians would leave out how the
-            output of a row depends on other rows.
+        ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, if the outputs carry no gradient,
+            or if an output depends on other rows, which the Jacobians would leave out.
 
     Example:
         >>> a = torch.tensor([[1.0, 2.0, 0.0], [0.0, 3.0, 1.0]])

@@ -45,9 +45,9 @@ in a loop for some milliseconds."""
 def singular_values(jacobian: Tensor) -> Tensor:
     r"""Return the singular values of each matrix of a batch.
 
-    They are the square roots of the eigenvalues of the float64 Gram matrix wherever these are good
-    to 1e-6 of each singular value: up to condition numbers of about 1e4. Elsewhere they come from a
-    float64 SVD, as they do if ``jacobian`` requires a gradient.
+    Where the eigenvalues of the float64 Gram matrix give each singular value to 1e-6 (condition numbers up
+    to about 1e4), it takes their square roots. Elsewhere, and if ``jacobian`` requires a gradient, it
+    takes a float64 SVD.
 
     Args:
         jacobian: Shape (\*, m, n), floating.
@@ -194,11 +194,11 @@ class WeakestDirections(NamedTuple):
 
 
 def weakest_directions(jacobian: Tensor) -> WeakestDirections:
-    r"""Return the direction in y that is the hardest to reach, and the step in x for it.
+    r"""Return the direction in y that is hardest to reach, and the direction in x that reaches it.
 
-    They come from a float64 SVD. The largest component of u is positive, and
-    :math:`J v = \sigma_k u`. Where several directions share :math:`\sigma_k`, or it is zero, these
-    are one choice among many.
+    They are the singular vectors of the smallest singular value :math:`\sigma_k`, from a float64 SVD:
+    :math:`J v = \sigma_k u`, with the largest component of u positive. If several directions share
+    :math:`\sigma_k`, or it is zero, these are one choice among many.
 
     Args:
         jacobian: Shape (\*, m, n), floating.

@@ -39,16 +39,17 @@ BAND_NAMES = ("stable", "moderate", "ill-conditioned", "singular", "nonfinite")
 
 @dataclass(frozen=True)
 class Thresholds:
-    r"""What counts as full rank, as singular, and as well or ill-conditioned.
+    """Set what counts as full rank, singular, stable and ill-conditioned.
 
     Args:
         rank_atol: Absolute threshold: sigma counts if it exceeds max(rank_atol, rank_rtol * sigma_1).
         rank_rtol: Relative threshold: sigma counts if it exceeds max(rank_atol, rank_rtol * sigma_1).
-        singular_floor: The condition number is infinite if the smallest singular value is below.
+        singular_floor: The condition number is infinite if the smallest singular value is below this.
         bands: Condition numbers where *stable* ends and *ill-conditioned* begins; both limits are
             *moderate*.
 
     Raises:
+        TypeError: If a threshold is not a number.
         ValueError: If a threshold is negative or not finite, or ``bands`` are not two condition
             numbers in ascending order.
 
@@ -72,12 +73,12 @@ class Thresholds:
         object.__setattr__(self, "bands", _checked_bands(self.bands))
 
     def rank(self, singular_values: Tensor, noise: float = 0.0) -> Tensor:
-        r"""Return the numerical rank: see :func:`numerical_rank`. What is up to noise * σ₁ is none."""
+        """Return the numerical rank, see :func:`numerical_rank`; up to noise * σ₁ nothing counts."""
         rtol = max(self.rank_rtol, noise)
         return numerical_rank(singular_values, atol=self.rank_atol, rtol=rtol)
 
     def condition(self, singular_values: Tensor) -> Tensor:
-        r"""Return the condition number: see :func:`condition_number`."""
+        """Return the condition number, see :func:`condition_number`."""
         return condition_number(singular_values, floor=self.singular_floor)
 
     def band(self, condition: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ __all__ = ["AlphaSchedule", "ConstantAlpha", "LinearDecayAlpha", "weight"]
 
 
 class AlphaSchedule:
-    """Give the weight of the consistency term in each epoch.
+    """Set the weight of the consistency term in each epoch.
 
-    For a schedule of your own, subclass it and define ``__call__``: it returns a number in [0, 1].
+    For a schedule of your own, subclass it and let ``__call__`` return a number in [0, 1].
     """
 
     def __call__(self, epoch: int) -> float:
@@ -44,11 +44,11 @@ class ConstantAlpha(AlphaSchedule):
 
 @dataclass(frozen=True)
 class LinearDecayAlpha(AlphaSchedule):
-    r"""Let the weight fall linearly to zero: :math:`\alpha_0 \max(0, 1 - t / T)` in epoch t.
+    r"""Lower the weight linearly to zero: :math:`\alpha_0 \max(0, 1 - t / T)` in epoch t.
 
     Args:
         start: :math:`\alpha_0`, in [0, 1].
-        epochs: T, the first epoch in which it is 0.
+        epochs: T, the first epoch with weight 0.
 
     Example:
         >>> schedule = LinearDecayAlpha(0.1, epochs=500)

@@ -15,30 +15,28 @@ __all__ = ["Ensemble", "members_of"]
 
 
 class Ensemble(nn.Module):
-    r"""Take the mean of several networks, each of which fits the data by itself.
+    r"""Average several networks, each of which fits the data by itself.
 
     .. math:: F(x) = \frac{1}{K} \sum_{k=1}^{K} F_k(x)
 
-    The error that a network owes to its first weights differs from member to member, and their mean
-    lowers it: B. Lakshminarayanan, A. Pritzel and C. Blundell, *Simple and scalable
-    predictive uncertainty estimation using deep ensembles*, NeurIPS 2017. As F of a
-    :class:`~lightning_invert.ForwardInverseModule` it is trained by the mean of its members' own
-    losses, and judged by the loss of its mean.
+    The mean lowers the error that a network owes to its first weights: B. Lakshminarayanan, A. Pritzel
+    and C. Blundell, *Simple and scalable predictive uncertainty estimation using deep ensembles*,
+    NeurIPS 2017. As F of a :class:`~lightning_invert.ForwardInverseModule` it is trained by the mean of
+    its members' own losses; ``forward`` is logged for the averaged output.
 
     Args:
-        network: The first member; the others are copies of it whose weights are drawn anew by each
-            layer's ``reset_parameters``. Or a list of the members.
-        members: K, at least 1. ``None``: 3 of one network, or as many as there are in the list.
+        network: The first member; the other members are copies whose layers draw new weights by
+            ``reset_parameters``. Or a list of all members.
+        members: K, at least 1. ``None``: 3 for one network, else the length of the list.
 
     Attributes:
         networks: The members, an ``nn.ModuleList``.
 
     Raises:
-        TypeError: If ``network`` is neither a network nor a list of such, or ``members`` is no
-            whole number.
-        ValueError: If ``members`` is not positive or not as many as in the list, if the list is
-            empty or names a network twice, or if a layer cannot draw its weights anew: then give a
-            list.
+        TypeError: If ``network`` is neither a network nor a list of networks, or ``members`` is not
+            a whole number.
+        ValueError: If ``members`` is not positive or differs from the length of the list, if the list is
+            empty or repeats a network, or if a layer cannot draw new weights: then give a list.
 
     Example:
         >>> from lightning_invert import SmoothMLP

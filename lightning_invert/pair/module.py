@@ -52,41 +52,41 @@ class ForwardInverseModule(Shown, LightningModule):
     .. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
                   + \alpha\, \mathrm{MSE}(F(I(y)), y)
 
-    It takes and gives physical units, in float64; networks and loss work in standardised ones, in the
-    networks' dtype. Mean and deviation of the training split come from the data module (its ``statistics``)
-    or the training loader; once fitted they stay. ``load_from_checkpoint(path)`` needs nothing else.
+    Batches, predictions and proposals are in physical units, in float64. The networks and the loss work in
+    standardised units, in the networks' dtype. Means and standard deviations come from the data
+    module's ``statistics``, else from the training loader; a fitted module keeps them.
 
-    Logged once an epoch, under ``train/``, ``val/`` and ``test/``: ``loss``, which is minimised, and
-    unweighted terms ``forward`` (of an ensemble's mean), ``inverse`` and ``consistency``;
-    ``mae/{output}``, in physical units; in validation and test ``r2/{output}``; in training ``alpha``
-    and the penalties, which are no part of ``loss``.
+    Each epoch logs, under ``train/``, ``val/`` and ``test/``: ``loss``, which is minimised; its unweighted
+    terms ``forward``, ``inverse`` and ``consistency``; ``mae/{output}`` in physical units. Validation and test
+    add ``r2/{output}``; training adds ``alpha`` and the penalties, which ``loss`` leaves out.
 
     Args:
         forward_net: F, any module that maps (N, n) to (N, m) in standardised units. ``None``: an
             :class:`~lightning_invert.Ensemble` of three :class:`~lightning_invert.SmoothMLP`.
         inverse_net: I, maps (N, m) to (N, n). ``None``: a :class:`~lightning_invert.SmoothMLP`.
-        alpha: Weight of the consistency term: a number in [0, 1], or a schedule over the epochs. It
-            may be changed while training; resuming takes it from the checkpoint.
-        forward_training: :class:`.ForwardTraining`, or a mapping like ``{"warmup_epochs": 5}``.
-        learning_rate: Of Adam; the highest of the schedule.
+        alpha: Weight of the consistency term: a number in [0, 1], or a schedule over the epochs. You may
+            set it during training; a resumed fit takes it from the checkpoint.
+        forward_training: How F is trained: a :class:`.ForwardTraining`, or a mapping such as
+            ``{"warmup_epochs": 5}``.
+        learning_rate: Highest learning rate of Adam's schedule.
         adam: :class:`~lightning_invert.pair.settings.AdamSettings`, or a mapping of its fields.
-        standardize: ``False``: the networks work in the units of the data, standardised already.
+        standardize: ``False``: the networks work in the units of the batches.
         conditioning_penalty: Penalty that keeps F's condition number low, in standardised units.
-        jacobian_consistency: Penalty that asks the slope of F∘I to be that of the identity. It
-            trains I alone unless F learns consistency.
-        keep_points: Bound on the rows kept of each split, also in the checkpoint: :meth:`propose`
-            begins there, and its trust rests on them. 0 keeps no row of the data.
+        jacobian_consistency: Penalty that pulls the Jacobian of F∘I to the identity. It trains I alone
+            unless F learns consistency.
+        keep_points: Most rows of each split to keep, also in checkpoints: :meth:`propose` starts from
+            them and judges its proposals by them. 0 keeps no row.
         predict_proposals: Whether :meth:`predict_step` also proposes settings for y.
-        allow: Packages, modules and classes that networks and schedule of a resumed checkpoint, or of
-            ``forward_training.start_from``, may come from. Else only torch's and our own are run.
+        allow: Packages, modules and classes that the networks and schedules of a checkpoint may come
+            from. Without it only torch's and this package's are loaded.
 
     Attributes:
         pair: The :class:`~lightning_invert.pair.pair.Pair` of F and I with their scales and columns.
-        proposer: The :class:`~lightning_invert.Proposer` of settings, with rows of the data.
+        proposer: The :class:`~lightning_invert.Proposer` behind :meth:`propose`.
 
     Raises:
-        TypeError: If an argument is of a wrong type.
-        ValueError: If an argument is out of its range or the arguments contradict each other.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or two arguments contradict each other.
 
     Example:
         >>> import torch
@@ -174,10 +174,10 @@ class ForwardInverseModule(Shown, LightningModule):
     def invertibility_maps(
         self, truth: Callable[[Tensor], Tensor] | None = None
     ) -> dict[str, dict[str, Any]]:
-        """Return what ``InvertibilityCallback`` is to watch: F at x, I and F∘I at y.
+        """Return the maps that ``InvertibilityCallback`` watches: F at x, I and F∘I at y.
 
         Args:
-            truth: The process, (N, n) -> (N, m) in physical units; or the data module's ``problem``.
+            truth: The true map, (N, n) -> (N, m) in physical units. Default: the data module's ``problem``.
         """
         problem = getattr(getattr(self._trainer_or_none, "datamodule", None), "problem", None)
         truth = truth or getattr(problem, "forward", None)
@@ -185,7 +185,7 @@ class ForwardInverseModule(Shown, LightningModule):
 
     @property
     def current_alpha(self) -> float:
-        """The weight in force in the current epoch: 0 while F is warming up."""
+        """The weight of the consistency term in the current epoch; 0 while F is warming up."""
         if self._warming_up:
             return 0.0
         return weight(self.alpha, self.current_epoch if self._trainer_or_none else 0)
@@ -200,22 +200,22 @@ class ForwardInverseModule(Shown, LightningModule):
         allow: Sequence[str] = (),
         **arguments: Any,
     ) -> Self:
-        """Return the pair that a checkpoint holds.
+        """Load a pair from a checkpoint.
 
-        Nothing that the file names is imported or run but torch's layers, this package's own
-        classes and what ``allow`` names. An argument given here is not looked for in the file.
+        Only torch's layers, this package's classes and what ``allow`` names are imported and run.
 
         Args:
             checkpoint_path: Path, URL or open file.
             map_location: As in :func:`torch.load`.
             strict: As in :meth:`torch.nn.Module.load_state_dict`.
-            allow: As for the class, like ``["my_package"]``.
-            arguments: Of the class, to use instead, like ``forward_net=MyNet()``.
+            allow: Further packages, modules and classes to allow, such as ``["my_package"]``.
+            arguments: Arguments of the class that replace those in the file, such as
+                ``forward_net=MyNet()``.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            TypeError: If it needs what is not allowed.
-            ValueError: If it is damaged, or no checkpoint of a pair, or its weights do not fit.
+            TypeError: If the file needs a class that is not allowed.
+            ValueError: If the file is damaged, holds no pair, or its weights do not fit.
         """
         checkpoint = files.read_checkpoint(checkpoint_path, map_location)
         module = cls(**{**files.plain_arguments(cls, checkpoint), **arguments})

@@ -15,13 +15,13 @@ __all__ = ["LinearPlusNonlinear", "ResidualMLP", "SmoothMLP", "Standardize"]
 
 
 class ResidualMLP(nn.Module):
-    r"""A perceptron with two hidden layers and a linear skip from its input.
+    r"""Map through two hidden ReLU layers with dropout and a linear skip from the input.
 
     .. math:: f(x) = W_3 \big( h(h(x)) + W_s x \big) + b_3, \qquad
               h(z) = \mathrm{dropout}(\mathrm{relu}(W z + b))
 
-    The skip keeps a linear path from every input to every output, so that the Jacobian does not
-    lose rank where rectifiers are off.
+    The skip keeps a linear path from every input to every output, so that the Jacobian keeps its rank
+    where ReLUs are off.
 
     Args:
         in_features: n.
@@ -57,14 +57,14 @@ class ResidualMLP(nn.Module):
 
 
 class SmoothMLP(nn.Module):
-    r"""A perceptron with residual layers, a smooth activation and a linear skip from input to output.
+    r"""Map through residual layers with a smooth activation, and a linear skip from input to output.
 
     .. math:: h_1 = s(W_1 x + b_1), \quad h_i = h_{i-1} + s(W_i h_{i-1} + b_i), \quad
               f(x) = V h_d + S x + c
 
-    with :math:`s(z) = z / (1 + e^{-z})`, the SiLU. The default surrogate: the Jacobian of a network
-    of rectifiers is a staircase, and dropout smooths a plateau of the process away; either finds next
-    to none of the truly fragile points (docs/explanations/blast_furnace.md).
+    with :math:`s(z) = z / (1 + e^{-z})`, the SiLU. It is the default surrogate: the Jacobian of a ReLU
+    network is a staircase, and dropout smooths flat regions away; either hides nearly all truly fragile
+    points (docs/explanations/blast_furnace.md).
 
     Args:
         in_features: n.
@@ -73,7 +73,7 @@ class SmoothMLP(nn.Module):
         depth: d, the number of hidden layers.
 
     Raises:
-        TypeError: If a size is no whole number.
+        TypeError: If a size is not a whole number.
         ValueError: If a size is not positive.
 
     Example:
@@ -100,7 +100,7 @@ class SmoothMLP(nn.Module):
 
 
 class LinearPlusNonlinear(nn.Module):
-    r"""A linear map plus a small sigmoid network.
+    r"""Add a small sigmoid network to a linear map.
 
     .. math:: f(x) = A x + a + W_2 \, \mathrm{dropout}(\mathrm{sigmoid}(W_1 x + b_1)) + b_2
 
@@ -139,17 +139,17 @@ class Standardize(nn.Module):
 
     .. math:: z = (x - \mu) / s
 
-    It computes in float64, whatever the dtype of the networks around it: a time stamp of 1.7e9 s
-    that varies by a minute is one number in float32. So it returns physical units in float64, and
-    ``half``, ``float`` and the like leave the statistics as they are; on MPS, which has no float64,
-    all is float32. Until it is fitted it changes nothing. It loads a state dict of any size.
+    It computes in float64 whatever the networks' dtype, because float32 cannot tell time stamps of 1.7e9 s
+    a minute apart. So it returns physical units in float64, and ``half``, ``float`` and the like leave
+    the statistics as they are. MPS has no float64: there all is float32. Until it is fitted it changes
+    nothing. It loads a state dict of any size.
 
     Args:
         mean: :math:`\mu`, shape (n,).
         std: s, shape (n,), positive.
 
     Raises:
-        ValueError: If only one is given, the shapes differ or ``std`` is not positive and finite.
+        ValueError: If only one is given, the shapes differ, or ``std`` is not positive and finite.
 
     Example:
         >>> scale = Standardize(torch.tensor([10.0, 0.0]), torch.tensor([2.0, 1.0]))
@@ -177,7 +177,7 @@ class Standardize(nn.Module):
         return self.mean.ndim > 0
 
     def fit(self, mean: Tensor, std: Tensor) -> None:
-        """Take over the statistics, each of shape (n,)."""
+        """Set the statistics, each of shape (n,)."""
         if mean.ndim != 1 or mean.shape != std.shape:
             raise ValueError(
                 "Expected arguments `mean` and `std` to be of one shape (n,), but got "

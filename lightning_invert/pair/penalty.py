@@ -31,16 +31,16 @@ class ConditioningPenalty(nn.Module):
     .. math:: w \cdot \frac{1}{N} \sum_i \max(0, \ln \kappa(J_i) - \ln \kappa_0)^2
 
     with :math:`\kappa = \sigma_1 / \sqrt{\sigma_k^2 + (10^{-6} \sigma_1)^2}`, which is differentiable
-    where the map is singular too. The Jacobian is that of the map in evaluation mode, without
-    dropout: the one that is watched.
+    where the map is singular, too. The Jacobian is that of the map in evaluation mode, as it is watched.
 
     Args:
         weight: w.
-        limit: :math:`\kappa_0`: a smaller condition number costs nothing.
-        num_points: N, the number of points taken from the front of a batch.
+        limit: :math:`\kappa_0`: smaller condition numbers cost nothing.
+        num_points: N: the first N points of a batch are used.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> penalty = ConditioningPenalty(weight=1.0, limit=10.0)
@@ -62,7 +62,7 @@ class ConditioningPenalty(nn.Module):
         return f"weight={self.weight}, limit={self.limit}, num_points={self.num_points}"
 
     def forward(self, function: nn.Module | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        r"""Return the penalty of a map (N, \*) -> (N, \*) at points x (N, \*), with a graph."""
+        r"""Return the penalty of a map (N, \*) -> (N, \*) at points x (N, \*), differentiable."""
         jacobian = _jacobian(function, x[: self.num_points])
         sigma = torch.linalg.svdvals(jacobian)
         largest, smallest = sigma[:, 0], sigma[:, -1]
@@ -75,19 +75,20 @@ class ConditioningPenalty(nn.Module):
 
 
 class JacobianConsistency(nn.Module):
-    r"""Penalise a round trip whose slope is not that of the identity.
+    r"""Penalise a round trip whose Jacobian is not the identity.
 
     .. math:: w \cdot \frac{1}{N m} \sum_i \lVert J_F(I(y_i))\, J_I(y_i) - 1 \rVert_F^2
 
-    The consistency term asks that F(I(y)) be y. This penalty asks that a small change of the wanted
-    outcome get the right change of the settings.
+    The consistency term asks that F(I(y)) = y. This penalty asks that a small change of the target
+    change the settings rightly, too.
 
     Args:
         weight: w.
-        num_points: N, the number of points taken from the front of a batch.
+        num_points: N: the first N points of a batch are used.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> term = JacobianConsistency(weight=1.0)
@@ -110,7 +111,7 @@ class JacobianConsistency(nn.Module):
         inverse: nn.Module | Callable[[Tensor], Tensor],
         y: Tensor,
     ) -> Tensor:
-        """Return the penalty of F and I at outcomes y (N, m); freeze F's weights to train I alone."""
+        """Return the penalty of F and I at outcomes y (N, m), differentiable. To train I alone, freeze F."""
         with evaluation_mode([f for f in (forward, inverse) if isinstance(f, nn.Module)]):
             jacobian = _jacobian(
                 lambda y: forward(inverse(in_dtype_of(inverse, y)).to(y.dtype)),

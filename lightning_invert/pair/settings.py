@@ -23,22 +23,22 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True)
 class AdamSettings:
-    """Set how Adam steps.
+    """Set the schedule, the momentum and the weight decay of Adam.
 
     Args:
-        schedule: ``"one_cycle"``: the learning rate rises in the first 30 % of fit and falls to
-            nothing at its end, see :func:`~lightning_invert.pair.learning_rate.one_cycle`; constant
-            where the trainer does not know how many steps there will be. ``"constant"``.
-        betas: How much of the mean gradient, and of its mean square, a step keeps. With batches of
-            some hundred rows, (0.95, 0.99) and a higher rate fit a smooth process closer in the same
+        schedule: ``"one_cycle"``: the learning rate rises in the first 30 % of fit and falls to almost
+            zero at its end, see :func:`~lightning_invert.pair.learning_rate.one_cycle`; it is constant
+            where the trainer does not know the number of steps. ``"constant"``.
+        betas: Adam's decay rates of the mean gradient and of its mean square. With batches of some
+            hundred rows, (0.95, 0.99) and a higher learning rate fit a smooth process closer in the same
             time (docs/explanations/blast_furnace.md).
-        weight_decay: Decoupled weight decay, as of :class:`torch.optim.AdamW`. It keeps F from fitting
-            the noise of the outcomes, and costs accuracy where there is none (docs/evidence/benchmarks.md).
-            ``None``: 5 times the last ``val/forward``, at most 0.1; 0 without validation.
+        weight_decay: Decoupled weight decay, as in :class:`torch.optim.AdamW`. It keeps F from fitting
+            noise, and costs accuracy where there is none (docs/evidence/benchmarks.md). ``None``: 5
+            times the last ``val/forward``, at most 0.1; 0 without validation.
 
     Raises:
-        TypeError: If an argument is of a wrong type.
-        ValueError: If an argument is out of its range.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> AdamSettings(betas=[0.95, 0.99])
@@ -63,20 +63,20 @@ class AdamSettings:
 
 @dataclass(frozen=True)
 class ForwardTraining:
-    """Set how F is trained: jointly with I by default.
+    """Set how F is trained; by default jointly with I.
 
     Args:
         warmup_epochs: Train F alone for this many epochs first.
         frozen: Keep a trained F as it is, in evaluation mode. With ``alpha=1`` this is the *tandem*
             network of inverse design.
-        start_from: Checkpoint of a ForwardInverseModule: begin with its F and statistics, instead of
-            a ``forward_net``.
-        learns_consistency: Let the consistency term's gradient reach F's weights. By default it
-            trains I alone, lest F learn to agree with a wrong I.
+        start_from: Checkpoint of a ForwardInverseModule whose F and statistics to start from, instead
+            of a ``forward_net``.
+        learns_consistency: Let the gradient of the consistency term reach F's weights. By default it
+            trains I alone, so that F does not learn to agree with a wrong I.
 
     Raises:
-        TypeError: If an argument is of a wrong type.
-        ValueError: If an argument is out of its range, or F is to warm up while it is frozen.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or F is both frozen and to warm up.
 
     Example:
         >>> ForwardTraining(warmup_epochs=5)

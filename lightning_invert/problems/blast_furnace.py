@@ -32,13 +32,14 @@ _COLDEST_FLAME = 1700.0  # °C: no operator lets the flame fall below
 class BlastFurnace(Problem):
     r"""Run a blast furnace with hydrogen injection, 7 -> 4, or 7 -> 5 with the coke rate.
 
-    Mass and heat balances, :mod:`~lightning_invert.problems.furnace_balance`; docs/explanations/blast_furnace.md
-    derives them and gives the sources. Prior: points as a plant chooses them. Each input has the
-    mean and spread of the reference data inside its range. Injectants are off in a share of the
-    points. More oxygen is blown where more is injected, as operators do to hold the flame; points
-    whose flame still falls below 1700 °C are drawn again. Bounds: the ranges of the reference data.
+    It solves the mass and heat balances of :mod:`~lightning_invert.problems.furnace_balance`;
+    docs/explanations/blast_furnace.md derives them and gives the sources. Prior: points as a plant
+    chooses them. Each input has the mean and spread of the reference data inside its range.
+    Injectants are off in a share of the points. Oxygen rises with injection, to hold the flame;
+    points whose flame still falls below 1700 °C are drawn again. Bounds: the ranges of the reference
+    data.
 
-    It is well conditioned in most of its domain and fragile at an edge that the data do reach:
+    The furnace is well conditioned in most of its domain, and fragile at an edge that the data reach:
     where the top gas is so cold that it only dries the burden, its temperature depends on no
     setting, and :math:`\kappa` grows beyond all bounds.
 

@@ -90,9 +90,9 @@ class MultilayerFilm(Problem):
     nanophotonic structures*, ACS Photonics 5, 1365 (2018). Prior and bounds: uniform, 20 to 150 nm.
 
     There are more outputs than inputs: full rank means that different films give different spectra.
-    The rank is L - 1 where a film between two others is absent: its neighbours are one film, of which
-    only the sum counts, and :math:`\kappa` grows as one over the thickness. At most points the last
-    film is the hardest to identify, if it is of SiO2: glass has nearly the same index. Every six
+    As a film between two others vanishes, :math:`\kappa` grows as one over its thickness, and the rank
+    drops to L - 1: its neighbours become one film, of which only the sum counts. At most points the
+    last film, if of SiO2, is the hardest to identify: glass has nearly the same index. Every six
     further films make :math:`\kappa` about ten times worse. Mirrors, whose films are a quarter of a
     wavelength thick, are among the worst points: 1e5 and more for blue and green light.
 
@@ -101,8 +101,8 @@ class MultilayerFilm(Problem):
         num_wavelengths: K, evenly spaced.
 
     Raises:
-        TypeError: If an argument is no whole number.
-        ValueError: If it is below 1, or below 2 for the wavelengths.
+        TypeError: If an argument is not a whole number.
+        ValueError: If an argument is below 1, or ``num_wavelengths`` below 2.
 
     Example:
         >>> film = MultilayerFilm()

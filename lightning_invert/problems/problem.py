@@ -16,10 +16,10 @@ __all__ = ["Problem"]
 
 
 class Problem(ABC):
-    r"""A process whose true map :math:`f: R^n \to R^m` and true Jacobian are known.
+    r"""Describe a process whose true map :math:`f: R^n \to R^m` and true Jacobian are known.
 
-    It is the truth against which a trained map is judged. A subclass gives its ``name``, its
-    ``inputs`` and ``outputs``, and defines :meth:`draw` and :meth:`outcomes`.
+    A trained map is judged against it. A subclass sets ``name``, ``inputs`` and ``outputs``, and defines
+    :meth:`draw` and :meth:`outcomes`.
 
     Attributes:
         name: Short name, for YAML.
@@ -48,11 +48,11 @@ class Problem(ABC):
 
     @abstractmethod
     def draw(self, num_points: int, generator: torch.Generator) -> Tensor:
-        """Draw points from the prior with ``generator`` alone: shape (num_points, n), float64."""
+        """Draw points from the prior, (num_points, n), float64, with no other randomness than ``generator``."""
 
     @abstractmethod
     def outcomes(self, x: Tensor) -> Tensor:
-        """Compute the outputs, differentiably: (N, n) -> (N, m), float64 to float64."""
+        """Compute the outputs, (N, n) -> (N, m), float64, differentiably."""
 
     @property
     def bounds(self) -> Bounds:
@@ -65,14 +65,14 @@ class Problem(ABC):
 
         Args:
             num_points: Number of points, at least 1.
-            seed: The same seed gives the same points; the global random stream stays as it is.
+            seed: The same seed gives the same points. The global random stream stays as it is.
 
         Returns:
             Shape (num_points, n), float64, in the order and units of ``inputs``.
 
         Raises:
-            TypeError: If an argument is no whole number.
-            ValueError: If it is out of its range.
+            TypeError: If an argument is not a whole number.
+            ValueError: If an argument is out of range.
         """
         check_integer("num_points", num_points, low=1)
         check_integer("seed", seed, low=0, high=2**63 - 1)

@@ -28,9 +28,9 @@ class RobotArm(Problem):
     Prior: normal about 0 with standard deviations 1/4, 1/2, 1/2, 1/2. Bounds: 2.4 of them
     to each side, in which Ren et al. search; 6 % of the prior's points lie outside.
 
-    The base moves the hand only up and down. So the rank drops exactly where no joint moves it
-    sideways: all three segments are level, and the arm is stretched or folded, as at x = 0, the
-    prior's most probable point. Around it :math:`\kappa` grows as one over the distance.
+    The base moves the hand only up and down. So the rank drops exactly where no joint moves the hand
+    sideways: where all three segments are level, the arm stretched or folded. The prior's most
+    probable point, x = 0, is one. Near such a point :math:`\kappa` grows as one over the distance.
 
     Example:
         >>> arm = RobotArm()

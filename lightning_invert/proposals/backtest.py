@@ -45,7 +45,7 @@ EACH = "a row for each of the history"
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Backtest(Drawn):
-    """What N rows of a history cost, and what the cheapest settings for their outcomes would.
+    """What N rows of a history cost, and what the cheapest settings for their outcomes would cost.
 
     ``print`` describes it.
 
@@ -53,14 +53,14 @@ class Backtest(Drawn):
         proposal: The proposals for the measured outcomes; ``proposal.cost`` is what they would cost.
         rows: Indices of the rows in the history, shape (N,).
         inputs: Inputs that were in force, shape (N, n).
-        measured: Outcomes that were measured and are asked for, shape (N, m).
+        measured: Outcomes that were measured, the targets, shape (N, m).
         spent: What the inputs in force cost, shape (N,).
-        outcomes: Outcomes of the proposals, shape (N, m): of the true process, or else as predicted.
-        predicted: What is predicted at the inputs in force, shape (N, m).
+        outcomes: Outcomes of the proposals, shape (N, m): of the true process, else as predicted.
+        predicted: Outcomes predicted at the inputs in force, shape (N, m).
         by_truth: Whether ``outcomes`` are those of the true process.
         num_known: Rows of the history that are known from training or trials.
         left_out: Whether these are left out.
-        all_known: Whether all training rows were at hand to tell known rows apart.
+        all_known: Whether all training rows were at hand to find the known ones.
     """
 
     proposal: Proposal
@@ -80,7 +80,7 @@ class Backtest(Drawn):
 
     @property
     def saved(self) -> Tensor:
-        """What is spent less by the proposals, (N,); NaN where the outcomes are not reached."""
+        """How much less the proposals cost, (N,); NaN where the outcomes are not reached."""
         assert self.proposal.cost is not None
         return (self.spent - self.proposal.cost).where(self.proposal.converged, torch.nan)
 

@@ -19,14 +19,14 @@ SPLITS = ("train", "val")
 
 
 class Evidence(Shown):
-    """Random rows of the training and of the validation split, in physical units.
+    """Keep random rows of the training and the validation split, in physical units.
 
-    Rows are taken as they pass, until their split is complete. :meth:`of` takes tensors instead. Beside
-    them are the last rows that were tried and measured, the split "tried", and which rows missed
-    their bands: ``missed`` (J,), of all that were ever tried.
+    Rows are taken as they pass by, until their split is complete; :meth:`of` takes tensors instead. Beside
+    them it keeps the last rows that were tried and measured (the split ``"tried"``), and ``missed`` (J,):
+    which of all rows ever tried missed their bands.
 
     Args:
-        num_points: Bound on the rows kept of each split; 0: none.
+        num_points: Most rows to keep of each split; 0: none.
         seed: Seed of the choice.
     """
 
@@ -52,13 +52,13 @@ class Evidence(Shown):
 
         Args:
             train: Inputs (K, n) and outputs (K, m) that the function was trained on.
-            val: Inputs and outputs that it was not trained on: by these it is judged.
-            num_points: Bound on the rows kept of each split.
+            val: Inputs and outputs that it was not trained on, by which it is judged.
+            num_points: Most rows to keep of each split.
             seed: Seed of the choice.
 
         Raises:
-            TypeError: If they are no numbers.
-            ValueError: If they are no tables with the same number of rows.
+            TypeError: If a part does not hold numbers.
+            ValueError: If inputs and outputs are not tables with the same number of rows.
 
         Example:
             >>> x = torch.randn(300, 2)
@@ -80,7 +80,7 @@ class Evidence(Shown):
         return evidence
 
     def begin(self, process: int = 0) -> None:
-        """Forget all rows. Each process draws by itself, at places that differ by its number."""
+        """Forget all rows. ``process`` is the number of this process: each draws at other places."""
         seed = self._seed + process * len(SPLITS)
         self._samples = {
             split: StreamSample(self.num_points, seed=seed + place)
@@ -101,7 +101,7 @@ class Evidence(Shown):
         self._samples[split].add({"x": rows[0][finite], "y": rows[1][finite]})
 
     def add_tried(self, x: Tensor, y: Tensor, missed: Tensor) -> None:
-        """Add rows that were tried, (N, n) and (N, m), float64, and which missed their bands, (N,)."""
+        """Add tried rows, (N, n) and (N, m), float64, and whether each missed its band, (N,)."""
         before = self._tried or {"x": x[:0], "y": y[:0]}
         rows = {side: torch.cat([before[side], new]) for side, new in (("x", x), ("y", y))}
         self._tried = {side: part[-self.num_points :] for side, part in rows.items()}
@@ -132,7 +132,7 @@ class Evidence(Shown):
         return {**drawn, "tried": {"rows": self._tried, "missed": self.missed}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over all rows that :meth:`state_dict` returned, unless ``num_points`` is 0."""
+        """Load all rows that :meth:`state_dict` returned, unless ``num_points`` is 0."""
         self.begin()
         if not self.num_points:
             return

@@ -21,36 +21,36 @@ __all__ = ["Proposal"]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Proposal(Solution):
-    r"""The inputs proposed for N targets: a :class:`~lightning_invert.Solution`, and what to expect.
+    """A :class:`~lightning_invert.Solution` for N targets, and what to expect of it.
 
-    ``print`` describes it in words, a notebook shows a table of the first ten. What rests on known
-    points is ``None`` if there are too few.
+    ``print`` describes it in words; a notebook shows a table of the first ten. Attributes that rest on known
+    points are ``None`` if there are too few of them.
 
     Attributes:
         targets: Low and high ends of the targets, shape (N, m) each, infinite where open.
         bounds: Low and high ends of the inputs, shape (N, n) each; equal for a fixed input.
-        sensitivity: How far each input moves, at most, when the target moves by one standard unit
-            in the most adverse direction, by the linear model: shape (N, n), in the inputs' units;
-            0 for a fixed input, infinite where the Jacobian is singular.
+        sensitivity: How far each input moves, at most, when the target moves by one standard unit, by
+            the linear model: shape (N, n), in the inputs' units. 0 for a fixed input, infinite where
+            the Jacobian is singular.
         input_variables: Names, units and ranges of the n inputs.
         output_variables: Names and units of the m outputs.
-        outcome_low: Low end of a band about ``outputs``, shape (N, m), for the *measured* outcome,
-            noise included: see :attr:`band_words`.
+        outcome_low: Low end of the band of the *measured* outcome, noise included, shape (N, m). See
+            :attr:`band_words`.
         outcome_high: High end of the band.
-        outcome_spread: Standard deviation of each outcome where the inputs err by ``setting_error``, by the
-            linear model, shape (N, m), in the outcomes' units; ``None`` without it.
-        expected_error: Expected distance of the outcome from the target: the median, in standard
-            units, Euclidean over the outputs that have a target; shape (N,).
-        trust: Probability that the outcome is as near to the target as the surrogate is accurate,
-            which is its error at nine out of ten validation points; shape (N,).
-        far: Whether the inputs are far from the training points, shape (N,): these tell less of them
-            than of 99 % of the validation points.
+        outcome_spread: Standard deviation of each outcome if the inputs err by ``setting_error``, by the
+            linear model, shape (N, m), in the outcomes' units; ``None`` without ``setting_error``.
+        expected_error: Median distance of the outcome from the target, in standard units, Euclidean over
+            the outputs that have a target; shape (N,).
+        trust: Probability that the outcome comes as near to the target as F is accurate, by its error at
+            nine of ten validation points; shape (N,).
+        far: Whether the inputs are farther from the training points, by their leverage, than 99 % of
+            the validation points, shape (N,).
         doubtful: Whether F errs more at the nearest known points than it does near 99 % of the
             validation points, shape (N,).
         unseen: Whether the target of an output lies beyond all known outcomes, shape (N,).
         coverage: How often the band holds what is measured.
-        joint: Whether it then holds all outputs at once, or each by itself.
-        num_validation_rows: By how many validation rows the bands are judged.
+        joint: Whether ``coverage`` is that of all outputs at once, or of each by itself.
+        num_validation_rows: Number of validation rows behind the bands.
         alternatives: Further proposals that reach the target, see
             :class:`~lightning_invert.solver.solution.Alternatives`.
     """
@@ -74,7 +74,7 @@ class Proposal(Solution):
 
     @property
     def certified(self) -> Tensor | None:
-        """Whether a proposal reaches its target, and is like the points that the bands rest on, (N,)."""
+        """Whether the target is reached by inputs that are neither far nor doubtful, shape (N,)."""
         if self.far is None or self.doubtful is None:
             return None
         return self.converged & ~self.far & ~self.doubtful
@@ -106,9 +106,9 @@ class Proposal(Solution):
         """Draw targets and outcomes, the inputs for up to twelve targets, and their sensitivities.
 
         Args:
-            known: Known inputs, shape (K, n), such as ``proposer.evidence.rows("train")[0]``: drawn
-                as a density beside the proposed ones.
-            tolerance: By how many standard units the target may move in the last two figures.
+            known: Known inputs, shape (K, n), such as ``proposer.evidence.rows("train")[0]``: drawn as a
+                density beside the proposed ones.
+            tolerance: How far the target may move in the last two figures, in standard units.
 
         Returns:
             Name -> figure: ``achieved``, ``settings`` and ``sensitivities``.
@@ -129,7 +129,7 @@ class Proposal(Solution):
             folder: Folder of the files; it is made if need be.
             known: As for :meth:`figures`.
             tolerance: As for :meth:`figures`.
-            row_names: What each target is called in the figures.
+            row_names: Names of the targets in the figures.
 
         Returns:
             The files.
@@ -137,10 +137,9 @@ class Proposal(Solution):
         return save_figures_of(self, folder, known=known, tolerance=tolerance, row_names=row_names)
 
     def columns(self) -> dict[str, Tensor]:
-        """Return the columns of a table of the proposals, name -> numbers (N,), as a data frame takes them.
+        """Return the columns of a table of the proposals, name -> numbers (N,), for a data frame.
 
-        ``certified`` comes first. An input that does not matter is NaN. A name that is taken gets a
-        number: an outcome may be called cost.
+        ``certified`` comes first. An input that does not matter is NaN. A name that occurs twice gets a number.
         """
         return {name: numbers for name, (_, numbers) in self._table().items()}
 

@@ -33,24 +33,27 @@ __all__ = ["Proposer"]
 
 
 class Proposer(Shown):
-    r"""Propose inputs for wanted outputs, and tell how far to rely on them.
+    """Propose inputs for wanted outputs, and estimate how far to rely on them.
 
-    It serves any differentiable function of which points are known. The known points give starts and
-    bounds, and by the function's errors there a proposal gets a band, an expected error and its trust.
+    It serves any differentiable function with known points. They give starts and bounds; from the function's
+    errors there, each proposal gets a band, an expected error and its trust.
 
     Args:
-        function: F, maps (N, n) to (N, m) in physical units, each row by itself: a module or a
-            function. What a pair tells about itself (``inputs``, ``outputs``, ``scale_x`` and
-            ``scale_y``) is used where no argument says otherwise.
+        function: F, maps (N, n) to (N, m) in physical units, each row by itself: a module or a function.
+            The ``inputs``, ``outputs``, ``scale_x`` and ``scale_y`` of a pair are used unless an
+            argument replaces them.
         evidence: Known points of the training and validation data.
         inputs: Names, units and ranges of the n inputs.
         outputs: Names and units of the m outputs.
-        scale: Standard units of inputs and of outputs: a pair of numbers or of shapes (n,) and (m,).
-            By default the statistics of a pair, or else the standard deviations of the known
-            training points.
+        scale: Standard units of inputs and of outputs: a pair of numbers, or of shapes (n,) and (m,).
+            Default: the statistics of a pair, else the standard deviations of the known training points.
         inverse: I, maps wanted outputs (N, m) to inputs (N, n): one more start.
-        members: Maps (N, n) to the outputs of F's K members, (K, N, m), or to None: their spread
-            tells of F's errors.
+        members: Maps (N, n) to the outputs of F's K members, (K, N, m), or to None. Their spread says
+            more about F's errors.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If shapes do not fit.
 
     Example:
         >>> import torch
@@ -109,43 +112,42 @@ class Proposer(Shown):
         joint: bool = True,
         **search: Any,
     ) -> Proposal:
-        r"""Propose inputs for wanted outputs within bounds, and tell what to expect of them.
+        """Propose inputs for wanted outputs, within bounds, with what to expect of them.
 
-        :func:`~lightning_invert.solve` begins at I(y) and at the known inputs whose outputs are
-        nearest. The most trusted of several solutions is the first, or the cheapest if there is a
-        cost. The first call measures the :attr:`reliability`. The solver looks for inputs at which F
-        predicts the target, which is also where F errs in favour of it: bands were compared with known
-        processes, but no proof covers them as it covers the validation points.
+        :func:`~lightning_invert.solve` starts from I(y) and from the known inputs with the nearest outputs.
+        Of several solutions the cheapest comes first; without a cost, the most trusted. The first call
+        measures the :attr:`reliability`. The solver looks for inputs where F predicts the target, and so
+        favours inputs where F errs that way. Bands were compared with known processes; no proof covers them
+        as it covers the validation points.
 
         Args:
-            targets: Wanted outputs in physical units, by name, as ``{"conversion": 80, "purity":
-                Interval(low=0.9)}``, the others free; or of shape (N, m), with NaN where an output is
-                free; or an :class:`~lightning_invert.Interval`, or a data frame.
-            bounds: Ends that replace those of :attr:`bounds`, as ``{"pressure": (1, None)}``; None
-                keeps an end. Or a pair (low, high), each of shape (n,) or a number.
+            targets: Wanted outputs in physical units. By name, the others free: ``{"conversion": 80,
+                "purity": Interval(low=0.9)}``. Or of shape (N, m), with NaN where an output is free. Or an
+                :class:`~lightning_invert.Interval`, or a data frame.
+            bounds: Ends that replace those of :attr:`bounds`, by name: ``{"pressure": (1, None)}``, None
+                keeps an end. Or a pair (low, high), each a number or of shape (n,).
             fixed: Values of fixed inputs, by name or index: a number, or one for each target.
-            cost: Prices by name, as ``{"pressure": 3}``, a function, :class:`~lightning_invert.Near`,
+            cost: Prices by name, ``{"pressure": 3}``, a function, :class:`~lightning_invert.Near`,
                 :class:`~lightning_invert.Plausible` or :class:`~lightning_invert.Robust`, as for ``solve``.
-            constraints: Constraints between inputs, as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
-                for ``solve``: by default those of a pair, ``()`` for none.
-            weights: What a miss of each output counts where a target is out of reach, as ``{"purity": 2}``,
-                as for ``solve``.
-            max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``;
-                or ``(2, reference)`` beside other costs. Of all choices of inputs the best is found.
-            setting_error: Standard deviations of what the inputs are really set to, in their units, as
-                ``{"pressure": 0.1}``: the proposal tells how far the outcome spreads. By default those of
-                ``cost=Robust(...)``.
+            constraints: Constraints between inputs, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
+                for ``solve``. Default: those of a pair; ``()`` for none.
+            weights: Weights of the outputs in the distance to a target out of reach, such as
+                ``{"purity": 2}``, as for ``solve``.
+            max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``,
+                or ``(2, reference)`` beside other costs. The best choice of inputs is found.
+            setting_error: Standard deviations of what inputs are really set to, in their units, such as
+                ``{"pressure": 0.1}``: fills ``outcome_spread``. Default: those of ``cost=Robust(...)``.
             tolerance: A target is reached at this distance, in standard units.
             coverage: How often the band holds what is measured.
-            joint: Whether the band holds all outputs at once with this coverage, or each by itself.
+            joint: Whether ``coverage`` is that of all outputs at once, or of each by itself.
             search: ``num_starts`` (8), ``max_steps`` (50) and ``progress`` (True), as for ``solve``.
 
         Returns:
             The proposals, in physical units.
 
         Raises:
-            TypeError: If an argument is of a wrong type.
-            ValueError: If an argument is out of its range, or no closed bounds are known.
+            TypeError: If an argument has the wrong type.
+            ValueError: If an argument is out of range, or no closed bounds are known.
         """
         how = Search.of(search, Proposer.propose)
         with self.surrogate.evaluating(cost, *functions_of(constraints)):
@@ -169,27 +171,26 @@ class Proposer(Shown):
         tolerance: float = 1e-3,
         **search: Any,
     ) -> TradeOff:
-        r"""Find what it saves if a target need not be met exactly.
+        """Find how much cheaper a target becomes if it need not be met exactly.
 
-        For each width k, the least cost is sought at which each outcome is at most k standard units
-        from its target.
+        For each width, it finds the least cost at which each outcome is within this width of its target.
 
         Args:
             targets: Wanted outputs.
             cost: Prices, a function or :class:`~lightning_invert.Near`.
             widths: Widths in standard units, in ascending order.
-            bounds: This and all that follows is as for :meth:`propose`.
-            fixed: See there.
-            constraints: See there.
-            tolerance: See there.
-            search: See there.
+            bounds: As for :meth:`propose`.
+            fixed: As for :meth:`propose`.
+            constraints: As for :meth:`propose`.
+            tolerance: As for :meth:`propose`.
+            search: As for :meth:`propose`.
 
         Returns:
             Costs and inputs for each width.
 
         Raises:
-            ValueError: If the widths are none, negative or not in ascending order; and as ``propose``.
-            TypeError: If a width is no number, or there is no cost; and as ``propose``.
+            ValueError: If there are no widths, or they are negative or not ascending; and as ``propose``.
+            TypeError: If a width is not a number, or there is no cost; and as ``propose``.
 
         Example:
             >>> import torch
@@ -219,13 +220,12 @@ class Proposer(Shown):
 
     @making_tensors_on_cpu()
     def observe(self, x: TensorLike, y: TensorLike) -> Trials:
-        r"""Learn from inputs that were tried and what was measured there.
+        """Learn from what was measured at inputs that were tried.
 
-        First the bands judge the rows. An alarm tells if outcomes miss their bands more often than
-        they may: of processes that never change, at most 5 % ever raise one. Then the rows join the
-        :attr:`evidence`: bands are fitted anew, and F is corrected where the rows show a bias that is
-        more than noise. The :attr:`correction` is 0 where no such row is near. A checkpoint keeps it,
-        because it keeps the rows; a fit that begins anew forgets them.
+        First the bands judge the rows. An alarm is raised if outcomes miss their bands more often than they
+        may: of processes that never change, at most 5 % ever raise one. Then the rows join the
+        :attr:`evidence`: bands are fitted anew, and F is corrected where the rows show a bias beyond noise.
+        Elsewhere the :attr:`correction` is 0. A checkpoint keeps the rows; a new fit forgets them.
 
         Args:
             x: Inputs that were tried, shape (N, n), in physical units, in the order of the trials.
@@ -235,9 +235,9 @@ class Proposer(Shown):
             How the rows were judged, what is corrected, and whether the process has changed.
 
         Raises:
-            TypeError: If they are no numbers.
-            ValueError: If they are no finite rows of n and m columns, more than the evidence keeps,
-                or nothing is known of the training data.
+            TypeError: If an argument does not hold numbers.
+            ValueError: If the rows are not finite, not of n and m columns or more than the evidence keeps, or
+                nothing is known of the training data.
 
         Example:
             >>> import torch
@@ -263,24 +263,24 @@ class Proposer(Shown):
         constraints: ConstraintsLike | None = None,
         max_steps: int = 50,
     ) -> Windows:
-        r"""Find how far each input of a proposal can go while the others compensate.
+        """Find how far each input of a proposal can go while the others compensate.
 
-        The outcomes stay within the tolerance of their targets, the inputs within their bounds. Each
-        window holds at least: an input may be able to go farther by another way.
+        The outcomes stay within the tolerance of their targets, the inputs within their bounds. An input may
+        be able to go even farther by a way that does not begin at the proposal.
 
         Args:
-            proposal: Proposals of :meth:`propose`, whose targets and bounds hold on; so do fixed inputs.
-            tolerance: How far each outcome may be from its target, in standard units; or by name in
-                physical units, ``{"conversion": 0.5}``, and the others stay as they are.
-            constraints: As for :meth:`propose`: a proposal does not know its own.
-            max_steps: Bound on the steps to each end.
+            proposal: Proposals of :meth:`propose`; their targets, bounds and fixed inputs hold.
+            tolerance: How far each outcome may be from its target: a number in standard units, or by name in
+                physical units, ``{"conversion": 0.5}``, the others stay as they are.
+            constraints: As for :meth:`propose`: a proposal does not keep its own.
+            max_steps: Most steps to each end.
 
         Returns:
             The windows, in physical units, and all inputs at their ends.
 
         Raises:
-            TypeError: If an argument is of a wrong type.
-            ValueError: If an argument is out of its range.
+            TypeError: If an argument has the wrong type.
+            ValueError: If an argument is out of range.
 
         Example:
             >>> import torch
@@ -314,20 +314,20 @@ class Proposer(Shown):
     ) -> Backtest:
         """Compare what a history cost with the cheapest inputs for the same outcomes.
 
-        The inputs of each row are among the starts: where they reach their outcomes by F, a proposal costs no more.
+        Each row's own inputs are one of its starts: if F reaches the outcomes there, a proposal costs no more.
 
         Args:
             x: Inputs that were in force, shape (N, n).
             y: Outputs that were measured there, shape (N, m): the targets.
             cost: Prices by name or of shape (n,) or (N, n), a function or a ``Near``.
-            truth: The true process, (N, n) to (N, m): it judges the proposals. By default F does, too kindly.
+            truth: The true process, (N, n) to (N, m), that judges the proposals. Default: F, too kindly.
             include_known: Keep the rows that F was trained on, as far as the :attr:`evidence` knows.
-            options: Of :meth:`propose`, such as ``constraints``; bounds may have a row for each of the
-                history, and ``max_changes=2`` counts from the inputs in force.
+            options: Arguments of :meth:`propose`, such as ``constraints``. Bounds may have a row for each of
+                the history; ``max_changes=2`` counts from the inputs in force.
 
         Raises:
-            TypeError: If an argument is of a wrong type, or there is no cost.
-            ValueError: If the history is no finite rows, or all of them are known; and as ``propose``.
+            TypeError: If an argument has the wrong type, or there is no cost.
+            ValueError: If no row is left, a row is not finite or all rows are known; and as ``propose``.
 
         Example:
             >>> import torch
@@ -352,8 +352,7 @@ class Proposer(Shown):
     def bounds(self) -> Bounds | None:
         """Ranges of the inputs, (n,) each, float64; ``None`` if nothing is known of them.
 
-        A variable without a range gets that of the known training points. An end is infinite where
-        neither is known.
+        A variable without a range gets that of the known training points; an end that is not known is infinite.
         """
         return self.surrogate.bounds
 
@@ -367,9 +366,9 @@ class Proposer(Shown):
 
     @property
     def correction(self) -> Correction | None:
-        """What is added to F, in standard units; ``None`` if no row that was tried asks for it."""
+        """What is added to F, in standard units; ``None`` if no tried row calls for it."""
         return self.knowledge.surrogate.correction
 
     def reset(self) -> None:
-        """Forget reliability and correction. Call it after F has changed, or its evidence."""
+        """Forget reliability and correction. Call it after F or the evidence has changed."""
         self.knowledge.reset()

@@ -26,10 +26,9 @@ class TradeOff(Drawn):
     """The least cost at which N targets are reached, for each of K widths.
 
     Attributes:
-        widths: How far each outcome may be from its target, in standard units, shape (K,),
-            ascending.
-        cost: Least cost found, shape (K, N), float64, nowhere rising with the width; NaN where the
-            target is not reached.
+        widths: How far each outcome may be from its target, in standard units, shape (K,), ascending.
+        cost: Least cost found, shape (K, N), float64, never rising with the width; NaN where the target
+            is not reached.
         inputs: Inputs at that cost, shape (K, N, n); NaN likewise.
     """
 

@@ -27,16 +27,16 @@ class Trials(Shown):
         measured: What was measured, shape (N, m).
         predicted: What was predicted, shape (N, m).
         inside: Whether all outcomes lay inside the band that should hold nine of ten, shape (N,);
-            ``None`` if there was no band.
-        error: Distance of the outcome from the prediction: root mean square over the outputs, in
-            standard units, shape (N,).
+            ``None`` without a band.
+        error: Root mean square distance of the outcomes from the prediction, in standard units,
+            shape (N,).
         corrected_error: The same with the correction that the *other* tried rows make, shape (N,).
         corrected: Outputs that are corrected from now on.
         num_rows: Rows tried so far, these included.
         num_missed: How many of them missed their band.
-        alarm: Index of the row, counted over all, by which it was plain that outcomes miss their
-            bands more often than they may; ``None`` if it is not.
-        since: Index of the row since which they do: about there the process has changed.
+        alarm: Index, among all tried rows, of the row that raised the alarm: outcomes miss their bands
+            too often. ``None``: no alarm.
+        since: Index of the row at which the process has changed, by estimate.
     """
 
     inputs: Tensor

@@ -38,15 +38,15 @@ LEAST = 1e-3
 class Windows(Shown):
     """How far each input of N proposals can go, by itself, while the others compensate.
 
-    ``print`` describes the first. Where nothing was proposed, all is NaN.
+    ``print`` describes the first. All is NaN where nothing was proposed.
 
     Attributes:
         proposal: The proposals.
         low: Least value of each input, shape (N, n).
         high: Greatest value of each input, shape (N, n).
-        inputs_at_low: All inputs where one is at its least, shape (N, n, n): ``[:, j]`` with input j
-            at ``low[:, j]``.
-        inputs_at_high: The same where it is at its greatest.
+        inputs_at_low: All inputs at these ends, shape (N, n, n): ``[:, j]`` with input j at
+            ``low[:, j]``.
+        inputs_at_high: The same at the greatest values.
     """
 
     proposal: Proposal

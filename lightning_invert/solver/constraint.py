@@ -14,17 +14,17 @@ __all__ = ["Constraint", "ConstraintsLike", "Linear", "functions_of", "with_anot
 
 @dataclass(frozen=True)
 class Linear:
-    r"""A weighted sum of inputs between two ends.
+    r"""Keep a weighted sum of inputs between two ends.
 
     .. math:: l \le \sum_j a_j x_j \le h
 
     It holds to 1e-9 of the inputs' units, or as exactly as their dtype allows.
 
     Attributes:
-        weights: a, name or index -> number; the inputs that are not named do not count.
-        low: The low end, open by default. Equal ends make an equation.
-        high: The high end.
-        name: What it is called; by default its formula.
+        weights: a, name or index -> number; inputs without a name do not count.
+        low: The low end; ``None`` is open. Equal ends make an equation.
+        high: The high end; ``None`` is open.
+        name: Name of the constraint. Default: its formula.
 
     Example:
         >>> from lightning_invert import solve
@@ -46,21 +46,21 @@ class Linear:
 
     @classmethod
     def of(cls, numbers: Mapping[Any, Any], name: str = "") -> Linear:
-        """Read weights among which the ends, ``low`` and ``high``, stand: as YAML has them."""
+        """Read a constraint as YAML has it: weights, with ``low`` and ``high`` among them."""
         weights = dict(numbers)
         return cls(weights, weights.pop("low", None), weights.pop("high", None), name)
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A function of the inputs between two ends. It holds to the solver's tolerance.
+    """Keep a function of the inputs between two ends.
 
-    The tolerance is in the change of the function over the inputs' units.
+    It holds to the solver's ``tolerance``, times the change of the function over one unit of the inputs.
 
     Attributes:
         function: Maps (N, n) to (N, k) or (N,), each row by itself, differentiable.
-        low: The low end, open by default. Equal ends make an equation.
-        high: The high end.
+        low: The low end; ``None`` is open. Equal ends make an equation.
+        high: The high end; ``None`` is open.
 
     Example:
         >>> import torch

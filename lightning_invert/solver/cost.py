@@ -28,14 +28,14 @@ __all__ = [
 
 
 class Near(NamedTuple):
-    r"""The cost of leaving a reference, such as the settings in force.
+    r"""Charge for the distance from a reference, such as the settings in force.
 
     .. math:: c(x) = \sum_j \big( (x_j - r_j) / s_j \big)^2
 
     Attributes:
-        reference: r, shape (n,), or (N, n) with one for each target; or name -> number, and the
-            inputs that are not named do not count.
-        spread: s, shape (n,), a number, or name -> number: a distance that counts 1. By default the
+        reference: r, shape (n,), or (N, n) with one for each target; or name -> number, where inputs
+            without a name do not count.
+        spread: s, the distance that costs 1: a number, shape (n,), or name -> number. Default: the
             units of the inputs, see ``scale`` of :func:`~lightning_invert.solve`.
 
     Example:
@@ -52,15 +52,15 @@ class Near(NamedTuple):
 
 
 class Plausible(NamedTuple):
-    r"""The cost of being unlike known settings: what varies together there stays together.
+    r"""Charge for being unlike known settings: what varies together there stays together.
 
     .. math:: c(x) = (x - \mu)^T \Sigma^{-1} (x - \mu)
 
-    with mean and covariance of the known settings: the squared distance of P. C. Mahalanobis (1936),
-    of the settings that matter.
+    with mean and covariance of the known settings: the squared distance of P. C. Mahalanobis (1936), over
+    the settings that matter.
 
     Attributes:
-        points: Known settings, shape (K, n). By default, for ``propose``, those of the training data.
+        points: Known settings, shape (K, n). ``None``: ``propose`` takes the training data.
 
     Example:
         >>> from lightning_invert import solve
@@ -76,19 +76,20 @@ class Plausible(NamedTuple):
 
 
 class Robust(NamedTuple):
-    r"""The cost of outcomes that spread, where the inputs are not set exactly.
+    r"""Charge for how far outcomes spread when the inputs are not set exactly.
 
     .. math:: c(x) = \sum_{ij} \Big( \frac{\partial F_i}{\partial x_j} \frac{e_j}{s_i} \Big)^2
 
     over the outputs that have a target, in their units s (see ``scale`` of :func:`~lightning_invert.solve`).
-    F has to bend: of rectifiers the slope is the same all around, and nothing is found.
+    F needs a smooth activation: the slope of a ReLU network is constant around a point, so that no step
+    lowers this cost.
 
     Attributes:
-        setting_error: e, standard deviations of what the inputs are really set to, shape (n,) in their
-            units, or name -> number; the inputs that are not named are exact.
-        share: For ``propose``: no proposal is less like the known settings, by the distance of Mahalanobis,
-            than this share of them are: 0.9, at most 1. Farther away F is wrong about where outcomes spread
-            least. ``None``: anywhere within the bounds.
+        setting_error: e, the standard deviation of what each input is really set to: shape (n,) in its
+            unit, or name -> number, where inputs without a name are exact.
+        share: Keeps proposals near the data, where F is right about the spread. ``propose`` allows no
+            proposal that is less like the known settings, by the distance of Mahalanobis, than this share
+            of them. At most 1. ``None``: anywhere within the bounds.
 
     Example:
         >>> from lightning_invert import solve
@@ -106,7 +107,7 @@ class Robust(NamedTuple):
     share: float | None = 0.9
 
     def constraint(self, points: Tensor) -> Constraint | None:
-        """Return what keeps inputs as much like known points (K, n) as ``share`` says."""
+        """Return the constraint that keeps inputs as near to known points (K, n) as ``share`` says."""
         if self.share is None:
             return None
         share = check_number("cost.share", self.share, low=0.0, high=1.0, open_low=True)

@@ -64,17 +64,17 @@ class Ends(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Alternatives(Shown):
-    """Further solutions that reach their targets, from other starts, the next best first.
+    """Further solutions that reach their targets, from other starts, the best first.
 
-    Any two solutions of a target differ by at least a hundredth of an input's unit in ``scale``.
-    Of target i the first ``count[i]`` solutions exist; the other rows are NaN, or False.
+    Two solutions of a target differ by at least a hundredth of an input's unit in ``scale``. For target i
+    the first ``count[i]`` solutions exist; the other rows are NaN, or False.
 
     Attributes:
         count: Number of further solutions, shape (N,), at most S.
         inputs: Shape (N, S, n).
         outputs: Shape (N, S, m).
-        residual: Shape (N, S). This and what follows is as in a :class:`Solution` or a
-            :class:`~lightning_invert.Proposal`, with S solutions of each target.
+        residual: Shape (N, S). The other attributes are those of a :class:`Solution` or a
+            :class:`~lightning_invert.Proposal`, with S solutions for each target.
     """
 
     count: Tensor
@@ -98,38 +98,35 @@ class Alternatives(Shown):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Solution(Shown):
-    r"""The best inputs found for N targets; all tensors are without a graph. ``print`` describes them.
+    """The best inputs found for N targets. ``print`` describes them.
 
-    The condition number tells how far the *inputs* move for a small change of the target. It does
-    not tell how wrong the outputs are: they are as good as the function.
+    The condition number says how far the *inputs* move when the target changes a little. It does not say
+    how wrong the outputs are: they are as good as the function. No tensor carries a gradient.
 
     Attributes:
         inputs: The best inputs, shape (N, n), within the bounds.
-        outputs: F there, shape (N, m).
+        outputs: The function at these inputs, shape (N, m).
         residual: Euclidean distance of the outputs from the target, in the units of ``scale``,
-            shape (N,), float64; 0 inside an interval; free outputs do not count. Infinite where the
-            function was finite at no start, or no start led to where the constraints hold.
-        result: Why the search ended: a :class:`Result` for each target, shape (N,).
-        optimal: Whether the conditions of first order hold, shape (N,): the inputs are, or may be,
-            a local optimum. Where the target is reached and there is a cost: no direction that
-            keeps the outcome and the bounds lowers the cost (Karush, Kuhn and Tucker), because the
-            projected slope is at most 1e-3 of the slope itself, there or where the descent began.
-            Without a cost: the target is reached. Where it is not: no direction within the bounds
-            leads nearer, in units of the Jacobian's columns: up to a cosine of about 1e-4, in float32
-            1e-3.
-        at_bound: Which inputs are at an end of their bounds, shape (N, n); not the fixed ones.
-        condition: Condition number of the Jacobian between the inputs that may move and the outputs
-            that have a target, in the units of ``scale``, shape (N,), float64; NaN where the
-            Jacobian is not finite. No move leads off a constraint with equal ends; what is at a bound, or
-            at one of two ends, may move back.
-        steps: Number of steps tried from the start that led here, shape (N,).
+            shape (N,), float64. 0 inside an interval; free outputs do not count. Infinite if the
+            function is finite at no start, or if no start leads to where the constraints hold.
+        result: Why the search for each target ended: a :class:`Result`, shape (N,).
+        optimal: Whether the first-order conditions of a local optimum hold, shape (N,). A reached
+            target with a cost: no direction that keeps outcome and bounds lowers the cost (Karush, Kuhn
+            and Tucker); the projected slope is at most 1e-3 of the slope itself, there or where the
+            descent began. Without a cost: the target is reached. A target out of reach: no direction
+            within the bounds leads nearer, up to a cosine of about 1e-4, in float32 1e-3.
+        at_bound: Which inputs are at an end of their bounds, shape (N, n). Fixed inputs are not.
+        condition: Condition number of the Jacobian, in the units of ``scale``, shape (N,), float64; NaN
+            where the Jacobian is not finite. It counts the inputs that may move and the outputs that have
+            a target. An input at a bound may move back; directions off an equation do not count.
+        steps: Number of steps tried from the best start, shape (N,).
         cost: Cost of the inputs, shape (N,), float64; ``None`` without a cost.
-        binding: Which constraints are at an end, shape (N, K), in the order of ``constraint_names``;
-            ``None`` without constraints.
-        shortfall: What the outputs lack to be at their targets, shape (N, m), in their own units: above 0
-            where they are too low, below 0 where too high; 0 where free.
-        matters: Which inputs matter there, shape (N, n): elsewhere any value will do. ``None`` if all
-            always do, see ``matters_if`` of :class:`~lightning_invert.Variable`.
+        binding: Which constraints are at an end, shape (N, K); ``None`` without constraints.
+        constraint_names: Names of the K constraints.
+        shortfall: What the outputs lack to meet their targets, shape (N, m), in their own units: positive
+            where they are too low, negative where too high, 0 where free.
+        matters: Which inputs matter, shape (N, n); any value will do for the others. ``None`` if no input
+            has a condition (``matters_if`` of :class:`~lightning_invert.Variable`).
         alternatives: Further solutions, see :class:`Alternatives`.
     """
 

@@ -68,58 +68,58 @@ def solve(
     .. math:: \min_x c(x) \quad \text{with} \quad F(x) \in [y_l, y_h], \; x_l \le x \le x_h, \;
               g(x) \in [g_l, g_h]
 
-    Newton steps through the Jacobian of F lead there. First those of Levenberg and Marquardt, each
-    the best of its linear model within the bounds, until the target is reached. Then those of
-    sequential quadratic programming, along the null space, which lower the cost. All targets are
-    solved at once. Where one cannot be reached, the inputs lead as near to it as was found, and
-    ``result`` says why. The solution is a local optimum, the best of those that the starts led to.
+    Two kinds of Newton steps use the Jacobian of F. Levenberg-Marquardt steps within the bounds lead to
+    the target. Then steps of sequential quadratic programming, along the null space, lower the cost.
+    All targets are solved at once. If a target cannot be reached, the inputs come as near to it as was
+    found, and ``result`` says why. A solution is a local optimum, the best that any start led to.
 
     A module is evaluated in evaluation mode, on its own device and in its own dtype, to which the
-    arguments are converted; afterwards it is as it was. Linear systems are solved in float64.
+    arguments are converted. Afterwards it is as it was. Linear systems are solved in float64.
 
     Args:
-        function: F, maps (N, n) to (N, m), each row by itself, differentiable: a module, a function,
-            or a pair, whose names, ranges and statistics of the inputs are then used. Where it raises,
-            outside of its domain, no search ends.
-        targets: Wanted outputs, shape (N, m), with NaN where an output is free; or an
-            :class:`~lightning_invert.Interval`. Or by name, the others free:
-            ``{"conversion": 80, "purity": Interval(low=0.9)}``, with a list for several targets; or a
-            data frame. A name is a pair's, with its unit or without, an index, or y0, y1, ...
-        bounds: A pair (low, high) of the inputs' ends, each of shape (n,), (N, n) or a number; open
-            where infinite, NaN or None. By default the ranges of a pair's inputs, or none. By name,
-            ``{"pressure": (1, None)}``, ends of these are replaced; None keeps an end.
-        starts: Where to begin, shape (N, n), or (N, S, n) for several starts of each target;
-            a start outside the bounds is moved to the nearest point inside.
+        function: F, maps (N, n) to (N, m), each row by itself, differentiable: a module, a function or a
+            pair. A pair brings the names, ranges and statistics of its inputs. A point where F raises
+            counts as outside its domain.
+        targets: Wanted outputs. Numbers of shape (N, m), NaN where an output is free. Or by name, the
+            others free: ``{"conversion": 80, "purity": Interval(low=0.9)}``, with a list for several
+            targets. Or an :class:`~lightning_invert.Interval`, or a data frame. A name is a pair's,
+            with or without its unit, an index, or y0, y1, ...
+        bounds: A pair (low, high), each a number or of shape (n,) or (N, n); an end is open where it is
+            infinite, NaN or None. Or by name, ``{"pressure": (1, None)}``: these replace the ends of a
+            pair's ranges, and None keeps an end. Default: the ranges of a pair, else none.
+        starts: Points to start from, shape (N, n), or (N, S, n) for several starts of each target. A
+            start outside the bounds moves to the nearest point inside.
         fixed: Values of fixed inputs, by name or index: a number, or one for each target, shape (N,).
-        cost: Prices, shape (n,) or (N, n), or by name, ``{"pressure": 3}``, the others free; or a differentiable
-            function (N, n) -> (N,), each row by itself; or :class:`~lightning_invert.Near` a reference;
-            or :class:`~lightning_invert.Plausible`, like known settings.
+        cost: Prices by name, ``{"pressure": 3}``, the others free, or of shape (n,) or (N, n). Or a
+            differentiable function (N, n) -> (N,), each row by itself. Or
+            :class:`~lightning_invert.Near`, :class:`~lightning_invert.Plausible` or
+            :class:`~lightning_invert.Robust`.
         constraints: Constraints g between inputs, which come before the targets: a
             :class:`~lightning_invert.Linear`, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, a
-            :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint. By default those
+            :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint. Default: those
             of a pair; ``()`` for none.
-        weights: What a miss of each output counts where a target is out of reach, by name, the others 1,
-            ``{"purity": 2}``, or of shape (m,): the distance is weighed. Whether a target is reached, and
-            ``residual``, are not.
-        max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``;
-            or ``(2, reference)`` beside other costs. Of all choices of inputs the best is found.
+        weights: Weights of the outputs in the distance to a target out of reach, by name,
+            ``{"purity": 2}``, the others 1, or of shape (m,). Whether a target is reached, and
+            ``residual``, do not depend on them.
+        max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``,
+            or ``(2, reference)`` beside other costs. The best choice of inputs is found.
         tolerance: A target is reached at this distance, in the units of ``scale``.
-        scale: Units of inputs and outputs, in which steps, residuals and condition numbers are
-            measured. ``"standardized"``: the statistics of a pair. ``"physical"``: those of F. Or a
-            pair of numbers or of shapes (n,) and (m,). By default a pair is standardised; for any
-            other function an input's unit is the width of its bounds, where these are closed.
-        search: How it searches: ``num_starts``, 8 starts of each target, the points with the nearest
-            outcomes of 512 that are drawn within the bounds; ``max_steps``, at most 50 steps to a target,
-            as many again, that keep off the bounds first, where no start led there, and as many for
-            the cost, twice beside constraints; ``progress``, True: show a progress bar if it takes long
-            and the output is a terminal.
+        scale: Units of steps, residuals and condition numbers. ``"standardized"``: the statistics of a
+            pair. ``"physical"``: those of F. Or a pair, for inputs and outputs: numbers, or of shapes
+            (n,) and (m,). Default: standardised for a pair; for any other function an input's unit is
+            the width of its bounds, where they are closed.
+        search: ``num_starts`` (8): starts of each target; by default those with the nearest outcomes among
+            512 points drawn within the bounds. ``max_steps`` (50): most steps to a target; as many
+            again, which keep off the bounds at first, if no start reached it; as many to lower the
+            cost, twice as many beside constraints. ``progress`` (True): show a progress bar in a
+            terminal if it takes long.
 
     Returns:
         The best solution of each target, and its alternatives.
 
     Raises:
-        TypeError: If an argument is of a wrong type, or tensors are not floating.
-        ValueError: If an argument is out of its range or shapes do not fit.
+        TypeError: If an argument has the wrong type, or tensors are not floating.
+        ValueError: If an argument is out of range, or shapes do not fit.
 
     Example:
         >>> f = lambda x: torch.stack((x[:, 0] * x[:, 1], x[:, 1] + x[:, 2]), dim=1)

@@ -17,15 +17,15 @@ __all__ = ["Interval", "Targets", "TargetsLike", "read_weights"]
 
 
 class Interval(NamedTuple):
-    r"""Targets between two ends, both included.
+    """Ask for outputs between two ends, both included.
 
-    Each end is a number, numbers of shape (m,) or (N, m), or name -> number. Equal ends are a value;
-    an end that is None, infinite or NaN is open; an output without ends is free. Of one output among
-    others: ``{"conversion": 80, "purity": Interval(low=0.9)}``.
+    Each end is a number, numbers of shape (m,) or (N, m), or name -> number. An end that is None, infinite
+    or NaN is open. Equal ends are a value; an output without ends is free. For one output among others:
+    ``{"conversion": 80, "purity": Interval(low=0.9)}``.
 
     Attributes:
         low: The low end of each output.
-        high: The high end.
+        high: The high end of each output.
 
     Example:
         >>> from lightning_invert import solve

@@ -23,18 +23,18 @@ __all__ = ["InvertibilityMetric"]
 
 
 class InvertibilityMetric(Metric):
-    r"""Summarise the Jacobian spectra of a map over many points, and over all processes.
+    """Summarise the Jacobian spectra of a map over many points, and over all processes.
 
-    ``compute`` returns a dictionary of scalars, all over the points with a finite Jacobian but for
-    ``nonfinite_fraction``:
+    ``compute`` returns these scalars. All but ``nonfinite_fraction`` leave out the points whose Jacobian
+    is not finite:
 
     {scalars}
 
-    Where no point has a finite Jacobian, each is the worst there is, so that what monitors it is not
-    fooled: full rank at 0, condition numbers inf.
+    If no point has a finite Jacobian, ``full_rank_fraction`` is 0, ``deficient_fraction`` and
+    ``fragile_fraction`` are 1, and condition numbers are inf, so that a monitor is not fooled.
 
     Args:
-        thresholds: What counts as full rank, as singular, and as ill-conditioned; by default
+        thresholds: What counts as full rank, singular and ill-conditioned. Default:
             :class:`~lightning_invert.Thresholds`.
         kwargs: See :class:`torchmetrics.Metric`.
 
@@ -64,16 +64,16 @@ class InvertibilityMetric(Metric):
         )
 
     def update(self, singular_values: Tensor, *, condition_limit: float = math.inf) -> None:
-        r"""Add the spectra of some points.
+        """Add the spectra of some points.
 
         Args:
             singular_values: Shape (N, k), descending; NaN where the Jacobian was not finite.
-            condition_limit: The largest condition number that the arithmetic can tell, see
+            condition_limit: The largest condition number that the arithmetic can resolve, see
                 :func:`~lightning_invert.jacobians.thresholds.condition_limit`.
 
         Raises:
-            ValueError: If the shapes do not fit.
-            TypeError: If they are complex.
+            ValueError: If ``singular_values`` is not of shape (N, k).
+            TypeError: If the singular values are complex.
         """
         check_real("singular_values", singular_values)
         if singular_values.ndim != 2:
@@ -85,7 +85,7 @@ class InvertibilityMetric(Metric):
         self.condition_limit = self.condition_limit.clamp(max=condition_limit)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the scalars that are listed above, each of shape ()."""
+        """Return the scalars listed above, each of shape ()."""
         observation = self._observation()
         like = observation.singular_values
         return {name: like.new_tensor(value) for name, value in observation.scalars.items()}

@@ -42,27 +42,26 @@ class Observation(Drawn):
     r"""What one look found of one map, on the CPU. ``print`` shows a table and a verdict.
 
     Attributes:
-        name: The map.
+        name: Name of the map.
         shape: (m, n) of its Jacobian.
-        num_points: How many points there were; the tensors may hold a sample of them.
+        num_points: Number of points; the tensors may hold a sample of them.
         inputs: The points, shape (N, \*), in the units of the data.
         outputs: The outputs of the map, shape (N, m), likewise.
-        singular_values: Shape (N, k), descending, float64; NaN where the Jacobian was not finite.
-            Where it was not formed, shape (N, 1): a lower bound of :math:`\sigma_1`.
-        condition: :math:`\kappa`, shape (N,); NaN where the Jacobian was not finite, and where it
-            was not formed.
-        rank: Shape (N,); likewise 0.
-        scalars: The summary: see :class:`~lightning_invert.InvertibilityMetric`. NaN is what these points
+        singular_values: Shape (N, k), descending, float64; NaN where the Jacobian is not finite. If it
+            was not formed, shape (N, 1): a lower bound of :math:`\sigma_1`.
+        condition: :math:`\kappa`, shape (N,); NaN where the Jacobian is not finite or was not formed.
+        rank: Numerical rank, shape (N,); 0 where the condition number is NaN.
+        scalars: The summary, see :class:`~lightning_invert.InvertibilityMetric`; NaN where these points
             cannot tell.
-        thresholds: What counts as full rank, as singular, as ill-conditioned.
-        condition_limit: The largest condition number that the arithmetic can tell.
-        arithmetic: The coarsest dtype that computes on the way from inputs to outputs; None: not known.
+        thresholds: What counts as full rank, singular and ill-conditioned.
+        condition_limit: The largest condition number that the arithmetic can resolve.
+        arithmetic: The coarsest dtype between inputs and outputs; ``None``: not known.
         findings: What else was found at the points: ``"accuracy"``, ``"truth"``, ``"runs"``, ``"reach"``,
-            ``"round_trip"``, ``"probes"`` (of a Jacobian that was not formed) or ``"directions"``.
-        scale: The units of the Jacobian: ``"standardized"`` or ``"physical"``.
-        input_names: Of the n inputs, with units.
-        output_names: Of the m outputs.
-        part: The dataloader that the points come from, where each is watched for itself.
+            ``"round_trip"``, ``"probes"`` (if the Jacobian was not formed) or ``"directions"``.
+        scale: Units of the Jacobian: ``"standardized"`` or ``"physical"``.
+        input_names: Names of the n inputs, with units.
+        output_names: Names of the m outputs, with units.
+        part: The dataloader of the points, if each is watched by itself.
         table: The file with a row for each point, if :func:`~lightning_invert.analyze` wrote one.
     """
 
@@ -104,7 +103,8 @@ class Observation(Drawn):
     ) -> Self:
         """Judge singular values (N, k): the condition number and rank of each point, and the summary.
 
-        It raises ValueError if there are more or fewer names than inputs or outputs.
+        Raises:
+            ValueError: If the names are not as many as the inputs or outputs.
 
         Example:
             >>> observation = Observation.of(torch.tensor([[2.0, 1.0], [3.0, 0.0]]))
@@ -148,7 +148,7 @@ class Observation(Drawn):
     def at_rows(
         self, singular_values: Tensor, inputs: Tensor, outputs: Tensor, findings: Iterable[Finding]
     ) -> Self:
-        """Judge the same map at other rows, and sum them up anew."""
+        """Judge the same map at other rows, with a summary of these."""
         of_map = (
             *("name", "shape", "thresholds", "condition_limit", "arithmetic", "scale", "part"),
             *("input_names", "output_names"),
@@ -158,21 +158,21 @@ class Observation(Drawn):
 
     @property
     def label(self) -> str:
-        """The map's name, and of which dataloader it is."""
+        """The map's name, with its dataloader."""
         return f"{self.name}_{self.part}" if self.part else self.name
 
     @property
     def formed(self) -> bool:
-        """Whether the Jacobian was formed: all its singular values are known then."""
+        """Whether the Jacobian was formed, so that all its singular values are known."""
         return "probes" not in self.findings
 
     @property
     def full_rank(self) -> int:
-        """The most that a rank can be: k = min(m, n)."""
+        """The largest possible rank: k = min(m, n)."""
         return min(self.shape)
 
     def finding(self, kind: type[F]) -> F | None:
-        """Return the finding of a kind, if there is one."""
+        """Return the finding of a kind, or ``None``."""
         findings = self.findings.values()
         return next((finding for finding in findings if isinstance(finding, kind)), None)
 
@@ -192,7 +192,7 @@ class Observation(Drawn):
         return quantities
 
     def finite(self) -> Self:
-        """Return the same without the points whose Jacobian is not finite; the summary stays."""
+        """Return the observation without the points whose Jacobian is not finite; the summary stays."""
         finite = self.singular_values.isfinite().all(1)
         if finite.all():
             return self
