@@ -22,7 +22,6 @@ import itertools
 import time
 import timeit
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from common import machine, markdown, put, quiet_trainer, quietly
@@ -38,7 +37,6 @@ from lightning_invert import (
 from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import BlastFurnace
 
-DOCS = Path(__file__).parent.parent / "docs"
 NOISE = 0.01
 PRICES = torch.tensor([3.0, 0.2, 0.4, 5.0, 0.01, 0.02, 0.1], dtype=torch.float64)
 """Of hydrogen, coal, gas, oxygen, the heat of both, and wind."""
@@ -107,7 +105,7 @@ def near(outcomes: Tensor, y: Tensor) -> Tensor:
 
 def shares(parts: Tensor) -> str:
     """Write the shares of the rows that are within 1, 5 and 10 %, (3, N)."""
-    return " / ".join(f"{100 * share:.0f}" for share in parts.double().mean(1))
+    return "/".join(f"{100 * share:.0f}" for share in parts.double().mean(1))
 
 
 def percent(part: Tensor, of: Tensor) -> str:
@@ -201,7 +199,7 @@ def main() -> None:
     text = "\n\n".join(judged(args, coke_rate=coke_rate) for coke_rate in (True, False))
     print(text)
     if args.write:
-        put(DOCS, "back-test", f"\n{text}\n\n{args.rows} rows. {head}.\n")
+        put("back-test", f"\n{text}\n\n{args.rows} rows. {head}.\n")
 
 
 if __name__ == "__main__":

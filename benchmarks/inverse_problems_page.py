@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,27 +28,38 @@ def write_page(
     problems = list(runs)
     rows = []
     for method, of in table.items():
-        cells = [" / ".join(_with_spread(*v) for v in of[name]["r"].values()) for name in problems]
+        cells = ["<br>".join(_with_spread(*v) for v in of[name]["r"].values()) for name in problems]
         seconds = [of[name]["seconds"] for name in problems]
         few = next(iter(of.values()))["targets"]
         mark = f" ({few} targets)" if few < 100 else ""
-        rows.append([f"{method}{mark}", *cells, f"{min(seconds):.0e} to {max(seconds):.0e}"])
+        rows.append(
+            [
+                f"{method}{mark}",
+                *cells,
+                f"{_short(min(seconds), '.1g')} to {_short(max(seconds), '.1g')}",
+            ]
+        )
     for method, of in published.items():
-        cells = [" / ".join(f"{v:.1e}" for v in of.get(name, ())) for name in problems]
+        cells = ["<br>".join(_short(v) for v in of.get(name, ())) for name in problems]
         rows.append([f"*{method}, published*", *cells, ""])
     limits = [
-        " / ".join(f"{seed['limit']['r'][k]:.1e}" for seed in seeds for k in seed["limit"]["r"])
+        "<br>".join(_short(seed["limit"]["r"][k]) for seed in seeds for k in seed["limit"]["r"])
         for seeds in runs.values()
     ]
-    rows.append(["*limit: the surrogate's own error*", *limits, ""])
-    found = markdown(["", *(TITLES[name] for name in problems), "s a target"], rows)
+    rows.append(["*the surrogate's own error, seed by seed*", *limits, ""])
+    found = markdown(["", *(TITLES[name] for name in problems), "seconds a target"], rows)
     seeds = ", ".join(f"{TITLES[name]} {len(of)}" for name, of in runs.items())
     put("known problems", f"\n{found}\n\nSeeds: {seeds}. {machine}.\n", folder)
     _draw(folder / "images" / "inverse_problems.png", table, published, problems)
 
 
 def _with_spread(mean: float, spread: float) -> str:
-    return f"{mean:.1e}" + (f" ± {spread:.0e}" if spread else "")
+    return _short(mean) + (f" ± {_short(spread, '.0e')}" if spread else "")
+
+
+def _short(value: float, form: str = ".1e") -> str:
+    """Write a number with an exponent of as few digits as it has."""
+    return re.sub(r"e([+-])0*(\d)", lambda e: f"e{e[1].strip('+')}{e[2]}", format(value, form))
 
 
 def _draw(

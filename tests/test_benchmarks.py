@@ -1,6 +1,8 @@
+import ast
 import importlib
 import logging
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -91,6 +93,15 @@ def test_a_benchmark_explains_its_options(name, run, capfd):
     with pytest.raises(SystemExit, match="0"):
         run(name, "--help")
     assert "options:" in capfd.readouterr().out
+
+
+def test_what_a_benchmark_writes_has_one_place_in_the_docs():
+    pages = [page.read_text(encoding="utf-8") for page in (FOLDER.parent / "docs").rglob("*.md")]
+    for file in FOLDER.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "put":
+                name = re.sub(r"\{.*?\}", ".*", ast.unparse(node.args[0]).removeprefix("f")[1:-1])
+                assert sum(bool(re.search(f"<!-- {name} -->", page)) for page in pages) == 1, file
 
 
 @pytest.mark.slow
