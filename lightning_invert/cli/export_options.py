@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_invert.cli.options import ALLOW, Names, option
+from lightning_invert.cli.options import ALLOW, CKPT, NEW_FOLDER, PRICES, Names, option
 
 __all__ = ["DESCRIPTION", "FIRST", "Options"]
 
@@ -25,31 +25,23 @@ Write the maps of a trained pair to files that run elsewhere, each with its Jaco
 class Options:
     """Options of ``export``."""
 
-    ckpt: str = option("Checkpoint of a ForwardInverseModule.")
+    ckpt: str = option(CKPT)
     to: Literal["onnx", "page"] = option(
-        "Kind of the files. onnx: runs wherever ONNX Runtime does. page: one HTML file that an "
-        "operator opens in a browser. Both take and give physical units, in float64."
+        "What to write. onnx: files for ONNX Runtime. page: one HTML file that an operator opens in a "
+        "browser. Both use physical units, in float64."
     )
-    folder: str | None = option(
-        "Folder of the files, by default `exported` in the run of the checkpoint, or else here. An "
-        "existing folder is not touched: a number is added to its name.",
-        None,
-    )
+    folder: str | None = option(f"Folder of the files. Default: `exported` {NEW_FOLDER}", None)
     runtime: str | None = option(
-        "For a page: folder with the npm package onnxruntime-web. By default it is looked for in "
-        "node_modules and in the user's cache, and fetched once with `npm pack`.",
+        "For a page: folder with the npm package onnxruntime-web. Default: node_modules, then the user's "
+        "cache, which `npm pack` fills once.",
         None,
     )
     online: bool = option(
         "For a page: load onnxruntime-web from a public address when the page is opened.", False
     )
     title: str | None = option("For a page: its title.", None)
-    cost: dict[str, float] | None = option(
-        "For a page: prices of a unit of the settings, {name: price} or a YAML file. It begins with them.",
-        None,
-    )
+    cost: dict[str, float] | None = option(f"For a page: {PRICES} It begins with them.", None)
     backtest: str | None = option(
-        "For a page: the backtest.json that `backtest` wrote. It says what would have been saved.",
-        None,
+        "For a page: the backtest.json of `backtest`, to show what would have been saved.", None
     )
     allow: Names | None = option(ALLOW, None)

@@ -27,7 +27,7 @@ from lightning_invert.pair.module import ForwardInverseModule
 __all__ = ["InvertCLI"]
 
 FIT = """\
-Train a pair on a table. An InvertibilityCallback watches, whether or not you name callbacks.
+Train a pair on a table. An InvertibilityCallback watches it, whatever callbacks you name.
 """
 
 RECORD = {"events", "config", "hparams"}

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from lightning_invert import __version__
 from lightning_invert.arguments import suggest
-from lightning_invert.cli.help import OVERVIEW, RUN
+from lightning_invert.cli.help import MODEL, OVERVIEW, RUN
 
 __all__ = ["main"]
 
 LIGHTNING_COMMANDS = {
     "fit": "Train a pair on a table.",
-    "validate": "Judge a trained pair on the validation rows of a table.",
-    "test": "Judge a trained pair on the test rows of a table.",
-    "predict": "Write a table of a trained pair's predictions for all rows of a table.",
+    "validate": "Measure a trained pair's errors on the validation rows of a table.",
+    "test": "Measure a trained pair's errors on the test rows of a table.",
+    "predict": "Write a trained pair's predictions for all rows of a table.",
 }
 OWN_COMMANDS = ("analyze", "solve", "backtest", "observe", "export")
 
@@ -61,13 +61,15 @@ def main(args: Sequence[str] | None = None) -> None:
 def _help_of(command: str) -> str:
     fits, does = command == "fit", LIGHTNING_COMMANDS[command]
     if command != "predict":
-        does += "\nAn InvertibilityCallback watches, whether or not you name callbacks."
+        does += "\nAn InvertibilityCallback watches it, whatever callbacks you name."
     return RUN.format(
         command=command,
         does=does,
         columns="--inputs flow,pressure --outputs yield" if fits else "--ckpt pair.ckpt",
         ckpt="" if fits else " --ckpt pair.ckpt",
         of_ckpt="checkpoint of a fit to resume" if fits else "checkpoint of the trained pair",
+        of_data="" if fits else "\n  For a table the defaults are those of the checkpoint's fit.",
+        model=MODEL if fits else "",
     )
 
 

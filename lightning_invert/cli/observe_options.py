@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_invert.cli.options import ALLOW, Names, option
+from lightning_invert.cli.options import ALLOW, CKPT, FILES, Names, option
 from lightning_invert.tables import TableFormat
 
 __all__ = ["DESCRIPTION", "FIRST", "Options"]
@@ -13,13 +13,13 @@ FIRST = "data"
 """The option whose name may be left out of the first word."""
 
 DESCRIPTION = """\
-Tell a trained pair what was measured where its proposals were tried.
+Update a trained pair with outcomes that were measured at tried settings.
 
   lightning-invert observe tried.csv --ckpt pair.ckpt
 
-A row is a trial: a column of each setting and of each outcome, as measured; other columns are left
-aside. The bands judge the rows, and an alarm tells if the process has changed. The new checkpoint knows
-the rows: its bands and its predictions follow them.
+The table has a row for each trial, with a column for each setting and each measured outcome; other
+columns are ignored. The bands judge the rows; an alarm says if the process has changed. A new
+checkpoint keeps the rows, and its bands and predictions follow them.
 """
 
 
@@ -27,14 +27,11 @@ the rows: its bands and its predictions follow them.
 class Options(TableFormat):
     """Options of ``observe``, and how its table is written."""
 
-    ckpt: str = option("Checkpoint of a ForwardInverseModule.")
-    data: str = option(
-        "Table of the trials in physical units, in the order in which they were made: a .csv, .tsv, "
-        ".txt, .dat, each also as .gz, .parquet, .pq or .xlsx file."
-    )
+    ckpt: str = option(CKPT)
+    data: str = option(f"Table of the trials, in their order, in physical units ({FILES}).")
     out: str | None = option(
-        "Name of the new checkpoint, which replaces a file of that name. By default it lies beside the "
-        "old one, `pair_observed.ckpt`, and no file is replaced.",
+        "Name of the new checkpoint; it replaces a file of that name. Default: `pair_observed.ckpt` beside "
+        "pair.ckpt, and no file is replaced.",
         None,
     )
     allow: Names | None = option(ALLOW, None)

@@ -19,6 +19,13 @@ from lightning_invert.tables import TableFormat
 
 __all__ = [
     "ALLOW",
+    "BOUNDS",
+    "CKPT",
+    "FILES",
+    "FIXED",
+    "NEW_FOLDER",
+    "PRICES",
+    "PROGRESS",
     "AsWritten",
     "Names",
     "OneLineErrors",
@@ -33,9 +40,19 @@ Names = list[str] | str
 """Written as ``a``, ``a,b`` or ``[a, b]``."""
 
 ALLOW = (
-    "Packages, modules and classes that a checkpoint may import and run: a, or [a, b]. By default "
-    "only torch's layers and this package's own networks and schedules."
+    "Packages, modules and classes that a checkpoint may import and run: a, or [a, b]. Default: only "
+    "torch's layers and this package's own networks and schedules."
 )
+CKPT = "Checkpoint of a trained pair (ForwardInverseModule)."
+FILES = ".csv, .tsv, .txt, .dat, each also as .gz, .parquet, .pq, .xlsx or .xlsm"
+FIXED = "Fixed settings, {name: value} or a YAML file."
+BOUNDS = (
+    "Bounds of the settings, {name: [low, high]} or a YAML file. They replace the ranges in the "
+    "checkpoint; null keeps an end."
+)
+PRICES = "Price of a unit of each setting, {name: price} or a YAML file."
+NEW_FOLDER = "in the run of the checkpoint, else here. If it exists, the new name gets a number."
+PROGRESS = "Whether to show a progress bar in a terminal if it takes long."
 
 
 class AsWritten(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lightning_invert.cli.options import ALLOW, Names, option
+from lightning_invert.cli.options import (
+    ALLOW,
+    BOUNDS,
+    CKPT,
+    FILES,
+    FIXED,
+    NEW_FOLDER,
+    PRICES,
+    PROGRESS,
+    Names,
+    option,
+)
 from lightning_invert.tables import TableFormat
 
 __all__ = ["DESCRIPTION", "FIRST", "Options", "Within"]
@@ -14,15 +25,16 @@ FIRST = "targets"
 """The option whose name may be left out of the first word."""
 
 DESCRIPTION = """\
-Read a table with a row for each target; write a table with a row for each proposal.
+Propose settings for target outcomes: read a table of targets, write a table of proposals.
 
   lightning-invert solve targets.csv --ckpt pair.ckpt
   lightning-invert solve targets.csv --ckpt pair.ckpt --within 2% --cost prices.yaml
   lightning-invert solve targets.csv --ckpt pair.ckpt --fixed '{wind_rate: 200}'
 
-A column of the targets with the name of an outcome holds its values; `name_low` and `name_high` hold
-the ends of an interval. An outcome without a column, or with an empty cell, is free; an empty end is
-open. A column with the name of a setting fixes it.
+A row is a target. Its columns:
+  NAME of an outcome    the wanted value; the outcome is free if the cell is empty or the column missing
+  NAME_low, NAME_high   the ends of an interval; an empty end is open
+  NAME of a setting     the value at which this setting is fixed
 """
 
 Within = float | str | dict[str, float | str]
@@ -33,84 +45,71 @@ Within = float | str | dict[str, float | str]
 class Options(TableFormat):
     """Options of ``solve``, and how its tables are written."""
 
-    ckpt: str = option("Checkpoint of a ForwardInverseModule.")
+    ckpt: str = option(CKPT)
     targets: str = option(
-        "Table of targets in physical units, a row for each: a .csv, .tsv, .txt, .dat, each also as "
-        ".gz, .parquet, .pq or .xlsx file."
+        f"Table of targets in physical units ({FILES}); or one target, '{{yield: 90, purity_low: 99}}'."
     )
     cost: dict[str, float] | None = option(
-        "Prices of a unit of the settings, {name: price} or a YAML file. Of all settings that reach "
-        "a target, the cheapest are proposed.",
-        None,
+        f"{PRICES} Propose the cheapest settings that reach a target.", None
     )
     near: str | None = option(
-        "Table of the present settings, with one row, or a row for each target. Of all settings "
-        "that reach a target, the nearest to them are proposed, in standard units.",
+        "Table of the present settings: one row, or a row for each target. Propose the settings nearest "
+        "to them that reach a target, in standard units.",
         None,
     )
     max_changes: int | None = option(
-        "How many settings may differ from the present ones of --near. Beside it, --cost may say which "
-        "of these settings are proposed.",
+        "How many settings may differ from those of --near. --cost may then rank the proposals.",
         None,
     )
     ramp: dict[str, float] | None = option(
-        "How far a setting may be from the present one of --near, {name: amount} or a YAML file. "
-        "Beside it, --cost may say which of these settings are proposed.",
+        "How far a setting may move from that of --near, {name: amount} or a YAML file. --cost may then "
+        "rank the proposals.",
         None,
     )
     constraints: dict[str, dict[str, float]] | None = option(
-        "Constraints between settings, by name or in a YAML file: the weights of a sum and its ends, "
-        "low and high, like {fuel: {coal: 1, gas: 1, high: 200}}. Equal ends make an equation. By default "
-        "those that the checkpoint keeps; {} for none.",
+        "Constraints between settings, by name or in a YAML file: weights of a sum and its ends, such as "
+        "{fuel: {coal: 1, gas: 1, low: 100, high: 200}}. Equal ends make an equation. Default: those of "
+        "the checkpoint; {} for none.",
         None,
     )
     plausible: bool = option(
-        "Of all settings that reach a target, whether to propose the most like the training data: what "
-        "varies together there stays together.",
+        "Propose the settings most like the training data that reach a target: what varies together "
+        "there stays together.",
         False,
     )
     weights: dict[str, float] | None = option(
-        "What a miss of each outcome counts where a target cannot be reached, {name: weight} or a YAML "
-        "file; 1 where it is not named.",
+        "How much the miss of an outcome counts if a target cannot be reached, {name: weight} or a YAML "
+        "file; 1 for the others.",
         None,
     )
     setting_error: dict[str, float] | None = option(
-        "How exactly a setting is set, its standard deviation, {name: amount} or a YAML file: tells how "
-        "far the outcomes spread.",
+        "Standard deviation of what a setting is really set to, {name: amount} or a YAML file. The table "
+        "then says how far the outcomes spread.",
         None,
     )
     robust: bool = option(
-        "Of all settings that reach a target, whether to propose those at which the outcomes spread least "
-        "by --setting_error.",
+        "Propose the settings that reach a target and at which --setting_error spreads the outcomes "
+        "least.",
         False,
     )
-    fixed: dict[str, float] | None = option("Fixed settings, {name: value} or a YAML file.", None)
+    fixed: dict[str, float] | None = option(FIXED, None)
     within: Within | None = option(
-        "How far an outcome may be from its value: a percentage for all, like 5%, or by name, in "
-        "percent or in the outcome's unit, like {rate: 2%, gas: 10}. By default 0.",
+        "How far an outcome may be from its value: a percentage for all, such as 5%, or by name, in "
+        "percent or in the outcome's unit, such as {rate: 2%, gas: 10}. Default: 0.",
         None,
     )
-    bounds: dict[str, tuple[float | None, float | None]] | None = option(
-        "Bounds of the settings, {name: [low, high]} or a YAML file. They replace the ranges that "
-        "the checkpoint knows; null keeps an end.",
-        None,
-    )
+    bounds: dict[str, tuple[float | None, float | None]] | None = option(BOUNDS, None)
     windows: float | dict[str, float] | None = option(
-        "Also tell how far each setting can go while the others compensate and each outcome stays this "
-        "near to its target: in standard units, or by name in the outcome's unit, like {rate: 5}.",
+        "Also find how far each setting can go while the others compensate and each outcome stays this "
+        "near to its target: in standard units, or by name in the outcome's unit, such as {rate: 5}.",
         None,
     )
     num_starts: int = option("Number of starts of the search for each target.", 8)
     tolerance: float = option("A target is reached at this distance, in standard units.", 1e-3)
     folder: str | None = option(
-        "Folder of the proposals, figures and summary.json, which holds the units; by default "
-        "`proposals` in the run of the checkpoint, or else here. An existing folder is not touched: a "
-        "number is added to its name.",
-        None,
+        f"Folder of table, figures and summary.json. Default: `proposals` {NEW_FOLDER}", None
     )
-    table: Literal["csv", "parquet"] = option("Kind of the table of proposals.", "csv")
+    table: Literal["csv", "parquet"] = option("Format of the table of proposals.", "csv")
     figures: bool = option("Whether to draw figures.", True)
     allow: Names | None = option(ALLOW, None)
-    progress: bool = option(
-        "Whether to show a progress bar if it takes long and the output is a terminal.", True
-    )
+    progress: bool = option(PROGRESS, True)

@@ -17,12 +17,14 @@ __all__ = ["FormatError", "TableFormat"]
 
 
 def _option(text: str) -> Any:
-    return field(default=None, metadata={"help": f"{text} By default its first lines tell."})
+    return field(
+        default=None, metadata={"help": f"{text} Default: found from the file's first lines."}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableFormat:
-    """Say how a text file writes its table; of what is None, the file's first lines tell."""
+    """Say how a text file writes its table; what is None is found from the file's first lines."""
 
     separator: str | None = _option(
         "Character between the cells of a text file; a blank stands for any number of blanks."
@@ -31,16 +33,16 @@ class TableFormat:
     thousands: Literal["", ",", ".", " ", "'"] | None = _option(
         "Sign between the thousands in a text file; '' for none."
     )
-    encoding: str | None = _option("Encoding of a text file, like utf-8, cp1252 or utf-16.")
+    encoding: str | None = _option("Encoding of a text file, such as utf-8, cp1252 or utf-16.")
     skip_rows: int | None = _option("Number of lines of a table before the names of its columns.")
     units_row: int | None = _option(
-        "Number of rows under the names that hold no numbers; the last of them holds the units."
+        "Number of rows under the names that hold no numbers; the last one holds the units."
     )
     missing: list[float | str] | float | str | None = field(
         default=None,
         metadata={
-            "help": "Words and numbers of a table that stand for a missing value, like "
-            "'[-200, Offline]'. NA, Bad Input, No Data, ? and their like always do."
+            "help": "Words and numbers that stand for a missing value, such as '[-200, Offline]', besides "
+            "NA, Bad Input, No Data, ? and the like."
         },
     )
 
