@@ -48,6 +48,7 @@ FLAGS = {
     "doubtful": "the model errs more there than nearly everywhere in the data",
     "unseen": "the target is beyond all outcomes in the data",
     "ill_conditioned": "a small change of the target moves the settings far",
+    "unfinished": "there are too many choices of levels and changes to try: a better one may exist",
 }
 
 

@@ -99,6 +99,7 @@ class Proposal(Solution):
             "doubtful": self.doubtful,
             "unseen": self.unseen,
             "ill_conditioned": self.condition > Thresholds.bands[1],
+            "unfinished": self.unfinished,
         }
         return {name: flag for name, flag in flags.items() if flag is not None}
 

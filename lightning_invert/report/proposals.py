@@ -39,6 +39,7 @@ FLAG_WORDS = {
     "doubtful": "where the surrogate errs most",
     "unseen": "beyond all known outcomes",
     "ill_conditioned": "ill-conditioned",
+    "unfinished": "with choices left to try",
 }
 
 
@@ -92,6 +93,9 @@ def _reached(solution: Solution) -> Iterator[str]:
         yield f"Not reached: {'; '.join(words)}."
         if isinstance(solution, Proposal):
             yield from given_up_lines(solution)
+    if solution.unfinished is not None and (number := int(solution.unfinished.sum())):
+        of = f" for {number} of {count} targets" if count > 1 else ""
+        yield f"The search for the best choice of levels and changes ended early{of}: hold some inputs."
     if solution.cost is not None and reached:
         cost = _median(solution.cost[solution.converged])
         yield f"Cost of those that are reached: median {cost}."
@@ -132,7 +136,8 @@ def reliance_lines(proposal: Proposal) -> Iterator[str]:
         yield f"Trust: median {float(trust.median()):.2f}, below {LOW_TRUST:g} at {few}."
     yield from spread_lines(proposal)
     counts = {name: int(flag.sum()) for name, flag in proposal.flags.items()}
-    counts.pop("unconverged", None)  # told by how many are reached
+    for told in ("unconverged", "unfinished"):
+        counts.pop(told, None)
     if words := [f"{count} {FLAG_WORDS[name]}" for name, count in counts.items() if count]:
         yield f"To look at: {', '.join(words)}."
 

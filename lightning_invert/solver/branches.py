@@ -28,13 +28,13 @@ from lightning_invert.variables import Bounds
 __all__ = ["AT_ONCE", "branch"]
 
 MAX_NODES = 2048
-"""Nodes that are solved for a target at most; then the best so far is taken."""
+"""Nodes that are solved for a target at most; then the best so far is taken, and called unfinished."""
 
-WIDTH = 8
-"""Nodes of a target that are split at once: the most promising ones."""
+AT_ONCE = 16
+"""Nodes of a target that are solved at once, at least: the children of the most promising ones."""
 
-AT_ONCE = 2 * WIDTH
-"""Nodes of a target that are solved at once."""
+ALL_AT_ONCE = 256
+"""Nodes of all targets that are solved at once, if these are few."""
 
 BETWEEN = 1e-6
 """An input is between two levels that is farther from both, as a share of their distance."""
@@ -79,28 +79,33 @@ class Nodes(NamedTuple):
 
 
 def branch(
-    query: Query, solve: Callable[[Query], Ranking], done: Callable[[int], None]
+    query: Query, solve: Callable[[Query], Ranking], done: Callable[[int], None], rows_at_once: int
 ) -> tuple[Query, Ranking]:
     """Solve a query; return it with the best choice of each target held, and its solutions.
 
-    ``solve`` solves queries without levels; ``done`` hears of how many targets the search has ended.
+    ``solve`` solves queries without levels, ``rows_at_once`` of them unless there are more targets;
+    ``done`` hears of how many targets the search has ended. Some may be ``unfinished``.
     """
     tree = _Tree(query, solve)
     nodes = tree.solved(tree.roots())
-    spent = nodes.target.new_zeros(len(query))
+    allowed = torch.full_like(tree.best.target, MAX_NODES)
     left = len(query)
+    unfinished = torch.zeros_like(allowed, dtype=torch.bool)
     while True:
         nodes = nodes.rows(nodes.better(tree.best) & tree.open(nodes)).ordered()
-        nodes = nodes.rows(spent[nodes.target] < MAX_NODES)
+        unfinished[nodes.target[allowed[nodes.target] <= 0]] = True
+        nodes = nodes.rows(~unfinished[nodes.target])
         still = len(nodes.target.unique())
         done(left - still)
         left = still
         if not left:
             tree.improve(tree.neighbours())
-            return tree.answer()
-        first = nodes.ranks() < WIDTH
+            held, ranking = tree.answer()
+            return held, ranking.adding(unfinished=unfinished[:, None].expand_as(ranking.exists))
+        most = max(AT_ONCE, min(rows_at_once, ALL_AT_ONCE) // left)
+        first = 2 * nodes.ranks() < allowed[nodes.target].clamp(max=most)
         children = tree.solved(tree.children(nodes.rows(first)))
-        spent.index_add_(0, children.target, torch.ones_like(children.target))
+        allowed.index_add_(0, children.target, -torch.ones_like(children.target))
         nodes = Nodes(*map(torch.cat, zip(nodes.rows(~first), children, strict=True)))
 
 
@@ -132,10 +137,9 @@ class _Tree:
         low, high = (end[target].clone() for end in self.query.bounds)
         possible = (at.isnan() | ((low <= at) & (at <= high))).all(1)
         low, high = (torch.where(at.isnan(), end, at) for end in (low, high))
-        for place, levels in self.levels.items():
-            inside = (levels >= low[:, place, None]) & (levels <= high[:, place, None])
-            low[:, place] = torch.where(inside, levels, torch.inf).amin(1)
-            high[:, place] = torch.where(inside, levels, -torch.inf).amax(1)
+        for place in self.levels:
+            ends = [self._nearest(place, low, high, end) for end in (low, high)]
+            low[:, place], high[:, place] = ends
         counted = torch.zeros_like(low, dtype=torch.bool)
         starts = self.plain.points()[target, 0]
         nothing = starts.new_full((len(starts),), torch.inf, dtype=torch.float64)
@@ -208,6 +212,13 @@ class _Tree:
         mattering = matters(inputs, self.query.conditions)
         return far if mattering is None else far * mattering
 
+    def _nearest(self, place: int, low: Tensor, high: Tensor, inputs: Tensor) -> Tensor:
+        """Return of an input's levels from low to high, (M, n) each, the nearest, (M,)."""
+        levels = self.levels[place]
+        low, high, x = (part[:, place, None] for part in (low, high, inputs))
+        off = (levels - x.clamp(levels[0], levels[-1])).abs()
+        return levels[off.masked_fill((levels < low) | (levels > high), torch.inf).argmin(1)]
+
     @staticmethod
     def _levels_around(levels: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         above = torch.searchsorted(levels, x.contiguous()).clamp(max=len(levels) - 1)
@@ -218,9 +229,8 @@ class _Tree:
         """Return how far inputs (M, n) that matter are from the reference, in their units."""
         if self.query.reference is None:
             return torch.zeros_like(inputs, dtype=torch.float64)
-        away = (
-            inputs - self.query.reference[target]
-        ).double().abs() / self.plain.model.input_spread
+        away = (inputs - self.query.reference[target]).double().abs()
+        away /= self.plain.model.input_spread
         mattering = matters(inputs, self.query.conditions)
         return away if mattering is None else away * mattering
 
@@ -267,10 +277,8 @@ class _Tree:
     def rounded(self, nodes: Nodes) -> Nodes:
         """Hold inputs at the nearest levels, and those that change least at the reference."""
         low, high = nodes.low.clone(), nodes.high.clone()
-        for place, levels in self.levels.items():
-            inside = (levels >= low[:, place, None]) & (levels <= high[:, place, None])
-            off = (levels - nodes.inputs[:, place, None]).abs().masked_fill(~inside, torch.inf)
-            low[:, place] = high[:, place] = levels[off.argmin(1)]
+        for place in self.levels:
+            low[:, place] = high[:, place] = self._nearest(place, low, high, nodes.inputs)
         if self.query.reference is not None:
             at = nodes.inputs.clamp(low, high)
             away = self._away(at, nodes.target).masked_fill(nodes.counted, torch.inf)

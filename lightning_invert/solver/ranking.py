@@ -97,7 +97,8 @@ class Ranking:
 
     def alternatives(self) -> Alternatives:
         """Return the other solutions."""
-        others = {name: part[:, 1:] for name, part in self.columns.items() if name != "result"}
+        of_target = ("result", "unfinished")
+        others = {name: part[:, 1:] for name, part in self.columns.items() if name not in of_target}
         return Alternatives(count=self.count - 1, **others)
 
     def _condition(self, query: Query) -> Tensor:

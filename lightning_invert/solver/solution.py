@@ -127,6 +127,8 @@ class Solution(Shown):
             where they are too low, negative where too high, 0 where free.
         matters: Which inputs matter, shape (N, n); any value will do for the others. ``None`` if no input
             has a condition (``matters_if`` of :class:`~lightning_invert.Variable`).
+        unfinished: Whether the search for the best choice of levels and of inputs that change ended at its
+            limit, shape (N,): a better one may exist. ``None`` where all choices were tried.
         alternatives: Further solutions, see :class:`Alternatives`.
     """
 
@@ -143,6 +145,7 @@ class Solution(Shown):
     constraint_names: tuple[str, ...] = ()
     shortfall: Tensor | None = None
     matters: Tensor | None = None
+    unfinished: Tensor | None = None
     alternatives: Alternatives
 
     def __len__(self) -> int:

@@ -175,8 +175,8 @@ def rank_solutions(
     n, m = query.bounds.low.shape[1], query.model.num_outputs
     branches = Cases.are_too_many(query)
     cases = None if branches else Cases.of(query)
-    each = query.num_starts * (AT_ONCE if branches else 1 if cases is None else len(cases))
-    chunk = max(1, points_at_once(n, m + query.num_constraints) // each)
+    rows = points_at_once(n, m + query.num_constraints) // query.num_starts
+    chunk = max(1, rows // (AT_ONCE if branches else 1 if cases is None else len(cases)))
     parts = []
     with tqdm(
         desc="solve",
@@ -189,7 +189,7 @@ def rank_solutions(
         for begin in range(0, len(query), chunk):
             part, judged = query.rows(slice(begin, begin + chunk)), judge or _unjudged
             if branches:
-                parts.append(judged(*branch(part, _solve_rows, bar.update)))
+                parts.append(judged(*branch(part, _solve_rows, bar.update, rows)))
                 continue
             parts.append(_solve_chunk(part, cases, judged))
             bar.update(len(part))

@@ -106,8 +106,23 @@ def test_few_changes_and_levels_branch_together():
     ends, now = [end[0].numpy() for end in y], reference[0].numpy()
     expected = least(a.numpy(), ends, prices.numpy(), levels, 0, reference=now, most=most)
     assert found.converged
+    assert not found.unfinished
     assert float(found.cost) == pytest.approx(expected)
     assert (found.inputs != reference).sum() <= most
+
+
+def test_targets_out_of_reach_are_searched_in_few_rounds(monkeypatch):
+    _, function = linear(8, 2, seed=1)
+    proposer = proposer_of(function, 8, dict.fromkeys(range(8), POSITIONS))
+    monkeypatch.setattr(branches, "MAX_NODES", 400)
+    relaxed, rounds = branches._Tree._relaxed, []
+    monkeypatch.setattr(
+        branches._Tree, "_relaxed", lambda tree, part: rounds.append(len(part.target)) or relaxed(tree, part)
+    )  # fmt: skip
+    found = proposer.propose([[0.31234, 0.17]], cost=uniform(8, seed=10) + 1.5, tolerance=1e-4)
+    assert found.unfinished
+    assert sum(rounds) > 400
+    assert len(rounds) < 25
 
 
 def test_what_switches_another_off_is_tried_on_both_sides(monkeypatch):
@@ -146,5 +161,9 @@ def test_the_search_is_bounded_and_says_how_far_it_is(monkeypatch):
     assert found.converged.tolist() == [False, True, False]
     assert float(found.outputs[2]) == 8  # as near as it gets
     assert abs(float(found.outputs[0]) - 0.4) <= 0.6
-    assert sum(nodes) <= 3 * 2 * (40 + branches.AT_ONCE)
+    assert sum(nodes) <= 3 * 2 * (40 + 16)
+    assert (
+        found.unfinished.tolist() == found.columns()["unfinished"].tolist() == [True, False, False]
+    )
+    assert "choice of levels and changes ended early for 1 of 3 targets" in str(found)
     assert "3.00/3.00" in bar.getvalue()
