@@ -9,6 +9,8 @@ from typing import Any
 
 from common import markdown, put
 
+SPACE = "\N{NO-BREAK SPACE}"
+
 TITLES = {
     "sine": "sine",
     "ballistics": "ballistics",
@@ -32,34 +34,30 @@ def write_page(
         seconds = [of[name]["seconds"] for name in problems]
         few = next(iter(of.values()))["targets"]
         mark = f" ({few} targets)" if few < 100 else ""
-        rows.append(
-            [
-                f"{method}{mark}",
-                *cells,
-                f"{_short(min(seconds), '.1g')} to {_short(max(seconds), '.1g')}",
-            ]
-        )
+        took = f"{_short(min(seconds), '.1g')} to {_short(max(seconds), '.1g')}{SPACE}s"
+        rows.append([f"{method}{mark}<br>{took}", *cells])
     for method, of in published.items():
         cells = ["<br>".join(_short(v) for v in of.get(name, ())) for name in problems]
-        rows.append([f"*{method}, published*", *cells, ""])
+        rows.append([f"*{method}, published*", *cells])
     limits = [
         "<br>".join(_short(seed["limit"]["r"][k]) for seed in seeds for k in seed["limit"]["r"])
         for seeds in runs.values()
     ]
-    rows.append(["*the surrogate's own error, seed by seed*", *limits, ""])
-    found = markdown(["", *(TITLES[name] for name in problems), "seconds a target"], rows)
+    rows.append(["*the surrogate's own error, seed by seed*", *limits])
+    found = markdown(["method, time a target", *(TITLES[name] for name in problems)], rows)
     seeds = ", ".join(f"{TITLES[name]} {len(of)}" for name, of in runs.items())
     put("known problems", f"\n{found}\n\nSeeds: {seeds}. {machine}.\n", folder)
     _draw(folder / "images" / "inverse_problems.png", table, published, problems)
 
 
 def _with_spread(mean: float, spread: float) -> str:
-    return _short(mean) + (f" ± {_short(spread, '.0e')}" if spread else "")
+    return _short(mean) + (f"{SPACE}±{SPACE}{_short(spread, '.0e')}" if spread else "")
 
 
 def _short(value: float, form: str = ".1e") -> str:
-    """Write a number with an exponent of as few digits as it has."""
-    return re.sub(r"e([+-])0*(\d)", lambda e: f"e{e[1].strip('+')}{e[2]}", format(value, form))
+    """Write a number with a short exponent, at whose minus no line breaks."""
+    shortened = re.sub(r"e([+-])0*(\d)", r"e\1\2", format(value, form))
+    return shortened.replace("+", "").replace("-", "\N{MINUS SIGN}")
 
 
 def _draw(
