@@ -195,11 +195,12 @@ def tables(found: Found) -> str:
                 return sum(values) / max(1, len(values))
 
             rows.append([
-                f"{kind}, {name}", str(len(pairs)),
+                f"{kind}, {name}",
                 f"{100 * mean('held'):.0f} ({100 * min(numbers['held']):.0f})",
                 f"{100 * mean('conformal'):.0f} ({100 * min(numbers['conformal']):.0f})",
-                f"{100 * mean('each'):.0f}", f"{mean('width'):.1f}", f"{100 * mean('converged'):.0f}",
-                f"{100 * mean('certified'):.0f}", f"{100 * mean('certified, held'):.0f}",
+                f"{100 * mean('each'):.0f}", f"{mean('width'):.1f}",
+                f"{100 * mean('converged'):.0f} / {100 * mean('certified'):.0f}",
+                f"{100 * mean('certified, held'):.0f}",
                 f"{mean('auroc'):.2f}", f"{100 * mean('trust'):.0f} / {100 * mean('near'):.0f}",
             ])  # fmt: skip
         least, share = GOALS[kind]
@@ -214,8 +215,8 @@ def tables(found: Found) -> str:
         "less than 80 % of the proposals"
     )
     head = [
-        "", "pairs", "held, % (worst)", "conformal held, % (worst)", "each, %", "width", "reached, %",
-        "certified, %", "of these held, %", "AUROC", "trust / true, %",
+        "", "held (worst)", "conformal (worst)", "each", "width", "reached / certified",
+        "of these held", "AUROC", "trust / true",
     ]  # fmt: skip
     return "\n".join((markdown(head, rows), "", *marks, "", by_rows(every)))
 
