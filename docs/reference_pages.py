@@ -52,8 +52,8 @@ FINDINGS = {
     "accuracy": "Maps whose outcomes are known: a pair's `forward`, maps with `target`",
     "round_trip": "Round trips: a pair's `round_trip`, maps with `identity`",
     "truth": "Maps whose true map is known",
-    "runs": "Other runs are given, by `analyze`",
-    "reach": "`reachable_steps` is set",
+    "runs": "With other runs, given to `analyze`",
+    "reach": "With `reachable_steps`",
 }
 
 
