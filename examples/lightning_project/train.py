@@ -13,7 +13,7 @@ CONF = Path(__file__).parent / "conf"
 
 
 def load(overrides: Sequence[str]) -> dict[str, Any]:
-    """Compose the configuration, as Hydra does: a file for each group, then what was typed."""
+    """Compose the configuration as Hydra does: a file for each group, then the overrides."""
     config = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     for group, name in config.pop("defaults").items():
         file = CONF / group / f"{name}.yaml"
@@ -29,7 +29,7 @@ def load(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def instantiate(node: dict[str, Any], **more: Any) -> Any:
-    """Call the ``_target_`` of a node with the rest of it."""
+    """Call the ``_target_`` of a node, with its other keys as arguments."""
     arguments = {**node, **more}
     module, _, name = arguments.pop("_target_").rpartition(".")
     return getattr(import_module(module), name)(**arguments)

@@ -1,4 +1,4 @@
-"""Runs of a coating line: settings and recipe, and the film that came of them."""
+"""Runs of a coating line: settings, recipe, and the film that they gave."""
 
 import torch
 from lightning.pytorch import LightningDataModule
