@@ -206,8 +206,8 @@ class ConditioningEarlyStopping(Callback):
                 f"of {', '.join(logged)}, but got {self.monitor!r}."
             )
         self._voice.warn(
-            f"{name} of map {self.map!r} is not known, so that fit is not stopped on it. Some "
-            "scalars need a Jacobian that is formed, a truth, or points at which they are defined. "
+            f"{name} of map {self.map!r} is not known, so it cannot stop fit. Some scalars need a "
+            "Jacobian that is formed, a truth, or points at which they are defined. "
             f"Logged are {', '.join(of_map)}.",
             once="unknown",
         )

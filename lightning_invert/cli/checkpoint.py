@@ -62,7 +62,7 @@ def import_name(name: str) -> Any:
             for part in attribute.split("."):
                 value = getattr(value, part)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"Expected {name!r} to be importable, but: {error}") from error
+        raise ValueError(f"Expected {name!r} to be importable, but {error}.") from error
     return value
 
 

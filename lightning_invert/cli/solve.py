@@ -283,7 +283,10 @@ def read_constraints(
     for name, numbers in constraints.items():
         option = f"--constraints of {name!r}"
         if both := {"low", "high"}.intersection(inputs):
-            raise ValueError(f"Expected no setting to be called {both.pop()!r} beside {option}.")
+            raise ValueError(
+                f"Expected {both.pop()!r} to be no setting, because it is an end in {option}. Use `propose` "
+                "in Python."
+            )
         check_names(option, numbers, [*inputs, "low", "high"], "settings and ends")
     return {name: Linear.of(numbers) for name, numbers in constraints.items()}
 
@@ -294,7 +297,9 @@ def read_cost(options: Options, present: Present | None, inputs: Sequence[str]) 
     for option, numbers in (("--cost", options.cost), ("--setting_error", errors)):
         check_names(option, numbers or {}, inputs, "settings")
     if options.robust and errors is None:
-        raise ValueError("Expected --setting_error beside --robust, how exactly a setting is set.")
+        raise ValueError(
+            "Expected --setting_error beside --robust: '{name: standard deviation of the setting}'."
+        )
     near = present is not None and options.ramp is None and options.max_changes is None
     costs: dict[str, CostLike | None] = {
         "--cost": options.cost,
@@ -333,7 +338,9 @@ def read_present(
     if near is None:
         for name, value in (("--ramp", options.ramp), ("--max_changes", options.max_changes)):
             if value is not None:
-                raise ValueError(f"Expected --near beside {name}, a table of the present settings.")
+                raise ValueError(
+                    f"Expected --near, a table of the present settings, beside {name}."
+                )
         return None
     reader = open_table(near, inputs, options, variables)
     given = torch.stack(list(read_columns(reader).values()), 1)
@@ -375,9 +382,8 @@ def within_ramps(
         row = first_index(beyond.any(1))
         place = first_index(beyond[row])
         raise ValueError(
-            f"Expected --ramp of {names[place]!r} to lead to its bounds, {low[place]:g} to "
-            f"{high[place]:g}, from where it is, but {present.reader.row_name(row)} of "
-            f"{str(present.reader.file)!r} has {present.settings[row, place]:g}, and the ramp is "
-            f"{ramp[names[place]]:g}."
+            f"Expected --ramp of {names[place]!r} to reach its bounds, {low[place]:g} to {high[place]:g}, "
+            f"but {present.reader.row_name(row)} of {str(present.reader.file)!r} has "
+            f"{present.settings[row, place]:g}, and the ramp is {ramp[names[place]]:g}."
         )
     return Bounds(least, most)

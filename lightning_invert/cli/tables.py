@@ -81,7 +81,7 @@ def open_table(
         name = name if name in known else name.removesuffix("_low").removesuffix("_high")
         expected = known.get(name, "")
         if unit and expected and unit.translate(SPELLINGS) != expected.translate(SPELLINGS):
-            others.append(f"{name!r} in {unit}, and the checkpoint in {expected}")
+            others.append(f"{name!r} in {unit}, the checkpoint in {expected}")
     if others:
         words.append(f"{file} has {'; '.join(others)}. Nothing is converted.")
     said = set() if said is None else said

@@ -128,7 +128,7 @@ def _unknown_columns(
     file: str, names: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
 ) -> str:
     known = [*outputs, *(output + end for output in outputs for end in ENDS), *inputs]
-    hint = next(filter(None, (suggest(name, known) for name in names)), " Delete what is none.")
+    hint = next(filter(None, (suggest(name, known) for name in names)), " Delete the others.")
     return (
         f"Expected every column of {file!r} to be an outcome ({', '.join(outputs)}), an end of one "
         f"(with _low or _high) or a setting ({', '.join(inputs)}), but got "
@@ -173,7 +173,7 @@ def _half_widths(within: Within, file: str, values: Mapping[str, Tensor]) -> dic
     """Return by how much each value may be missed, name -> (N,) or ()."""
     if not values:
         raise ValueError(
-            f"Expected --within only where {file!r} has values, but it has ends alone."
+            f"Expected {file!r} to have values for --within, but it has only ends (_low, _high)."
         )
     amounts = within if isinstance(within, dict) else dict.fromkeys(values, within)
     if not isinstance(within, dict) and len(values) > 1 and not str(within).endswith("%"):

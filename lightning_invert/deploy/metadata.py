@@ -104,8 +104,8 @@ def _history(backtest: Mapping[str, Any]) -> dict[str, Any]:
     if missing or not isinstance(backtest["within"], Mapping):
         got = f"one without {', '.join(missing)}" if is_mapping and missing else repr(backtest)
         raise ValueError(
-            "Expected argument `backtest` to be a summary, as the method `summary` of a back-test "
-            f"returns it and `lightning-invert backtest` writes it to backtest.json, but got {got:.200}."
+            "Expected argument `backtest` to be the `summary()` of a back-test, which `lightning-invert "
+            f"backtest` writes to backtest.json, but got {got:.200}."
         )
     return {key: backtest[key] for key in HISTORY}
 
@@ -115,12 +115,12 @@ def _tried(pair: ForwardInverseModule) -> str | None:
     feedback = pair.proposer.knowledge.feedback
     if feedback is None:
         return None
-    corrected = "The predictions are" if feedback.correction else "Nothing in the predictions is"
-    words = f"{corrected} corrected by rows that were tried: {len(feedback.errors)} are known."
+    corrected = "correct" if feedback.correction else "do not change"
+    words = f"{len(feedback.errors)} rows that were tried {corrected} the predictions."
     if feedback.changed:
         words += (
             " The process has changed since the training: away from these rows the bands given here are too "
-            "narrow. Train anew, or ask `propose` in Python, whose bands know of it."
+            "narrow. Train anew, or use `propose` in Python, whose bands follow the change."
         )
     return words
 

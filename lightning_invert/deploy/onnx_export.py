@@ -103,9 +103,7 @@ def _unused_folder(folder: str | Path) -> Path:
         check_text("folder", folder)
     path = Path(folder)
     if path.name in ("", ".."):
-        raise ValueError(
-            expected_but_got("folder", "the path of a folder that is to be made", str(folder))
-        )
+        raise ValueError(expected_but_got("folder", "the path of a folder to make", str(folder)))
     return unused_path(path)
 
 

@@ -60,7 +60,7 @@ def trace(physical: PhysicalMap) -> ExportedProgram:
 def export_error(physical: PhysicalMap, tool: str, error: Exception) -> ValueError:
     """Return an error that names the map, the tool that refused it, and the cause in one line."""
     return ValueError(
-        f"Expected the map {physical.name!r} to be made of what {tool} takes, but {_reason(error)}"
+        f"Expected the map {physical.name!r} to consist of what {tool} supports, but {_reason(error)}"
     )
 
 
@@ -76,8 +76,8 @@ def _with_jacobian(physical: PhysicalMap) -> Any:
             )
         if not y.requires_grad:
             raise ValueError(
-                "its outputs carry no gradient to its inputs: is there a `detach`, a "
-                "`torch.no_grad` or an operation that cannot be differentiated inside?"
+                "its outputs carry no gradient to its inputs: does it use `detach`, `torch.no_grad` or "
+                "an operation that cannot be differentiated?"
             )
         rows = []
         for i in range(m):
@@ -140,19 +140,19 @@ def _reason(error: BaseException) -> str:
         return f"ONNX has no operation for {missing[1]}."
     if missing := re.search(r"Could not find an implementation for (\w+)", text):
         return (
-            f"it has none for {missing[1]} in these numbers. Networks in float64 can be exported in "
-            "float32: write `pair.float()` first."
+            f"it has no {missing[1]} for this dtype. Networks in float64 can be exported in float32: "
+            "write `pair.float()` first."
         )
     if "bound to different types" in text:
         return (
-            "the exporter mixes numbers of float32 into it. Networks in float64 can be exported in "
-            "float32: write `pair.float()` first."
+            "the exporter mixes float32 into it. Networks in float64 can be exported in float32: write "
+            "`pair.float()` first."
         )
     if "data-dependent" in text or "Data dependent" in text:
         return (
-            "the way through it depends on the numbers that go in (an `if`, a loop, `.item()`). "
-            "Write it as `torch.where`, say."
+            "its control flow depends on its inputs (an `if`, a loop, `.item()`). Write it as "
+            "`torch.where`, say."
         )
     if "specialized it to be a constant" in text or "Constraints violated" in text:
-        return "it takes batches of one size alone: is that size written in a `view` or `reshape`?"
+        return "it takes batches of one size only: is that size written in a `view` or `reshape`?"
     return text.strip().partition("\n")[0] or type(error).__name__

@@ -44,10 +44,10 @@ class MixedRowsError(ValueError):
         self.argument = argument
         super().__init__(
             f"Expected argument `{argument}` to treat the rows of a batch independently, but it mixes "
-            "them: the output of a row depends on other rows. BatchNorm in training mode and "
-            "attention over the batch do so: put the module into evaluation mode. A sequence whose "
-            "first dimension is time does so, too: let it have the batch first (batch_first=True), or "
-            "swap the dimensions inside: `lambda x: net(x.transpose(0, 1)).transpose(0, 1)`."
+            "them: the output of a row depends on other rows. Put a module with BatchNorm into evaluation "
+            "mode. If the first dimension is time, let the batch come first (batch_first=True), or swap "
+            "the dimensions: `lambda x: net(x.transpose(0, 1)).transpose(0, 1)`. If rows attend to each "
+            "other, take a part without this attention."
         )
 
 

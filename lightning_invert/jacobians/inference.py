@@ -20,9 +20,9 @@ WORD = "nference tensor"
 """Part of what torch says of one."""
 
 CLONE_IT = (
-    " The function holds a tensor that was made in inference mode, as by `trainer.predict`, and through "
-    "which no gradient passes. Make it again outside, or clone it there: `cache = cache.clone()`. Or let "
-    "none be made: `Trainer(inference_mode=False)`."
+    " The function holds a tensor made in inference mode (as in `trainer.predict`), through which no "
+    "gradient passes. Outside inference mode, make it again or clone it: `cache = cache.clone()`. Or "
+    "write `Trainer(inference_mode=False)`."
 )
 
 

@@ -132,7 +132,7 @@ def jacobian_and_outputs(
     _check_points(inputs)
     check_choice("mode", mode, get_args(Mode))
     if create_graph and mode == "forward":
-        raise ValueError("Expected argument `mode` not to be 'forward' with `create_graph`.")
+        raise ValueError("Expected argument `mode` to be 'auto' or 'reverse' with `create_graph`.")
     if chunk_size is not None:
         check_integer("chunk_size", chunk_size, low=1, what="or None")
     inputs = plain(inputs)

@@ -192,7 +192,7 @@ def _check_sizes(m: int, n: int, stds: tuple[Tensor, Tensor] | None, identity: b
     if identity and m != n:
         raise ValueError(
             f"Expected a round trip to have as many outputs as inputs, but it maps {n} to {m}. "
-            "Leave `identity` out where a map does not end where it began."
+            "Leave `identity` out for such a map."
         )
     for side, std, count in zip(("input", "output"), stds or (), (n, m), strict=False):
         if std.shape != (count,):

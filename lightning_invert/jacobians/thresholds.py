@@ -92,9 +92,9 @@ def check_real(argument: str, values: Tensor) -> None:
     """Raise TypeError for complex numbers: a cast to float64 would keep their real part alone."""
     if values.is_complex():
         raise TypeError(
-            f"Expected argument `{argument}` to be real, but got {values.dtype}. A complex map is a "
-            "real one of twice as many inputs and outputs: give it and take it apart by "
-            "`torch.view_as_complex` and `torch.view_as_real`."
+            f"Expected argument `{argument}` to be real, but got {values.dtype}. Wrap a complex map as a "
+            "real one with twice as many inputs and outputs, by `torch.view_as_complex` and "
+            "`torch.view_as_real`."
         )
 
 

@@ -59,7 +59,7 @@ def allowed_objects(names: Iterable[str], allow: Sequence[str] = ()) -> list[tup
         raise TypeError(
             f"it needs {', '.join(map(repr, refused))}, which is neither torch's nor {_PACKAGE}'s. "
             f"If you know who made the file, allow it: `allow={refused}`, or `--allow {option}` on "
-            "the command line (for networks and schedules, the name of their package will do)"
+            "the command line (for networks and schedules, the name of their package is enough)"
         )
     return [(_in_table(name) or _imported(name, allow), name) for name in names]
 

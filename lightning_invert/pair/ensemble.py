@@ -106,8 +106,8 @@ def _drawn_anew(network: nn.Module) -> nn.Module:
     unset = [name for name, parameter in drawn.named_parameters() if parameter.isnan().any()]
     if unset:
         raise ValueError(
-            "Expected argument `network` to be of layers that draw their weights anew by "
-            f"`reset_parameters`, but that leaves {', '.join(map(repr, unset))} as they were. Give a "
-            "list of networks: `Ensemble([first, second, third])`."
+            "Expected every layer of argument `network` to draw new weights in `reset_parameters`, but "
+            f"{', '.join(map(repr, unset))} did not change. Give a list of networks: "
+            "`Ensemble([first, second, third])`."
         )
     return drawn

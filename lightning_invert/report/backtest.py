@@ -26,14 +26,14 @@ def _lines(result: Backtest) -> Iterator[str]:
         less = f": {100 * (1 - summary['proposed_mean'] / base):.3g} % less" if base > 0 else ""
         reached = int(proposal.converged.sum())
         of = f", of the {reached} rows whose outcomes are reached" if reached < len(result) else ""
-        yield f"Spent: {_middle(summary, 'spent')}. Would be: {_middle(summary, 'proposed')}{less}{of}."
+        yield f"Spent: {_middle(summary, 'spent')}. Proposed: {_middle(summary, 'proposed')}{less}{of}."
     cheaper = f"Cheaper: {percent(summary['cheaper_share'])} of all rows"
     if summary["certified_cheaper_share"] is not None:
         cheaper += f", {percent(summary['certified_cheaper_share'])} of those that are certified"
     yield f"{cheaper}."
-    judge = "by the true process" if result.by_truth else "as the pair predicts, which is too kind"
+    judge = "by the true process" if result.by_truth else "as the pair predicts, too kindly"
     ends = ", ".join(summary["within"])
-    yield f"Outcomes within {ends} % of what was measured, {judge} (in brackets: as predicted for the history):"
+    yield f"Outcomes within {ends} % of what was measured, {judge} (predictions for the history in brackets):"
     for name, near in summary["outcomes"].items():
         ours, history = (
             ", ".join(map(percent, near[kind].values())) for kind in ("within", "history_within")

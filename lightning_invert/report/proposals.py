@@ -143,7 +143,7 @@ def reliance_lines(proposal: Proposal) -> Iterator[str]:
 
 
 def given_up_lines(proposal: Proposal) -> Iterator[str]:
-    """Tell what is missing of each outcome where targets are not reached."""
+    """Say how far each outcome stays from a target that is not reached."""
     if proposal.shortfall is None or proposal.converged.all():
         return
     missed = ~proposal.converged & proposal.shortfall.isfinite().all(1)
@@ -161,7 +161,7 @@ def given_up_lines(proposal: Proposal) -> Iterator[str]:
             at = f" at {int(rows.sum())}" if len(proposal) > 1 else ""
             words.append(f"{amount} of {variable.name}{at} ({way})")
     if words:
-        yield f"Given up{', medians' * (len(lacking) > 1)}: {', '.join(words)}."
+        yield f"Shortfall{' (medians)' * (len(lacking) > 1)}: {', '.join(words)}."
 
 
 def spread_lines(proposal: Proposal) -> Iterator[str]:

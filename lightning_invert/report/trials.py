@@ -26,7 +26,7 @@ def _lines(trials: Trials) -> Iterator[str]:
         so_far = f", {trials.num_rows - trials.num_missed} of {trials.num_rows} so far"
         yield (
             f"All outcomes inside their bands: {int(trials.inside.sum())} of {count}"
-            f"{so_far if before else ''}; {100 * COVERAGE:.0f} % should be."
+            f"{so_far if before else ''}; expected: {100 * COVERAGE:.0f} %."
         )
     error, left = float(trials.error.median()), float(trials.corrected_error.median())
     yield f"Error of the predictions: median {error:.3g} standard units."
@@ -40,14 +40,14 @@ def _lines(trials: Trials) -> Iterator[str]:
         yield "Nothing is corrected: the errors look like noise, or are too few to tell."
     if trials.alarm is None:
         if trials.inside is not None:
-            yield "No alarm: outcomes do not miss their bands more often than they may."
+            yield "No alarm: outcomes miss their bands no more often than chance allows."
         return
     yield (
-        f"ALARM since row {trials.alarm + 1}: outcomes miss their bands more often than they may, from "
-        f"about row {trials.since + 1} on. The process has changed. (If it had not, the chance of "
-        f"an alarm, ever, would be at most {100 * FALSE_ALARMS:.0f} %.)"
+        f"ALARM at row {trials.alarm + 1}: from about row {trials.since + 1} on, outcomes miss their bands "
+        "more often than chance allows. The process has changed. (Of processes that never change, at "
+        f"most {100 * FALSE_ALARMS:.0f} % ever raise an alarm.)"
     )
     yield (
         f"What to do: look for the cause, and train anew with the rows from {trials.since + 1} on. Until then "
-        "rely on proposals that are certified, and go on measuring."
+        "rely on certified proposals, and go on measuring."
     )

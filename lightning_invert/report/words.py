@@ -43,8 +43,8 @@ def verdict(observation: Observation, trip: Observation | None = None) -> str:
     accuracy = "".join(f"{words}. " for words in said if words)
     if trip is not None and (error := trip.scalars.get("consistency_error")) is not None:
         accuracy += (
-            f"leads back to within {short(error, 3)} standard units (round_trip); of it alone no R² is "
-            "told, as many inputs may lead to one output. "
+            f"leads back to within {short(error, 3)} standard units (round_trip); it has no R² of its "
+            "own, as many inputs may lead to one output. "
         )
     words = _of_spectrum(observation)
     return accuracy + (words[0].upper() + words[1:] if accuracy else words)
@@ -77,7 +77,7 @@ def _of_spectrum(observation: Observation) -> str:
         if scalars["singular_fraction"] < 1 - full:
             thresholds = observation.thresholds
             tail += (
-                f"; a rank counts σ above {thresholds.rank_atol:g}, and singular is only σ below "
+                f"; the rank counts σ above {thresholds.rank_atol:g}, singular means σ below "
                 f"{thresholds.singular_floor:g}"
             )
         return f"{head}; at {percent(1 - full)} {lost} (rank lost; {tail})."
@@ -131,8 +131,8 @@ def legend(observation: Observation) -> str:
     """Explain κ and its bands."""
     stable, ill = observation.thresholds.bands
     return (
-        "κ, condition number: how many times the hardest change costs what the "
-        f"easiest does; stable: κ < {stable:g}; ill-conditioned: κ > {ill:g}"
+        "condition number κ: how many times more the hardest change costs than the easiest; "
+        f"stable: κ < {stable:g}; ill-conditioned: κ > {ill:g}"
     )
 
 

@@ -224,8 +224,8 @@ def _num_inputs(about: Description, starts: Tensor | None, bounds: Any, scale: A
         if shape:
             return shape[-1]
     raise ValueError(
-        "Expected argument `bounds` to be given, a pair (low, high) with a number for each input, as "
-        "the number of inputs is not known. `solve` also takes `starts=` of shape (N, n)."
+        "Expected argument `bounds`, because the number of inputs is not known: write `bounds=(low, "
+        "high)` with a number for each input. `solve` also takes `starts=` of shape (N, n)."
     )
 
 

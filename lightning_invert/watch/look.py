@@ -268,9 +268,9 @@ class Look:
                 )
             elif sampled is not None and sampled.num_left_out:
                 self.voice.warn(
-                    f"the batches of map {name!r}{where} differ in the shape of their points, or in what of "
-                    "their context has no row for each point. It is watched at those of the most frequent "
-                    f"kind, of shape {tuple(sampled.points.inputs.shape[1:])}; the other "
+                    f"the batches of map {name!r}{where} differ in the shape of their points, or in context "
+                    "that has no row for each point. Only the most frequent kind, of shape "
+                    f"{tuple(sampled.points.inputs.shape[1:])}, is watched; the other "
                     f"{sampled.num_left_out} points are left out. Pad or crop them, for all to count. "
                     "This is said once.",
                     once=("shapes", name, part),

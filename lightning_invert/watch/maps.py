@@ -38,10 +38,10 @@ __all__ = ["MapError", "WatchedMap"]
 Q = TypeVar("Q", bound=Question)
 
 REMEDIES = {
-    " missing ": "Say with 'context' what else of the batch it takes: a mapping of the names of "
-    "arguments to parts of the batch; and with 'constants' what is the same for all.",
-    "multiple values for argument": "Say with 'argument' which one the input is, by its name, and "
-    "name the parts of 'context', as in {'context': {'c': 1}}.",
+    " missing ": "Give its other arguments by name: in 'context' those that are parts of the batch, in "
+    "'constants' those with a fixed value.",
+    "multiple values for argument": "Name the argument that takes the input with 'argument', and the "
+    "parts of 'context', as in {'context': {'c': 1}}.",
 }
 """What Python says of a call with other arguments than a function has -> what to write."""
 
@@ -312,10 +312,9 @@ class WatchedMap:
 
     def _insists(self, how: str) -> str:
         return (
-            f"expected {type(self.owner).__name__} to follow its input into float64 with "
-            f"`precision='float64'`, but it insists on a dtype of its own somewhere ({how}). Look "
-            "for `.float()`, `.to(torch.bfloat16)` or a tensor that is not a buffer, or use "
-            "`precision='native'`."
+            f"expected {type(self.owner).__name__} to compute in float64 with `precision='float64'`, but a "
+            f"part of it has a dtype of its own ({how}). Look for `.float()`, `.to(torch.bfloat16)` or a "
+            "tensor that is not a buffer, or use `precision='native'`."
         )
 
 

@@ -329,12 +329,12 @@ def _mixing(name: str, error: MixedRowsError) -> MapError:
         name,
         part,
         f"{it} mixes the points of a batch: the output of a point depends on other points, so "
-        "that none has a Jacobian of its own. If the first dimension is time, let the batch come first "
+        "no point has its own Jacobian. If the first dimension is time, let the batch come first "
         "(batch_first=True), or add a method `def rows(self, x): return self(x.transpose(0, "
         f"1)).transpose(0, 1)` and write maps={{{name!r}: {{'module': 'rows', 'input': lambda batch: "
-        "batch[0].transpose(0, 1)}}. Of a module with BatchNorm that keeps no statistics, or attention "
-        "over the batch, watch a part without. Nodes of a graph mix by its edges: watch what comes behind "
-        f"those, maps={{{name!r}: {{'module': <path>, 'input': {{'module': <path of what takes the "
+        "batch[0].transpose(0, 1)}}. Of a module with attention over the batch, or BatchNorm that keeps no "
+        "statistics, watch a part without it. Edges mix the nodes of a graph: watch what follows them, "
+        f"maps={{{name!r}: {{'module': <path>, 'input': {{'module': <path of what takes the "
         "edges>, 'input': <nodes>, 'context': [[<edges>]]}}}}.",
     )
 

@@ -158,8 +158,8 @@ class Points:
         if within is not None and sum(place.is_input for place in found) < len(inputs):
             raise ValueError(
                 "expected a dictionary, list, tuple or dataclass with the input itself in it, but got "
-                f"{describe(within)}, where it is not found. Of any other object, add a method that "
-                "takes the input and makes the object, and watch that."
+                f"{describe(within)}, where it is not found. For any other object, add a method that "
+                "takes the input and makes the object, and watch that method."
             )
         parts = list(map(plain, inputs))
         x = parts[0] if len(parts) == 1 else torch.cat([p.flatten(1) for p in parts], dim=1)

@@ -17,12 +17,12 @@ __all__ = ["ROUGH", "has_dropout", "is_staircase", "roughness"]
 ROUGH = {
     "staircase": (
         "the network behind {} is piecewise linear (ReLU and the like): its Jacobian is a staircase, "
-        "constant between kinks, and may be far off where the outputs are close; fragile zones are "
-        "missed or made up. Use a smooth activation, such as SiLU or GELU, where κ counts."
+        "constant between kinks, and may be wrong where the outputs are right. It misses fragile zones "
+        "and invents others. If κ counts, use a smooth activation, such as SiLU or GELU."
     ),
     "dropout": (
-        "the network behind {} is trained with dropout, which smooths the Jacobian away: fragile "
-        "zones are missed. Train without it (p=0), with weight decay instead, where κ counts."
+        "the network behind {} is trained with dropout, which smooths the Jacobian: it misses fragile "
+        "zones. If κ counts, train without dropout (p=0), and with weight decay instead."
     ),
 }
 """Kind of roughness -> what the user is told; {} stands for the maps."""

@@ -39,8 +39,8 @@ MIXES, NOISY = "mixes the points", "another output each time"
 """What warnings say of a function whose rows depend on each other, and of one that draws numbers."""
 
 POINTS_ELSEWHERE = (
-    "there are indices among its arguments, such as the edges of a graph, that point to rows of this "
-    "batch: a point is no row by itself"
+    "its arguments hold indices of rows, such as the edges of a graph, so that a row is not a point "
+    "by itself"
 )
 
 OTHER_ARGUMENTS = re.compile(r"missing \d+ required|unexpected keyword|positional arguments? but")

@@ -32,8 +32,8 @@ def advise_of_shards(owner: nn.Module, root: nn.Module | None) -> str:
             path = ".".join(filter(None, (prefix, name)))
             return (
                 f"The weights are not all there: {path!r} of {type(owner).__name__} is of shape "
-                f"{tuple(tensor.shape)} on {tensor.device}. They are sharded or not loaded, and gathered "
-                f"in the forward of a module around it: watch the parent{_parent(owner, root)}."
+                f"{tuple(tensor.shape)} on {tensor.device}. They are sharded or not loaded; a module "
+                f"around it gathers them in its forward: watch the parent{_parent(owner, root)}."
             )
     return ""
 

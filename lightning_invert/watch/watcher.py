@@ -109,9 +109,9 @@ class Watcher:
                 pickle.dumps(described)
             except Exception as error:
                 raise TypeError(
-                    f"Expected map {name!r} to be one that a process of its own can be given, as "
-                    f"`ddp_spawn` does, but there is a part that cannot be pickled: {error}. Name a path, "
-                    "or a function of a file instead of a lambda; or use strategy='ddp'."
+                    f"Expected map {name!r} to be pickled for another process, as `ddp_spawn` does, but a "
+                    f"part of it cannot be: {error}. Name a path, or a function of a file instead of a "
+                    "lambda; or use strategy='ddp'."
                 ) from error
         return vars(self)
 
@@ -286,9 +286,9 @@ class Watcher:
         first, second = (watched.outputs(points) for _ in range(2))
         if not torch.equal(first.nan_to_num(), second.nan_to_num()):
             self.voice.warn(
-                f"map {watched.name!r} gives another output each time, also in evaluation mode. "
-                "There is noise in it, such as dropout that stays on or a random code. The logged "
-                "values are of one draw. This is said once.",
+                f"map {watched.name!r} gives another output each time, also in evaluation mode, because "
+                "of noise such as dropout that stays on or a random code. The logged values are of one "
+                "draw. This is said once.",
                 once=("noise", watched.name),
             )
 

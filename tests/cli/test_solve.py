@@ -82,7 +82,7 @@ def test_errors_of_settings_spread_the_outcomes_which_may_be_the_least(checkpoin
     more = ["--robust", "true", "--weights", "{gas: 9}"]
     found = solved(checkpoint, *given, *more, folder="proposals-1")
     agrees(found, pair.propose(TARGETS, cost=Robust(errors), weights={"gas": 9.0}))
-    assert re.search(r"Given up: \S+ t/d of rate at 1 \(too low\)", capsys.readouterr().out)
+    assert re.search(r"Shortfall: \S+ t/d of rate at 1 \(too low\)", capsys.readouterr().out)
 
 
 def test_windows_are_told_written_and_drawn(checkpoint, pair, capsys):
@@ -322,7 +322,7 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
     ("targets", "args", "words"),
     [
         ("rte\n8000\n", [], r"'targets.csv' .* got 'rte'\. Did you mean 'rate'\?"),
-        ("t,rate,q\n1.2.24,8,Good\n", [], r"'targets.csv' .* got 't', 'q'\. Delete what is none\."),
+        ("t,rate,q\n1.2.24,8,Good\n", [], r"'targets.csv' .* got 't', 'q'\. Delete the others\."),
         ("wind\n900\n", [], "a column for a target, one of 'rate', 'gas', .* none"),
         ("gas_low,gas_high\n1,2\n400,390\n", [], "at most 'gas_high', but line 3 has 400 and 390"),
         (None, ["--targets", "{rate: much}"], "--targets to be a file, or a number of each column"),
@@ -335,7 +335,7 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         ("rate,wind\n1,\n", [], "'wind' of 'targets.csv' .* line 2 is empty"),
         ("rate,wind\n1,900\n1,9\n", [], "`fixed`.* got 9 .*'wind'.* 500 to 1500"),
         ("rate,wind\n1,900\n", ["--fixed", "{wind: 900}"], "'wind' in --fixed or in a column"),
-        ("gas_low\n1\n", ["--within", "3"], "'targets.csv' has values, .* ends alone"),
+        ("gas_low\n1\n", ["--within", "3"], "'targets.csv' to have values for --within"),
         (None, ["--targets", "none.csv"], "'none.csv' does not exist"),
         (None, ["--ckpt", "none.ckpt"], "no file 'none.ckpt'"),
         (None, ["--ckpt", "targets.csv"], "'targets.csv' to be a checkpoint"),
@@ -351,12 +351,12 @@ def test_a_checkpoint_that_never_saw_data_says_so(tmp_path):
         (None, ["--near", "gap.csv"], "'load' of 'gap.csv' .* line 3 has none"),
         (None, ["--near", "two.csv"], "one row, or one for each of the 4 targets, but it has 2"),
         (None, ["--near", "four.csv", "--cost", "{wind: 1}"], "at most one of --cost and --near"),
-        (None, ["--ramp", "{wind: 1}"], "--near beside --ramp"),
+        (None, ["--ramp", "{wind: 1}"], "beside --ramp"),
         (None, ["--robust", "true"], "--setting_error beside --robust"),
         (None, ["--setting_error", "{wnd: 1}"], "--setting_error to name settings.* mean 'wind'"),
         (None, ["--weights", "{wind: 1}"], "--weights to name outcomes, .* got 'wind'"),
         (None, ["--setting_error", "{wind: 1}", "--robust", "true", "--cost", "{wind: 1}"], "of --cost and --robust"),
-        (None, ["--max_changes", "2"], "--near beside --max_changes"),
+        (None, ["--max_changes", "2"], "present settings, beside --max_changes"),
         (None, ["--near", "four.csv", "--max_changes", "2"], "3 for input 'load', which may be 0"),
         (None, ["--near", "four.csv", "--ramp", "{wnd: 1}"], "--ramp to name settings, .* 'wnd'"),
         (None, ["--near", "four.csv", "--ramp", "{wind: -1}"], "--ramp of 'wind'.* at least 0"),

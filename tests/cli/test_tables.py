@@ -150,10 +150,8 @@ def test_other_units_than_the_checkpoint_s_are_said(checkpoint, capsys):
     given = ["--ckpt", checkpoint, "--targets", "targets.csv", "--figures", "false"]
     main(["solve", *given, "--near", "near.csv"])
     said = capsys.readouterr().out
-    assert (
-        "targets.csv has 'rate' in kg/h, and the checkpoint in t/d. Nothing is converted." in said
-    )
-    assert "near.csv has 'heat' in degC, and the checkpoint in K. Nothing is converted." in said
+    assert "targets.csv has 'rate' in kg/h, the checkpoint in t/d. Nothing is converted." in said
+    assert "near.csv has 'heat' in degC, the checkpoint in K. Nothing is converted." in said
     main(
         [
             "analyze",

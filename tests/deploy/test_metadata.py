@@ -87,7 +87,7 @@ def test_constraints_levels_prices_and_a_backtest_go_to_the_page(pair):
     with pytest.raises(ValueError, match=r"`prices` to be keyed by one of .* Did you mean 'valve'"):
         describe(pair, prices={"valv": 3})
     for wrong in ({"rows": 3}, [1], {**summary, "within": 1}):
-        with pytest.raises(ValueError, match=r"`backtest` to be a summary, .* but got "):
+        with pytest.raises(ValueError, match=r"`backtest` to be the `summary\(\)` .* but got "):
             describe(pair, backtest=wrong)
 
 

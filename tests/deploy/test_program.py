@@ -101,9 +101,9 @@ def test_columns_as_many_as_the_points_that_are_traced_are_no_trap():
     [
         (
             partial(Changed, lambda y: y if y.sum() > 0 else -y),
-            r"depends on the numbers .*`torch\.where`",
+            r"depends on its inputs .*`torch\.where`",
         ),
-        (partial(Changed, lambda y: y.reshape(31, 2)), r"batches of one size alone"),
+        (partial(Changed, lambda y: y.reshape(31, 2)), r"batches of one size only"),
         (partial(Changed, lambda y: y.detach()), r"carry no gradient .*`detach`"),
         (
             partial(Changed, lambda y: torch.from_numpy(y.detach().numpy())),

@@ -66,7 +66,7 @@ class Scaled(nn.Module):
 
 
 def test_a_network_that_cannot_be_drawn_anew_is_named_and_may_be_listed(batch):
-    with pytest.raises(ValueError, match=r"`network` .* leaves 'scale' .* list of networks"):
+    with pytest.raises(ValueError, match=r"`network` .* 'scale' did not change.* list of networks"):
         Ensemble(Scaled())
     each = [Scaled(), Scaled()]
     ensemble = Ensemble(each)

@@ -134,11 +134,11 @@ def test_words_say_who_judges_and_what_may_be_known():
     assert "it does not keep all its training rows, so others may be known, too" in str(kept)
     plain = backtest()
     assert "others may be known" not in str(plain)
-    assert "as the pair predicts, which is too kind (in" in str(plain)
+    assert "as the pair predicts, too kindly (pred" in str(plain)
     assert "  rate: 100 %, 100 %, 100 % (100 %, 100 %, 100 %)" in str(plain)
     spent, cost = plain.spent, plain.proposal.cost
     assert (
-        f"Spent: mean {spent.mean():.4g}, median {spent.median():.4g}. Would be: mean {cost.mean():.4g}"
+        f"Spent: mean {spent.mean():.4g}, median {spent.median():.4g}. Proposed: mean {cost.mean():.4g}"
         in str(plain)
     )
     true = backtest(truth=lambda x: linear(x) * torch.tensor([1.03, 1.2]))

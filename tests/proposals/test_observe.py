@@ -59,7 +59,7 @@ def test_after_a_change_an_alarm_is_raised_and_proposals_reach_their_targets_aga
     assert distance(proposer, 0.3) < 0.03
     words = str(trials)
     assert "10 rows tried, 70 so far." in words
-    assert "ALARM since row" in words
+    assert "ALARM at row" in words
     assert "from about row 31 on" in words
     assert "Corrected near the tried rows: rate." in words
     assert "at most 5 %" in words

@@ -145,7 +145,7 @@ def test_names_the_argument_that_is_wrong():
         Proposer(3, evidence=Evidence(0))
     with pytest.raises(TypeError, match="`evidence` to be an Evidence"):
         Proposer(surrogate, evidence=None)
-    with pytest.raises(ValueError, match="`bounds` to be given"):
+    with pytest.raises(ValueError, match="`bounds`, because"):
         Proposer(surrogate, evidence=Evidence(0)).propose([[0.3]])
     with pytest.raises(ValueError, match="`val` to be inputs"):
         Evidence.of(train=(x, x), val=(x, x[:3]))

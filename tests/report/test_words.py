@@ -60,7 +60,7 @@ def report(shape=(4, 7), **scalars):
         ),
         (
             {"full_rank_fraction": 0.9, "singular_fraction": 0.02},
-            "κ 20; a rank counts σ above 1e-05, and singular is only σ below 1e-12).",
+            "κ 20; the rank counts σ above 1e-05, singular means σ below 1e-12).",
         ),
         (
             {"ill_conditioned_fraction": 0.04, "singular_fraction": 0.01},
@@ -136,7 +136,7 @@ def test_a_bottleneck_reads_as_one():
     # What is small in its unit is none.
     small = verdict(analyze(lambda x: x * torch.logspace(0, -9, 16), x))
     assert "bottleneck" not in small
-    assert "a rank counts σ above 1e-05" in small
+    assert "the rank counts σ above 1e-05" in small
 
 
 def test_table_has_a_line_a_map_in_columns():
@@ -180,9 +180,9 @@ def test_it_is_said_how_many_outcomes_are_reached():
     near = Reachability(torch.tensor([0.0, 0.011, 0.0099, torch.nan]), steps=10)
     (words,) = words_of(near, sigma=sigma)
     assert words.startswith("f, reach: 66.7 % [20.8, 93.9] of the outcomes are reached from the")
-    assert words.endswith("within 10 steps inside the box.")
+    assert words.endswith("within 10 steps and the bounds.")
     (words,) = words_of(replace(near, steps=1), sigma=sigma)
-    assert words.endswith("within 1 step inside the box.")
+    assert words.endswith("within 1 step and the bounds.")
     nothing = replace(near, distance=torch.full((4,), torch.nan))
     assert words_of(nothing, sigma=sigma) == ["f, reach: none of the outcomes is finite."]
     assert words_of(sigma=sigma) == []

@@ -112,7 +112,7 @@ def test_constraints_levels_and_intervals_hold_beside_weights():
         best[next(iter(weights))] = found
     assert best["heat"].shortfall[0, 0] < best["rate"].shortfall[0, 0]
     heat, rate = best["rate"].shortfall[0].tolist()
-    assert f"Given up: {abs(heat):.3g} K of heat" in str(best["rate"])
+    assert f"Shortfall: {abs(heat):.3g} K of heat" in str(best["rate"])
     assert float(best["heat"].columns()["rate_shortfall"]) == pytest.approx(
         float(best["heat"].shortfall[0, 1])
     )

@@ -218,7 +218,12 @@ class Fails(nn.Module):
 @pytest.mark.parametrize(
     ("how", "spec", "part", "words"),
     [
-        (lambda x, c: x, {}, "forward", "positional argument: 'c'. Say with 'context' what else"),
+        (
+            lambda x, c: x,
+            {},
+            "forward",
+            "positional argument: 'c'. Give its other arguments by name",
+        ),
         (lambda x: x.missing, {}, "forward", "AttributeError"),
         (lambda x: list(x)[99], {}, "forward", "IndexError"),
         (lambda x: (x, x), {}, "output", r"returned a tuple of length 2.*'output'"),

@@ -60,7 +60,7 @@ class SpectrumProbes(Finding):
         kappa = "∞" if bound >= MAX_LOG10_COND else f"at least {10**bound:.3g}"
         rank = f"{scalars['stable_rank_median']:.3g} ± {scalars['stable_rank_error']:.2g}"
         return (
-            f"too large to be formed; at the median point σ₁ {scalars['sigma_max_median']:.3g}, κ "
+            f"its Jacobian is too large to be formed; at the median point σ₁ {scalars['sigma_max_median']:.3g}, κ "
             f"{kappa}, stable rank {rank} of {full_rank}. Whether it has full rank is not known."
         )
 

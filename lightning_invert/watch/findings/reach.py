@@ -64,7 +64,7 @@ class Reachability(Finding):
         share = percent_with_interval(observation.scalars, "reachable_fraction")
         return (
             f"reach: {share} of the outcomes are reached from the proposals within "
-            f"{counted(self.steps, 'step')} inside the box."
+            f"{counted(self.steps, 'step')} and the bounds."
         )
 
 

@@ -203,7 +203,7 @@ def test_a_look_at_a_pair_begins_with_its_accuracy(tmp_path):
     y, scale = inverse.inputs, pair.scale_y.std
     back = ((pair.eval().forward(inverse.outputs) - y) / scale).square().mean().sqrt().item()
     assert (
-        f": leads back to within {back:.3g} standard units (round_trip); of it alone no R² is"
+        f": leads back to within {back:.3g} standard units (round_trip); it has no R² of its"
         in line
     )
     assert "\ninverse (standardized): every change" in report_table([inverse])
