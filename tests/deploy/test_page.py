@@ -212,7 +212,7 @@ def test_trust_and_bands_are_those_of_the_reliability(open_page, pair, trusted, 
         alike = not (beyond > 0).any()
         words = page.inner_text("#proposal-verdict")
         assert words.startswith("Certified." if alike else "Not certified.")
-        assert ("The model errs more near" in words) == bool(beyond[0, 0] > 0)
+        assert ("Near these settings the model errs more" in words) == bool(beyond[0, 0] > 0)
         assert ("far from all that are known" in words) == bool(beyond[0, 1] > 0)
         (found,) = values(page, "#proposal-trust")
         assert found == pytest.approx(float(reliability.trust(error, everything)), abs=1e-4)

@@ -49,7 +49,7 @@ def test_a_refused_number_stays_whatever_else_is_done_and_nothing_is_found_with_
         assert page.input_value(box) == "99.5x"
         assert "“99.5x” is not a number" in page.inner_text(f"{box}-error")
         page.click(".main-action")
-        assert page.inner_text("#solve-status") == "Mend the marked number first."
+        assert page.inner_text("#solve-status") == "Correct the marked number first."
         assert page.locator("#proposed-settings").count() == 0
 
     stands()
@@ -69,7 +69,7 @@ def test_a_refused_number_stays_whatever_else_is_done_and_nothing_is_found_with_
     page.wait_for_selector("html[data-ready]")
     assert page.input_value(box) == ""
     page.click(".main-action")
-    assert page.inner_text("#solve-status") == "Mend the marked number first."
+    assert page.inner_text("#solve-status") == "Correct the marked number first."
     assert page.inner_text(f"{box}-error") == "Write a number here."
     page.fill(box, "90")
     assert page.inner_text(f"{box}-error") == ""

@@ -69,7 +69,7 @@ export async function solveCases(problem, starts, { reference, maxChanges, tell 
   if (cases === null) {
     return refusal(`There are more than ${MAX_CASES} ways to choose levels and settings that change: hold some settings.`);
   }
-  if (cases.length === 0) return refusal("More settings than that have to change, as they are not within their ranges.");
+  if (cases.length === 0) return refusal("More settings than that have to change, because they are outside their ranges.");
   const all = counts ? [...starts, reference] : starts;
   const problems = cases.map(({ at }) => {
     const [low, high] = [box.low, box.high].map((ends) => ends.map((end, j) => at[j] ?? end));

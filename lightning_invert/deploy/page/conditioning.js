@@ -40,7 +40,7 @@ function rankWords(rank, m, n) {
       ? "every small change of the outcome can be reached, in many ways"
       : n < m
         ? "different settings give different outcomes"
-        : "every small change of the outcome is reached by exactly one of the settings";
+        : "every small change of the outcome is reached by exactly one change of the settings";
   const name = n > m ? "right-invertible" : n < m ? "left-invertible" : "invertible";
   return `Rank ${rank} of ${full}, full: ${meaning} (locally ${name}).`;
 }

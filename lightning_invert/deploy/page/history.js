@@ -11,7 +11,7 @@ export function historyCard({ backtest }) {
   const spent =
     spent_mean === null
       ? ""
-      : `On average ${amount(spent_mean)} was spent, and ${amount(proposed_mean)} would be: ${changeWords(spent_mean, proposed_mean)}. `;
+      : `On average ${amount(spent_mean)} was spent, and ${amount(proposed_mean)} would have been: ${changeWords(spent_mean, proposed_mean)}. `;
   const near = Object.entries(within).map(([share, reached]) => `${percent(reached)} within ${share} %`);
   return titled(
     "history-title",
@@ -19,9 +19,9 @@ export function historyCard({ backtest }) {
     make(
       "p",
       { id: "history" },
-      `In ${rows} rows of history, the cheapest settings for the outcomes that were measured cost less in ${percent(cheaper_share)}. `,
+      `In ${rows} rows of history, the cheapest settings for the measured outcomes cost less in ${percent(cheaper_share)} of the rows. `,
       spent,
-      `Outcomes near what was asked: ${near.join(", ")}.`,
+      `Outcomes of these settings: ${near.join(", ")} of what was measured.`,
     ),
   );
 }

@@ -13,7 +13,7 @@ export function bandText(trust, variable, i) {
 export const unlikeWords = ({ far, doubtful }) =>
   [
     ...(far ? ["These settings are far from all that are known."] : []),
-    ...(doubtful ? ["The model errs more near these settings than nearly everywhere in the data."] : []),
+    ...(doubtful ? ["Near these settings the model errs more than almost anywhere in the data."] : []),
   ].join(" ");
 
 export function outcomesPanel(store) {

@@ -26,14 +26,14 @@ function flagsOf(store, { target, box }, found, trust) {
   const ends = inputs.filter((variable, j) => found.matters[j] && box.low[j] < box.high[j] && isAtEnd(variable, found.inputs[j]));
   if (ends.length > 0) flags.push(`At the end of its range: ${listed(ends)}.`);
   const binding = store.constraints.filter(({ name }) => found.binding.includes(name));
-  if (binding.length > 0) flags.push(`What binds: ${binding.map((one) => constraintWords(one, inputs)).join("; ")}.`);
+  if (binding.length > 0) flags.push(`Binding constraints: ${binding.map((one) => constraintWords(one, inputs)).join("; ")}.`);
   const outside = inputs.filter((variable, j) => found.matters[j] && outsideWords(variable, found.inputs[j]));
   if (outside.length > 0) {
     flags.push(`Outside the training range: ${listed(outside)}.`);
   }
   if (trust?.unseen) flags.push("Such an outcome was never seen in the data.");
   const { words } = bandWords(found.condition, thresholds);
-  if (found.condition >= thresholds.bands[0]) flags.push(`There ${words}`);
+  if (found.condition >= thresholds.bands[0]) flags.push(`At these settings ${words}`);
   return flags;
 }
 
@@ -109,7 +109,7 @@ export function proposalView(store, answer, k) {
         ` ${why}`,
       ),
       flags.length > 0
-        ? make("ul", { class: "flags", id: "flags", "aria-label": "To mind" }, flags.map((flag) => make("li", {}, flag)))
+        ? make("ul", { class: "flags", id: "flags", "aria-label": "Warnings" }, flags.map((flag) => make("li", {}, flag)))
         : make("p", { class: "hint" }, "Inside the training range, and at none of its ends."),
       ...(trust
         ? [
@@ -128,7 +128,7 @@ export function proposalView(store, answer, k) {
       table(caption, heads, outcomes, { id: "proposed-outcomes" }),
     ].filter((part) => part !== null),
     details: [
-      make("p", {}, `Found in ${steps}; κ of what was asked: `, condition, `, ${bandWords(found.condition, store.thresholds).band}${expected}.`),
+      make("p", {}, `Found in ${steps}; κ of the settings that may move and the wanted outcomes: `, condition, `, ${bandWords(found.condition, store.thresholds).band}${expected}.`),
     ],
   };
 }

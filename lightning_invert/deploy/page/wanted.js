@@ -150,7 +150,7 @@ export function wantedPanel(store, buttons) {
         ...holds.map((field, j) => field.lacking(held[j])),
         prices.lacking(),
       ];
-      if (lacking.includes(true)) return "Mend the marked number first.";
+      if (lacking.includes(true)) return "Correct the marked number first.";
       return held.every(Boolean) ? "Every setting is held: leave at least one free." : prices.problem(state);
     },
   };

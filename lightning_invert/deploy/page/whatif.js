@@ -85,14 +85,14 @@ export function linearDetails(store, { x, from, now, start, path }) {
   const heads = ["outcome", "change of the model", "J·Δx", "off by"];
   return [
     make("h3", {}, "How far is it linear?"),
-    table("True change, and the linear prediction from From", heads, rows, { id: "linear" }),
+    table("Change by the model, and by a straight line from From", heads, rows, { id: "linear" }),
     make(
       "p",
       { class: "legend" },
       make("span", { class: "key model" }),
       " model ",
       make("span", { class: "key straight" }),
-      " straight line; marks: From and now, and on to half as far again",
+      " straight line; marks: From and now; the lines go on half as far again",
     ),
     make(
       "div",
