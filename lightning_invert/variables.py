@@ -332,6 +332,6 @@ def check_rounding(
         else:
             continue
         raise ValueError(
-            f"Expected column {variable.name!r} to come in float64: {why}. Where a device or a precision "
-            "leaves no choice, subtract an offset from it, or take another unit."
+            f"Expected column {variable.name!r} to come in float64: {why}. If a device or a precision "
+            "rules float64 out, subtract an offset or take another unit."
         )

@@ -36,7 +36,7 @@ class Result(IntEnum):
             "stuck: no step leads nearer, as at a turning point",
             "not finite",
             "stopped at the constraints",
-            "no start led to where the constraints hold",
+            "no start led to a point that keeps the constraints",
         )[self]
 
 

@@ -208,8 +208,8 @@ def _check_constraints(query: Query, points: Tensor) -> None:
     if not constraints.hold(begin_feasible(each, starts.flatten(0, 1))).any():
         names = " and ".join(map(repr, constraints.names))
         raise ValueError(
-            f"Expected argument `constraints` to hold somewhere within the bounds, but no search led to "
-            f"where {names} do."
+            "Expected argument `constraints` to hold somewhere within the bounds, but no search found a "
+            f"point that keeps {names}."
         )
 
 

@@ -41,10 +41,7 @@ class WrongCells:
             f"{name!r} ({self.counts[name]}, the first in {word} {line}: {cell!r})"
             for name, (line, cell) in first.items()
         )
-        message = (
-            f"Expected columns of {str(file)!r} to hold numbers, but these have cells that are "
-            f"none: {columns}."
-        )
+        message = f"Expected columns of {str(file)!r} to hold numbers, but these have other cells: {columns}."
         known, decimal = layout.found, layout.convention.decimal
         found = list(dict.fromkeys(cell for words in self._words.values() for cell in words))
         words = [cell for cell in found if not any(map(str.isdigit, cell))]

@@ -135,7 +135,7 @@ _ROWS = (
         "exp(entropy of σ / Σσ)", "mean; how many directions count, without a threshold"),
     Scalar("log10_cond_lower_bound_median", _PROBES, "log10_cond_lower_bound", "median", "smaller",
         MAX_LOG10_COND, "log₁₀ of a lower bound of κ", "median, capped at 16",
-        essential=True, chart="log10 of what κ is at least: median"),
+        essential=True, chart="log10 of a lower bound of κ: median"),
     Scalar("log10_cond_lower_bound_p95", _PROBES, "log10_cond_lower_bound", "p95", "smaller",
         MAX_LOG10_COND, "log₁₀ of a lower bound of κ", "95th percentile, capped at 16"),
     Scalar("stable_rank_median", _PROBES, "stable_rank", "median", "larger", 0.0,

@@ -20,7 +20,7 @@ __all__ = ["POOR", "POOR_R2", "Accuracy", "Target"]
 POOR_R2 = 0.9
 """Below it, the slopes of a model are not those of the process."""
 
-POOR = "so poor a model has a κ that says nothing of the process"
+POOR = "the κ of so poor a model says nothing of the process"
 
 MAX_NAMED = 6
 """Outputs that are named one by one."""
