@@ -24,16 +24,10 @@ import timeit
 from collections.abc import Callable
 
 import torch
-from common import machine, markdown, put, quiet_trainer, quietly
+from common import machine, markdown, put, quietly, trained
 from torch import Tensor
 
-from lightning_invert import (
-    Ensemble,
-    ForwardInverseModule,
-    Proposer,
-    SmoothMLP,
-    batched_jacobian,
-)
+from lightning_invert import ForwardInverseModule, Proposer, batched_jacobian
 from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import BlastFurnace
 
@@ -49,21 +43,6 @@ SHARES = (0.01, 0.05, 0.1)
 NUM_WINDOWS = 20
 LOOSE = 0.1
 """A tolerance in standard units at which all outcomes stay within 5 % of what was asked."""
-
-
-def trained(data: ProblemDataModule, epochs: int, seed: int) -> ForwardInverseModule:
-    """Train a pair with the recipe of the demo."""
-    torch.manual_seed(seed)
-    n, m = len(data.inputs), len(data.outputs)
-    pair = ForwardInverseModule(
-        Ensemble(SmoothMLP(n, m, width=192), members=3),
-        SmoothMLP(m, n, width=128),
-        alpha=0.8,
-        learning_rate=0.01,
-        adam={"betas": (0.95, 0.99), "weight_decay": 0.0},
-    )
-    quiet_trainer(epochs, check_val_every_n_epoch=epochs).fit(pair, datamodule=data)
-    return pair.eval()
 
 
 def five_steps(

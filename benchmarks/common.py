@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lightning_invert import Ensemble, ForwardInverseModule, SmoothMLP
+from lightning_invert.datamodules import ProblemDataModule
 from lightning_invert.problems import Problem
 
 if TYPE_CHECKING:
@@ -72,6 +74,21 @@ def quiet_trainer(epochs: int, **options: Any) -> Trainer:
     given = {"logger": False, "accelerator": "cpu", "max_epochs": epochs, **options}
     bars = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     return Trainer(**dict.fromkeys(bars, False), **given)
+
+
+def trained(data: ProblemDataModule, epochs: int, seed: int) -> ForwardInverseModule:
+    """Train a pair with the recipe of the demo."""
+    torch.manual_seed(seed)
+    n, m = len(data.inputs), len(data.outputs)
+    pair = ForwardInverseModule(
+        Ensemble(SmoothMLP(n, m, width=192), members=3),
+        SmoothMLP(m, n, width=128),
+        alpha=0.8,
+        learning_rate=0.01,
+        adam={"betas": (0.95, 0.99), "weight_decay": 0.0},
+    )
+    quiet_trainer(epochs, check_val_every_n_epoch=epochs).fit(pair, datamodule=data)
+    return pair.eval()
 
 
 def resimulation_error(problem: Problem, x: Tensor, y: Tensor, spread: Tensor) -> Tensor:
