@@ -300,11 +300,12 @@ def scale_in_force(watched: WatchedMap, scale: Scale | None) -> Scale:
 def column_stds(watched: WatchedMap, pieces: Iterable[Points]) -> tuple[Tensor, Tensor]:
     """Return standard deviations of inputs (n,) and outputs (m,): the map's own, or of the points.
 
+    Where outcomes are known, theirs count: an outcome that a model has lost hardly varies in what it predicts.
     1 for a constant column.
     """
     if watched.stds is not None:
         return watched.stds
-    of_x, of_y = ColumnStatistics(), ColumnStatistics()
+    of_x, of_y, of_targets = ColumnStatistics(), ColumnStatistics(), ColumnStatistics()
     y: Tensor | None = None
     for points in pieces:
         x = points.inputs
@@ -317,8 +318,12 @@ def column_stds(watched: WatchedMap, pieces: Iterable[Points]) -> tuple[Tensor, 
         finite = y.isfinite().all(1) & x.flatten(1).isfinite().all(1)
         of_x.add(x[finite])
         of_y.add(y[finite])
+        if points.targets is not None and points.targets[:1].numel() == y.shape[1]:
+            targets = points.targets.flatten(1).to(y.device)
+            of_targets.add(targets[targets.isfinite().all(1)])
     assert y is not None  # there are points
     n, m = x[:1].numel(), y.shape[1]
+    of_y = of_targets if of_targets.count > 1 else of_y
     return of_x.spread.expand(n), of_y.spread.expand(m)  # where nothing is finite, () each
 
 

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,31 @@ def test_it_is_what_autograd_and_numpy_find(scale, known):
     assert {k: found.scalars[k] for k in expected} == pytest.approx(expected, rel=1e-4)
     assert (found.scale, found.shape, found.num_points) == (scale, (2, 3), 40)
     torch.testing.assert_close(found.outputs, one(X).detach())
+
+
+Y = torch.randn(40, 2, generator=torch.Generator().manual_seed(2)) * torch.tensor([3.0, 0.2])
+
+
+@pytest.mark.parametrize("targets", [Y, Y.double().where(torch.arange(40)[:, None] > 4, torch.nan)])
+def test_known_outcomes_give_the_unit_so_that_a_lost_outcome_is_ill_conditioned(targets):
+    one = watched(input=0, target=1)
+    with torch.no_grad():  # the second outcome is lost: it hardly varies
+        one.owner[-1].weight[1] *= 1e-3
+    found = observe(one, one.take((X, targets)), scale="standardized")
+    j = jacobians_point_by_point(one.owner.eval(), X)
+    of_y = np.nanstd(targets.double().numpy(), 0, ddof=1)
+    sigma = np.linalg.svd(j * X.double().numpy().std(0, ddof=1) / of_y[:, None], compute_uv=False)
+    np.testing.assert_allclose(found.singular_values, sigma, rtol=1e-4)
+    assert found.scalars["cond_median"] > 100
+
+
+@pytest.mark.parametrize("targets", [torch.arange(40), Y[:, :1], Y * torch.nan])
+def test_outcomes_that_are_not_those_of_the_map_leave_its_own_unit(targets):
+    one, other = watched(input=0, target=1), watched(input=0)
+    other.owner.load_state_dict(one.owner.state_dict())
+    points = replace(other.take((X,)), targets=targets)
+    found, plain = (observe(other, part, scale="standardized") for part in (points, X))
+    torch.testing.assert_close(found.singular_values, plain.singular_values)
 
 
 def test_a_row_that_is_not_finite_leaves_the_spread_of_the_others():
