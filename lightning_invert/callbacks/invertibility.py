@@ -83,8 +83,8 @@ class InvertibilityCallback(Drawn, Callback):
             4, 8, ... A list: 0 and these. The last validation is watched, too, where it is known
             beforehand; an ``EarlyStopping`` or an interrupt is not.
         scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the module's
-            statistics, else by the spread of the sampled points. ``"physical"``: as the module
-            computes them. ``None``: standardised where the module has statistics, else physical.
+            statistics, else by the spread of the sampled inputs and of the outcomes: known ones if a map
+            has a ``target``, else predicted ones. ``"physical"``: as the module computes them. ``None``: standardised where the module has statistics, else physical.
         thresholds: What counts as full rank, singular, stable and ill-conditioned.
         precision: Arithmetic of the Jacobian, ``"native"`` or ``"float64"``. Singular values are always
             computed in float64.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +26,7 @@ def main(args: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if args is None else args)
     command = words[0] if words else "--help"
     if command in ("-h", "--help", "help", "-V", "--version"):
-        print(f"lightning-invert {__version__}" if command in ("-V", "--version") else OVERVIEW)
+        _show(f"lightning-invert {__version__}" if command in ("-V", "--version") else OVERVIEW)
         raise SystemExit(0 if words else 2)
     if command in OWN_COMMANDS:
         from lightning_invert.cli.options import run_command
@@ -43,7 +44,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if demo:
         words[0] = command = "fit"
     if command in LIGHTNING_COMMANDS and words[1:] in (["-h"], ["--help"]):
-        print(_help_of(command))
+        _show(_help_of(command))
         raise SystemExit(0)
     if demo:
         words[1:1] = ["--config", "blast_furnace"]
@@ -56,6 +57,13 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_invert.cli.fit import InvertCLI
 
         InvertCLI(words)
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head` has read enough; the interpreter would flush once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help_of(command: str) -> str:

@@ -1,5 +1,6 @@
 """What somebody types first: help, a version, a misspelt word, the demo."""
 
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +36,16 @@ def test_all_options_are_listed_on_demand(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["fit", "--help", "all"])
     assert "--trainer.gradient_clip_val" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["fit", "--help"], ["solve", "--help"]])
+def test_a_reader_of_the_help_may_stop_early(words):
+    read, write = os.pipe()
+    os.close(read)  # as `| head` does
+    command = [sys.executable, "-m", "lightning_invert", *words]
+    run = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert run.stderr == ""
 
 
 NO_TORCH = """
