@@ -10,6 +10,7 @@ from lightning_invert.proposals.band import COVERAGE, Band, band_words
 from lightning_invert.proposals.reliability import NEIGHBOURS, Reliability
 from lightning_invert.solver import (
     bounded_step,
+    branches,
     cases,
     constraints,
     descent,
@@ -60,6 +61,7 @@ CONSTANTS: dict[str, float] = {
     "BINDING": constraints.BINDING,
     "MAX_CASES": cases.MAX_CASES,
     "SAME_COST": cases.SAME_COST,
+    "BETWEEN": branches.BETWEEN,
     "MIN_APART": ranking.MIN_APART,
 }
 

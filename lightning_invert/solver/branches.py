@@ -209,8 +209,7 @@ class _Tree:
             below, above = self._levels_around(levels, x)
             gap = torch.where(above > below, above - below, 1.0)
             far[:, place] = torch.minimum(x - below, above - x) / gap
-        mattering = matters(inputs, self.query.conditions)
-        return far if mattering is None else far * mattering
+        return far
 
     def _nearest(self, place: int, low: Tensor, high: Tensor, inputs: Tensor) -> Tensor:
         """Return of an input's levels from low to high, (M, n) each, the nearest, (M,)."""
@@ -226,13 +225,11 @@ class _Tree:
         return levels[below], levels[above]
 
     def _away(self, inputs: Tensor, target: Tensor) -> Tensor:
-        """Return how far inputs (M, n) that matter are from the reference, in their units."""
+        """Return how far inputs (M, n) are from the reference, in their units."""
         if self.query.reference is None:
             return torch.zeros_like(inputs, dtype=torch.float64)
         away = (inputs - self.query.reference[target]).double().abs()
-        away /= self.plain.model.input_spread
-        mattering = matters(inputs, self.query.conditions)
-        return away if mattering is None else away * mattering
+        return away / self.plain.model.input_spread
 
     def open(self, nodes: Nodes) -> Tensor:
         """Return which nodes have to be split, (M,)."""
@@ -281,7 +278,10 @@ class _Tree:
             low[:, place] = high[:, place] = self._nearest(place, low, high, nodes.inputs)
         if self.query.reference is not None:
             at = nodes.inputs.clamp(low, high)
-            away = self._away(at, nodes.target).masked_fill(nodes.counted, torch.inf)
+            away, mattering = self._away(at, nodes.target), matters(at, self.query.conditions)
+            if mattering is not None:
+                away *= mattering
+            away = away.masked_fill(nodes.counted, torch.inf)
             order = away.argsort(dim=1, descending=True).argsort(1)
             stays = ~nodes.counted & (order >= self.limit)
             reference = self.query.reference[nodes.target]

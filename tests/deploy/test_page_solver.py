@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,6 +32,7 @@ KINDS = (
 )  # fmt: skip
 TARGETS = 10
 LEVELS = (-0.5, 0.25, 0.75)
+WIDE = {"many levels": 7, "all levels": 9, "all levels, few changes": 9}
 
 HARNESS = """
 import { readFileSync, writeFileSync } from "node:fs";
@@ -63,8 +65,8 @@ const answers = JSON.parse(readFileSync(from, "utf8")).map(async (one) => {
   if (one.near) problem.cost = nearnessCost(one.near, one.inputSpread, matter);
   const told = [];
   const tell = (share, some) => told.push([share, some().length]);
-  const { found } = await solveCases(problem, one.starts, { reference: one.reference, maxChanges: one.maxChanges, tell });
-  return { ...found[0], matters: matter(found[0].inputs), told };
+  const { found, unfinished } = await solveCases(problem, one.starts, { reference: one.reference, maxChanges: one.maxChanges, tell });
+  return { ...found[0], matters: matter(found[0].inputs), told, unfinished };
 });
 writeFileSync(to, JSON.stringify(await Promise.all(answers)));
 """
@@ -100,8 +102,8 @@ class Problem:
     def __init__(self, kind, seed):
         draw = self.draw = np.random.default_rng(seed)
         self.kind, self.n, self.m = kind, int(draw.integers(4, 6)), int(draw.integers(1, 4))
-        if kind == "many levels":
-            self.n, self.m = 7, 2
+        if kind in WIDE:
+            self.n, self.m = WIDE[kind], 2
         n, m = self.n, self.m
         self.first = draw.normal(size=(12, n)) / np.sqrt(n)
         self.second = draw.normal(size=(m, 12)) / np.sqrt(12)
@@ -111,7 +113,7 @@ class Problem:
         self.low, self.high = -self.unit, self.unit * draw.uniform(0.8, 1.5, n)
         self.levels = [()] * n
         if "levels" in kind or seed == 16:  # windows
-            for j in range(5) if kind == "many levels" else (0, 2):
+            for j in range(5) if kind == "many levels" else range(9) if kind in WIDE else (0, 2):
                 self.levels[j] = tuple((self.unit[j] * np.array(LEVELS)).tolist())
         self.conditions = [None] * n
         if "matters" in kind:
@@ -129,7 +131,7 @@ class Problem:
             free = draw.random(y.shape) < 0.2
             free[:, 0] = False
             self.target[0][free], self.target[1][free] = -np.inf, np.inf
-        num_starts = {"target": 1, "many levels": 4}.get(kind, 2)
+        num_starts = {"target": 1, **dict.fromkeys(WIDE, 4)}.get(kind, 2)
         self.starts = draw.uniform(self.low, self.high, (TARGETS, num_starts, n))
         self.prices = draw.normal(size=(TARGETS, n)) / self.unit
         weights = draw.normal(size=(2, n)) / self.unit
@@ -272,3 +274,32 @@ def test_of_many_cases_the_page_finds_as_cheap_a_one_in_few_searches(ask):
         assert len(shares) <= 3**5 + 512
         assert list(shares) == sorted(shares)
         assert counts[-1] > 0
+
+
+def test_of_more_cases_than_are_tried_the_page_finds_the_cheapest(ask):
+    unfinished = []
+    for kind, most in (("all levels", 9), ("all levels, few changes", 5)):
+        problem, rows = Problem(kind, 9), range(5, TARGETS)  # without constraints
+        low = problem.target[0] + 0.0123
+        high = np.where(low > -np.inf, low + 0.1 * (np.arange(TARGETS) < 7)[:, None], np.inf)
+        problem.target = low, high
+        points = np.array([*product(*problem.levels)])
+        outcomes = problem.function(torch.from_numpy(points)).numpy()
+        limit = {"maxChanges": most if "changes" in kind else None}
+        pages = ask([problem.asked(row, []) | limit for row in rows])
+        for row, page in zip(rows, pages, strict=True):
+            off = np.maximum(np.maximum(low[row] - outcomes, outcomes - high[row]), 0)
+            off = np.linalg.norm(off / problem.output_unit, axis=1)
+            off[(points != problem.reference[row]).sum(1) > most] = np.inf
+            costs = (points @ problem.prices[row])[off <= 1e-3]
+            assert (points == page["inputs"]).all(1).any()
+            assert (page["inputs"] != problem.reference[row]).sum() <= most
+            shares = [share for share, _ in page["told"]]
+            assert shares == sorted(shares)
+            unfinished.append(page["unfinished"])
+            if page["unfinished"]:
+                continue
+            assert page["converged"] == (len(costs) > 0)
+            expected = costs.min() if len(costs) else off.min()
+            assert page["cost" if len(costs) else "residual"] == pytest.approx(expected)
+    assert 1 <= sum(unfinished) <= 6

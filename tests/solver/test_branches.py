@@ -144,6 +144,22 @@ def test_what_switches_another_off_is_tried_on_both_sides(monkeypatch):
     assert 0 < int((~found.matters[:, 1]).sum()) < 4
 
 
+def test_levels_that_do_not_matter_are_chosen_for_the_constraints(monkeypatch):
+    inputs = [Variable("flow", "", 0.0, 1.0)]
+    for name in "ab":
+        inputs += [
+            Variable(f"heat_{name}", "", 1.0, 1.7, (1.0, 1.7), ("flow", ">", 0.5)),
+            Variable(f"rest_{name}", "", 0.0, 0.45),
+        ]
+    proposer = proposer_of(lambda x: x[:, :1], 5)
+    proposer.surrogate.__dict__["inputs"] = tuple(inputs)
+    monkeypatch.setattr(cases, "MAX_CASES", 1)
+    sums = [Linear({f"heat_{name}": 1, f"rest_{name}": 1}, 1.4, 1.4) for name in "ab"]
+    found = proposer.propose([[0.2]], cost={"rest_a": 1.0, "rest_b": 1.0}, constraints=sums)
+    assert found.converged  # the cheapest in between, 1.4, is nearer to 1.7
+    assert found.inputs[0, 1:].tolist() == pytest.approx([1.0, 0.4, 1.0, 0.4])
+
+
 def test_the_search_is_bounded_and_says_how_far_it_is(monkeypatch):
     levels = dict.fromkeys(range(8), (-1.0, 0.0, 1.0))
     proposer = proposer_of(lambda x: x.sum(1, keepdim=True), 8, levels)

@@ -1,11 +1,12 @@
 // Solve a target in many cases, which hold settings at levels or where they are, and keep the best:
 // `lightning_invert.solver.cases`, for one target.
 
+import { SAME_COST, searchBranches } from "./branches.js";
 import { contradicting } from "./constraints.js";
 import { searchAll } from "./searches.js";
 import { different } from "./solver.js";
 
-const { MAX_CASES, SAME_COST } = CONSTANTS;
+const { MAX_CASES } = CONSTANTS;
 
 const MAX_FOUND = 8;
 
@@ -51,9 +52,10 @@ function combined(states, limit) {
   return cases;
 }
 
-const refusal = (refused) => ({ found: [], refused });
+const refusal = (refused) => ({ found: [], refused, unfinished: false });
 
-// {found, refused}: the best first, of the best case and then of the others; or words why nothing is sought.
+// {found, refused, unfinished}: the best first, of the best case and then of the others; or words why nothing is
+// sought; and whether only a part of the cases was tried.
 // `problem` is of problem.js, with `levels` and `conditions` of each setting; at most `maxChanges` settings differ from the
 // `reference`, unless it is null. `tell` is told now and then which share is done, and gets a function that gives
 // what is found so far.
@@ -65,19 +67,24 @@ export async function solveCases(problem, starts, { reference, maxChanges, tell 
   const states = statesOf(problem, counts ? reference : null);
   const none = states.findIndex((own) => own.length === 0);
   if (none >= 0) return refusal(`${problem.names[none]} has no level within its range.`);
-  const cases = combined(states, counts ? maxChanges : Infinity);
-  if (cases === null) {
-    return refusal(`There are more than ${MAX_CASES} ways to choose levels and settings that change: hold some settings.`);
-  }
-  if (cases.length === 0) return refusal("More settings than that have to change, because they are outside their ranges.");
+  const limit = counts ? maxChanges : Infinity;
+  const forced = states.filter((own) => own.every(({ more }) => more > 0)).length;
+  if (forced > limit) return refusal("More settings than that have to change, because they are outside their ranges.");
   const all = counts ? [...starts, reference] : starts;
+  const cases = combined(states, limit);
+  if (cases === null) {
+    const now = (share, held) => tell(share, () => best(held, problem));
+    const how = { off: switchedOff(problem), reference: counts ? reference : null, limit, tell: now };
+    const { held, unfinished } = await searchBranches(problem, all, how);
+    return { found: best(held, problem), refused: null, unfinished };
+  }
   const problems = cases.map(({ at }) => {
     const [low, high] = [box.low, box.high].map((ends) => ends.map((end, j) => at[j] ?? end));
     return { ...problem, box: { low, high } };
   });
   const bestOf = (found) => best(found.map((own, k) => ({ found: own, changes: cases[k].changes })), problem);
   const found = await searchAll(problems, all, (share, some) => tell(share, () => bestOf(some)));
-  return { found: bestOf(found), refused: null };
+  return { found: bestOf(found), refused: null, unfinished: false };
 }
 
 // What reaches the target comes first, then the least worth, then the fewest changes.

@@ -13,7 +13,7 @@ import { trustOf } from "./reliability.js";
 
 const listed = (variables) => variables.map(({ name }) => readable(name)).join(", ");
 
-function flagsOf(store, { target, box }, found, trust) {
+function flagsOf(store, { target, box, unfinished }, found, trust) {
   const { inputs, outputs, thresholds } = store;
   const flags = [];
   if (!found.converged) {
@@ -23,6 +23,7 @@ function flagsOf(store, { target, box }, found, trust) {
       .map(({ variable, off }) => `${signed(off, variable.std)} ${variable.unit} (${readable(variable.name)})`);
     flags.push(`Not reached: off by ${missed.join(", ") || "nothing finite"}.`);
   }
+  if (unfinished) flags.push("Too many choices of levels and changes to try them all: a better one may exist. Hold some settings.");
   const ends = inputs.filter((variable, j) => found.matters[j] && box.low[j] < box.high[j] && isAtEnd(variable, found.inputs[j]));
   if (ends.length > 0) flags.push(`At the end of its range: ${listed(ends)}.`);
   const binding = store.constraints.filter(({ name }) => found.binding.includes(name));

@@ -86,8 +86,8 @@ function worthOf(store, problem, { x }) {
   return ({ inputs }, place) => (place === 0 ? -1 : apart(inputs, x, problem));
 }
 
-// {target, box, found, refused}: proposals {inputs, outputs, jacobian, converged, residual, condition, cost,
-// binding, matters, changed, steps}, the best first, or words why none are sought. The network's own comes first among
+// {target, box, found, refused, unfinished}: proposals {inputs, outputs, jacobian, converged, residual, condition, cost,
+// binding, matters, changed, steps}, the best first, or words why none are sought; `unfinished` of cases.js. The network's own comes first among
 // the starts: where an outcome is not given as a value, it is asked for the nearest to the present one. If it takes
 // long, `tell` is told what is found so far, and in place of `refused` which `share` is done.
 export async function propose(store, given, tell) {
@@ -107,8 +107,8 @@ export async function propose(store, given, tell) {
     told = performance.now();
   };
   const options = { reference: state.x, maxChanges: state.maxChanges, tell: progress };
-  const { found, refused } = await solveCases(problem, starts, options);
-  return answer(found, { refused });
+  const { found, ...more } = await solveCases(problem, starts, options);
+  return answer(found, more);
 }
 
 // `cost` is what the settings cost, `matters` tells which of them matter, and `changed` are the indices of those
