@@ -41,19 +41,19 @@ def describe(
     prices: Mapping[Any, float] | None = None,
     backtest: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the metadata of a map of a pair, in plain values that JSON holds.
+    """Return the metadata of a map of a pair, in plain values for JSON.
 
-    Keys: ``version`` of this package; ``map``; ``inputs`` and ``outputs`` of the map, each a list of
-    ``name``, ``unit``, ``low`` and ``high`` (``None`` where that end is open or unknown), ``usual_low``
-    and ``usual_high``, between which 95 % of the known training rows lie (``None`` without rows), and
-    ``mean`` and ``std`` of the standardisation (0 and 1 without one), the ``levels``, and ``matters_if`` (``None``, or
-    the name, sign and number of :class:`.Variable`); the thresholds ``bands``,
-    ``singular_floor`` and ``rank_atol``; ``alpha`` (``None`` for a schedule); ``reliability`` of the
-    forward map's proposals (``None`` without data): what :func:`.reliability_numbers` lists, and the
-    ranges ``input_low`` and ``input_high`` of the known settings in physical units; ``tried``, in
-    words, what rows that were tried have changed (``None`` without any). Besides, of the forward map,
-    ``constraints`` between settings, each with ``name``, ``coefficients``, ``low`` and ``high``;
-    ``prices`` by name; and of the summary of a ``backtest`` what the page shows (``HISTORY``).
+    * ``version`` of this package, ``map``.
+    * ``inputs``, ``outputs``: for each column ``name``, ``unit``, ``low`` and ``high`` (``None``: open or
+      unknown), ``usual_low`` and ``usual_high`` (95 % of the training rows; ``None`` without rows),
+      ``mean`` and ``std`` (0 and 1 without statistics), ``levels``, ``matters_if`` (as in
+      :class:`.Variable`).
+    * ``bands``, ``singular_floor``, ``rank_atol``; ``alpha`` (``None`` for a schedule).
+    * ``reliability`` of the forward map's proposals (``None`` without data): that of
+      :func:`.reliability_numbers`, with ``input_low`` and ``input_high``, the ranges of the known settings.
+    * ``tried``: what tried rows have changed, in words (``None`` without any).
+    * Of the forward map ``constraints``, each with ``name``, ``coefficients``, ``low`` and ``high``;
+      ``prices`` by name; what the page shows of a ``backtest``.
     """
     physical = physical_map(pair, name)
     thresholds = Thresholds()

@@ -62,12 +62,11 @@ GRAPH = 3
 
 
 class Probes(NamedTuple):
-    r"""Bounds and estimates from short runs at random starts, (N,), float64; NaN if not finite.
+    """Bounds and estimates from short runs at random starts, (N,), float64; NaN if not finite.
 
-    Bounds hold up to :func:`~lightning_invert.jacobians.thresholds.condition_limit`. Standard errors
-    come from the spread over the probes: with four probes the truth is within three of them at nine
-    points of ten. Stable rank and participation ratio are at least 1, at most the rank, and 0 for a
-    zero matrix.
+    Bounds hold up to :func:`~lightning_invert.jacobians.thresholds.condition_limit`. Standard errors come
+    from the spread over the probes: with four probes, the truth is within three standard errors at nine
+    points of ten. Stable rank and participation ratio are 0 for a zero matrix, else from 1 to the rank.
     """
 
     sigma_max: Tensor  # lower bound of sigma_1; equal to it in practice where it stands out

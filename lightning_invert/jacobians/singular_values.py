@@ -46,8 +46,8 @@ def singular_values(jacobian: Tensor) -> Tensor:
     r"""Return the singular values of each matrix of a batch.
 
     Where the eigenvalues of the float64 Gram matrix give each singular value to 1e-6 (condition numbers up
-    to about 1e4), it takes their square roots. Elsewhere, and if ``jacobian`` requires a gradient, it
-    takes a float64 SVD.
+    to about 1e4, k up to 512), it takes their square roots. Elsewhere, and if ``jacobian`` requires a
+    gradient, it takes a float64 SVD.
 
     Args:
         jacobian: Shape (\*, m, n), floating.

@@ -13,6 +13,13 @@ class AlphaSchedule:
     """Set the weight of the consistency term in each epoch.
 
     For a schedule of your own, subclass it and let ``__call__`` return a number in [0, 1].
+
+    Example:
+        >>> class UntilEpoch50(AlphaSchedule):
+        ...     def __call__(self, epoch):
+        ...         return 0.1 if epoch < 50 else 0.0
+        >>> UntilEpoch50()(60)
+        0.0
     """
 
     def __call__(self, epoch: int) -> float:

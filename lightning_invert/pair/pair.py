@@ -31,13 +31,13 @@ WIDTH, MEMBERS = 128, 3
 
 
 class Pair(Shown, nn.Module):
-    """F and I with their scales and columns.
+    """Hold F and I with their scales and columns.
 
-    The networks work in standardised units, in a dtype of their own. What comes and goes is in
-    physical units, float64.
+    Inputs and outputs are in physical units, float64. The networks work in standardised units, in a dtype
+    of their own.
 
     ``inputs`` and ``outputs`` are the variables of the n settings and m outcomes, if they are known.
-    With ``frozen``, F is trained already: it stays as it is, in evaluation mode.
+    ``frozen`` keeps a trained F as it is, in evaluation mode.
     """
 
     takes_float64 = True

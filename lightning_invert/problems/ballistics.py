@@ -33,20 +33,20 @@ class Ballistics(Problem):
     and the outcome is x(t*) at the last root of y, with g = 9.81, k = 0.25, m = 0.2. From
     J. Kruse, L. Ardizzone, C. Rother and U. Köthe, *Benchmarking invertible architectures on
     inverse problems*, 2019, with the numbers of S. Ren, W. Padilla and J. Malof, NeurIPS 2020.
-    Both look for t* on a grid. Here Newton's method finds it to rounding, with derivatives up to the
-    third order. Prior: :math:`x_0 \sim N(0, 1/2)`,
-    :math:`y_0 \sim \max(N(3/2, 1/2), 0)`, :math:`\theta \sim U(9°, 81°)`, and v from a Poisson
-    distribution of mean 15 m/s, given as v / 15. Bounds: those in which Ren et al. search, except
-    that the angle has its whole range; theirs cuts off an eighth of the prior.
+    They look for t* on a grid; here Newton's method finds it to rounding, with derivatives up to the third
+    order. Prior: :math:`x_0 \sim N(0, 1/2)`, :math:`y_0 \sim \max(N(3/2, 1/2), 0)`,
+    :math:`\theta \sim U(9°, 81°)`, and v from a Poisson distribution of mean 15 m/s, given as v / 15.
+    Bounds: those in which Ren et al. search, except that the angle has its whole range; theirs cuts off
+    an eighth of the prior.
 
-    A map with one output has :math:`\kappa = 1`, and :math:`x_0` moves the outcome one to one: the
-    rank never drops. The difficulty lies inside: at the angle of the farthest throw the outcome does
-    not depend on the angle, and a flat and a steep throw on either side of it go equally far.
+    A map with one output has :math:`\kappa = 1`, and :math:`x_0` moves the outcome one to one: the rank
+    never drops. The difficulty lies elsewhere. At the angle of the farthest throw the outcome does not
+    depend on the angle, and a flat and a steep throw on either side of it go equally far.
 
     A throw from below the ground that never reaches it has no outcome: it is NaN, and so is its
     gradient. A throw that starts on the ground without leaving it (:math:`y_0 = 0` and
-    :math:`v_y = 0`) stays there; its derivative with respect to :math:`y_0` does not exist, although
-    a finite number is returned.
+    :math:`v_y = 0`) stays there. Its derivative with respect to :math:`y_0` does not exist, although a
+    finite number is returned.
 
     Example:
         >>> throw = torch.tensor([[0.0, 1.5, 0.7854, 1.0]])  # 15 m/s at 45°

@@ -65,12 +65,14 @@ def band_words(
 
     Example:
         >>> band_words(4, 0.9, joint=True), band_words(4, 0.95, joint=False)
-        ('all four outcomes inside nine times out of ten', 'each outcome by itself inside in 95 % of the cases')
+        ('all four outcomes lie inside nine times out of ten', 'each outcome by itself lies inside in 95 % of the cases')
     """
     count = NUMBERS[num_outputs] if num_outputs < len(NUMBERS) else str(num_outputs)
-    whose = {1: "the outcome", 2: "both outcomes"}.get(num_outputs, f"all {count} outcomes")
+    whose = {1: "the outcome lies", 2: "both outcomes lie"}.get(
+        num_outputs, f"all {count} outcomes lie"
+    )
     if num_outputs > 1 and not joint:
-        whose = "each outcome by itself"
+        whose = "each outcome by itself lies"
     tenths = round(10 * coverage, 9)
     often = f"in {100 * coverage:.6g} % of the cases"
     if tenths in range(2, 10):

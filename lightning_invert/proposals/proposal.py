@@ -81,7 +81,7 @@ class Proposal(Solution):
 
     @property
     def band_words(self) -> str:
-        """What the band holds, as "all four outcomes inside nine times out of ten"."""
+        """What the band holds, as "all four outcomes lie inside nine times out of ten"."""
         return band_words(
             len(self.output_variables),
             self.coverage,

@@ -58,7 +58,7 @@ def certification_words(proposal: Proposal) -> str:
     count, missing = len(proposal), int((~proposal.certified).sum())
     if not missing:
         how_many = "reached" if count == 1 else f"all {count} reached"
-        return f"Certified: {how_many}, with settings like those that the bands were tried on."
+        return f"Certified: {how_many}, with settings like those that the bands were tested on."
     counts = {name: int(proposal.flags[name].sum()) for name in ("unconverged", "far", "doubtful")}
     one = "" if count == 1 else "{} "
     why = ", ".join(one.format(n) + FLAG_WORDS[name] for name, n in counts.items() if n)

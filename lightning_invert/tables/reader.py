@@ -45,9 +45,9 @@ MAX_TOTALS = 5
 class TableReader:
     """Read columns of numbers piece by piece: DataFrames of float64, NaN for a missing cell.
 
-    How a text file is written, its first lines tell, unless ``form`` does. A column ``flow [t/h]`` is
-    found by the name ``flow`` too. Errors name the file, the line and the column: a ``FormatError`` says
-    what to write, any other ``ValueError`` what is damaged.
+    ``form`` says how a text file is written; what it leaves open is found from the file's first lines. A
+    column ``flow [t/h]`` is also found as ``flow``. Errors name the file, the line and the column: a
+    ``FormatError`` says what to write, any other ``ValueError`` what is damaged.
     """
 
     def __init__(

@@ -31,9 +31,9 @@ def unused_path(path: Path) -> Path:
 class TableWriter:
     """Write a table piece by piece, in bounded memory.
 
-    An existing file is never replaced: a number is added to the name. What was written before an
-    error stays. A missing number is an empty cell. A CSV file has the separator and the decimal sign
-    of ``form``, and six digits of what was computed.
+    An existing file is never replaced: the new name gets a number. What was written before an error stays.
+    A missing number is an empty cell. A CSV file has the separator and the decimal sign of ``form``, and
+    six digits of computed numbers.
     """
 
     def __init__(self, path: str | Path, form: TableFormat | None = None) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Observations"]
 
 
 class Observations(Drawn, tuple[Observation, ...]):
-    """What one look found, an observation for each map; ``print`` shows one table."""
+    """The observations of one look, one for each map; ``print`` shows one table."""
 
     history: Mapping[str, Sequence[Record]]
     """Label of a map -> its looks so far."""

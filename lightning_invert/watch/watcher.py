@@ -45,10 +45,10 @@ MAX_WORK_OF_A_TRY = MAX_WORK / 20
 
 
 class Watcher:
-    r"""Watch the maps of a module at samples of the batches that pass by.
+    """Watch the maps of a module at samples of the batches that pass by, without Lightning.
 
-    It needs no Lightning: whoever runs the module begins a look (``begin``), offers it the batches
-    (``offer``) and reads it (``read``). That leaves no trace in the module or in the random streams.
+    The code that runs the module begins a look (``begin``), offers it the batches (``offer``) and reads it
+    (``read``). This leaves no trace in the module or in the random streams.
     :class:`~lightning_invert.InvertibilityCallback` explains the arguments; ``seed`` is that of the
     samples, ``voice`` tells the user.
 

@@ -126,7 +126,7 @@ def test_what_was_found_is_said_in_words_and_in_json(checkpoint, pair, capsys):
     assert lines[2].startswith(f"The model predicts that {reached} of 4 targets are met")
     words = expected.band_words
     assert re.fullmatch(
-        "both outcomes inside nine times .*, as far as .. validation rows tell", words
+        "both outcomes lie inside nine times .*, as far as .. validation rows tell", words
     )
     assert f"Bands, y_band_low to y_band_high: {words}." in lines
     missed = [f"line {row + 2}" for row in (~expected.converged).nonzero()[:, 0].tolist()]

@@ -159,7 +159,7 @@ def test_what_is_described_judges_as_the_pair_does_by_the_same_points(trained):
     band = described["band"]
     assert band["rank"] == here.band.rank(0.9)
     proposal = trained.propose(torch.zeros(1, 2), bounds=(CENTRE - SCALE, CENTRE + SCALE))
-    assert band["words"] == proposal.band_words == "both outcomes inside nine times out of ten"
+    assert band["words"] == proposal.band_words == "both outcomes lie inside nine times out of ten"
     trusts = [
         one.trust(one.expected_error(one.sigma(z), residual, wanted), wanted)
         for one in (there, here)

@@ -41,7 +41,7 @@ def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
         "Not reached: 2 stopped at the bounds; 1 out of steps.",
         "Cost of those that are reached: median 8.",
         "Alternatives: 4, of 4 targets.",
-        "Band: both outcomes inside nine times out of ten.",
+        "Band: both outcomes lie inside nine times out of ten.",
         "Trust: median 0.45, below 0.5 at 10.",
         (
             "To look at: 2 at the bounds, 2 far from the known settings, "
@@ -53,8 +53,8 @@ def test_the_summary_counts_what_was_found_and_what_speaks_against_it():
 @pytest.mark.parametrize(
     ("count", "known", "line"),
     [
-        (3, {}, "Certified: all 3 reached, with settings like those that the bands were tried on."),
-        (1, {}, "Certified: reached, with settings like those that the bands were tried on."),
+        (3, {}, "Certified: all 3 reached, with settings like those that the bands were tested on."),
+        (1, {}, "Certified: reached, with settings like those that the bands were tested on."),
         (1, {"far": torch.tensor([True])}, "Not certified: far from the known settings."),
         (1, {"result": torch.tensor([4]), "doubtful": torch.tensor([True])},
          "Not certified: not reached, where the surrogate errs most."),
@@ -72,20 +72,20 @@ def test_what_is_not_certified_comes_first(count, known, line):
 @pytest.mark.parametrize(
     ("names", "coverage", "joint", "rows", "words"),
     [
-        (["a"], 0.9, True, 200, "the outcome inside nine times out of ten"),
-        (["a"], 0.9, False, None, "the outcome inside nine times out of ten"),
-        (["a", "b"], 0.8, True, 4096, "both outcomes inside eight times out of ten"),
-        (["a", "b"], 0.8, False, 200, "each outcome by itself inside eight times out of ten"),
+        (["a"], 0.9, True, 200, "the outcome lies inside nine times out of ten"),
+        (["a"], 0.9, False, None, "the outcome lies inside nine times out of ten"),
+        (["a", "b"], 0.8, True, 4096, "both outcomes lie inside eight times out of ten"),
+        (["a", "b"], 0.8, False, 200, "each outcome by itself lies inside eight times out of ten"),
         (
             list("abcd"),
             0.9,
             True,
             199,
-            "all four outcomes inside nine times out of ten, as far as 199 validation rows tell",
+            "all four outcomes lie inside nine times out of ten, as far as 199 validation rows tell",
         ),
-        (list("abcdefghijklmno"), 0.95, True, None, "all 15 outcomes inside in 95 % of the cases"),
-        (list("abc"), 0.999, True, None, "all three outcomes inside in 99.9 % of the cases"),
-        (list("abc"), 0.1, True, None, "all three outcomes inside in 10 % of the cases"),
+        (list("abcdefghijklmno"), 0.95, True, None, "all 15 outcomes lie inside in 95 % of the cases"),
+        (list("abc"), 0.999, True, None, "all three outcomes lie inside in 99.9 % of the cases"),
+        (list("abc"), 0.1, True, None, "all three outcomes lie inside in 10 % of the cases"),
     ],
 )
 def test_a_band_says_what_it_holds(names, coverage, joint, rows, words):

@@ -53,7 +53,7 @@ function verdictOf({ converged }, trust) {
   }
   if (!trust) return ["Not certified.", "The model predicts what is wanted, but too few rows of data are known to judge it."];
   if (!trust.alike) return ["Not certified.", `The model predicts what is wanted, but: ${unlikeWords(trust)}`];
-  return ["Certified.", "The model predicts what is wanted, with settings like those that its bands were tried on."];
+  return ["Certified.", "The model predicts what is wanted, with settings like those that its bands were tested on."];
 }
 
 function costLine(store, { prices, x, cheapest }, found) {
