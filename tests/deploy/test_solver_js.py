@@ -193,4 +193,6 @@ def test_bands_trust_and_what_is_alike_are_those_of_python(page, trusted):
         assert torch.equal(told(name), beyond[:, place] > 0)
         assert 0 < told(name).sum() < 60
     assert torch.equal(told("alike"), (beyond <= 0).all(1))
-    assert {one["words"] for one in found} == {"all three outcomes lie inside nine times out of ten"}
+    assert {one["words"] for one in found} == {
+        "all three outcomes lie inside nine times out of ten"
+    }
