@@ -83,7 +83,7 @@ def test_what_is_not_certified_comes_first(count, known, line):
             199,
             "all four outcomes lie inside nine times out of ten, as far as 199 validation rows tell",
         ),
-        (list("abcdefghijklm"), 0.95, True, None, "all 13 outcomes lie inside in 95 % of the cases"),
+        ([*"abcdefghijklm"], 0.95, True, None, "all 13 outcomes lie inside in 95 % of the cases"),
         (list("abc"), 0.999, True, None, "all three outcomes lie inside in 99.9 % of the cases"),
         (list("abc"), 0.1, True, None, "all three outcomes lie inside in 10 % of the cases"),
     ],
