@@ -49,10 +49,8 @@ class InvertibilityCallback(Drawn, Callback):
     ``EarlyStopping`` and ``ModelCheckpoint`` find them. Every logger gets the essential scalars;
     loggers that can show figures and tables get those, too.
 
-    A Jacobian that is too large to be formed is bounded and estimated: see
-    :class:`~lightning_invert.jacobians.lanczos.Probes`.
-
-    Watching changes nothing in the training: not weights, random streams, gradients or buffers.
+    A Jacobian that is too large to be formed is bounded and estimated (``probes``). Watching changes
+    nothing in the training: not weights, random streams, gradients or buffers.
 
     Args:
         maps: What to watch, name -> map. A map is the path of a submodule or method, such as
@@ -83,8 +81,9 @@ class InvertibilityCallback(Drawn, Callback):
             4, 8, ... A list: 0 and these. The last validation is watched, too, where it is known
             beforehand; an ``EarlyStopping`` or an interrupt is not.
         scale: ``"standardized"``: Jacobians between standardised inputs and outputs, by the module's
-            statistics, else by the spread of the sampled inputs and of the outcomes: known ones if a map
-            has a ``target``, else predicted ones. ``"physical"``: as the module computes them. ``None``: standardised where the module has statistics, else physical.
+            statistics, else by the spread of the sampled inputs and of the outcomes (those of
+            ``target`` if a map has one, else the predicted ones). ``"physical"``: as the module
+            computes them. ``None``: standardised where the module has statistics, else physical.
         thresholds: What counts as full rank, singular, stable and ill-conditioned.
         precision: Arithmetic of the Jacobian, ``"native"`` or ``"float64"``. Singular values are always
             computed in float64.
@@ -92,9 +91,9 @@ class InvertibilityCallback(Drawn, Callback):
             each look, so that only the map moves a curve. This needs a loader that does not shuffle.
         dataloaders: How to watch several validation dataloaders. ``"merged"``: one sample of all their
             points. ``"separate"``: one of each, under ``invertibility/dataloader_{i}/{map}/``.
-        figures: ``"auto"``: two figures, whether a map gets worse and where, after the last look, and
-            before it as long as drawing takes less than 1 % of the time. ``"all"``: every figure that
-            applies, equally often. ``True``: all at each look. ``False``: none.
+        figures: ``"auto"``: whether a map gets worse and where, after the last look, and before it
+            while drawing takes less than 1 % of the time. ``"all"``: every figure that applies,
+            equally often. ``True``: all at each look. ``False``: none.
         save_figures: ``True``: save the figures as PNG in the folder ``invertibility`` beside the logs.
             A path: in that folder. A later figure of a map replaces the earlier one.
         scalars: Which scalars the loggers get in fit: ``"essential"`` or ``"all"``.

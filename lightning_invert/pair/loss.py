@@ -1,11 +1,7 @@
-r"""The loss of a forward/inverse pair.
+r"""The loss of a forward/inverse pair, see :class:`~lightning_invert.ForwardInverseModule`.
 
-.. math:: L = \mathrm{MSE}(F(x), y) + (1 - \alpha)\, \mathrm{MSE}(I(y), x)
-              + \alpha\, \mathrm{MSE}(F(I(y)), y)
-
-with x and y in standardised units and MSE the mean over batch and components. With F frozen and
-:math:`\alpha = 1` this is the *tandem* network of inverse design: D. Liu, Y. Tan, E. Khoram and
-Z. Yu, *Training deep neural networks for the inverse design of nanophotonic structures*,
+With F frozen and :math:`\alpha = 1` it is that of the *tandem* network of inverse design: D. Liu, Y. Tan,
+E. Khoram and Z. Yu, *Training deep neural networks for the inverse design of nanophotonic structures*,
 ACS Photonics 5 (2018).
 """
 

@@ -396,5 +396,5 @@ def test_a_graph_is_told_that_its_edges_are_no_rows(tmp_path):
     edges = torch.tensor([[0, 1, 11], [1, 2, 0]])
     data = batches(*({"x": torch.randn(12, 5), "edges": edges} for _ in range(2)))
     watch = InvertibilityCallback({"f": {"module": "", "input": "x", "context": "edges"}})
-    with pytest.warns(UserWarning, match="Nodes of a graph mix by its edges"):
+    with pytest.warns(UserWarning, match="Edges mix the nodes of a graph"):
         fit_project(tmp_path, watch, module=Graph(), data=(data, data))

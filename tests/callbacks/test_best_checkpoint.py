@@ -116,7 +116,7 @@ def test_the_kept_weights_are_looked_at_where_the_last_look_was(tmp_path, caplog
     )
     tables = [m for m in caplog.messages if "\nforward (physical): " in m]
     assert [m.splitlines()[0][:40] for m in tables] == [
-        "Local invertibility (κ, condition number", "The weights of that checkpoint, at the p",
+        "Local invertibility (condition number κ:", "The weights of that checkpoint, at the p",
     ]  # fmt: skip
 
 

@@ -195,7 +195,7 @@ def test_advises_the_opposite_of_what_went_wrong(entry, words):
     points = watched.take(BATCH)
     with pytest.raises(MapError, match=words) as caught:
         points.call(watched)(*points.rows)
-    assert ("Say" in caught.value.why) == ("takes" not in words)
+    assert ("'context'" in caught.value.why) == ("takes" not in words)
 
 
 class Scaled(nn.Module):

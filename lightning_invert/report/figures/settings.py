@@ -47,11 +47,10 @@ def settings(
 ) -> Figure:
     """Draw the settings proposed for each target, by default the first 12, within their bounds.
 
-    A panel is a target, named by ``row_names`` (N). A line spans the bounds of an input, with the ends
-    beside it; the shade on it is the density of the known settings (K, n). The filled mark is the
-    proposal, a square if it is fixed; hollow marks are the alternatives. The error bar is how far the
-    input moves, at most, if the target moves by ``tolerance`` standard units; or, of ``windows``, how far
-    it may go. Of more than 24 inputs, the most sensitive are drawn.
+    A panel is a target, named by ``row_names`` (N). A line spans the bounds of an input; its shade is the
+    density of the known settings (K, n). The filled mark is the proposal, a square if it is fixed; hollow
+    marks are the alternatives. The error bar is how far the input moves, at most, if the target moves by
+    ``tolerance`` standard units, or else its window. Of more than 24 inputs, the most sensitive are drawn.
     """
     shown_rows = list(range(len(proposal)))[:MAX_TARGETS] if rows is None else list(rows)
     for row in shown_rows:
