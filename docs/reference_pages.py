@@ -25,9 +25,9 @@ API = {
             "`backtest`, `observe` and `trade_off` of a pair are those of its [Proposer](api_invert.md)."
         ),
         (
-            "ForwardInverseModule SmoothMLP ResidualMLP LinearPlusNonlinear Ensemble Standardize "
-            "AlphaSchedule ConstantAlpha LinearDecayAlpha consistency_loss ConditioningPenalty "
-            "JacobianConsistency PredictionWriter"
+            "ForwardInverseModule pair.settings.ForwardTraining pair.settings.AdamSettings SmoothMLP "
+            "ResidualMLP LinearPlusNonlinear Ensemble Standardize AlphaSchedule ConstantAlpha "
+            "LinearDecayAlpha consistency_loss ConditioningPenalty JacobianConsistency PredictionWriter"
         ),
     ),
     "Data": (
@@ -36,7 +36,11 @@ API = {
     ),
     "Invert": (
         "For those who look for settings that lead to a wanted outcome.",
-        "solve Solution Proposer Evidence Proposal",
+        (
+            "solve Solution solver.solution.Alternatives Proposer Evidence Proposal "
+            "proposals.windows.Windows proposals.backtest.Backtest proposals.trade_off.TradeOff "
+            "proposals.trials.Trials"
+        ),
     ),
     "Numbers": (
         "For those who need Jacobians, ranks and condition numbers alone: no Lightning.",

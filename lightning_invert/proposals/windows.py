@@ -38,7 +38,7 @@ LEAST = 1e-3
 class Windows(Shown):
     """How far each input of N proposals can go, by itself, while the others compensate.
 
-    ``print`` describes the first. All is NaN where nothing was proposed.
+    ``print`` describes the first three. All is NaN where nothing was proposed.
 
     Attributes:
         proposal: The proposals.
