@@ -122,12 +122,9 @@ class _Tree:
         }
         limit = query.max_changes
         self.limit = low.shape[1] if limit is None else limit
-        starts = self.plain.points()[:, 0]
-        nothing = low.new_full((len(query),), torch.inf, dtype=torch.float64)
-        rows = torch.arange(len(query), device=low.device)
-        counted = torch.zeros_like(low, dtype=torch.bool)
-        first = Nodes(rows, *query.bounds, counted, starts, nothing, nothing.clone())
-        self.best = self.rounded(first)
+        self.best = self.rounded(
+            self._unsolved(torch.arange(len(query), device=low.device), *query.bounds)
+        )
 
     def roots(self) -> Nodes:
         """Return a node for each target, and others where an input switches others off."""
@@ -140,11 +137,12 @@ class _Tree:
         for place in self.levels:
             ends = [self._nearest(place, low, high, end) for end in (low, high)]
             low[:, place], high[:, place] = ends
-        counted = torch.zeros_like(low, dtype=torch.bool)
-        starts = self.plain.points()[target, 0]
-        nothing = starts.new_full((len(starts),), torch.inf, dtype=torch.float64)
-        roots = Nodes(target, low, high, counted, starts, nothing, nothing)
-        return self.settled(roots.rows(possible))
+        return self.settled(self._unsolved(target, low, high).rows(possible))
+
+    def _unsolved(self, target: Tensor, low: Tensor, high: Tensor) -> Nodes:
+        counted, starts = torch.zeros_like(low, dtype=torch.bool), self.plain.points()[target, 0]
+        shortfall, cost = low.new_full((2, len(low)), torch.inf, dtype=torch.float64)
+        return Nodes(target, low, high, counted, starts, shortfall, cost)
 
     def solved(self, nodes: Nodes) -> Nodes:
         """Solve nodes; where a rounded solution is the best of its target, it is the incumbent."""
