@@ -67,7 +67,7 @@ def build_page(
         FileNotFoundError: If the runtime cannot be found or fetched. The message says what to do.
         ImportError: If onnx, onnxscript or onnxruntime is missing.
         OSError: If the file cannot be written.
-        TypeError: If an argument has the wrong type.
+        TypeError: If ``online``, ``title`` or a price has the wrong type.
         ValueError: If a network cannot be exported, or ``runtime`` is another version.
 
     Example:

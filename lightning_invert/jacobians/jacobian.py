@@ -94,7 +94,8 @@ def batched_jacobian(
         The Jacobians, shape (N, m, n), in the dtype and on the device of the outputs.
 
     Raises:
-        TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor.
+        TypeError: If ``inputs`` or what ``function`` returns is not a floating tensor, or ``chunk_size``
+            is not a whole number.
         ValueError: If the shapes, ``mode`` or ``chunk_size`` do not fit, if the outputs carry no gradient,
             or if an output depends on other rows, which the Jacobians would leave out.
 

@@ -52,8 +52,7 @@ class Proposer(Shown):
             more about F's errors.
 
     Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If shapes do not fit.
+        TypeError: If ``function`` is not callable, or ``evidence`` is not an :class:`Evidence`.
 
     Example:
         >>> import torch
