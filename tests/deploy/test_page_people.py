@@ -52,7 +52,7 @@ def test_nothing_is_solved_until_something_is_wanted(opened):
     page.wait_for_timeout(50)
     assert "below the lower" in page.inner_text("#wanted-0-high-error")
     page.click(".main-action")
-    assert "Mend" in page.inner_text("#solve-status")
+    assert "Correct the marked" in page.inner_text("#solve-status")
 
 
 def test_a_proposal_that_is_taken_over_becomes_the_settings(opened):
