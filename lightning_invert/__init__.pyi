@@ -37,7 +37,11 @@ from lightning_invert.problems.problem import Problem as Problem
 from lightning_invert.proposals.evidence import Evidence as Evidence
 from lightning_invert.proposals.proposal import Proposal as Proposal
 from lightning_invert.proposals.proposer import Proposer as Proposer
-from lightning_invert.solver.constraint import Constraint as Constraint, Linear as Linear
+from lightning_invert.solver.constraint import (
+    Constraint as Constraint,
+    LikeData as LikeData,
+    Linear as Linear,
+)
 from lightning_invert.solver.cost import Near as Near, Plausible as Plausible, Robust as Robust
 from lightning_invert.solver.solution import Solution as Solution
 from lightning_invert.solver.solve import solve as solve

@@ -26,7 +26,7 @@ TINY = {
     "backtest": "--points 300 --rows 2 --epochs 1",
     "trust": "--problems robot_arm --pairs 1 --targets 16 --epochs 1",
     "observe": "--repeats 1 --runs 1 --epochs 1",
-    "robust": "--targets 4 --draws 50 --points 300 --epochs 1",
+    "like_data": "--targets 4 --draws 50 --points 300 --epochs 1",
     "constraints": "--only ballistics --targets 20 --few 2 --fewer 1",
     "solve": "--targets 40 --few 2 --epochs 2 --seconds 0.01",
 }

@@ -27,7 +27,7 @@ def run(options: Options) -> None:
     for option, values in (("--cost", options.cost), ("--fixed", options.fixed)):
         check_names(option, values or {}, names, "settings")
     bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
-    constraints = read_constraints(options.constraints, names)
+    constraints = read_constraints(options, pair, names)
     reader = open_table(options.data, [v.name for v in variables], options, variables)
     x, y = read_rows(reader, pair.proposer.surrogate)
     result: Backtest = pair.backtest(

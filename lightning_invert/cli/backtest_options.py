@@ -45,6 +45,9 @@ class Options(TableFormat):
     constraints: dict[str, dict[str, float]] | None = option(
         "Constraints between settings, as for `solve`: {fuel: {coal: 1, gas: 1, high: 200}}.", None
     )
+    like_data: float | None = option(
+        "As for `solve`: 0.9 keeps proposals like nine of ten training rows.", None
+    )
     fixed: dict[str, float] | None = option(FIXED, None)
     bounds: dict[str, tuple[float | None, float | None]] | None = option(BOUNDS, None)
     include_known: bool = option(

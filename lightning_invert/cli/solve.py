@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number
+from lightning_invert.cli.backtest_options import Options as BacktestOptions
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
 from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
@@ -23,7 +24,7 @@ from lightning_invert.proposals.windows import Windows
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.proposals import certification_words, given_up_lines, spread_lines
 from lightning_invert.report.windows import windows_words
-from lightning_invert.solver.constraint import ConstraintsLike, Linear
+from lightning_invert.solver.constraint import ConstraintsLike, LikeData, Linear, with_another
 from lightning_invert.solver.cost import CostLike, Near, Plausible, Robust
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
@@ -77,7 +78,7 @@ def run(options: Options) -> None:
     bounds = read_bounds(options.bounds, pair.proposer.bounds, inputs)
     fill = partial(pair.proposer.surrogate.filled, bounds=bounds)
     present = read_present(options, inputs, len(targets.low), fill)
-    constraints = read_constraints(options.constraints, names)
+    constraints = read_constraints(options, pair, names)
     proposal = pair.propose(
         Interval(targets.low, targets.high),
         bounds=within_ramps(options.ramp, present, bounds, inputs),
@@ -275,12 +276,11 @@ def read_fixed(
 
 
 def read_constraints(
-    constraints: Mapping[str, Mapping[str, float]] | None, inputs: Sequence[str]
-) -> dict[str, Linear] | None:
+    options: Options | BacktestOptions, pair: ForwardInverseModule, inputs: Sequence[str]
+) -> ConstraintsLike | None:
     """Return the constraints, whose ends stand among their weights; ``None`` for those of the pair."""
-    if constraints is None:
-        return None
-    for name, numbers in constraints.items():
+    constraints = options.constraints
+    for name, numbers in (constraints or {}).items():
         option = f"--constraints of {name!r}"
         if both := {"low", "high"}.intersection(inputs):
             raise ValueError(
@@ -288,7 +288,16 @@ def read_constraints(
                 "in Python."
             )
         check_names(option, numbers, [*inputs, "low", "high"], "settings and ends")
-    return {name: Linear.of(numbers) for name, numbers in constraints.items()}
+    read = None
+    if constraints is not None:
+        read = {name: Linear.of(numbers) for name, numbers in constraints.items()}
+    if options.like_data is None:
+        return read
+    share = check_number("--like_data", options.like_data, low=0.0, high=1.0, open_low=True)
+    joined: ConstraintsLike = with_another(
+        pair.constraints if read is None else read, LikeData(share)
+    )
+    return joined
 
 
 def read_cost(options: Options, present: Present | None, inputs: Sequence[str]) -> CostLike | None:

@@ -72,6 +72,11 @@ class Options(TableFormat):
         "the checkpoint; {} for none.",
         None,
     )
+    like_data: float | None = option(
+        "Keep proposals like the data: none is less like the training rows than this share of them, such as "
+        "0.9. A cost drives settings to where nobody has measured.",
+        None,
+    )
     plausible: bool = option(
         "Propose the settings most like the training data that reach a target: what varies together "
         "there stays together.",

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_invert.arguments import check_number
 from lightning_invert.arrays import Placement, TensorLike, read_tensor
 from lightning_invert.conditions import filled
 from lightning_invert.jacobians.domain import evaluate_inside
@@ -18,7 +19,7 @@ from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.proposals.correction import Correction
 from lightning_invert.proposals.evidence import Evidence
 from lightning_invert.solver.cases import read_query
-from lightning_invert.solver.constraint import with_another
+from lightning_invert.solver.constraint import LikeData, with_another, with_points
 from lightning_invert.solver.constraints import Constraints, inside
 from lightning_invert.solver.cost import Plausible, Robust
 from lightning_invert.solver.model import Description, Model, evaluating, num_outputs_of
@@ -154,12 +155,13 @@ class Surrogate:
         if isinstance(cost, Plausible) and cost.points is None and self.known is not None:
             cost = Plausible(self.known[0])
         about, known = self.description, self.bounds
-        if isinstance(cost, Robust) and self.known is not None:
-            near = cost.constraint(self.known[0])
-            given = options.get("constraints")
-            options["constraints"] = with_another(
-                about.constraints if given is None else given, near
-            )
+        if self.known is not None:
+            constraints = options.get("constraints")
+            constraints = about.constraints if constraints is None else constraints
+            if isinstance(cost, Robust) and cost.share is not None:
+                share = check_number("cost.share", cost.share, low=0.0, high=1.0, open_low=True)
+                constraints = with_another(constraints, LikeData(share))
+            options["constraints"] = with_points(constraints, self.known[0])
         if known is not None and isinstance(bounds, Mapping | None):
             bounds = known.replaced(bounds or {}, as_variables(about.inputs, "x", len(known.low)))
         return read_query(

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
-__all__ = ["Constraint", "ConstraintsLike", "Linear", "functions_of", "with_another"]
+from lightning_invert.arguments import check_number
+from lightning_invert.arrays import Placement, TensorLike
+from lightning_invert.solver.whitening import read_points, whitened
+
+__all__ = [
+    "Constraint",
+    "ConstraintsLike",
+    "LikeData",
+    "Linear",
+    "functions_of",
+    "with_another",
+    "with_points",
+]
 
 
 @dataclass(frozen=True)
@@ -76,18 +88,81 @@ class Constraint:
     high: float | None = None
 
 
-ConstraintsLike: TypeAlias = Linear | Constraint | Sequence[Linear | Constraint] | Mapping[str, Any]
+@dataclass(frozen=True, eq=False)
+class LikeData:
+    r"""Keep inputs as like known ones as most of these are.
+
+    .. math:: (x - \mu)^T \Sigma^{-1} (x - \mu) \le q
+
+    with mean and covariance of the known inputs: the squared distance of P. C. Mahalanobis (1936). q is the
+    quantile of the known inputs' own distances. A cost drives proposals to where nobody has measured and F
+    errs; this keeps them back.
+
+    Attributes:
+        share: Share of the known inputs that keep the constraint, above 0 and at most 1.
+        points: Known inputs, shape (K, n). ``None``: ``propose`` takes the training data.
+
+    Example:
+        >>> import torch
+        >>> from lightning_invert import solve
+        >>> x = torch.randn(500, 1).repeat(1, 2) + 0.1 * torch.randn(500, 2)  # alike in both
+        >>> solution = solve(
+        ...     lambda x: x.sum(1, keepdim=True), [[1.0]], starts=[[1.0, 0.0]],
+        ...     cost=[1.0, 0.0], constraints=LikeData(0.9, x),
+        ... )
+        >>> bool((solution.inputs - 0.5).abs().max() < 0.2)
+        True
+    """
+
+    share: float = 0.9
+    points: TensorLike | None = None
+
+    def constraint(self, place: str, n: int) -> Constraint:
+        """Return the bound on the distance of n inputs."""
+        share = check_number(f"{place}.share", self.share, low=0.0, high=1.0, open_low=True)
+        placement = Placement(torch.float64, torch.device("cpu"))
+        known = read_points(place, "LikeData", self.points, n, placement)
+        mean, whitening = whitened(known)
+
+        def distance_from_the_data(x: Tensor) -> Tensor:
+            return ((x.double() - mean.to(x.device)) @ whitening.T.to(x.device)).square().sum(1)
+
+        return Constraint(
+            distance_from_the_data, high=float(distance_from_the_data(known).quantile(share))
+        )
+
+
+ConstraintsLike: TypeAlias = (
+    Linear | Constraint | LikeData | Sequence[Linear | Constraint | LikeData] | Mapping[str, Any]
+)
 """One, several, or name -> constraint."""
 
 
-def with_another(constraints: Any, another: Constraint | None) -> Any:
-    """Return constraints, of any form that is read, with one more."""
-    if another is None:
-        return constraints
+def with_another(constraints: Any, another: LikeData) -> Any:
+    """Return constraints, of any form that is read, with one more, unless there is one of this kind."""
     if isinstance(constraints, Mapping):
-        return {**constraints, another.function.__name__: another}
+        parts, more = list(constraints.values()), {**constraints, "distance_from_the_data": another}
+        return constraints if _has_likeness(parts) else more
     several = isinstance(constraints, Sequence) and not isinstance(constraints, str)
-    return [*(constraints if several else [constraints]), another]
+    parts = list(constraints) if several else [constraints]
+    return constraints if _has_likeness(parts) else [*parts, another]
+
+
+def _has_likeness(parts: Sequence[Any]) -> bool:
+    return any(isinstance(part, LikeData) for part in parts)
+
+
+def with_points(constraints: Any, points: Tensor) -> Any:
+    """Return constraints, of any form that is read; those that lack known inputs get these points."""
+    if isinstance(constraints, LikeData):
+        return (
+            constraints if constraints.points is not None else replace(constraints, points=points)
+        )
+    if isinstance(constraints, Mapping):
+        return {name: with_points(part, points) for name, part in constraints.items()}
+    if isinstance(constraints, Sequence) and not isinstance(constraints, str):
+        return [with_points(part, points) for part in constraints]
+    return constraints
 
 
 def functions_of(constraints: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_invert.arguments import check_number, expected_but_got
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.solver.bounded_step import bounded_step
-from lightning_invert.solver.constraint import Constraint, Linear
+from lightning_invert.solver.constraint import Constraint, LikeData, Linear
 from lightning_invert.solver.model import Model, num_outputs_of
 from lightning_invert.solver.rows import finite_rows, first_index, select
 from lightning_invert.variables import Bounds, Variable, by_column
@@ -193,20 +193,23 @@ def read_constraints(
     """Read one constraint, several, or name -> constraint; functions are evaluated at points (P, n)."""
     if constraints is None:
         return None
-    if isinstance(constraints, Linear | Constraint):
+    if isinstance(constraints, Linear | Constraint | LikeData):
         constraints = [constraints]
     if isinstance(constraints, Mapping):
         parts = [(f"constraints[{name!r}]", str(name), part) for name, part in constraints.items()]
     elif isinstance(constraints, Sequence) and not isinstance(constraints, str):
         parts = [(f"constraints[{i}]", "", part) for i, part in enumerate(constraints)]
     else:
-        what = "a Linear, a Constraint, a list of them, or a dictionary {name: constraint}"
+        what = (
+            "a Linear, a Constraint, a LikeData, a list of them, or a dictionary {name: constraint}"
+        )
         raise TypeError(expected_but_got("constraints", what, constraints))
     if not parts:
         return None
     names, ends, functions, weights = [], [], [], []
     # Functions come first.
     for place, name, part in sorted(parts, key=lambda part: isinstance(part[2], Linear)):
+        part = part.constraint(place, len(inputs)) if isinstance(part, LikeData) else part
         low, high = _read_ends(place, part)
         if isinstance(part, Linear):
             row = _read_weights(place, part, inputs, input_spread)
@@ -238,7 +241,7 @@ def read_linear(constraints: Any, inputs: Sequence[Variable] | None) -> tuple[Li
         TypeError: If one is something else.
         ValueError: If they do not fit the inputs, where these are known, or contradict each other or the ranges.
     """
-    if isinstance(constraints, Linear | Constraint):
+    if isinstance(constraints, Linear | Constraint | LikeData):
         constraints = [constraints]
     if isinstance(constraints, str) or not isinstance(constraints, Mapping | Sequence):
         what = "a Linear, a list of them, or a dictionary {name: Linear}"
@@ -252,8 +255,8 @@ def read_linear(constraints: Any, inputs: Sequence[Variable] | None) -> tuple[Li
             part = Linear.of(part, name)
         if not isinstance(part, Linear) or not isinstance(part.name, str):
             what = (
-                "a Linear or its weights with `low` and `high`, as a file holds no function (give a Constraint "
-                "to `propose`)"
+                "a Linear or its weights with `low` and `high`, as a file holds no function (give a "
+                "Constraint or a LikeData to `propose`)"
             )
             raise TypeError(expected_but_got(f"constraints[{key!r}]", what, part))
         read.append(replace(part, weights=dict(part.weights), name=name or part.name))
@@ -312,7 +315,7 @@ def _checked(function: Any, place: str) -> Callable[[Tensor], Tensor]:
 
 def _read_ends(place: str, part: Any) -> tuple[float, float]:
     if not isinstance(part, Linear | Constraint):
-        raise TypeError(expected_but_got(place, "a Linear or a Constraint", part))
+        raise TypeError(expected_but_got(place, "a Linear, a Constraint or a LikeData", part))
     low, high = (
         open_end if end is None else check_number(f"{place}.{name}", end)
         for name, end, open_end in (("low", part.low, -math.inf), ("high", part.high, math.inf))

@@ -9,17 +9,16 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_invert.arguments import check_number, expected_but_got
+from lightning_invert.arguments import expected_but_got
 from lightning_invert.arrays import Placement, TensorLike, read_number, read_tensor
 from lightning_invert.conditions import Conditions, matters, read_conditions
 from lightning_invert.jacobians.contexts import differentiable, twice_differentiable
 from lightning_invert.jacobians.domain import evaluate_inside
 from lightning_invert.jacobians.evaluation import POWERS, in_parts
 from lightning_invert.jacobians.jacobian import default_chunk
-from lightning_invert.solver.constraint import Constraint
 from lightning_invert.solver.model import Model
 from lightning_invert.solver.targets import Targets
-from lightning_invert.solver.whitening import whitened
+from lightning_invert.solver.whitening import read_points, whitened
 from lightning_invert.variables import Bounds, Variable, by_column
 
 __all__ = [
@@ -105,20 +104,6 @@ class Robust(NamedTuple):
 
     setting_error: TensorLike | Mapping[Any, float]
     share: float | None = 0.9
-
-    def constraint(self, points: Tensor) -> Constraint | None:
-        """Return the constraint that keeps inputs as near to known points (K, n) as ``share`` says."""
-        if self.share is None:
-            return None
-        share = check_number("cost.share", self.share, low=0.0, high=1.0, open_low=True)
-        mean, whitening = whitened(points.double())
-
-        def distance_from_the_data(x: Tensor) -> Tensor:
-            return ((x.double() - mean.to(x.device)) @ whitening.T.to(x.device)).square().sum(1)
-
-        return Constraint(
-            distance_from_the_data, high=float(distance_from_the_data(points).quantile(share))
-        )
 
 
 ERRORS = (
@@ -322,7 +307,8 @@ def read_cost(
             spread = spread.where(counts, torch.inf)
         return _Nearness(reference.expand(num_targets, n), spread, conditions)
     if isinstance(cost, Plausible):
-        return _read_plausible(cost, n, placement, conditions)
+        points = read_points("cost", "Plausible", cost.points, n, placement)
+        return _Unlikeness(*whitened(points), conditions)
     if isinstance(cost, Robust):
         error = read_setting_error("cost.setting_error", cost.setting_error, inputs)
         if error is None:
@@ -348,21 +334,6 @@ def read_setting_error(argument: str, value: Any, inputs: Sequence[Variable]) ->
     if error.shape != (len(inputs),) or (error < 0).any() or not error.any():
         raise ValueError(expected_but_got(argument, ERRORS, value))
     return error
-
-
-def _read_plausible(cost: Plausible, n: int, placement: Placement, conditions: Conditions) -> Cost:
-    if cost.points is None:
-        raise ValueError(
-            "Expected argument `cost.points` to be known settings, shape (K, n), but got None: write "
-            "`Plausible(points)`."
-        )
-    points = read_tensor("cost.points", cost.points, placement)
-    if points.ndim != 2 or points.shape[1] != n or len(points) < 2 or not points.isfinite().all():
-        raise ValueError(
-            f"Expected argument `cost.points` to be at least 2 finite rows of {n} settings, but got shape "
-            f"{tuple(points.shape)}."
-        )
-    return _Unlikeness(*whitened(points), conditions)
 
 
 def _read_finite(

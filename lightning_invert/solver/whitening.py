@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["whitened", "whitening_of"]
+from lightning_invert.arrays import Placement, read_tensor
+
+__all__ = ["read_points", "whitened", "whitening_of"]
+
+
+def read_points(argument: str, kind: str, points: Any, n: int, placement: Placement) -> Tensor:
+    """Read the ``points`` of an argument of this kind, known inputs (K, n)."""
+    if points is None:
+        raise ValueError(
+            f"Expected argument `{argument}.points` to be known settings, shape (K, n), but got None: write "
+            f"`{kind}(points=x)`."
+        )
+    read = read_tensor(f"{argument}.points", points, placement)
+    if read.ndim != 2 or read.shape[1] != n or len(read) < 2 or not read.isfinite().all():
+        raise ValueError(
+            f"Expected argument `{argument}.points` to be at least 2 finite rows of {n} settings, but got "
+            f"shape {tuple(read.shape)}."
+        )
+    return read
 
 
 def whitened(points: Tensor) -> tuple[Tensor, Tensor]:

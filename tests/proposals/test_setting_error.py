@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import minimize
 from torch.autograd.functional import jacobian
 
-from lightning_invert import Constraint, Linear, Near, Proposer, Robust, solve
+from lightning_invert import LikeData, Linear, Near, Proposer, Robust, solve
 from lightning_invert.arrays import Placement
 from lightning_invert.problems import BlastFurnace
 from lightning_invert.proposals.evidence import Evidence
@@ -103,11 +103,11 @@ def test_robust_settings_stay_as_much_like_the_data_as_is_asked(proposer, constr
 
 
 @pytest.mark.parametrize("given", [COAL, [COAL], (COAL,), {"coal": COAL}])
-def test_a_constraint_joins_those_that_are_given(given):
-    more = Constraint(torch.sin, high=1.0)
-    joined = with_another(given, more)
-    assert [*(joined.values() if isinstance(joined, dict) else joined)] == [COAL, more]
-    assert with_another(given, None) is given
+def test_likeness_joins_the_constraints_that_are_given_once(given):
+    like = LikeData(0.5)
+    joined = with_another(given, like)
+    assert [*(joined.values() if isinstance(joined, dict) else joined)] == [COAL, like]
+    assert with_another(joined, LikeData(0.9)) is joined
 
 
 def test_cost_and_slope_are_those_of_autograd_s_own_jacobian():

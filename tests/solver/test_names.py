@@ -118,7 +118,7 @@ def test_every_way_to_ask_takes_names(pair, way):
         ({"cost": {"drcuk": 3.0}}, ValueError, r"`cost` .*Did you mean 'Druck'\?"),
         ({"cost": {"heat": None}}, TypeError, "`cost`"),
         ({"cost": {"heat": [1.0, 2.0]}}, TypeError, "`cost`"),
-        ({"cost": Plausible()}, ValueError, r"`cost.points` .*write `Plausible\(points\)`"),
+        ({"cost": Plausible()}, ValueError, r"`cost.points` .*write `Plausible\(points=x\)`"),
         ({"cost": Plausible([[1.0, 2.0]])}, ValueError, r"`cost.points` .*\(1, 2\)"),
         ({"cost": Near({"hat": 1.0})}, ValueError, r"`cost.reference` .*Did you mean 'heat'\?"),
         ({"cost": Near({"heat": 1.0}, {"fow": 1.0})}, ValueError, r"`cost.spread` .*Did you mean 'flow'\?"),
