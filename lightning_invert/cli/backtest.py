@@ -8,9 +8,9 @@ import torch
 
 from lightning_invert.cli.backtest_options import Options
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
+from lightning_invert.cli.limits import read_bounds, read_constraints
 from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
-from lightning_invert.cli.solve import read_bounds, read_constraints
 from lightning_invert.cli.tables import open_table, write_table
 from lightning_invert.cli.targets import read_rows
 from lightning_invert.proposals.backtest import Backtest

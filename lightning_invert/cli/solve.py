@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_invert.arguments import check_integer, check_number
-from lightning_invert.cli.backtest_options import Options as BacktestOptions
 from lightning_invert.cli.checkpoint import folder_of_results, load_pair, variables_of
+from lightning_invert.cli.limits import read_bounds, read_constraints
 from lightning_invert.cli.next_steps import export_step, print_next
 from lightning_invert.cli.options import check_names, listed
 from lightning_invert.cli.solve_options import Options
@@ -24,7 +24,7 @@ from lightning_invert.proposals.windows import Windows
 from lightning_invert.report.files import replace_file
 from lightning_invert.report.proposals import certification_words, given_up_lines, spread_lines
 from lightning_invert.report.windows import windows_words
-from lightning_invert.solver.constraint import ConstraintsLike, LikeData, Linear, with_another
+from lightning_invert.solver.constraint import ConstraintsLike
 from lightning_invert.solver.cost import CostLike, Near, Plausible, Robust
 from lightning_invert.solver.rows import first_index
 from lightning_invert.solver.targets import Interval
@@ -190,7 +190,14 @@ def _words(
         words.append(f"Binding constraints: {', '.join(at)} of {counted(count, 'target')}.")
     for name, number in summary["flags"].items():
         if number and name != "unconverged":
-            words.append(f"Look at {counted(number, 'target')} flagged {name!r}: {FLAGS[name]}.")
+            hint = (
+                "; --like_data 0.9 keeps them near"
+                if name == "far" and not options.like_data
+                else ""
+            )
+            words.append(
+                f"Look at {counted(number, 'target')} flagged {name!r}: {FLAGS[name]}{hint}."
+            )
     words += [*given_up_lines(proposal), *spread_lines(proposal)]
     if proposal.cost is not None and summary["cost"] and count > 1:
         row = rows[int(proposal.cost.where(proposal.converged, -torch.inf).argmax())]
@@ -228,25 +235,6 @@ def _listed(proposal: Proposal) -> list[str]:
     return words
 
 
-def read_bounds(
-    bounds: Mapping[str, tuple[float | None, float | None]] | None,
-    known: Bounds | None,
-    inputs: Sequence[Variable],
-) -> Bounds:
-    """Return the known bounds of the n inputs with the ends that ``bounds`` replaces."""
-    names = [variable.name for variable in inputs]
-    check_names("--bounds", bounds or {}, names, "settings")
-    read = (known or Bounds.of_variables(inputs)).replaced(bounds or {}, inputs)
-    if not read.closed.all():
-        missing = [name for name, closed in zip(names, read.closed, strict=True) if not closed]
-        raise ValueError(
-            f"Expected bounds of {', '.join(map(repr, missing))}, but the checkpoint has neither "
-            f"ranges nor rows of its data. Give --bounds '{{{missing[0]}: [low, high]}}' or a YAML "
-            "file."
-        )
-    return read
-
-
 def read_fixed(
     fixed: Mapping[str, float] | None,
     targets: TargetTable,
@@ -273,31 +261,6 @@ def read_fixed(
         values[name] = cells = settings[:, inputs.index(name)]
         check_cells(targets.reader, name, cells, ~cells.isfinite(), "a number in every row")
     return values
-
-
-def read_constraints(
-    options: Options | BacktestOptions, pair: ForwardInverseModule, inputs: Sequence[str]
-) -> ConstraintsLike | None:
-    """Return the constraints, whose ends stand among their weights; ``None`` for those of the pair."""
-    constraints = options.constraints
-    for name, numbers in (constraints or {}).items():
-        option = f"--constraints of {name!r}"
-        if both := {"low", "high"}.intersection(inputs):
-            raise ValueError(
-                f"Expected {both.pop()!r} to be no setting, because it is an end in {option}. Use `propose` "
-                "in Python."
-            )
-        check_names(option, numbers, [*inputs, "low", "high"], "settings and ends")
-    read = None
-    if constraints is not None:
-        read = {name: Linear.of(numbers) for name, numbers in constraints.items()}
-    if options.like_data is None:
-        return read
-    share = check_number("--like_data", options.like_data, low=0.0, high=1.0, open_low=True)
-    joined: ConstraintsLike = with_another(
-        pair.constraints if read is None else read, LikeData(share)
-    )
-    return joined
 
 
 def read_cost(options: Options, present: Present | None, inputs: Sequence[str]) -> CostLike | None:

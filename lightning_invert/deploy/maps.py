@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from lightning_invert.arguments import check_choice, expected_but_got
 from lightning_invert.pair.module import ForwardInverseModule
 from lightning_invert.variables import Variable, as_variables
 
-__all__ = ["MAP_NAMES", "Columns", "PhysicalMap", "frozen_copy", "physical_map"]
+__all__ = ["MAP_NAMES", "Columns", "PhysicalMap", "check_pair", "frozen_copy", "physical_map"]
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -47,10 +47,15 @@ class PhysicalMap(NamedTuple):
     dtype: torch.dtype  # of the networks, the coarser of two
 
 
-def frozen_copy(pair: ForwardInverseModule) -> ForwardInverseModule:
-    """Return a copy in evaluation mode, without gradients, on the CPU, in float32 or float64."""
+def check_pair(pair: Any) -> None:
+    """Raise a TypeError for what is no pair."""
     if not isinstance(pair, ForwardInverseModule):
         raise TypeError(expected_but_got("pair", "a ForwardInverseModule", pair))
+
+
+def frozen_copy(pair: ForwardInverseModule) -> ForwardInverseModule:
+    """Return a copy in evaluation mode, without gradients, on the CPU, in float32 or float64."""
+    check_pair(pair)
     try:
         copied = copy.deepcopy(pair)
     except Exception as error:  # whatever a network is made of

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_invert.arguments import check_flag, check_text
+from lightning_invert.deploy.maps import check_pair
 from lightning_invert.deploy.metadata import describe
 from lightning_invert.deploy.onnx_export import export_onnx
 from lightning_invert.deploy.runtime import CDN, VERSION, find_runtime, online_runtime
@@ -89,6 +90,7 @@ def build_page(
         raise IsADirectoryError(
             f"Expected argument `file` to name a file, like page.html, but {target} is a folder."
         )
+    check_pair(pair)
     metadata = describe(pair, prices=prices, backtest=backtest)
     runtime_files = None if online else find_runtime(runtime)  # first: the export takes longer
     with tempfile.TemporaryDirectory() as folder:

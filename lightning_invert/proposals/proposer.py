@@ -82,6 +82,11 @@ class Proposer(Shown):
             raise TypeError(expected_but_got("function", "a module or a function", function))
         if not isinstance(evidence, Evidence):
             raise TypeError(expected_but_got("evidence", "an Evidence, see Evidence.of", evidence))
+        for name, part in (("inverse", inverse), ("members", members)):
+            if part is not None and not callable(part):
+                raise TypeError(expected_but_got(name, "a module or a function", part))
+        if scale is not None and not (isinstance(scale, tuple | list) and len(scale) == 2):
+            raise TypeError(expected_but_got("scale", "units (of inputs, of outputs)", scale))
         known = evidence.rows("train")
         self.surrogate = Surrogate(
             of_any_dtype(function, None if known is None else known[0]),
@@ -129,7 +134,8 @@ class Proposer(Shown):
             cost: Prices by name, ``{"pressure": 3}``, a function, :class:`~lightning_invert.Near`,
                 :class:`~lightning_invert.Plausible` or :class:`~lightning_invert.Robust`, as for ``solve``.
             constraints: Constraints between inputs, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, as
-                for ``solve``. Default: those of a pair; ``()`` for none.
+                for ``solve``. :class:`~lightning_invert.LikeData` keeps proposals near the data, beside any
+                cost. Default: those of a pair; ``()`` for none.
             weights: Weights of the outputs in the distance to a target out of reach, such as
                 ``{"purity": 2}``, as for ``solve``.
             max_changes: How many inputs may differ from those in force: 2, beside ``cost=Near(reference)``,

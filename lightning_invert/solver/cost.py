@@ -86,9 +86,8 @@ class Robust(NamedTuple):
     Attributes:
         setting_error: e, the standard deviation of what each input is really set to: shape (n,) in its
             unit, or name -> number, where inputs without a name are exact.
-        share: Keeps proposals near the data, where F is right about the spread. ``propose`` allows no
-            proposal that is less like the known settings, by the distance of Mahalanobis, than this share
-            of them. At most 1. ``None``: anywhere within the bounds.
+        share: ``propose`` keeps proposals near the data, where F is right about the spread, by
+            :class:`~lightning_invert.LikeData` with this share. ``None``: anywhere within the bounds.
 
     Example:
         >>> from lightning_invert import solve

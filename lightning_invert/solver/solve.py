@@ -96,8 +96,8 @@ def solve(
             :class:`~lightning_invert.Robust`.
         constraints: Constraints g between inputs, which come before the targets: a
             :class:`~lightning_invert.Linear`, such as ``Linear({"coal": 1, "gas": 1}, high=200)``, a
-            :class:`~lightning_invert.Constraint`, a list of them, or name -> constraint. Default: those
-            of a pair; ``()`` for none.
+            :class:`~lightning_invert.Constraint` or a :class:`~lightning_invert.LikeData`, a list of them,
+            or name -> constraint. Default: those of a pair; ``()`` for none.
         weights: Weights of the outputs in the distance to a target out of reach, by name,
             ``{"purity": 2}``, the others 1, or of shape (m,). Whether a target is reached, and
             ``residual``, do not depend on them.

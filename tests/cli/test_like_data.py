@@ -15,7 +15,7 @@ HISTORY = torch.cat(Smooth().load(), 1)[:30].double().numpy()
 
 
 @pytest.mark.parametrize("command", ["solve", "backtest"])
-def test_no_written_setting_is_less_like_the_data_than_is_asked(command, checkpoint):
+def test_no_written_setting_is_less_like_the_data_than_is_asked(command, checkpoint, capsys):
     polars.DataFrame(dict(zip(NAMES, HISTORY.T, strict=True))).write_csv("history.csv")
     data = {
         "solve": ["--targets", "targets.csv"],
@@ -39,6 +39,11 @@ def test_no_written_setting_is_less_like_the_data_than_is_asked(command, checkpo
     limit, ends = np.quantile(farthest(known), 0.5), {}
     for like in ([], ["--like_data", "0.5"]):
         main([command, *data[command], "--ckpt", checkpoint, *rest, *like])
+        hinted = (
+            "'far': the settings are far from all in the data; --like_data 0.9"
+            in capsys.readouterr().out
+        )
+        assert hinted == (command == "solve" and not like)
         (file,) = Path().glob(f"found{'-1' * bool(like)}/*.csv")
         found = polars.read_csv(file)
         reached = (

@@ -1,4 +1,5 @@
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from onnxruntime import InferenceSession
 from torch import nn
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
-from lightning_invert.deploy import export_onnx, onnx_export
+from lightning_invert.deploy import build_page, export_onnx, onnx_export
 from tests.deploy.pairs import off, pair_of, points
 from tests.projects import Smooth, quiet_trainer
 
@@ -123,7 +124,10 @@ class Locked(nn.Linear):
     ],
     ids=["module", "columns", "networks", "dtype", "copy"],
 )
-def test_what_is_no_trained_pair_is_refused(pair, kind, words, tmp_path):
+@pytest.mark.parametrize(
+    "write", [export_onnx, partial(build_page, online=True)], ids=["onnx", "page"]
+)
+def test_what_is_no_trained_pair_is_refused(write, pair, kind, words, tmp_path):
     with pytest.raises(kind, match=words):
-        export_onnx(pair(), tmp_path / "exported")
+        write(pair(), tmp_path / "exported")
     assert not list(tmp_path.iterdir())

@@ -315,7 +315,10 @@ def test_equals_autograd_where_that_has_its_difficulties(name, points, options):
 
 def test_torch_s_functions_for_checkpoints_are_replaced_and_put_back():
     # If torch renames one, nothing is replaced; this says so before a user wonders why.
-    names = ("CheckpointFunction", "_checkpoint_without_reentrant_generator")
+    generators = [
+        n for n in dir(checkpoint) if n.startswith("_checkpoint_without_reentrant_generator")
+    ]
+    names = ["CheckpointFunction", *generators]  # from torch 2.14 on, one of these calls the other
     before = [getattr(checkpoint, name) for name in names]
     during = []
 
@@ -326,7 +329,9 @@ def test_torch_s_functions_for_checkpoints_are_replaced_and_put_back():
 
     with pytest.raises(KeyError):
         fails()
-    assert all(ours is not own for ours, own in zip(during, before, strict=True))
+    replaced = [ours is not own for ours, own in zip(during, before, strict=True)]
+    assert replaced[0]
+    assert sum(replaced[1:]) == 1
     assert [getattr(checkpoint, name) for name in names] == before
 
 

@@ -145,6 +145,9 @@ def test_names_the_argument_that_is_wrong():
         Proposer(3, evidence=Evidence(0))
     with pytest.raises(TypeError, match="`evidence` to be an Evidence"):
         Proposer(surrogate, evidence=None)
+    for name, value in [("scale", 3), ("scale", (1.0,)), ("inverse", 3), ("members", x)]:
+        with pytest.raises(TypeError, match=f"`{name}` to be "):
+            Proposer(surrogate, evidence=Evidence(0), **{name: value})
     with pytest.raises(ValueError, match="`bounds`, because"):
         Proposer(surrogate, evidence=Evidence(0)).propose([[0.3]])
     with pytest.raises(ValueError, match="`val` to be inputs"):
