@@ -52,8 +52,12 @@ START = torch.zeros(2, 5).double()
         ({"cost": lambda x: x.detach()[:, 0]}, ValueError, "carries a gradient"),
         ({"cost": Near(torch.zeros(3, 5))}, ValueError, r"`cost.reference` .*\(2, 5\)"),
         ({"cost": Near([0.0] * 5, spread=-1.0)}, ValueError, r"`cost.spread` to be positive"),
-        ({"constraints": 3}, TypeError, "a Linear, a Constraint, a list of them"),
-        ({"constraints": [{"high": 3}]}, TypeError, r"`constraints\[0\]` to be a Linear or a"),
+        ({"constraints": 3}, TypeError, "a Linear, a Constraint, a LikeData, a list of them"),
+        (
+            {"constraints": [{"high": 3}]},
+            TypeError,
+            r"`constraints\[0\]` to be a Linear, a Constraint or a LikeData",
+        ),
         (
             {"constraints": Linear({"heat": 1}, 0)},
             ValueError,
