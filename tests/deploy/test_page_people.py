@@ -148,7 +148,7 @@ def test_axe_finds_no_barrier(open_page, plant_file, axe, width, scheme):
             page.wait_for_selector("#proposed-settings")
         page.evaluate(OPEN_ALL)
         found += page.evaluate("axe.run()")["violations"]
-        for state in STATES if tab == "predict" else ():
+        for state in STATES if tab == "predict" and width == 380 else ():  # colours have no width
             page.evaluate(state)
             found += page.evaluate("axe.run({runOnly: ['color-contrast']})")["violations"]
     told = [
