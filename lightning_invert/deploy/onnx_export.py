@@ -7,7 +7,7 @@ import logging
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from lightning_invert.arguments import check_text, expected_but_got
+from lightning_invert.arguments import check_choice, check_text, expected_but_got
 from lightning_invert.deploy.check import check
 from lightning_invert.deploy.maps import MAP_NAMES, PhysicalMap, frozen_copy, physical_map
 from lightning_invert.deploy.metadata import METADATA_KEY, describe
@@ -29,7 +29,9 @@ from lightning_invert.tables import unused_path
 __all__ = ["export_onnx"]
 
 
-def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Path]:
+def export_onnx(
+    pair: ForwardInverseModule, folder: str | Path, *, maps: Sequence[str] = MAP_NAMES
+) -> dict[str, Path]:
     """Write ``forward.onnx``, ``inverse.onnx`` and ``round_trip.onnx``, each with its Jacobian.
 
     Input, output and Jacobian are in physical units, in float64, for any number of points N. The networks
@@ -50,6 +52,7 @@ def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Pat
     Args:
         pair: A trained pair; it stays as it is. Dropout and the like are off in the files.
         folder: The folder to make. If it exists, the new name gets a number.
+        maps: The maps to write, by name. Default: all three.
 
     Returns:
         The files, map name -> path.
@@ -57,7 +60,8 @@ def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Pat
     Raises:
         ImportError: If onnx, onnxscript or onnxruntime is missing.
         TypeError: If ``pair`` is not a pair, or ``folder`` not a path.
-        ValueError: If a network cannot be exported. The message names the operation or the cause.
+        ValueError: If a network cannot be exported, or a map is none of the three. The message names the
+            operation or the cause.
         RuntimeError: If a file does not compute what the pair does.
         OSError: If the folder cannot be written. After any error, nothing is written.
 
@@ -84,6 +88,9 @@ def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Pat
             f"Expected onnx, onnxscript and onnxruntime to be installed, but {error}. Write "
             "`pip install lightning_invert[deploy]`."
         ) from error
+    names = [maps] if isinstance(maps, str) else list(maps)
+    for name in names:
+        check_choice("maps", name, MAP_NAMES)
     target = _unused_folder(folder)
     with (
         isolate_rng(include_cuda=False),
@@ -91,11 +98,11 @@ def export_onnx(pair: ForwardInverseModule, folder: str | Path) -> dict[str, Pat
         _renamed_when_whole(target) as part,
     ):
         frozen = frozen_copy(pair)
-        for name in MAP_NAMES:
+        for name in names:
             file = part / f"{name}.onnx"
             metadata = json.dumps(describe(frozen, name), allow_nan=False)
             _write(physical_map(frozen, name), metadata, file)
-    return {name: target / f"{name}.onnx" for name in MAP_NAMES}
+    return {name: target / f"{name}.onnx" for name in names}
 
 
 def _unused_folder(folder: str | Path) -> Path:

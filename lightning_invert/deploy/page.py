@@ -94,8 +94,8 @@ def build_page(
     metadata = describe(pair, prices=prices, backtest=backtest)
     runtime_files = None if online else find_runtime(runtime)  # first: the export takes longer
     with tempfile.TemporaryDirectory() as folder:
-        networks = export_onnx(pair, Path(folder, "onnx"))
-        files = {name: networks[name].read_bytes() for name in ("forward", "inverse")}
+        networks = export_onnx(pair, Path(folder, "onnx"), maps=("forward", "inverse"))
+        files = {name: file.read_bytes() for name, file in networks.items()}
     if runtime_files is not None:
         files |= {"runtime-script": runtime_files.script, "runtime-wasm": runtime_files.wasm}
     text = _text(metadata, files, online=online, title=title)

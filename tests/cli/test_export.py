@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from torch import nn
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
+from lightning_invert.cli import export
 from lightning_invert.cli.main import main
-from lightning_invert.deploy import onnx_export
+from lightning_invert.deploy import export_onnx
 from tests.cli.commands import refusal, save_pair
 from tests.deploy.pairs import off, points
 from tests.projects import Smooth
@@ -38,7 +40,7 @@ def test_a_checkpoint_becomes_onnx_files(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_checkpoint_of_own_networks_becomes_files_where_they_are_allowed(own, monkeypatch):
-    monkeypatch.setattr(onnx_export, "MAP_NAMES", ("forward",))
+    monkeypatch.setattr(export, "export_onnx", partial(export_onnx, maps="forward"))
     given = ["export", "--ckpt", own, "--to", "onnx", "--folder", "made/here"]
     assert re.match(r"own\.ckpt: .*--allow mine\.Net", refusal(*given))
     assert "mine" not in sys.modules

@@ -89,7 +89,10 @@ def build(pair, runtime, tmp_path_factory):
 
     def built(pair, name, **kwargs):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("lightning_invert.deploy.page.export_onnx", lambda *_: networks)
+            patch.setattr(
+                "lightning_invert.deploy.page.export_onnx",
+                lambda *_, maps: {name: networks[name] for name in maps},
+            )
             return build_page(pair, folder / name, **kwargs)
 
     return built

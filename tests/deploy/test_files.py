@@ -9,7 +9,7 @@ from onnxruntime import InferenceSession
 from torch import nn
 
 from lightning_invert import ForwardInverseModule, ResidualMLP
-from lightning_invert.deploy import build_page, export_onnx, onnx_export
+from lightning_invert.deploy import build_page, export_onnx
 from tests.deploy.pairs import off, pair_of, points
 from tests.projects import Smooth, quiet_trainer
 
@@ -44,12 +44,11 @@ def test_the_pair_and_the_random_streams_are_afterwards_as_they_were(dtype, tmp_
 
 
 @pytest.mark.slow
-def test_a_pair_is_exported_right_after_its_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "MAP_NAMES", ("forward",))
+def test_a_pair_is_exported_right_after_its_fit(tmp_path):
     pair = ForwardInverseModule(ResidualMLP(3, 2, width=4), ResidualMLP(2, 3, width=4))
     trainer = quiet_trainer(tmp_path)
     trainer.fit(pair, datamodule=Smooth())
-    written = export_onnx(pair, tmp_path / "exported")
+    written = export_onnx(pair, tmp_path / "exported", maps="forward")
     x = points(pair, "forward", 5)
     found = InferenceSession(written["forward"]).run(None, {"x": x.numpy()})
     assert off(pair, "forward", x, *found) < 2e-6
@@ -57,12 +56,11 @@ def test_a_pair_is_exported_right_after_its_fit(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_existing_folder_is_not_touched_and_folders_above_are_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "MAP_NAMES", ("forward",))
+def test_an_existing_folder_is_not_touched_and_folders_above_are_made(tmp_path):
     existing = tmp_path / "a" / "exported"
     existing.mkdir(parents=True)
     (existing / "forward.onnx").write_text("mine")
-    written = export_onnx(linear_pair(), str(existing))
+    written = export_onnx(linear_pair(), str(existing), maps=["forward"])
     assert written["forward"] == tmp_path / "a" / "exported-1" / "forward.onnx"
     assert (existing / "forward.onnx").read_text() == "mine"
     assert {path.name for path in existing.parent.iterdir()} == {"exported", "exported-1"}
@@ -94,6 +92,16 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def test_what_is_no_folder_is_refused(folder, kind, words):
     with pytest.raises(kind, match=words):
         export_onnx(linear_pair(), folder)
+
+
+def test_maps_that_are_named_are_written_alone(tmp_path):
+    files = export_onnx(linear_pair(), tmp_path / "exported", maps="inverse")
+    assert list(files) == ["inverse"]
+    assert list((tmp_path / "exported").iterdir()) == [files["inverse"]]
+    with pytest.raises(
+        ValueError, match="`maps` to be 'forward', 'inverse' or 'round_trip', but got 'backward'"
+    ):
+        export_onnx(linear_pair(), tmp_path / "exported", maps=["backward"])
 
 
 class Locked(nn.Linear):
