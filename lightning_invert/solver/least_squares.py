@@ -57,7 +57,8 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     """Lower the distance of F from P targets until it is at most the tolerance, or the least.
 
     The search begins at inputs (P, n) within the bounds and never ends farther away. With ``careful``
-    the first steps keep off the bounds.
+    the first steps keep off the bounds, and inputs keep their units: where the longest columns mislead,
+    this leads elsewhere.
     """
     model, tolerance = query.model, query.tolerance
     ends = _begin(query, inputs)
@@ -66,7 +67,7 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     jacobian = query.rows(rows).jacobian(inputs[rows])
     least = MIN_DAMPING if query.constraints is None else MIN_BESIDE_CONSTRAINTS
     damping = ends.residual.new_full((len(rows),), FIRST_DAMPING)
-    scaled = query.constraints is None and bool(_determined(query).any())
+    scaled = query.constraints is None and not careful and bool(_determined(query).any())
     longest = torch.zeros_like(jacobian[:, 0, : None if scaled else 0])
     for count in range(query.max_steps):
         finite = finite_rows(jacobian)

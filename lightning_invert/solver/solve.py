@@ -37,6 +37,9 @@ SEED = 42
 MAX_NUMBERS_AT_ONCE = 2**23
 """Bound on the numbers of a chunk of points, with their Jacobians: 64 MiB in float64."""
 
+SAME_DISTANCE = 1e-6
+"""A second approach counts if it ends nearer by more than this share: else the first one's verdict stands."""
+
 VECTORS = 30
 """Numbers that a point has beside its Jacobian, for each input and each output."""
 
@@ -263,7 +266,7 @@ def _reach_targets(query: Query, starts: Tensor) -> Ends:
     if len(rows) > 0:
         again = approach(query.rows(rows), begin[rows], careful=True)
         again.steps.add_(ends.steps[rows])
-        nearer = again.residual < ends.residual[rows]
+        nearer = again.residual < (1 - SAME_DISTANCE) * ends.residual[rows]
         ends.steps[rows] = again.steps
         ends.put(rows[nearer], again.rows(nearer))
     if query.weights is None:

@@ -57,9 +57,9 @@ export async function approach(problem, start, { careful = false } = {}) {
   let inputs = restored(rows, clampAll(start, box.low, box.high), box);
   let { outputs, jacobian } = await evaluate(inputs);
   let before = holds(rows, inputs) ? distance(target, outputs, outputSpread) : Infinity;
-  // Where inputs are left to choose, the nearest are sought, in their spreads.
+  // Where inputs are left to choose, the nearest are sought, in their spreads; with care, always.
   const moving = box.low.filter((low, j) => low < box.high[j]).length;
-  const determined = isWanted(target).filter(Boolean).length >= moving;
+  const determined = !careful && isWanted(target).filter(Boolean).length >= moving;
   let longest = inputs.map(() => 0);
   let [damping, steps] = [FIRST_DAMPING, 0];
   while (steps < maxSteps && before > tolerance && before < Infinity && allFinite(jacobian)) {
