@@ -10,6 +10,7 @@ Points that are done leave the batch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -41,7 +42,8 @@ MIN_GAIN is not taken."""
 
 MIN_LENGTH = 1e-150
 TRUSTED_RANGE = 10.0
-"""Given units of inputs are kept while the columns' lengths are within this factor of their geometric mean."""
+"""Given units of inputs are kept while the columns' lengths are within this factor of their geometric mean. Without
+given units the columns measure. A second, careful approach does the opposite of both."""
 
 NEARER = 0.1
 """Share of the tolerance to which starts are brought to the constraints."""
@@ -57,8 +59,7 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     """Lower the distance of F from P targets until it is at most the tolerance, or the least.
 
     The search begins at inputs (P, n) within the bounds and never ends farther away. With ``careful``
-    the first steps keep off the bounds, and inputs keep their units: where the longest columns mislead,
-    this leads elsewhere.
+    the first steps keep off the bounds, and inputs are measured in other units, which lead elsewhere.
     """
     model, tolerance = query.model, query.tolerance
     ends = _begin(query, inputs)
@@ -67,7 +68,7 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     jacobian = query.rows(rows).jacobian(inputs[rows])
     least = MIN_DAMPING if query.constraints is None else MIN_BESIDE_CONSTRAINTS
     damping = ends.residual.new_full((len(rows),), FIRST_DAMPING)
-    scaled = query.constraints is None and not careful and bool(_determined(query).any())
+    scaled = query.constraints is None and bool(_determined(query).any())
     longest = torch.zeros_like(jacobian[:, 0, : None if scaled else 0])
     for count in range(query.max_steps):
         finite = finite_rows(jacobian)
@@ -80,10 +81,10 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
         unit = None
         if scaled:
             longest = torch.maximum(longest, _lengths(jacobian))
-            unit = torch.where(_determined(part), _units(longest, model.units_given), 1.0)
+            unit = torch.where(_determined(part), _units(longest, model.units_given, careful), 1.0)
         short = careful and count < CAREFUL_STEPS
-        share = CAREFUL_SHARE if short else 1.0
         change = part.change(x, begin.outputs)
+        share = CAREFUL_SHARE if short else 1.0
         limits = part.bounds.steps(x, model.input_spread, share=share)
         step, decrease = _step(query, jacobian, change, limits, damping, unit)
         moved, kept = part.moved(x, step.nan_to_num(nan=0.0))
@@ -164,10 +165,11 @@ def _lengths(jacobian: Tensor) -> Tensor:
     return torch.where(lengths > MIN_LENGTH, lengths, longest)
 
 
-def _units(longest: Tensor, given: bool) -> Tensor:
-    """Return units of inputs (P, n) in which all columns are as long: given units, up to the trusted range."""
+def _units(longest: Tensor, given: bool, careful: bool) -> Tensor:
+    """Return units of inputs (P, n) in which all columns are as long, up to the trusted range."""
+    first, second = (TRUSTED_RANGE, 1.0) if given else (1.0, math.inf)
+    trusted = second if careful else first
     middle = longest.log().mean(1, keepdim=True).exp()
-    trusted = TRUSTED_RANGE if given else 1.0
     return longest / longest.clamp(middle / trusted, middle * trusted)
 
 

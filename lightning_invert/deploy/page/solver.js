@@ -23,9 +23,9 @@ function lengthsOf(slopes, hard) {
 }
 
 // The units of inputs: 1 while the columns' lengths are not far from their geometric mean.
-function unitsOf(lengths) {
+function unitsOf(lengths, trusted) {
   const middle = Math.exp(lengths.reduce((sum, length) => sum + Math.log(length), 0) / lengths.length);
-  return lengths.map((length) => length / Math.min(Math.max(length, middle / TRUSTED_RANGE), middle * TRUSTED_RANGE));
+  return lengths.map((length) => length / Math.min(Math.max(length, middle / trusted), middle * trusted));
 }
 
 // By how much the inputs, each by itself, lower the squared distance in all: the same in any units.
@@ -57,9 +57,9 @@ export async function approach(problem, start, { careful = false } = {}) {
   let inputs = restored(rows, clampAll(start, box.low, box.high), box);
   let { outputs, jacobian } = await evaluate(inputs);
   let before = holds(rows, inputs) ? distance(target, outputs, outputSpread) : Infinity;
-  // Where inputs are left to choose, the nearest are sought, in their spreads; with care, always.
+  // Where inputs are left to choose, the nearest are sought, in their spreads.
   const moving = box.low.filter((low, j) => low < box.high[j]).length;
-  const determined = !careful && isWanted(target).filter(Boolean).length >= moving;
+  const determined = isWanted(target).filter(Boolean).length >= moving;
   let longest = inputs.map(() => 0);
   let [damping, steps] = [FIRST_DAMPING, 0];
   while (steps < maxSteps && before > tolerance && before < Infinity && allFinite(jacobian)) {
@@ -69,7 +69,7 @@ export async function approach(problem, start, { careful = false } = {}) {
     const limits = limitsOf(problem, inputs, share);
     const lengths = lengthsOf(slopes, hard);
     longest = longest.map((value, j) => Math.max(value, lengths[j]));
-    const unit = determined ? unitsOf(longest) : longest.map(() => 1);
+    const unit = determined ? unitsOf(longest, careful ? 1 : TRUSTED_RANGE) : longest.map(() => 1);
     const counts = { hard, count: outputs.length };
     const { step, decrease } = dampedStep(slopes, change, limits, damping, unit, counts);
     const moved = moveBy(problem, inputs, step);
