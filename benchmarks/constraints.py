@@ -9,7 +9,7 @@ theirs or below, and in brackets how often ours, or theirs, is more than 1 % the
 and solves few targets, one by one; its time is a target's. The limit is what the evaluations and Jacobians of our
 steps take alone.
 
-    python benchmarks/constraints.py [--targets 10000] [--few 60] [--fewer 5] [--only arm] [--write]
+    python benchmarks/constraints.py [--targets 10000] [--few 60] [--fewer 4] [--only arm] [--write]
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", type=int, default=10000, help="that ours solves at once")
     parser.add_argument("--few", type=int, default=60, help="targets that SLSQP solves")
-    parser.add_argument("--fewer", type=int, default=5, help="targets that trust-constr solves")
+    parser.add_argument("--fewer", type=int, default=4, help="targets that trust-constr solves")
     parser.add_argument("--only", default="", help="problems whose names hold this")
     parser.add_argument("--write", action="store_true", help="put the table into the docs")
     options = parser.parse_args()

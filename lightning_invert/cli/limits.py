@@ -1,4 +1,4 @@
-"""Limits of proposals that commands take: bounds and constraints."""
+"""Read the limits of proposals, bounds and constraints, from the options of a command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_bounds(
 def read_constraints(
     options: Options | BacktestOptions, pair: ForwardInverseModule, inputs: Sequence[str]
 ) -> ConstraintsLike | None:
-    """Return the constraints, whose ends stand among their weights; ``None`` for those of the pair."""
+    """Return the constraints of the options; ``None``: those of the pair hold."""
     constraints = options.constraints
     for name, numbers in (constraints or {}).items():
         option = f"--constraints of {name!r}"
@@ -53,7 +53,4 @@ def read_constraints(
     if options.like_data is None:
         return read
     share = check_number("--like_data", options.like_data, low=0.0, high=1.0, open_low=True)
-    joined: ConstraintsLike = with_another(
-        pair.constraints if read is None else read, LikeData(share)
-    )
-    return joined
+    return with_another(pair.constraints if read is None else read, LikeData(share))

@@ -90,16 +90,16 @@ class Constraint:
 
 @dataclass(frozen=True, eq=False)
 class LikeData:
-    r"""Keep inputs as like known ones as most of these are.
+    r"""Keep inputs near known ones.
 
     .. math:: (x - \mu)^T \Sigma^{-1} (x - \mu) \le q
 
-    with mean and covariance of the known inputs: the squared distance of P. C. Mahalanobis (1936). q is the
-    quantile of the known inputs' own distances. A cost drives proposals to where nobody has measured and F
-    errs; this keeps them back.
+    with mean and covariance of the known inputs: the squared distance of P. C. Mahalanobis (1936). The limit
+    q is a quantile of the known inputs' own distances. A cost drives proposals to where nobody has measured
+    and F errs; this constraint keeps them near the data.
 
     Attributes:
-        share: Share of the known inputs that keep the constraint, above 0 and at most 1.
+        share: Share of the known inputs within the limit, above 0 and at most 1.
         points: Known inputs, shape (K, n). ``None``: ``propose`` takes the training data.
 
     Example:
@@ -138,26 +138,21 @@ ConstraintsLike: TypeAlias = (
 """One, several, or name -> constraint."""
 
 
-def with_another(constraints: Any, another: LikeData) -> Any:
-    """Return constraints, of any form that is read, with one more, unless there is one of this kind."""
+def with_another(constraints: Any, another: LikeData) -> ConstraintsLike:
+    """Add likeness to constraints of any form; those that have it already stay as they are."""
+    parts = _parts(constraints)
+    if any(isinstance(part, LikeData) for part in parts):
+        given: ConstraintsLike = constraints
+        return given
     if isinstance(constraints, Mapping):
-        parts, more = list(constraints.values()), {**constraints, "distance_from_the_data": another}
-        return constraints if _has_likeness(parts) else more
-    several = isinstance(constraints, Sequence) and not isinstance(constraints, str)
-    parts = list(constraints) if several else [constraints]
-    return constraints if _has_likeness(parts) else [*parts, another]
-
-
-def _has_likeness(parts: Sequence[Any]) -> bool:
-    return any(isinstance(part, LikeData) for part in parts)
+        return {**constraints, "distance_from_the_data": another}
+    return [*parts, another]
 
 
 def with_points(constraints: Any, points: Tensor) -> Any:
-    """Return constraints, of any form that is read; those that lack known inputs get these points."""
-    if isinstance(constraints, LikeData):
-        return (
-            constraints if constraints.points is not None else replace(constraints, points=points)
-        )
+    """Give these points to each ``LikeData`` without known inputs, in constraints of any form."""
+    if isinstance(constraints, LikeData) and constraints.points is None:
+        return replace(constraints, points=points)
     if isinstance(constraints, Mapping):
         return {name: with_points(part, points) for name, part in constraints.items()}
     if isinstance(constraints, Sequence) and not isinstance(constraints, str):
@@ -167,8 +162,12 @@ def with_points(constraints: Any, points: Tensor) -> Any:
 
 def functions_of(constraints: Any) -> list[Any]:
     """Return the functions that are bounded: one may be a module."""
-    several = isinstance(constraints, Mapping | Sequence)
-    parts = constraints.values() if isinstance(constraints, Mapping) else constraints
-    return [
-        part.function for part in (parts if several else [parts]) if isinstance(part, Constraint)
-    ]
+    return [part.function for part in _parts(constraints) if isinstance(part, Constraint)]
+
+
+def _parts(constraints: Any) -> list[Any]:
+    """Return the single constraints of any form."""
+    if isinstance(constraints, Mapping):
+        return list(constraints.values())
+    several = isinstance(constraints, Sequence) and not isinstance(constraints, str)
+    return list(constraints) if several else [constraints]

@@ -42,8 +42,8 @@ MIN_GAIN is not taken."""
 
 MIN_LENGTH = 1e-150
 TRUSTED_RANGE = 10.0
-"""Given units of inputs are kept while the columns' lengths are within this factor of their geometric mean. Without
-given units the columns measure. A second, careful approach does the opposite of both."""
+"""Given units of inputs are kept while the columns' lengths are within this factor of their geometric mean. Where
+none are given, the columns' lengths are the units. A careful approach takes the other of the two."""
 
 NEARER = 0.1
 """Share of the tolerance to which starts are brought to the constraints."""
@@ -59,7 +59,7 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
     """Lower the distance of F from P targets until it is at most the tolerance, or the least.
 
     The search begins at inputs (P, n) within the bounds and never ends farther away. With ``careful``
-    the first steps keep off the bounds, and inputs are measured in other units, which lead elsewhere.
+    the first steps keep off the bounds, and inputs have other units, so that the search takes another way.
     """
     model, tolerance = query.model, query.tolerance
     ends = _begin(query, inputs)
@@ -83,8 +83,8 @@ def approach(query: Query, inputs: Tensor, *, careful: bool = False) -> Ends:
             longest = torch.maximum(longest, _lengths(jacobian))
             unit = torch.where(_determined(part), _units(longest, model.units_given, careful), 1.0)
         short = careful and count < CAREFUL_STEPS
-        change = part.change(x, begin.outputs)
         share = CAREFUL_SHARE if short else 1.0
+        change = part.change(x, begin.outputs)
         limits = part.bounds.steps(x, model.input_spread, share=share)
         step, decrease = _step(query, jacobian, change, limits, damping, unit)
         moved, kept = part.moved(x, step.nan_to_num(nan=0.0))
@@ -167,8 +167,9 @@ def _lengths(jacobian: Tensor) -> Tensor:
 
 def _units(longest: Tensor, given: bool, careful: bool) -> Tensor:
     """Return units of inputs (P, n) in which all columns are as long, up to the trusted range."""
-    first, second = (TRUSTED_RANGE, 1.0) if given else (1.0, math.inf)
-    trusted = second if careful else first
+    trusted = TRUSTED_RANGE if given else 1.0
+    if careful:
+        trusted = 1.0 if given else math.inf
     middle = longest.log().mean(1, keepdim=True).exp()
     return longest / longest.clamp(middle / trusted, middle * trusted)
 

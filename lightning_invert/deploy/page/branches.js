@@ -1,6 +1,6 @@
 // Choose levels, and which settings change, by branch and bound, where there are too many cases to try all:
-// `lightning_invert.solver.branches`, for one target. A node is {low, high, counted, inputs}, with what its
-// relaxation was solved to: {shortfall, cost, found}.
+// `lightning_invert.solver.branches`, for one target. A node is {low, high, counted, inputs}, and
+// {shortfall, cost, found} once its relaxation is solved.
 
 import { clampAll } from "./bounded_step.js";
 import { mattering } from "./matters.js";
